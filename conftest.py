@@ -1,0 +1,5 @@
+"""Loads the suite's plugin for `suite/` and for the project's own `tests/`."""
+
+from __future__ import annotations
+
+pytest_plugins = ["fixtures.plugin"]

@@ -1,0 +1,38 @@
+"""What the vendors publish: one TOML file a device, read and checked here."""
+
+from __future__ import annotations
+
+from expected.bounds import default_bounds
+from expected.errors import ExpectationError, SuiteError
+from expected.load import load_device, load_devices
+from expected.metrics import METRICS, Metric
+from expected.model import (
+    NOT_APPLICABLE,
+    PRECISIONS,
+    PUBLISHED,
+    UNPUBLISHED,
+    Cell,
+    Device,
+    Expectation,
+    Recipe,
+)
+from expected.topology import Topology
+
+__all__ = [
+    "METRICS",
+    "NOT_APPLICABLE",
+    "PRECISIONS",
+    "PUBLISHED",
+    "UNPUBLISHED",
+    "Cell",
+    "Device",
+    "Expectation",
+    "ExpectationError",
+    "Metric",
+    "Recipe",
+    "SuiteError",
+    "Topology",
+    "default_bounds",
+    "load_device",
+    "load_devices",
+]

@@ -1,0 +1,216 @@
+"""Reads the `[[cell]]` tables: hyper-parameters and the three-valued expectations of the six metrics."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Mapping
+
+from expected.bounds import default_bounds
+from expected.errors import ExpectationError
+from expected.metrics import METRICS, Metric
+from expected.model import (
+    NOT_APPLICABLE,
+    PRECISIONS,
+    PUBLISHED,
+    TIMINGS,
+    UNPUBLISHED,
+    Cell,
+    Expectation,
+    Recipe,
+)
+from expected.recipe import read_recipe
+from expected.table import POSITIVE, Range, Table, describe
+from expected.topology import Topology
+
+_WORDS = {"unpublished": UNPUBLISHED, "not applicable": NOT_APPLICABLE}
+_CELL_KEYS = (
+    *("topo", "precision", "batch_size", "learning_rate", "timing", "source", "note", "recipe"),
+    *METRICS,
+)
+_NUMBER_KEYS = ("value", "low", "high", "tolerance", "capacity", "source", "unit")
+_RANGES = {name: Range(0, 1, low_open=True) if name == "map" else POSITIVE for name in METRICS}
+_TOLERANCE = Range(0, 1, high_open=True)
+_LEARNING_RATE = Range(0, 10, low_open=True, high_open=True)
+
+
+@dataclass(frozen=True)
+class CellDefaults:
+    """What a cell inherits from its device's file."""
+
+    marker: str
+    timing: str
+    source: str
+    recipe: Recipe
+    card_memory_gib: float | None
+    cards_per_host: int | None
+
+
+def read_cells(top: Table, defaults: CellDefaults) -> tuple[Cell, ...]:
+    """All cells of a file, in its order; ExpectationError where there is none or an id comes twice."""
+    found = top.value("cell", "a [[cell]] table for each row of the vendor's table")
+    if not isinstance(found, list):
+        raise top.fault(
+            "cell", f"found {describe(found)}, expected [[cell]], with two brackets, for each row"
+        )
+    if not found:
+        raise top.fault("cell", "found no row; a table without rows would prove nothing")
+    cells: list[Cell] = []
+    for number, row in enumerate(found, start=1):
+        table = top.inner(f"cell[{number}]", row, _CELL_KEYS)
+        cell = _read_cell(table, defaults)
+        for earlier, other in enumerate(cells, start=1):
+            if other.id == cell.id:
+                raise table.fault("", f"has the id {cell.id} of cell[{earlier}]; remove one of the two")
+        cells.append(cell)
+    return tuple(cells)
+
+
+def _read_cell(table: Table, defaults: CellDefaults) -> Cell:
+    source = table.text("source") if "source" in table else defaults.source
+    expectations = {
+        metric.name: _read_expectation(table, metric, defaults.card_memory_gib, source)
+        for metric in METRICS.values()
+    }
+    _check_order(table, expectations)
+    return Cell(
+        device=defaults.marker,
+        topology=_read_topology(table, defaults.cards_per_host),
+        precision=table.choice("precision", PRECISIONS),
+        batch_size=table.integer("batch_size", Range(1)),
+        learning_rate=table.number("learning_rate", _LEARNING_RATE),
+        timing=table.choice("timing", TIMINGS) if "timing" in table else defaults.timing,
+        recipe=read_recipe(table, defaults.recipe),
+        expectations=expectations,
+        source=source,
+        note=table.text("note") if "note" in table else "",
+    )
+
+
+def _read_topology(table: Table, cards_per_host: int | None) -> Topology:
+    text = table.text("topo")
+    try:
+        topology = Topology.parse(text)
+    except ExpectationError as error:
+        raise table.fault("topo", str(error)) from error
+    if cards_per_host is not None and topology.cards > cards_per_host:
+        raise table.fault(
+            "topo", f"found {topology}, but a machine has {cards_per_host} cards (device.cards_per_host)"
+        )
+    return topology
+
+
+def _read_expectation(
+    table: Table, metric: Metric, card_memory_gib: float | None, source: str
+) -> Expectation:
+    """The expectation of one metric: a word, a number, or a table of a number with bounds of its own."""
+    forms = f'a number in {metric.unit}, "unpublished" (blank), "not applicable" (/), or {{ value = ... }}'
+    found = table.value(metric.name, forms)
+    if isinstance(found, str):
+        if found not in _WORDS:
+            raise table.fault(metric.name, f"found {describe(found)}, expected {forms}")
+        known_gib = card_memory_gib if metric.name == "mem" and found == "unpublished" else None
+        return Expectation(_WORDS[found], capacity=known_gib, source=source)
+    if not isinstance(found, dict):
+        table.number(metric.name, _RANGES[metric.name], _unit_in_words(metric))
+        found = {"value": found}
+    return _read_published(table.inner(metric.name, found, _NUMBER_KEYS), metric, card_memory_gib, source)
+
+
+def _unit_in_words(metric: Metric) -> str:
+    return "" if metric.name == "map" else metric.unit  # map's range says it
+
+
+def _read_published(spec: Table, metric: Metric, card_memory_gib: float | None, source: str) -> Expectation:
+    allowed = _RANGES[metric.name]
+    if isinstance(spec.value("value", f"the published number in {metric.unit}"), str):
+        raise spec.fault(
+            "value", 'found a string; a number that is not published is written as "unpublished" alone'
+        )
+    if "unit" in spec:
+        spec.choice("unit", (metric.unit,))
+    unit = _unit_in_words(metric)
+    value = spec.number("value", allowed, unit)
+    low, high, tolerance = (
+        spec.number(key, among, words) if key in spec else None
+        for key, among, words in (
+            ("low", allowed, unit),
+            ("high", allowed, unit),
+            ("tolerance", _TOLERANCE, ""),
+        )
+    )
+    capacity = _read_capacity(spec, metric, value, card_memory_gib)
+    decisive = "low" if metric.better == "higher" else "high"
+    if tolerance is not None and decisive in spec:
+        raise spec.fault("tolerance", f"would be without effect beside {decisive}; remove one of the two")
+    default_low, default_high = default_bounds(metric, value, tolerance, capacity)
+    low = default_low if low is None else low
+    high = default_high if high is None else high
+    _check_bounds(spec, metric, value, low, high, capacity)
+    return Expectation(
+        PUBLISHED, value, low, high, capacity, spec.text("source") if "source" in spec else source
+    )
+
+
+def _read_capacity(spec: Table, metric: Metric, value: float, card_memory_gib: float | None) -> float | None:
+    """The card's memory in GiB, which a published `mem` must come with where the device states one."""
+    if metric.name != "mem":
+        if "capacity" in spec:
+            raise spec.fault("capacity", "belongs to mem only; remove it")
+        return None
+    if "capacity" not in spec:
+        if card_memory_gib is None:
+            return None
+        raise spec.fault(
+            "capacity",
+            f"missing; the table prints used/capacity, so write {{ value = {value!r}, capacity = ... }} "
+            f"(device.card_memory_gib is {card_memory_gib!r})",
+        )
+    capacity = spec.number("capacity", POSITIVE, metric.unit)
+    if card_memory_gib is not None and capacity != card_memory_gib:
+        raise spec.fault("capacity", f"found {capacity!r}, but device.card_memory_gib is {card_memory_gib!r}")
+    if capacity < value:
+        raise spec.fault(
+            "capacity", f"found {capacity!r}, less than the value {value!r} that is said to fit in it"
+        )
+    return capacity
+
+
+def _check_bounds(
+    spec: Table,
+    metric: Metric,
+    value: float,
+    low: float | None,
+    high: float | None,
+    capacity: float | None,
+) -> None:
+    """Refuse bounds that the published number itself breaks, or that no measurement could break."""
+    if low is not None and low not in _RANGES[metric.name]:
+        raise spec.fault(
+            "tolerance" if "tolerance" in spec else "value",
+            f"puts the low bound at {low!r}, where everything passes; give a smaller tolerance, or low",
+        )
+    if high == float("inf"):
+        raise spec.fault("value", f"found {value!r}, too large to have a bound")
+    if low is not None and low > value:
+        raise spec.fault("low", f"found {low!r}, above the published value {value!r}")
+    if high is not None and high < value:
+        raise spec.fault("high", f"found {high!r}, below the published value {value!r}")
+    if high is not None and capacity is not None and high > capacity:
+        raise spec.fault("high", f"found {high!r}, above the capacity {capacity!r}")
+
+
+def _check_order(table: Table, expectations: Mapping[str, Expectation]) -> None:
+    """Refuse columns in the wrong order: each throughput leaves out time that the one before it counts."""
+    published: dict[str, float] = {
+        name: expectations[name].value or 0.0
+        for name in ("p_whole", "p_train", "p_core")
+        if expectations[name].state == PUBLISHED
+    }
+    names = list(published)
+    for slower, faster in zip(names, names[1:]):
+        if published[slower] > published[faster]:
+            raise table.fault(
+                faster,
+                f"found {published[faster]!r}, below {slower} = {published[slower]!r}; "
+                "p_core >= p_train >= p_whole holds by definition, so look for swapped columns",
+            )

@@ -1,0 +1,183 @@
+"""Reads the files of `expected/`: TOML in, checked devices out."""
+
+from __future__ import annotations
+
+import keyword
+import sys
+from pathlib import Path
+from typing import Any
+
+from expected.cells import CellDefaults, read_cells
+from expected.errors import ExpectationError
+from expected.metrics import METRICS
+from expected.model import TIMINGS, Device, Recipe
+from expected.recipe import read_recipe
+from expected.table import POSITIVE, Range, Table
+
+if sys.version_info >= (3, 11):  # pragma: no cover - one of the two on each Python
+    import tomllib
+else:  # pragma: no cover
+    import tomli as tomllib
+
+SCHEMA = 1
+
+RESERVED_MARKERS = frozenset(
+    (
+        *("skip", "skipif", "xfail", "parametrize", "usefixtures", "filterwarnings"),  # pytest's own
+        *("tryfirst", "trylast", "hookwrapper", "optionalhook", "historic"),
+        *("benchmark", "xdist_group", "no_cover", "hypothesis"),  # plugins that the project installs
+        *("timeout", "flaky", "asyncio", "anyio"),  # plugins that a site may have
+        *("metric", "slow", "needs_torch"),  # this suite's
+    )
+)
+
+_TOP_KEYS = ("schema", "device", "source", "units", "environment", "recipe", "shapes", "cell")
+_DEVICE_KEYS = ("marker", "name", "vendor", "backend", "card_memory_gib", "cards_per_host", "timing")
+_SOURCE_KEYS = ("document", "edition", "method", "notes")
+_SHAPES = {"train_images": Range(1), "val_images": Range(1), "seed": Range(0)}
+
+
+def load_devices(folder: str | Path | None = None) -> dict[str, Device]:
+    """All devices of a folder (default: this package's own) by marker, in the order of the file names.
+
+    Raises ExpectationError for a folder without files, a file that does not load, or two files that clash.
+    """
+    folder = Path(__file__).parent if folder is None else Path(folder)
+    # A leading dot is an editor's lock or backup, never a device.
+    paths = sorted(path for path in folder.glob("*.toml") if not path.name.startswith("."))
+    if not paths:
+        raise ExpectationError(f"{folder}: found no *.toml file, expected one for each device")
+    devices: dict[str, Device] = {}
+    taken: dict[tuple[str, str], str] = {}
+    for path in paths:
+        device = load_device(path)
+        # Markers that differ in case only would share their run folders on some file systems.
+        for key, text in (("marker", device.marker), ("name", f"{device.vendor} {device.name}")):
+            other = taken.setdefault((key, text.casefold()), path.name)
+            if other != path.name:
+                raise ExpectationError(
+                    f"{path.name}: device.{key}: found {text!r}, which {other} has already; change one"
+                )
+        devices[device.marker] = device
+    return devices
+
+
+def load_device(path: str | Path) -> Device:
+    """The device that one file describes, every number checked and every bound computed.
+
+    Raises ExpectationError, naming file and key, for anything that is missing, unknown, of the wrong kind or
+    unit, or out of range. Messages count cells from 1.
+    """
+    path = Path(path)
+    found = _parse(path)
+    # Before the unknown keys: those of a later schema are not typing errors.
+    Table(path.name, "", found, tuple(found)).integer("schema", Range(SCHEMA, SCHEMA))
+    top = Table(path.name, "", found, _TOP_KEYS)
+    device = top.table("device", _DEVICE_KEYS)
+    marker = _read_marker(device, path.stem)
+    backend = device.text("backend")
+    if not _is_name(backend):
+        raise device.fault(
+            "backend", f"found {backend!r}, expected the name of a backend, such as cpu or cuda"
+        )
+    memory = device.number("card_memory_gib", POSITIVE, "GiB") if "card_memory_gib" in device else None
+    cards = device.integer("cards_per_host", Range(1)) if "cards_per_host" in device else None
+    source, method, notes = _read_source(top)
+    _check_units(top)
+    defaults = CellDefaults(
+        marker=marker,
+        timing=device.choice("timing", TIMINGS),
+        source=source,
+        recipe=read_recipe(top, Recipe()),
+        card_memory_gib=memory,
+        cards_per_host=cards,
+    )
+    return Device(
+        marker=marker,
+        name=device.text("name"),
+        vendor=device.text("vendor"),
+        backend=backend,
+        card_memory_gib=memory,
+        cards_per_host=cards,
+        environment=_read_environment(top),
+        source=source,
+        cells=read_cells(top, defaults),
+        shapes=_read_shapes(top, backend),
+        path=path,
+        method=method,
+        notes=notes,
+    )
+
+
+def _parse(path: Path) -> dict[str, Any]:
+    """The raw contents of a TOML file; ExpectationError with the line, where one is known."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ExpectationError(f"{path}: cannot be read: {error.strerror or error}") from error
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ExpectationError(
+            f"{path}: line {line}: found the byte 0x{data[error.start]:02x}, expected UTF-8; "
+            "save the file in that encoding"
+        ) from error
+    try:
+        return dict(tomllib.loads(text))
+    except (ValueError, RecursionError) as error:  # besides syntax: endless digits, endless brackets
+        raise ExpectationError(f"{path}: is not valid TOML: {error}") from error
+
+
+def _is_name(text: str) -> bool:
+    return text.isidentifier() and not keyword.iskeyword(text)
+
+
+def _read_marker(device: Table, stem: str) -> str:
+    marker = device.text("marker")
+    if not _is_name(marker):
+        raise device.fault(
+            "marker", f"found {marker!r}, expected a name that pytest -m understands, such as r300"
+        )
+    if marker in RESERVED_MARKERS:
+        raise device.fault(
+            "marker", f"found {marker!r}, which pytest or this suite uses already; choose another"
+        )
+    if marker != stem:
+        raise device.fault(
+            "marker", f"found {marker!r}, expected {stem!r}, the file's own name; change one of the two"
+        )
+    return marker
+
+
+def _read_source(top: Table) -> tuple[str, str, str]:
+    """(document with edition, method, notes) of the `[source]` table; what is not given is empty."""
+    table = top.table("source", _SOURCE_KEYS)
+    edition, method, notes = (table.text(key) if key in table else "" for key in _SOURCE_KEYS[1:])
+    document = table.text("document")
+    return f"{document}, {edition}" if edition else document, method, notes
+
+
+def _check_units(top: Table) -> None:
+    """Every metric's unit must be stated, and be the one in which the suite measures it."""
+    units = top.table("units", tuple(METRICS))
+    for metric in METRICS.values():
+        units.choice(metric.name, (metric.unit,))
+
+
+def _read_environment(top: Table) -> dict[str, dict[str, str]]:
+    environment = top.table("environment", ("hardware", "software"))
+    tables = {key: environment.free_table(key) for key in ("hardware", "software")}
+    return {key: {name: table.text(name) for name in table.given()} for key, table in tables.items()}
+
+
+def _read_shapes(top: Table, backend: str) -> dict[str, int] | None:
+    """The generated data set, which only the CPU's reference cells may be trained on."""
+    if "shapes" not in top:
+        return None
+    if backend != "cpu":
+        raise top.fault(
+            "shapes", f"belongs to the backend cpu only, found it for {backend}; cards train on COCO 2017"
+        )
+    table = top.table("shapes", tuple(_SHAPES))
+    return {key: table.integer(key, allowed) for key, allowed in _SHAPES.items()}

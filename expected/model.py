@@ -1,0 +1,122 @@
+"""What a vendor publishes, as data: devices, cells, recipes and expectations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Mapping
+
+from expected.metrics import METRICS
+from expected.topology import Topology
+
+PUBLISHED = "published"
+UNPUBLISHED = "unpublished"
+NOT_APPLICABLE = "not_applicable"
+
+PRECISIONS = ("fp32", "amp", "fp16", "bf16")
+TIMINGS = ("host", "device")
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """What the vendor says about one metric of one cell, and the bounds that decide.
+
+    `state` is PUBLISHED, UNPUBLISHED or NOT_APPLICABLE; `value`, `low` and `high` are in the metric's unit,
+    and a side that is None does not decide. `capacity` is the memory of a card in GiB (metric `mem` only).
+    """
+
+    state: str
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    capacity: float | None = None
+    source: str = ""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a cell is trained; the defaults are the benchmark's, anything else is a declared deviation."""
+
+    model: str = "fasterrcnn_resnet50_fpn"
+    num_classes: int = 91
+    pretrained_backbone: bool = True
+    momentum: float = 0.9
+    weight_decay: float = 1e-4
+    lr_milestones: tuple[int, ...] = (
+        16,
+        22,
+    )  # epochs before which the learning rate is multiplied by lr_gamma
+    lr_gamma: float = 0.1
+    warmup_steps: int = 1000
+    warmup_factor: float = 0.001
+    epochs: int = 26
+    target_map: float = 0.36
+    horizontal_flip: float = 0.5  # probability
+    aspect_ratio_groups: int = 3  # the k of torchvision's reference
+    workers: int = 4  # loader processes of a rank
+    seed: int = 0
+    gradient_clip: float = 0.0  # largest norm of the gradient; 0 = off
+    tf32: bool = False
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One row of a table: a device at a topology, its hyper-parameters, and what is expected of each metric.
+
+    `device` is the device's marker, `batch_size` is per card, `timing` says how the published p_core was read
+    ("host" or "device" clock), `expectations` has all six metrics by name.
+    """
+
+    device: str
+    topology: Topology
+    precision: str
+    batch_size: int
+    learning_rate: float
+    timing: str
+    recipe: Recipe
+    expectations: Mapping[str, Expectation] = field(hash=False)
+    source: str = ""
+    note: str = ""
+
+    @property
+    def id(self) -> str:
+        """The cell's name in tests, reports and evidence: "r300-1x8-fp32-bs16"."""
+        return f"{self.device}-{self.topology}-{self.precision}-bs{self.batch_size}"
+
+    @property
+    def applicable(self) -> tuple[str, ...]:
+        """Names of the metrics that the table does not mark as not applicable, in the table's order."""
+        return tuple(name for name in METRICS if self.expectations[name].state != NOT_APPLICABLE)
+
+    @property
+    def protocol(self) -> str:
+        """The default protocol: "full" where map or e2e_time is published, "epoch" elsewhere."""
+        return (
+            "full"
+            if any(self.expectations[name].state == PUBLISHED for name in ("map", "e2e_time"))
+            else "epoch"
+        )
+
+
+@dataclass(frozen=True)
+class Device:
+    """A model of card: one file of `expected/`, one pytest marker.
+
+    `environment` holds the texts of the vendor's document under "hardware" and "software"; `shapes` the
+    generated data set (train_images, val_images, seed) of the `cpu` backend, None elsewhere; `source` the
+    document, `method` how it measured, `path` the file that this came from.
+    """
+
+    marker: str
+    name: str
+    vendor: str
+    backend: str
+    card_memory_gib: float | None
+    cards_per_host: int | None
+    environment: Mapping[str, Mapping[str, str]] = field(hash=False)
+    source: str
+    cells: tuple[Cell, ...]
+    shapes: Mapping[str, int] | None = field(hash=False)
+    path: Path
+    method: str = ""
+    notes: str = ""

@@ -1,0 +1,53 @@
+"""Reads a `[recipe]` table: declared deviations from the benchmark's recipe."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, Callable
+
+from expected.model import Recipe
+from expected.table import Range, Table
+
+_Reader = Callable[[Table, str], Any]
+
+
+def _integer(low: int) -> _Reader:
+    return lambda table, key: table.integer(key, Range(low))
+
+
+def _number(allowed: Range) -> _Reader:
+    return lambda table, key: table.number(key, allowed)
+
+
+_SHARE = Range(0, 1)
+_BELOW_ONE = Range(0, 1, high_open=True)
+_FACTOR = Range(0, 1, low_open=True)
+
+READERS: dict[str, _Reader] = {
+    "model": Table.text,
+    "num_classes": _integer(2),  # the background is one of them
+    "pretrained_backbone": Table.flag,
+    "momentum": _number(_BELOW_ONE),
+    "weight_decay": _number(_BELOW_ONE),
+    "lr_milestones": lambda table, key: table.integers(key, Range(1)),
+    "lr_gamma": _number(_FACTOR),
+    "warmup_steps": _integer(0),
+    "warmup_factor": _number(_FACTOR),
+    "epochs": _integer(1),
+    "target_map": _number(_FACTOR),
+    "horizontal_flip": _number(_SHARE),
+    "aspect_ratio_groups": _integer(1),
+    "workers": _integer(0),
+    "seed": _integer(0),
+    "gradient_clip": _number(Range(0)),
+    "tf32": Table.flag,
+}
+"""How each field of a Recipe is read and checked."""
+
+
+def read_recipe(parent: Table, base: Recipe) -> Recipe:
+    """`base` with the overrides of the parent's `recipe` table, where it has one."""
+    if "recipe" not in parent:
+        return base
+    table = parent.table("recipe", tuple(READERS))
+    return replace(base, **{key: READERS[key](table, key) for key in table.given()})

@@ -1,0 +1,8 @@
+"""What people and machines read: the closing table in the terminal and the properties of a JUnit test case."""
+
+from __future__ import annotations
+
+from reports.console import Line, run_lines
+from reports.properties import metric_properties
+
+__all__ = ["Line", "metric_properties", "run_lines"]

@@ -1,0 +1,1 @@
+"""The product: what is asked of a device, one short file per kind of question."""

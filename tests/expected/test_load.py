@@ -1,0 +1,285 @@
+"""Files in, checked devices out."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from expected import ExpectationError, load_device, load_devices
+from expected.load import RESERVED_MARKERS
+from tests.expected.sample import GOOD, change, load, write
+
+ROOT = Path(__file__).parents[2]
+MAP_LINE = GOOD[: GOOD.index("map = 0.364")].count("\n") + 1
+
+
+def test_a_file_becomes_a_device(tmp_path: Path) -> None:
+    device = load(tmp_path)
+    assert (device.marker, device.name, device.vendor, device.backend) == ("x100", "X100", "Example", "cuda")
+    assert (device.card_memory_gib, device.cards_per_host) == (32.0, 8)
+    assert device.environment == {"hardware": {"card": "Example X100"}, "software": {"driver": "1.2.3"}}
+    assert device.source == "Example X100 report, 2nd edition"
+    assert (device.method, device.notes, device.shapes) == ("", "", None)
+    assert device.path == tmp_path / "x100.toml"
+    assert [cell.id for cell in device.cells] == ["x100-1x1-fp32-bs16", "x100-1x8-amp-bs2"]
+    assert {cell.recipe.epochs for cell in device.cells} == {20}
+
+
+def test_method_and_notes_of_the_document_are_kept_and_an_edition_is_optional(tmp_path: Path) -> None:
+    device = load(
+        tmp_path, change('edition = "2nd edition"', 'method = "host clock"\nnotes = """two\nlines"""')
+    )
+    assert (device.source, device.method, device.notes) == ("Example X100 report", "host clock", "two lines")
+
+
+def test_a_device_without_cards_states_neither_memory_nor_cards(tmp_path: Path) -> None:
+    device = load(tmp_path, change("card_memory_gib = 32.0\ncards_per_host = 8\n", ""))
+    assert (device.card_memory_gib, device.cards_per_host) == (None, None)
+
+
+def test_a_byte_order_mark_and_windows_line_ends_are_harmless(tmp_path: Path) -> None:
+    path = write(tmp_path, "\ufeff" + GOOD.replace("\n", "\r\n"))
+    assert load_device(path).marker == "x100"
+
+
+def test_a_generated_data_set_belongs_to_the_cpu(tmp_path: Path) -> None:
+    shapes = "[shapes]\ntrain_images = 256\nval_images = 64\nseed = 0\n\n[recipe]"
+    text = change("[recipe]", shapes)
+    device = load(tmp_path, change('backend = "cuda"', 'backend = "cpu"', text))
+    assert device.shapes == {"train_images": 256, "val_images": 64, "seed": 0}
+    with pytest.raises(ExpectationError, match=r"^x100\.toml: shapes: belongs to the backend cpu only"):
+        load(tmp_path, text)
+
+
+@pytest.mark.parametrize(
+    ("line", "key", "message"),
+    [
+        ("train_images = 0", "train_images", "expected a whole number >= 1"),
+        ("train_images = 2.5", "train_images", "found the number 2.5"),
+        ("val_images = true", "val_images", "found the boolean true"),
+        ("seed = -1", "seed", "expected a whole number >= 0"),
+        ("seed = '0'", "seed", "found the string '0'"),
+        ("images = 3", "images", "unknown key; did you mean"),
+        ("", "train_images", "missing"),
+    ],
+)
+def test_a_bad_generated_data_set_is_refused(tmp_path: Path, line: str, key: str, message: str) -> None:
+    good = {"train_images": "train_images = 256", "val_images": "val_images = 64", "seed": "seed = 0"}
+    good[key] = line
+    text = change('backend = "cuda"', 'backend = "cpu"')
+    with pytest.raises(ExpectationError, match=re.escape(f"x100.toml: shapes.{key}: ")) as caught:
+        load(tmp_path, change("[recipe]", "[shapes]\n" + "\n".join(good.values()) + "\n[recipe]", text))
+    assert message in str(caught.value)
+
+
+BAD = [
+    ("schema = 1\n", "", "schema", "missing"),
+    ("schema = 1", "schema = 2", "schema", "found the integer 2, expected a whole number >= 1 and <= 1"),
+    ("schema = 1", "schema = 2\nlater = true", "schema", "found the integer 2"),
+    ("schema = 1", "schema = true", "schema", "found the boolean true"),
+    ("schema = 1", "schema = 1.0", "schema", "found the number 1.0"),
+    ("schema = 1", "schema = 1\nunits_ = 3", "units_", "unknown key; did you mean units?"),
+    ("schema = 1", "schema = 1\n'' = 3", "''", "unknown key"),
+    ("[recipe]", "[recepi]", "recepi", "unknown key; did you mean recipe?"),
+    ("[recipe]", "[cells]\n[recipe]", "cells", "unknown key; did you mean cell?"),
+    # device
+    (
+        'marker = "x100"',
+        'marker = "x200"',
+        "device.marker",
+        "found 'x200', expected 'x100', the file's own name",
+    ),
+    ('marker = "x100"', 'marker = "x-100"', "device.marker", "expected a name that pytest -m understands"),
+    ('marker = "x100"', 'marker = "1x"', "device.marker", "expected a name that pytest -m understands"),
+    ('marker = "x100"', 'marker = "not"', "device.marker", "expected a name that pytest -m understands"),
+    ('marker = "x100"', "marker = 100", "device.marker", "found the integer 100"),
+    ('marker = "x100"', 'maker = "x100"', "device.maker", "did you mean marker?"),
+    ('name = "X100"', 'name = ""', "device.name", "blank"),
+    ('vendor = "Example"\n', "", "device.vendor", "missing"),
+    ('backend = "cuda"', 'backend = "cu da"', "device.backend", "expected the name of a backend"),
+    ('backend = "cuda"\n', "", "device.backend", "missing"),
+    ("card_memory_gib = 32.0", "card_memory_gib = 0", "device.card_memory_gib", "a number > 0 in GiB"),
+    ("card_memory_gib = 32.0", 'card_memory_gib = "32"', "device.card_memory_gib", "found the string '32'"),
+    ("card_memory_gib = 32.0", "card_memory = 32.0", "device.card_memory", "did you mean card_memory_gib?"),
+    ("cards_per_host = 8", "cards_per_host = 0", "device.cards_per_host", "a whole number >= 1"),
+    ("cards_per_host = 8", "cards_per_host = 8.0", "device.cards_per_host", "found the number 8.0"),
+    ('timing = "host"', 'timing = "wall"', "device.timing", "expected one of host, device"),
+    ('timing = "host"\n', "", "device.timing", "missing; expected one of host, device"),
+    # source
+    ('document = "Example X100 report"\n', "", "source.document", "missing"),
+    ('document = "Example X100 report"', "document = 3", "source.document", "expected a string"),
+    ('edition = "2nd edition"', "edition = 2", "source.edition", "expected a string"),
+    ('edition = "2nd edition"', 'editon = "2nd"', "source.editon", "did you mean edition?"),
+    # units
+    ('map = "0..1"', 'map = "%"', "units.map", "found the string '%', expected one of 0..1"),
+    ('mem = "GiB"', 'mem = "GB"', "units.mem", "expected one of GiB"),
+    ('e2e_time = "s"', 'e2e_time = "h"', "units.e2e_time", "expected one of s"),
+    ('p_core = "images/s"\n', "", "units.p_core", "missing; expected one of images/s"),
+    ('mem = "GiB"', 'mem = "GiB"\npower = "W"', "units.power", "unknown key"),
+    # environment
+    (
+        '[environment.software]\ndriver = "1.2.3"\n',
+        "",
+        "environment.software",
+        "missing; expected a table of texts",
+    ),
+    ('driver = "1.2.3"\n', "", "environment.software", "found no key"),
+    ('driver = "1.2.3"', "driver = 1.2", "environment.software.driver", "expected a string"),
+    ('driver = "1.2.3"', 'Driver = "1.2.3"', "environment.software.Driver", "small letters"),
+    ("[environment.software]", "[environment.sofware]", "environment.sofware", "did you mean software?"),
+    (
+        '[environment.hardware]\ncard = "Example X100"',
+        "[environment]\nhardware = 3",
+        "environment.hardware",
+        "table",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "key", "message"), BAD, ids=[f"{new or old}" for old, new, _, _ in BAD]
+)
+def test_a_bad_file_is_refused_with_file_key_and_reason(
+    tmp_path: Path, old: str, new: str, key: str, message: str
+) -> None:
+    head, rows = GOOD[: GOOD.index("[[cell]]")], GOOD[GOOD.index("[[cell]]") :]
+    with pytest.raises(ExpectationError, match="^" + re.escape(f"x100.toml: {key}: ")) as caught:
+        load(tmp_path, change(old, new, head) + rows)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("table", ["device", "source", "units", "environment", "recipe"])
+@pytest.mark.parametrize("written", ["3", '"text"', "[]"])
+def test_a_value_in_place_of_a_table_is_refused(tmp_path: Path, table: str, written: str) -> None:
+    head, rows = GOOD[: GOOD.index("[[cell]]")], GOOD[GOOD.index("[[cell]]") :]
+    parts = [part for part in re.split(r"(?m)^(?=\[)", head) if not part.startswith(f"[{table}")]
+    text = change("schema = 1", f"schema = 1\n{table} = {written}", "".join(parts)) + rows
+    with pytest.raises(ExpectationError, match=rf"^x100\.toml: {table}: found the .*, expected a table"):
+        load(tmp_path, text)
+
+
+@pytest.mark.parametrize("marker", sorted(RESERVED_MARKERS))
+def test_a_marker_that_means_something_else_is_refused(tmp_path: Path, marker: str) -> None:
+    path = write(tmp_path, change('"x100"', f'"{marker}"'), f"{marker}.toml")
+    with pytest.raises(
+        ExpectationError, match=rf"^{marker}\.toml: device\.marker: found '{marker}', which pytest"
+    ):
+        load_device(path)
+
+
+def test_every_marker_that_this_python_knows_already_is_reserved() -> None:
+    listed = subprocess.run(
+        [sys.executable, "-m", "pytest", "--markers", "-p", "no:cacheprovider", "-c", str(ROOT / "tox.ini")],
+        cwd=str(ROOT / "tests" / "expected"),
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    names = set(re.findall(r"(?m)^@pytest\.mark\.(\w+)", listed.stdout))
+    devices = set(load_devices())
+    assert names - devices <= RESERVED_MARKERS
+    assert {"skip", "parametrize", "needs_torch"} <= names
+
+
+@pytest.mark.parametrize("name", ["none.toml", "folder.toml"])
+def test_a_file_that_cannot_be_read_is_an_error_with_its_path(tmp_path: Path, name: str) -> None:
+    (tmp_path / "folder.toml").mkdir()
+    with pytest.raises(ExpectationError, match=re.escape(str(tmp_path / name)) + ": cannot be read: "):
+        load_device(tmp_path / name)
+
+
+def test_a_file_that_is_not_utf8_is_an_error_with_the_line(tmp_path: Path) -> None:
+    path = tmp_path / "x100.toml"
+    path.write_bytes(GOOD.replace("Example X100 report", "昆仑芯").encode("gb18030"))
+    with pytest.raises(ExpectationError, match=r"x100\.toml: line 13: found the byte 0x\w\w, expected UTF-8"):
+        load_device(path)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("schema = 1", "schema 1", "line 1, column 8"),
+        ("map = 0.364", "map = 0,364", f"line {MAP_LINE}"),
+        ("map = 0.364", "map = 0.364\nmap = 0.37", f"line {MAP_LINE + 1}"),
+        ("map = 0.364", "map = 36.4 %", f"line {MAP_LINE}"),
+        ("schema = 1", "schema = " + "9" * 5000, "x100.toml"),
+        ("schema = 1", "schema = " + "[" * 100000, "x100.toml"),
+    ],
+    ids=["no equals sign", "decimal comma", "key twice", "percent", "endless digits", "endless brackets"],
+)
+def test_what_is_not_toml_is_an_error_with_the_line(tmp_path: Path, old: str, new: str, message: str) -> None:
+    with pytest.raises(ExpectationError, match=r"x100\.toml: ") as caught:
+        load(tmp_path, change(old, new))
+    assert message in str(caught.value)
+
+
+def test_a_folder_is_loaded_in_the_order_of_its_file_names(tmp_path: Path) -> None:
+    for marker in ("b2", "a10", "a9"):
+        text = GOOD.replace('"x100"', f'"{marker}"').replace('"X100"', f'"{marker}"')
+        write(tmp_path, text, f"{marker}.toml")
+    write(tmp_path, "an editor's lock", ".#a9.toml")
+    write(tmp_path, "not a device", "notes.txt")
+    devices = load_devices(str(tmp_path))
+    assert list(devices) == ["a10", "a9", "b2"]
+    assert [device.marker for device in devices.values()] == list(devices)
+
+
+def test_an_empty_or_missing_folder_is_an_error(tmp_path: Path) -> None:
+    for folder in (tmp_path, tmp_path / "none"):
+        with pytest.raises(ExpectationError, match=re.escape(str(folder)) + r": found no \*\.toml file"):
+            load_devices(folder)
+
+
+def test_one_bad_file_spoils_the_folder(tmp_path: Path) -> None:
+    write(tmp_path, GOOD)
+    write(tmp_path, change('"x100"', '"y100"'), "z100.toml")
+    with pytest.raises(ExpectationError, match=r"^z100\.toml: device\.marker: "):
+        load_devices(tmp_path)
+
+
+def test_two_devices_of_one_name_are_an_error(tmp_path: Path) -> None:
+    write(tmp_path, GOOD)
+    write(tmp_path, change('"x100"', '"x200"'), "x200.toml")
+    with pytest.raises(
+        ExpectationError,
+        match=r"^x200\.toml: device\.name: found 'Example X100', which x100\.toml has already",
+    ):
+        load_devices(tmp_path)
+
+
+def test_two_markers_that_differ_in_case_only_are_an_error(tmp_path: Path) -> None:
+    write(tmp_path, GOOD)
+    write(tmp_path, change('"x100"', '"X100"', change('"X100"', '"X100 new"')), "X100.toml")
+    if len(list(tmp_path.iterdir())) == 1:
+        pytest.skip("this file system does not tell the two names apart")
+    with pytest.raises(
+        ExpectationError, match=r"^x100\.toml: device\.marker: found 'x100', which X100\.toml has"
+    ):
+        load_devices(tmp_path)
+
+
+def test_the_vendors_tables_are_read_without_heavy_libraries() -> None:
+    code = "import sys, expected; expected.load_devices(); print(*sys.modules)"
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=str(ROOT),
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    modules = set(run.stdout.split())
+    assert "expected.load" in modules
+    assert not modules & {
+        "torch",
+        "torchvision",
+        "numpy",
+        "pytest",
+        "trainer",
+        "verdict",
+        "fixtures",
+        "reports",
+    }

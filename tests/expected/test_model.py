@@ -1,0 +1,80 @@
+"""Cells, recipes and what they derive."""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import FrozenInstanceError, asdict, replace
+from typing import Any
+
+import pytest
+
+from expected import METRICS, NOT_APPLICABLE, PUBLISHED, UNPUBLISHED, Cell, Expectation, Recipe, Topology
+
+
+def cell(**states: str) -> Cell:
+    """A cell whose metrics are unpublished unless `states` says otherwise."""
+    expectations = {name: Expectation(states.get(name, UNPUBLISHED)) for name in METRICS}
+    return Cell("r300", Topology(1, 8), "fp32", 16, 0.16, "host", Recipe(), expectations)
+
+
+def test_the_id_of_a_cell_names_device_topology_precision_and_batch_size() -> None:
+    assert cell().id == "r300-1x8-fp32-bs16"
+
+
+def test_the_applicable_metrics_are_all_but_those_marked_so_in_order() -> None:
+    assert cell().applicable == tuple(METRICS)
+    assert cell(e2e_time=NOT_APPLICABLE, map=NOT_APPLICABLE, mem=PUBLISHED).applicable == (
+        "p_whole",
+        "p_train",
+        "p_core",
+        "mem",
+    )
+
+
+@pytest.mark.parametrize(
+    ("states", "protocol"),
+    [
+        ({}, "epoch"),
+        ({"map": PUBLISHED}, "full"),
+        ({"e2e_time": PUBLISHED}, "full"),
+        ({"map": PUBLISHED, "e2e_time": NOT_APPLICABLE}, "full"),
+        ({"map": NOT_APPLICABLE, "e2e_time": NOT_APPLICABLE}, "epoch"),
+        ({"mem": PUBLISHED, "p_whole": PUBLISHED, "p_train": PUBLISHED, "p_core": PUBLISHED}, "epoch"),
+    ],
+)
+def test_a_cell_trains_in_full_where_accuracy_or_total_time_is_published(
+    states: dict[str, str], protocol: str
+) -> None:
+    assert cell(**states).protocol == protocol
+
+
+def test_the_default_recipe_is_that_of_the_benchmark() -> None:
+    assert asdict(Recipe()) == {
+        "model": "fasterrcnn_resnet50_fpn",
+        "num_classes": 91,
+        "pretrained_backbone": True,
+        "momentum": 0.9,
+        "weight_decay": 1e-4,
+        "lr_milestones": (16, 22),
+        "lr_gamma": 0.1,
+        "warmup_steps": 1000,
+        "warmup_factor": 0.001,
+        "epochs": 26,
+        "target_map": 0.36,
+        "horizontal_flip": 0.5,
+        "aspect_ratio_groups": 3,
+        "workers": 4,
+        "seed": 0,
+        "gradient_clip": 0.0,
+        "tf32": False,
+    }
+
+
+def test_cells_can_be_keys_copied_and_sent_but_not_changed() -> None:
+    one = cell(map=PUBLISHED)
+    other: Any = pickle.loads(pickle.dumps(one))
+    assert {one: "found"}[other] == "found"
+    assert asdict(one)["expectations"]["map"]["state"] == PUBLISHED
+    assert replace(one, batch_size=2) != one
+    with pytest.raises(FrozenInstanceError):
+        other.batch_size = 2

@@ -1,0 +1,135 @@
+"""Overrides of the recipe."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, fields
+from pathlib import Path
+
+import pytest
+
+from expected import ExpectationError, Recipe
+from expected.recipe import READERS
+from tests.expected.sample import GOOD, change, load
+
+
+def test_every_field_of_a_recipe_can_be_overridden_and_nothing_else() -> None:
+    assert list(READERS) == [field.name for field in fields(Recipe)]
+
+
+def test_a_file_without_overrides_trains_by_the_benchmarks_recipe(tmp_path: Path) -> None:
+    device = load(tmp_path, change("[recipe]\nepochs = 20\n", ""))
+    assert [cell.recipe for cell in device.cells] == [Recipe(), Recipe()]
+
+
+def test_an_override_of_a_cell_goes_on_top_of_that_of_the_file(tmp_path: Path) -> None:
+    device = load(tmp_path, GOOD + "[cell.recipe]\ntf32 = true\nlr_milestones = []\n")
+    assert device.cells[0].recipe == Recipe(epochs=20)
+    assert device.cells[1].recipe == Recipe(epochs=20, tf32=True, lr_milestones=())
+
+
+def test_every_field_is_read_as_it_is_written(tmp_path: Path) -> None:
+    written = """
+model = "fasterrcnn_resnet18_fpn_small"
+num_classes = 4
+pretrained_backbone = false
+momentum = 0.8
+weight_decay = 0
+lr_milestones = [3, 5]
+lr_gamma = 0.5
+warmup_steps = 50
+warmup_factor = 0.01
+epochs = 8
+target_map = 0.3
+horizontal_flip = 0
+aspect_ratio_groups = 1
+workers = 0
+seed = 7
+gradient_clip = 10
+tf32 = true
+"""
+    recipe = load(tmp_path, change("\nepochs = 20\n", written)).cells[0].recipe
+    assert asdict(recipe) == {
+        "model": "fasterrcnn_resnet18_fpn_small",
+        "num_classes": 4,
+        "pretrained_backbone": False,
+        "momentum": 0.8,
+        "weight_decay": 0.0,
+        "lr_milestones": (3, 5),
+        "lr_gamma": 0.5,
+        "warmup_steps": 50,
+        "warmup_factor": 0.01,
+        "epochs": 8,
+        "target_map": 0.3,
+        "horizontal_flip": 0.0,
+        "aspect_ratio_groups": 1,
+        "workers": 0,
+        "seed": 7,
+        "gradient_clip": 10.0,
+        "tf32": True,
+    }
+
+
+BAD = [
+    ("model", "''"),
+    ("model", "50"),
+    ("num_classes", "1"),
+    ("num_classes", "91.0"),
+    ("pretrained_backbone", '"no"'),
+    ("pretrained_backbone", "0"),
+    ("momentum", "1.0"),
+    ("momentum", "-0.1"),
+    ("weight_decay", "1"),
+    ("weight_decay", "nan"),
+    ("lr_milestones", "16"),
+    ("lr_milestones", "[22, 16]"),
+    ("lr_milestones", "[16, 16]"),
+    ("lr_milestones", "[0]"),
+    ("lr_milestones", "[16.0]"),
+    ("lr_milestones", "[true]"),
+    ("lr_milestones", '["16"]'),
+    ("lr_gamma", "0"),
+    ("lr_gamma", "1.1"),
+    ("warmup_steps", "-1"),
+    ("warmup_factor", "0"),
+    ("epochs", "0"),
+    ("epochs", "true"),
+    ("target_map", "36"),
+    ("horizontal_flip", "1.5"),
+    ("horizontal_flip", "true"),
+    ("aspect_ratio_groups", "0"),
+    ("workers", "-1"),
+    ("seed", "-1"),
+    ("seed", "0.5"),
+    ("gradient_clip", "-1"),
+    ("gradient_clip", "inf"),
+    ("tf32", "1"),
+]
+
+
+@pytest.mark.parametrize(("key", "written"), BAD, ids=[f"{key}={written}" for key, written in BAD])
+def test_a_field_out_of_range_is_refused_in_the_file_and_in_a_cell(
+    tmp_path: Path, key: str, written: str
+) -> None:
+    with pytest.raises(ExpectationError, match=rf"^x100\.toml: recipe\.{key}: found .*, expected "):
+        load(tmp_path, change("epochs = 20", f"{key} = {written}"))
+    with pytest.raises(
+        ExpectationError, match=rf"^x100\.toml: cell\[2\]\.recipe\.{key}: found .*, expected "
+    ):
+        load(tmp_path, GOOD + f"[cell.recipe]\n{key} = {written}\n")
+
+
+def test_an_unknown_field_is_refused_with_the_nearest_known_one(tmp_path: Path) -> None:
+    with pytest.raises(
+        ExpectationError, match=r"x100\.toml: recipe\.epoch: unknown key; did you mean epochs\?"
+    ):
+        load(tmp_path, change("epochs = 20", "epoch = 20"))
+    with pytest.raises(
+        ExpectationError, match=r"cell\[2\]\.recipe\.warmup_step: .*did you mean warmup_steps\?"
+    ):
+        load(tmp_path, GOOD + "[cell.recipe]\nwarmup_step = 2\n")
+
+
+@pytest.mark.parametrize("written", ["recipe = 3", "recipe = [1]"])
+def test_a_recipe_that_is_not_a_table_is_refused(tmp_path: Path, written: str) -> None:
+    with pytest.raises(ExpectationError, match=r"x100\.toml: cell\[2\]\.recipe: found .*, expected a table"):
+        load(tmp_path, GOOD + written + "\n")

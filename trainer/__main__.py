@@ -1,0 +1,73 @@
+"""`python -m trainer`: one rank's process, started by torchrun; its exit code says whether its evidence is whole."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+import traceback
+from typing import Sequence
+
+from trainer.devices import load_backend
+from trainer.errors import TrainerError
+from trainer.events import EventLog
+from trainer.ranks import Ranks
+from trainer.settings import Settings, parse
+
+_FAILED = 1
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run one rank; return 0 when it wrote its `end` event, 1 after a `failure` event."""
+    try:
+        settings, ranks = parse(argv), Ranks.from_environment()
+        settings.run_dir.mkdir(parents=True, exist_ok=True)
+        log = EventLog(settings.run_dir, ranks.rank)
+    except (TrainerError, OSError) as error:
+        print(f"trainer: {error}", file=sys.stderr)
+        return _FAILED
+    _redirect_output(settings, ranks)
+    try:
+        _run(settings, ranks, log)
+    except TrainerError as error:
+        log.write("failure", kind=error.kind, message=str(error))
+        print(f"trainer: {error.kind}: {error}", file=sys.stderr, flush=True)
+        return _FAILED
+    except BaseException as error:  # whatever ends a rank belongs in its evidence
+        said = str(error).strip().splitlines()
+        kind = "memory" if _out_of_memory(error) else "crash"
+        log.write("failure", kind=kind, message=f"{type(error).__name__}: {said[0] if said else ''}".rstrip(": "))
+        traceback.print_exc()
+        return _FAILED
+    finally:
+        log.close()
+    return 0
+
+
+def _run(settings: Settings, ranks: Ranks, log: EventLog) -> None:
+    backend = load_backend(settings.device)
+    backend.set_environment()
+    # The slow imports, the vendor's framework among them, come before the run's clock starts.
+    from trainer.session import run_rank
+
+    backend.import_framework()
+    run_rank(settings, ranks, backend, log, time.perf_counter_ns())
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    return isinstance(error, MemoryError) or "out of memory" in str(error).lower()
+
+
+def _redirect_output(settings: Settings, ranks: Ranks) -> None:
+    """Send this process's output, and that of native code in it, to `rank-NNNN.log`."""
+    path = settings.run_dir / f"rank-{ranks.rank:04d}.log"
+    handle = os.open(str(path), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.dup2(handle, 1)
+    os.dup2(handle, 2)
+    os.close(handle)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

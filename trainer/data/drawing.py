@@ -1,0 +1,163 @@
+"""Draws one picture of circles, squares and triangles, and says exactly which pixels belong to which of them.
+
+All arithmetic that decides a pixel is done in integers, and all chance comes from `integers` and `permutation` of
+a PCG64 generator, so that a picture is the same on every numpy that the project supports.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import List, NamedTuple, Optional, Tuple
+
+import numpy as np
+
+CATEGORIES = ("circle", "square", "triangle")
+SIZES = ((128, 128), (128, 96), (96, 128), (128, 112), (112, 128), (128, 104), (104, 128))
+"""Widths and heights that pictures have; the longest side is always 128 pixels."""
+
+_SIDES = (20, 70)
+_MARGIN = 2
+_CROWD_CELL = 16
+_CONTRAST = 70
+
+
+class Frame(NamedTuple):
+    """A square region of a picture: its left upper corner and its side, in pixels."""
+
+    x: int
+    y: int
+    side: int
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A shape in a picture, or a crowd of shapes of one category: `mask` is bool [height, width] of the whole picture.
+
+    `polygon` is x, y, x, y, ... in pixels, and None for a crowd, whose outline is its mask.
+    """
+
+    category: int
+    mask: np.ndarray
+    polygon: Optional[Tuple[float, ...]]
+
+    @property
+    def box(self) -> Tuple[int, int, int, int]:
+        """x, y, width and height of the tightest box around the drawn pixels."""
+        rows, columns = np.flatnonzero(self.mask.any(axis=1)), np.flatnonzero(self.mask.any(axis=0))
+        x, y = int(columns[0]), int(rows[0])
+        return x, y, int(columns[-1]) + 1 - x, int(rows[-1]) + 1 - y
+
+
+def draw(
+    rng: np.random.Generator, *, shapes: int, crowd: bool = False
+) -> Tuple[np.ndarray, Tuple[Drawn, ...]]:
+    """Returns a picture, uint8 [height, width, 3], and what is on it; fewer than `shapes` where no more find room.
+
+    Shapes do not touch each other. The first always finds room, and so does the crowd, which is placed before them.
+    """
+    width, height = SIZES[rng.integers(len(SIZES))]
+    base = rng.integers(90, 166, size=3)
+    pixels = _background(rng, width, height, base)
+    frames: List[Frame] = []
+    drawn: List[Drawn] = []
+    if crowd:
+        frame = _free_frame(rng, width, height, 3 * _CROWD_CELL, frames)
+        if frame is not None:
+            frames.append(frame)
+            drawn.append(_crowd(rng, frame, width, height))
+    for _ in range(shapes):
+        side = int(rng.integers(_SIDES[0], _SIDES[1] + 1))
+        frame = _free_frame(rng, width, height, side, frames)
+        if frame is not None:
+            frames.append(frame)
+            drawn.append(_shape(int(rng.integers(1, len(CATEGORIES) + 1)), frame, width, height))
+    for thing in drawn:
+        _paint(rng, pixels, thing.mask, base)
+    return np.clip(pixels, 0, 255).astype(np.uint8), tuple(drawn)
+
+
+def _background(rng: np.random.Generator, width: int, height: int, base: np.ndarray) -> np.ndarray:
+    """Soft patches of a colour under fine noise, int64 [height, width, 3]: textured, yet far from any shape's colour."""
+    cell = 16
+    knots = rng.integers(-20, 21, size=(height // cell + 2, width // cell + 2, 3))
+    rows, row_part = np.divmod(np.arange(height), cell)
+    columns, column_part = np.divmod(np.arange(width), cell)
+    right = column_part[None, :, None]
+    upper = knots[rows][:, columns] * (cell - right) + knots[rows][:, columns + 1] * right
+    lower = knots[rows + 1][:, columns] * (cell - right) + knots[rows + 1][:, columns + 1] * right
+    down = row_part[:, None, None]
+    patches = (upper * (cell - down) + lower * down) // (cell * cell)
+    return base + patches + rng.integers(-10, 11, size=(height, width, 1))
+
+
+def _free_frame(
+    rng: np.random.Generator, width: int, height: int, side: int, taken: List[Frame]
+) -> Optional[Frame]:
+    """A frame of `side` that keeps its distance from every frame in `taken`, or None if a few throws find none."""
+    for _ in range(30):
+        x = int(rng.integers(_MARGIN, width - side - _MARGIN + 1))
+        y = int(rng.integers(_MARGIN, height - side - _MARGIN + 1))
+        if all(
+            x + side + _MARGIN <= other.x
+            or other.x + other.side + _MARGIN <= x
+            or y + side + _MARGIN <= other.y
+            or other.y + other.side + _MARGIN <= y
+            for other in taken
+        ):
+            return Frame(x, y, side)
+    return None
+
+
+def _shape(category: int, frame: Frame, width: int, height: int) -> Drawn:
+    mask = np.zeros((height, width), dtype=bool)
+    mask[frame.y : frame.y + frame.side, frame.x : frame.x + frame.side] = _stencil(category, frame.side)
+    return Drawn(category, mask, _outline(category, frame))
+
+
+def _crowd(rng: np.random.Generator, frame: Frame, width: int, height: int) -> Drawn:
+    """Five to eight small shapes of one category, each in its own cell of the frame, under one annotation."""
+    category = int(rng.integers(1, len(CATEGORIES) + 1))
+    mask = np.zeros((height, width), dtype=bool)
+    for cell in rng.permutation(9)[: int(rng.integers(5, 9))]:
+        side = int(rng.integers(9, _CROWD_CELL - 1))
+        shift_x, shift_y = (int(rng.integers(0, _CROWD_CELL - side)) for _ in range(2))
+        x = frame.x + int(cell) % 3 * _CROWD_CELL + shift_x
+        y = frame.y + int(cell) // 3 * _CROWD_CELL + shift_y
+        mask[y : y + side, x : x + side] = _stencil(category, side)
+    return Drawn(category, mask, None)
+
+
+def _stencil(category: int, side: int) -> np.ndarray:
+    """The shape's own pixels, bool [side, side]; it touches all four sides."""
+    across = 2 * np.arange(side) + 1 - side
+    if category == 1:
+        return across[:, None] ** 2 + across[None, :] ** 2 <= side**2
+    if category == 2:
+        return np.ones((side, side), dtype=bool)
+    return np.abs(across)[None, :] <= np.arange(1, side + 1)[:, None]
+
+
+def _outline(category: int, frame: Frame) -> Tuple[float, ...]:
+    x, y, side = frame
+    if category == 1:
+        turns = [math.pi * step / 10 for step in range(20)]
+        points = [(x + side / 2 * (1 + math.cos(t)), y + side / 2 * (1 + math.sin(t))) for t in turns]
+    elif category == 2:
+        points = [(x, y), (x + side, y), (x + side, y + side), (x, y + side)]
+    else:
+        points = [(x + side / 2, y), (x + side, y + side), (x, y + side)]
+    return tuple(round(float(value), 2) for point in points for value in point)
+
+
+def _luminance(colour: np.ndarray) -> int:
+    """Brightness 0..255 by the weights of ITU-R BT.601, which is what a greyscale JPEG keeps of a colour."""
+    return int(299 * colour[0] + 587 * colour[1] + 114 * colour[2]) // 1000
+
+
+def _paint(rng: np.random.Generator, pixels: np.ndarray, mask: np.ndarray, base: np.ndarray) -> None:
+    """Fills the mask with one colour, chosen without regard to the category, that stands out in greyscale as well."""
+    colour = rng.integers(0, 256, size=3)
+    while abs(_luminance(colour) - _luminance(base)) < _CONTRAST:
+        colour = rng.integers(0, 256, size=3)
+    pixels[mask] = colour + rng.integers(-5, 6, size=(int(mask.sum()), 1))

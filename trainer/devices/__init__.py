@@ -1,0 +1,26 @@
+"""Accelerator backends by name: every module here, `base` and `smi` aside, is one."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+
+from trainer.devices.base import Backend, Card, StepTimer
+from trainer.errors import DeviceError
+
+__all__ = ["Backend", "Card", "StepTimer", "backend_names", "load_backend"]
+
+_HELPERS = ("base", "smi")
+
+
+def backend_names() -> tuple[str, ...]:
+    """Return the names that `load_backend` takes, sorted."""
+    return tuple(sorted(m.name for m in pkgutil.iter_modules(__path__) if m.name not in _HELPERS))
+
+
+def load_backend(name: str) -> Backend:
+    """Return a fresh backend; torch and the vendor's framework are not imported yet. Raises DeviceError."""
+    if name not in backend_names():
+        raise DeviceError(f"there is no backend {name!r}; trainer/devices has {', '.join(backend_names())}")
+    backend: Backend = importlib.import_module(f"trainer.devices.{name}").BACKEND()
+    return backend

@@ -1,0 +1,73 @@
+"""This machine's CPU as a device: each rank takes an equal share of the cores."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import Any, Callable, ContextManager, Sequence
+
+from trainer.devices.base import GIB, Backend, Card, Samples
+
+
+class CpuBackend(Backend):
+    """Ranks are processes, a 'card' is a rank's share of the machine, and work is finished when a call returns."""
+
+    name = "cpu"
+    precisions = ("fp32", "bf16")
+
+    def open(self, local_rank: int, local_world_size: int) -> Card:
+        """Bind this rank to its share of the cores; the card is numbered by the local rank."""
+        import platform
+
+        import psutil
+        import torch
+
+        torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // local_world_size))
+        self.device = torch.device("cpu")
+        return Card(platform.processor() or platform.machine(), local_rank, psutil.virtual_memory().total / GIB)
+
+    def autocast(self, precision: str) -> ContextManager[Any]:
+        """Return the autocast context; fp32 runs without one."""
+        import torch
+
+        if precision == "bf16":
+            return torch.autocast("cpu", dtype=torch.bfloat16)
+        return contextlib.nullcontext() if precision == "fp32" else super().autocast(precision)
+
+    def sampler(self, local_rank: int, rank_pids: Sequence[int]) -> Callable[[], Samples] | None:
+        """Local rank 0 reads the resident memory of every rank of the host together with its loader workers."""
+        if local_rank != 0:
+            return None
+        import psutil
+
+        total_gib = psutil.virtual_memory().total / GIB
+
+        def read() -> Samples:
+            return [
+                {
+                    "source": "psutil",
+                    "card": card,
+                    "memory_used_gib": _resident_gib(pid),
+                    "memory_total_gib": total_gib,
+                }
+                for card, pid in enumerate(rank_pids)
+            ]
+
+        return read
+
+
+def _resident_gib(pid: int) -> float:
+    """Return the resident memory in GiB of a process and its descendants, each shared page counted once (PSS)."""
+    import psutil
+
+    processes: list[psutil.Process] = [psutil.Process(pid)]
+    processes += processes[0].children(recursive=True)
+    resident = 0
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
+            # Workers are forked: summing RSS would count the pages they share with the rank once per worker.
+            resident += process.memory_full_info().pss
+    return resident / GIB
+
+
+BACKEND = CpuBackend

@@ -1,0 +1,143 @@
+"""NVIDIA's torch.cuda, and the vendors that provide the same interface (MetaX, Iluvatar)."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from typing import Any, Callable, ContextManager, Sequence
+
+from trainer.devices.base import GIB, Backend, Card, Samples, StepTimer, visible_index
+from trainer.errors import DeviceError
+
+
+class EventTimer(StepTimer):
+    """Brackets each region with two device events on the current stream; nothing waits until the times are drained."""
+
+    method = "device_events"
+
+    def __init__(self, synchronise: Callable[[], None], new_event: Callable[[], Any]) -> None:
+        super().__init__(synchronise)
+        self._new_event = new_event
+        self._pairs: list[tuple[Any, Any]] = []
+
+    def start(self) -> None:
+        """Record the first event. The copy was queued on the same stream before it, so it is not counted."""
+        self._pairs.append((self._new_event(), self._new_event()))
+        self._pairs[-1][0].record()
+        self._begun_ns = time.perf_counter_ns()
+
+    def stop(self) -> None:
+        """Record the second event."""
+        self._host_ns.append(time.perf_counter_ns() - self._begun_ns)
+        self._pairs[-1][1].record()
+
+    def drain(self) -> tuple[list[int], list[int]]:
+        """Wait for the device and return (device, host) nanoseconds of the regions since the last call."""
+        self._synchronise()
+        self._compute_ns = [round(begin.elapsed_time(end) * 1e6) for begin, end in self._pairs]
+        self._pairs = []
+        return super().drain()
+
+
+class CudaBackend(Backend):
+    """One card per rank, gradients over NCCL (or what the vendor provides under that name)."""
+
+    name = "cuda"
+    visible_cards = "CUDA_VISIBLE_DEVICES"
+    precisions = ("fp32", "amp", "bf16")
+    pin_memory = True
+
+    def open(self, local_rank: int, local_world_size: int) -> Card:
+        """Bind this rank to card `local_rank` of the visible ones."""
+        import torch
+
+        if not torch.cuda.is_available():
+            raise DeviceError(
+                f"torch {torch.__version__} sees no CUDA device; install the vendor's driver and its build of torch, "
+                f"and check {self.visible_cards}"
+            )
+        found = torch.cuda.device_count()
+        if found < local_world_size:
+            raise DeviceError(
+                f"{local_world_size} cards are needed on this host and {found} are visible; check {self.visible_cards}"
+            )
+        torch.cuda.set_device(local_rank)
+        self.device = torch.device("cuda", local_rank)
+        self._index = visible_index(self.visible_cards, local_rank)
+        facts = torch.cuda.get_device_properties(local_rank)
+        return Card(facts.name, self._index, facts.total_memory / GIB)
+
+    def collectives(self) -> str:
+        """NCCL; MetaX and Iluvatar answer to the same name."""
+        return "nccl"
+
+    def seed(self, seed: int) -> None:
+        """Seed the host's and every card's generator."""
+        import torch
+
+        torch.manual_seed(seed)
+        torch.cuda.manual_seed_all(seed)
+
+    def synchronise(self) -> None:
+        """Wait for this rank's card."""
+        import torch
+
+        torch.cuda.synchronize(self.device)
+
+    def step_timer(self) -> StepTimer:
+        """Time by device events."""
+        import torch
+
+        return EventTimer(self.synchronise, lambda: torch.cuda.Event(enable_timing=True))
+
+    def autocast(self, precision: str) -> ContextManager[Any]:
+        """Return the autocast context: fp16 for amp."""
+        import torch
+
+        if precision in ("amp", "bf16"):
+            return torch.autocast("cuda", dtype=torch.float16 if precision == "amp" else torch.bfloat16)
+        return contextlib.nullcontext() if precision == "fp32" else super().autocast(precision)
+
+    def gradient_scaler(self, precision: str) -> Any:
+        """Amp scales the loss so that small fp16 gradients survive."""
+        import torch
+
+        return torch.cuda.amp.GradScaler() if precision == "amp" else None
+
+    def set_tf32(self, allowed: bool) -> None:
+        """Set both switches; torch's defaults for them differ, and differ between versions."""
+        import torch
+
+        torch.backends.cuda.matmul.allow_tf32 = allowed
+        torch.backends.cudnn.allow_tf32 = allowed
+
+    def sampler(self, local_rank: int, rank_pids: Sequence[int]) -> Callable[[], Samples] | None:
+        """Every rank asks the driver about its own card: the same figure as the SMI's, all processes included."""
+        import torch
+
+        device, index = self.device, self._index
+
+        def read() -> Samples:
+            free, total = torch.cuda.mem_get_info(device)
+            return [
+                {
+                    "source": "driver",
+                    "card": index,
+                    "memory_used_gib": (total - free) / GIB,
+                    "memory_total_gib": total / GIB,
+                }
+            ]
+
+        return read
+
+    def allocator_peak_gib(self) -> tuple[float | None, float | None]:
+        """Return the caching allocator's peaks."""
+        import torch
+
+        return (
+            torch.cuda.max_memory_allocated(self.device) / GIB,
+            torch.cuda.max_memory_reserved(self.device) / GIB,
+        )
+
+
+BACKEND = CudaBackend

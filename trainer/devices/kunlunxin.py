@@ -1,0 +1,85 @@
+"""Kunlunxin XPU (R200, R300) through torch_xmlir, on the vendor's CPU build of torch 1.12.1."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from typing import Any, Callable, ClassVar, Mapping, Sequence
+
+from trainer.devices.base import Backend, Card, Samples, visible_index
+from trainer.devices.smi import parse_xpu_driver, parse_xpu_smi, run_tool
+from trainer.errors import DeviceError
+
+_TOOL = ("xpu_smi", "xpu-smi")
+
+
+class KunlunxinBackend(Backend):
+    """One XPU per rank. This is not Intel's torch.xpu, which shares the device's name: only torch_xmlir counts."""
+
+    name = "kunlunxin"
+    requires: ClassVar[Mapping[str, str]] = {
+        "torch_xmlir": "it comes with Kunlunxin's container image (pytorch1.12.1-cpu-ubuntu18.04:v0.04, framework "
+        "xmlir); run the suite inside that image, with the Python that has it",
+    }
+    environment: ClassVar[Mapping[str, str]] = {"XACC_ENABLE": "1", "XACC_ARGS": "-L O0", "BKCL_PCIE_RING": "1"}
+    visible_cards = "XPU_VISIBLE_DEVICES"
+
+    _xmlir: Any = None
+
+    def import_framework(self) -> None:
+        """Import torch_xmlir and require the parts that the trainer calls."""
+        try:
+            self._xmlir = importlib.import_module("torch_xmlir")
+        except ImportError as error:
+            raise DeviceError(f"torch_xmlir cannot be imported ({error}): {self.requires['torch_xmlir']}") from None
+        for part in ("device", "xpu.manual_seed_all", "xpu.xpu_synchronize"):
+            owner: Any = self._xmlir
+            for name in part.split("."):
+                owner = getattr(owner, name, None)
+            if not callable(owner):
+                raise DeviceError(
+                    f"the torch_xmlir at {getattr(self._xmlir, '__file__', '?')} has no {part}; this trainer knows "
+                    "the interface of framework xmlir+e70db8f6"
+                )
+
+    def open(self, local_rank: int, local_world_size: int) -> Card:
+        """Bind this rank to `xpu:<local rank>` of the visible cards, after asking xpu_smi what the host has."""
+        records = parse_xpu_smi(run_tool(_TOOL, "-m"))
+        listed = [name for name in os.environ.get("XPU_VISIBLE_DEVICES", "").split(",") if name.strip()]
+        found = len(listed) or len(records)
+        if found < local_world_size:
+            raise DeviceError(
+                f"{local_world_size} cards are needed on this host and {found} are visible; check {self.visible_cards}"
+            )
+        self._index = visible_index(self.visible_cards, local_rank)
+        if self._index >= len(records):
+            raise DeviceError(
+                f"{self.visible_cards} names card {self._index} and xpu_smi lists {len(records)}, counted from 0"
+            )
+        self.device = self._xmlir.device(f"xpu:{local_rank}")
+        driver = parse_xpu_driver(run_tool(_TOOL))
+        return Card("Kunlunxin XPU", self._index, records[self._index]["memory_total_gib"], driver)
+
+    def collectives(self) -> str:
+        """`xccl` where the framework has registered it, else `nccl`, which it hooks."""
+        import torch.distributed as dist
+
+        return "xccl" if hasattr(dist.Backend, "XCCL") else "nccl"
+
+    def seed(self, seed: int) -> None:
+        """Seed the host's generator and the cards'."""
+        super().seed(seed)
+        self._xmlir.xpu.manual_seed_all(seed)
+
+    def synchronise(self) -> None:
+        """Wait for the card; the framework calls it a barrier on the card."""
+        self._xmlir.xpu.xpu_synchronize()
+
+    def sampler(self, local_rank: int, rank_pids: Sequence[int]) -> Callable[[], Samples] | None:
+        """Local rank 0 asks xpu_smi for all cards of the host at once."""
+        if local_rank != 0:
+            return None
+        return lambda: [dict(record, source="xpu_smi") for record in parse_xpu_smi(run_tool(_TOOL, "-m"))]
+
+
+BACKEND = KunlunxinBackend

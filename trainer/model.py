@@ -1,0 +1,70 @@
+"""The two models of the suite, both put together from torchvision's own Faster R-CNN classes."""
+
+from __future__ import annotations
+
+import torch
+from torchvision.models import resnet18
+from torchvision.models.detection import FasterRCNN, fasterrcnn_resnet50_fpn
+from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection.backbone_utils import BackboneWithFPN, resnet_fpn_backbone
+from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
+from torchvision.ops.misc import FrozenBatchNorm2d
+
+from trainer.settings import Settings
+from trainer.weights import load_backbone
+
+# The small model: sides in pixels, counts per image. Chosen so that two CPU cores train it in about a minute.
+_SMALL_SIDE = 128
+_SMALL_CHANNELS = 64
+_SMALL_ANCHORS = (16, 32, 48, 64, 96)
+_SMALL_HEAD = 256
+_POOLED_CELLS = 7 * 7
+
+
+def build_model(settings: Settings) -> torch.nn.Module:
+    """Return the model of `settings` on the host, in training mode, its backbone loaded if the recipe says so.
+
+    Seed torch first: everything that is not loaded is drawn from its generator. Raises WeightsError.
+    """
+    if settings.model == "fasterrcnn_resnet50_fpn":
+        return _resnet50(settings)
+    return _resnet18_small(settings)
+
+
+def count_parameters(model: torch.nn.Module) -> int:
+    """Return the number of parameters, frozen ones included."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def _resnet50(settings: Settings) -> torch.nn.Module:
+    if not settings.pretrained_backbone:
+        return fasterrcnn_resnet50_fpn(weights=None, weights_backbone=None, num_classes=settings.num_classes)
+    assert settings.backbone is not None  # Settings refuses a pretrained body without a file
+    # What fasterrcnn_resnet50_fpn builds when it downloads the body itself: frozen batch norm, the stem and the first
+    # stage frozen. Asked for no weights, it would train all of them, so the same parts are put together here.
+    backbone = resnet_fpn_backbone(
+        backbone_name="resnet50", weights=None, norm_layer=FrozenBatchNorm2d, trainable_layers=3
+    )
+    load_backbone(backbone.body, settings.backbone)
+    return FasterRCNN(backbone, num_classes=settings.num_classes)
+
+
+def _resnet18_small(settings: Settings) -> torch.nn.Module:
+    body = resnet18(weights=None)
+    stages = {f"layer{stage}": str(stage - 1) for stage in range(1, 5)}
+    backbone = BackboneWithFPN(body, stages, [64, 128, 256, 512], _SMALL_CHANNELS)
+    anchors = AnchorGenerator(tuple((side,) for side in _SMALL_ANCHORS), ((0.5, 1.0, 2.0),) * len(_SMALL_ANCHORS))
+    return FasterRCNN(
+        backbone,
+        min_size=_SMALL_SIDE,
+        max_size=_SMALL_SIDE,
+        rpn_anchor_generator=anchors,
+        rpn_pre_nms_top_n_train=300,
+        rpn_pre_nms_top_n_test=300,
+        rpn_post_nms_top_n_train=300,
+        rpn_post_nms_top_n_test=100,
+        rpn_batch_size_per_image=64,
+        box_batch_size_per_image=64,
+        box_head=TwoMLPHead(_SMALL_CHANNELS * _POOLED_CELLS, _SMALL_HEAD),
+        box_predictor=FastRCNNPredictor(_SMALL_HEAD, settings.num_classes),
+    )

@@ -1,0 +1,44 @@
+"""What can be known to be missing before any process is started; nothing heavy is imported to find out."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Mapping
+
+from trainer.devices import load_backend
+
+_ALWAYS = {
+    "torch": "install the vendor's build, or `pip install torch torchvision`",
+    "torchvision": "install the version that goes with your torch (0.13.1 with 1.12.1)",
+    "pycocotools": "`pip install pycocotools`",
+}
+
+
+def missing_modules(backend_name: str) -> list[str]:
+    """Return a sentence for every Python module that the backend needs and this Python does not find, with what to do.
+
+    The vendor's framework comes first. Raises DeviceError for a backend that does not exist.
+    """
+    needed: Mapping[str, str] = {**load_backend(backend_name).requires, **_ALWAYS}
+    return [f"{name} is missing: {remedy}" for name, remedy in needed.items() if importlib.util.find_spec(name) is None]
+
+
+def data_problems(data: Path) -> list[str]:
+    """Return a sentence for every part of a COCO 2017 folder that is not there."""
+    if not data.is_dir():
+        return [f"{data}: no such folder; --data names the folder that holds annotations/, train2017/ and val2017/"]
+    parts = [data / "train2017", data / "val2017"]
+    parts += [data / "annotations" / f"instances_{split}2017.json" for split in ("train", "val")]
+    return [
+        f"{part}: not there; --data names a COCO 2017 folder with annotations/, train2017/ and val2017/"
+        for part in parts
+        if not part.exists()
+    ]
+
+
+def backbone_problems(backbone: Path) -> list[str]:
+    """Return what is wrong with the backbone's file as far as its presence goes; the ranks check its hash."""
+    if not backbone.is_file():
+        return [f"{backbone}: no such file; --backbone names torchvision's resnet50-0676ba61.pth"]
+    return []

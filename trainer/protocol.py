@@ -1,0 +1,155 @@
+"""The three protocols: what is trained and evaluated in which order, and which events tell of it."""
+
+from __future__ import annotations
+
+import resource
+import time
+from pathlib import Path
+from typing import Any, Iterator
+
+from trainer.checkpoint import save_checkpoint
+from trainer.clock import Ledger
+from trainer.evaluate import detect, gather_and_score
+from trainer.events import EventLog
+from trainer.loaders import Loaders
+from trainer.optim import learning_rate
+from trainer.ranks import HostGroup
+from trainer.settings import Settings
+from trainer.steps import StepLoop, Trainee
+
+_BEFORE_TRAINING = -1
+_PROGRESS_EVERY_S = 1.0
+
+
+class Protocol:
+    """One run on one rank. The reason it ends with is `target`, `last_epoch` or `steps`."""
+
+    def __init__(self, trainee: Trainee, bare_model: Any, loaders: Loaders, group: HostGroup, log: EventLog) -> None:
+        self._trainee = trainee
+        self._bare_model = bare_model  # without the gradient exchange, which evaluation and checkpoints do not want
+        self._loaders = loaders
+        self._group = group
+        self._log = log
+        self._ledger = Ledger()
+        self._loop = StepLoop(trainee, log, self._ledger)
+        self._settings: Settings = trainee.settings
+
+    def run(self) -> str:
+        """Run the protocol of the settings and return the reason it ended with."""
+        if self._settings.protocol == "steady":
+            return self._steady()
+        if self._settings.protocol == "full":
+            self._evaluate(_BEFORE_TRAINING)
+        epochs = self._settings.epochs if self._settings.protocol == "full" else 1
+        self._begin()
+        reason = "last_epoch"
+        for epoch in range(epochs):
+            self._train_epoch(epoch)
+            reached = self._evaluate(epoch)
+            if self._settings.protocol == "full" and reached >= self._settings.target_map:
+                reason = "target"
+                break
+        self._end()
+        return reason
+
+    def _begin(self) -> None:
+        self._group.barrier()
+        self._log.write("train_begin", t_ns=self._ledger.begin())
+
+    def _end(self) -> None:
+        spent = self._ledger.spent()
+        self._log.write(
+            "train_end",
+            images=self._loop.images,
+            steps=self._loop.steps,
+            ledger=spent,
+            t_ns=time.perf_counter_ns(),
+        )
+
+    def _train_epoch(self, epoch: int) -> None:
+        plan = self._loaders.train_plan
+        self._ledger.enter("bookkeeping")
+        plan.set_epoch(epoch)
+        steps, before = len(plan), self._loop.images
+        self._log.write("epoch_begin", epoch=epoch, steps=steps, images_unused=plan.unused)
+        self._ledger.enter("data_wait")
+        batches = iter(self._loaders.train)
+        rates = [learning_rate(self._settings, epoch=epoch, step=step, steps_per_epoch=steps) for step in range(steps)]
+        self._loop.run(batches, rates, epoch=epoch)
+        self._log.write("epoch_end", epoch=epoch, steps=steps, images=self._loop.images - before)
+        self._ledger.enter("checkpoint")
+        if self._group.ranks.rank == 0:
+            path, size = save_checkpoint(
+                self._settings.run_dir, epoch=epoch, model=self._bare_model, optimizer=self._trainee.optimizer
+            )
+            self._log.write("checkpoint", epoch=epoch, file=str(Path(path.parent.name) / path.name), bytes=size)
+        self._ledger.enter("idle")
+
+    def _evaluate(self, epoch: int) -> float:
+        """Return the mAP of the model as it is, the same number on every rank."""
+        self._log.write("eval_begin", epoch=epoch, t_ns=self._ledger.enter("evaluation"))
+        self._group.broadcast_buffers(self._bare_model)
+        detections, images = detect(
+            self._bare_model,
+            self._loaders.val,
+            self._trainee.backend,
+            self._settings.precision,
+            self._progress(),
+        )
+        score, reached, images_total = gather_and_score(detections, images, self._loaders.ground_truth, self._group)
+        facts = {"epoch": epoch, "images": images, "detections": len(detections)}
+        if score is not None:
+            facts.update(map=score.map, stats=score.stats, images_total=images_total, images_expected=score.images)
+        # The phase ends where the event says, so that judging can compare the two.
+        self._log.write("eval_end", t_ns=self._ledger.enter("idle"), **facts)
+        return reached
+
+    def _progress(self) -> Any:
+        total, last = self._loaders.val_images_of_rank, [time.monotonic()]
+
+        def tell(done: int) -> None:
+            if time.monotonic() - last[0] >= _PROGRESS_EVERY_S:
+                last[0] = time.monotonic()
+                self._log.write("progress", phase="evaluation", done=done, total=total)
+
+        return tell
+
+    def _steady(self) -> str:
+        assert self._settings.steps is not None  # Settings ties it to this protocol
+        batches, plan = self._endless(), self._loaders.train_plan
+        plan.set_epoch(0)
+
+        def rates(first: int, count: int) -> list[float]:
+            return [
+                learning_rate(self._settings, epoch=0, step=step, steps_per_epoch=len(plan))
+                for step in range(first, first + count)
+            ]
+
+        warmup = self._settings.steady_warmup
+        self._loop.run(batches, rates(0, warmup), epoch=0, warmup=True)
+        warmup_images = self._loop.images
+        self._begin()
+        self._loop.run(batches, rates(warmup, self._settings.steps), epoch=0)
+        self._loop.steps, self._loop.images = self._settings.steps, self._loop.images - warmup_images
+        self._end()
+        return "steps"
+
+    def _endless(self) -> Iterator[Any]:
+        epoch = 0
+        while True:
+            self._loaders.train_plan.set_epoch(epoch)
+            yield from self._loaders.train
+            epoch += 1
+
+
+def peak_resident_gib() -> float | None:
+    """Return this process's peak resident memory in GiB."""
+    try:
+        with open("/proc/self/status", encoding="ascii", errors="replace") as status:
+            for line in status:
+                # Unlike ru_maxrss this does not remember the parent's size from before exec.
+                if line.startswith("VmHWM:"):
+                    return int(line.split()[1]) / 2**20
+    except OSError:
+        pass
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

@@ -1,0 +1,126 @@
+"""The ranks of a run and what they say to each other outside the gradient exchange: arrays over gloo, never pickles."""
+
+from __future__ import annotations
+
+import os
+import socket
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from trainer.errors import SettingsError
+
+if TYPE_CHECKING:
+    from trainer.devices.base import Backend
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This rank's place among all, as torchrun's environment tells it; a program started by hand is rank 0 of 1."""
+
+    rank: int = 0
+    local_rank: int = 0
+    world_size: int = 1
+    local_world_size: int = 1
+    node: int = 0
+
+    @classmethod
+    def from_environment(cls) -> Ranks:
+        """Read RANK, LOCAL_RANK, WORLD_SIZE and LOCAL_WORLD_SIZE. Raises SettingsError when they make no sense."""
+        names = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")
+        texts = [os.environ.get(name) for name in names]
+        if texts == [None] * 4:
+            return cls()
+        try:
+            rank, local_rank, world, local_world = (int(text) for text in texts if text is not None)
+        except ValueError:
+            raise SettingsError(f"{', '.join(names)} are {texts}; torchrun sets all four to integers") from None
+        if not (0 <= rank < world and 0 <= local_rank < local_world <= world):
+            raise SettingsError(f"{', '.join(names)} are {texts}, which do not describe one rank among others")
+        node = os.environ.get("GROUP_RANK", "0")
+        return cls(rank, local_rank, world, local_world, int(node) if node.isdigit() else 0)
+
+    @property
+    def host(self) -> str:
+        """This host's name."""
+        return socket.gethostname()
+
+
+class HostGroup:
+    """Collectives between the ranks' host processes, beside whatever the devices use for gradients.
+
+    With one rank every call returns its own argument, and no process group is needed.
+    """
+
+    def __init__(self, ranks: Ranks) -> None:
+        self.ranks = ranks
+        self._group: Any = None
+
+    def join(self, backend: Backend) -> None:
+        """Meet the other ranks: the device's collectives as the default group, gloo for the host's arrays."""
+        if self.ranks.world_size == 1:
+            return
+        import torch.distributed as dist
+
+        dist.init_process_group(backend.collectives(), rank=self.ranks.rank, world_size=self.ranks.world_size)
+        self._group = dist.new_group(backend="gloo")
+
+    def leave(self) -> None:
+        """Take the groups down; harmless when there are none."""
+        if self._group is not None:
+            import torch.distributed as dist
+
+            self._group = None
+            dist.destroy_process_group()
+
+    def barrier(self) -> None:
+        """Return when every rank has come here."""
+        self.all_gather(np.zeros((1, 1)))
+
+    def all_gather(self, rows: np.ndarray) -> list[np.ndarray]:
+        """Return every rank's float64 array [n_rank, columns], by rank; the ranks' row counts may differ."""
+        if self._group is None:
+            return [rows]
+        import torch
+        import torch.distributed as dist
+
+        world = self.ranks.world_size
+        counts = [torch.zeros(1, dtype=torch.int64) for _ in range(world)]
+        dist.all_gather(counts, torch.tensor([rows.shape[0]]), group=self._group)
+        longest = max(int(count) for count in counts)
+        padded = torch.zeros((longest, rows.shape[1]), dtype=torch.float64)
+        padded[: rows.shape[0]] = torch.from_numpy(np.ascontiguousarray(rows, dtype=np.float64))
+        gathered = [torch.zeros_like(padded) for _ in range(world)]
+        dist.all_gather(gathered, padded, group=self._group)
+        return [part[: int(count)].numpy() for part, count in zip(gathered, counts)]
+
+    def processes_of_this_node(self) -> list[int]:
+        """Return the process ids of the ranks on this host, by local rank."""
+        mine = np.array([[self.ranks.node, self.ranks.local_rank, os.getpid()]], dtype=np.float64)
+        rows = np.concatenate(self.all_gather(mine))
+        here = rows[rows[:, 0] == self.ranks.node]
+        return [int(pid) for pid in here[np.argsort(here[:, 1]), 2]]
+
+    def from_rank_0(self, value: float | None) -> float:
+        """Return rank 0's number on every rank; the others' argument is ignored."""
+        column = self.all_gather(np.array([[0.0 if value is None else value]]))
+        return float(column[0][0, 0])
+
+    def broadcast_buffers(self, model: Any) -> None:
+        """Give every rank rank 0's running statistics of batch norm, which each rank gathers on its own batches.
+
+        Frozen batch norm keeps constants in its buffers, so a model that has no other kind costs nothing here.
+        """
+        if self._group is None:
+            return
+        import torch
+        import torch.distributed as dist
+
+        for module in model.modules():
+            if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
+                for buffer in module.buffers(recurse=False):
+                    # Through the host: not every accelerator's collectives take integers.
+                    copy = buffer.detach().cpu()
+                    dist.broadcast(copy, 0, group=self._group)
+                    buffer.copy_(copy)

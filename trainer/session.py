@@ -1,0 +1,111 @@
+"""Sets one rank up - device, process group, data, model - and hands it to its protocol."""
+
+from __future__ import annotations
+
+import os
+import platform
+from typing import Any
+
+import numpy
+import torch
+import torchvision
+
+from trainer.devices import Backend, Card
+from trainer.events import SCHEMA, EventLog
+from trainer.loaders import Loaders, build_loaders
+from trainer.model import build_model, count_parameters
+from trainer.optim import build_optimizer
+from trainer.protocol import Protocol, peak_resident_gib
+from trainer.ranks import HostGroup, Ranks
+from trainer.settings import Settings
+from trainer.steps import Trainee
+from trainer.telemetry import Watch
+
+
+def run_rank(settings: Settings, ranks: Ranks, backend: Backend, log: EventLog, started_ns: int) -> None:
+    """Run this rank from set-up to its `end` event. `started_ns` is the time when its imports were done.
+
+    Raises TrainerError for what a person can mend; anything else is a defect.
+    """
+    backend.check_precision(settings.precision)
+    card = backend.open(ranks.local_rank, ranks.local_world_size)
+    backend.set_tf32(settings.tf32)
+    log.write("start", t_ns=started_ns, **_introduction(settings, ranks, backend, card))
+    group = HostGroup(ranks)
+    group.join(backend)
+    watch = Watch(
+        settings.run_dir / "telemetry.jsonl",
+        backend.sampler(ranks.local_rank, group.processes_of_this_node()),
+        interval_s=settings.sample_interval_s,
+        host=ranks.host,
+        rank=ranks.rank,
+    )
+    watch.start()
+    try:
+        reason = _prepare(settings, ranks, backend, log, group).run()
+    finally:
+        watch.stop()
+    allocated_gib, reserved_gib = backend.allocator_peak_gib()
+    log.write("memory", allocated_gib=allocated_gib, reserved_gib=reserved_gib, resident_gib=peak_resident_gib())
+    # The last rank's end is the run's end, so no rank leaves before the others are done.
+    group.barrier()
+    log.write("end", reason=reason)
+    # Not after a failure: taking a group down can wait for ranks that will never come, and the reason must get out.
+    group.leave()
+
+
+def _introduction(settings: Settings, ranks: Ranks, backend: Backend, card: Card) -> dict[str, Any]:
+    return {
+        "schema": SCHEMA,
+        "cell": settings.cell,
+        "rank": ranks.rank,
+        "local_rank": ranks.local_rank,
+        "world_size": ranks.world_size,
+        "local_world_size": ranks.local_world_size,
+        "node": ranks.node,
+        "host": ranks.host,
+        "pid": os.getpid(),
+        "backend": backend.name,
+        "simulated": backend.simulated,
+        "device_name": card.name,
+        "card": card.index,
+        "capacity_gib": card.capacity_gib,
+        "driver": card.driver,
+        "collectives": backend.collectives(),
+        "environment": {key: os.environ.get(key) for key in (*backend.environment, backend.visible_cards) if key},
+        "precision": settings.precision,
+        "tf32": settings.tf32,
+        "batch_size": settings.batch_size,
+        "learning_rate": settings.learning_rate,
+        "model": settings.model,
+        "seed": settings.seed,
+        "protocol": settings.protocol,
+        "timing": backend.step_timer().method,
+        "versions": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "torchvision": torchvision.__version__,
+            "numpy": numpy.__version__,
+            "os": platform.platform(),
+        },
+    }
+
+
+def _prepare(settings: Settings, ranks: Ranks, backend: Backend, log: EventLog, group: HostGroup) -> Protocol:
+    log.write("progress", phase="data", done=0, total=1)
+    loaders: Loaders = build_loaders(
+        settings, rank=ranks.rank, world_size=ranks.world_size, pin_memory=backend.pin_memory
+    )
+    log.write("data", **loaders.counts)
+    # One seed for the weights, so that every rank starts from the same; then one per rank, so that no two draw the
+    # same proposals.
+    backend.seed(settings.seed)
+    bare_model = build_model(settings).to(backend.device)
+    log.write("model", name=settings.model, parameters=count_parameters(bare_model))
+    backend.seed(settings.seed + 1 + ranks.rank)
+    model = bare_model
+    if ranks.world_size > 1:
+        # Running statistics are brought together before each evaluation instead of on every forward.
+        model = torch.nn.parallel.DistributedDataParallel(bare_model, broadcast_buffers=False)
+    trainee = Trainee(settings, backend, model, build_optimizer(bare_model, settings))
+    return Protocol(trainee, bare_model, loaders, group, log)

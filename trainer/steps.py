@@ -1,0 +1,164 @@
+"""Training steps and the windows of steps that evidence is written in."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Iterator
+
+import torch
+
+from trainer.clock import Ledger
+from trainer.data.dataset import BadSample
+from trainer.devices import Backend
+from trainer.errors import DataError, DivergedError
+from trainer.events import EventLog
+from trainer.optim import set_learning_rate
+from trainer.settings import Settings
+
+
+class Trainee:
+    """The model on its device with its optimizer: what one step needs and changes."""
+
+    def __init__(self, settings: Settings, backend: Backend, model: torch.nn.Module, optimizer: Any) -> None:
+        self.settings = settings
+        self.backend = backend
+        self.model = model
+        self.optimizer = optimizer
+        self.scaler = backend.gradient_scaler(settings.precision)
+        self._trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+
+    def step(self, images: list[torch.Tensor], targets: list[dict[str, torch.Tensor]]) -> torch.Tensor:
+        """Forward, backward with gradient exchange, optimizer; return the summed loss, a scalar left on the device."""
+        with self.backend.autocast(self.settings.precision):
+            losses = self.model(images, targets)
+            loss: torch.Tensor = sum(losses.values())  # type: ignore[assignment]
+        self.optimizer.zero_grad(set_to_none=True)
+        if self.scaler is None:
+            loss.backward()
+            self._clip()
+            self.optimizer.step()
+        else:
+            self.scaler.scale(loss).backward()
+            if self.settings.gradient_clip:
+                self.scaler.unscale_(self.optimizer)
+            self._clip()
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+        return loss.detach()
+
+    def _clip(self) -> None:
+        if self.settings.gradient_clip:
+            torch.nn.utils.clip_grad_norm_(self._trained, self.settings.gradient_clip)
+
+
+def to_device(batch: Any, device: torch.device) -> Any:
+    """Return (images, targets) on `device`: float images [3, H, W] in 0..1, boxes [n, 4] float32 and labels [n] int64.
+
+    Images travel as uint8, a quarter of the bytes; dividing by 255 there gives bit for bit what the host would give.
+    """
+    images = [image.to(device, non_blocking=True).to(torch.float32).div(255) for image in batch.images]
+    targets = [
+        {key: target[key].to(device, non_blocking=True) for key in ("boxes", "labels")} for target in batch.targets
+    ]
+    return images, targets
+
+
+class Window:
+    """The readings of a few steps, written as one event; losses stay on the device until then."""
+
+    def __init__(self) -> None:
+        self.images: list[int] = []
+        self.wait_ns: list[int] = []
+        self.copy_ns: list[int] = []
+        self.losses: list[torch.Tensor] = []
+        self.rate = 0.0
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+class StepLoop:
+    """Runs steps over batches, splits their time, and writes a `window` event every few steps."""
+
+    def __init__(self, trainee: Trainee, log: EventLog, ledger: Ledger) -> None:
+        self._trainee = trainee
+        self._log = log
+        self._ledger = ledger
+        self._timer = trainee.backend.step_timer()
+        self.steps = 0
+        self.images = 0
+        self.timing_method = self._timer.method
+
+    def run(
+        self,
+        batches: Iterator[Any],
+        rates: list[float],
+        *,
+        epoch: int,
+        warmup: bool = False,
+        total: int | None = None,
+    ) -> None:
+        """Take one step per learning rate in `rates`, each with the next batch.
+
+        Raises DataError when a sample cannot be read or the batches end early, DivergedError when a loss is not finite.
+        """
+        settings, ledger, done = self._trainee.settings, self._ledger, 0
+        while done < len(rates):
+            count = min(settings.window, len(rates) - done)
+            begun_ns = ledger.enter("bookkeeping")
+            window = Window()
+            for rate in rates[done : done + count]:
+                self._one(batches, rate, window)
+            self._close(window, begun_ns, epoch, warmup)
+            done += count
+        ledger.enter("idle")
+
+    def _one(self, batches: Iterator[Any], rate: float, window: Window) -> None:
+        wait_from_ns = self._ledger.enter("data_wait")
+        batch = next(batches, None)
+        if batch is None:
+            raise DataError("the loader ended before the epoch's planned steps; a worker may have been killed")
+        if isinstance(batch, BadSample):
+            raise DataError(batch.message)
+        copy_from_ns = self._ledger.enter("copy")
+        images, targets = to_device(batch, self._trainee.backend.device)
+        set_learning_rate(self._trainee.optimizer, rate)
+        compute_from_ns = self._ledger.enter("compute")
+        self._timer.start()
+        loss = self._trainee.step(images, targets)
+        self._timer.stop()
+        self._ledger.enter("bookkeeping")
+        window.wait_ns.append(copy_from_ns - wait_from_ns)
+        window.copy_ns.append(compute_from_ns - copy_from_ns)
+        window.images.append(len(images))
+        window.losses.append(loss)
+        window.rate = rate
+
+    def _close(self, window: Window, begun_ns: int, epoch: int, warmup: bool) -> None:
+        # Draining waits for the device, and that wait is its computing.
+        self._ledger.enter("compute")
+        compute_ns, host_ns = self._timer.drain()
+        ended_ns = self._ledger.enter("bookkeeping")
+        losses = torch.stack(window.losses).cpu().tolist()
+        self._log.write(
+            "window",
+            epoch=epoch,
+            step=self.steps,
+            warmup=warmup,
+            lr=window.rate,
+            wall_ns=ended_ns - begun_ns,
+            images=window.images,
+            wait_ns=window.wait_ns,
+            copy_ns=window.copy_ns,
+            compute_ns=compute_ns,
+            compute_host_ns=host_ns,
+            loss=losses,
+        )
+        for offset, loss in enumerate(losses):
+            if not math.isfinite(loss):
+                raise DivergedError(
+                    f"the loss of step {self.steps + offset} (epoch {epoch}) is {loss}: the model has diverged, and "
+                    "what would be measured from here on is another workload; check the learning rate and the device"
+                )
+        self.steps += len(window)
+        self.images += sum(window.images)

@@ -1,0 +1,143 @@
+"""ImageNet weights of the backbone: the file's hash is checked, and it is read without executing pickles."""
+
+from __future__ import annotations
+
+import collections
+import hashlib
+import pickle
+import re
+import types
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from trainer.errors import WeightsError
+
+_BENCHMARK_FILE = "resnet50-0676ba61.pth"
+_HASHED_NAME = re.compile(r"-([0-9a-f]{8,64})\.pth$")
+
+
+def load_backbone(body: torch.nn.Module, path: Path) -> None:
+    """Load a torchvision ResNet-50 state_dict into `body`; the classifier, which a detector lacks, is left out.
+
+    Raises WeightsError when the file is missing, its SHA-256 does not begin with the digits in its name, it is no
+    plain state_dict, or its tensors are not the ones that `body` needs.
+    """
+    check_file(path)
+    state = {k: v for k, v in read_state_dict(path).items() if not k.startswith("fc.")}
+    # The file may carry the step counter of batch norm, which the frozen kind does not have.
+    state = {k: v for k, v in state.items() if not k.endswith("num_batches_tracked")}
+    expected = {k: tuple(v.shape) for k, v in body.state_dict().items() if not k.endswith("num_batches_tracked")}
+    found = {k: tuple(v.shape) for k, v in state.items()}
+    wrong = sorted(k for k in expected.keys() | found.keys() if expected.get(k) != found.get(k))
+    if wrong:
+        raise WeightsError(
+            f"{path}: not the weights of this backbone: {len(wrong)} of {len(expected)} tensors are missing, "
+            f"additional or of another shape, the first is {wrong[0]!r}: found {found.get(wrong[0])}, "
+            f"expected {expected.get(wrong[0])}"
+        )
+    body.load_state_dict(state, strict=False)
+
+
+def check_file(path: Path) -> str:
+    """Return the file's SHA-256 in hex. Raises WeightsError unless it begins with the digits in the file's name."""
+    named = _HASHED_NAME.search(path.name)
+    if named is None:
+        raise WeightsError(
+            f"{path}: a backbone's file carries the first digits of its SHA-256 in its name, like "
+            f"{_BENCHMARK_FILE}; keep the name under which torchvision publishes it"
+        )
+    try:
+        digest = sha256(path)
+    except OSError as error:
+        raise WeightsError(
+            f"{path}: {error.strerror}; pass --backbone FILE with torchvision's {_BENCHMARK_FILE}"
+        ) from None
+    if not digest.startswith(named.group(1)):
+        raise WeightsError(
+            f"{path}: SHA-256 is {digest[:16]}..., the name promises {named.group(1)}...; the file is damaged or "
+            "another one, fetch it again"
+        )
+    return digest
+
+
+def sha256(path: Path) -> str:
+    """Return a file's SHA-256 in hex, read in pieces."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        for piece in iter(lambda: file.read(1 << 20), b""):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
+    """Return the tensors of a file that torch.save wrote, refusing whatever is not tensors. Raises WeightsError."""
+    if zipfile.is_zipfile(str(path)):
+        with zipfile.ZipFile(str(path)) as archive:
+            if any(name.endswith("/constants.pkl") for name in archive.namelist()):
+                raise WeightsError(f"{path}: a TorchScript program, not a state_dict; it is not loaded")
+    try:
+        loaded = _load_tensors_only(path)
+    except (
+        pickle.UnpicklingError,
+        RuntimeError,
+        EOFError,
+        ValueError,
+        KeyError,
+        AttributeError,
+        OSError,
+    ) as error:
+        raise WeightsError(f"{path}: not a state_dict of tensors: {str(error).splitlines()[0][:200]}") from None
+    if not isinstance(loaded, dict) or not all(isinstance(v, torch.Tensor) for v in loaded.values()):
+        raise WeightsError(f"{path}: holds a {type(loaded).__name__}, expected a state_dict of tensors")
+    return dict(loaded)
+
+
+def _load_tensors_only(path: Path) -> Any:
+    if _torch_version() >= (1, 13):
+        return torch.load(str(path), map_location="cpu", weights_only=True)
+    # torch 1.12 has no weights_only, but takes the unpickler from its caller.
+    return torch.load(str(path), map_location="cpu", pickle_module=_restricted_pickle())
+
+
+def _torch_version() -> tuple[int, int]:
+    major, minor = torch.__version__.split(".")[:2]
+    return int(major), int(minor)
+
+
+_ALLOWED = {
+    ("collections", "OrderedDict"): collections.OrderedDict,
+    ("torch._utils", "_rebuild_tensor_v2"): torch._utils._rebuild_tensor_v2,
+    ("torch._utils", "_rebuild_parameter"): torch._utils._rebuild_parameter,
+}
+_STORAGES = (
+    "FloatStorage",
+    "HalfStorage",
+    "DoubleStorage",
+    "LongStorage",
+    "IntStorage",
+    "BoolStorage",
+    "ByteStorage",
+)
+
+
+class _TensorsOnly(pickle.Unpickler):
+    """Finds what a state_dict is made of and nothing else, so a file cannot name a function to call."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if module == "torch" and name in _STORAGES:
+            return getattr(torch, name)
+        try:
+            return _ALLOWED[module, name]
+        except KeyError:
+            raise pickle.UnpicklingError(f"it wants to call {module}.{name}") from None
+
+
+def _restricted_pickle() -> types.ModuleType:
+    module = types.ModuleType("restricted_pickle")
+    module.Unpickler = _TensorsOnly  # type: ignore[attr-defined]
+    module.load = lambda file, **options: _TensorsOnly(file, **options).load()  # type: ignore[attr-defined]
+    module.UnpicklingError = pickle.UnpicklingError  # type: ignore[attr-defined]
+    return module

@@ -1,0 +1,180 @@
+"""What one rank recorded, as data: its introduction, evaluations, step windows, memory and end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Mapping, Optional, Tuple
+
+if TYPE_CHECKING:
+    import numpy as np
+
+SCHEMA = 1
+
+LEDGER_PARTS = (
+    "compute_ns",
+    "data_wait_ns",
+    "copy_ns",
+    "evaluation_ns",
+    "checkpoint_ns",
+    "bookkeeping_ns",
+    "idle_ns",
+)
+"""What the wall time between train begin and train end is split into."""
+
+STEP_COLUMNS = ("images", "wait_ns", "copy_ns", "compute_ns", "compute_host_ns", "loss")
+"""The columns of Windows with one entry a step; the others have one a window."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """How a rank introduced itself; the last four are None where it did not say."""
+
+    t_ns: int
+    schema: int
+    cell: str
+    rank: int
+    local_rank: int
+    world_size: int
+    local_world_size: int
+    host: str
+    backend: str
+    simulated: bool
+    device_name: str
+    card: int
+    precision: str
+    batch_size: int
+    protocol: str
+    timing: str
+    capacity_gib: Optional[float]
+    learning_rate: Optional[float]
+    model: Optional[str]
+    seed: Optional[int]
+    tf32: Optional[bool]
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """How many images a rank found to train on and to evaluate on (None where it loads none)."""
+
+    train_images: int
+    val_images: Optional[int]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One evaluation of a rank; `epoch` is -1 before training. The last three are known to rank 0 alone."""
+
+    epoch: int
+    begin_ns: int
+    end_ns: int
+    images: int
+    images_total: Optional[int]
+    images_expected: Optional[int]
+    map: Optional[float]
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """The end of an epoch beside its beginning; `planned_steps` is None where no beginning was written."""
+
+    epoch: int
+    planned_steps: Optional[int]
+    steps: int
+    images: int
+
+
+@dataclass(frozen=True)
+class TrainEnd:
+    """What a rank says it has done; `ledger` has LEDGER_PARTS in ns."""
+
+    t_ns: int
+    images: int
+    steps: int
+    ledger: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Peaks in GiB: the device allocator's, and the resident memory of the rank's process."""
+
+    allocated_gib: Optional[float]
+    reserved_gib: Optional[float]
+    resident_gib: Optional[float]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a rank gave up."""
+
+    kind: str
+    message: str
+
+
+@dataclass(frozen=True)
+class End:
+    """The last event of a rank that came through."""
+
+    t_ns: int
+    reason: str
+
+
+@dataclass(frozen=True, eq=False)
+class Windows:
+    """The step windows of a rank in columns.
+
+    One entry a window: `t_ns` (when it was written), `epoch`, `step` (index of its first step), `wall_ns` and
+    `size` (steps in it), int64; `warmup`, bool; `lr`, float64. One entry a step, windows one after the other:
+    `images`, `wait_ns`, `copy_ns`, `compute_ns` and `compute_host_ns`, int64; `loss`, float64, not always finite.
+    """
+
+    t_ns: np.ndarray
+    epoch: np.ndarray
+    step: np.ndarray
+    warmup: np.ndarray
+    lr: np.ndarray
+    wall_ns: np.ndarray
+    size: np.ndarray
+    images: np.ndarray
+    wait_ns: np.ndarray
+    copy_ns: np.ndarray
+    compute_ns: np.ndarray
+    compute_host_ns: np.ndarray
+    loss: np.ndarray
+
+    @property
+    def steps(self) -> int:
+        """Steps in all windows."""
+        return len(self.images)
+
+    def select(self, chosen: np.ndarray) -> Windows:
+        """The windows for which `chosen` (bool, one entry a window) is true."""
+        steps = chosen.repeat(self.size)
+        columns = {name: column[steps if name in STEP_COLUMNS else chosen] for name, column in vars(self).items()}
+        return Windows(**columns)
+
+    @property
+    def measured(self) -> Windows:
+        """The windows that count: all but the warm-up."""
+        return self.select(~self.warmup)
+
+
+@dataclass(frozen=True, eq=False)
+class RankEvidence:
+    """Everything that could be read from one rank's file; `rank` is the number in the file's name.
+
+    `seen` counts the events by name. Of an event that may come once only, the first is kept.
+    """
+
+    rank: int
+    file: str
+    seen: Mapping[str, int]
+    start: Optional[Start]
+    data: Tuple[DataSet, ...]
+    evaluations: Tuple[Evaluation, ...]
+    epochs: Tuple[Epoch, ...]
+    windows: Windows
+    train_begin_ns: Optional[int]
+    train_end: Optional[TrainEnd]
+    memories: Tuple[Memory, ...]
+    failures: Tuple[Failure, ...]
+    end: Optional[End]

@@ -1,0 +1,168 @@
+"""A run's evidence bundle: run.json, the ranks' events and the telemetry, read without trusting any of it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Dict, List, Mapping, Optional, Tuple
+
+from verdict.errors import EvidenceError
+from verdict.events import SCHEMA, RankEvidence, Start
+from verdict.fields import FieldError, decode, flag, number, table, text, whole
+from verdict.jsonlines import Problems, parse_object
+from verdict.rank_file import read_rank
+from verdict.telemetry import Telemetry, read_telemetry
+
+RUN_FILE = "run.json"
+TELEMETRY_FILE = "telemetry.jsonl"
+_RANK_FILE = re.compile(r"rank-([0-9]{4,9})\.jsonl")
+
+
+@dataclass(frozen=True)
+class Boot:
+    """How the launch went: `exit_code` None and no failure means that it never came to an end.
+
+    `phase` is "" and `message` is "" where nothing failed.
+    """
+
+    exit_code: Optional[int]
+    failed: bool
+    phase: str
+    message: str
+
+
+@dataclass(frozen=True)
+class RunCell:
+    """The cell as it was when the run began."""
+
+    id: str
+    device: str
+    topology: str
+    precision: str
+    batch_size: int
+    learning_rate: float
+
+
+@dataclass(frozen=True)
+class Run:
+    """What was launched: run.json. `steps` and `epochs` are the limits in force, where there are any."""
+
+    id: str
+    cell: RunCell
+    protocol: str
+    recipe: Mapping[str, Any]
+    simulated: bool
+    backend: str
+    boot: Boot
+    steps: Optional[int]
+    epochs: Optional[int]
+    card_memory_gib: Optional[float]
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """Everything that a run left behind, as far as it could be read.
+
+    `run` is None when run.json is missing or damaged. `ranks` are ordered by rank. `problems` says what is
+    missing or damaged, each with its file and line; evidence with problems proves nothing.
+    """
+
+    path: Path
+    run: Optional[Run]
+    ranks: Tuple[RankEvidence, ...]
+    telemetry: Telemetry
+    problems: Tuple[str, ...]
+
+    @property
+    def simulated(self) -> bool:
+        """Whether anything in the bundle says that no real device was at work."""
+        launched = self.run is not None and self.run.simulated
+        return launched or any(start.simulated for _, start in self.starts)
+
+    @property
+    def starts(self) -> Tuple[Tuple[int, Start], ...]:
+        """(rank, how it introduced itself) of every rank that did."""
+        return tuple((rank.rank, rank.start) for rank in self.ranks if rank.start is not None)
+
+
+def read_run(run_dir: Path) -> Evidence:
+    """Read the bundle in `run_dir`.
+
+    Damaged, missing or contradictory content is collected in `problems` and never raises; only a folder that
+    is not there raises EvidenceError.
+    """
+    run_dir = Path(run_dir)
+    if not run_dir.is_dir():
+        raise EvidenceError(f"{run_dir}: found no such folder, expected a run's; give one from the runs folder")
+    logs = [Problems(RUN_FILE)]
+    run = _read_run_file(run_dir / RUN_FILE, logs[0])
+    ranks = _read_ranks(run_dir, logs)
+    logs.append(Problems(TELEMETRY_FILE))
+    telemetry_path = run_dir / TELEMETRY_FILE
+    # Whether memory had to be sampled is for the measurement to say: a run that never booted has no samples.
+    telemetry = read_telemetry(telemetry_path, logs[-1]) if telemetry_path.exists() else Telemetry((), ())
+    problems = tuple(problem for log in logs for problem in log.all())
+    return Evidence(run_dir, run, ranks, telemetry, problems)
+
+
+def _read_ranks(run_dir: Path, logs: List[Problems]) -> Tuple[RankEvidence, ...]:
+    ranks: Dict[int, RankEvidence] = {}
+    for path in sorted(run_dir.glob("rank-*.jsonl")):
+        problems = Problems(path.name)
+        logs.append(problems)
+        match = _RANK_FILE.fullmatch(path.name)
+        if match is None:
+            problems.add("the name is not that of a rank's file; expected rank-NNNN.jsonl")
+            continue
+        number_of_rank = int(match.group(1))
+        if number_of_rank in ranks:
+            problems.add(f"rank {number_of_rank} has {ranks[number_of_rank].file} already; expected one file a rank")
+            continue
+        ranks[number_of_rank] = read_rank(path, number_of_rank, problems)
+    return tuple(ranks[rank] for rank in sorted(ranks))
+
+
+def _read_run_file(path: Path, problems: Problems) -> Optional[Run]:
+    try:
+        return _run(parse_object(path.read_bytes()))
+    except OSError as error:
+        problems.add(f"cannot be read: {error.strerror}")
+    except FieldError as error:
+        problems.add(str(error))
+    except ValueError as error:
+        problems.add(f"not a JSON object ({error})")
+    return None
+
+
+def _run(record: Dict[str, Any]) -> Run:
+    values = decode(
+        record,
+        {
+            "schema": whole,
+            "id": text,
+            "cell": _cell,
+            "protocol": text,
+            "recipe": table,
+            "simulated": flag,
+            "backend": text,
+            "boot": _boot,
+        },
+        {"steps": whole, "epochs": whole, "card_memory_gib": number},
+    )
+    schema = values.pop("schema")
+    if schema != SCHEMA:
+        raise FieldError(f"schema {schema}, expected {SCHEMA}; judge it with the version that wrote it")
+    return Run(**values)
+
+
+def _cell(value: Any) -> RunCell:
+    kinds = dict.fromkeys(("id", "device", "topology", "precision"), text)
+    return RunCell(**decode(table(value), {**kinds, "batch_size": whole, "learning_rate": number}))
+
+
+def _boot(value: Any) -> Boot:
+    values = decode(table(value), {}, {"exit_code": whole, "failure": table})
+    failure = values["failure"]
+    words = decode(failure or {}, {}, {"phase": text, "message": text})
+    return Boot(values["exit_code"], failure is not None, words["phase"] or "", words["message"] or "")

@@ -1,0 +1,129 @@
+"""The metrics of the vendor's table, computed from evidence."""
+
+from __future__ import annotations
+
+import math
+from typing import Callable, Dict, Mapping, Optional, Tuple
+
+from expected import METRICS, SuiteError
+from verdict.events import Evaluation
+from verdict.evidence import Evidence
+from verdict.measurement import Measurement
+from verdict.memory import card_memories
+from verdict.throughput import p_core, p_core_host, p_train, p_whole
+
+PROTOCOL_METRICS: Mapping[str, Tuple[str, ...]] = {
+    "full": ("e2e_time", "p_whole", "p_train", "p_core", "map", "mem"),
+    "epoch": ("p_whole", "p_train", "p_core", "mem"),
+    "steady": ("p_train", "p_core", "mem"),
+}
+"""What each protocol measures."""
+
+
+def protocol_metrics(evidence: Evidence) -> Tuple[str, ...]:
+    """The metrics that this run has to have measured, in the table's order; none when its protocol is unknown."""
+    if evidence.run is None:
+        return ()
+    metrics = PROTOCOL_METRICS.get(evidence.run.protocol, ())
+    return tuple(name for name in metrics if not (name in ("e2e_time", "map") and shortened_run(evidence)))
+
+
+def shortened_run(evidence: Evidence) -> str:
+    """Why the run cannot say how far and in what time training comes; "" when it can.
+
+    A full run with fewer epochs than its recipe has, that did not reach the target in them, would otherwise
+    pass for a quick one.
+    """
+    run = evidence.run
+    if run is None or run.epochs is None or not evidence.ranks:
+        return ""
+    planned, end = run.recipe.get("epochs"), evidence.ranks[0].end
+    if type(planned) is not int or run.epochs >= planned or end is None or end.reason == "target":
+        return ""
+    return f"the run was shortened to {run.epochs} of {planned} epochs and ended before the target mAP"
+
+
+def measure(evidence: Evidence) -> Mapping[str, Measurement]:
+    """What the run measured, by metric name; beside p_core stands p_core_host.
+
+    A metric that the evidence cannot give, for whatever reason, is left out. Never raises for damaged evidence.
+    """
+    found: Dict[str, Measurement] = {}
+    for name in protocol_metrics(evidence):
+        for part in ("p_core", "p_core_host") if name == "p_core" else (name,):
+            measurement = _MEASURES[part](evidence)
+            if measurement is not None and math.isfinite(measurement.value):
+                found[part] = measurement
+    return found
+
+
+def compared_value(timing: str, measurements: Mapping[str, Measurement]) -> Optional[Measurement]:
+    """The measurement to hold against a published p_core that was read with a "host" or a "device" clock.
+
+    Raises SuiteError for any other `timing`.
+    """
+    names = {"host": "p_core_host", "device": "p_core"}
+    if timing not in names:
+        raise SuiteError(f"found the timing {timing!r} of a published p_core, expected host or device")
+    return measurements.get(names[timing])
+
+
+def _e2e_time(evidence: Evidence) -> Optional[Measurement]:
+    times_ns = []
+    for rank in evidence.ranks:
+        if rank.start is None or rank.end is None:
+            return None
+        times_ns.append((rank.end.t_ns - rank.start.t_ns, -rank.rank))
+    if not times_ns:
+        return None
+    slowest_ns, last = max(times_ns)
+    method = f"trainer's start to its end, longest of {len(times_ns)} ranks"
+    source = next(rank.file for rank in evidence.ranks if rank.rank == -last)
+    return Measurement("e2e_time", slowest_ns / 1e9, METRICS["e2e_time"].unit, None, method, source, len(times_ns))
+
+
+def _map(evidence: Evidence) -> Optional[Measurement]:
+    last = last_evaluation(evidence)
+    # The initial evaluation scores the weights that training began with, not what it came to.
+    if last is None or last.epoch < 0 or last.map is None:
+        return None
+    images = last.images_total or 0
+    method = f"COCO box AP@[.50:.95] after epoch {last.epoch}, over {images} images"
+    return Measurement("map", last.map, METRICS["map"].unit, None, method, evidence.ranks[0].file, images)
+
+
+def last_evaluation(evidence: Evidence) -> Optional[Evaluation]:
+    """Rank 0's last evaluation, the one on which the run decided to stop."""
+    scored = [rank.evaluations[-1] for rank in evidence.ranks if rank.rank == 0 and rank.evaluations]
+    return scored[0] if scored else None
+
+
+def _mem(evidence: Evidence) -> Optional[Measurement]:
+    cards = card_memories(evidence)
+    peaks = [card.peak for card in cards if card.peak is not None]
+    if not cards or len(peaks) < len(cards):
+        return None
+    value = max(peaks)
+    highest = cards[peaks.index(value)]
+    parts = [f"sampled by {', '.join(highest.sources)} {highest.sampled:.2f} GiB"]
+    for name, peak in (
+        ("allocator's peak, allocated", highest.allocated),
+        ("allocator's peak, reserved", highest.reserved),
+        ("resident in the rank's process", highest.resident),
+    ):
+        if peak is not None:
+            parts.append(f"{name} {peak:.2f} GiB")
+    method = f"highest of {len(cards)} cards, {highest}: {'; '.join(parts)}"
+    samples = sum(card.samples for card in cards)
+    return Measurement("mem", value, METRICS["mem"].unit, None, method, "telemetry.jsonl", samples)
+
+
+_MEASURES: Mapping[str, Callable[[Evidence], Optional[Measurement]]] = {
+    "e2e_time": _e2e_time,
+    "p_whole": p_whole,
+    "p_train": p_train,
+    "p_core": p_core,
+    "p_core_host": p_core_host,
+    "map": _map,
+    "mem": _mem,
+}

@@ -1,0 +1,24 @@
+"""A metric's value with all that a reader needs to trust it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Optional
+
+from verdict.statistics import Interval
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """A metric's value with its unit, how and from what it was computed, and from how many readings (`n`).
+
+    `n` counts the steps of the slowest rank for rates, samples for mem, ranks for e2e_time, images for map.
+    """
+
+    metric: str
+    value: float
+    unit: str
+    interval: Optional[Interval]
+    method: str
+    source: str
+    n: int

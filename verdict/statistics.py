@@ -1,0 +1,126 @@
+"""Rates and their confidence intervals."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Optional
+
+if TYPE_CHECKING:
+    import numpy as np
+
+RESAMPLES = 2000
+CONFIDENCE = 0.95
+MIN_BLOCKS = 8
+"""With fewer windows than this the steps are cut into smaller blocks."""
+MIN_STEPS = 16
+"""With fewer steps than this there is no interval."""
+
+_SEED = 20171117  # fixed: the same evidence always has the same interval
+_Z = 1.959964  # of the normal distribution at 97.5 %
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A two-sided confidence interval, both ends in the unit of what it belongs to."""
+
+    low: float
+    high: float
+
+    def scaled(self, factor: float) -> Interval:
+        """The interval of a number that is `factor` (> 0) times as large."""
+        return Interval(self.low * factor, self.high * factor)
+
+    def around(self, value: float) -> Interval:
+        """The interval widened, where rounding left `value` out, to contain it."""
+        return Interval(min(self.low, value), max(self.high, value))
+
+
+def total(values: np.ndarray) -> float:
+    """The sum, exact for whole numbers below 2**53 and free of int64's silent overflow above."""
+    return float(values.sum(dtype=float))
+
+
+def rate_per_s(images: float, time_ns: float) -> Optional[float]:
+    """Images per second: total over total, never a mean of rates; None where no time has passed."""
+    return images * 1e9 / time_ns if time_ns > 0 else None
+
+
+def block_starts(sizes: np.ndarray) -> Optional[np.ndarray]:
+    """The index of the first step of each block that the bootstrap draws from.
+
+    `sizes` has the steps in each window. The blocks are the windows; where these are fewer than MIN_BLOCKS, equal
+    stretches of steps, about 2 x MIN_BLOCKS of them. None below MIN_STEPS steps.
+    """
+    import numpy as np
+
+    steps = int(sizes.sum())
+    if steps < MIN_STEPS:
+        return None
+    if len(sizes) >= MIN_BLOCKS:
+        return np.concatenate(([0], np.cumsum(sizes[:-1])))
+    return np.arange(0, steps, steps // (2 * MIN_BLOCKS))
+
+
+def rate_interval(images: np.ndarray, time_ns: np.ndarray) -> Optional[Interval]:
+    """The confidence interval of total images over total time, in images/s, by a circular block bootstrap.
+
+    One entry a block of steps, in the order in which they ran. Neighbouring blocks are drawn together, so that
+    slow drifts (temperature, clock, sizes of images) widen the interval as they should. None for fewer than
+    MIN_BLOCKS blocks, or where some draw has no time in it.
+
+    Circular block bootstrap: Politis and Romano, 1992; stretches of n ** (1/3) as Hall, Horowitz and Jing, 1995.
+    """
+    import numpy as np
+
+    count = len(images)
+    if count < MIN_BLOCKS:
+        return None
+    stretch = max(1, round(count ** (1 / 3)))
+    draws = count // stretch
+    generator = np.random.Generator(np.random.PCG64(_SEED))
+    first = generator.integers(0, count, size=(RESAMPLES, draws))
+    drawn_images = _stretches(images, stretch)[first].sum(axis=1)
+    drawn_ns = _stretches(time_ns, stretch)[first].sum(axis=1)
+    point = rate_per_s(total(images), total(time_ns))
+    if point is None or drawn_ns.min() <= 0:
+        return None
+    tail = (1 - CONFIDENCE) / 2
+    low, high = np.quantile(drawn_images * 1e9 / drawn_ns, (tail, 1 - tail))
+    # A resample of few stretches varies too little; stretch its quantiles as the t distribution does.
+    widening = _t_quantile(draws - 1) / _Z * math.sqrt(draws / (draws - 1))
+    return Interval(point - (point - float(low)) * widening, point + (float(high) - point) * widening)
+
+
+def steps_to_decide(value: float, interval: Interval, bound: float, steps: int) -> Optional[int]:
+    """How many more steps would bring `interval`, which came from `steps` steps, clear of `bound`.
+
+    The width of an interval shrinks with the square root of the number of steps. 0 where it is clear already,
+    None where `value` is the bound, so that no number of steps would do.
+    """
+    distance = abs(value - bound)
+    reach = value - interval.low if bound < value else interval.high - value
+    if reach < distance:
+        return 0
+    if distance == 0:
+        return None
+    needed = steps * (reach / distance) ** 2
+    return max(1, math.ceil(needed) - steps) if math.isfinite(needed) else None
+
+
+def _stretches(values: np.ndarray, stretch: int) -> np.ndarray:
+    """Sums over every `stretch` neighbours, the last ones continued by the first: float64, as long as `values`."""
+    import numpy as np
+
+    wrapped = np.concatenate((values, values[: stretch - 1])).astype(np.float64)
+    sums = np.concatenate(([0.0], np.cumsum(wrapped)))
+    return sums[stretch:] - sums[:-stretch]
+
+
+def _t_quantile(freedom: int) -> float:
+    """The 97.5 % quantile of Student's t, by its expansion about the normal (Abramowitz and Stegun, 26.7.5)."""
+    z = _Z
+    first = (z**3 + z) / 4
+    second = (5 * z**5 + 16 * z**3 + 3 * z) / 96
+    third = (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384
+    return z + first / freedom + second / freedom**2 + third / freedom**3

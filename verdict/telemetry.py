@@ -1,0 +1,87 @@
+"""Samples of the cards' memory, read from telemetry.jsonl."""
+
+from __future__ import annotations
+
+from array import array
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Dict, List, Optional, Tuple
+
+from verdict.fields import FieldError, decode, number, text, whole
+from verdict.jsonlines import Problems, read_objects
+
+if TYPE_CHECKING:
+    import numpy as np
+
+Card = Tuple[str, int]
+"""(host, index of the card in that host)."""
+
+
+@dataclass(frozen=True, eq=False)
+class CardSamples:
+    """What one rank saw of one card: `t_ns` by that rank's clock, int64; `used_gib`, float64, in the same order.
+
+    `total_gib` is the largest total that was reported, None where none was; `sources` the tools that were asked.
+    """
+
+    card: Card
+    rank: int
+    sources: Tuple[str, ...]
+    t_ns: np.ndarray
+    used_gib: np.ndarray
+    total_gib: Optional[float]
+
+
+@dataclass(frozen=True, eq=False)
+class Telemetry:
+    """All samples, by card and sampling rank, and the samplers' own complaints."""
+
+    cards: Tuple[CardSamples, ...]
+    errors: Tuple[str, ...]
+
+
+_SAMPLE = {
+    "t_ns": whole,
+    "host": text,
+    "rank": whole,
+    "source": text,
+    "card": whole,
+    "memory_used_gib": number,
+}
+
+
+def read_telemetry(path: Path, problems: Problems) -> Telemetry:
+    """Read the file; lines that report a sampler's error are no damage and are kept apart."""
+    columns: Dict[Tuple[str, int, int], Dict[str, Any]] = {}
+    errors: List[str] = []
+    for line, record in read_objects(path, problems):
+        try:
+            if "error" in record:
+                errors.append(f"{record.get('source', 'sampler')}: {record['error']}")
+                continue
+            sample = decode(record, _SAMPLE, {"memory_total_gib": number})
+        except FieldError as error:
+            problems.add(str(error), line)
+            continue
+        key = sample["host"], sample["card"], sample["rank"]
+        column = columns.setdefault(key, {"t_ns": array("q"), "used": array("d"), "totals": set(), "sources": {}})
+        column["t_ns"].append(sample["t_ns"])
+        column["used"].append(sample["memory_used_gib"])
+        column["sources"][sample["source"]] = True
+        if sample["memory_total_gib"] is not None:
+            column["totals"].add(sample["memory_total_gib"])
+    return Telemetry(tuple(_samples(*item) for item in sorted(columns.items())), tuple(errors))
+
+
+def _samples(key: Tuple[str, int, int], column: Dict[str, Any]) -> CardSamples:
+    import numpy as np  # here, so that collecting tests does not pay for it
+
+    host, card, rank = key
+    return CardSamples(
+        card=(host, card),
+        rank=rank,
+        sources=tuple(column["sources"]),
+        t_ns=np.array(column["t_ns"], dtype=np.int64),
+        used_gib=np.array(column["used"], dtype=np.float64),
+        total_gib=max(column["totals"], default=None),
+    )

@@ -1,0 +1,127 @@
+"""The four rates: images of all ranks over a time of the slowest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Callable, List, Optional, Tuple
+
+from verdict.events import RankEvidence, TrainEnd, Windows
+from verdict.evidence import Evidence
+from verdict.measurement import Measurement
+from verdict.statistics import CONFIDENCE, MIN_BLOCKS, block_starts, rate_interval, rate_per_s, total
+
+if TYPE_CHECKING:
+    import numpy as np
+
+RATES = ("p_whole", "p_train", "p_core", "p_core_host")
+"""The metrics that have a confidence interval, unless there are too few steps to tell."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Trained:
+    """A rank that came through training: `windows` without warm-up, times in ns."""
+
+    rank: int
+    file: str
+    windows: Windows
+    wall_ns: int
+    evaluation_ns: int
+    timing: str
+
+
+def _trained(evidence: Evidence) -> List[_Trained]:
+    """All ranks, or none: of a part of the ranks no rate can be told."""
+    trained = []
+    for rank in evidence.ranks:
+        if rank.start is None or rank.train_begin_ns is None or rank.train_end is None:
+            return []
+        trained.append(_trained_rank(rank, rank.train_begin_ns, rank.train_end, rank.start.timing))
+    return trained
+
+
+def _trained_rank(rank: RankEvidence, begin_ns: int, end: TrainEnd, timing: str) -> _Trained:
+    wall_ns, evaluation_ns = end.t_ns - begin_ns, end.ledger["evaluation_ns"]
+    return _Trained(rank.rank, rank.file, rank.windows.measured, wall_ns, evaluation_ns, timing)
+
+
+def _throughput(
+    metric: str,
+    evidence: Evidence,
+    time_ns: Callable[[_Trained], float],
+    blocks: Callable[[Windows], Optional[Tuple[np.ndarray, np.ndarray]]],
+    definition: str,
+) -> Optional[Measurement]:
+    """Images of all ranks over the time of the slowest, with an interval from that rank's blocks of steps."""
+    ranks = _trained(evidence)
+    if not ranks:
+        return None
+    slowest = max(ranks, key=lambda rank: (time_ns(rank), -rank.rank))
+    value = rate_per_s(sum(total(rank.windows.images) for rank in ranks), time_ns(slowest))
+    if value is None:
+        return None
+    interval = None
+    parts = blocks(slowest.windows)
+    if parts is not None:
+        interval = rate_interval(*parts)
+        around = rate_per_s(total(parts[0]), total(parts[1]))
+        if interval is not None and around:
+            # The blocks tell how the rate scatters; where it lies, only the definition tells.
+            interval = interval.scaled(value / around).around(value)
+    steps = slowest.windows.steps
+    method = (
+        f"images of {len(ranks)} ranks / {definition.format(timing=slowest.timing)} of the slowest, rank {slowest.rank}"
+    )
+    if interval is not None:
+        method += f"; {CONFIDENCE:.0%} interval by block bootstrap over {steps} steps"
+    return Measurement(metric, value, "images/s", interval, method, slowest.file, steps)
+
+
+def _step_blocks(windows: Windows, time_ns: np.ndarray) -> Optional[Tuple[np.ndarray, np.ndarray]]:
+    import numpy as np  # here, so that collecting tests does not pay for it
+
+    starts = block_starts(windows.size)
+    if starts is None:
+        return None
+    return np.add.reduceat(windows.images, starts), np.add.reduceat(time_ns, starts)
+
+
+def _wall_blocks(windows: Windows) -> Optional[Tuple[np.ndarray, np.ndarray]]:
+    # The wall time is known by window only; where windows are few, the steps' own parts show how it scatters.
+    blocks = _step_blocks(windows, windows.wait_ns + windows.copy_ns + windows.compute_ns)
+    if blocks is None or len(windows.size) < MIN_BLOCKS:
+        return blocks
+    return blocks[0], windows.wall_ns
+
+
+def p_whole(evidence: Evidence) -> Optional[Measurement]:
+    """Images over the whole training, evaluations included."""
+    definition = "time from train begin to train end, evaluations included,"
+    return _throughput("p_whole", evidence, lambda rank: rank.wall_ns, _wall_blocks, definition)
+
+
+def p_train(evidence: Evidence) -> Optional[Measurement]:
+    """Images over the training less its evaluations."""
+    definition = "time from train begin to train end less the evaluations"
+    return _throughput("p_train", evidence, lambda rank: rank.wall_ns - rank.evaluation_ns, _wall_blocks, definition)
+
+
+def p_core(evidence: Evidence) -> Optional[Measurement]:
+    """Images over compute time in step with the device: forward, backward, optimizer; no data wait, no copy."""
+    return _throughput(
+        "p_core",
+        evidence,
+        lambda rank: total(rank.windows.compute_ns),
+        lambda windows: _step_blocks(windows, windows.compute_ns),
+        "compute time, in step with the device ({timing}),",
+    )
+
+
+def p_core_host(evidence: Evidence) -> Optional[Measurement]:
+    """The region of p_core by the host's clock alone, only to hold against numbers that were read so."""
+    return _throughput(
+        "p_core_host",
+        evidence,
+        lambda rank: total(rank.windows.compute_host_ns),
+        lambda windows: _step_blocks(windows, windows.compute_host_ns),
+        "compute time by the host's clock, the device not waited for,",
+    )
