@@ -49,9 +49,7 @@ def read_cells(top: Table, defaults: CellDefaults) -> tuple[Cell, ...]:
     """All cells of a file, in its order; ExpectationError where there is none or an id comes twice."""
     found = top.value("cell", "a [[cell]] table for each row of the vendor's table")
     if not isinstance(found, list):
-        raise top.fault(
-            "cell", f"found {describe(found)}, expected [[cell]], with two brackets, for each row"
-        )
+        raise top.fault("cell", f"found {describe(found)}, expected [[cell]], with two brackets, for each row")
     if not found:
         raise top.fault("cell", "found no row; a table without rows would prove nothing")
     cells: list[Cell] = []
@@ -68,8 +66,7 @@ def read_cells(top: Table, defaults: CellDefaults) -> tuple[Cell, ...]:
 def _read_cell(table: Table, defaults: CellDefaults) -> Cell:
     source = table.text("source") if "source" in table else defaults.source
     expectations = {
-        metric.name: _read_expectation(table, metric, defaults.card_memory_gib, source)
-        for metric in METRICS.values()
+        metric.name: _read_expectation(table, metric, defaults.card_memory_gib, source) for metric in METRICS.values()
     }
     _check_order(table, expectations)
     return Cell(
@@ -93,15 +90,11 @@ def _read_topology(table: Table, cards_per_host: int | None) -> Topology:
     except ExpectationError as error:
         raise table.fault("topo", str(error)) from error
     if cards_per_host is not None and topology.cards > cards_per_host:
-        raise table.fault(
-            "topo", f"found {topology}, but a machine has {cards_per_host} cards (device.cards_per_host)"
-        )
+        raise table.fault("topo", f"found {topology}, but a machine has {cards_per_host} cards (device.cards_per_host)")
     return topology
 
 
-def _read_expectation(
-    table: Table, metric: Metric, card_memory_gib: float | None, source: str
-) -> Expectation:
+def _read_expectation(table: Table, metric: Metric, card_memory_gib: float | None, source: str) -> Expectation:
     """The expectation of one metric: a word, a number, or a table of a number with bounds of its own."""
     forms = f'a number in {metric.unit}, "unpublished" (blank), "not applicable" (/), or {{ value = ... }}'
     found = table.value(metric.name, forms)
@@ -123,9 +116,7 @@ def _unit_in_words(metric: Metric) -> str:
 def _read_published(spec: Table, metric: Metric, card_memory_gib: float | None, source: str) -> Expectation:
     allowed = _RANGES[metric.name]
     if isinstance(spec.value("value", f"the published number in {metric.unit}"), str):
-        raise spec.fault(
-            "value", 'found a string; a number that is not published is written as "unpublished" alone'
-        )
+        raise spec.fault("value", 'found a string; a number that is not published is written as "unpublished" alone')
     if "unit" in spec:
         spec.choice("unit", (metric.unit,))
     unit = _unit_in_words(metric)
@@ -146,9 +137,7 @@ def _read_published(spec: Table, metric: Metric, card_memory_gib: float | None, 
     low = default_low if low is None else low
     high = default_high if high is None else high
     _check_bounds(spec, metric, value, low, high, capacity)
-    return Expectation(
-        PUBLISHED, value, low, high, capacity, spec.text("source") if "source" in spec else source
-    )
+    return Expectation(PUBLISHED, value, low, high, capacity, spec.text("source") if "source" in spec else source)
 
 
 def _read_capacity(spec: Table, metric: Metric, value: float, card_memory_gib: float | None) -> float | None:
@@ -169,9 +158,7 @@ def _read_capacity(spec: Table, metric: Metric, value: float, card_memory_gib: f
     if card_memory_gib is not None and capacity != card_memory_gib:
         raise spec.fault("capacity", f"found {capacity!r}, but device.card_memory_gib is {card_memory_gib!r}")
     if capacity < value:
-        raise spec.fault(
-            "capacity", f"found {capacity!r}, less than the value {value!r} that is said to fit in it"
-        )
+        raise spec.fault("capacity", f"found {capacity!r}, less than the value {value!r} that is said to fit in it")
     return capacity
 
 

@@ -77,9 +77,7 @@ def load_device(path: str | Path) -> Device:
     marker = _read_marker(device, path.stem)
     backend = device.text("backend")
     if not _is_name(backend):
-        raise device.fault(
-            "backend", f"found {backend!r}, expected the name of a backend, such as cpu or cuda"
-        )
+        raise device.fault("backend", f"found {backend!r}, expected the name of a backend, such as cpu or cuda")
     memory = device.number("card_memory_gib", POSITIVE, "GiB") if "card_memory_gib" in device else None
     cards = device.integer("cards_per_host", Range(1)) if "cards_per_host" in device else None
     source, method, notes = _read_source(top)
@@ -136,17 +134,11 @@ def _is_name(text: str) -> bool:
 def _read_marker(device: Table, stem: str) -> str:
     marker = device.text("marker")
     if not _is_name(marker):
-        raise device.fault(
-            "marker", f"found {marker!r}, expected a name that pytest -m understands, such as r300"
-        )
+        raise device.fault("marker", f"found {marker!r}, expected a name that pytest -m understands, such as r300")
     if marker in RESERVED_MARKERS:
-        raise device.fault(
-            "marker", f"found {marker!r}, which pytest or this suite uses already; choose another"
-        )
+        raise device.fault("marker", f"found {marker!r}, which pytest or this suite uses already; choose another")
     if marker != stem:
-        raise device.fault(
-            "marker", f"found {marker!r}, expected {stem!r}, the file's own name; change one of the two"
-        )
+        raise device.fault("marker", f"found {marker!r}, expected {stem!r}, the file's own name; change one of the two")
     return marker
 
 
@@ -176,8 +168,6 @@ def _read_shapes(top: Table, backend: str) -> dict[str, int] | None:
     if "shapes" not in top:
         return None
     if backend != "cpu":
-        raise top.fault(
-            "shapes", f"belongs to the backend cpu only, found it for {backend}; cards train on COCO 2017"
-        )
+        raise top.fault("shapes", f"belongs to the backend cpu only, found it for {backend}; cards train on COCO 2017")
     table = top.table("shapes", tuple(_SHAPES))
     return {key: table.integer(key, allowed) for key, allowed in _SHAPES.items()}

@@ -91,11 +91,7 @@ class Cell:
     @property
     def protocol(self) -> str:
         """The default protocol: "full" where map or e2e_time is published, "epoch" elsewhere."""
-        return (
-            "full"
-            if any(self.expectations[name].state == PUBLISHED for name in ("map", "e2e_time"))
-            else "epoch"
-        )
+        return "full" if any(self.expectations[name].state == PUBLISHED for name in ("map", "e2e_time")) else "epoch"
 
 
 @dataclass(frozen=True)

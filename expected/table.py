@@ -57,9 +57,7 @@ class Table:
         self._file = file
         self._where = where
         if not isinstance(found, dict):
-            raise self.fault(
-                "", f"found {describe(found)}, expected a table with the keys {', '.join(known)}"
-            )
+            raise self.fault("", f"found {describe(found)}, expected a table with the keys {', '.join(known)}")
         self._values: dict[str, Any] = found
         for key in found:
             if key not in known:
@@ -114,13 +112,9 @@ class Table:
             raise self.fault(key, f"found {describe(found)}, expected a string")
         text = " ".join(found.split())
         if not text:
-            raise self.fault(
-                key, "found a blank string, expected a text; leave the key out if it is optional"
-            )
+            raise self.fault(key, "found a blank string, expected a text; leave the key out if it is optional")
         if _CONTROL.search(text):
-            raise self.fault(
-                key, f"found {describe(found)} with control characters, which reports cannot carry"
-            )
+            raise self.fault(key, f"found {describe(found)} with control characters, which reports cannot carry")
         return text
 
     def choice(self, key: str, allowed: Sequence[str]) -> str:

@@ -24,9 +24,7 @@ class Topology:
     def __post_init__(self) -> None:
         for name, count in (("nodes", self.nodes), ("cards", self.cards)):
             if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= _LIMIT:
-                raise ExpectationError(
-                    f"topology: {name}: found {count!r}, expected a whole number from 1 to {_LIMIT}"
-                )
+                raise ExpectationError(f"topology: {name}: found {count!r}, expected a whole number from 1 to {_LIMIT}")
 
     @property
     def ranks(self) -> int:

@@ -80,16 +80,9 @@ def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
                 raise WeightsError(f"{path}: a TorchScript program, not a state_dict; it is not loaded")
     try:
         loaded = _load_tensors_only(path)
-    except (
-        pickle.UnpicklingError,
-        RuntimeError,
-        EOFError,
-        ValueError,
-        KeyError,
-        AttributeError,
-        OSError,
-    ) as error:
-        raise WeightsError(f"{path}: not a state_dict of tensors: {str(error).splitlines()[0][:200]}") from None
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, AttributeError, OSError) as error:
+        said = (str(error).splitlines() or [type(error).__name__])[0]
+        raise WeightsError(f"{path}: not a state_dict of tensors: {said[:200]}") from None
     if not isinstance(loaded, dict) or not all(isinstance(v, torch.Tensor) for v in loaded.values()):
         raise WeightsError(f"{path}: holds a {type(loaded).__name__}, expected a state_dict of tensors")
     return dict(loaded)

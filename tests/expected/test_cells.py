@@ -106,9 +106,7 @@ def test_a_number_can_bring_bounds_of_its_own(
 @pytest.mark.parametrize("mem", ["28.0", "{ value = 28.0 }"])
 def test_memory_needs_no_capacity_where_the_device_has_no_card(tmp_path: Path, mem: str) -> None:
     text = change("mem = { value = 28.0, capacity = 32.0 }", f"mem = {mem}", NO_CARD)
-    assert load(tmp_path, text).cells[1].expectations["mem"] == Expectation(
-        PUBLISHED, 28.0, None, 29.4, None, SOURCE
-    )
+    assert load(tmp_path, text).cells[1].expectations["mem"] == Expectation(PUBLISHED, 28.0, None, 29.4, None, SOURCE)
 
 
 def test_memory_may_have_a_capacity_where_the_device_states_none(tmp_path: Path) -> None:
@@ -169,18 +167,14 @@ _WRITTEN = {
         "0x" + "f" * 400,
     ],
 )
-def test_a_number_that_cannot_be_relied_on_is_refused_at_its_key(
-    tmp_path: Path, metric: str, written: str
-) -> None:
+def test_a_number_that_cannot_be_relied_on_is_refused_at_its_key(tmp_path: Path, metric: str, written: str) -> None:
     with pytest.raises(ExpectationError, match=rf"^x100\.toml: cell\[2\]\.{metric}[.:]"):
         load(tmp_path, change(_WRITTEN[metric], f"{metric} = {written}"))
 
 
 @pytest.mark.parametrize("metric", _METRICS)
 def test_no_metric_may_be_left_out(tmp_path: Path, metric: str) -> None:
-    with pytest.raises(
-        ExpectationError, match=rf'^x100\.toml: cell\[2\]\.{metric}: missing; .*"unpublished"'
-    ):
+    with pytest.raises(ExpectationError, match=rf'^x100\.toml: cell\[2\]\.{metric}: missing; .*"unpublished"'):
         load(tmp_path, change(_WRITTEN[metric] + "\n", ""))
 
 
@@ -263,9 +257,7 @@ BAD = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("old", "new", "key", "message"), BAD, ids=[f"{new or old}" for old, new, _, _ in BAD]
-)
+@pytest.mark.parametrize(("old", "new", "key", "message"), BAD, ids=[f"{new or old}" for old, new, _, _ in BAD])
 def test_a_bad_row_is_refused_with_file_key_and_reason(
     tmp_path: Path, old: str, new: str, key: str, message: str
 ) -> None:
@@ -290,9 +282,7 @@ def test_two_rows_with_one_id_are_refused(tmp_path: Path) -> None:
     text = change(
         'topo = "1x8"\nprecision = "amp"\nbatch_size = 2', 'topo = "1x1"\nprecision = "fp32"\nbatch_size = 16'
     )
-    with pytest.raises(
-        ExpectationError, match=r"^x100\.toml: cell\[2\]: has the id x100-1x1-fp32-bs16 of cell\[1\]"
-    ):
+    with pytest.raises(ExpectationError, match=r"^x100\.toml: cell\[2\]: has the id x100-1x1-fp32-bs16 of cell\[1\]"):
         load(tmp_path, text)
 
 

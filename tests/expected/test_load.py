@@ -30,9 +30,7 @@ def test_a_file_becomes_a_device(tmp_path: Path) -> None:
 
 
 def test_method_and_notes_of_the_document_are_kept_and_an_edition_is_optional(tmp_path: Path) -> None:
-    device = load(
-        tmp_path, change('edition = "2nd edition"', 'method = "host clock"\nnotes = """two\nlines"""')
-    )
+    device = load(tmp_path, change('edition = "2nd edition"', 'method = "host clock"\nnotes = """two\nlines"""'))
     assert (device.source, device.method, device.notes) == ("Example X100 report", "host clock", "two lines")
 
 
@@ -140,9 +138,7 @@ BAD = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("old", "new", "key", "message"), BAD, ids=[f"{new or old}" for old, new, _, _ in BAD]
-)
+@pytest.mark.parametrize(("old", "new", "key", "message"), BAD, ids=[f"{new or old}" for old, new, _, _ in BAD])
 def test_a_bad_file_is_refused_with_file_key_and_reason(
     tmp_path: Path, old: str, new: str, key: str, message: str
 ) -> None:
@@ -165,9 +161,7 @@ def test_a_value_in_place_of_a_table_is_refused(tmp_path: Path, table: str, writ
 @pytest.mark.parametrize("marker", sorted(RESERVED_MARKERS))
 def test_a_marker_that_means_something_else_is_refused(tmp_path: Path, marker: str) -> None:
     path = write(tmp_path, change('"x100"', f'"{marker}"'), f"{marker}.toml")
-    with pytest.raises(
-        ExpectationError, match=rf"^{marker}\.toml: device\.marker: found '{marker}', which pytest"
-    ):
+    with pytest.raises(ExpectationError, match=rf"^{marker}\.toml: device\.marker: found '{marker}', which pytest"):
         load_device(path)
 
 
@@ -256,9 +250,7 @@ def test_two_markers_that_differ_in_case_only_are_an_error(tmp_path: Path) -> No
     write(tmp_path, change('"x100"', '"X100"', change('"X100"', '"X100 new"')), "X100.toml")
     if len(list(tmp_path.iterdir())) == 1:
         pytest.skip("this file system does not tell the two names apart")
-    with pytest.raises(
-        ExpectationError, match=r"^x100\.toml: device\.marker: found 'x100', which X100\.toml has"
-    ):
+    with pytest.raises(ExpectationError, match=r"^x100\.toml: device\.marker: found 'x100', which X100\.toml has"):
         load_devices(tmp_path)
 
 

@@ -42,9 +42,7 @@ def test_the_applicable_metrics_are_all_but_those_marked_so_in_order() -> None:
         ({"mem": PUBLISHED, "p_whole": PUBLISHED, "p_train": PUBLISHED, "p_core": PUBLISHED}, "epoch"),
     ],
 )
-def test_a_cell_trains_in_full_where_accuracy_or_total_time_is_published(
-    states: dict[str, str], protocol: str
-) -> None:
+def test_a_cell_trains_in_full_where_accuracy_or_total_time_is_published(states: dict[str, str], protocol: str) -> None:
     assert cell(**states).protocol == protocol
 
 

@@ -107,25 +107,17 @@ BAD = [
 
 
 @pytest.mark.parametrize(("key", "written"), BAD, ids=[f"{key}={written}" for key, written in BAD])
-def test_a_field_out_of_range_is_refused_in_the_file_and_in_a_cell(
-    tmp_path: Path, key: str, written: str
-) -> None:
+def test_a_field_out_of_range_is_refused_in_the_file_and_in_a_cell(tmp_path: Path, key: str, written: str) -> None:
     with pytest.raises(ExpectationError, match=rf"^x100\.toml: recipe\.{key}: found .*, expected "):
         load(tmp_path, change("epochs = 20", f"{key} = {written}"))
-    with pytest.raises(
-        ExpectationError, match=rf"^x100\.toml: cell\[2\]\.recipe\.{key}: found .*, expected "
-    ):
+    with pytest.raises(ExpectationError, match=rf"^x100\.toml: cell\[2\]\.recipe\.{key}: found .*, expected "):
         load(tmp_path, GOOD + f"[cell.recipe]\n{key} = {written}\n")
 
 
 def test_an_unknown_field_is_refused_with_the_nearest_known_one(tmp_path: Path) -> None:
-    with pytest.raises(
-        ExpectationError, match=r"x100\.toml: recipe\.epoch: unknown key; did you mean epochs\?"
-    ):
+    with pytest.raises(ExpectationError, match=r"x100\.toml: recipe\.epoch: unknown key; did you mean epochs\?"):
         load(tmp_path, change("epochs = 20", "epoch = 20"))
-    with pytest.raises(
-        ExpectationError, match=r"cell\[2\]\.recipe\.warmup_step: .*did you mean warmup_steps\?"
-    ):
+    with pytest.raises(ExpectationError, match=r"cell\[2\]\.recipe\.warmup_step: .*did you mean warmup_steps\?"):
         load(tmp_path, GOOD + "[cell.recipe]\nwarmup_step = 2\n")
 
 

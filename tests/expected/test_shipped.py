@@ -133,9 +133,7 @@ def test_a_vendors_device_names_its_backend_and_its_cards(
     assert "host clock" in device.method
 
 
-@pytest.mark.parametrize(
-    ("marker", "tf32"), [("r300", False), ("a100", True), ("c500", True), ("bi_v100", False)]
-)
+@pytest.mark.parametrize(("marker", "tf32"), [("r300", False), ("a100", True), ("c500", True), ("bi_v100", False)])
 def test_the_only_declared_deviation_of_a_vendor_is_tf32(marker: str, tf32: bool) -> None:
     assert {cell.recipe for cell in DEVICES[marker].cells} == {Recipe(tf32=tf32)}
     assert ("TF32" in DEVICES[marker].notes) == tf32

@@ -71,17 +71,13 @@ def test_a_range_is_printed_as_a_condition(allowed: Range, text: str) -> None:
     [True, False, "1", None, [1], float("nan"), float("inf"), -1, 0, 10**400, pytest.param(HUGE, id="huge")],
 )
 def test_what_is_not_a_finite_number_in_range_is_refused(found: object) -> None:
-    with pytest.raises(
-        ExpectationError, match=r"^x100\.toml: part\.key: found .*, expected a number > 0 in GiB$"
-    ):
+    with pytest.raises(ExpectationError, match=r"^x100\.toml: part\.key: found .*, expected a number > 0 in GiB$"):
         table(key=found).number("key", Range(0, low_open=True), "GiB")
 
 
 @pytest.mark.parametrize("found", [True, "1", 1.0, 0, -(10**400), [1]])
 def test_what_is_not_a_whole_number_in_range_is_refused(found: object) -> None:
-    with pytest.raises(
-        ExpectationError, match=r"^x100\.toml: part\.key: found .*, expected a whole number >= 1$"
-    ):
+    with pytest.raises(ExpectationError, match=r"^x100\.toml: part\.key: found .*, expected a whole number >= 1$"):
         table(key=found).integer("key", Range(1))
 
 
@@ -97,17 +93,13 @@ def test_a_text_over_several_lines_becomes_one_line() -> None:
 
 @pytest.mark.parametrize("found", ["hosts", "", 1, True, ["host"]])
 def test_a_choice_that_is_not_offered_is_refused_with_the_offer(found: object) -> None:
-    with pytest.raises(
-        ExpectationError, match=r"^x100\.toml: part\.key: found .*, expected one of host, device$"
-    ):
+    with pytest.raises(ExpectationError, match=r"^x100\.toml: part\.key: found .*, expected one of host, device$"):
         table(key=found).choice("key", ("host", "device"))
 
 
 @pytest.mark.parametrize("method", ["text", "flag"])
 def test_a_missing_key_is_named_with_what_belongs_there(method: str) -> None:
-    with pytest.raises(
-        ExpectationError, match=r"^x100\.toml: part\.key: missing; expected (a string|true or false)$"
-    ):
+    with pytest.raises(ExpectationError, match=r"^x100\.toml: part\.key: missing; expected (a string|true or false)$"):
         getattr(Table("x100.toml", "part", {}, ("key",)), method)("key")
 
 

@@ -1,0 +1,53 @@
+"""A stand-in for Kunlunxin's torch_xmlir, for machines without an XPU: the calls are the real ones, the card is the CPU.
+
+Imitated, as the benchmark's adaption for the R300 uses them: `torch_xmlir.device("xpu:N")`,
+`torch_xmlir.xpu.manual_seed_all`, `torch_xmlir.xpu.xpu_synchronize()`, the collectives `xccl`, and XACC_ENABLE,
+XACC_ARGS and BKCL_PCIE_RING being read when the module is imported. Every call is appended to the file that
+FAKE_XPU_CALLS names.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+
+def _note(call: str, **facts: Any) -> None:
+    with open(os.environ["FAKE_XPU_CALLS"], "a", encoding="utf-8") as file:
+        file.write(json.dumps({"call": call, "rank": os.environ.get("RANK"), **facts}) + "\n")
+
+
+def device(name: str) -> torch.device:
+    """Return the CPU under the name of a card."""
+    kind, _, index = name.partition(":")
+    if kind != "xpu" or not index.isdigit():
+        raise ValueError(name)
+    _note("device", name=name)
+    return torch.device("cpu")
+
+
+class xpu:  # noqa: N801 - the real module's name
+    """The card's own functions."""
+
+    @staticmethod
+    def manual_seed_all(seed: int) -> None:
+        """Note the seed."""
+        _note("manual_seed_all", seed=seed)
+
+    @staticmethod
+    def xpu_synchronize() -> None:
+        """Note the barrier; on a CPU everything has finished."""
+        _note("xpu_synchronize")
+
+
+def _xccl(store: Any, rank: int, size: int, timeout: Any) -> Any:
+    return dist.ProcessGroupGloo(store, rank, size, timeout)
+
+
+_note("import", environment={key: os.environ.get(key) for key in ("XACC_ENABLE", "XACC_ARGS", "BKCL_PCIE_RING")})
+if not hasattr(dist.Backend, "XCCL"):
+    dist.Backend.register_backend("xccl", _xccl)

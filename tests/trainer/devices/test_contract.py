@@ -1,0 +1,135 @@
+"""What the trainer relies on, asked of every backend; where the hardware is missing, of the error that says so."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from trainer.devices import Backend, backend_names, load_backend  # noqa: E402 - after the check for torch
+from trainer.errors import DeviceError  # noqa: E402
+
+pytestmark = pytest.mark.needs_torch
+
+HAVE_CUDA = torch.cuda.is_available()
+
+
+@pytest.fixture(params=backend_names())
+def name(request: Any) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def backend(name: str, fake_kunlunxin: Any) -> Backend:
+    if name == "cuda" and not HAVE_CUDA:
+        pytest.skip("needs a CUDA device; what the backend says without one is tested below")
+    opened = load_backend(name)
+    opened.set_environment()
+    opened.import_framework()
+    opened.card = opened.open(0, 1)  # type: ignore[attr-defined]
+    return opened
+
+
+def test_the_backend_bears_its_modules_name(name: str) -> None:
+    assert load_backend(name).name == name
+
+
+def test_importing_a_backend_does_not_import_torch(name: str) -> None:
+    import subprocess
+    import sys
+
+    program = (
+        f"import sys; from trainer.devices import load_backend; load_backend({name!r}); print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+
+    assert done.stdout.strip() == "False"
+
+
+def test_no_backend_of_the_suite_is_simulated(name: str) -> None:
+    assert load_backend(name).simulated is False
+
+
+def test_the_card_has_a_name_an_index_and_a_memory(backend: Any) -> None:
+    assert backend.card.name
+    assert backend.card.index == 0
+    assert backend.card.capacity_gib > 0
+
+
+def test_work_on_the_device_gives_the_right_numbers(backend: Any) -> None:
+    a = torch.arange(6, dtype=torch.float32).reshape(2, 3)
+
+    product = a.to(backend.device) @ a.T.to(backend.device)
+    backend.synchronise()
+
+    assert torch.equal(product.cpu(), a @ a.T)
+
+
+def test_the_same_seed_draws_the_same_numbers_and_another_seed_others(backend: Any) -> None:
+    def draw(seed: int) -> Any:
+        backend.seed(seed)
+        return torch.rand(8, device=backend.device).cpu()
+
+    assert torch.equal(draw(5), draw(5))
+    assert not torch.equal(draw(5), draw(6))
+
+
+def test_a_step_is_timed_twice_and_the_device_time_covers_the_host_time_or_is_read_from_events(backend: Any) -> None:
+    timer = backend.step_timer()
+    for _ in range(3):
+        timer.start()
+        torch.rand(256, 256, device=backend.device) @ torch.rand(256, 256, device=backend.device)
+        timer.stop()
+
+    compute_ns, host_ns = timer.drain()
+
+    assert len(compute_ns) == len(host_ns) == 3
+    assert all(time_ns > 0 for time_ns in compute_ns + host_ns)
+    if timer.method == "synchronised":
+        assert all(device >= host for device, host in zip(compute_ns, host_ns))
+    assert timer.drain() == ([], [])
+
+
+def test_fp32_is_always_there_and_an_unknown_precision_never(backend: Any) -> None:
+    backend.check_precision("fp32")
+    with backend.autocast("fp32"):
+        assert not torch.is_autocast_enabled()
+    assert backend.gradient_scaler("fp32") is None
+    with pytest.raises(DeviceError, match=f"{backend.name} backend has no precision fp16; it has fp32"):
+        backend.check_precision("fp16")
+    with pytest.raises(DeviceError, match="no precision fp16"):
+        backend.autocast("fp16")
+
+
+def test_memory_is_sampled_for_the_card_within_its_total(backend: Any) -> None:
+    read = backend.sampler(0, [os.getpid()])
+
+    sample = next(one for one in read() if one["card"] == backend.card.index)
+
+    assert 0 <= sample["memory_used_gib"] <= sample["memory_total_gib"]
+    assert sample["source"]
+
+
+def test_the_collectives_are_known_to_torch(backend: Any) -> None:
+    assert hasattr(torch.distributed.Backend, backend.collectives().upper())
+
+
+def test_tf32_is_off_or_refused_unless_the_device_has_it(backend: Any) -> None:
+    backend.set_tf32(False)
+    if backend.name != "cuda":
+        with pytest.raises(DeviceError, match="TF32"):
+            backend.set_tf32(True)
+
+
+@pytest.mark.skipif(HAVE_CUDA, reason="there is a CUDA device")
+def test_cuda_without_a_device_says_what_to_do() -> None:
+    with pytest.raises(DeviceError, match=r"sees no CUDA device; install the vendor's driver"):
+        load_backend("cuda").open(0, 1)
+
+
+def test_a_backend_that_does_not_exist_is_answered_with_those_that_do() -> None:
+    with pytest.raises(DeviceError, match="no backend 'tpu'; trainer/devices has .*cpu, cuda, kunlunxin"):
+        load_backend("tpu")

@@ -1,0 +1,61 @@
+"""The event log: one strict JSON object a line, on disk as soon as it is written."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from trainer.events import EventLog
+
+
+def lines(path: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def test_an_event_can_be_read_before_the_log_is_closed(tmp_path: Path) -> None:
+    log = EventLog(tmp_path, 3)
+
+    log.write("epoch_begin", epoch=1, steps=32)
+
+    (event,) = lines(tmp_path / "rank-0003.jsonl")
+    assert (event["event"], event["epoch"], event["steps"]) == ("epoch_begin", 1, 32)
+    assert isinstance(event["t_ns"], int)
+    log.close()
+
+
+def test_times_within_a_log_never_go_back(tmp_path: Path) -> None:
+    log = EventLog(tmp_path, 0)
+    for _ in range(100):
+        log.write("progress")
+    log.close()
+
+    times = [event["t_ns"] for event in lines(log.path)]
+
+    assert times == sorted(times)  # type: ignore[type-var]
+
+
+def test_a_time_that_was_read_earlier_is_kept(tmp_path: Path) -> None:
+    log = EventLog(tmp_path, 0)
+    log.write("start", t_ns=5)
+    log.close()
+
+    assert lines(log.path)[0]["t_ns"] == 5
+
+
+def test_numbers_that_json_cannot_hold_are_spelled_out(tmp_path: Path) -> None:
+    log = EventLog(tmp_path, 0)
+    log.write("window", loss=[1.5, float("nan"), float("inf")], nested={"low": (float("-inf"),)})
+    log.close()
+
+    (event,) = lines(log.path)
+    assert event["loss"] == [1.5, "NaN", "Infinity"]
+    assert event["nested"] == {"low": ["-Infinity"]}
+
+
+def test_two_processes_cannot_be_the_same_rank(tmp_path: Path) -> None:
+    EventLog(tmp_path, 0).close()
+
+    with pytest.raises(FileExistsError):
+        EventLog(tmp_path, 0)

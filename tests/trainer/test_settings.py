@@ -1,0 +1,95 @@
+"""Settings: checked where they are built, and the same after a trip through the command line."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from expected import Recipe
+from trainer.errors import SettingsError
+from trainer.settings import MODELS, PRECISIONS, Settings, parse, to_flags
+
+
+def settings(**changes: Any) -> Settings:
+    values: dict[str, Any] = {"run_dir": Path("run"), "data": Path("coco"), "pretrained_backbone": False}
+    values.update(changes)
+    return Settings(**values)
+
+
+def test_the_defaults_are_the_benchmarks_recipe() -> None:
+    recipe = Recipe()
+
+    defaults = {field.name: field.default for field in fields(Settings)}
+
+    for field in fields(Recipe):
+        assert defaults[field.name] == getattr(recipe, field.name), field.name
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"protocol": "quick"}, "protocol is 'quick'; it must be one of full, epoch, steady"),
+        ({"precision": "int8"}, "precision is 'int8'"),
+        ({"model": "yolo"}, "model is 'yolo'"),
+        ({"batch_size": 0}, "batch_size is 0; it must be at least 1"),
+        ({"epochs": 0}, "epochs is 0"),
+        ({"window": 0}, "window is 0"),
+        ({"workers": -1}, "workers is -1"),
+        ({"num_classes": 1}, "num_classes is 1"),
+        ({"gradient_clip": float("nan")}, "gradient_clip is nan"),
+        ({"learning_rate": 0.0}, "learning_rate is 0.0"),
+        ({"learning_rate": float("nan")}, "learning_rate is nan"),
+        ({"horizontal_flip": 1.5}, "horizontal_flip is 1.5"),
+        ({"sample_interval_s": 0.0}, "sample_interval_s is 0.0"),
+        ({"protocol": "steady"}, "protocol steady with steps None"),
+        ({"steps": 5}, "protocol full with steps 5"),
+        ({"protocol": "steady", "steps": 0}, "steps is 0"),
+        ({"pretrained_backbone": True}, "--backbone FILE"),
+    ],
+)
+def test_settings_that_cannot_run_are_refused_by_name(changes: dict[str, Any], says: str) -> None:
+    with pytest.raises(SettingsError, match="^") as raised:
+        settings(**changes)
+
+    assert says in str(raised.value)
+
+
+@given(
+    model=st.sampled_from(MODELS),
+    precision=st.sampled_from(PRECISIONS),
+    batch_size=st.integers(1, 512),
+    learning_rate=st.floats(1e-6, 9.0),
+    milestones=st.lists(st.integers(1, 30), max_size=3).map(tuple),
+    tf32=st.booleans(),
+    steps=st.none() | st.integers(1, 10_000),
+    folder=st.text(st.characters(blacklist_characters="/\0", blacklist_categories=("Cs",)), min_size=1),
+)
+def test_flags_and_settings_say_the_same(folder: str, milestones: Any, steps: int | None, **changes: Any) -> None:
+    wanted = settings(
+        data=Path("/data") / folder,
+        lr_milestones=milestones,
+        steps=steps,
+        protocol="full" if steps is None else "steady",
+        **changes,
+    )
+
+    assert parse(to_flags(wanted)) == wanted
+
+
+def test_an_unknown_flag_ends_the_program(capsys: Any) -> None:
+    with pytest.raises(SystemExit):
+        parse(["--run-dir=a", "--data=b", "--batchsize=3"])
+
+    assert "--batchsize" in capsys.readouterr().err
+
+
+def test_a_boolean_flag_takes_true_or_false_only(capsys: Any) -> None:
+    with pytest.raises(SystemExit):
+        parse(["--run-dir=a", "--data=b", "--tf32=yes"])
+
+    assert "neither True nor False" in capsys.readouterr().err
