@@ -7,7 +7,7 @@ from typing import Any, Mapping
 from reports.numbers import bound
 
 
-def metric_properties(cell_id: str, metric: Mapping[str, Any], *, run: str) -> list[tuple[str, str]]:
+def metric_properties(cell_id: str, name: str, metric: Mapping[str, Any], *, run: str) -> list[tuple[str, str]]:
     """Return the properties of one metric of a verdict.json; absent numbers are empty texts, never zeros.
 
     Numbers are written in full (repr), so that what reads the file gets back the float that was judged.
@@ -15,7 +15,7 @@ def metric_properties(cell_id: str, metric: Mapping[str, Any], *, run: str) -> l
     interval = metric["interval"]
     values = {
         "cell": cell_id,
-        "metric": metric["metric"],
+        "metric": name,
         "verdict": metric["verdict"],
         "measured": metric["measured"],
         "expected": metric["expected"],
@@ -30,7 +30,7 @@ def metric_properties(cell_id: str, metric: Mapping[str, Any], *, run: str) -> l
         "reason": metric["reason"],
         "run": run,
     }
-    return [(name, _text(value)) for name, value in values.items()]
+    return [(key, _text(value)) for key, value in values.items()]
 
 
 def _text(value: Any) -> str:

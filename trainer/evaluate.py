@@ -10,7 +10,7 @@ from typing import Any, Callable, Iterable
 import numpy as np
 import torch
 
-from trainer.data.dataset import BadSample
+from trainer.data.dataset import require_batch
 from trainer.devices import Backend
 from trainer.errors import DataError
 from trainer.ranks import HostGroup
@@ -50,9 +50,7 @@ def detect(
     try:
         with torch.no_grad(), backend.autocast(precision):
             for batch in batches:
-                if isinstance(batch, BadSample):
-                    raise DataError(batch.message)
-                images, _ = to_device(batch, backend.device)
+                images, _ = to_device(require_batch(batch), backend.device)
                 outputs = model(images)
                 for target, output in zip(batch.targets, outputs):
                     rows.append(_rows(int(target["image_id"]), output))

@@ -8,7 +8,7 @@ from typing import Any, Iterator
 import torch
 
 from trainer.clock import Ledger
-from trainer.data.dataset import BadSample
+from trainer.data.dataset import require_batch
 from trainer.devices import Backend
 from trainer.errors import DataError, DivergedError
 from trainer.events import EventLog
@@ -118,8 +118,7 @@ class StepLoop:
         batch = next(batches, None)
         if batch is None:
             raise DataError("the loader ended before the epoch's planned steps; a worker may have been killed")
-        if isinstance(batch, BadSample):
-            raise DataError(batch.message)
+        require_batch(batch)
         copy_from_ns = self._ledger.enter("copy")
         images, targets = to_device(batch, self._trainee.backend.device)
         set_learning_rate(self._trainee.optimizer, rate)

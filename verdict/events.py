@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Mapping, Optional, Tuple
+from typing import TYPE_CHECKING, Mapping
 
 if TYPE_CHECKING:
     import numpy as np
 
 SCHEMA = 1
+
+HOST_BACKENDS = ("cpu",)
+"""Where a card is a share of the machine: its memory is that of the rank's process, and it has no name."""
 
 LEDGER_PARTS = (
     "compute_ns",
@@ -45,11 +48,11 @@ class Start:
     batch_size: int
     protocol: str
     timing: str
-    capacity_gib: Optional[float]
-    learning_rate: Optional[float]
-    model: Optional[str]
-    seed: Optional[int]
-    tf32: Optional[bool]
+    capacity_gib: float | None
+    learning_rate: float | None
+    model: str | None
+    seed: int | None
+    tf32: bool | None
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,7 @@ class DataSet:
     """How many images a rank found to train on and to evaluate on (None where it loads none)."""
 
     train_images: int
-    val_images: Optional[int]
+    val_images: int | None
 
 
 @dataclass(frozen=True)
@@ -68,9 +71,9 @@ class Evaluation:
     begin_ns: int
     end_ns: int
     images: int
-    images_total: Optional[int]
-    images_expected: Optional[int]
-    map: Optional[float]
+    images_total: int | None
+    images_expected: int | None
+    map: float | None
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,7 @@ class Epoch:
     """The end of an epoch beside its beginning; `planned_steps` is None where no beginning was written."""
 
     epoch: int
-    planned_steps: Optional[int]
+    planned_steps: int | None
     steps: int
     images: int
 
@@ -97,9 +100,9 @@ class TrainEnd:
 class Memory:
     """Peaks in GiB: the device allocator's, and the resident memory of the rank's process."""
 
-    allocated_gib: Optional[float]
-    reserved_gib: Optional[float]
-    resident_gib: Optional[float]
+    allocated_gib: float | None
+    reserved_gib: float | None
+    resident_gib: float | None
 
 
 @dataclass(frozen=True)
@@ -168,13 +171,13 @@ class RankEvidence:
     rank: int
     file: str
     seen: Mapping[str, int]
-    start: Optional[Start]
-    data: Tuple[DataSet, ...]
-    evaluations: Tuple[Evaluation, ...]
-    epochs: Tuple[Epoch, ...]
+    start: Start | None
+    data: tuple[DataSet, ...]
+    evaluations: tuple[Evaluation, ...]
+    epochs: tuple[Epoch, ...]
     windows: Windows
-    train_begin_ns: Optional[int]
-    train_end: Optional[TrainEnd]
-    memories: Tuple[Memory, ...]
-    failures: Tuple[Failure, ...]
-    end: Optional[End]
+    train_begin_ns: int | None
+    train_end: TrainEnd | None
+    memories: tuple[Memory, ...]
+    failures: tuple[Failure, ...]
+    end: End | None

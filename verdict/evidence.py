@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Tuple
+from typing import Any, Mapping
 
 from verdict.errors import EvidenceError
 from verdict.events import SCHEMA, RankEvidence, Start
@@ -26,7 +26,7 @@ class Boot:
     `phase` is "" and `message` is "" where nothing failed.
     """
 
-    exit_code: Optional[int]
+    exit_code: int | None
     failed: bool
     phase: str
     message: str
@@ -55,9 +55,9 @@ class Run:
     simulated: bool
     backend: str
     boot: Boot
-    steps: Optional[int]
-    epochs: Optional[int]
-    card_memory_gib: Optional[float]
+    steps: int | None
+    epochs: int | None
+    card_memory_gib: float | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,10 +69,10 @@ class Evidence:
     """
 
     path: Path
-    run: Optional[Run]
-    ranks: Tuple[RankEvidence, ...]
+    run: Run | None
+    ranks: tuple[RankEvidence, ...]
     telemetry: Telemetry
-    problems: Tuple[str, ...]
+    problems: tuple[str, ...]
 
     @property
     def simulated(self) -> bool:
@@ -81,7 +81,7 @@ class Evidence:
         return launched or any(start.simulated for _, start in self.starts)
 
     @property
-    def starts(self) -> Tuple[Tuple[int, Start], ...]:
+    def starts(self) -> tuple[tuple[int, Start], ...]:
         """(rank, how it introduced itself) of every rank that did."""
         return tuple((rank.rank, rank.start) for rank in self.ranks if rank.start is not None)
 
@@ -106,8 +106,8 @@ def read_run(run_dir: Path) -> Evidence:
     return Evidence(run_dir, run, ranks, telemetry, problems)
 
 
-def _read_ranks(run_dir: Path, logs: List[Problems]) -> Tuple[RankEvidence, ...]:
-    ranks: Dict[int, RankEvidence] = {}
+def _read_ranks(run_dir: Path, logs: list[Problems]) -> tuple[RankEvidence, ...]:
+    ranks: dict[int, RankEvidence] = {}
     for path in sorted(run_dir.glob("rank-*.jsonl")):
         problems = Problems(path.name)
         logs.append(problems)
@@ -123,7 +123,7 @@ def _read_ranks(run_dir: Path, logs: List[Problems]) -> Tuple[RankEvidence, ...]
     return tuple(ranks[rank] for rank in sorted(ranks))
 
 
-def _read_run_file(path: Path, problems: Problems) -> Optional[Run]:
+def _read_run_file(path: Path, problems: Problems) -> Run | None:
     try:
         return _run(parse_object(path.read_bytes()))
     except OSError as error:
@@ -135,7 +135,7 @@ def _read_run_file(path: Path, problems: Problems) -> Optional[Run]:
     return None
 
 
-def _run(record: Dict[str, Any]) -> Run:
+def _run(record: dict[str, Any]) -> Run:
     values = decode(
         record,
         {

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Callable, Dict, Mapping, Optional
+from typing import Any, Callable, Mapping
 
 Kind = Callable[[Any], Any]
-"""Returns the value decoded, or raises Unexpected with what was expected instead."""
+"""Returns the value decoded, or raises KindError with what was expected instead."""
 
 NON_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 """How evidence writes the numbers that JSON cannot hold."""
@@ -18,14 +18,14 @@ class FieldError(ValueError):
     """A field is missing or is not what it has to be; the message is the whole complaint."""
 
 
-class Unexpected(FieldError):
+class KindError(FieldError):
     """Raised by a Kind: the message is only what was expected."""
 
 
 def whole(value: Any) -> int:
     """A whole number that int64 holds; True and 1.0 are none."""
     if type(value) is not int or abs(value) > _LARGEST:
-        raise Unexpected("a whole number")
+        raise KindError("a whole number")
     return value
 
 
@@ -38,7 +38,7 @@ def number(value: Any) -> float:
             decoded = math.inf
         if math.isfinite(decoded):
             return decoded
-    raise Unexpected("a finite number")
+    raise KindError("a finite number")
 
 
 def any_number(value: Any) -> float:
@@ -53,27 +53,27 @@ def any_number(value: Any) -> float:
 def text(value: Any) -> str:
     """A string."""
     if type(value) is not str:
-        raise Unexpected("a string")
+        raise KindError("a string")
     return value
 
 
 def flag(value: Any) -> bool:
     """true or false."""
     if type(value) is not bool:
-        raise Unexpected("true or false")
+        raise KindError("true or false")
     return value
 
 
-def table(value: Any) -> Dict[str, Any]:
+def table(value: Any) -> dict[str, Any]:
     """An object."""
     if type(value) is not dict:
-        raise Unexpected("an object")
+        raise KindError("an object")
     return value
 
 
 def decode(
-    record: Mapping[str, Any], kinds: Mapping[str, Kind], optional: Optional[Mapping[str, Kind]] = None
-) -> Dict[str, Any]:
+    record: Mapping[str, Any], kinds: Mapping[str, Kind], optional: Mapping[str, Kind] | None = None
+) -> dict[str, Any]:
     """The fields of `record` that `kinds` and `optional` name, decoded; others are ignored.
 
     A field of `optional` that is absent or null is None. Raises FieldError that names the first wrong field.
@@ -92,7 +92,7 @@ def decode(
 def _decoded(name: str, value: Any, kind: Kind) -> Any:
     try:
         return kind(value)
-    except Unexpected as error:
+    except KindError as error:
         raise FieldError(f"{name!r} is {shortened(value)}, expected {error}") from None
     except FieldError as error:
         raise FieldError(f"in {name!r}: {error}") from None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Optional, Tuple
+from typing import Any, Iterator
 
 _LIMIT = 20  # of problems spelled out for one file; a file full of rubbish needs no more
 
@@ -14,10 +14,10 @@ class Problems:
 
     def __init__(self, file: str) -> None:
         self._file = file
-        self._texts: List[str] = []
+        self._texts: list[str] = []
         self._unsaid = 0
 
-    def add(self, what: str, line: Optional[int] = None) -> None:
+    def add(self, what: str, line: int | None = None) -> None:
         """Note that `what` is wrong, on `line` (counted from 1) or with the file as a whole."""
         if len(self._texts) == _LIMIT:
             self._unsaid += 1
@@ -25,13 +25,13 @@ class Problems:
         where = self._file if line is None else f"{self._file} line {line}"
         self._texts.append(f"{where}: {what}")
 
-    def all(self) -> Tuple[str, ...]:
+    def all(self) -> tuple[str, ...]:
         """The problems in the order of finding."""
         more = (f"{self._file}: and {self._unsaid} more problems",) if self._unsaid else ()
         return (*self._texts, *more)
 
 
-def parse_object(raw: bytes) -> Dict[str, Any]:
+def parse_object(raw: bytes) -> dict[str, Any]:
     """The JSON object that `raw` writes in UTF-8.
 
     Raises ValueError for anything else, also for NaN and Infinity as bare words and for a key given twice.
@@ -45,7 +45,7 @@ def parse_object(raw: bytes) -> Dict[str, Any]:
     return value
 
 
-def read_objects(path: Path, problems: Problems) -> Iterator[Tuple[int, Dict[str, Any]]]:
+def read_objects(path: Path, problems: Problems) -> Iterator[tuple[int, dict[str, Any]]]:
     """(line number from 1, object) of each line of the file; a line that is no object is a problem and left out.
 
     A last line without its newline that does not parse was cut off while it was written: also a problem, since
@@ -69,7 +69,7 @@ def _refuse_constant(word: str) -> float:
     raise ValueError(f"{word} is not JSON")
 
 
-def _unique_keys(pairs: List[Tuple[str, Any]]) -> Dict[str, Any]:
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     record = dict(pairs)
     if len(record) < len(pairs):
         raise ValueError("a key is given twice")

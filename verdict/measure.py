@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Callable, Dict, Mapping, Optional, Tuple
+from typing import Callable, Mapping
 
 from expected import METRICS, SuiteError
 from verdict.events import Evaluation
@@ -12,7 +12,7 @@ from verdict.measurement import Measurement
 from verdict.memory import card_memories
 from verdict.throughput import p_core, p_core_host, p_train, p_whole
 
-PROTOCOL_METRICS: Mapping[str, Tuple[str, ...]] = {
+PROTOCOL_METRICS: Mapping[str, tuple[str, ...]] = {
     "full": ("e2e_time", "p_whole", "p_train", "p_core", "map", "mem"),
     "epoch": ("p_whole", "p_train", "p_core", "mem"),
     "steady": ("p_train", "p_core", "mem"),
@@ -20,7 +20,7 @@ PROTOCOL_METRICS: Mapping[str, Tuple[str, ...]] = {
 """What each protocol measures."""
 
 
-def protocol_metrics(evidence: Evidence) -> Tuple[str, ...]:
+def protocol_metrics(evidence: Evidence) -> tuple[str, ...]:
     """The metrics that this run has to have measured, in the table's order; none when its protocol is unknown."""
     if evidence.run is None:
         return ()
@@ -48,7 +48,7 @@ def measure(evidence: Evidence) -> Mapping[str, Measurement]:
 
     A metric that the evidence cannot give, for whatever reason, is left out. Never raises for damaged evidence.
     """
-    found: Dict[str, Measurement] = {}
+    found: dict[str, Measurement] = {}
     for name in protocol_metrics(evidence):
         for part in ("p_core", "p_core_host") if name == "p_core" else (name,):
             measurement = _MEASURES[part](evidence)
@@ -57,7 +57,7 @@ def measure(evidence: Evidence) -> Mapping[str, Measurement]:
     return found
 
 
-def compared_value(timing: str, measurements: Mapping[str, Measurement]) -> Optional[Measurement]:
+def compared_value(timing: str, measurements: Mapping[str, Measurement]) -> Measurement | None:
     """The measurement to hold against a published p_core that was read with a "host" or a "device" clock.
 
     Raises SuiteError for any other `timing`.
@@ -68,7 +68,7 @@ def compared_value(timing: str, measurements: Mapping[str, Measurement]) -> Opti
     return measurements.get(names[timing])
 
 
-def _e2e_time(evidence: Evidence) -> Optional[Measurement]:
+def _e2e_time(evidence: Evidence) -> Measurement | None:
     times_ns = []
     for rank in evidence.ranks:
         if rank.start is None or rank.end is None:
@@ -82,7 +82,7 @@ def _e2e_time(evidence: Evidence) -> Optional[Measurement]:
     return Measurement("e2e_time", slowest_ns / 1e9, METRICS["e2e_time"].unit, None, method, source, len(times_ns))
 
 
-def _map(evidence: Evidence) -> Optional[Measurement]:
+def _map(evidence: Evidence) -> Measurement | None:
     last = last_evaluation(evidence)
     # The initial evaluation scores the weights that training began with, not what it came to.
     if last is None or last.epoch < 0 or last.map is None:
@@ -92,13 +92,13 @@ def _map(evidence: Evidence) -> Optional[Measurement]:
     return Measurement("map", last.map, METRICS["map"].unit, None, method, evidence.ranks[0].file, images)
 
 
-def last_evaluation(evidence: Evidence) -> Optional[Evaluation]:
+def last_evaluation(evidence: Evidence) -> Evaluation | None:
     """Rank 0's last evaluation, the one on which the run decided to stop."""
     scored = [rank.evaluations[-1] for rank in evidence.ranks if rank.rank == 0 and rank.evaluations]
     return scored[0] if scored else None
 
 
-def _mem(evidence: Evidence) -> Optional[Measurement]:
+def _mem(evidence: Evidence) -> Measurement | None:
     cards = card_memories(evidence)
     peaks = [card.peak for card in cards if card.peak is not None]
     if not cards or len(peaks) < len(cards):
@@ -113,12 +113,14 @@ def _mem(evidence: Evidence) -> Optional[Measurement]:
     ):
         if peak is not None:
             parts.append(f"{name} {peak:.2f} GiB")
+    if evidence.telemetry.errors:
+        parts.append(f"samplers reported {len(evidence.telemetry.errors)} errors, first {evidence.telemetry.errors[0]}")
     method = f"highest of {len(cards)} cards, {highest}: {'; '.join(parts)}"
     samples = sum(card.samples for card in cards)
     return Measurement("mem", value, METRICS["mem"].unit, None, method, "telemetry.jsonl", samples)
 
 
-_MEASURES: Mapping[str, Callable[[Evidence], Optional[Measurement]]] = {
+_MEASURES: Mapping[str, Callable[[Evidence], Measurement | None]] = {
     "e2e_time": _e2e_time,
     "p_whole": p_whole,
     "p_train": p_train,

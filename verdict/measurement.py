@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Optional
 
 from verdict.statistics import Interval
 
@@ -18,7 +17,7 @@ class Measurement:
     metric: str
     value: float
     unit: str
-    interval: Optional[Interval]
+    interval: Interval | None
     method: str
     source: str
     n: int

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Dict, List, Optional, Tuple
 
+from verdict.events import HOST_BACKENDS, RankEvidence
 from verdict.evidence import Evidence
-from verdict.events import RankEvidence
 from verdict.telemetry import Card, CardSamples
 
 LARGEST_GAP = 0.1
 """Share of the training that may pass between two samples; always allowed are LARGEST_GAP_S."""
 LARGEST_GAP_S = 30.0
-
-_HOST_BACKENDS = ("cpu",)  # where the memory of a card is that of the rank's process
 
 
 @dataclass(frozen=True)
@@ -26,17 +23,17 @@ class CardMemory:
     """
 
     card: Card
-    ranks: Tuple[int, ...]
+    ranks: tuple[int, ...]
     samples: int
-    sources: Tuple[str, ...]
-    sampled: Optional[float]
-    allocated: Optional[float]
-    reserved: Optional[float]
-    resident: Optional[float]
-    capacity: Optional[float]
+    sources: tuple[str, ...]
+    sampled: float | None
+    allocated: float | None
+    reserved: float | None
+    resident: float | None
+    capacity: float | None
 
     @property
-    def peak(self) -> Optional[float]:
+    def peak(self) -> float | None:
         """Memory in use at its highest; None without samples.
 
         What the allocator had reserved and what was resident was in use too, whether or not a sample saw it.
@@ -49,16 +46,16 @@ class CardMemory:
         return f"card {self.card[1]} of {self.card[0]}"
 
 
-def card_memories(evidence: Evidence) -> Tuple[CardMemory, ...]:
+def card_memories(evidence: Evidence) -> tuple[CardMemory, ...]:
     """The cards that the run's ranks used, in the order of their first rank."""
-    users: Dict[Card, List[RankEvidence]] = {}
+    users: dict[Card, list[RankEvidence]] = {}
     for rank in evidence.ranks:
         if rank.start is not None:
             users.setdefault((rank.start.host, rank.start.card), []).append(rank)
     return tuple(_card_memory(evidence, card, ranks) for card, ranks in users.items())
 
 
-def unwatched(evidence: Evidence) -> Tuple[str, ...]:
+def unwatched(evidence: Evidence) -> tuple[str, ...]:
     """What is missing for the samples to be proof of the peak, card by card; empty when nothing is.
 
     Every card of the run needs a sample after training began, and no part of the training, by the clock of the
@@ -70,20 +67,21 @@ def unwatched(evidence: Evidence) -> Tuple[str, ...]:
         found = _samples_of(evidence, memory.card)
         faults = [_gap(samples, ranks.get(samples.rank)) for samples in found]
         if not found:
-            missing.append(f"{memory}: found no memory sample in telemetry.jsonl, expected some during the training")
+            why = f" ({evidence.telemetry.errors[0]})" if evidence.telemetry.errors else ""
+            missing.append(f"{memory}: found no memory sample in telemetry.jsonl{why}, expected some in training")
         elif all(faults):
             missing.append(f"{memory}: {faults[0]}")
     return tuple(missing)
 
 
-def _card_memory(evidence: Evidence, card: Card, ranks: List[RankEvidence]) -> CardMemory:
+def _card_memory(evidence: Evidence, card: Card, ranks: list[RankEvidence]) -> CardMemory:
     found = _samples_of(evidence, card)
     starts = [rank.start for rank in ranks if rank.start is not None]
     resident = [
         memory.resident_gib
         for rank, start in zip(ranks, starts)
         for memory in rank.memories
-        if start.backend in _HOST_BACKENDS and memory.resident_gib is not None
+        if start.backend in HOST_BACKENDS and memory.resident_gib is not None
     ]
     totals = [samples.total_gib for samples in found] + [start.capacity_gib for start in starts]
     return CardMemory(
@@ -99,16 +97,16 @@ def _card_memory(evidence: Evidence, card: Card, ranks: List[RankEvidence]) -> C
     )
 
 
-def _samples_of(evidence: Evidence, card: Card) -> List[CardSamples]:
+def _samples_of(evidence: Evidence, card: Card) -> list[CardSamples]:
     return [samples for samples in evidence.telemetry.cards if samples.card == card]
 
 
-def _summed(ranks: List[RankEvidence], name: str) -> Optional[float]:
+def _summed(ranks: list[RankEvidence], name: str) -> float | None:
     peaks = [max((getattr(memory, name) or 0.0 for memory in rank.memories), default=0.0) for rank in ranks]
     return sum(peaks) or None
 
 
-def _gap(samples: CardSamples, watcher: Optional[RankEvidence]) -> str:
+def _gap(samples: CardSamples, watcher: RankEvidence | None) -> str:
     """What is wrong with the samples that `watcher` took of a card; "" when nothing is."""
     import numpy as np  # here, so that collecting tests does not pay for it
 
@@ -116,7 +114,7 @@ def _gap(samples: CardSamples, watcher: Optional[RankEvidence]) -> str:
         return f"its samples were taken by rank {samples.rank}, expected a rank that reported train_begin and train_end"
     begin, end = watcher.train_begin_ns, watcher.train_end.t_ns
     if samples.t_ns.max() < begin:
-        return "found no memory sample after train_begin, expected some during the training"
+        return "found no memory sample after train_begin, expected some in training"
     inside = np.sort(samples.t_ns[(samples.t_ns > begin) & (samples.t_ns < end)])
     gap_s = float(np.diff(np.concatenate(([begin], inside, [end]))).max()) / 1e9
     allowed_s = max(LARGEST_GAP_S, LARGEST_GAP * (end - begin) / 1e9)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import Any, Callable
 
 from verdict.events import (
     LEDGER_PARTS,
@@ -24,7 +24,7 @@ from verdict.events import (
 from verdict.fields import (
     NON_FINITE,
     FieldError,
-    Unexpected,
+    KindError,
     any_number,
     decode,
     flag,
@@ -51,7 +51,7 @@ def _whole_list(value: Any) -> array[int]:
             return array("q", value)
         except OverflowError:
             pass
-    raise Unexpected("a list of whole numbers")
+    raise KindError("a list of whole numbers")
 
 
 def _loss_list(value: Any) -> array[float]:
@@ -62,10 +62,10 @@ def _loss_list(value: Any) -> array[float]:
             return array("d", map(any_number, value))
         except FieldError:
             pass
-    raise Unexpected(f"a list of numbers or {', '.join(NON_FINITE)}")
+    raise KindError(f"a list of numbers or {', '.join(NON_FINITE)}")
 
 
-def _ledger(value: Any) -> Dict[str, int]:
+def _ledger(value: Any) -> dict[str, int]:
     return decode(table(value), dict.fromkeys(LEDGER_PARTS, whole))
 
 
@@ -74,7 +74,7 @@ def _count_images(value: Any) -> int:
 
 
 _PER_WINDOW = {"epoch": whole, "step": whole, "warmup": flag, "lr": number, "wall_ns": whole}
-_WINDOW: Dict[str, Callable[[Any], Any]] = {**_PER_WINDOW, **dict.fromkeys(STEP_COLUMNS, _whole_list)}
+_WINDOW: dict[str, Callable[[Any], Any]] = {**_PER_WINDOW, **dict.fromkeys(STEP_COLUMNS, _whole_list)}
 _WINDOW["loss"] = _loss_list
 
 _START = {
@@ -114,18 +114,18 @@ class _RankReader:
         self._file = file
         self._rank = rank
         self._problems = problems
-        self._seen: Dict[str, int] = {}
-        self._last_ns: Optional[int] = None
+        self._seen: dict[str, int] = {}
+        self._last_ns: int | None = None
         self._columns = {name: array(_TYPECODES.get(name, "q")) for name in ("t_ns", "size", *_WINDOW)}
-        self._once: Dict[str, Any] = {}
-        self._evaluating: Optional[Tuple[int, int]] = None
-        self._planned: Dict[int, int] = {}
-        self._data: List[DataSet] = []
-        self._evaluations: List[Evaluation] = []
-        self._epochs: List[Epoch] = []
-        self._memories: List[Memory] = []
-        self._failures: List[Failure] = []
-        self._takers: Dict[str, Callable[[int, Dict[str, Any]], None]] = {
+        self._once: dict[str, Any] = {}
+        self._evaluating: tuple[int, int] | None = None
+        self._planned: dict[int, int] = {}
+        self._data: list[DataSet] = []
+        self._evaluations: list[Evaluation] = []
+        self._epochs: list[Epoch] = []
+        self._memories: list[Memory] = []
+        self._failures: list[Failure] = []
+        self._takers: dict[str, Callable[[int, dict[str, Any]], None]] = {
             "start": self._start,
             "data": self._data_set,
             "eval_begin": self._eval_begin,
@@ -140,7 +140,7 @@ class _RankReader:
             "end": self._end,
         }
 
-    def take(self, line: int, record: Dict[str, Any]) -> None:
+    def take(self, line: int, record: dict[str, Any]) -> None:
         """Read one event; an unknown one only has to name itself and its time."""
         try:
             head = decode(record, {"event": text, "t_ns": whole})
@@ -193,7 +193,7 @@ class _RankReader:
             columns[name].flags.writeable = False
         return Windows(**columns)
 
-    def _start(self, t_ns: int, record: Dict[str, Any]) -> None:
+    def _start(self, t_ns: int, record: dict[str, Any]) -> None:
         start = Start(t_ns=t_ns, **decode(record, _START, _START_OPTIONAL))
         self._once["start"] = start
         if start.schema != SCHEMA:
@@ -201,17 +201,17 @@ class _RankReader:
         if start.rank != self._rank:
             raise FieldError(f"the file of rank {self._rank} was written by rank {start.rank}")
 
-    def _data_set(self, t_ns: int, record: Dict[str, Any]) -> None:
+    def _data_set(self, t_ns: int, record: dict[str, Any]) -> None:
         values = decode(record, {"train": _count_images}, {"val": _count_images})
         self._data.append(DataSet(values["train"], values["val"]))
 
-    def _eval_begin(self, t_ns: int, record: Dict[str, Any]) -> None:
+    def _eval_begin(self, t_ns: int, record: dict[str, Any]) -> None:
         epoch = decode(record, {"epoch": whole})["epoch"]
         if self._evaluating is not None:
             raise FieldError(f"epoch {epoch} while the evaluation of epoch {self._evaluating[0]} is still open")
         self._evaluating = epoch, t_ns
 
-    def _eval_end(self, t_ns: int, record: Dict[str, Any]) -> None:
+    def _eval_end(self, t_ns: int, record: dict[str, Any]) -> None:
         values = decode(
             record,
             {"epoch": whole, "images": whole},
@@ -222,18 +222,18 @@ class _RankReader:
         self._evaluations.append(Evaluation(begin_ns=self._evaluating[1], end_ns=t_ns, **values))
         self._evaluating = None
 
-    def _train_begin(self, t_ns: int, record: Dict[str, Any]) -> None:
+    def _train_begin(self, t_ns: int, record: dict[str, Any]) -> None:
         self._once["train_begin"] = t_ns
 
-    def _epoch_begin(self, t_ns: int, record: Dict[str, Any]) -> None:
+    def _epoch_begin(self, t_ns: int, record: dict[str, Any]) -> None:
         values = decode(record, {"epoch": whole, "steps": whole})
         self._planned[values["epoch"]] = values["steps"]
 
-    def _epoch_end(self, t_ns: int, record: Dict[str, Any]) -> None:
+    def _epoch_end(self, t_ns: int, record: dict[str, Any]) -> None:
         values = decode(record, {"epoch": whole, "steps": whole, "images": whole})
         self._epochs.append(Epoch(planned_steps=self._planned.get(values["epoch"]), **values))
 
-    def _window(self, t_ns: int, record: Dict[str, Any]) -> None:
+    def _window(self, t_ns: int, record: dict[str, Any]) -> None:
         values = decode(record, _WINDOW)
         sizes = {name: len(values[name]) for name in STEP_COLUMNS}
         size = sizes["images"]
@@ -247,15 +247,15 @@ class _RankReader:
         self._columns["t_ns"].append(t_ns)
         self._columns["size"].append(size)
 
-    def _train_end(self, t_ns: int, record: Dict[str, Any]) -> None:
+    def _train_end(self, t_ns: int, record: dict[str, Any]) -> None:
         self._once["train_end"] = TrainEnd(t_ns=t_ns, **decode(record, _TRAIN_END))
 
-    def _memory(self, t_ns: int, record: Dict[str, Any]) -> None:
+    def _memory(self, t_ns: int, record: dict[str, Any]) -> None:
         kinds = dict.fromkeys(("allocated_gib", "reserved_gib", "resident_gib"), number)
         self._memories.append(Memory(**decode(record, {}, kinds)))
 
-    def _failure(self, t_ns: int, record: Dict[str, Any]) -> None:
+    def _failure(self, t_ns: int, record: dict[str, Any]) -> None:
         self._failures.append(Failure(**decode(record, {"kind": text, "message": text})))
 
-    def _end(self, t_ns: int, record: Dict[str, Any]) -> None:
+    def _end(self, t_ns: int, record: dict[str, Any]) -> None:
         self._once["end"] = End(t_ns=t_ns, **decode(record, {"reason": text}))

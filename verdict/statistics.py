@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Optional
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,12 +41,12 @@ def total(values: np.ndarray) -> float:
     return float(values.sum(dtype=float))
 
 
-def rate_per_s(images: float, time_ns: float) -> Optional[float]:
+def rate_per_s(images: float, time_ns: float) -> float | None:
     """Images per second: total over total, never a mean of rates; None where no time has passed."""
     return images * 1e9 / time_ns if time_ns > 0 else None
 
 
-def block_starts(sizes: np.ndarray) -> Optional[np.ndarray]:
+def block_starts(sizes: np.ndarray) -> np.ndarray | None:
     """The index of the first step of each block that the bootstrap draws from.
 
     `sizes` has the steps in each window. The blocks are the windows; where these are fewer than MIN_BLOCKS, equal
@@ -62,7 +62,7 @@ def block_starts(sizes: np.ndarray) -> Optional[np.ndarray]:
     return np.arange(0, steps, steps // (2 * MIN_BLOCKS))
 
 
-def rate_interval(images: np.ndarray, time_ns: np.ndarray) -> Optional[Interval]:
+def rate_interval(images: np.ndarray, time_ns: np.ndarray) -> Interval | None:
     """The confidence interval of total images over total time, in images/s, by a circular block bootstrap.
 
     One entry a block of steps, in the order in which they ran. Neighbouring blocks are drawn together, so that
@@ -92,7 +92,7 @@ def rate_interval(images: np.ndarray, time_ns: np.ndarray) -> Optional[Interval]
     return Interval(point - (point - float(low)) * widening, point + (float(high) - point) * widening)
 
 
-def steps_to_decide(value: float, interval: Interval, bound: float, steps: int) -> Optional[int]:
+def steps_to_decide(value: float, interval: Interval, bound: float, steps: int) -> int | None:
     """How many more steps would bring `interval`, which came from `steps` steps, clear of `bound`.
 
     The width of an interval shrinks with the square root of the number of steps. 0 where it is clear already,
@@ -104,7 +104,8 @@ def steps_to_decide(value: float, interval: Interval, bound: float, steps: int) 
         return 0
     if distance == 0:
         return None
-    needed = steps * (reach / distance) ** 2
+    ratio = reach / distance
+    needed = steps * ratio * ratio  # not ratio ** 2, which raises where this is infinite
     return max(1, math.ceil(needed) - steps) if math.isfinite(needed) else None
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, List, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Tuple
 
 from verdict.fields import FieldError, decode, number, text, whole
 from verdict.jsonlines import Problems, read_objects
@@ -26,18 +26,18 @@ class CardSamples:
 
     card: Card
     rank: int
-    sources: Tuple[str, ...]
+    sources: tuple[str, ...]
     t_ns: np.ndarray
     used_gib: np.ndarray
-    total_gib: Optional[float]
+    total_gib: float | None
 
 
 @dataclass(frozen=True, eq=False)
 class Telemetry:
     """All samples, by card and sampling rank, and the samplers' own complaints."""
 
-    cards: Tuple[CardSamples, ...]
-    errors: Tuple[str, ...]
+    cards: tuple[CardSamples, ...]
+    errors: tuple[str, ...]
 
 
 _SAMPLE = {
@@ -52,8 +52,8 @@ _SAMPLE = {
 
 def read_telemetry(path: Path, problems: Problems) -> Telemetry:
     """Read the file; lines that report a sampler's error are no damage and are kept apart."""
-    columns: Dict[Tuple[str, int, int], Dict[str, Any]] = {}
-    errors: List[str] = []
+    columns: dict[tuple[str, int, int], dict[str, Any]] = {}
+    errors: list[str] = []
     for line, record in read_objects(path, problems):
         try:
             if "error" in record:
@@ -73,7 +73,7 @@ def read_telemetry(path: Path, problems: Problems) -> Telemetry:
     return Telemetry(tuple(_samples(*item) for item in sorted(columns.items())), tuple(errors))
 
 
-def _samples(key: Tuple[str, int, int], column: Dict[str, Any]) -> CardSamples:
+def _samples(key: tuple[str, int, int], column: dict[str, Any]) -> CardSamples:
     import numpy as np  # here, so that collecting tests does not pay for it
 
     host, card, rank = key

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Callable, List, Optional, Tuple
+from typing import TYPE_CHECKING, Callable
 
 from verdict.events import RankEvidence, TrainEnd, Windows
 from verdict.evidence import Evidence
@@ -29,7 +29,7 @@ class _Trained:
     timing: str
 
 
-def _trained(evidence: Evidence) -> List[_Trained]:
+def _trained(evidence: Evidence) -> list[_Trained]:
     """All ranks, or none: of a part of the ranks no rate can be told."""
     trained = []
     for rank in evidence.ranks:
@@ -48,9 +48,9 @@ def _throughput(
     metric: str,
     evidence: Evidence,
     time_ns: Callable[[_Trained], float],
-    blocks: Callable[[Windows], Optional[Tuple[np.ndarray, np.ndarray]]],
+    blocks: Callable[[Windows], tuple[np.ndarray, np.ndarray] | None],
     definition: str,
-) -> Optional[Measurement]:
+) -> Measurement | None:
     """Images of all ranks over the time of the slowest, with an interval from that rank's blocks of steps."""
     ranks = _trained(evidence)
     if not ranks:
@@ -76,7 +76,7 @@ def _throughput(
     return Measurement(metric, value, "images/s", interval, method, slowest.file, steps)
 
 
-def _step_blocks(windows: Windows, time_ns: np.ndarray) -> Optional[Tuple[np.ndarray, np.ndarray]]:
+def _step_blocks(windows: Windows, time_ns: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
     import numpy as np  # here, so that collecting tests does not pay for it
 
     starts = block_starts(windows.size)
@@ -85,7 +85,7 @@ def _step_blocks(windows: Windows, time_ns: np.ndarray) -> Optional[Tuple[np.nda
     return np.add.reduceat(windows.images, starts), np.add.reduceat(time_ns, starts)
 
 
-def _wall_blocks(windows: Windows) -> Optional[Tuple[np.ndarray, np.ndarray]]:
+def _wall_blocks(windows: Windows) -> tuple[np.ndarray, np.ndarray] | None:
     # The wall time is known by window only; where windows are few, the steps' own parts show how it scatters.
     blocks = _step_blocks(windows, windows.wait_ns + windows.copy_ns + windows.compute_ns)
     if blocks is None or len(windows.size) < MIN_BLOCKS:
@@ -93,19 +93,19 @@ def _wall_blocks(windows: Windows) -> Optional[Tuple[np.ndarray, np.ndarray]]:
     return blocks[0], windows.wall_ns
 
 
-def p_whole(evidence: Evidence) -> Optional[Measurement]:
+def p_whole(evidence: Evidence) -> Measurement | None:
     """Images over the whole training, evaluations included."""
     definition = "time from train begin to train end, evaluations included,"
     return _throughput("p_whole", evidence, lambda rank: rank.wall_ns, _wall_blocks, definition)
 
 
-def p_train(evidence: Evidence) -> Optional[Measurement]:
+def p_train(evidence: Evidence) -> Measurement | None:
     """Images over the training less its evaluations."""
     definition = "time from train begin to train end less the evaluations"
     return _throughput("p_train", evidence, lambda rank: rank.wall_ns - rank.evaluation_ns, _wall_blocks, definition)
 
 
-def p_core(evidence: Evidence) -> Optional[Measurement]:
+def p_core(evidence: Evidence) -> Measurement | None:
     """Images over compute time in step with the device: forward, backward, optimizer; no data wait, no copy."""
     return _throughput(
         "p_core",
@@ -116,12 +116,12 @@ def p_core(evidence: Evidence) -> Optional[Measurement]:
     )
 
 
-def p_core_host(evidence: Evidence) -> Optional[Measurement]:
+def p_core_host(evidence: Evidence) -> Measurement | None:
     """The region of p_core by the host's clock alone, only to hold against numbers that were read so."""
     return _throughput(
         "p_core_host",
         evidence,
         lambda rank: total(rank.windows.compute_host_ns),
         lambda windows: _step_blocks(windows, windows.compute_host_ns),
-        "compute time by the host's clock, the device not waited for,",
+        "compute time by the host's clock, the device not waited for (p_core_host),",
     )

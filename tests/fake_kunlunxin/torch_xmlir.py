@@ -1,4 +1,4 @@
-"""A stand-in for Kunlunxin's torch_xmlir, for machines without an XPU: the calls are the real ones, the card is the CPU.
+"""A stand-in for Kunlunxin's torch_xmlir where there is no XPU: the calls are the real ones, the card is the CPU.
 
 Imitated, as the benchmark's adaption for the R300 uses them: `torch_xmlir.device("xpu:N")`,
 `torch_xmlir.xpu.manual_seed_all`, `torch_xmlir.xpu.xpu_synchronize()`, the collectives `xccl`, and XACC_ENABLE,

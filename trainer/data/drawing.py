@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import List, NamedTuple, Optional, Tuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -39,19 +39,17 @@ class Drawn:
 
     category: int
     mask: np.ndarray
-    polygon: Optional[Tuple[float, ...]]
+    polygon: tuple[float, ...] | None
 
     @property
-    def box(self) -> Tuple[int, int, int, int]:
+    def box(self) -> tuple[int, int, int, int]:
         """x, y, width and height of the tightest box around the drawn pixels."""
         rows, columns = np.flatnonzero(self.mask.any(axis=1)), np.flatnonzero(self.mask.any(axis=0))
         x, y = int(columns[0]), int(rows[0])
         return x, y, int(columns[-1]) + 1 - x, int(rows[-1]) + 1 - y
 
 
-def draw(
-    rng: np.random.Generator, *, shapes: int, crowd: bool = False
-) -> Tuple[np.ndarray, Tuple[Drawn, ...]]:
+def draw(rng: np.random.Generator, *, shapes: int, crowd: bool = False) -> tuple[np.ndarray, tuple[Drawn, ...]]:
     """Returns a picture, uint8 [height, width, 3], and what is on it; fewer than `shapes` where no more find room.
 
     Shapes do not touch each other. The first always finds room, and so does the crowd, which is placed before them.
@@ -59,8 +57,8 @@ def draw(
     width, height = SIZES[rng.integers(len(SIZES))]
     base = rng.integers(90, 166, size=3)
     pixels = _background(rng, width, height, base)
-    frames: List[Frame] = []
-    drawn: List[Drawn] = []
+    frames: list[Frame] = []
+    drawn: list[Drawn] = []
     if crowd:
         frame = _free_frame(rng, width, height, 3 * _CROWD_CELL, frames)
         if frame is not None:
@@ -78,7 +76,7 @@ def draw(
 
 
 def _background(rng: np.random.Generator, width: int, height: int, base: np.ndarray) -> np.ndarray:
-    """Soft patches of a colour under fine noise, int64 [height, width, 3]: textured, yet far from any shape's colour."""
+    """Soft patches of a colour under fine noise, int64 [height, width, 3]: textured, yet unlike any shape's colour."""
     cell = 16
     knots = rng.integers(-20, 21, size=(height // cell + 2, width // cell + 2, 3))
     rows, row_part = np.divmod(np.arange(height), cell)
@@ -91,9 +89,7 @@ def _background(rng: np.random.Generator, width: int, height: int, base: np.ndar
     return base + patches + rng.integers(-10, 11, size=(height, width, 1))
 
 
-def _free_frame(
-    rng: np.random.Generator, width: int, height: int, side: int, taken: List[Frame]
-) -> Optional[Frame]:
+def _free_frame(rng: np.random.Generator, width: int, height: int, side: int, taken: list[Frame]) -> Frame | None:
     """A frame of `side` that keeps its distance from every frame in `taken`, or None if a few throws find none."""
     for _ in range(30):
         x = int(rng.integers(_MARGIN, width - side - _MARGIN + 1))
@@ -138,7 +134,7 @@ def _stencil(category: int, side: int) -> np.ndarray:
     return np.abs(across)[None, :] <= np.arange(1, side + 1)[:, None]
 
 
-def _outline(category: int, frame: Frame) -> Tuple[float, ...]:
+def _outline(category: int, frame: Frame) -> tuple[float, ...]:
     x, y, side = frame
     if category == 1:
         turns = [math.pi * step / 10 for step in range(20)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import Any, Dict, List, Tuple
+from typing import Any
 
 import numpy as np
 from filelock import FileLock, Timeout
@@ -80,11 +80,11 @@ def ensure(root_parent: Path, *, seed: int, train_images: int, val_images: int) 
     return folder
 
 
-def _write_split(folder: Path, seed: int, split: str, count: int) -> Dict[str, Any]:
+def _write_split(folder: Path, seed: int, split: str, count: int) -> dict[str, Any]:
     """Writes the JPEG files of a split and returns the content of its annotation file."""
     tag = 1 + _SPLITS.index(split)
-    images: List[Dict[str, Any]] = []
-    annotations: List[Dict[str, Any]] = []
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
     for index, kind in enumerate(_kinds(_generator(seed, tag, 0), count)):
         rng = _generator(seed, tag, 1 + index)
         pixels, drawn = _picture(rng, kind)
@@ -109,11 +109,11 @@ def _write_split(folder: Path, seed: int, split: str, count: int) -> Dict[str, A
 
 
 def _generator(seed: int, tag: int, index: int) -> np.random.Generator:
-    """A generator of its own for every image. The last word is not 0, as trailing zeros do not change a seed sequence."""
+    """A generator of its own for every image. The last word is not 0: trailing zeros do not change a seed sequence."""
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, tag, index, VERSION])))
 
 
-def _kinds(rng: np.random.Generator, count: int) -> List[str]:
+def _kinds(rng: np.random.Generator, count: int) -> list[str]:
     """What each image of a split is: "plain", or one of the rare kinds that real COCO has as well."""
     each = max(1, count // _RARE_ONE_IN) if count >= _RARE_FROM else 0
     kinds = ["plain"] * count
@@ -122,7 +122,7 @@ def _kinds(rng: np.random.Generator, count: int) -> List[str]:
     return kinds
 
 
-def _picture(rng: np.random.Generator, kind: str) -> Tuple[np.ndarray, Tuple[Drawn, ...]]:
+def _picture(rng: np.random.Generator, kind: str) -> tuple[np.ndarray, tuple[Drawn, ...]]:
     if kind == "empty":
         return draw(rng, shapes=0)
     if kind == "crowd":
@@ -130,7 +130,7 @@ def _picture(rng: np.random.Generator, kind: str) -> Tuple[np.ndarray, Tuple[Dra
     return draw(rng, shapes=int(rng.integers(1, 4)))
 
 
-def _annotation(annotation_id: int, image_id: int, thing: Drawn) -> Dict[str, Any]:
+def _annotation(annotation_id: int, image_id: int, thing: Drawn) -> dict[str, Any]:
     crowd = thing.polygon is None
     return {
         "id": annotation_id,
@@ -143,7 +143,7 @@ def _annotation(annotation_id: int, image_id: int, thing: Drawn) -> Dict[str, An
     }
 
 
-def _run_lengths(mask: np.ndarray) -> Dict[str, Any]:
+def _run_lengths(mask: np.ndarray) -> dict[str, Any]:
     """COCO's uncompressed run-length form: lengths of alternating runs, column by column, beginning with zeros."""
     flat = mask.flatten(order="F")
     edges = np.flatnonzero(flat[1:] != flat[:-1]) + 1
@@ -152,11 +152,11 @@ def _run_lengths(mask: np.ndarray) -> Dict[str, Any]:
     return {"counts": [0, *counts] if flat[0] else counts, "size": list(mask.shape)}
 
 
-def _write_json(path: Path, content: Dict[str, Any]) -> None:
+def _write_json(path: Path, content: dict[str, Any]) -> None:
     path.write_bytes(json.dumps(content, separators=(",", ":")).encode("ascii"))
 
 
-def _sizes(folder: Path) -> Dict[str, int]:
+def _sizes(folder: Path) -> dict[str, int]:
     """Bytes of every file below `folder`, by its path relative to it, except the list itself."""
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != _MANIFEST)
     return {path.relative_to(folder).as_posix(): path.stat().st_size for path in files}

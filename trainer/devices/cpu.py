@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from typing import Any, Callable, ContextManager, Sequence
+from typing import Any, Callable, ClassVar, ContextManager, Mapping, Sequence
 
 from trainer.devices.base import GIB, Backend, Card, Samples
 
@@ -13,6 +13,9 @@ class CpuBackend(Backend):
     """Ranks are processes, a 'card' is a rank's share of the machine, and work is finished when a call returns."""
 
     name = "cpu"
+    # Threads that wait for each other while spinning starve the loader's workers and whatever else the machine does:
+    # with one busy process beside it, training on two cores is several times faster when they sleep instead.
+    environment: ClassVar[Mapping[str, str]] = {"OMP_WAIT_POLICY": "PASSIVE"}
     precisions = ("fp32", "bf16")
 
     def open(self, local_rank: int, local_world_size: int) -> Card:

@@ -1,0 +1,199 @@
+"""The index of a split holds what pycocotools reads and torchvision's reference trains on, boxes only."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pycocotools.coco import COCO
+
+from tests.trainer.data.sample import box, good, image, write
+from trainer.data import shapes
+from trainer.data.coco import CocoIndex, load_index
+from trainer.errors import DataError
+
+
+@pytest.fixture(scope="module")
+def generated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return shapes.ensure(tmp_path_factory.mktemp("shapes"), seed=0, train_images=32, val_images=16)
+
+
+def indexed(root: Path, content: Any, *, training: bool = True) -> CocoIndex:
+    write(root, content)
+    return load_index(root, "train2017", num_classes=4, training=training)
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("split", ["train2017", "val2017"])
+def test_the_index_equals_pycocotools_own_reading(generated: Path, split: str, training: bool) -> None:
+    index = load_index(generated, split, num_classes=4, training=training)
+
+    theirs = COCO(str(generated / "annotations" / f"instances_{split}.json"))
+    ids = [i for i in sorted(theirs.getImgIds()) if not training or theirs.getAnnIds(imgIds=i)]
+    assert index.image_ids.tolist() == ids
+    for position, info in enumerate(theirs.loadImgs(ids)):
+        entries = theirs.loadAnns(theirs.getAnnIds(imgIds=info["id"], iscrowd=False))
+        boxes, labels = index.boxes_of(position)
+        assert [[x, y, right - x, bottom - y] for x, y, right, bottom in boxes.tolist()] == [e["bbox"] for e in entries]
+        assert labels.tolist() == [e["category_id"] for e in entries]
+        assert (index.widths[position], index.heights[position]) == (info["width"], info["height"])
+        assert index.file_names[position] == info["file_name"]
+
+
+def test_arrays_are_compact_and_cannot_be_changed(tmp_path: Path) -> None:
+    index = indexed(tmp_path, good())
+
+    assert [
+        str(array.dtype)
+        for array in (index.image_ids, index.widths, index.heights, index.box_offsets, index.boxes, index.labels)
+    ] == ["int64", "int32", "int32", "int64", "float32", "int64"]
+    assert index.boxes.shape == (3, 4)
+    assert index.box_offsets.tolist() == [0, 1, 3]
+    with pytest.raises(ValueError, match="read-only"):
+        index.boxes[0, 0] = 9
+    with pytest.raises(AttributeError):
+        index.split = "other"  # type: ignore[misc]
+
+
+def test_training_drops_images_without_a_valid_box_and_counts_them(tmp_path: Path) -> None:
+    content = good()
+    content["images"] += [image(20), image(21), image(22)]
+    content["annotations"] += [
+        box(20, 20, (5.0, 5.0, 1.0, 30.0)),
+        box(21, 21, (5.0, 5.0, 0.5, 0.5)),
+        box(22, 22, (5.0, 5.0, 1.5, 1.5)),
+    ]
+
+    index = indexed(tmp_path, content)
+
+    assert index.image_ids.tolist() == [3, 7, 22]
+    assert index.counts == {
+        "images": 3,
+        "images_listed": 6,
+        "dropped": {"no_box": 1, "no_box_above_one_pixel": 2},
+        "boxes": 4,
+        "boxes_listed": 7,
+        "boxes_dropped": {"crowd": 1, "zero_size": 0, "of_dropped_image": 2},
+        "boxes_clipped": 0,
+    }
+
+
+def test_an_image_with_only_a_crowd_stays_in_training_without_boxes(tmp_path: Path) -> None:
+    content = good()
+    content["annotations"].append(box(9, 12, (5.0, 5.0, 30.0, 30.0), iscrowd=1))
+
+    index = indexed(tmp_path, content)
+
+    assert index.image_ids.tolist() == [3, 7, 12]
+    boxes, labels = index.boxes_of(2)
+    assert boxes.shape == (0, 4)
+    assert labels.shape == (0,)
+
+
+def test_validation_keeps_every_image_and_the_whole_ground_truth(tmp_path: Path) -> None:
+    index = indexed(tmp_path, good(), training=False)
+
+    assert index.image_ids.tolist() == [3, 7, 12]
+    assert index.counts["dropped"] == {}
+    assert index.boxes_of(2)[0].shape == (0, 4)
+    assert index.ground_truth is not None
+    assert sorted(index.ground_truth.getImgIds()) == [3, 7, 12]
+    assert [entry["id"] for entry in index.ground_truth.loadAnns([1, 2, 3, 4]) if entry["iscrowd"]] == [3]
+
+
+def test_training_keeps_no_ground_truth(tmp_path: Path) -> None:
+    assert indexed(tmp_path, good()).ground_truth is None
+
+
+def test_boxes_of_zero_size_are_dropped_and_counted(tmp_path: Path) -> None:
+    content = good()
+    content["annotations"] += [box(8, 7, (5.0, 5.0, 0.0, 9.0)), box(9, 7, (5.0, 5.0, 9.0, 1e-9))]
+
+    index = indexed(tmp_path, content)
+
+    assert index.counts["boxes_dropped"]["zero_size"] == 2
+    assert len(index.boxes) == 3
+
+
+def test_boxes_that_reach_outside_are_clipped_and_counted(tmp_path: Path) -> None:
+    content = good()
+    content["annotations"][0]["bbox"] = [-4, -2.5, 300, 20]
+    content["annotations"][3]["bbox"] = [30, 20, 34, 28.5]
+
+    index = indexed(tmp_path, content)
+
+    assert index.counts["boxes_clipped"] == 2
+    assert index.boxes_of(1)[0].tolist() == [[0, 0, 64, 17.5], [30, 20, 64, 48]]
+
+
+def test_corners_are_summed_in_float32_as_the_reference_sums_them(tmp_path: Path) -> None:
+    content = good()
+    content["annotations"][0]["bbox"] = [10.37, 7.91, 33.33, 21.17]
+
+    boxes, _ = indexed(tmp_path, content).boxes_of(1)
+
+    x, y, width, height = (np.float32(value) for value in (10.37, 7.91, 33.33, 21.17))
+    assert boxes[0].tolist() == [x, y, x + width, y + height]
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_polygons_are_never_decoded_nor_kept(generated: Path, training: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fake_decoder(*_: Any) -> None:
+        raise AssertionError("a mask was decoded")
+
+    for name in ("annToMask", "annToRLE"):
+        monkeypatch.setattr(COCO, name, fake_decoder)
+
+    index = load_index(generated, "train2017", num_classes=4, training=training)
+
+    assert "segmentation" in (generated / "annotations" / "instances_train2017.json").read_text()
+    assert b"segmentation" not in pickle.dumps(index)
+    assert b"counts\x94]" not in pickle.dumps(index)
+
+
+def test_nothing_is_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    indexed(tmp_path, good())
+
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda content: content["annotations"].clear(),
+        lambda content: [entry.update(iscrowd=1) for entry in content["annotations"]],
+        lambda content: [entry.update(bbox=[1, 1, 0, 9]) for entry in content["annotations"]],
+    ],
+    ids=["no annotation", "crowds only", "zero size only"],
+)
+def test_a_data_set_without_a_box_left_is_refused(tmp_path: Path, change: Any, training: bool) -> None:
+    content = good()
+    change(content)
+    file = write(tmp_path, content)
+
+    with pytest.raises(DataError) as caught:
+        load_index(tmp_path, "train2017", num_classes=4, training=training)
+
+    assert str(file) in str(caught.value)
+    assert f"no box is left to {'train on' if training else 'score'}" in str(caught.value)
+
+
+def test_a_category_above_the_models_classes_is_refused(generated: Path) -> None:
+    with pytest.raises(DataError, match=r"category 3 \('triangle'\) is not one of 1\.\.2"):
+        load_index(generated, "train2017", num_classes=3, training=True)
+
+
+def test_the_order_of_the_file_does_not_matter(tmp_path: Path) -> None:
+    content = good()
+    straight = indexed(tmp_path, content)
+    content["images"].reverse()
+
+    turned = indexed(tmp_path, json.loads(json.dumps(content)))
+
+    assert turned.image_ids.tolist() == straight.image_ids.tolist()
+    assert turned.boxes.tolist() == straight.boxes.tolist()

@@ -1,0 +1,211 @@
+"""Samples: the pixels and boxes of an image, mirrored when told to, and a message where the file cannot be used."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.trainer.data.sample import good, write, write_jpeg
+
+torch = pytest.importorskip("torch")
+
+from trainer.data import shapes  # noqa: E402 - after the check for torch
+from trainer.data.coco import load_index  # noqa: E402
+from trainer.data.dataset import BadSample, Batch, CocoBoxes, Sample, collate, require_batch  # noqa: E402
+from trainer.data.sampler import Item  # noqa: E402
+from trainer.errors import DataError  # noqa: E402
+
+pytestmark = pytest.mark.needs_torch
+
+
+@pytest.fixture
+def boxes(tmp_path: Path) -> CocoBoxes:
+    """Images 3 (48x64), 7 and 12 (64x48), at positions 0 to 2."""
+    write(tmp_path, good())
+    return CocoBoxes(load_index(tmp_path, "train2017", num_classes=4, training=False), tmp_path / "train2017")
+
+
+def sample_of(dataset: CocoBoxes, position: int, flip: bool = False) -> Sample:
+    sample = dataset[Item(position, flip)]
+    assert isinstance(sample, Sample)
+    return sample
+
+
+def complaint_of(dataset: CocoBoxes, position: int) -> str:
+    sample = dataset[Item(position, False)]
+    assert isinstance(sample, BadSample)
+    return sample.message
+
+
+def test_a_sample_is_the_decoded_image_in_bytes_with_its_boxes(boxes: CocoBoxes, tmp_path: Path) -> None:
+    image, target = sample_of(boxes, 1)
+
+    decoded = np.asarray(Image.open(tmp_path / "train2017" / "000000000007.jpg"))
+    assert image.dtype == torch.uint8
+    assert image.is_contiguous()
+    assert torch.equal(image, torch.from_numpy(decoded.copy()).permute(2, 0, 1))
+    assert target["boxes"].dtype == torch.float32
+    assert target["boxes"].tolist() == [[4, 5, 24, 15], [30, 20, 38, 29]]
+    assert target["labels"].dtype == torch.int64
+    assert target["labels"].tolist() == [1, 2]
+    assert target["image_id"] == 7
+    assert type(target["image_id"]) is int
+    assert set(target) == {"boxes", "labels", "image_id"}
+
+
+def test_a_flip_mirrors_the_image_and_its_boxes_and_nothing_else(boxes: CocoBoxes) -> None:
+    straight, mirrored = sample_of(boxes, 1), sample_of(boxes, 1, flip=True)
+
+    assert torch.equal(mirrored.image, straight.image.flip(2))
+    assert mirrored.image.is_contiguous()
+    assert mirrored.target["boxes"].tolist() == [[40, 5, 60, 15], [26, 20, 34, 29]]
+    assert mirrored.target["labels"].tolist() == [1, 2]
+    assert sample_of(boxes, 1).target["boxes"].tolist() == straight.target["boxes"].tolist()
+
+
+def test_flipped_boxes_still_frame_the_shapes(tmp_path: Path) -> None:
+    root = shapes.ensure(tmp_path, seed=0, train_images=12, val_images=1)
+    index = load_index(root, "train2017", num_classes=4, training=True)
+    dataset = CocoBoxes(index, root / "train2017")
+
+    for position in range(len(index)):
+        straight, mirrored = sample_of(dataset, position), sample_of(dataset, position, flip=True)
+        for ours, theirs in zip(straight.target["boxes"].int().tolist(), mirrored.target["boxes"].int().tolist()):
+            left, top, right, bottom = ours
+            framed = straight.image[:, top:bottom, left:right]
+            left, top, right, bottom = theirs
+            assert torch.equal(mirrored.image[:, top:bottom, left:right], framed.flip(2))
+
+
+def test_the_sample_equals_torchvisions_own_flip(boxes: CocoBoxes) -> None:
+    transforms = pytest.importorskip("torchvision.transforms.functional")
+
+    mirrored = sample_of(boxes, 0, flip=True)
+
+    assert torch.equal(mirrored.image, transforms.hflip(sample_of(boxes, 0).image))
+
+
+def test_an_image_without_boxes_has_empty_targets_of_the_right_shape(boxes: CocoBoxes) -> None:
+    for flip in (False, True):
+        target = sample_of(boxes, 2, flip).target
+
+        assert target["boxes"].shape == (0, 4)
+        assert target["labels"].shape == (0,)
+
+
+@pytest.mark.parametrize("mode", ["L", "CMYK"])
+def test_images_in_other_colours_become_rgb(boxes: CocoBoxes, tmp_path: Path, mode: str) -> None:
+    file = tmp_path / "train2017" / "000000000007.jpg"
+    Image.open(file).convert(mode).save(file, "JPEG")
+
+    image = sample_of(boxes, 1).image
+
+    assert image.shape == (3, 48, 64)
+    if mode == "L":
+        assert torch.equal(image[0], image[1])
+
+
+def absent(file: Path) -> None:
+    file.unlink()
+
+
+def empty(file: Path) -> None:
+    file.write_bytes(b"")
+
+
+def truncated(file: Path) -> None:
+    os.truncate(file, file.stat().st_size // 2)
+
+
+def header_only(file: Path) -> None:
+    os.truncate(file, 30)
+
+
+def another_kind(file: Path) -> None:
+    file.write_text("<html>404</html>")
+
+
+def a_folder(file: Path) -> None:
+    file.unlink()
+    file.mkdir()
+
+
+def a_bomb(file: Path) -> None:
+    # A header that claims 65,000 x 65,000 pixels.
+    content = bytearray(file.read_bytes())
+    start = content.index(b"\xff\xc0") + 5
+    content[start : start + 4] = b"\xfd\xe8\xfd\xe8"
+    file.write_bytes(bytes(content))
+
+
+@pytest.mark.parametrize("damage", [absent, empty, truncated, header_only, another_kind, a_folder, a_bomb])
+def test_a_file_that_cannot_be_read_is_named_with_its_image(boxes: CocoBoxes, tmp_path: Path, damage: Any) -> None:
+    file = tmp_path / "train2017" / "000000000007.jpg"
+    damage(file)
+
+    message = complaint_of(boxes, 1)
+
+    assert message.startswith(f"{file}: image 7 cannot be read: ")
+    assert message.endswith("fetch the file again")
+
+
+def test_an_image_of_another_size_than_annotated_is_named_with_both_sizes(boxes: CocoBoxes, tmp_path: Path) -> None:
+    file = tmp_path / "train2017" / "000000000007.jpg"
+    write_jpeg(file, 48, 64)
+
+    assert complaint_of(boxes, 1).startswith(f"{file}: image 7 is 48x64 pixels, its annotation says 64x48; fetch")
+
+
+def test_running_out_of_memory_is_not_blamed_on_the_file(boxes: CocoBoxes, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fake_open(path: Path) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(Image, "open", fake_open)
+
+    with pytest.raises(MemoryError):
+        boxes[Item(0, False)]
+
+
+def test_workers_are_not_sent_the_ground_truth(boxes: CocoBoxes) -> None:
+    assert b"pycocotools" not in pickle.dumps(boxes)
+    assert len(pickle.loads(pickle.dumps(boxes))) == 3
+
+
+def test_collate_keeps_images_of_various_sizes_apart(boxes: CocoBoxes) -> None:
+    batch = collate([sample_of(boxes, 0), sample_of(boxes, 1)])
+
+    assert isinstance(batch, Batch)
+    assert [tuple(image.shape) for image in batch.images] == [(3, 64, 48), (3, 48, 64)]
+    assert [target["image_id"] for target in batch.targets] == [3, 7]
+    assert require_batch(batch) is batch
+
+
+def test_the_first_bad_sample_takes_the_place_of_its_batch(boxes: CocoBoxes) -> None:
+    batch = collate([sample_of(boxes, 0), BadSample("first"), BadSample("second")])
+
+    assert batch == BadSample("first")
+    with pytest.raises(DataError, match=r"^first$"):
+        require_batch(batch)
+
+
+def test_batches_and_bad_samples_survive_pinning(boxes: CocoBoxes, monkeypatch: pytest.MonkeyPatch) -> None:
+    from torch.utils.data._utils.pin_memory import pin_memory
+
+    pinned: list[Any] = []
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self, *_: pinned.append(self) or self.clone())
+    batch = collate([sample_of(boxes, 0), sample_of(boxes, 1)])
+
+    result = pin_memory(batch)
+
+    assert isinstance(result, Batch)
+    assert len(pinned) == 6
+    assert [target["image_id"] for target in result.targets] == [3, 7]
+    assert all(torch.equal(ours, theirs) for ours, theirs in zip(result.images, batch.images))
+    assert pin_memory(BadSample("kept")) == BadSample("kept")
+    assert isinstance(pin_memory(BadSample("kept")), BadSample)

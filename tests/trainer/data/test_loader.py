@@ -1,0 +1,202 @@
+"""Loaders with real workers: started once, seeded apart, and never hanging on a damaged file."""
+
+from __future__ import annotations
+
+import os
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from trainer.data import loader, shapes  # noqa: E402 - after the check for torch
+from trainer.data.coco import CocoIndex, load_index  # noqa: E402
+from trainer.data.dataset import BadSample, Batch, require_batch  # noqa: E402
+from trainer.data.loader import train_loader, val_loader  # noqa: E402
+from trainer.errors import DataError  # noqa: E402
+
+pytestmark = pytest.mark.needs_torch
+
+SHARED: dict[str, Any] = {"rank": 0, "world_size": 1, "seed": 0, "aspect_ratio_groups": 3, "pin_memory": False}
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    return shapes.ensure(tmp_path, seed=0, train_images=20, val_images=16)
+
+
+def indexed(data: Path, split: str) -> tuple[CocoIndex, Path]:
+    return load_index(data, split, num_classes=4, training=split == "train2017"), data / split
+
+
+def training(data: Path, workers: int, **changes: Any) -> Any:
+    return train_loader(
+        *indexed(data, "train2017"),
+        **{**SHARED, "batch_size": 4, "flip_probability": 0.5, "workers": workers, **changes},
+    )
+
+
+def content(batches: Any) -> list[Any]:
+    return [
+        [(target["image_id"], image.sum().item(), target["boxes"].tolist()) for image, target in zip(*batch)]
+        for batch in batches
+    ]
+
+
+def workers_of_this_process() -> set[int]:
+    return {
+        child.pid
+        for child in psutil.Process().children(recursive=True)
+        if child.status() != psutil.STATUS_ZOMBIE and "resource_tracker" not in " ".join(child.cmdline())
+    }
+
+
+def test_workers_deliver_exactly_what_the_process_itself_would(data: Path) -> None:
+    alone, helped = training(data, 0), training(data, 2)
+
+    for epoch in (0, 1):
+        alone.batch_sampler.set_epoch(epoch)
+        helped.batch_sampler.set_epoch(epoch)
+        assert content(alone) == content(helped)
+    assert len(alone) == len(helped) == 4
+
+
+def test_every_epoch_has_another_order_and_other_flips(data: Path) -> None:
+    batches = training(data, 0)
+    batches.batch_sampler.set_epoch(0)
+    first = content(batches)
+    batches.batch_sampler.set_epoch(1)
+
+    assert content(batches) != first
+
+
+def test_workers_are_not_forked_again_every_epoch(data: Path) -> None:
+    batches = training(data, 2)
+    before = workers_of_this_process()
+    seen = []
+
+    for epoch in range(3):
+        batches.batch_sampler.set_epoch(epoch)
+        assert len(list(batches)) == 4
+        seen.append(workers_of_this_process() - before)
+
+    assert len(seen[0]) >= 2
+    assert seen[0] == seen[1] == seen[2]
+
+
+def test_an_epoch_left_early_does_not_spoil_the_next(data: Path) -> None:
+    batches = training(data, 2)
+    batches.batch_sampler.set_epoch(0)
+    next(iter(batches))
+    batches.batch_sampler.set_epoch(1)
+
+    after = content(batches)
+
+    expected = training(data, 0)
+    expected.batch_sampler.set_epoch(1)
+    assert after == content(expected)
+
+
+def test_loading_leaves_the_models_random_numbers_alone(data: Path) -> None:
+    batches = training(data, 0)
+    torch.manual_seed(5)
+    expected = torch.rand(3).tolist()
+    torch.manual_seed(5)
+
+    list(batches)
+
+    assert torch.rand(3).tolist() == expected
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_validation_shards_of_two_ranks_hold_every_image_once(data: Path, workers: int) -> None:
+    ranks = [
+        val_loader(*indexed(data, "val2017"), **{**SHARED, "batch_size": 3, "workers": workers, **changes})
+        for changes in ({"rank": 0, "world_size": 2}, {"rank": 1, "world_size": 2})
+    ]
+
+    ids = [target["image_id"] for batches in ranks for batch in batches for target in batch.targets]
+
+    assert sorted(ids) == load_index(data, "val2017", num_classes=4, training=False).image_ids.tolist()
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_rank_without_validation_images_has_an_empty_loader(data: Path, workers: int) -> None:
+    batches = val_loader(
+        *indexed(data, "val2017"), **{**SHARED, "batch_size": 16, "workers": workers, "rank": 40, "world_size": 41}
+    )
+
+    assert len(batches) == 0
+    assert list(batches) == []
+
+
+def test_a_truncated_jpeg_ends_the_pass_with_its_name_and_no_hang(data: Path) -> None:
+    batches = training(data, 2)
+    victim = data / "train2017" / indexed(data, "train2017")[0].file_names[list(batches.batch_sampler)[2][1].position]
+    os.truncate(victim, victim.stat().st_size // 2)
+
+    delivered = list(batches)
+
+    bad = [batch for batch in delivered if isinstance(batch, BadSample)]
+    assert len(delivered) == 4
+    assert len(bad) == 1
+    assert str(victim) in bad[0].message
+    assert f"image {int(victim.stem)} cannot be read" in bad[0].message
+    assert delivered.index(bad[0]) == 2
+    with pytest.raises(DataError, match="truncated"):
+        require_batch(bad[0])
+
+
+def test_a_file_removed_while_training_is_named(data: Path) -> None:
+    batches = training(data, 2)
+    assert all(isinstance(batch, Batch) for batch in batches)
+    for file in (data / "train2017").iterdir():
+        file.unlink()
+
+    batches.batch_sampler.set_epoch(1)
+
+    assert all(isinstance(batch, BadSample) and "FileNotFoundError" in batch.message for batch in batches)
+
+
+def test_too_few_images_for_the_ranks_are_refused_before_any_worker_starts(data: Path) -> None:
+    before = workers_of_this_process()
+
+    with pytest.raises(DataError, match="fewer than one batch per rank"):
+        training(data, 2, world_size=8)
+
+    assert workers_of_this_process() == before
+
+
+def test_no_two_workers_share_a_seed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "set_num_threads", lambda count: None)
+    states = (random.getstate(), np.random.get_state(), torch.get_rng_state())
+    draws = []
+    for rank in range(3):
+        for kind in (loader._TRAIN, loader._VAL):
+            for worker in range(4):
+                loader._start_worker([0, rank, kind], worker)
+                draws.append((random.random(), float(np.random.rand()), float(torch.rand(1))))
+    random.setstate(states[0])
+    np.random.set_state(states[1])
+    torch.set_rng_state(states[2])
+
+    assert len(draws) == 24
+    for source in zip(*draws):
+        assert len(set(source)) == 24
+
+
+def test_a_worker_uses_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    counts: list[int] = []
+    states = (random.getstate(), np.random.get_state(), torch.get_rng_state())
+    monkeypatch.setattr(torch, "set_num_threads", counts.append)
+
+    loader._start_worker([0, 0, 1], 0)
+
+    random.setstate(states[0])
+    np.random.set_state(states[1])
+    torch.set_rng_state(states[2])
+    assert counts == [1]

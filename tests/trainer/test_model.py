@@ -1,0 +1,89 @@
+"""Both models are torchvision's Faster R-CNN, and the benchmark's has the size that the benchmark states."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+import torchvision  # noqa: E402 - after the check for torch
+from torchvision.models import resnet50  # noqa: E402
+from torchvision.models.detection import FasterRCNN  # noqa: E402
+from torchvision.ops.misc import FrozenBatchNorm2d  # noqa: E402
+
+from trainer.model import build_model, count_parameters  # noqa: E402
+from trainer.settings import Settings  # noqa: E402
+
+pytestmark = pytest.mark.needs_torch
+
+
+def settings(**changes: Any) -> Settings:
+    return Settings(run_dir=Path("r"), data=Path("d"), **changes)
+
+
+@pytest.fixture(scope="module")
+def backbone(tmp_path_factory: Any) -> Path:
+    torch.manual_seed(3)
+    path = tmp_path_factory.mktemp("backbone") / "weights.pth"
+    torch.save(resnet50(weights=None).state_dict(), str(path))
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    return Path(path.rename(path.with_name(f"resnet50-{digest[:8]}.pth")))
+
+
+@pytest.fixture(scope="module")
+def benchmark_model(backbone: Path) -> Any:
+    return build_model(settings(backbone=backbone))
+
+
+def test_the_benchmarks_model_has_41_755_286_parameters(benchmark_model: Any) -> None:
+    assert count_parameters(benchmark_model) == 41_755_286
+
+
+def test_the_benchmarks_body_has_frozen_norms_and_frozen_first_stages(benchmark_model: Any) -> None:
+    body = benchmark_model.backbone.body
+
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in benchmark_model.modules())
+    assert isinstance(body.bn1, FrozenBatchNorm2d)
+    trained = {name.split(".")[0] for name, parameter in body.named_parameters() if parameter.requires_grad}
+    assert trained == {"layer2", "layer3", "layer4"}
+
+
+def test_the_benchmarks_model_is_the_one_that_torchvision_builds(
+    benchmark_model: Any, backbone: Path, monkeypatch: Any
+) -> None:
+    # torchvision builds this body when it downloads the weights itself; here it is handed the same file instead.
+    weights = torchvision.models.ResNet50_Weights.IMAGENET1K_V1
+    state = torch.load(str(backbone))
+    monkeypatch.setattr(type(weights), "get_state_dict", lambda self, *_, **__: state)
+    theirs = torchvision.models.detection.fasterrcnn_resnet50_fpn(weights=None, weights_backbone=weights)
+
+    ours, reference = benchmark_model.state_dict(), theirs.state_dict()
+
+    assert {name: tensor.shape for name, tensor in ours.items()} == {n: t.shape for n, t in reference.items()}
+    assert all(torch.equal(ours[name], reference[name]) for name in ours if name.startswith("backbone.body."))
+    assert {n: p.requires_grad for n, p in benchmark_model.named_parameters()} == {
+        n: p.requires_grad for n, p in theirs.named_parameters()
+    }
+    assert repr(benchmark_model.transform) == repr(theirs.transform)
+
+
+def test_the_small_model_is_a_faster_rcnn_of_other_sizes() -> None:
+    model = build_model(settings(model="fasterrcnn_resnet18_fpn_small", pretrained_backbone=False, num_classes=4))
+
+    assert isinstance(model, FasterRCNN)
+    assert model.backbone.out_channels == 64
+    assert model.roi_heads.box_predictor.cls_score.out_features == 4
+
+
+def test_the_same_seed_gives_the_same_weights() -> None:
+    def weights() -> Any:
+        torch.manual_seed(0)
+        return build_model(settings(model="fasterrcnn_resnet18_fpn_small", pretrained_backbone=False)).state_dict()
+
+    first, second = weights(), weights()
+
+    assert all(torch.equal(first[name], second[name]) for name in first)

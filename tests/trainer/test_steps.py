@@ -1,0 +1,169 @@
+"""The training loop: the arithmetic is plain torchvision's to the last bit, and what it writes down is what it did."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Iterator
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from PIL import Image  # noqa: E402 - after the check for torch
+from torchvision.transforms import functional  # noqa: E402
+
+from tests.trainer.small import small_settings  # noqa: E402
+from trainer.clock import Ledger  # noqa: E402
+from trainer.data.dataset import BadSample  # noqa: E402
+from trainer.devices import load_backend  # noqa: E402
+from trainer.errors import DataError, DivergedError  # noqa: E402
+from trainer.events import EventLog  # noqa: E402
+from trainer.loaders import build_loaders  # noqa: E402
+from trainer.model import build_model  # noqa: E402
+from trainer.optim import build_optimizer  # noqa: E402
+from trainer.settings import Settings  # noqa: E402
+from trainer.steps import StepLoop, Trainee, to_device  # noqa: E402
+
+pytestmark = pytest.mark.needs_torch
+
+STEPS = 10
+
+
+def batches_of(settings: Settings) -> Iterator[Any]:
+    loaders = build_loaders(settings, rank=0, world_size=1, pin_memory=False)
+    loaders.train_plan.set_epoch(0)
+    return iter(loaders.train)
+
+
+def loop_for(settings: Settings, log: EventLog, model: Any = None) -> StepLoop:
+    backend = load_backend("cpu")
+    backend.open(0, 1)
+    torch.manual_seed(0)
+    model = build_model(settings) if model is None else model
+    trainee = Trainee(settings, backend, model, build_optimizer(model, settings))
+    torch.manual_seed(1)
+    return StepLoop(trainee, log, Ledger())
+
+
+def windows(log: EventLog) -> list[dict[str, Any]]:
+    events = [json.loads(line) for line in log.path.read_text().splitlines()]
+    return [event for event in events if event["event"] == "window"]
+
+
+@pytest.mark.parametrize("clip", [0.0, 10.0])
+def test_ten_losses_equal_those_of_plain_torchvision_to_the_last_bit(shapes: Path, tmp_path: Path, clip: float) -> None:
+    settings = small_settings(shapes, tmp_path, horizontal_flip=0.0, gradient_clip=clip)
+    log = EventLog(tmp_path, 0)
+    rates = [0.001 * (step + 1) for step in range(STEPS)]
+
+    loop_for(settings, log).run(batches_of(settings), rates, epoch=0)
+
+    ours = [loss for window in windows(log) for loss in window["loss"]]
+    assert ours == plain_losses(shapes, settings, rates, clip)
+
+
+def plain_losses(shapes: Path, settings: Settings, rates: list[float], clip: float) -> list[float]:
+    """Train as torchvision's documentation shows: floats made on the host, one loss read per step."""
+    annotations = json.loads((shapes / "annotations" / "instances_train2017.json").read_text())
+    names = {image["id"]: image["file_name"] for image in annotations["images"]}
+    boxes: dict[int, list[Any]] = {image_id: [] for image_id in names}
+    for one in annotations["annotations"]:
+        if not one["iscrowd"]:
+            x, y, width, height = one["bbox"]
+            boxes[one["image_id"]].append(([x, y, x + width, y + height], one["category_id"]))
+    torch.manual_seed(0)
+    model = build_model(settings)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0, momentum=0.9, weight_decay=1e-4)
+    torch.manual_seed(1)
+    losses = []
+    for rate, batch in zip(rates, batches_of(settings)):
+        image_ids = [target["image_id"] for target in batch.targets]
+        images = [
+            functional.to_tensor(Image.open(shapes / "train2017" / names[image_id]).convert("RGB"))
+            for image_id in image_ids
+        ]
+        targets = [
+            {
+                "boxes": torch.tensor([box for box, _ in boxes[image_id]], dtype=torch.float32).reshape(-1, 4),
+                "labels": torch.tensor([label for _, label in boxes[image_id]], dtype=torch.int64),
+            }
+            for image_id in image_ids
+        ]
+        loss = sum(model(images, targets).values())
+        optimizer.param_groups[0]["lr"] = rate
+        optimizer.zero_grad()
+        loss.backward()
+        if clip:
+            torch.nn.utils.clip_grad_norm_(model.parameters(), clip)
+        optimizer.step()
+        losses.append(loss.item())
+    return losses
+
+
+def test_converting_on_the_device_gives_the_hosts_floats_bit_for_bit(shapes: Path, tmp_path: Path) -> None:
+    every_byte = torch.arange(256, dtype=torch.uint8).reshape(1, 16, 16).repeat(3, 1, 1)
+    batch = type("Batch", (), {"images": [every_byte], "targets": []})
+
+    (image,), _ = to_device(batch, torch.device("cpu"))
+
+    assert torch.equal(image, functional.to_tensor(every_byte.permute(1, 2, 0).numpy()))
+
+
+def test_windows_hold_every_step_once_and_count_what_was_consumed(shapes: Path, tmp_path: Path) -> None:
+    settings = small_settings(shapes, tmp_path, window=4)
+    log = EventLog(tmp_path, 0)
+    loop = loop_for(settings, log)
+
+    loop.run(batches_of(settings), [0.001] * STEPS, epoch=3)
+
+    written = windows(log)
+    assert [window["step"] for window in written] == [0, 4, 8]
+    assert [len(window["images"]) for window in written] == [4, 4, 2]
+    assert loop.steps == STEPS
+    assert loop.images == sum(sum(window["images"]) for window in written) == STEPS * settings.batch_size
+    for window in written:
+        lengths = {len(window[name]) for name in ("wait_ns", "copy_ns", "compute_ns", "compute_host_ns", "loss")}
+        assert lengths == {len(window["images"])}
+        assert window["epoch"] == 3
+        assert sum(window["wait_ns"]) + sum(window["copy_ns"]) + sum(window["compute_ns"]) <= window["wall_ns"]
+
+
+class Diverging(torch.nn.Module):
+    """A model whose loss stops being a number at one step."""
+
+    def __init__(self, step: int) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.ones(1))
+        self._left = step
+
+    def forward(self, images: Any, targets: Any) -> Any:
+        self._left -= 1
+        return {"loss": self.weight.sum() * (float("nan") if self._left < 0 else 1.0)}
+
+
+def test_a_loss_that_is_no_number_ends_the_run_and_is_in_the_evidence(shapes: Path, tmp_path: Path) -> None:
+    settings = small_settings(shapes, tmp_path, window=4)
+    log = EventLog(tmp_path, 0)
+    loop = loop_for(settings, log, Diverging(step=5))
+
+    with pytest.raises(DivergedError, match=r"loss of step 5 \(epoch 0\) is nan"):
+        loop.run(batches_of(settings), [0.001] * STEPS, epoch=0)
+
+    assert windows(log)[-1]["loss"][1] == "NaN"
+
+
+def test_an_image_that_cannot_be_read_ends_the_run_with_its_message(shapes: Path, tmp_path: Path) -> None:
+    settings = small_settings(shapes, tmp_path)
+    loop = loop_for(settings, EventLog(tmp_path, 0))
+
+    with pytest.raises(DataError, match=r"0001\.jpg: image 1 cannot be read"):
+        loop.run(iter([BadSample("0001.jpg: image 1 cannot be read")]), [0.001], epoch=0)
+
+
+def test_a_loader_that_ends_early_is_noticed(shapes: Path, tmp_path: Path) -> None:
+    settings = small_settings(shapes, tmp_path)
+    loop = loop_for(settings, EventLog(tmp_path, 0))
+
+    with pytest.raises(DataError, match="ended before the epoch's planned steps"):
+        loop.run(iter([]), [0.001], epoch=0)

@@ -1,0 +1,318 @@
+"""Complete, consistent evidence bundles to judge, and to break one fault at a time."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Dict, Mapping
+
+from expected import METRICS, Cell, Expectation, Recipe, Topology, default_bounds
+
+CARD_GIB = 32.0
+SMALL = Recipe(
+    model="fasterrcnn_resnet18_fpn_small", pretrained_backbone=False, epochs=4, lr_milestones=(), warmup_steps=10
+)
+
+Event = Dict[str, Any]
+
+TWO_CARDS = Topology(1, 2)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What happens in the run; times in ns, one entry of `maps` an epoch that is trained."""
+
+    topology: Topology = TWO_CARDS
+    protocol: str = "full"
+    device: str = "r300"
+    backend: str = "kunlunxin"
+    recipe: Recipe = SMALL
+    maps: tuple[float, ...] = (0.21, 0.38)
+    epochs: int | None = None  # the limit in force; the recipe's without one
+    steps: int = 120  # an epoch; under steady the steps to measure
+    warmup: int = 0
+    window: int = 10
+    batch_size: int = 4
+    wait_ns: int = 2_000_000
+    copy_ns: int = 1_000_000
+    compute_ns: int = 40_000_000
+    host_ns: int = 38_000_000
+    gap_ns: int = 500_000  # bookkeeping of a window
+    eval_ns: int = 1_500_000_000
+    jitter: int = 0  # compute time varies by up to so many percent, the same way in every run
+    slower: Mapping[int, float] = field(default_factory=dict)  # rank -> factor on its times
+    images_of_rank: int = 64  # validation images
+    used_gib: float = 20.0
+    simulated: bool = False
+
+    @property
+    def limit(self) -> int:
+        """Epochs at most."""
+        return self.recipe.epochs if self.epochs is None else self.epochs
+
+    @property
+    def reason(self) -> str:
+        """Why the run ends."""
+        if self.protocol == "steady":
+            return "steps"
+        reached = self.protocol == "full" and self.maps[-1] >= self.recipe.target_map
+        return "target" if reached else "last_epoch"
+
+
+STEADY = Plan(protocol="steady", warmup=20)
+EPOCH = Plan(protocol="epoch", maps=(0.1,))
+CPU = Plan(device="cpu", backend="cpu")
+
+
+def a_cell(plan: Plan, **expectations: Any) -> Cell:
+    """The cell that `plan` runs: each metric unpublished but those given, by number or as an Expectation."""
+    table = {name: Expectation("unpublished", source="a table") for name in METRICS}
+    for name, given in expectations.items():
+        table[name] = given if isinstance(given, Expectation) else published(name, given)
+    return Cell(
+        device=plan.device,
+        topology=plan.topology,
+        precision="fp32",
+        batch_size=plan.batch_size,
+        learning_rate=0.02,
+        timing="device",
+        recipe=plan.recipe,
+        expectations=table,
+        source="a table",
+    )
+
+
+def published(name: str, value: float) -> Expectation:
+    """`value` as the vendor publishes it, with the default bounds."""
+    capacity = CARD_GIB if name == "mem" else None
+    low, high = default_bounds(METRICS[name], value, capacity=capacity)
+    return Expectation("published", value, low, high, capacity, "a table")
+
+
+def with_timing(cell: Cell, timing: str) -> Cell:
+    """The cell with its p_core published from another clock."""
+    return replace(cell, timing=timing)
+
+
+@dataclass
+class Bundle:
+    """The files of a run before they are written, to be changed at will."""
+
+    run: Event
+    ranks: dict[int, list[Event]]
+    telemetry: list[Event]
+
+    def write(self, folder: Path) -> Path:
+        """Write the files into `folder` and return it."""
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "run.json").write_text(json.dumps(self.run))
+        for rank, events in self.ranks.items():
+            (folder / f"rank-{rank:04d}.jsonl").write_text(lines(events))
+        (folder / "telemetry.jsonl").write_text(lines(self.telemetry))
+        return folder
+
+    def all(self, event: str, rank: int = 0) -> list[Event]:
+        """The events of a rank by name."""
+        return [one for one in self.ranks[rank] if one["event"] == event]
+
+    def one(self, event: str, rank: int = 0) -> Event:
+        """The first event of a rank by name."""
+        return self.all(event, rank)[0]
+
+    def drop(self, event: str, rank: int = 0) -> None:
+        """Remove the events of a rank by name."""
+        self.ranks[rank] = [one for one in self.ranks[rank] if one["event"] != event]
+
+
+def lines(events: list[Event]) -> str:
+    """One JSON object a line."""
+    return "".join(json.dumps(event) + "\n" for event in events)
+
+
+def build(plan: Plan) -> Bundle:
+    """A run as `plan` tells it, in which everything adds up."""
+    cell = a_cell(plan)
+    ranks = {rank: _Rank(plan, rank, cell.id).tell() for rank in range(plan.topology.ranks)}
+    return Bundle(_run_file(plan, cell), ranks, _telemetry(plan, ranks))
+
+
+def _run_file(plan: Plan, cell: Cell) -> Event:
+    return {
+        "schema": 1,
+        "id": "20260101T000000Z",
+        "cell": {
+            "id": cell.id,
+            "device": cell.device,
+            "topology": str(cell.topology),
+            "precision": cell.precision,
+            "batch_size": cell.batch_size,
+            "learning_rate": cell.learning_rate,
+            "timing": cell.timing,
+        },
+        "protocol": plan.protocol,
+        "recipe": asdict(plan.recipe),
+        "steps": plan.steps if plan.protocol == "steady" else None,
+        "epochs": plan.limit if plan.protocol == "full" else 1,
+        "command": ["torchrun"],
+        "started_utc": "2026-01-01T00:00:00Z",
+        "simulated": plan.simulated,
+        "backend": plan.backend,
+        "card_memory_gib": None if plan.backend == "cpu" else CARD_GIB,
+        "expectation": {},
+        "boot": {"exit_code": 0, "failure": None},
+    }
+
+
+def _telemetry(plan: Plan, ranks: dict[int, list[Event]]) -> list[Event]:
+    samples = []
+    for rank, events in ranks.items():
+        start, end = events[0], events[-1]
+        for t_ns in range(start["t_ns"], end["t_ns"], 1_000_000_000):
+            samples.append(
+                {
+                    "t_ns": t_ns,
+                    "host": start["host"],
+                    "rank": rank,
+                    "source": "xpu_smi",
+                    "card": start["card"],
+                    "memory_used_gib": plan.used_gib,
+                    "memory_total_gib": CARD_GIB,
+                }
+            )
+    return samples
+
+
+class _Rank:
+    """Tells the story of one rank, keeping its clock and its books."""
+
+    def __init__(self, plan: Plan, rank: int, cell_id: str) -> None:
+        self.plan, self.rank, self.cell_id = plan, rank, cell_id
+        self.now = 1_000_000_000 * (rank + 1)  # clocks of different processes have nothing in common
+        self.events: list[Event] = []
+        self.step = self.images = self.steps = 0
+        self.ledger = dict.fromkeys(
+            ("compute", "data_wait", "copy", "evaluation", "checkpoint", "bookkeeping", "idle"), 0
+        )
+
+    def say(self, event: str, **facts: Any) -> None:
+        self.events.append({"event": event, "t_ns": self.now, **facts})
+
+    def spend(self, phase: str, ns: int) -> None:
+        self.now += ns
+        self.ledger[phase] += ns
+
+    def tell(self) -> list[Event]:
+        plan = self.plan
+        self._introduce()
+        self.now += 2_000_000_000
+        self.say("data", train={"images": 960, "dropped": {}}, val={"images": self._val_images, "boxes": 300})
+        self.say("progress", phase="data", done=1, total=1)
+        if plan.protocol == "full":
+            self._evaluate(-1, 0.0)
+        self._windows(plan.warmup, epoch=0, warmup=True)
+        self.ledger = dict.fromkeys(self.ledger, 0)
+        self.images = self.steps = 0
+        self.say("train_begin")
+        if plan.protocol == "steady":
+            self._windows(plan.steps, epoch=0)
+        else:
+            for epoch, score in enumerate(plan.maps):
+                self._epoch(epoch, score)
+        self.spend("idle", 10_000_000)
+        ledger = {f"{phase}_ns": ns for phase, ns in self.ledger.items()}
+        self.say("train_end", images=self.images, steps=self.steps, ledger=ledger)
+        on_card = plan.backend != "cpu"
+        self.say(
+            "memory",
+            allocated_gib=plan.used_gib * 0.8 if on_card else None,
+            reserved_gib=plan.used_gib * 0.9 if on_card else None,
+            resident_gib=1.5,
+        )
+        self.now += 500_000_000
+        self.say("end", reason=plan.reason)
+        return self.events
+
+    @property
+    def _val_images(self) -> int:
+        return self.plan.images_of_rank * self.plan.topology.ranks
+
+    def _introduce(self) -> None:
+        plan = self.plan
+        self.say(
+            "start",
+            schema=1,
+            cell=self.cell_id,
+            rank=self.rank,
+            local_rank=self.rank % plan.topology.cards,
+            world_size=plan.topology.ranks,
+            local_world_size=plan.topology.cards,
+            host=f"node{self.rank // plan.topology.cards}",
+            pid=1000 + self.rank,
+            backend=plan.backend,
+            simulated=plan.simulated,
+            device_name="a card",
+            card=self.rank % plan.topology.cards,
+            capacity_gib=CARD_GIB,
+            precision="fp32",
+            batch_size=plan.batch_size,
+            learning_rate=0.02,
+            model=plan.recipe.model,
+            seed=plan.recipe.seed,
+            tf32=plan.recipe.tf32,
+            protocol=plan.protocol,
+            timing="synchronised",
+            versions={"python": "3.8"},
+        )
+
+    def _epoch(self, epoch: int, score: float) -> None:
+        steps, before = self.plan.steps, self.images
+        self.say("epoch_begin", epoch=epoch, steps=steps, images_unused=0)
+        self._windows(steps, epoch)
+        self.say("epoch_end", epoch=epoch, steps=steps, images=self.images - before)
+        self.spend("checkpoint", 20_000_000)
+        self.say("checkpoint", epoch=epoch, file="checkpoint.pt", bytes=1)
+        self._evaluate(epoch, score)
+
+    def _evaluate(self, epoch: int, score: float) -> None:
+        self.say("eval_begin", epoch=epoch)
+        self.spend("evaluation", self.plan.eval_ns)
+        facts: Event = {"epoch": epoch, "images": self.plan.images_of_rank, "detections": 9}
+        if self.rank == 0:
+            facts.update(images_total=self._val_images, images_expected=self._val_images, map=score, stats=[score] * 12)
+        self.say("eval_end", **facts)
+
+    def _windows(self, steps: int, epoch: int, warmup: bool = False) -> None:
+        for first in range(0, steps, self.plan.window):
+            self._window(min(self.plan.window, steps - first), epoch, warmup)
+
+    def _window(self, size: int, epoch: int, warmup: bool) -> None:
+        plan, factor = self.plan, self.plan.slower.get(self.rank, 1.0)
+        begun = self.now
+        # The same sequence for every plan: a table of remainders scatters evenly and needs no random numbers.
+        wobble = [1 + plan.jitter / 100 * (((self.step + at) * 37 % 101) / 50 - 1) for at in range(size)]
+        columns = {
+            "wait_ns": [int(plan.wait_ns * factor)] * size,
+            "copy_ns": [int(plan.copy_ns * factor)] * size,
+            "compute_ns": [int(plan.compute_ns * factor * part) for part in wobble],
+            "compute_host_ns": [int(plan.host_ns * factor * part) for part in wobble],
+        }
+        self.spend("data_wait", sum(columns["wait_ns"]))
+        self.spend("copy", sum(columns["copy_ns"]))
+        self.spend("compute", sum(columns["compute_ns"]))
+        self.spend("bookkeeping", plan.gap_ns)
+        images = [plan.batch_size - ((self.step + at) % 7 == 6) for at in range(size)]
+        self.say(
+            "window",
+            epoch=epoch,
+            step=self.step,
+            warmup=warmup,
+            lr=0.02,
+            wall_ns=self.now - begun,
+            images=images,
+            loss=[2.0 + 1 / (1 + self.step + at) for at in range(size)],
+            **columns,
+        )
+        self.step += size
+        self.steps += size
+        self.images += sum(images)

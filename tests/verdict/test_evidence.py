@@ -1,0 +1,260 @@
+"""Reading whole bundles, sound and damaged."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any, Callable
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from expected import SuiteError
+from tests.verdict.bundles import STEADY, Bundle, Plan, a_cell, build, lines
+from verdict import INVALID, PASS, Evidence, EvidenceError, judge_run, read_run
+from verdict.judge import RunVerdict
+
+SHORT = Plan(steps=40, maps=(0.4,))
+EASY = {"e2e_time": 1e6, "p_whole": 1e-3, "p_train": 1e-3, "p_core": 1e-3, "map": 0.01, "mem": 30.0}
+FILES = ("run.json", "rank-0000.jsonl", "rank-0001.jsonl", "telemetry.jsonl")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A place for the bundles of property tests, which are written over one another."""
+    return tmp_path_factory.mktemp("bundles") / "run"
+
+
+@pytest.fixture
+def bundle() -> Bundle:
+    return build(SHORT)
+
+
+def judge(folder: Path) -> RunVerdict:
+    return judge_run(read_run(folder), a_cell(SHORT, **EASY), backend="kunlunxin")
+
+
+def test_a_sound_bundle_is_read_without_problems(bundle: Bundle, tmp_path: Path) -> None:
+    evidence = read_run(bundle.write(tmp_path / "run"))
+
+    assert evidence.problems == ()
+    assert evidence.run is not None
+    assert evidence.run.cell.id == "r300-1x2-fp32-bs4"
+    assert evidence.run.boot.exit_code == 0
+    assert [rank.rank for rank in evidence.ranks] == [0, 1]
+    assert len(evidence.telemetry.cards) == 2
+    assert not evidence.simulated
+
+
+def test_a_missing_folder_is_an_error_that_names_it(tmp_path: Path) -> None:
+    with pytest.raises(EvidenceError, match="no such folder") as error:
+        read_run(tmp_path / "nowhere")
+
+    assert isinstance(error.value, SuiteError)
+    assert str(tmp_path / "nowhere") in str(error.value)
+
+
+def test_a_file_is_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "run").write_text("")
+
+    with pytest.raises(EvidenceError):
+        read_run(tmp_path / "run")
+
+
+def test_an_empty_folder_lacks_its_run_json(tmp_path: Path) -> None:
+    evidence = read_run(tmp_path)
+
+    assert evidence.run is None
+    assert evidence.ranks == ()
+    assert evidence.problems == ("run.json: cannot be read: No such file or directory",)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("", "run.json: not a JSON object"),
+        ("[]", "run.json: not a JSON object (not an object)"),
+        ('{"schema": 1', "run.json: not a JSON object"),
+        ("{}", "run.json: 'schema' is missing"),
+    ],
+)
+def test_a_run_json_that_is_none_is_a_problem(content: str, words: str, tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text(content)
+
+    assert words in read_run(tmp_path).problems[0]
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "words"),
+    [
+        (("schema",), 2, "run.json: schema 2, expected 1"),
+        (("protocol",), None, "'protocol' is None, expected a string"),
+        (("steps",), "many", "'steps' is 'many', expected a whole number"),
+        (("cell", "batch_size"), 1.5, "in 'cell': 'batch_size' is 1.5, expected a whole number"),
+        (("cell",), [], "'cell' is [], expected an object"),
+        (("boot",), None, "'boot' is None, expected an object"),
+        (("boot", "exit_code"), "0", "in 'boot': 'exit_code' is '0', expected a whole number"),
+        (("boot", "failure"), "bad", "in 'boot': 'failure' is 'bad', expected an object"),
+        (("boot", "failure"), {"message": 5}, "in 'boot': 'message' is 5, expected a string"),
+        (("simulated",), "no", "'simulated' is 'no', expected true or false"),
+        (("recipe",), None, "'recipe' is None, expected an object"),
+    ],
+)
+def test_a_wrong_field_of_run_json_is_a_problem(
+    path: tuple[str, ...], value: Any, words: str, bundle: Bundle, tmp_path: Path
+) -> None:
+    table: dict[str, Any] = bundle.run
+    for key in path[:-1]:
+        table = table[key]
+    table[path[-1]] = value
+
+    evidence = read_run(bundle.write(tmp_path / "run"))
+
+    assert evidence.run is None
+    assert words in evidence.problems[0]
+
+
+def test_a_boot_that_failed_is_read_with_its_phase_and_message(bundle: Bundle, tmp_path: Path) -> None:
+    bundle.run["boot"] = {"exit_code": None, "failure": {"phase": "boot", "message": "no route"}}
+
+    run = read_run(bundle.write(tmp_path / "run")).run
+
+    assert run is not None
+    assert (run.boot.exit_code, run.boot.failed, run.boot.phase, run.boot.message) == (None, True, "boot", "no route")
+
+
+def test_two_files_of_one_rank_are_a_problem(bundle: Bundle, tmp_path: Path) -> None:
+    folder = bundle.write(tmp_path / "run")
+    shutil.copy(folder / "rank-0001.jsonl", folder / "rank-00001.jsonl")
+
+    problems = read_run(folder).problems
+
+    assert problems == ("rank-0001.jsonl: rank 1 has rank-00001.jsonl already; expected one file a rank",)
+
+
+def test_a_file_whose_name_has_no_rank_is_a_problem(bundle: Bundle, tmp_path: Path) -> None:
+    folder = bundle.write(tmp_path / "run")
+    (folder / "rank-x.jsonl").write_text("")
+
+    assert "rank-x.jsonl: the name is not that of a rank's file" in read_run(folder).problems[0]
+
+
+def test_a_missing_telemetry_is_left_to_the_checks(bundle: Bundle, tmp_path: Path) -> None:
+    folder = bundle.write(tmp_path / "run")
+    (folder / "telemetry.jsonl").unlink()
+
+    assert read_run(folder).problems == ()
+    assert judge(folder).outcome == INVALID
+
+
+def test_a_bundle_says_when_it_is_simulated(bundle: Bundle, tmp_path: Path) -> None:
+    bundle.one("start", rank=1)["simulated"] = True
+
+    assert read_run(bundle.write(tmp_path / "run")).simulated
+
+
+def test_the_order_in_which_files_are_found_does_not_matter(bundle: Bundle, tmp_path: Path) -> None:
+    forwards = bundle.write(tmp_path / "forwards")
+    bundle.ranks = dict(sorted(bundle.ranks.items(), reverse=True))
+    backwards = bundle.write(tmp_path / "backwards")
+
+    assert judge(forwards) == judge(backwards)
+
+
+def test_the_order_of_hosts_in_the_telemetry_does_not_matter(bundle: Bundle, tmp_path: Path) -> None:
+    once = judge(bundle.write(tmp_path / "once"))
+    bundle.telemetry.reverse()
+
+    assert judge(bundle.write(tmp_path / "reversed")) == once
+
+
+def test_the_sound_bundle_of_the_property_tests_passes(bundle: Bundle, tmp_path: Path) -> None:
+    assert judge(bundle.write(tmp_path / "run")).outcome == PASS
+
+
+RANK_FILE = lines(build(SHORT).ranks[0]).encode()
+
+
+@settings(deadline=None, max_examples=150)
+@given(cut=st.integers(0, len(RANK_FILE) - 1))
+def test_a_rank_file_that_lost_more_than_its_last_newline_is_never_believed(cut: int, folder: Path) -> None:
+    build(SHORT).write(folder)
+    (folder / "rank-0000.jsonl").write_bytes(RANK_FILE[:cut])
+
+    verdict = judge(folder)
+
+    lost_only_the_newline = cut == len(RANK_FILE) - 1
+    assert verdict.outcome == (PASS if lost_only_the_newline else INVALID)
+
+
+@settings(deadline=None, max_examples=100)
+@given(line=st.integers(0, len(RANK_FILE.splitlines()) - 1))
+def test_a_rank_file_that_lost_a_line_in_the_middle_is_not_believed(line: int, folder: Path) -> None:
+    kept = RANK_FILE.splitlines(keepends=True)
+    lost = json.loads(kept.pop(line))["event"]
+    build(SHORT).write(folder)
+    (folder / "rank-0000.jsonl").write_bytes(b"".join(kept))
+
+    verdict = judge(folder)
+
+    # Signs of life, files written and the allocator's own view prove nothing and are not missed.
+    assert verdict.outcome == (PASS if lost in ("progress", "checkpoint", "memory") else INVALID)
+
+
+@settings(deadline=None, max_examples=150)
+@given(
+    name=st.sampled_from(FILES),
+    damage=st.lists(
+        st.tuples(st.floats(0, 1, exclude_max=True), st.binary(min_size=1, max_size=6)), min_size=1, max_size=4
+    ),
+)
+def test_rubbish_anywhere_never_raises(name: str, damage: list[tuple[float, bytes]], folder: Path) -> None:
+    build(SHORT).write(folder)
+    content = bytearray((folder / name).read_bytes())
+    for where, rubbish in damage:
+        at = int(where * len(content))
+        content[at : at + len(rubbish)] = rubbish
+    (folder / name).write_bytes(content)
+
+    verdict = judge(folder)
+
+    assert verdict.outcome in (PASS, INVALID) or verdict.reasons
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats(allow_nan=False) | st.text(max_size=4),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+def _replace(events: list[dict[str, Any]], where: int, field: int, value: Any) -> None:
+    event = events[where % len(events)]
+    event[sorted(event)[field % len(event)]] = value
+
+
+@settings(deadline=None, max_examples=200)
+@given(file=st.integers(0, 3), where=st.integers(0, 10**6), field=st.integers(0, 10**6), value=JSON)
+def test_any_value_in_any_field_never_raises(file: int, where: int, field: int, value: Any, folder: Path) -> None:
+    bundle = build(SHORT)
+    targets: list[Callable[[], list[dict[str, Any]]]] = [
+        lambda: [bundle.run, bundle.run["cell"], bundle.run["boot"], bundle.run["recipe"]],
+        lambda: bundle.ranks[0],
+        lambda: [event["ledger"] for event in bundle.ranks[1] if "ledger" in event],
+        lambda: bundle.telemetry,
+    ]
+    _replace(targets[file](), where, field, value)
+
+    evidence = read_run(bundle.write(folder))
+
+    assert isinstance(evidence, Evidence)
+    assert judge(folder).outcome
+
+
+def test_a_steady_bundle_is_read_with_its_limit(tmp_path: Path) -> None:
+    run = read_run(build(STEADY).write(tmp_path / "run")).run
+
+    assert run is not None
+    assert (run.protocol, run.steps) == ("steady", 120)

@@ -1,0 +1,814 @@
+"""One fault at a time: each makes the whole run invalid, and says what was found and what was expected."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Callable, NamedTuple
+
+import pytest
+
+from expected import Recipe, Topology
+from tests.verdict.bundles import CPU, EPOCH, STEADY, Bundle, Plan, a_cell, build
+from verdict import INVALID, PASS, judge_run, measure, read_run, violations
+from verdict.invariants import CAUSES, CHECKS
+
+FULL = Plan()
+FOUR = Plan(topology=Topology(2, 2))
+BENCHMARK = Plan(recipe=replace(Recipe(), epochs=4))
+
+
+class Fault(NamedTuple):
+    """What to break in the bundle of a plan, and words of the violation that it must give."""
+
+    name: str
+    words: str
+    plan: Plan
+    break_it: Callable[[Bundle], Any]
+
+
+FAULTS: list[Fault] = []
+
+
+def fault(words: str, plan: Plan = FULL) -> Callable[[Callable[[Bundle], Any]], Callable[[Bundle], Any]]:
+    """Put a function that breaks a bundle into the table."""
+
+    def add(break_it: Callable[[Bundle], Any]) -> Callable[[Bundle], Any]:
+        FAULTS.append(Fault(break_it.__name__, words, plan, break_it))
+        return break_it
+
+    return add
+
+
+# ---- was it this cell, on this device, by all of its ranks? ----
+
+
+@fault("the run failed in phase preflight: torch_xmlir is missing")
+def boot_failed(bundle: Bundle) -> None:
+    failure = {"phase": "preflight", "message": "torch_xmlir is missing"}
+    bundle.run["boot"] = {"exit_code": None, "failure": failure}
+    bundle.ranks.clear()
+    bundle.telemetry.clear()
+
+
+@fault("the run failed in phase unknown: no message was recorded")
+def boot_failed_without_a_word(bundle: Bundle) -> None:
+    bundle.run["boot"] = {"exit_code": 0, "failure": {}}
+
+
+@fault("exit code 7, expected 0")
+def exit_code_is_not_zero(bundle: Bundle) -> None:
+    bundle.run["boot"]["exit_code"] = 7
+
+
+@fault("run.json has no exit code, expected 0")
+def launch_never_ended(bundle: Bundle) -> None:
+    bundle.run["boot"]["exit_code"] = None
+
+
+@fault("rank 1: failed (device): card lost")
+def rank_gave_up(bundle: Bundle) -> None:
+    end = bundle.ranks[1].pop()
+    bundle.ranks[1].append({"event": "failure", "t_ns": end["t_ns"], "kind": "device", "message": "card lost"})
+
+
+@fault("rank 1: found no file, expected rank-0001.jsonl")
+def rank_never_started(bundle: Bundle) -> None:
+    del bundle.ranks[1]
+
+
+@fault("rank 0: found no file, expected rank-0000.jsonl")
+def no_rank_started(bundle: Bundle) -> None:
+    bundle.ranks.clear()
+
+
+@fault("rank 2: found a file, expected only ranks 0 to 1 of 1x2")
+def a_rank_too_many(bundle: Bundle) -> None:
+    bundle.ranks[2] = [dict(event) for event in bundle.ranks[1]]
+    bundle.ranks[2][0]["rank"] = 2
+
+
+@fault("rank 1: found 0 'end' events, expected 1")
+def rank_died(bundle: Bundle) -> None:
+    bundle.drop("end", rank=1)
+
+
+@fault("rank 1: found 0 'start' events, expected 1")
+def rank_did_not_introduce_itself(bundle: Bundle) -> None:
+    bundle.drop("start", rank=1)
+
+
+@fault("rank 0: found 0 'data' events, expected 1")
+def data_is_not_told(bundle: Bundle) -> None:
+    bundle.drop("data")
+
+
+@fault("rank 0: found 0 'train_begin' events, expected 1")
+def training_did_not_begin(bundle: Bundle) -> None:
+    bundle.drop("train_begin")
+
+
+@fault("rank 0: found 0 'train_end' events, expected 1")
+def training_did_not_end(bundle: Bundle) -> None:
+    bundle.drop("train_end")
+
+
+@fault("rank-0000.jsonl line 44: end: 'end' comes a second time")
+def rank_ended_twice(bundle: Bundle) -> None:
+    bundle.ranks[0].append(dict(bundle.ranks[0][-1]))
+
+
+@fault("rank 1: found world size 3, expected 2 for topology 1x2")
+def world_is_another(bundle: Bundle) -> None:
+    bundle.one("start", rank=1)["world_size"] = 3
+
+
+@fault("rank 1: found local world size 1, expected 2 for topology 1x2")
+def local_world_is_another(bundle: Bundle) -> None:
+    bundle.one("start", rank=1)["local_world_size"] = 1
+
+
+@fault("found 1 hosts (node0), expected 2 for topology 2x2", FOUR)
+def all_ranks_on_one_host(bundle: Bundle) -> None:
+    for rank in bundle.ranks:
+        bundle.one("start", rank)["host"] = "node0"
+
+
+@fault("host node0: found local ranks [0, 1, 2], expected each of 0 to 1 once for topology 2x2", FOUR)
+def three_ranks_on_one_host(bundle: Bundle) -> None:
+    bundle.one("start", rank=2).update(host="node0", local_rank=2, card=2)
+
+
+@fault("host node0: found local ranks [0, 0], expected each of 0 to 1 once")
+def local_rank_comes_twice(bundle: Bundle) -> None:
+    bundle.one("start", rank=1)["local_rank"] = 0
+
+
+@fault("rank 1: found card 0 of node0 in use by rank 0, expected its own")
+def ranks_share_a_card(bundle: Bundle) -> None:
+    bundle.one("start", rank=1)["card"] = 0
+
+
+@fault("run.json: found cell r300-1x8-fp32-bs4, expected r300-1x2-fp32-bs4")
+def run_is_of_another_cell(bundle: Bundle) -> None:
+    bundle.run["cell"]["id"] = "r300-1x8-fp32-bs4"
+
+
+@fault("run.json: found learning rate 0.16, expected 0.02")
+def run_has_another_learning_rate(bundle: Bundle) -> None:
+    bundle.run["cell"]["learning_rate"] = 0.16
+
+
+@fault("run.json: found device a100, expected r300")
+def run_is_of_another_device(bundle: Bundle) -> None:
+    bundle.run["cell"]["device"] = "a100"
+
+
+@fault("run.json: found topology 1x8, expected 1x2")
+def run_is_of_another_topology(bundle: Bundle) -> None:
+    bundle.run["cell"]["topology"] = "1x8"
+
+
+@fault("rank 1: found cell a100-1x2-fp32-bs4, expected r300-1x2-fp32-bs4")
+def rank_is_of_another_cell(bundle: Bundle) -> None:
+    bundle.one("start", rank=1)["cell"] = "a100-1x2-fp32-bs4"
+
+
+@fault("rank 1: found precision bf16, expected fp32")
+def rank_has_another_precision(bundle: Bundle) -> None:
+    bundle.one("start", rank=1)["precision"] = "bf16"
+
+
+@fault("rank 1: found batch size 2, expected 4")
+def rank_has_another_batch_size(bundle: Bundle) -> None:
+    bundle.one("start", rank=1)["batch_size"] = 2
+
+
+@fault("rank 1: found protocol epoch, expected full")
+def rank_has_another_protocol(bundle: Bundle) -> None:
+    bundle.one("start", rank=1)["protocol"] = "epoch"
+
+
+@fault("rank 1: found tf32 True, expected False")
+def rank_uses_tf32(bundle: Bundle) -> None:
+    bundle.one("start", rank=1)["tf32"] = True
+
+
+@fault("run.json: recipe: found momentum 0.0, expected 0.9")
+def recipe_deviates(bundle: Bundle) -> None:
+    bundle.run["recipe"]["momentum"] = 0.0
+
+
+@fault("run.json: the recipe lacks momentum, weight_decay")
+def recipe_has_gaps(bundle: Bundle) -> None:
+    del bundle.run["recipe"]["momentum"], bundle.run["recipe"]["weight_decay"]
+
+
+@fault("run.json: found backend cpu, expected kunlunxin for device r300")
+def backend_is_the_hosts(bundle: Bundle) -> None:
+    bundle.run["backend"] = "cpu"
+    for rank in bundle.ranks:
+        bundle.one("start", rank)["backend"] = "cpu"
+
+
+@fault("rank 1: found backend cpu, expected kunlunxin")
+def one_rank_fell_back_to_the_host(bundle: Bundle) -> None:
+    bundle.one("start", rank=1)["backend"] = "cpu"
+
+
+@fault("run.json: found a simulated device, expected a real r300")
+def run_was_simulated(bundle: Bundle) -> None:
+    bundle.run["simulated"] = True
+
+
+@fault("rank 1: found a simulated device, expected a real r300")
+def rank_was_simulated(bundle: Bundle) -> None:
+    bundle.one("start", rank=1)["simulated"] = True
+
+
+@fault("rank 1: says simulated False, expected True", replace(FULL, device="virtual", simulated=True))
+def virtual_device_is_half_real(bundle: Bundle) -> None:
+    bundle.one("start", rank=1)["simulated"] = False
+
+
+@fault("rank 1: found a card another card, expected a card as on rank 0")
+def cards_are_mixed(bundle: Bundle) -> None:
+    bundle.one("start", rank=1)["device_name"] = "another card"
+
+
+@fault("rank 0: found a card of 80.0 GiB (a card), expected about 32.0 GiB for device r300: this is another model")
+def card_is_a_larger_model(bundle: Bundle) -> None:
+    bundle.one("start")["capacity_gib"] = 80.0
+
+
+@fault("rank 1: found train_images 10, val_images None, expected train_images 960, val_images 128 as on rank 0")
+def hosts_have_other_data(bundle: Bundle) -> None:
+    bundle.one("data", rank=1).update(train={"images": 10}, val=None)
+
+
+@fault("rank 0: found 960 images to train on, expected 117266 of COCO 2017", BENCHMARK)
+def data_is_a_part_of_coco(bundle: Bundle) -> None:
+    pass
+
+
+@fault("rank 0: found 128 images to evaluate, expected 5000 of COCO 2017", BENCHMARK)
+def validation_is_a_part_of_coco(bundle: Bundle) -> None:
+    for rank in bundle.ranks:
+        bundle.one("data", rank)["train"]["images"] = 117_266
+
+
+# ---- the files ----
+
+
+@fault("run.json: schema 2, expected 1")
+def run_has_another_schema(bundle: Bundle) -> None:
+    bundle.run["schema"] = 2
+
+
+@fault("rank-0001.jsonl line 1: start: schema 2, expected 1")
+def rank_has_another_schema(bundle: Bundle) -> None:
+    bundle.one("start", rank=1)["schema"] = 2
+
+
+@fault("rank-0001.jsonl line 1: start: the file of rank 1 was written by rank 0")
+def file_is_of_another_rank(bundle: Bundle) -> None:
+    bundle.one("start", rank=1)["rank"] = 0
+
+
+@fault("train_begin: the clock goes backwards, from t_ns")
+def clock_goes_backwards(bundle: Bundle) -> None:
+    bundle.one("train_begin", rank=1)["t_ns"] -= 10**10
+
+
+# ---- did it take the course that its protocol prescribes? ----
+
+
+@fault("run.json: found protocol quick, expected one of full, epoch, steady")
+def protocol_is_unknown(bundle: Bundle) -> None:
+    bundle.run["protocol"] = "quick"
+
+
+@fault("rank 0: found warm-up windows, expected none under protocol full")
+def warmup_is_left_out_of_a_full_run(bundle: Bundle) -> None:
+    bundle.one("window")["warmup"] = True
+
+
+@fault("rank 0: found the warm-up window of step 20 elsewhere, expected it before train_begin", STEADY)
+def warmup_in_training(bundle: Bundle) -> None:
+    bundle.all("window")[2]["warmup"] = True
+
+
+@fault("rank 0: found the measured window of step 0 elsewhere, expected it between", STEADY)
+def measured_before_training(bundle: Bundle) -> None:
+    bundle.all("window")[0]["warmup"] = False
+
+
+@fault("run.json: found a limit of 9 epochs, expected 1 to the recipe's 4")
+def epochs_are_more_than_the_recipes(bundle: Bundle) -> None:
+    bundle.run["epochs"] = 9
+
+
+@fault("run.json: found a limit of None epochs, expected 1 to the recipe's 4")
+def epochs_have_no_limit(bundle: Bundle) -> None:
+    bundle.run["epochs"] = None
+
+
+@fault("rank 0: found the epochs [0, 1] completed, expected epoch 0 alone", replace(EPOCH, maps=(0.1, 0.2)))
+def epoch_was_one_of_two(bundle: Bundle) -> None:
+    pass
+
+
+@fault("rank 1: found the epochs [1] completed, expected 0, 1, 2, ... up to 4 epochs")
+def first_epoch_is_missing(bundle: Bundle) -> None:
+    bundle.ranks[1].remove(bundle.one("epoch_end", rank=1))
+
+
+@fault("rank 0: found steps of epochs [7], expected steps of completed epochs only")
+def steps_of_an_epoch_that_was_not(bundle: Bundle) -> None:
+    bundle.all("window")[-1]["epoch"] = 7
+
+
+@fault("rank 1: found evaluations of epochs [0, 1], expected [-1, 0, 1]")
+def no_initial_evaluation(bundle: Bundle) -> None:
+    bundle.ranks[1].remove(bundle.one("eval_begin", rank=1))
+    bundle.ranks[1].remove(bundle.one("eval_end", rank=1))
+
+
+@fault("rank 0: found evaluations of epochs [-1, 1], expected [-1, 0, 1]")
+def epoch_was_not_evaluated(bundle: Bundle) -> None:
+    bundle.ranks[0].remove(bundle.all("eval_begin")[1])
+    bundle.ranks[0].remove(bundle.all("eval_end")[1])
+
+
+@fault("rank 0: found evaluations of epochs [0], expected []", STEADY)
+def steady_run_evaluated(bundle: Bundle) -> None:
+    _insert_evaluation(bundle, epoch=0, before="train_end")
+
+
+@fault("rank 0: found evaluations of epochs [], expected [0]", EPOCH)
+def epoch_without_its_evaluation(bundle: Bundle) -> None:
+    bundle.drop("eval_begin")
+    bundle.drop("eval_end")
+
+
+@fault("rank 0: found the initial evaluation in training, expected it before")
+def initial_evaluation_in_training(bundle: Bundle) -> None:
+    begin = bundle.one("train_begin")
+    bundle.ranks[0].remove(begin)
+    begin["t_ns"] = bundle.one("eval_begin")["t_ns"]
+    bundle.ranks[0].insert(3, begin)
+
+
+@fault("rank 0: found the evaluation of epoch 1 outside of training, expected it within")
+def evaluation_after_training(bundle: Bundle) -> None:
+    end = bundle.one("train_end")
+    bundle.ranks[0].remove(end)
+    begin = bundle.all("eval_begin")[2]
+    end["t_ns"] = begin["t_ns"]
+    bundle.ranks[0].insert(bundle.ranks[0].index(begin), end)
+
+
+@fault("evaluation of epoch 1: found 127 images in total, expected the 128 of the validation set")
+def evaluation_missed_an_image(bundle: Bundle) -> None:
+    bundle.all("eval_end")[2]["images_total"] = 127
+
+
+@fault("evaluation of epoch 1: found None images in total, expected the None of the validation set")
+def evaluation_did_not_count(bundle: Bundle) -> None:
+    del bundle.all("eval_end")[2]["images_total"], bundle.all("eval_end")[2]["images_expected"]
+
+
+@fault("evaluation of epoch 1: found 128 images in total, expected the 127 that the ranks looked at")
+def ranks_looked_at_fewer_images(bundle: Bundle) -> None:
+    bundle.all("eval_end", rank=1)[2]["images"] -= 1
+
+
+@fault("evaluation of epoch 0: found 64 images in total, expected as many as were loaded, {128}")
+def evaluation_of_half_the_data(bundle: Bundle) -> None:
+    bundle.all("eval_end")[1].update(images=32, images_total=64, images_expected=64)
+    bundle.all("eval_end", rank=1)[1]["images"] = 32
+
+
+@fault("evaluation of epoch 1: found map nan, expected a number from 0 to 1")
+def map_is_not_a_number(bundle: Bundle) -> None:
+    bundle.all("eval_end")[2]["map"] = "NaN"
+
+
+@fault("evaluation of epoch 1: found map 38.0, expected a number from 0 to 1")
+def map_is_in_percent(bundle: Bundle) -> None:
+    bundle.all("eval_end")[2]["map"] = 38.0
+
+
+@fault("found no measurement of map, expected one from protocol full")
+def map_is_missing(bundle: Bundle) -> None:
+    del bundle.all("eval_end")[2]["map"]
+
+
+@fault("rank 1: ended for reason last_epoch, expected target as on rank 0")
+def ranks_ended_for_different_reasons(bundle: Bundle) -> None:
+    bundle.one("end", rank=1)["reason"] = "last_epoch"
+
+
+@fault("rank 0: ended for reason tired, expected target or last_epoch")
+def end_has_an_unknown_reason(bundle: Bundle) -> None:
+    bundle.one("end")["reason"] = "tired"
+
+
+@fault("rank 0: ended at map 0.2000 for reason target, expected at least 0.36")
+def target_was_not_reached(bundle: Bundle) -> None:
+    bundle.all("eval_end")[2]["map"] = 0.2
+
+
+@fault("rank 0: ended at map nan for reason target, expected at least 0.36")
+def target_without_evaluation(bundle: Bundle) -> None:
+    bundle.drop("eval_begin")
+    bundle.drop("eval_end")
+
+
+@fault("rank 0: ended after the last epoch with 2 epochs, expected 4")
+def last_epoch_came_early(bundle: Bundle) -> None:
+    for rank in bundle.ranks:
+        bundle.one("end", rank)["reason"] = "last_epoch"
+
+
+@fault("rank 0: map 0.3700 after epoch 0 had reached the target 0.36, expected the run to end there")
+def target_was_passed_by(bundle: Bundle) -> None:
+    bundle.all("eval_end")[1]["map"] = 0.37
+
+
+@fault("rank 0: found 120 measured steps, expected the 500 asked for", STEADY)
+def steady_run_was_short(bundle: Bundle) -> None:
+    bundle.run["steps"] = 500
+
+
+@fault("run.json: found steps None, expected the number of steps to measure", STEADY)
+def steady_run_without_a_number_of_steps(bundle: Bundle) -> None:
+    bundle.run["steps"] = None
+
+
+# ---- does what it counted and timed add up? ----
+
+
+@fault("rank 0: found no optimizer step, expected at least one")
+def nothing_was_trained(bundle: Bundle) -> None:
+    for rank in bundle.ranks:
+        bundle.drop("window", rank)
+        bundle.one("train_end", rank).update(steps=0, images=0)
+
+
+@fault("rank 1: train_end says 239 steps, expected the 240 in its windows")
+def steps_are_counted_wrong(bundle: Bundle) -> None:
+    bundle.one("train_end", rank=1)["steps"] = 239
+
+
+@fault("rank 1: train_end says 960 images, expected the 926 in its batches")
+def images_are_the_length_of_the_data_set(bundle: Bundle) -> None:
+    bundle.one("train_end", rank=1)["images"] = 960
+
+
+@fault("rank 1: found 230 steps, expected 240 as on rank 0")
+def ranks_took_different_numbers_of_steps(bundle: Bundle) -> None:
+    window = bundle.all("window", rank=1)[-1]
+    bundle.ranks[1].remove(window)
+    end = bundle.one("train_end", rank=1)
+    end["steps"] -= 10
+    end["images"] -= sum(window["images"])
+
+
+@fault("rank 0: found a window from step 60, expected step 50")
+def window_was_lost(bundle: Bundle) -> None:
+    bundle.ranks[0].remove(bundle.all("window")[5])
+
+
+@fault("rank 0: found a window from step 50, expected step 60")
+def window_comes_twice(bundle: Bundle) -> None:
+    events = bundle.ranks[0]
+    at = events.index(bundle.all("window")[5])
+    events.insert(at, dict(events[at]))
+
+
+@fault("rank 0: epoch 1: found 120 steps, expected the 121 planned in epoch_begin")
+def epoch_was_cut_short(bundle: Bundle) -> None:
+    bundle.all("epoch_begin")[1]["steps"] = 121
+
+
+@fault("rank 0: epoch 1: epoch_end says 119 steps, expected the 120 in its windows")
+def epoch_counts_other_steps(bundle: Bundle) -> None:
+    bundle.all("epoch_end")[1]["steps"] = 119
+
+
+@fault("rank 0: epoch 1: epoch_end says 1 images, expected the 463 in its batches")
+def epoch_counts_other_images(bundle: Bundle) -> None:
+    bundle.all("epoch_end")[1]["images"] = 1
+
+
+@fault("rank 1: step 53: found a batch of 5 images, expected 1 to 4")
+def batch_is_too_large(bundle: Bundle) -> None:
+    bundle.all("window", rank=1)[5]["images"][3] = 5
+
+
+@fault("rank 1: step 0: found a batch of 0 images, expected 1 to 4")
+def batch_is_empty(bundle: Bundle) -> None:
+    bundle.one("window", rank=1)["images"][0] = 0
+
+
+@fault("rank 0: step 0: found learning rate 0, expected above 0, at most 0.02")
+def learning_rate_is_zero(bundle: Bundle) -> None:
+    bundle.one("window")["lr"] = 0
+
+
+@fault("rank 0: step 10: found learning rate 0.04, expected above 0, at most 0.02")
+def learning_rate_was_scaled_by_the_ranks(bundle: Bundle) -> None:
+    bundle.all("window")[1]["lr"] = 0.04
+
+
+@pytest.mark.parametrize("bad", ["NaN", "Infinity", "-Infinity"])
+def test_a_loss_that_is_not_finite_makes_the_run_invalid(bad: str, tmp_path: Path) -> None:
+    bundle = build(FULL)
+    bundle.all("window", rank=1)[12]["loss"][7] = bad
+
+    found = judged(bundle, FULL, tmp_path)
+
+    assert any(f"rank 1: step 127: found loss {float(bad)}, expected a finite one" in reason for reason in found)
+
+
+@fault("rank 0: step 13: found loss nan, expected a finite one", STEADY)
+def loss_of_the_warmup_is_not_finite(bundle: Bundle) -> None:
+    bundle.all("window")[1]["loss"][3] = "NaN"
+
+
+@fault("rank 0: found loss 0.5 on 60 steps in a row, expected it to change within 50")
+def loss_stands_still(bundle: Bundle) -> None:
+    for window in bundle.all("window")[3:9]:
+        window["loss"] = [0.5] * 10
+
+
+@fault("rank 0: found compute_host_ns -1, expected 0 or more")
+def a_duration_is_negative(bundle: Bundle) -> None:
+    bundle.one("window")["compute_host_ns"][2] = -1
+
+
+@fault("rank 0: found wall_ns -5, expected 0 or more")
+def a_wall_time_is_negative(bundle: Bundle) -> None:
+    bundle.one("window")["wall_ns"] = -5
+
+
+@fault("of compute, expected at most the windows' 10.332 s")
+def compute_is_longer_than_the_wall(bundle: Bundle) -> None:
+    for window in bundle.all("window"):
+        window["compute_ns"] = [time * 2 for time in window["compute_ns"]]
+
+
+@fault("rank 0: found windows of 20.664 s, expected at most the 10.382 s of training without evaluation")
+def windows_are_longer_than_the_training(bundle: Bundle) -> None:
+    for window in bundle.all("window"):
+        window["wall_ns"] *= 2
+
+
+@fault("rank 0: found 4.800 s of compute, expected about the 9.120 s that the host clock saw, or more")
+def compute_timer_stopped_early(bundle: Bundle) -> None:
+    for window in bundle.all("window"):
+        window["compute_ns"] = [time // 2 for time in window["compute_ns"]]
+
+
+@fault("rank 0: found 0.010 s of compute, expected about the 9.600 s that the ledger saw, or more")
+def compute_is_in_microseconds(bundle: Bundle) -> None:
+    for window in bundle.all("window"):
+        for name in ("compute_ns", "compute_host_ns"):
+            window[name] = [time // 1000 for time in window[name]]
+
+
+@fault("rank 1: ledger: found 12.882 s in its parts, expected the 13.382 s between train_begin and train_end within 1%")
+def ledger_lost_time(bundle: Bundle) -> None:
+    bundle.one("train_end", rank=1)["ledger"]["data_wait_ns"] -= 500_000_000
+
+
+@fault("rank 0: ledger: found idle_ns -1, expected 0 or more")
+def ledger_has_a_negative_part(bundle: Bundle) -> None:
+    bundle.one("train_end")["ledger"]["idle_ns"] = -1
+
+
+@fault("rank 0: ledger: found 4.000 s of evaluation, expected the 3.000 s between eval_begin and eval_end")
+def evaluation_is_booked_too_long(bundle: Bundle) -> None:
+    ledger = bundle.one("train_end")["ledger"]
+    ledger["evaluation_ns"] += 10**9
+    ledger["compute_ns"] -= 10**9
+
+
+@fault("rank 0: found a training of 0.0 s, expected train_begin before train_end")
+def training_took_no_time(bundle: Bundle) -> None:
+    end = bundle.one("train_end")
+    bundle.ranks[0].remove(end)
+    begin = bundle.one("train_begin")
+    end["t_ns"] = begin["t_ns"]
+    bundle.ranks[0].insert(bundle.ranks[0].index(begin) + 1, end)
+
+
+@fault("card 1 of node0: found 33.000 GiB in use, expected at most its capacity, 32.000 GiB")
+def more_memory_than_the_card_has(bundle: Bundle) -> None:
+    bundle.telemetry[-1]["memory_used_gib"] = 33.0
+
+
+@fault("card 0 of node0: found 33.000 GiB in use, expected at most its capacity, 32.000 GiB")
+def more_memory_than_the_table_says(bundle: Bundle) -> None:
+    _forget_capacity(bundle)
+    bundle.telemetry[0]["memory_used_gib"] = 33.0
+
+
+@fault("card 0 of node0: found 33.000 GiB in use, expected at most its capacity, 32.000 GiB")
+def more_memory_than_the_cell_says(bundle: Bundle) -> None:
+    _forget_capacity(bundle)
+    bundle.run["card_memory_gib"] = None
+    bundle.telemetry[0]["memory_used_gib"] = 33.0
+
+
+@fault("card 0 of node0: found -1.000 GiB sampled, expected 0 or more")
+def memory_is_negative(bundle: Bundle) -> None:
+    for sample in bundle.telemetry:
+        sample["memory_used_gib"] = -1.0
+
+
+@fault("card 1 of node0: found no memory sample in telemetry.jsonl (xpu_smi: it hung), expected some in training")
+def a_card_was_not_watched(bundle: Bundle) -> None:
+    bundle.telemetry = [sample for sample in bundle.telemetry if sample["card"] == 0]
+    bundle.telemetry.append({"t_ns": 1, "source": "xpu_smi", "error": "it hung"})
+
+
+@fault("card 0 of node0: found no memory sample in telemetry.jsonl", CPU)
+def the_hosts_memory_was_not_watched(bundle: Bundle) -> None:
+    bundle.telemetry.clear()
+
+
+@fault("found no measurement of mem, expected one from protocol full")
+def no_memory_was_sampled(bundle: Bundle) -> None:
+    bundle.telemetry.clear()
+
+
+@fault("card 0 of node0: found no memory sample after train_begin, expected some in training")
+def memory_was_watched_before_training_only(bundle: Bundle) -> None:
+    begin = bundle.one("train_begin")["t_ns"]
+    bundle.telemetry = [one for one in bundle.telemetry if one["card"] == 1 or one["t_ns"] < begin]
+
+
+def _insert_evaluation(bundle: Bundle, epoch: int, before: str) -> None:
+    events = bundle.ranks[0]
+    at = events.index(bundle.one(before))
+    t_ns = events[at]["t_ns"]
+    seen = {"images": 64, "images_total": 128, "images_expected": 128, "map": 0.1}
+    events[at:at] = [
+        {"event": "eval_begin", "t_ns": t_ns, "epoch": epoch},
+        {"event": "eval_end", "t_ns": t_ns, "epoch": epoch, **seen},
+    ]
+
+
+def _forget_capacity(bundle: Bundle) -> None:
+    for rank in bundle.ranks:
+        bundle.one("start", rank)["capacity_gib"] = None
+    for sample in bundle.telemetry:
+        sample["memory_total_gib"] = None
+
+
+EASY = {"e2e_time": 1e6, "p_whole": 1e-3, "p_train": 1e-3, "p_core": 1e-3, "map": 0.01, "mem": 30.0}
+"""Numbers that any run reaches: if a bad one is not stopped by a check, it passes."""
+
+
+def judged(bundle: Bundle, plan: Plan, folder: Path, backend: str | None = None) -> list[str]:
+    """Judge the bundle against numbers that any run reaches; assert that nothing passes; return the reasons."""
+    verdict = judge_run(read_run(bundle.write(folder / "run")), a_cell(plan, **EASY), backend=backend or plan.backend)
+    assert verdict.outcome == INVALID
+    assert {metric.verdict for metric in verdict.metrics.values()} == {INVALID}
+    assert set(verdict.metrics) == set(EASY)
+    assert all(metric.reason for metric in verdict.metrics.values())
+    return list(verdict.reasons)
+
+
+@pytest.mark.parametrize("case", FAULTS, ids=lambda case: case.name)
+def test_a_fault_makes_the_run_invalid_and_is_named(case: Fault, tmp_path: Path) -> None:
+    bundle = build(case.plan)
+    case.break_it(bundle)
+
+    reasons = judged(bundle, case.plan, tmp_path)
+
+    assert any(case.words in reason for reason in reasons), reasons
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [
+        FULL,
+        FOUR,
+        STEADY,
+        EPOCH,
+        CPU,
+        replace(FULL, maps=(0.1, 0.2, 0.2, 0.3)),
+        replace(FULL, maps=(0.1,), epochs=1),
+        replace(FULL, device="virtual", simulated=True),
+        replace(FULL, jitter=30, slower={1: 1.2}),
+        replace(STEADY, warmup=0),
+        replace(FULL, topology=Topology(1, 1)),
+    ],
+)
+def test_a_sound_run_has_no_violations(plan: Plan, tmp_path: Path) -> None:
+    evidence = read_run(build(plan).write(tmp_path / "run"))
+
+    found = violations(evidence, a_cell(plan, **EASY), measure(evidence), backend=plan.backend)
+
+    assert found == ()
+
+
+def test_an_initial_evaluation_does_no_harm_to_an_epoch(tmp_path: Path) -> None:
+    bundle = build(EPOCH)
+    for rank in bundle.ranks:
+        events = bundle.ranks[rank]
+        t_ns = bundle.one("train_begin", rank)["t_ns"]
+        seen = {"images": 64, "images_total": 128, "images_expected": 128, "map": 0.0}
+        events[2:2] = [
+            {"event": "eval_begin", "t_ns": events[1]["t_ns"], "epoch": -1},
+            {"event": "eval_end", "t_ns": t_ns, "epoch": -1, **seen},
+        ]
+        events[4]["t_ns"] = t_ns
+
+    evidence = read_run(bundle.write(tmp_path / "run"))
+
+    assert violations(evidence, a_cell(EPOCH), measure(evidence)) == ()
+
+
+def test_a_run_of_the_whole_of_coco_by_the_benchmarks_recipe_is_sound(tmp_path: Path) -> None:
+    plan = replace(BENCHMARK, images_of_rank=2500)
+    bundle = build(plan)
+    for rank in bundle.ranks:
+        bundle.one("data", rank)["train"]["images"] = 117_266
+
+    evidence = read_run(bundle.write(tmp_path / "run"))
+
+    assert violations(evidence, a_cell(plan, **EASY), measure(evidence)) == ()
+
+
+def test_a_boot_that_failed_is_the_only_reason_given(tmp_path: Path) -> None:
+    bundle = build(FULL)
+    boot_failed(bundle)
+
+    reasons = judged(bundle, FULL, tmp_path)
+
+    assert reasons == ["the run failed in phase preflight: torch_xmlir is missing"]
+
+
+def test_many_violations_of_one_kind_are_counted_after_the_first_four(tmp_path: Path) -> None:
+    plan = replace(FULL, topology=Topology(1, 8))
+    bundle = build(plan)
+    for rank in bundle.ranks:
+        bundle.one("start", rank)["precision"] = "bf16"
+
+    reasons = judged(bundle, plan, tmp_path)
+
+    assert reasons == [f"rank {rank}: found precision bf16, expected fp32" for rank in range(4)] + [
+        "and 4 more like it"
+    ]
+
+
+def test_without_run_json_everything_is_invalid(tmp_path: Path) -> None:
+    bundle = build(FULL)
+    folder = bundle.write(tmp_path / "run")
+    (folder / "run.json").unlink()
+
+    verdict = judge_run(read_run(folder), a_cell(FULL, **EASY))
+
+    assert verdict.outcome == INVALID
+    assert verdict.protocol == "unknown"
+    assert PASS not in {metric.verdict for metric in verdict.metrics.values()}
+    assert verdict.reasons == ("run.json: cannot be read: No such file or directory",)
+
+
+def test_an_empty_folder_is_invalid(tmp_path: Path) -> None:
+    verdict = judge_run(read_run(tmp_path), a_cell(FULL, **EASY))
+
+    assert verdict.outcome == INVALID
+    assert {metric.verdict for metric in verdict.metrics.values()} == {INVALID}
+
+
+def test_a_cell_whose_rates_are_upside_down_is_invalid(tmp_path: Path) -> None:
+    evidence = read_run(build(FULL).write(tmp_path / "run"))
+    measurements = dict(measure(evidence))
+    measurements["p_train"] = replace(measurements["p_train"], value=measurements["p_core"].value * 1.001)
+    measurements["p_whole"] = replace(measurements["p_whole"], value=0.0)
+    measurements["e2e_time"] = replace(measurements["e2e_time"], value=1.0)
+
+    found = violations(evidence, a_cell(FULL), measurements)
+
+    assert found[0].startswith("rank 0: found e2e_time 1.0 s, expected at least its training, 13.38")
+    upside_down = [reason for reason in found if "expected at least p_train 193.1" in reason]
+    assert upside_down[0].startswith("found p_core 192.9")
+    assert "found p_whole 0.0 images/s, expected more than 0" in found
+
+
+def test_every_check_of_the_modules_is_in_the_table() -> None:
+    from verdict import accounts, course, identity
+
+    defined = {
+        value
+        for module in (accounts, course, identity)
+        for name, value in vars(module).items()
+        if not name.startswith("_") and getattr(value, "__module__", "") == module.__name__
+    }
+
+    assert defined == {*CAUSES, *CHECKS}

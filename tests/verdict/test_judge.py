@@ -1,0 +1,359 @@
+"""The six verdicts."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from expected import METRICS, Expectation, SuiteError
+from tests.verdict.bundles import EPOCH, STEADY, Plan, a_cell, build, published, with_timing
+from verdict import (
+    FAIL,
+    INCONCLUSIVE,
+    INVALID,
+    MISSING,
+    PASS,
+    RECORDED,
+    VERDICTS,
+    Interval,
+    Measurement,
+    RunVerdict,
+    judge_metric,
+    judge_run,
+    measure,
+    read_run,
+)
+
+FULL = Plan()
+P_CORE = published("p_core", 200.0)
+E2E = published("e2e_time", 100.0)
+MAP = published("map", 0.364)
+MEM = published("mem", 20.0)
+MEM_NEARLY_FULL = published("mem", 31.9)
+BOTH_SIDES = Expectation("published", 100.0, 90.0, 110.0)
+UNPUBLISHED = Expectation("unpublished", source="a table")
+
+
+def a_measurement(metric: str, value: float, interval: Interval | None = None, n: int = 400) -> Measurement:
+    return Measurement(metric, value, METRICS["p_core"].unit, interval, "a clock", "rank-0000.jsonl", n)
+
+
+def rate(value: float, half: float = 1.0) -> Measurement:
+    return a_measurement("p_core", value, Interval(value - half, value + half))
+
+
+def judged(tmp_path: Path, plan: Plan = FULL, timing: str = "device", **expectations: Any) -> RunVerdict:
+    cell = with_timing(a_cell(plan, **expectations), timing)
+    return judge_run(read_run(build(plan).write(tmp_path / "run")), cell, backend=plan.backend)
+
+
+@pytest.mark.parametrize(
+    ("metric", "expectation", "measurement", "verdict", "words"),
+    [
+        (
+            "p_core",
+            P_CORE,
+            rate(205.0),
+            PASS,
+            "p_core 205.0 images/s is at least 190 (0.95 x published 200.0)",
+        ),
+        ("p_core", P_CORE, rate(191.0), PASS, "p_core 191.0 images/s is at least 190"),
+        (
+            "p_core",
+            P_CORE,
+            rate(185.2),
+            FAIL,
+            "p_core 185.2 images/s is below 190 (0.95 x published 200.0)",
+        ),
+        (
+            "p_core",
+            P_CORE,
+            rate(190.5),
+            INCONCLUSIVE,
+            "p_core 190.5 images/s: its interval, 189.500 to 191.500, straddles 190 (0.95 x published 200.0); "
+            "about 1200 more steps would decide",
+        ),
+        ("p_core", P_CORE, rate(189.5), INCONCLUSIVE, "about 1200 more steps would decide"),
+        ("p_core", P_CORE, rate(189.0), INCONCLUSIVE, "about 1 more steps would decide"),
+        ("p_core", P_CORE, rate(190.0), INCONCLUSIVE, "no number of steps would decide"),
+        (
+            "p_core",
+            P_CORE,
+            a_measurement("p_core", 205.0, None, n=10),
+            INCONCLUSIVE,
+            "comes from 10 steps, too few for a confidence interval; at least 6 more steps are needed",
+        ),
+        (
+            "p_core",
+            P_CORE,
+            a_measurement("p_core_host", 500.0, None, n=400),
+            INCONCLUSIVE,
+            "too few for a confidence interval; at least 1 more steps are needed",
+        ),
+        (
+            "e2e_time",
+            E2E,
+            a_measurement("e2e_time", 105.0),
+            PASS,
+            "e2e_time 105.0 s is at most 105 (1.05 x",
+        ),
+        (
+            "e2e_time",
+            E2E,
+            a_measurement("e2e_time", 105.01),
+            FAIL,
+            "e2e_time 105.01 s is above 105 (1.05 x",
+        ),
+        (
+            "map",
+            MAP,
+            a_measurement("map", 0.36),
+            PASS,
+            "map 0.3600 is at least 0.36 (published 0.364 - 0.004)",
+        ),
+        ("map", MAP, a_measurement("map", 0.3599), FAIL, "map 0.3599 is below 0.36"),
+        (
+            "mem",
+            MEM,
+            a_measurement("mem", 21.0),
+            PASS,
+            "mem 21.00 GiB is at most 21 (1.05 x published 20.0)",
+        ),
+        ("mem", MEM, a_measurement("mem", 21.5), FAIL, "mem 21.50 GiB is above 21"),
+        (
+            "mem",
+            MEM_NEARLY_FULL,
+            a_measurement("mem", 32.0),
+            PASS,
+            "at most 32 (the card's capacity; published 31.9)",
+        ),
+        (
+            "mem",
+            MEM_NEARLY_FULL,
+            a_measurement("mem", 32.1),
+            FAIL,
+            "mem 32.10 GiB is above 32 (the card's capacity)",
+        ),
+        (
+            "mem",
+            Expectation("published", 30.0, None, 99.0, 32.0),
+            a_measurement("mem", 40.0),
+            FAIL,
+            "mem 40.00 GiB is above 32 (the card's capacity)",
+        ),
+        ("p_core", BOTH_SIDES, rate(100.0), PASS, "is at least 90"),
+        ("p_core", BOTH_SIDES, rate(120.0), FAIL, "is above 110"),
+        ("p_core", BOTH_SIDES, rate(109.5), INCONCLUSIVE, "straddles 110"),
+        (
+            "p_core",
+            BOTH_SIDES,
+            rate(95.0, 20.0),
+            INCONCLUSIVE,
+            "straddles 90 (0.9 x published 100.0) and 110",
+        ),
+        ("p_core", UNPUBLISHED, rate(100.0), RECORDED, "p_core 100.0 images/s: no number is published"),
+        ("p_core", UNPUBLISHED, a_measurement("p_core", 100.0, None, n=3), RECORDED, "no number is published"),
+        ("p_core", UNPUBLISHED, None, INVALID, "found no p_core that is a number"),
+        ("p_core", P_CORE, None, INVALID, "found no p_core that is a number"),
+    ],
+)
+def test_a_measurement_gets_its_verdict_and_its_reason(
+    metric: str, expectation: Expectation, measurement: Measurement | None, verdict: str, words: str
+) -> None:
+    result = judge_metric(metric, expectation, measurement)
+
+    assert result.verdict == verdict
+    assert words in result.reason
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("metric", list(METRICS))
+def test_what_is_no_number_is_invalid_and_not_shown(metric: str, value: float) -> None:
+    for expectation in (published(metric, 0.5), UNPUBLISHED):
+        result = judge_metric(metric, expectation, a_measurement(metric, value))
+
+        assert result.verdict == INVALID
+        assert result.measured is None
+
+
+def test_an_interval_that_is_no_number_is_invalid() -> None:
+    result = judge_metric(
+        "p_core", published("p_core", 1.0), a_measurement("p_core", 5.0, Interval(math.nan, math.nan))
+    )
+
+    assert (result.verdict, result.measured, result.interval) == (INVALID, None, None)
+
+
+@pytest.mark.parametrize(
+    ("metric", "low", "high"),
+    [
+        ("p_core", None, None),
+        ("p_core", None, 500.0),
+        ("mem", None, None),
+        ("mem", 1.0, None),
+        ("p_core", math.nan, None),
+        ("p_core", -math.inf, None),
+        ("mem", None, math.inf),
+        ("p_core", 1.0, math.inf),
+    ],
+)
+def test_without_a_bound_that_decides_nothing_passes(metric: str, low: float | None, high: float | None) -> None:
+    result = judge_metric(metric, Expectation("published", 10.0, low, high), replace(rate(20.0), metric=metric))
+
+    assert result.verdict == INVALID
+    assert "expected a" in result.reason
+
+
+def test_broken_evidence_is_invalid_whatever_was_measured() -> None:
+    result = judge_metric(
+        "p_core", published("p_core", 1.0), rate(500.0), unmeasured="not at all", broken=["a", "b", "c", "d", "e"]
+    )
+
+    assert (result.verdict, result.reason) == (INVALID, "a; b; c; and 2 more")
+
+
+def test_what_the_protocol_does_not_measure_is_missing_even_if_unpublished() -> None:
+    for expectation in (published("map", 0.3), UNPUBLISHED):
+        result = judge_metric("map", expectation, None, unmeasured="map is not measured")
+
+        assert (result.verdict, result.reason, result.measured) == (MISSING, "map is not measured", None)
+
+
+@pytest.mark.parametrize("state", ["not_applicable", "guessed"])
+def test_a_metric_that_does_not_apply_is_not_judged(state: str) -> None:
+    with pytest.raises(SuiteError, match=state):
+        judge_metric("map", Expectation(state), None)
+
+
+def test_a_metrics_verdict_says_what_was_compared_with_what() -> None:
+    result = judge_metric("p_core", P_CORE, rate(205.0))
+
+    assert (result.measured, result.unit, result.interval) == (205.0, "images/s", Interval(204.0, 206.0))
+    assert (result.expected, result.low, result.high, result.better) == (200.0, 190.0, None, "higher")
+    assert (result.method, result.source) == ("a clock; from rank-0000.jsonl", "a table")
+
+
+@given(
+    value=st.floats(allow_nan=True, allow_infinity=True),
+    low=st.none() | st.floats(allow_nan=True, allow_infinity=True),
+    high=st.none() | st.floats(allow_nan=True, allow_infinity=True),
+    half=st.none() | st.floats(0, 1e6),
+    metric=st.sampled_from(list(METRICS)),
+)
+def test_a_pass_lies_within_finite_bounds(
+    value: float, low: float | None, high: float | None, half: float | None, metric: str
+) -> None:
+    interval = None if half is None else Interval(value - half, value + half)
+    expectation = Expectation("published", 1.0, low, high)
+
+    result = judge_metric(metric, expectation, a_measurement(metric, value, interval))
+
+    if result.verdict == PASS:
+        assert math.isfinite(value)
+        assert low is None or (math.isfinite(low) and low <= value - (half or 0))
+        assert high is None or (math.isfinite(high) and value + (half or 0) <= high)
+        assert (low if METRICS[metric].better == "higher" else high) is not None
+        assert interval is not None or not metric.startswith("p_")
+
+
+def test_a_sound_run_that_reaches_every_number_passes(tmp_path: Path) -> None:
+    verdict = judged(tmp_path, e2e_time=20.0, p_whole=130.0, p_train=170.0, p_core=190.0, map=0.38, mem=20.0)
+
+    assert verdict.outcome == PASS
+    assert verdict.reasons == ()
+    assert list(verdict.metrics) == list(METRICS)
+    assert {metric.verdict for metric in verdict.metrics.values()} == {PASS}
+    assert verdict.cell_id == "r300-1x2-fp32-bs4"
+    assert verdict.cell_parts["topology"] == "1x2"
+    assert (verdict.protocol, verdict.simulated) == ("full", False)
+
+
+@pytest.mark.parametrize(
+    ("plan", "expectations", "outcome"),
+    [
+        (FULL, {}, RECORDED),
+        (FULL, {"map": 0.3}, RECORDED),
+        (FULL, {"map": 0.9}, FAIL),
+        (FULL, {"p_core": 400.0, "map": 0.3}, FAIL),
+        (EPOCH, {"map": 0.3}, MISSING),
+        (EPOCH, {"p_core": 400.0}, FAIL),
+        (STEADY, {"p_core": 190.0}, MISSING),
+        (replace(FULL, maps=(0.1,), epochs=1), {"map": 0.05, "e2e_time": 1e6}, MISSING),
+        (replace(STEADY, steps=15), {"p_core": 190.0}, INCONCLUSIVE),
+    ],
+)
+def test_the_outcome_is_the_worst_of_the_metrics(
+    plan: Plan, expectations: dict[str, Any], outcome: str, tmp_path: Path
+) -> None:
+    verdict = judged(tmp_path, plan, **expectations)
+
+    assert verdict.outcome == outcome
+    assert verdict.outcome == min((one.verdict for one in verdict.metrics.values()), key=VERDICTS.index)
+    assert len(verdict.reasons) == sum(one.verdict != PASS for one in verdict.metrics.values())
+
+
+def test_an_interval_that_straddles_the_bound_is_inconclusive(tmp_path: Path) -> None:
+    plan = replace(FULL, jitter=40)
+    value = measure(read_run(build(plan).write(tmp_path / "first")))["p_core"].value
+    bound = Expectation("published", value, value * 0.9999)
+
+    verdict = judged(tmp_path, plan, p_core=bound)
+
+    assert verdict.outcome == INCONCLUSIVE
+    assert "more steps would decide" in verdict.metrics["p_core"].reason
+
+
+@pytest.mark.parametrize(("timing", "name"), [("host", "p_core_host"), ("device", "p_core")])
+def test_a_published_p_core_is_held_against_the_clock_that_it_was_read_with(
+    timing: str, name: str, tmp_path: Path
+) -> None:
+    metrics = measure(read_run(build(FULL).write(tmp_path / "other")))
+
+    verdict = judged(tmp_path, timing=timing, p_core=190.0)
+
+    assert verdict.metrics["p_core"].measured == metrics[name].value
+    assert verdict.metrics["p_core"].method.startswith(metrics[name].method)
+    assert ("p_core_host" in verdict.metrics["p_core"].method) == (timing == "host")
+    assert verdict.cell_parts["timing"] == timing
+
+
+def test_an_unpublished_p_core_is_always_the_devices(tmp_path: Path) -> None:
+    metrics = measure(read_run(build(FULL).write(tmp_path / "other")))
+
+    verdict = judged(tmp_path, timing="host")
+
+    assert verdict.metrics["p_core"].measured == metrics["p_core"].value
+    assert verdict.metrics["p_core"].verdict == RECORDED
+
+
+def test_a_host_clock_does_not_help_a_slow_device_with_a_device_timed_number(tmp_path: Path) -> None:
+    plan = replace(FULL, host_ns=10_000_000)
+
+    assert judged(tmp_path, plan, timing="device", p_core=300.0).metrics["p_core"].verdict == FAIL
+
+
+def test_what_does_not_apply_is_not_in_the_verdict(tmp_path: Path) -> None:
+    verdict = judged(tmp_path, map=Expectation("not_applicable"), e2e_time=Expectation("not_applicable"))
+
+    assert list(verdict.metrics) == ["p_whole", "p_train", "p_core", "mem"]
+
+
+def test_a_cell_to_which_nothing_applies_proves_nothing(tmp_path: Path) -> None:
+    nothing: dict[str, Any] = {name: Expectation("not_applicable") for name in METRICS}
+
+    verdict = judged(tmp_path, **nothing)
+
+    assert verdict.outcome == INVALID
+    assert verdict.metrics == {}
+    assert "no metric applies" in verdict.reasons[0]
+
+
+def test_a_replay_against_another_number_gives_another_verdict(tmp_path: Path) -> None:
+    assert judged(tmp_path, map=0.38).metrics["map"].verdict == PASS
+    assert judged(tmp_path, map=0.40).metrics["map"].verdict == FAIL

@@ -1,0 +1,234 @@
+"""Reading one rank's events."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.verdict.bundles import Plan, build, lines
+from verdict.events import RankEvidence
+from verdict.jsonlines import Problems
+from verdict.rank_file import read_rank
+
+
+def read(events: list[dict[str, Any]], folder: Path, rank: int = 0) -> tuple[RankEvidence, tuple[str, ...]]:
+    path = folder / f"rank-{rank:04d}.jsonl"
+    path.write_text(lines(events))
+    problems = Problems(path.name)
+    return read_rank(path, rank, problems), problems.all()
+
+
+@pytest.fixture
+def events() -> list[dict[str, Any]]:
+    return build(Plan()).ranks[0]
+
+
+def pick(events: list[dict[str, Any]], name: str) -> dict[str, Any]:
+    return next(event for event in events if event["event"] == name)
+
+
+def test_a_whole_file_is_read_without_problems(events: list[dict[str, Any]], tmp_path: Path) -> None:
+    rank, problems = read(events, tmp_path)
+
+    assert problems == ()
+    assert rank.start is not None
+    assert rank.start.host == "node0"
+    assert rank.data[0].val_images == 128
+    assert [one.epoch for one in rank.evaluations] == [-1, 0, 1]
+    assert [one.map for one in rank.evaluations] == [0.0, 0.21, 0.38]
+    assert [(one.epoch, one.planned_steps, one.steps) for one in rank.epochs] == [(0, 120, 120), (1, 120, 120)]
+    assert rank.train_begin_ns == pick(events, "train_begin")["t_ns"]
+    assert rank.train_end is not None
+    assert rank.train_end.ledger["compute_ns"] == 240 * 40_000_000
+    assert rank.memories[0].resident_gib == 1.5
+    assert rank.end is not None
+    assert rank.end.reason == "target"
+    assert rank.failures == ()
+    assert rank.seen["window"] == 24
+
+
+def test_windows_are_columns_of_whole_and_real_numbers(events: list[dict[str, Any]], tmp_path: Path) -> None:
+    windows = read(events, tmp_path)[0].windows
+
+    assert windows.steps == 240
+    assert windows.step.tolist() == list(range(0, 240, 10))
+    assert windows.size.tolist() == [10] * 24
+    assert windows.images.dtype == windows.wall_ns.dtype == np.int64
+    assert windows.loss.dtype == windows.lr.dtype == np.float64
+    assert windows.warmup.dtype == np.bool_
+    assert windows.loss[:2].tolist() == [3.0, 2.5]
+    with pytest.raises(ValueError, match="read-only"):
+        windows.loss[0] = 1.0
+
+
+def test_warmup_is_left_out_of_what_is_measured(events: list[dict[str, Any]], tmp_path: Path) -> None:
+    pick(events, "window")["warmup"] = True
+
+    measured = read(events, tmp_path)[0].windows.measured
+
+    assert measured.steps == 230
+    assert measured.step[0] == 10
+    assert measured.loss[0] == 2 + 1 / 11
+
+
+def test_losses_that_are_not_finite_are_read_from_their_names(events: list[dict[str, Any]], tmp_path: Path) -> None:
+    pick(events, "window")["loss"][:4] = ["NaN", "Infinity", "-Infinity", 3]
+
+    rank, problems = read(events, tmp_path)
+
+    assert problems == ()
+    assert math.isnan(rank.windows.loss[0])
+    assert rank.windows.loss[1:4].tolist() == [math.inf, -math.inf, 3.0]
+
+
+def test_unknown_events_and_fields_are_ignored(events: list[dict[str, Any]], tmp_path: Path) -> None:
+    events.insert(1, {"event": "weather", "t_ns": events[0]["t_ns"], "sun": True})
+    events[0]["colour"] = "blue"
+
+    assert read(events, tmp_path)[1] == ()
+
+
+@pytest.mark.parametrize(
+    ("event", "change", "words"),
+    [
+        ("start", {"host": 5}, "start: 'host' is 5, expected a string"),
+        ("start", {"simulated": 0}, "start: 'simulated' is 0, expected true or false"),
+        ("start", {"schema": 2}, "start: schema 2, expected 1"),
+        ("start", {"rank": 1}, "start: the file of rank 0 was written by rank 1"),
+        ("start", {"t_ns": "soon"}, "'t_ns' is 'soon', expected a whole number"),
+        ("data", {"train": []}, "data: 'train' is [], expected an object"),
+        ("data", {"train": {}}, "data: in 'train': 'images' is missing"),
+        ("data", {"val": {"images": -0.5}}, "data: in 'val': 'images' is -0.5, expected a whole number"),
+        ("eval_begin", {"epoch": None}, "eval_begin: 'epoch' is None, expected a whole number"),
+        ("eval_end", {"map": "high"}, "eval_end: 'map' is 'high', expected a finite number"),
+        ("eval_end", {"epoch": 5}, "eval_end: the evaluation of epoch 5 ends and has not begun"),
+        ("epoch_begin", {"steps": "x"}, "epoch_begin: 'steps' is 'x', expected a whole number"),
+        ("epoch_end", {"images": 0.5}, "epoch_end: 'images' is 0.5, expected a whole number"),
+        ("window", {"images": [1, True]}, "window: 'images' is [1, True], expected a list of whole numbers"),
+        ("window", {"wait_ns": [2**70] * 10}, "expected a list of whole numbers"),
+        ("window", {"copy_ns": 3}, "window: 'copy_ns' is 3, expected a list of whole numbers"),
+        ("window", {"loss": [1.0, "bad"]}, "window: 'loss' is [1.0, 'bad'], expected a list of numbers or NaN"),
+        ("window", {"loss": "NaN"}, "window: 'loss' is 'NaN', expected a list of numbers or NaN"),
+        (
+            "window",
+            {"loss": [1.0]},
+            "window: expected one entry a step in every list and at least one, found",
+        ),
+        ("window", {"lr": True}, "window: 'lr' is True, expected a finite number"),
+        ("train_end", {"ledger": {}}, "train_end: in 'ledger': 'compute_ns' is missing"),
+        ("memory", {"resident_gib": "2"}, "memory: 'resident_gib' is '2', expected a finite number"),
+        ("end", {"reason": None}, "end: 'reason' is None, expected a string"),
+        ("end", {"event": 5}, "'event' is 5, expected a string"),
+    ],
+)
+def test_a_wrong_field_is_a_problem_with_its_line(
+    event: str, change: dict[str, Any], words: str, events: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    changed = pick(events, event)
+    line = events.index(changed) + 1
+    changed.update(change)
+
+    problems = read(events, tmp_path)[1]
+
+    assert problems[0].startswith(f"rank-0000.jsonl line {line}: ")
+    assert words in problems[0]
+
+
+def test_a_window_without_steps_is_a_problem(events: list[dict[str, Any]], tmp_path: Path) -> None:
+    window = pick(events, "window")
+    for name in ("images", "wait_ns", "copy_ns", "compute_ns", "compute_host_ns", "loss"):
+        window[name] = []
+
+    assert "at least one, found images 0" in read(events, tmp_path)[1][0]
+
+
+@pytest.mark.parametrize("name", ["event", "t_ns"])
+def test_every_line_needs_its_name_and_time(name: str, events: list[dict[str, Any]], tmp_path: Path) -> None:
+    del events[5][name]
+
+    assert f"{name!r} is missing" in read(events, tmp_path)[1][0]
+
+
+def test_an_event_before_the_start_is_a_problem(events: list[dict[str, Any]], tmp_path: Path) -> None:
+    events[0], events[1] = events[1], events[0]
+    events[0]["t_ns"] = events[1]["t_ns"]
+
+    assert "line 1: data: 'data' comes before 'start'" in read(events, tmp_path)[1][0]
+
+
+def test_an_event_after_the_end_is_a_problem(events: list[dict[str, Any]], tmp_path: Path) -> None:
+    events.append(dict(pick(events, "memory"), t_ns=events[-1]["t_ns"]))
+
+    assert "memory: 'memory' comes after 'end'" in read(events, tmp_path)[1][0]
+
+
+def test_a_sign_of_life_after_the_end_is_none(events: list[dict[str, Any]], tmp_path: Path) -> None:
+    events.append({"event": "progress", "t_ns": events[-1]["t_ns"]})
+
+    assert read(events, tmp_path)[1] == ()
+
+
+@pytest.mark.parametrize("name", ["start", "train_begin", "train_end", "end"])
+def test_what_happens_once_is_a_problem_the_second_time(
+    name: str, events: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    event = pick(events, name)
+    events.insert(events.index(event), dict(event))
+
+    assert f"{name}: {name!r} comes a second time" in read(events, tmp_path)[1][0]
+
+
+def test_a_clock_that_goes_backwards_is_a_problem_even_in_an_unknown_event(
+    events: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    pick(events, "progress")["t_ns"] -= 1
+
+    assert "progress: the clock goes backwards" in read(events, tmp_path)[1][0]
+
+
+def test_an_evaluation_that_does_not_end_is_a_problem(events: list[dict[str, Any]], tmp_path: Path) -> None:
+    ends = [event for event in events if event["event"] == "eval_end"]
+    events.remove(ends[-1])
+
+    assert read(events, tmp_path)[1] == ("rank-0000.jsonl: the evaluation of epoch 1 began and did not end",)
+
+
+def test_an_evaluation_within_another_is_a_problem(events: list[dict[str, Any]], tmp_path: Path) -> None:
+    ends = [event for event in events if event["event"] == "eval_end"]
+    events.remove(ends[0])
+
+    assert "epoch 0 while the evaluation of epoch -1 is still open" in read(events, tmp_path)[1][0]
+
+
+def test_a_failure_is_read(events: list[dict[str, Any]], tmp_path: Path) -> None:
+    events[-1] = {"event": "failure", "t_ns": events[-1]["t_ns"], "kind": "data", "message": "no such image"}
+
+    rank, problems = read(events, tmp_path)
+
+    assert problems == ()
+    assert [(one.kind, one.message) for one in rank.failures] == [("data", "no such image")]
+    assert rank.end is None
+
+
+def test_an_epoch_that_did_not_begin_has_no_plan(events: list[dict[str, Any]], tmp_path: Path) -> None:
+    events.remove(pick(events, "epoch_begin"))
+
+    assert read(events, tmp_path)[0].epochs[0].planned_steps is None
+
+
+def test_an_empty_file_has_no_steps(tmp_path: Path) -> None:
+    rank, problems = read([], tmp_path)
+
+    assert problems == ()
+    assert rank.windows.steps == 0
+    assert rank.windows.measured.steps == 0
+    assert rank.start is None
+
+
+def test_lines_are_plain_json_so_that_the_tests_write_what_a_trainer_writes(events: list[dict[str, Any]]) -> None:
+    assert [json.loads(line) for line in lines(events).splitlines()] == events

@@ -1,0 +1,185 @@
+"""Rates, intervals and how many steps would decide."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from verdict.statistics import (
+    Interval,
+    block_starts,
+    rate_interval,
+    rate_per_s,
+    steps_to_decide,
+    total,
+)
+
+STEPS = st.lists(st.tuples(st.integers(1, 64), st.integers(10**6, 10**9)), min_size=16, max_size=120)
+
+
+def ints(values: list[int]) -> np.ndarray:
+    return np.array(values, dtype=np.int64)
+
+
+@given(steps=STEPS)
+def test_a_rate_is_total_images_over_total_time(steps: list[tuple[int, int]]) -> None:
+    images, times = ints([step[0] for step in steps]), ints([step[1] for step in steps])
+
+    rate = rate_per_s(total(images), total(times))
+
+    assert rate == pytest.approx(sum(images.tolist()) / (sum(times.tolist()) / 1e9), rel=1e-12)
+
+
+def test_a_rate_is_not_the_mean_of_the_steps_rates() -> None:
+    images, times = ints([10, 10]), ints([10**9, 4 * 10**9])
+
+    assert rate_per_s(total(images), total(times)) == 4.0  # the mean of 10 and 2.5 would be 6.25
+
+
+@pytest.mark.parametrize("time_ns", [0, -1])
+def test_no_time_has_no_rate(time_ns: int) -> None:
+    assert rate_per_s(10, time_ns) is None
+
+
+def test_a_total_does_not_overflow() -> None:
+    assert total(ints([2**62] * 4)) == 2.0**64
+
+
+def test_blocks_are_the_windows_where_there_are_enough() -> None:
+    starts = block_starts(ints([3, 2, 4, 1, 2, 2, 2, 2]))
+
+    assert starts is not None
+    assert starts.tolist() == [0, 3, 5, 9, 10, 12, 14, 16]
+
+
+@pytest.mark.parametrize(("sizes", "blocks"), [([100], 17), ([16], 16), ([20, 20, 3], 22), ([50] * 7, 17)])
+def test_few_windows_are_cut_into_smaller_blocks(sizes: list[int], blocks: int) -> None:
+    starts = block_starts(ints(sizes))
+
+    assert starts is not None
+    assert len(starts) == blocks
+    assert starts[0] == 0
+    assert starts[-1] < sum(sizes)
+
+
+@pytest.mark.parametrize("sizes", [[], [15], [1] * 15])
+def test_too_few_steps_have_no_blocks(sizes: list[int]) -> None:
+    assert block_starts(ints(sizes)) is None
+
+
+def test_equal_blocks_have_an_interval_of_no_width_at_the_rate() -> None:
+    interval = rate_interval(ints([16] * 20), ints([2 * 10**9] * 20))
+
+    assert interval is not None
+    assert interval.low == pytest.approx(8.0, rel=1e-12)
+    assert interval.high == pytest.approx(8.0, rel=1e-12)
+
+
+@hypothesis_settings(deadline=None)
+@given(count=st.integers(8, 200), spread=st.integers(1, 50))
+def test_an_interval_of_regular_blocks_contains_the_rate(count: int, spread: int) -> None:
+    images = ints([32] * count)
+    times = ints([10**9 + 10**7 * spread * ((at * 37 % 101) - 50) // 101 for at in range(count)])
+
+    interval = rate_interval(images, times)
+
+    assert interval is not None
+    assert interval.low <= (rate_per_s(total(images), total(times)) or 0) <= interval.high
+
+
+def test_the_same_blocks_have_the_same_interval() -> None:
+    times = ints([10**9 + at * 10**6 for at in range(50)])
+
+    assert rate_interval(ints([4] * 50), times) == rate_interval(ints([4] * 50), times)
+
+
+def test_nineteen_of_twenty_intervals_contain_the_true_rate() -> None:
+    generator = np.random.Generator(np.random.PCG64(1))
+    contained = 0
+    for _ in range(200):
+        times = (1e9 * (1 + 0.05 * generator.standard_normal(40))).astype(np.int64)
+        interval = rate_interval(ints([10] * 40), times)
+        assert interval is not None
+        contained += interval.low <= 10 <= interval.high
+
+    assert 180 <= contained <= 200
+
+
+def test_slow_drifts_widen_the_interval() -> None:
+    wave = [math.sin(2 * math.pi * at / 64) for at in range(64)]
+    drift = ints([int(1e9 * (1 + 0.1 * part)) for part in wave])
+    shuffled = ints([int(drift[at * 37 % 64]) for at in range(64)])
+
+    slow, mixed = rate_interval(ints([8] * 64), drift), rate_interval(ints([8] * 64), shuffled)
+
+    assert slow is not None
+    assert mixed is not None
+    assert slow.high - slow.low > 1.3 * (mixed.high - mixed.low)
+
+
+def test_fewer_than_eight_blocks_have_no_interval() -> None:
+    assert rate_interval(ints([1] * 7), ints([1] * 7)) is None
+
+
+@pytest.mark.parametrize("times", [[0] * 20, [0] * 19 + [5], [-1] * 20])
+def test_blocks_without_time_have_no_interval(times: list[int]) -> None:
+    assert rate_interval(ints([1] * 20), ints(times)) is None
+
+
+def test_a_hundred_thousand_blocks_are_no_burden() -> None:
+    interval = rate_interval(ints([16] * 100_000), ints([10**9 + at % 7 for at in range(100_000)]))
+
+    assert interval is not None
+
+
+def test_an_interval_can_be_scaled_and_widened() -> None:
+    assert Interval(1, 2).scaled(2.0) == Interval(2, 4)
+    assert Interval(1, 2).around(3) == Interval(1, 3)
+    assert Interval(1, 2).around(0) == Interval(0, 2)
+
+
+def test_half_the_width_takes_four_times_the_steps() -> None:
+    assert steps_to_decide(100.0, Interval(90.0, 110.0), 95.0, 400) == 1200
+    assert steps_to_decide(100.0, Interval(90.0, 110.0), 105.0, 400) == 1200
+
+
+def test_the_side_towards_the_bound_counts() -> None:
+    assert steps_to_decide(100.0, Interval(98.0, 140.0), 99.0, 100) == 300
+
+
+def test_no_number_of_steps_decides_a_rate_at_its_bound() -> None:
+    assert steps_to_decide(100.0, Interval(90.0, 110.0), 100.0, 400) is None
+
+
+def test_a_bound_outside_needs_no_more_steps() -> None:
+    assert steps_to_decide(100.0, Interval(99.0, 101.0), 90.0, 400) == 0
+
+
+def test_a_bound_that_is_just_touched_needs_at_least_one_more_step() -> None:
+    assert steps_to_decide(100.0, Interval(90.0, 110.0), 110.0, 400) == 1
+
+
+def test_a_number_of_steps_beyond_all_numbers_is_none() -> None:
+    assert steps_to_decide(1e-300, Interval(-1e300, 1e300), 0.0, 400) is None
+    assert steps_to_decide(0.0, Interval(-1.0, 1.0), 1e-200, 400) is None
+
+
+@given(
+    value=st.floats(1, 1000),
+    half=st.floats(0.01, 100),
+    offset=st.floats(-0.99, 0.99).filter(lambda part: abs(part) > 0.01),
+    steps=st.integers(16, 10**6),
+)
+def test_the_steps_asked_for_bring_the_interval_clear(value: float, half: float, offset: float, steps: int) -> None:
+    bound = value + offset * half
+
+    more = steps_to_decide(value, Interval(value - half, value + half), bound, steps)
+
+    assert more is not None
+    assert more >= 1
+    assert half * math.sqrt(steps / (steps + more)) <= abs(value - bound) * (1 + 1e-6)

@@ -1,0 +1,78 @@
+"""Reading the samples of the cards' memory."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from verdict.jsonlines import Problems
+from verdict.telemetry import Telemetry, read_telemetry
+
+
+def sample(**change: Any) -> dict[str, Any]:
+    base = {
+        "t_ns": 1,
+        "host": "a",
+        "rank": 0,
+        "source": "xpu_smi",
+        "card": 0,
+        "memory_used_gib": 1.0,
+        "memory_total_gib": 32.0,
+        "power_w": 100,
+    }
+    return {**base, **change}
+
+
+def read(samples: list[dict[str, Any]], folder: Path) -> tuple[Telemetry, tuple[str, ...]]:
+    path = folder / "telemetry.jsonl"
+    path.write_text("".join(json.dumps(one) + "\n" for one in samples))
+    problems = Problems(path.name)
+    return read_telemetry(path, problems), problems.all()
+
+
+def test_samples_are_grouped_by_card_and_sampling_rank(tmp_path: Path) -> None:
+    telemetry, problems = read(
+        [sample(), sample(card=1), sample(t_ns=2, memory_used_gib=3), sample(host="b"), sample(rank=1)], tmp_path
+    )
+
+    assert problems == ()
+    assert [(one.card, one.rank) for one in telemetry.cards] == [
+        (("a", 0), 0),
+        (("a", 0), 1),
+        (("a", 1), 0),
+        (("b", 0), 0),
+    ]
+    assert telemetry.cards[0].t_ns.tolist() == [1, 2]
+    assert telemetry.cards[0].used_gib.tolist() == [1.0, 3.0]
+    assert telemetry.cards[0].total_gib == 32.0
+    assert telemetry.cards[0].sources == ("xpu_smi",)
+
+
+def test_a_total_may_be_unknown(tmp_path: Path) -> None:
+    assert read([sample(memory_total_gib=None)], tmp_path)[0].cards[0].total_gib is None
+
+
+def test_a_samplers_error_is_no_damage(tmp_path: Path) -> None:
+    telemetry, problems = read([{"source": "xpu_smi", "error": "not found"}, {"error": "timeout"}], tmp_path)
+
+    assert problems == ()
+    assert telemetry.errors == ("xpu_smi: not found", "sampler: timeout")
+    assert telemetry.cards == ()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"memory_used_gib": "much"}, "'memory_used_gib' is 'much', expected a finite number"),
+        ({"card": "0"}, "'card' is '0', expected a whole number"),
+        ({"memory_total_gib": True}, "'memory_total_gib' is True, expected a finite number"),
+    ],
+)
+def test_a_wrong_sample_is_a_problem_with_its_line(change: dict[str, Any], words: str, tmp_path: Path) -> None:
+    telemetry, problems = read([sample(), sample(**change)], tmp_path)
+
+    assert problems == (f"telemetry.jsonl line 2: {words}",)
+    assert len(telemetry.cards[0].t_ns) == 1

@@ -1,0 +1,205 @@
+"""Reads one annotation file in COCO's format and refuses it, by name and id, if anything in it cannot be trusted."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from pathlib import Path
+from typing import Any, Dict, Tuple
+
+from trainer.errors import DataError
+
+Sizes = Dict[int, Tuple[int, int]]
+"""Width and height in pixels, by image id."""
+
+_IMAGE_KEYS = ("id", "file_name", "width", "height")
+_ANNOTATION_KEYS = ("id", "image_id", "category_id", "bbox", "area", "iscrowd")
+_LARGEST_ID = 2**63 - 1
+_LARGEST_COORDINATE = 1e7  # beyond it float32 no longer counts single pixels
+_LARGEST_SIDE = 2**31 - 1
+_SHOWN = 3
+
+
+def annotation_file(root: Path, split: str) -> Path:
+    """Where COCO keeps the boxes of a split ("train2017" or "val2017")."""
+    return root / "annotations" / f"instances_{split}.json"
+
+
+def read_annotations(root: Path, split: str, *, num_classes: int) -> dict[str, Any]:
+    """Returns the split's annotation file as parsed, checked, and without any segmentation.
+
+    Segmentations are dropped while the file is being parsed: they are most of it, and boxes are all that is used.
+    Raises DataError, naming the file and where it can the id, for a folder or file that is missing, for anything in
+    the file that is not as COCO has it, and for images that are listed but not in the split's folder.
+    """
+    folder, file = root / split, annotation_file(root, split)
+    if not root.is_dir():
+        raise DataError(f"data folder {root} does not exist; it should be COCO's root, with {split}/ and annotations/")
+    if not folder.is_dir():
+        raise DataError(f"data folder {root} has no {split}/; unpack the images of {split} there")
+    if not file.is_file():
+        raise DataError(f"annotation file {file} does not exist; unpack COCO's annotations into {root}")
+    content = _parse(file)
+    sizes = _check_images(file, content["images"])
+    categories = _check_categories(file, content["categories"], num_classes)
+    _check_annotations(file, content["annotations"], sizes, categories)
+    _check_present(file, folder, content["images"])
+    return content
+
+
+def _parse(file: Path) -> dict[str, Any]:
+    """The file as an object with lists under `images`, `annotations` and `categories`."""
+    try:
+        text = file.read_text(encoding="utf-8")
+        content = json.loads(text, object_hook=_without_segmentation)
+    except json.JSONDecodeError as error:
+        raise DataError(
+            f"{file}: not valid JSON: {error.msg} at line {error.lineno}, column {error.colno} "
+            f"(of {len(text)} characters); it may be cut off: fetch it again"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{file}: not JSON: byte {error.start} is not UTF-8 text; fetch it again") from error
+    except (RecursionError, ValueError) as error:  # nested without end; a number of thousands of digits
+        raise DataError(f"{file}: not an annotation file: {error}; fetch it again") from error
+    except OSError as error:
+        raise DataError(f"{file}: cannot be read: {error}") from error
+    if not isinstance(content, dict):
+        raise DataError(
+            f"{file}: found {_kind(content)}, expected an object with images, annotations and categories; "
+            "use COCO's instances_*.json"
+        )
+    for key in ("images", "annotations", "categories"):
+        if key not in content:
+            raise DataError(f"{file}: has no {key!r}, found {sorted(content)[:8]}; use COCO's instances_*.json")
+        if not isinstance(content[key], list):
+            raise DataError(f"{file}: {key!r} is {_kind(content[key])}, expected a list; use COCO's instances_*.json")
+    return content
+
+
+def _without_segmentation(parsed: dict[str, Any]) -> dict[str, Any]:
+    parsed.pop("segmentation", None)
+    return parsed
+
+
+def _check_images(file: Path, images: list[Any]) -> Sizes:
+    if not images:
+        raise DataError(f"{file}: lists no images; an empty data set can neither train nor be scored")
+    sizes: Sizes = {}
+    for place, image in enumerate(images):
+        _check_keys(file, f"images[{place}]", image, _IMAGE_KEYS)
+        image_id, name = _id_of(file, f"images[{place}]", image, "id"), image["file_name"]
+        where = f"image {image_id}"
+        if image_id in sizes:
+            raise DataError(f"{file}: {where} is listed twice, again at images[{place}]; image ids must be unique")
+        if not isinstance(name, str) or not name or name in (".", "..") or any(c in name for c in "/\\\0"):
+            raise DataError(
+                f"{file}: {where} has file_name {name!r}, expected the name of a file in the split's own folder; "
+                "a name with a path in it is refused"
+            )
+        for key in ("width", "height"):
+            value = image[key]
+            if type(value) is not int or not 0 < value <= _LARGEST_SIDE:
+                raise DataError(f"{file}: {where} ({name}) has {key} {value!r}, expected a positive whole number")
+        sizes[image_id] = (image["width"], image["height"])
+    return sizes
+
+
+def _check_categories(file: Path, categories: list[Any], num_classes: int) -> set[int]:
+    known: set[int] = set()
+    for place, category in enumerate(categories):
+        _check_keys(file, f"categories[{place}]", category, ("id",))
+        number = _id_of(file, f"categories[{place}]", category, "id")
+        if number in known:
+            raise DataError(f"{file}: category {number} is listed twice; category ids must be unique")
+        if not 1 <= number < num_classes:
+            raise DataError(
+                f"{file}: category {number} ({category.get('name')!r}) is not one of 1..{num_classes - 1}, the classes "
+                f"of a model with num_classes = {num_classes} (0 is the background); use the model's data set, or "
+                "change num_classes"
+            )
+        known.add(number)
+    return known
+
+
+def _check_annotations(file: Path, annotations: list[Any], sizes: Sizes, categories: set[int]) -> None:
+    seen: set[int] = set()
+    for place, annotation in enumerate(annotations):
+        _check_keys(file, f"annotations[{place}]", annotation, _ANNOTATION_KEYS)
+        number = _id_of(file, f"annotations[{place}]", annotation, "id")
+        where = f"annotation {number}"
+        if number in seen:
+            raise DataError(f"{file}: {where} is listed twice, again at annotations[{place}]; its id must be unique")
+        seen.add(number)
+        image_id = _id_of(file, where, annotation, "image_id")
+        if image_id not in sizes:
+            raise DataError(f"{file}: {where} is of image {image_id}, which 'images' does not list")
+        category = _id_of(file, where, annotation, "category_id")
+        if category not in categories:
+            raise DataError(f"{file}: {where} is of category {category}, which 'categories' does not list")
+        if annotation["iscrowd"] not in (0, 1):
+            raise DataError(f"{file}: {where} has iscrowd {annotation['iscrowd']!r}, expected 0 or 1")
+        if not _is_number(annotation["area"]) or annotation["area"] < 0:
+            raise DataError(f"{file}: {where} has area {annotation['area']!r}, expected a number of 0 or more")
+        _check_box(file, f"{where} of image {image_id}", annotation["bbox"], sizes[image_id])
+
+
+def _check_box(file: Path, where: str, box: Any, size: tuple[int, int]) -> None:
+    if not isinstance(box, list) or len(box) != 4 or not all(map(_is_number, box)):
+        raise DataError(f"{file}: {where} has bbox {box!r}, expected four finite numbers x, y, width, height")
+    x, y, width, height = box
+    if max(map(abs, box)) > _LARGEST_COORDINATE:
+        raise DataError(f"{file}: {where} has bbox {box!r}, with a number beyond any picture; expected pixels")
+    if width < 0 or height < 0:
+        raise DataError(f"{file}: {where} has bbox {box!r} of negative width or height; expected x, y, width, height")
+    if width == 0 or height == 0:
+        return  # COCO has a few of them; whoever uses boxes drops and counts them
+    if x >= size[0] or y >= size[1] or x + width <= 0 or y + height <= 0:
+        raise DataError(
+            f"{file}: {where} has bbox {box!r}, wholly outside its picture of {size[0]}x{size[1]} pixels; "
+            "correct the box or the size of the image"
+        )
+
+
+def _check_present(file: Path, folder: Path, images: list[dict[str, Any]]) -> None:
+    """Compares the list with one reading of the folder; a stat for each file takes minutes on a network disk."""
+    try:
+        with os.scandir(folder) as entries:
+            present = {entry.name for entry in entries}
+    except OSError as error:
+        raise DataError(f"{folder}: cannot be read: {error}") from error
+    absent = [f"{image['file_name']} (id {image['id']})" for image in images if image["file_name"] not in present]
+    if absent:
+        more = ", ..." if len(absent) > _SHOWN else ""
+        raise DataError(
+            f"{file}: {len(absent)} of {len(images)} images listed are not in {folder}: "
+            f"{', '.join(absent[:_SHOWN])}{more}; unpack the images again"
+        )
+
+
+def _check_keys(file: Path, where: str, entry: Any, keys: tuple[str, ...]) -> None:
+    if not isinstance(entry, dict):
+        raise DataError(f"{file}: {where} is {_kind(entry)}, expected an object with {', '.join(keys)}")
+    for key in keys:
+        if key not in entry:
+            raise DataError(f"{file}: {where} (id {entry.get('id')!r}) has no {key!r}, found {sorted(entry)}")
+
+
+def _id_of(file: Path, where: str, entry: dict[str, Any], key: str) -> int:
+    value = entry[key]
+    if type(value) is not int or not 0 <= value <= _LARGEST_ID:
+        raise DataError(f"{file}: {where} has {key} {value!r}, expected a whole number of 0 or more")
+    return value
+
+
+def _is_number(value: Any) -> bool:
+    """Whether the value is a finite int or float; a bool is none, and an int that no float can hold is none either."""
+    if type(value) is int:
+        return -(2**63) <= value < 2**63
+    return type(value) is float and math.isfinite(value)
+
+
+def _kind(value: Any) -> str:
+    """The name that JSON has for the value's type, with its article."""
+    names = {dict: "an object", list: "a list", str: "a text", bool: "a truth value", type(None): "null"}
+    return names.get(type(value), "a number")

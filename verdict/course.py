@@ -1,0 +1,156 @@
+"""Checks that a run took the course that its protocol prescribes, from begin to end."""
+
+from __future__ import annotations
+
+import math
+from typing import Iterator
+
+from verdict.case import Case
+from verdict.events import RankEvidence
+from verdict.measure import PROTOCOL_METRICS, last_evaluation, protocol_metrics
+
+_REASONS = {"full": ("target", "last_epoch"), "epoch": ("last_epoch",), "steady": ("steps",)}
+
+
+def protocol_is_known(case: Case) -> Iterator[str]:
+    """Only a known protocol says what was to be measured."""
+    run = case.evidence.run
+    if run is not None and run.protocol not in PROTOCOL_METRICS:
+        yield f"run.json: found protocol {run.protocol}, expected one of {', '.join(PROTOCOL_METRICS)}"
+
+
+def all_was_measured(case: Case) -> Iterator[str]:
+    """Whatever the protocol measures and the cell asks for has a number."""
+    for name in protocol_metrics(case.evidence):
+        for part in ("p_core", "p_core_host") if name == "p_core" else (name,):
+            if name in case.cell.applicable and part not in case.measurements:
+                yield f"found no measurement of {part}, expected one from protocol {_protocol(case)}"
+
+
+def windows_lie_in_training(case: Case) -> Iterator[str]:
+    """Warm-up steps come before training and under steady only; all others between its begin and its end."""
+    for rank in case.evidence.ranks:
+        windows = rank.windows
+        if _protocol(case) != "steady" and windows.warmup.any():
+            yield f"rank {rank.rank}: found warm-up windows, expected none under protocol {_protocol(case)}"
+        if rank.train_begin_ns is None or rank.train_end is None:
+            continue
+        outside = (windows.t_ns < rank.train_begin_ns) | (windows.t_ns > rank.train_end.t_ns)
+        for kind, wrong, where in (
+            ("warm-up", windows.warmup & (windows.t_ns > rank.train_begin_ns), "before train_begin"),
+            ("measured", ~windows.warmup & outside, "between train_begin and train_end"),
+        ):
+            if wrong.any():
+                step = windows.step[wrong.argmax()]
+                yield f"rank {rank.rank}: found the {kind} window of step {step} elsewhere, expected it {where}"
+
+
+def epochs_are_complete(case: Case) -> Iterator[str]:
+    """full: every epoch from 0 to the last; epoch: exactly one; each step belongs to one of them."""
+    run = case.evidence.run
+    if run is None or run.protocol not in ("full", "epoch"):
+        return
+    most = case.cell.recipe.epochs if run.protocol == "full" else 1
+    if run.protocol == "full" and (run.epochs is None or not 1 <= run.epochs <= most):
+        yield f"run.json: found a limit of {run.epochs} epochs, expected 1 to the recipe's {most}"
+    for rank in case.evidence.ranks:
+        done = [epoch.epoch for epoch in rank.epochs]
+        if not done or len(done) > most or done != list(range(len(done))):
+            expected = "epoch 0 alone" if most == 1 else f"0, 1, 2, ... up to {most} epochs"
+            yield f"rank {rank.rank}: found the epochs {done} completed, expected {expected}"
+        foreign = sorted(set(rank.windows.epoch.tolist()) - set(done))
+        if foreign:
+            yield f"rank {rank.rank}: found steps of epochs {foreign[:4]}, expected steps of completed epochs only"
+
+
+def evaluations_took_place(case: Case) -> Iterator[str]:
+    """full: one before training and one after every epoch; epoch: one after it; steady: none in training."""
+    protocol = _protocol(case)
+    if protocol not in PROTOCOL_METRICS:
+        return
+    for rank in case.evidence.ranks:
+        found = [evaluation.epoch for evaluation in rank.evaluations]
+        done = [epoch.epoch for epoch in rank.epochs]
+        expected = {"full": [-1, *done], "epoch": done}.get(protocol, [])
+        if protocol == "epoch" and found[:1] == [-1]:
+            found = found[1:]  # before training, so nothing that this protocol measures contains it
+        if found != expected:
+            yield f"rank {rank.rank}: found evaluations of epochs {found}, expected {expected}"
+        for evaluation in rank.evaluations:
+            yield from _misplaced(rank, evaluation.epoch, evaluation.begin_ns, evaluation.end_ns)
+
+
+def evaluations_saw_all_images(case: Case) -> Iterator[str]:
+    """Each evaluation looked at every image of the validation set once, and gave a number that can be a mAP."""
+    ranks = case.evidence.ranks
+    for rank in ranks:
+        if rank.rank != 0:
+            continue
+        known = {data.val_images for data in rank.data}
+        for index, evaluation in enumerate(rank.evaluations):
+            where = f"rank 0: evaluation of epoch {evaluation.epoch}:"
+            found, expected = evaluation.images_total, evaluation.images_expected
+            shares = sum(one.evaluations[index].images for one in ranks if index < len(one.evaluations))
+            if found is None or expected is None or found != expected or found < 1:
+                yield f"{where} found {found} images in total, expected the {expected} of the validation set"
+            elif found != shares:
+                yield f"{where} found {found} images in total, expected the {shares} that the ranks looked at"
+            elif known != {found}:
+                yield f"{where} found {found} images in total, expected as many as were loaded, {known or 'unknown'}"
+            score = evaluation.map
+            if score is None or not 0 <= score <= 1:
+                yield f"{where} found map {score}, expected a number from 0 to 1"
+
+
+def end_was_reached(case: Case) -> Iterator[str]:
+    """Every rank ended, for the same reason, and what it did bears that reason out."""
+    run, recipe = case.evidence.run, case.cell.recipe
+    ended = [(rank, rank.end.reason) for rank in case.evidence.ranks if rank.end is not None]
+    for rank, reason in ended:
+        if reason != ended[0][1]:
+            yield f"rank {rank.rank}: ended for reason {reason}, expected {ended[0][1]} as on rank {ended[0][0].rank}"
+        allowed = _REASONS.get(_protocol(case), ())
+        if allowed and reason not in allowed:
+            yield f"rank {rank.rank}: ended for reason {reason}, expected {' or '.join(allowed)}"
+        if run is not None and run.protocol == "full" and reason == "last_epoch" and len(rank.epochs) != run.epochs:
+            yield f"rank {rank.rank}: ended after the last epoch with {len(rank.epochs)} epochs, expected {run.epochs}"
+    if _protocol(case) != "full" or not ended:
+        return
+    last = last_evaluation(case.evidence)
+    score = math.nan if last is None or last.map is None or last.epoch < 0 else last.map
+    if ended[0][1] == "target" and not score >= recipe.target_map:
+        yield f"rank 0: ended at map {score:.4f} for reason target, expected at least {recipe.target_map}"
+    for evaluation in case.evidence.ranks[0].evaluations[:-1]:
+        if evaluation.epoch >= 0 and evaluation.map is not None and evaluation.map >= recipe.target_map:
+            yield (
+                f"rank 0: map {evaluation.map:.4f} after epoch {evaluation.epoch} had reached the target "
+                f"{recipe.target_map}, expected the run to end there"
+            )
+
+
+def steady_steps_were_taken(case: Case) -> Iterator[str]:
+    """A steady run measured as many steps as it was asked to."""
+    run = case.evidence.run
+    if run is None or run.protocol != "steady":
+        return
+    if run.steps is None or run.steps < 1:
+        yield f"run.json: found steps {run.steps}, expected the number of steps to measure"
+        return
+    for rank in case.evidence.ranks:
+        steps = rank.windows.measured.steps
+        if steps != run.steps:
+            yield f"rank {rank.rank}: found {steps} measured steps, expected the {run.steps} asked for"
+
+
+def _misplaced(rank: RankEvidence, epoch: int, begin_ns: int, end_ns: int) -> Iterator[str]:
+    train_end_ns = None if rank.train_end is None else rank.train_end.t_ns
+    if rank.train_begin_ns is None or train_end_ns is None:
+        return
+    if epoch < 0 and end_ns > rank.train_begin_ns:
+        yield f"rank {rank.rank}: found the initial evaluation in training, expected it before"
+    if epoch >= 0 and not (rank.train_begin_ns <= begin_ns and end_ns <= train_end_ns):
+        yield f"rank {rank.rank}: found the evaluation of epoch {epoch} outside of training, expected it within"
+
+
+def _protocol(case: Case) -> str:
+    return "unknown" if case.evidence.run is None else case.evidence.run.protocol

@@ -1,0 +1,76 @@
+"""What has to hold for a run's evidence to be believed: the table of all checks."""
+
+from __future__ import annotations
+
+from typing import Iterable, Mapping
+
+from expected import Cell
+from verdict import accounts, course, identity
+from verdict.case import Case, Check
+from verdict.evidence import Evidence
+from verdict.measurement import Measurement
+
+CAUSES: tuple[Check, ...] = (identity.booted, identity.no_failures)
+"""Why a run has no proof to show; whatever else is wrong with it then follows from these."""
+
+CHECKS: tuple[Check, ...] = (
+    # Was it this cell, on this device, by all of its ranks?
+    identity.all_ranks_reported,
+    identity.world_is_the_topology,
+    identity.one_card_a_rank,
+    identity.cell_is_this_one,
+    identity.recipe_is_the_cells,
+    identity.backend_is_the_devices,
+    identity.device_is_real,
+    identity.card_is_the_model,
+    identity.data_set_is_the_benchmarks,
+    # Did it take the course that its protocol prescribes?
+    course.protocol_is_known,
+    course.windows_lie_in_training,
+    course.epochs_are_complete,
+    course.evaluations_took_place,
+    course.evaluations_saw_all_images,
+    course.end_was_reached,
+    course.steady_steps_were_taken,
+    course.all_was_measured,
+    # Does what it counted and timed add up?
+    accounts.steps_were_counted,
+    accounts.windows_are_gapless,
+    accounts.epochs_were_counted,
+    accounts.batches_fit,
+    accounts.learning_rate_is_the_cells,
+    accounts.losses_are_finite,
+    accounts.losses_change,
+    accounts.durations_are_possible,
+    accounts.compute_was_waited_for,
+    accounts.ledger_adds_up,
+    accounts.times_are_ordered,
+    accounts.rates_are_ordered,
+    accounts.memory_is_possible,
+)
+
+_SPELLED_OUT = 4  # violations of one kind; on sixteen ranks the rest would only repeat them
+
+
+def violations(
+    evidence: Evidence, cell: Cell, measurements: Mapping[str, Measurement], *, backend: str | None = None
+) -> tuple[str, ...]:
+    """Why the evidence cannot be trusted as a run of `cell`; empty when it can.
+
+    Each says who (rank or file), what was found and what was expected. `backend` is the one that the cell's
+    device needs; without it, run.json is taken at its word. The first is the nearest to the cause.
+    """
+    case = Case(evidence, cell, measurements, backend)
+    causes = _run(CAUSES, case)
+    consequences = () if causes else _run(CHECKS, case)
+    return (*causes, *evidence.problems, *consequences)
+
+
+def _run(checks: Iterable[Check], case: Case) -> tuple[str, ...]:
+    texts: list[str] = []
+    for check in checks:
+        found = list(check(case))
+        texts += found[:_SPELLED_OUT]
+        if len(found) > _SPELLED_OUT:
+            texts.append(f"and {len(found) - _SPELLED_OUT} more like it")
+    return tuple(texts)
