@@ -51,3 +51,10 @@ def _xccl(store: Any, rank: int, size: int, timeout: Any) -> Any:
 _note("import", environment={key: os.environ.get(key) for key in ("XACC_ENABLE", "XACC_ARGS", "BKCL_PCIE_RING")})
 if not hasattr(dist.Backend, "XCCL"):
     dist.Backend.register_backend("xccl", _xccl)
+else:  # newer versions of torch keep the name for Intel's; then nccl is hooked, as the framework also can
+    _init_process_group = dist.init_process_group
+
+    def _hooked(backend: Any = None, *arguments: Any, **options: Any) -> Any:
+        return _init_process_group("gloo" if backend == "nccl" else backend, *arguments, **options)
+
+    dist.init_process_group = _hooked

@@ -64,7 +64,9 @@ class KunlunxinBackend(Backend):
         """`xccl` where the framework has registered it, else `nccl`, which it hooks."""
         import torch.distributed as dist
 
-        return "xccl" if hasattr(dist.Backend, "XCCL") else "nccl"
+        # Newer versions of torch have an xccl of their own, which is Intel's: the name is then not Kunlunxin's to take.
+        intels = hasattr(dist, "is_xccl_available")
+        return "xccl" if hasattr(dist.Backend, "XCCL") and not intels else "nccl"
 
     def seed(self, seed: int) -> None:
         """Seed the host's generator and the cards'."""

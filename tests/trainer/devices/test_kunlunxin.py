@@ -69,8 +69,10 @@ def test_seed_and_barrier_are_torch_xmlirs(fake_kunlunxin: Path) -> None:
     assert calls(fake_kunlunxin)[-2]["seed"] == 11
 
 
-def test_gradients_go_over_xccl(fake_kunlunxin: Path) -> None:
-    assert opened().collectives() == "xccl"
+def test_gradients_go_over_xccl_unless_that_is_intels(fake_kunlunxin: Path) -> None:
+    intels = hasattr(torch.distributed, "is_xccl_available")
+
+    assert opened().collectives() == ("nccl" if intels else "xccl")
 
 
 def test_memory_comes_from_xpu_smi_for_every_card_of_the_host(fake_kunlunxin: Path, monkeypatch: Any) -> None:

@@ -1,0 +1,65 @@
+"""Runs the suite as a person does, in a process of its own, and reads the JUnit file that it leaves."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.support import ROOT
+
+
+@dataclass(frozen=True)
+class Case:
+    """One test case: its name, how it ended (passed, failure, error or skipped), what was said, its properties."""
+
+    name: str
+    outcome: str
+    message: str
+    properties: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Session:
+    """A finished pytest session."""
+
+    code: int
+    output: str
+    cases: dict[str, Case]
+    counts: dict[str, int]
+    runs: list[Path]
+
+
+def run_suite(folder: Path, *arguments: Any, **environment: str) -> Session:
+    """Run `pytest` with `arguments` from the project's root, its runs and its report under `folder`."""
+    report = folder / "report.xml"
+    runs = folder / "runs"
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", f"--basetemp={folder / 'tmp'}"]
+    command += [f"--junitxml={report}", "--runs", str(runs), *map(str, arguments)]
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith(("PYTEST_", "COV_"))}
+    done = subprocess.run(
+        command, cwd=str(ROOT), env={**inherited, **environment}, capture_output=True, text=True, timeout=600
+    )
+    cases, counts = read_junit(report) if report.exists() else ({}, {})
+    return Session(done.returncode, done.stdout + done.stderr, cases, counts, sorted(runs.glob("*Z-*")))
+
+
+def read_junit(report: Path) -> tuple[dict[str, Case], dict[str, int]]:
+    """Return the cases by name, and the totals that the file states."""
+    suites = ElementTree.parse(str(report)).getroot().findall("testsuite")
+    counts: dict[str, int] = {}
+    cases = {}
+    for suite in suites:
+        for key in ("tests", "failures", "errors", "skipped"):
+            counts[key] = counts.get(key, 0) + int(suite.get(key, "0"))
+        for element in suite.iter("testcase"):
+            children = [child for child in element if child.tag in ("failure", "error", "skipped")]
+            outcome = children[0].tag if children else "passed"
+            message = f"{children[0].get('message')} {children[0].text}" if children else ""
+            properties = {p.attrib["name"]: p.attrib["value"] for p in element.iter("property")}
+            cases[element.attrib["name"]] = Case(element.attrib["name"], outcome, message, properties)
+    return cases, counts

@@ -1,0 +1,123 @@
+"""A real run on this machine's CPU, from pytest's start to its JUnit file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.suite.junit import Session, run_suite
+from tests.support import cell_of, device_of
+from verdict import judge_run, read_run, to_json
+
+pytestmark = [pytest.mark.needs_torch, pytest.mark.slow]
+
+STEPS = "20"
+
+
+@pytest.fixture(scope="module")
+def steady(tmp_path_factory: Any, shapes: Path) -> Session:
+    """A short steady run of two ranks, asked by two workers."""
+    folder = Path(str(tmp_path_factory.mktemp("steady")))
+    return run_suite(folder, "-m", "cpu", "--topo", "1x2", "--steps", STEPS, "--data", shapes, "-n", "2")
+
+
+@pytest.fixture(scope="module")
+def tight(tmp_path_factory: Any) -> Session:
+    """One epoch on one rank, with a bound on memory that cannot be met."""
+    folder = Path(str(tmp_path_factory.mktemp("tight")))
+    return run_suite(folder, "-p", "tests.suite.tight_cpu", "--epochs", "1")
+
+
+def by_metric(session: Session) -> dict[str, Any]:
+    return {case.properties["metric"]: case for case in session.cases.values()}
+
+
+def test_two_workers_and_six_metrics_boot_two_ranks_once(steady: Session) -> None:
+    (run_dir,) = steady.runs
+
+    starts = [json.loads(path.read_text().splitlines()[0]) for path in sorted(run_dir.glob("rank-*.jsonl"))]
+
+    assert [start["rank"] for start in starts] == [0, 1]
+    assert {start["world_size"] for start in starts} == {2}
+    assert {start["collectives"] for start in starts} == {"gloo"}
+
+
+def test_a_steady_run_records_rates_passes_memory_and_misses_the_rest(steady: Session) -> None:
+    verdicts = {name: case.properties["verdict"] for name, case in by_metric(steady).items()}
+
+    assert verdicts == {
+        "e2e_time": "missing",
+        "p_whole": "missing",
+        "p_train": "recorded",
+        "p_core": "recorded",
+        "map": "missing",
+        "mem": "pass",
+    }
+    outcomes = {name: case.outcome for name, case in by_metric(steady).items()}
+    assert outcomes == {name: "passed" if verdict == "pass" else "skipped" for name, verdict in verdicts.items()}
+    assert steady.counts == {"tests": 6, "failures": 0, "errors": 0, "skipped": 5}
+    assert steady.code == 0
+
+
+def test_the_properties_are_the_verdict_files_numbers(steady: Session) -> None:
+    recorded = json.loads((steady.runs[0] / "verdict.json").read_text())["metrics"]
+
+    for name, case in by_metric(steady).items():
+        for key in ("measured", "low", "high", "expected"):
+            value = recorded[name][key]
+            assert case.properties[key] == ("" if value is None else repr(value)), (name, key)
+        for key in ("unit", "method", "source", "verdict"):
+            assert case.properties[key] == recorded[name][key]
+
+
+def test_judging_the_stored_run_again_gives_the_same_verdict(steady: Session) -> None:
+    verdict = judge_run(read_run(steady.runs[0]), cell_of("cpu", "1x2"), backend=device_of("cpu").backend)
+
+    assert to_json(verdict) == json.loads((steady.runs[0] / "verdict.json").read_text())
+
+
+def test_the_terminal_shows_every_metric_and_the_line_that_runs_it_again(steady: Session) -> None:
+    table = steady.output[steady.output.index("= conformance =") :]
+
+    assert "CPU 1x2 fp32 bs8" in table
+    assert "2 ranks on 1 host" in table
+    for metric in ("e2e_time", "p_whole", "p_train", "p_core", "map", "mem"):
+        assert f"\n{metric} " in table
+    assert "again   pytest -m cpu --topo 1x2 --data" in table
+    assert f"--steps {STEPS}" in table
+
+
+def test_progress_is_told_where_there_is_no_terminal(tight: Session) -> None:
+    assert "cpu-1x1-fp32-bs8  " in tight.output
+    assert "\x1b[" not in tight.output
+
+
+def test_a_metric_outside_its_bound_is_a_failure_with_numbers_not_an_error(tight: Session) -> None:
+    case = by_metric(tight)["mem"]
+
+    assert (case.outcome, case.properties["verdict"]) == ("failure", "fail")
+    assert float(case.properties["measured"]) > 0.1
+    assert case.properties["bound"].startswith("<= ")
+    assert tight.counts["failures"] == 1
+    assert tight.counts["errors"] == 0
+    assert tight.code == 1
+
+
+def test_one_failed_metric_does_not_touch_the_others(tight: Session) -> None:
+    others = {name: case.outcome for name, case in by_metric(tight).items() if name != "mem"}
+
+    assert "failure" not in others.values()
+    assert others["p_core"] == "skipped"
+
+
+def test_the_run_leaves_a_checkpoint_and_a_log_for_each_rank(tight: Session) -> None:
+    (run_dir,) = tight.runs
+
+    assert [path.name for path in (run_dir / "checkpoints").iterdir()] == ["epoch-0000.pt"]
+    assert (run_dir / "rank-0000.log").exists()
+    record = json.loads((run_dir / "run.json").read_text())
+    assert record["boot"] == {"exit_code": 0, "failure": None}
+    assert record["command"][1:3] == ["-m", "torch.distributed.run"]

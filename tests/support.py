@@ -1,0 +1,47 @@
+"""What tests of several packages need: the shipped tables, a cell of the CPU's, and a session's options."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from expected import NOT_APPLICABLE, UNPUBLISHED, Cell, Device, Expectation, load_devices
+from fixtures.options import Options
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def device_of(marker: str) -> Device:
+    """Return a shipped device."""
+    return load_devices()[marker]
+
+
+def cell_of(marker: str, topology: str) -> Cell:
+    """Return the first cell of a shipped device at a topology."""
+    return next(cell for cell in device_of(marker).cells if str(cell.topology) == topology)
+
+
+def blank(cell: Cell) -> Cell:
+    """Return the cell with nothing published."""
+    table = {
+        name: known if known.state == NOT_APPLICABLE else Expectation(UNPUBLISHED)
+        for name, known in cell.expectations.items()
+    }
+    return replace(cell, expectations=table)
+
+
+def options_for(folder: Path, **changes: Any) -> Options:
+    """Return the options of a command line without any, with runs under `folder`."""
+    values: dict[str, Any] = {
+        "topologies": (),
+        "precision": None,
+        "data": None,
+        "backbone": None,
+        "steps": None,
+        "epochs": None,
+        "runs": folder / "runs",
+        "stall_timeout_s": 300.0,
+    }
+    values.update(changes)
+    return Options(**values)
