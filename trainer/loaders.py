@@ -40,8 +40,8 @@ def build_loaders(settings: Settings, *, rank: int, world_size: int, pin_memory:
         "workers": settings.workers,
         "pin_memory": pin_memory,
     }
-    train = train_loader(train_index, data / _TRAIN, flip_probability=settings.horizontal_flip, **shared)
-    val = val_loader(val_index, data / _VAL, **shared)
+    train: Any = train_loader(train_index, data / _TRAIN, flip_probability=settings.horizontal_flip, **shared)
+    val: Any = val_loader(val_index, data / _VAL, **shared)
     plan: EpochBatches = train.batch_sampler
     mine = sum(len(batch) for batch in val.batch_sampler)
     counts = {"folder": data.name, "train": train_index.counts, "val": val_index.counts}

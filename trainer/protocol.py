@@ -97,7 +97,7 @@ class Protocol:
             self._progress(),
         )
         score, reached, images_total = gather_and_score(detections, images, self._loaders.ground_truth, self._group)
-        facts = {"epoch": epoch, "images": images, "detections": len(detections)}
+        facts: dict[str, Any] = {"epoch": epoch, "images": images, "detections": len(detections)}
         if score is not None:
             facts.update(map=score.map, stats=score.stats, images_total=images_total, images_expected=score.images)
         # The phase ends where the event says, so that judging can compare the two.

@@ -31,7 +31,7 @@ class Trainee:
         """Forward, backward with gradient exchange, optimizer; return the summed loss, a scalar left on the device."""
         with self.backend.autocast(self.settings.precision):
             losses = self.model(images, targets)
-            loss: torch.Tensor = sum(losses.values())  # type: ignore[assignment]
+            loss: torch.Tensor = sum(losses.values())
         self.optimizer.zero_grad(set_to_none=True)
         if self.scaler is None:
             loss.backward()

@@ -86,8 +86,8 @@ def test_the_terminal_shows_every_metric_and_the_line_that_runs_it_again(steady:
     assert "2 ranks on 1 host" in table
     for metric in ("e2e_time", "p_whole", "p_train", "p_core", "map", "mem"):
         assert f"\n{metric} " in table
-    assert "again   pytest -m cpu --topo 1x2 --data" in table
-    assert f"--steps {STEPS}" in table
+    assert "again   pytest -m cpu --topo 1x2 --data=" in table
+    assert f"--steps={STEPS}" in table
 
 
 def test_progress_is_told_where_there_is_no_terminal(tight: Session) -> None:

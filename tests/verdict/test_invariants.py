@@ -373,6 +373,12 @@ def evaluation_missed_an_image(bundle: Bundle) -> None:
     bundle.all("eval_end")[2]["images_total"] = 127
 
 
+@fault("evaluation of epoch 1: found 0 images in total, expected the 0 of the validation set")
+def evaluation_of_nothing(bundle: Bundle) -> None:
+    bundle.all("eval_end")[2].update(images_total=0, images_expected=0, images=0)
+    bundle.all("eval_end", rank=1)[2]["images"] = 0
+
+
 @fault("evaluation of epoch 1: found None images in total, expected the None of the validation set")
 def evaluation_did_not_count(bundle: Bundle) -> None:
     del bundle.all("eval_end")[2]["images_total"], bundle.all("eval_end")[2]["images_expected"]
@@ -431,6 +437,11 @@ def last_epoch_came_early(bundle: Bundle) -> None:
         bundle.one("end", rank)["reason"] = "last_epoch"
 
 
+@fault("rank 0: map 0.3600 after epoch 0 had reached the target 0.36, expected the run to end there")
+def target_was_passed_by_at_the_target(bundle: Bundle) -> None:
+    bundle.all("eval_end")[1]["map"] = 0.36
+
+
 @fault("rank 0: map 0.3700 after epoch 0 had reached the target 0.36, expected the run to end there")
 def target_was_passed_by(bundle: Bundle) -> None:
     bundle.all("eval_end")[1]["map"] = 0.37
@@ -439,6 +450,11 @@ def target_was_passed_by(bundle: Bundle) -> None:
 @fault("rank 0: found 120 measured steps, expected the 500 asked for", STEADY)
 def steady_run_was_short(bundle: Bundle) -> None:
     bundle.run["steps"] = 500
+
+
+@fault("run.json: found steps 0, expected the number of steps to measure", STEADY)
+def steady_run_of_no_steps(bundle: Bundle) -> None:
+    bundle.run["steps"] = 0
 
 
 @fault("run.json: found steps None, expected the number of steps to measure", STEADY)
@@ -706,6 +722,9 @@ def test_a_fault_makes_the_run_invalid_and_is_named(case: Fault, tmp_path: Path)
         replace(FULL, jitter=30, slower={1: 1.2}),
         replace(STEADY, warmup=0),
         replace(FULL, topology=Topology(1, 1)),
+        replace(FULL, maps=(0.1, 0.36)),
+        replace(FULL, maps=(1.0,)),
+        replace(STEADY, steps=1),
     ],
 )
 def test_a_sound_run_has_no_violations(plan: Plan, tmp_path: Path) -> None:

@@ -207,7 +207,7 @@ def test_without_a_bound_that_decides_nothing_passes(metric: str, low: float | N
     result = judge_metric(metric, Expectation("published", 10.0, low, high), replace(rate(20.0), metric=metric))
 
     assert result.verdict == INVALID
-    assert "expected a" in result.reason
+    assert f"expected a {'high' if metric == 'mem' else 'low'} bound that is a number" in result.reason
 
 
 def test_broken_evidence_is_invalid_whatever_was_measured() -> None:
@@ -352,6 +352,28 @@ def test_a_cell_to_which_nothing_applies_proves_nothing(tmp_path: Path) -> None:
     assert verdict.outcome == INVALID
     assert verdict.metrics == {}
     assert "no metric applies" in verdict.reasons[0]
+
+
+@pytest.mark.parametrize(
+    ("plan", "name", "reason"),
+    [
+        (EPOCH, "map", "map is not measured: protocol epoch does not measure it"),
+        (STEADY, "p_whole", "p_whole is not measured: protocol steady does not measure it"),
+        (
+            replace(FULL, maps=(0.1,), epochs=1),
+            "e2e_time",
+            "e2e_time is not measured: the run was shortened to 1 of 4 epochs and ended before the target mAP",
+        ),
+    ],
+)
+def test_a_missing_metric_says_why_it_is_missing(plan: Plan, name: str, reason: str, tmp_path: Path) -> None:
+    result = judged(tmp_path, plan).metrics[name]
+
+    assert (result.verdict, result.reason) == (MISSING, reason)
+
+
+def test_three_reasons_are_quoted_whole() -> None:
+    assert judge_metric("p_core", P_CORE, None, broken=["a", "b", "c"]).reason == "a; b; c"
 
 
 def test_a_replay_against_another_number_gives_another_verdict(tmp_path: Path) -> None:

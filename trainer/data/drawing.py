@@ -16,10 +16,13 @@ CATEGORIES = ("circle", "square", "triangle")
 SIZES = ((128, 128), (128, 96), (96, 128), (128, 112), (112, 128), (128, 104), (104, 128))
 """Widths and heights that pictures have; the longest side is always 128 pixels."""
 
-_SIDES = (20, 70)
+_SIDES = (24, 68)
 _MARGIN = 2
+_THROWS = 30
 _CROWD_CELL = 16
-_CONTRAST = 70
+# Bright on dark, and by far: a model that starts from random weights has a hundred steps to learn this.
+_BACKGROUND = (30, 91)
+_CONTRAST = 90
 
 
 class Frame(NamedTuple):
@@ -55,18 +58,17 @@ def draw(rng: np.random.Generator, *, shapes: int, crowd: bool = False) -> tuple
     Shapes do not touch each other. The first always finds room, and so does the crowd, which is placed before them.
     """
     width, height = SIZES[rng.integers(len(SIZES))]
-    base = rng.integers(90, 166, size=3)
+    base = rng.integers(*_BACKGROUND, size=3)
     pixels = _background(rng, width, height, base)
     frames: list[Frame] = []
     drawn: list[Drawn] = []
     if crowd:
-        frame = _free_frame(rng, width, height, 3 * _CROWD_CELL, frames)
+        frame = _free_frame(rng, (width, height), (3 * _CROWD_CELL, 3 * _CROWD_CELL), frames)
         if frame is not None:
             frames.append(frame)
             drawn.append(_crowd(rng, frame, width, height))
     for _ in range(shapes):
-        side = int(rng.integers(_SIDES[0], _SIDES[1] + 1))
-        frame = _free_frame(rng, width, height, side, frames)
+        frame = _free_frame(rng, (width, height), _SIDES, frames)
         if frame is not None:
             frames.append(frame)
             drawn.append(_shape(int(rng.integers(1, len(CATEGORIES) + 1)), frame, width, height))
@@ -78,7 +80,7 @@ def draw(rng: np.random.Generator, *, shapes: int, crowd: bool = False) -> tuple
 def _background(rng: np.random.Generator, width: int, height: int, base: np.ndarray) -> np.ndarray:
     """Soft patches of a colour under fine noise, int64 [height, width, 3]: textured, yet unlike any shape's colour."""
     cell = 16
-    knots = rng.integers(-20, 21, size=(height // cell + 2, width // cell + 2, 3))
+    knots = rng.integers(-12, 13, size=(height // cell + 2, width // cell + 2, 3))
     rows, row_part = np.divmod(np.arange(height), cell)
     columns, column_part = np.divmod(np.arange(width), cell)
     right = column_part[None, :, None]
@@ -86,14 +88,17 @@ def _background(rng: np.random.Generator, width: int, height: int, base: np.ndar
     lower = knots[rows + 1][:, columns] * (cell - right) + knots[rows + 1][:, columns + 1] * right
     down = row_part[:, None, None]
     patches = (upper * (cell - down) + lower * down) // (cell * cell)
-    return base + patches + rng.integers(-10, 11, size=(height, width, 1))
+    return base + patches + rng.integers(-6, 7, size=(height, width, 1))
 
 
-def _free_frame(rng: np.random.Generator, width: int, height: int, side: int, taken: list[Frame]) -> Frame | None:
-    """A frame of `side` that keeps its distance from every frame in `taken`, or None if a few throws find none."""
-    for _ in range(30):
-        x = int(rng.integers(_MARGIN, width - side - _MARGIN + 1))
-        y = int(rng.integers(_MARGIN, height - side - _MARGIN + 1))
+def _free_frame(
+    rng: np.random.Generator, size: tuple[int, int], sides: tuple[int, int], taken: list[Frame]
+) -> Frame | None:
+    """A frame that keeps its distance from those in `taken`, smaller the longer it takes to find; None if none fits."""
+    smallest, largest = sides
+    for throw in range(_THROWS):
+        side = int(rng.integers(smallest, largest - (largest - smallest) * throw // _THROWS + 1))
+        x, y = (int(rng.integers(_MARGIN, room - side - _MARGIN + 1)) for room in size)
         if all(
             x + side + _MARGIN <= other.x
             or other.x + other.side + _MARGIN <= x
@@ -154,6 +159,6 @@ def _luminance(colour: np.ndarray) -> int:
 def _paint(rng: np.random.Generator, pixels: np.ndarray, mask: np.ndarray, base: np.ndarray) -> None:
     """Fills the mask with one colour, chosen without regard to the category, that stands out in greyscale as well."""
     colour = rng.integers(0, 256, size=3)
-    while abs(_luminance(colour) - _luminance(base)) < _CONTRAST:
+    while _luminance(colour) - _luminance(base) < _CONTRAST:
         colour = rng.integers(0, 256, size=3)
     pixels[mask] = colour + rng.integers(-5, 6, size=(int(mask.sum()), 1))

@@ -37,7 +37,7 @@ def test_boxes_are_tight_apart_and_inside_the_picture(seed: int, shapes: int, cr
         assert 1 <= thing.category <= len(CATEGORIES)
         if thing.polygon is not None:
             assert w == h
-            assert 20 <= w <= 70
+            assert 24 <= w <= 68
     assert np.sum([thing.mask for thing in drawn], axis=0).max() == 1
 
 
