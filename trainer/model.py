@@ -45,7 +45,7 @@ def _resnet50(settings: Settings) -> torch.nn.Module:
     backbone = resnet_fpn_backbone(
         backbone_name="resnet50", weights=None, norm_layer=FrozenBatchNorm2d, trainable_layers=3
     )
-    load_backbone(backbone.body, settings.backbone)
+    load_backbone(backbone.body, settings.backbone, settings.backbone_sha256)
     return FasterRCNN(backbone, num_classes=settings.num_classes)
 
 

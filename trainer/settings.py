@@ -29,6 +29,7 @@ class Settings:
     cell: str = ""
     protocol: str = "full"
     backbone: Path | None = None
+    backbone_sha256: str = "0676ba61"  # the first digits: torchvision's ResNet-50 of 2021, the benchmark's
     # model and optimizer
     model: str = "fasterrcnn_resnet50_fpn"
     num_classes: int = 91

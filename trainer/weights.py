@@ -5,7 +5,6 @@ from __future__ import annotations
 import collections
 import hashlib
 import pickle
-import re
 import types
 import zipfile
 from pathlib import Path
@@ -16,16 +15,15 @@ import torch
 from trainer.errors import WeightsError
 
 _BENCHMARK_FILE = "resnet50-0676ba61.pth"
-_HASHED_NAME = re.compile(r"-([0-9a-f]{8,64})\.pth$")
 
 
-def load_backbone(body: torch.nn.Module, path: Path) -> None:
+def load_backbone(body: torch.nn.Module, path: Path, digits: str) -> None:
     """Load a torchvision ResNet-50 state_dict into `body`; the classifier, which a detector lacks, is left out.
 
-    Raises WeightsError when the file is missing, its SHA-256 does not begin with the digits in its name, it is no
-    plain state_dict, or its tensors are not the ones that `body` needs.
+    Raises WeightsError when the file is missing, its SHA-256 does not begin with `digits`, it is no plain state_dict,
+    or its tensors are not the ones that `body` needs.
     """
-    check_file(path)
+    check_file(path, digits)
     state = {k: v for k, v in read_state_dict(path).items() if not k.startswith("fc.")}
     # The file may carry the step counter of batch norm, which the frozen kind does not have.
     state = {k: v for k, v in state.items() if not k.endswith("num_batches_tracked")}
@@ -41,24 +39,16 @@ def load_backbone(body: torch.nn.Module, path: Path) -> None:
     body.load_state_dict(state, strict=False)
 
 
-def check_file(path: Path) -> str:
-    """Return the file's SHA-256 in hex. Raises WeightsError unless it begins with the digits in the file's name."""
-    named = _HASHED_NAME.search(path.name)
-    if named is None:
-        raise WeightsError(
-            f"{path}: a backbone's file carries the first digits of its SHA-256 in its name, like "
-            f"{_BENCHMARK_FILE}; keep the name under which torchvision publishes it"
-        )
+def check_file(path: Path, digits: str) -> str:
+    """Return the file's SHA-256 in hex. Raises WeightsError unless it begins with `digits`."""
     try:
         digest = sha256(path)
     except OSError as error:
+        raise WeightsError(f"{path}: {error.strerror}; --backbone names torchvision's {_BENCHMARK_FILE}") from None
+    if not digest.startswith(digits):
         raise WeightsError(
-            f"{path}: {error.strerror}; pass --backbone FILE with torchvision's {_BENCHMARK_FILE}"
-        ) from None
-    if not digest.startswith(named.group(1)):
-        raise WeightsError(
-            f"{path}: SHA-256 is {digest[:16]}..., the name promises {named.group(1)}...; the file is damaged or "
-            "another one, fetch it again"
+            f"{path}: its SHA-256 begins with {digest[:16]}, expected {digits} as for torchvision's {_BENCHMARK_FILE}; "
+            "the file is damaged or another one, fetch it again"
         )
     return digest
 

@@ -30,13 +30,13 @@ def backbone(tmp_path_factory: Any) -> Path:
     torch.manual_seed(3)
     path = tmp_path_factory.mktemp("backbone") / "weights.pth"
     torch.save(resnet50(weights=None).state_dict(), str(path))
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return Path(path.rename(path.with_name(f"resnet50-{digest[:8]}.pth")))
+    return path
 
 
 @pytest.fixture(scope="module")
 def benchmark_model(backbone: Path) -> Any:
-    return build_model(settings(backbone=backbone))
+    digest = hashlib.sha256(backbone.read_bytes()).hexdigest()
+    return build_model(settings(backbone=backbone, backbone_sha256=digest))
 
 
 def test_the_benchmarks_model_has_41_755_286_parameters(benchmark_model: Any) -> None:
