@@ -553,6 +553,12 @@ def loss_of_the_warmup_is_not_finite(bundle: Bundle) -> None:
     bundle.all("window")[1]["loss"][3] = "NaN"
 
 
+@fault("rank 0: found loss 0.5 on 50 steps in a row, expected it to change within 50", STEADY)
+def loss_stands_still_just_long_enough_to_tell(bundle: Bundle) -> None:
+    for window in bundle.all("window")[1:6]:
+        window["loss"] = [0.5] * 10
+
+
 @fault("rank 0: found loss 0.5 on 60 steps in a row, expected it to change within 50")
 def loss_stands_still(bundle: Bundle) -> None:
     for window in bundle.all("window")[3:9]:
@@ -585,6 +591,12 @@ def windows_are_longer_than_the_training(bundle: Bundle) -> None:
 def compute_timer_stopped_early(bundle: Bundle) -> None:
     for window in bundle.all("window"):
         window["compute_ns"] = [time // 2 for time in window["compute_ns"]]
+
+
+@fault("rank 0: found 8.400 s of compute, expected about the 9.600 s that the ledger saw, or more")
+def compute_is_short_by_more_than_a_tenth_of_the_training_without_evaluation(bundle: Bundle) -> None:
+    for window in bundle.all("window"):
+        window["compute_ns"] = [time * 7 // 8 for time in window["compute_ns"]]
 
 
 @fault("rank 0: found 0.010 s of compute, expected about the 9.600 s that the ledger saw, or more")
@@ -708,6 +720,42 @@ def test_a_fault_makes_the_run_invalid_and_is_named(case: Fault, tmp_path: Path)
     assert any(case.words in reason for reason in reasons), reasons
 
 
+def _scale(bundle: Bundle, column: str, factor: float) -> None:
+    for window in bundle.all("window"):
+        window[column] = [int(value * factor) for value in window[column]]
+
+
+def _loss_stands_still_for_49_steps(bundle: Bundle) -> None:
+    for window in bundle.all("window")[1:6]:
+        window["loss"] = [0.5] * 10
+    bundle.all("window")[1]["loss"][0] = 0.6
+
+
+def _memory_is_above_the_tables_but_below_the_cards(bundle: Bundle) -> None:
+    bundle.run["card_memory_gib"] = 30.0
+    bundle.telemetry[0]["memory_used_gib"] = 31.0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        _loss_stands_still_for_49_steps,
+        _memory_is_above_the_tables_but_below_the_cards,
+        lambda bundle: _scale(bundle, "compute_ns", 1.08),  # device events overlap the host's windows a little
+        lambda bundle: _scale(bundle, "compute_ns", 0.95),
+        lambda bundle: _scale(bundle, "compute_host_ns", 1.1),
+        lambda bundle: bundle.one("train_end")["ledger"].update(idle_ns=140_000_000),
+        lambda bundle: bundle.one("train_end")["ledger"].update(evaluation_ns=3_120_000_000),
+    ],
+)
+def test_what_lies_within_the_tolerances_is_no_violation(change: Callable[[Bundle], Any], tmp_path: Path) -> None:
+    bundle = build(FULL)
+    change(bundle)
+    evidence = read_run(bundle.write(tmp_path / "run"))
+
+    assert violations(evidence, a_cell(FULL, **EASY), measure(evidence)) == ()
+
+
 @pytest.mark.parametrize(
     "plan",
     [
@@ -725,6 +773,7 @@ def test_a_fault_makes_the_run_invalid_and_is_named(case: Fault, tmp_path: Path)
         replace(FULL, maps=(0.1, 0.36)),
         replace(FULL, maps=(1.0,)),
         replace(STEADY, steps=1),
+        replace(FULL, batch_size=2),
     ],
 )
 def test_a_sound_run_has_no_violations(plan: Plan, tmp_path: Path) -> None:

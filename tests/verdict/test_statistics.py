@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from verdict.statistics import (
     Interval,
+    _t_quantile,
     block_starts,
     rate_interval,
     rate_per_s,
@@ -98,16 +99,22 @@ def test_the_same_blocks_have_the_same_interval() -> None:
     assert rate_interval(ints([4] * 50), times) == rate_interval(ints([4] * 50), times)
 
 
-def test_nineteen_of_twenty_intervals_contain_the_true_rate() -> None:
+@pytest.mark.parametrize("count", [8, 12, 40])
+def test_nineteen_of_twenty_intervals_contain_the_true_rate(count: int) -> None:
     generator = np.random.Generator(np.random.PCG64(1))
     contained = 0
     for _ in range(200):
-        times = (1e9 * (1 + 0.05 * generator.standard_normal(40))).astype(np.int64)
-        interval = rate_interval(ints([10] * 40), times)
+        times = (1e9 * (1 + 0.05 * generator.standard_normal(count))).astype(np.int64)
+        interval = rate_interval(ints([10] * count), times)
         assert interval is not None
         contained += interval.low <= 10 <= interval.high
 
-    assert 180 <= contained <= 200
+    assert 186 <= contained <= 199
+
+
+@pytest.mark.parametrize(("freedom", "quantile"), [(3, 3.182), (9, 2.262), (30, 2.042), (1000, 1.962)])
+def test_the_quantile_of_few_draws_is_students(freedom: int, quantile: float) -> None:
+    assert _t_quantile(freedom) == pytest.approx(quantile, rel=0.01)
 
 
 def test_slow_drifts_widen_the_interval() -> None:

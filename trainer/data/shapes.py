@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -11,11 +12,12 @@ import numpy as np
 from filelock import FileLock, Timeout
 from PIL import Image
 
+from trainer.data import drawing
 from trainer.data.drawing import CATEGORIES, Drawn, draw
 from trainer.errors import DataError
 
 VERSION = 1
-"""Counts up whenever the same arguments would give other bytes; part of the folder's name and of every seed."""
+"""Counts up whenever a release gives other bytes for the same arguments; in the folder's name and in every seed."""
 
 NUM_CLASSES = len(CATEGORIES) + 1
 """What a model of this data set has to tell apart: the categories and the background."""
@@ -53,8 +55,9 @@ def ensure(root_parent: Path, *, seed: int, train_images: int, val_images: int) 
     """Returns the folder of that data set under `root_parent`, generating it if it is not there complete.
 
     Safe to call from many processes at once: one generates, the others wait. The folder appears under its name only
-    when all of it has been written, and its own list of files and sizes is checked every time. Raises DataError where
-    the folder cannot be written or the other process does not finish.
+    when all of it has been written, and its own list of files and sizes is checked every time; what an earlier state of
+    this code has drawn is drawn again. Raises DataError where the folder cannot be written or the other process does
+    not finish.
     """
     name = f"shapes-v{VERSION}-s{seed}-t{train_images}-v{val_images}"
     folder = root_parent / name
@@ -67,7 +70,7 @@ def ensure(root_parent: Path, *, seed: int, train_images: int, val_images: int) 
                 _remove(partial)
                 _remove(folder)
                 generate(partial, seed=seed, train_images=train_images, val_images=val_images)
-                _write_json(partial / _MANIFEST, _sizes(partial))
+                _write_json(partial / _MANIFEST, _manifest(partial))
                 partial.rename(folder)
     except Timeout as error:
         raise DataError(
@@ -157,19 +160,28 @@ def _write_json(path: Path, content: dict[str, Any]) -> None:
     path.write_bytes(json.dumps(content, separators=(",", ":")).encode("ascii"))
 
 
-def _sizes(folder: Path) -> dict[str, int]:
-    """Bytes of every file below `folder`, by its path relative to it, except the list itself."""
+def _manifest(folder: Path) -> dict[str, Any]:
+    """What drew the folder, and the bytes of every file in it by its path relative to it, except the list itself."""
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != _MANIFEST)
-    return {path.relative_to(folder).as_posix(): path.stat().st_size for path in files}
+    sizes = {path.relative_to(folder).as_posix(): path.stat().st_size for path in files}
+    return {"drawn_by": _code_digest(), "bytes": sizes}
+
+
+def _code_digest() -> str:
+    """SHA-256 of the modules that decide the bytes, for the changes that VERSION does not count."""
+    digest = hashlib.sha256()
+    for module in (drawing.__file__, __file__):
+        digest.update(Path(module).read_bytes())
+    return digest.hexdigest()
 
 
 def _is_complete(folder: Path) -> bool:
-    """Whether the folder holds exactly the files, with the sizes, that were there when it was finished."""
+    """Whether this code drew the folder and it holds exactly the files that it had, with their sizes."""
     try:
         wanted = json.loads((folder / _MANIFEST).read_bytes())
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return False
-    return bool(wanted) and wanted == _sizes(folder)
+    return bool(wanted == _manifest(folder))
 
 
 def _remove(path: Path) -> None:

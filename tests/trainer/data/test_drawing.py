@@ -43,14 +43,16 @@ def test_boxes_are_tight_apart_and_inside_the_picture(seed: int, shapes: int, cr
 
 @given(seed=SEEDS)
 @settings(deadline=None, max_examples=60)
-def test_shapes_stand_out_from_the_background_in_greyscale_too(seed: int) -> None:
+def test_shapes_stand_out_from_the_background_in_colour_and_in_greyscale(seed: int) -> None:
     pixels, drawn = draw(generator(seed), shapes=2)
 
-    grey = pixels @ np.array([0.299, 0.587, 0.114])
-    background = grey[~np.any([thing.mask for thing in drawn], axis=0)]
+    background = pixels[~np.any([thing.mask for thing in drawn], axis=0)]
+    grey = np.array([0.299, 0.587, 0.114])
     for thing in drawn:
-        assert abs(grey[thing.mask].mean() - background.mean()) > 40
-    assert background.std() > 3
+        difference = pixels[thing.mask].mean(axis=0) - background.mean(axis=0)
+        assert np.abs(difference).max() > 80
+        assert difference @ grey > 8
+    assert background.std(axis=0).min() > 3
 
 
 @pytest.mark.parametrize(("category", "share"), [("circle", 0.785), ("square", 1.0), ("triangle", 0.5)])

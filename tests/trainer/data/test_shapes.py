@@ -237,6 +237,20 @@ def test_a_damaged_data_set_is_made_anew(tmp_path: Path, damage: Any) -> None:
     assert digests(folder) == whole
 
 
+def test_what_an_earlier_state_of_the_code_drew_is_drawn_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(shapes, "_code_digest", lambda: "earlier")
+        folder = shapes.ensure(tmp_path, seed=0, train_images=4, val_images=2)
+        before = (folder / "complete.json").stat().st_mtime_ns
+        shapes.ensure(tmp_path, seed=0, train_images=4, val_images=2)
+        assert (folder / "complete.json").stat().st_mtime_ns == before
+
+    shapes.ensure(tmp_path, seed=0, train_images=4, val_images=2)
+
+    assert (folder / "complete.json").stat().st_mtime_ns != before
+    assert json.loads((folder / "complete.json").read_text())["drawn_by"] != "earlier"
+
+
 def test_two_processes_at_once_make_one_data_set(tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from trainer.data import shapes; real = shapes.generate\n"
