@@ -82,7 +82,7 @@ def test_judging_the_stored_run_again_gives_the_same_verdict(steady: Session) ->
 def test_the_terminal_shows_every_metric_and_the_line_that_runs_it_again(steady: Session) -> None:
     table = steady.output[steady.output.index("= conformance =") :]
 
-    assert "CPU 1x2 fp32 bs8" in table
+    assert "CPU 1x2 fp32 bs4" in table
     assert "2 ranks on 1 host" in table
     for metric in ("e2e_time", "p_whole", "p_train", "p_core", "map", "mem"):
         assert f"\n{metric} " in table
