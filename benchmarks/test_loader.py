@@ -9,9 +9,9 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from trainer.data.coco import load_index  # noqa: E402 - after the check for torch
-from trainer.data.loader import train_loader  # noqa: E402
-from trainer.data.shapes import ensure  # noqa: E402
+from trainer.data.coco import load_index
+from trainer.data.loader import train_loader
+from trainer.data.shapes import ensure
 
 
 def test_an_epoch_of_the_generated_data_set(benchmark: Any, tmp_path_factory: Any) -> None:

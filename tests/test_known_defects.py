@@ -13,20 +13,20 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from expected import ExpectationError, load_device  # noqa: E402 - after the check for torch
-from fixtures.boot import boot  # noqa: E402
-from tests.support import cell_of, device_of, options_for  # noqa: E402
-from tests.trainer.small import small_settings  # noqa: E402
-from tests.verdict.bundles import CPU, a_cell, build  # noqa: E402
-from trainer.data.sampler import aspect_groups, plan_flips, shard_validation  # noqa: E402
-from trainer.devices import StepTimer, load_backend  # noqa: E402
-from trainer.errors import DataError  # noqa: E402
-from trainer.evaluate import gather_and_score  # noqa: E402
-from trainer.events import EventLog  # noqa: E402
-from trainer.loaders import build_loaders  # noqa: E402
-from trainer.ranks import HostGroup, Ranks  # noqa: E402
-from trainer.session import _prepare  # noqa: E402
-from verdict import judge_run, measure, read_run  # noqa: E402
+from expected import ExpectationError, load_device
+from fixtures.boot import boot
+from tests.support import cell_of, device_of, options_for
+from tests.trainer.small import small_settings
+from tests.verdict.bundles import CPU, a_cell, build
+from trainer.data.sampler import aspect_groups, plan_flips, shard_validation
+from trainer.devices import StepTimer, load_backend
+from trainer.errors import DataError
+from trainer.evaluate import gather_and_score
+from trainer.events import EventLog
+from trainer.loaders import build_loaders
+from trainer.ranks import HostGroup, Ranks
+from trainer.session import _prepare
+from verdict import judge_run, measure, read_run
 
 pytestmark = pytest.mark.needs_torch
 

@@ -16,15 +16,15 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from pycocotools.coco import COCO  # noqa: E402 - after the check for torch
-from pycocotools.cocoeval import COCOeval  # noqa: E402
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
 
-from tests.trainer.small import small_settings  # noqa: E402
-from trainer.devices import load_backend  # noqa: E402
-from trainer.errors import DataError  # noqa: E402
-from trainer.evaluate import COLUMNS, detect, gather_and_score, score_detections  # noqa: E402
-from trainer.loaders import build_loaders  # noqa: E402
-from trainer.ranks import HostGroup, Ranks  # noqa: E402
+from tests.trainer.small import small_settings
+from trainer.devices import load_backend
+from trainer.errors import DataError
+from trainer.evaluate import COLUMNS, detect, gather_and_score, score_detections
+from trainer.loaders import build_loaders
+from trainer.ranks import HostGroup, Ranks
 
 pytestmark = pytest.mark.needs_torch
 

@@ -10,13 +10,13 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-import torchvision  # noqa: E402 - after the check for torch
-from torchvision.models import resnet50  # noqa: E402
-from torchvision.models.detection import FasterRCNN  # noqa: E402
-from torchvision.ops.misc import FrozenBatchNorm2d  # noqa: E402
+import torchvision
+from torchvision.models import resnet50
+from torchvision.models.detection import FasterRCNN
+from torchvision.ops.misc import FrozenBatchNorm2d
 
-from trainer.model import build_model, count_parameters  # noqa: E402
-from trainer.settings import Settings  # noqa: E402
+from trainer.model import build_model, count_parameters
+from trainer.settings import Settings
 
 pytestmark = pytest.mark.needs_torch
 

@@ -9,8 +9,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from trainer.optim import build_optimizer, learning_rate, set_learning_rate  # noqa: E402 - after the check for torch
-from trainer.settings import Settings  # noqa: E402
+from trainer.optim import build_optimizer, learning_rate, set_learning_rate
+from trainer.settings import Settings
 
 pytestmark = pytest.mark.needs_torch
 

@@ -10,20 +10,20 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from PIL import Image  # noqa: E402 - after the check for torch
-from torchvision.transforms import functional  # noqa: E402
+from PIL import Image
+from torchvision.transforms import functional
 
-from tests.trainer.small import small_settings  # noqa: E402
-from trainer.clock import Ledger  # noqa: E402
-from trainer.data.dataset import BadSample  # noqa: E402
-from trainer.devices import load_backend  # noqa: E402
-from trainer.errors import DataError, DivergedError  # noqa: E402
-from trainer.events import EventLog  # noqa: E402
-from trainer.loaders import build_loaders  # noqa: E402
-from trainer.model import build_model  # noqa: E402
-from trainer.optim import build_optimizer  # noqa: E402
-from trainer.settings import Settings  # noqa: E402
-from trainer.steps import StepLoop, Trainee, to_device  # noqa: E402
+from tests.trainer.small import small_settings
+from trainer.clock import Ledger
+from trainer.data.dataset import BadSample
+from trainer.devices import load_backend
+from trainer.errors import DataError, DivergedError
+from trainer.events import EventLog
+from trainer.loaders import build_loaders
+from trainer.model import build_model
+from trainer.optim import build_optimizer
+from trainer.settings import Settings
+from trainer.steps import StepLoop, Trainee, to_device
 
 pytestmark = pytest.mark.needs_torch
 

@@ -13,10 +13,10 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from torchvision.models import resnet50  # noqa: E402 - after the check for torch
+from torchvision.models import resnet50
 
-from trainer.errors import WeightsError  # noqa: E402
-from trainer.weights import _restricted_pickle, load_backbone, read_state_dict  # noqa: E402
+from trainer.errors import WeightsError
+from trainer.weights import _restricted_pickle, load_backbone, read_state_dict
 
 pytestmark = pytest.mark.needs_torch
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from typing import Any, Callable, ClassVar, ContextManager, Mapping, Sequence
+from typing import Callable, ClassVar, Mapping, Sequence
 
 from trainer.devices.base import GIB, Backend, Card, Samples
 
@@ -16,7 +16,8 @@ class CpuBackend(Backend):
     # Threads that wait for each other while spinning starve the loader's workers and whatever else the machine does:
     # with one busy process beside it, training on two cores is several times faster when they sleep instead.
     environment: ClassVar[Mapping[str, str]] = {"OMP_WAIT_POLICY": "PASSIVE"}
-    precisions = ("fp32", "bf16")
+    # bf16 would be emulated on most CPUs, and torchvision 0.13 has no kernels for it there.
+    precisions = ("fp32",)
 
     def open(self, local_rank: int, local_world_size: int) -> Card:
         """Bind this rank to its share of the cores; the card is numbered by the local rank."""
@@ -28,14 +29,6 @@ class CpuBackend(Backend):
         torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // local_world_size))
         self.device = torch.device("cpu")
         return Card(platform.processor() or platform.machine(), local_rank, psutil.virtual_memory().total / GIB)
-
-    def autocast(self, precision: str) -> ContextManager[Any]:
-        """Return the autocast context; fp32 runs without one."""
-        import torch
-
-        if precision == "bf16":
-            return torch.autocast("cpu", dtype=torch.bfloat16)
-        return contextlib.nullcontext() if precision == "fp32" else super().autocast(precision)
 
     def sampler(self, local_rank: int, rank_pids: Sequence[int]) -> Callable[[], Samples] | None:
         """Local rank 0 reads the resident memory of every rank of the host together with its loader workers."""

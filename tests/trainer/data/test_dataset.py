@@ -15,11 +15,11 @@ from tests.trainer.data.sample import good, write, write_jpeg
 
 torch = pytest.importorskip("torch")
 
-from trainer.data import shapes  # noqa: E402 - after the check for torch
-from trainer.data.coco import load_index  # noqa: E402
-from trainer.data.dataset import BadSample, Batch, CocoBoxes, Sample, collate, require_batch  # noqa: E402
-from trainer.data.sampler import Item  # noqa: E402
-from trainer.errors import DataError  # noqa: E402
+from trainer.data import shapes
+from trainer.data.coco import load_index
+from trainer.data.dataset import BadSample, Batch, CocoBoxes, Sample, collate, require_batch
+from trainer.data.sampler import Item
+from trainer.errors import DataError
 
 pytestmark = pytest.mark.needs_torch
 

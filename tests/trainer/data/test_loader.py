@@ -13,11 +13,11 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from trainer.data import loader, shapes  # noqa: E402 - after the check for torch
-from trainer.data.coco import CocoIndex, load_index  # noqa: E402
-from trainer.data.dataset import BadSample, Batch, require_batch  # noqa: E402
-from trainer.data.loader import train_loader, val_loader  # noqa: E402
-from trainer.errors import DataError  # noqa: E402
+from trainer.data import loader, shapes
+from trainer.data.coco import CocoIndex, load_index
+from trainer.data.dataset import BadSample, Batch, require_batch
+from trainer.data.loader import train_loader, val_loader
+from trainer.errors import DataError
 
 pytestmark = pytest.mark.needs_torch
 

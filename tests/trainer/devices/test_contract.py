@@ -9,8 +9,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from trainer.devices import Backend, backend_names, load_backend  # noqa: E402 - after the check for torch
-from trainer.errors import DeviceError  # noqa: E402
+from trainer.devices import Backend, backend_names, load_backend
+from trainer.errors import DeviceError
 
 pytestmark = pytest.mark.needs_torch
 
