@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Mapping
 
@@ -82,6 +82,12 @@ class Cell:
     def id(self) -> str:
         """The cell's name in tests, reports and evidence: "r300-1x8-fp32-bs16"."""
         return f"{self.device}-{self.topology}-{self.precision}-bs{self.batch_size}"
+
+    def without_numbers(self, source: str) -> Cell:
+        """The same cell with nothing published; `source` says why its table's numbers do not hold."""
+        blank = Expectation(UNPUBLISHED, source=source)
+        table = {name: known if known.state == NOT_APPLICABLE else blank for name, known in self.expectations.items()}
+        return replace(self, expectations=table)
 
     @property
     def applicable(self) -> tuple[str, ...]:

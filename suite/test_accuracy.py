@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Mapping
-
 import pytest
+
+from fixtures.runs import MetricResult
 
 
 @pytest.mark.metric("map")
-def test_map(verdict: Mapping[str, Any]) -> None:
+def test_map(verdict: MetricResult) -> None:
     """COCO box AP@[.50:.95] on val2017 after training."""
-    assert verdict["verdict"] == "pass", verdict["reason"]
+    verdict.require_pass()

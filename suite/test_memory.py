@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Mapping
-
 import pytest
+
+from fixtures.runs import MetricResult
 
 
 @pytest.mark.metric("mem")
-def test_mem(verdict: Mapping[str, Any]) -> None:
+def test_mem(verdict: MetricResult) -> None:
     """Peak memory in use on any card of the run."""
-    assert verdict["verdict"] == "pass", verdict["reason"]
+    verdict.require_pass()

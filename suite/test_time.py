@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Mapping
-
 import pytest
+
+from fixtures.runs import MetricResult
 
 
 @pytest.mark.metric("e2e_time")
-def test_e2e_time(verdict: Mapping[str, Any]) -> None:
+def test_e2e_time(verdict: MetricResult) -> None:
     """Seconds from the trainer's start to its end on the last rank."""
-    assert verdict["verdict"] == "pass", verdict["reason"]
+    verdict.require_pass()

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from expected import NOT_APPLICABLE, UNPUBLISHED, Cell, Device, Expectation, load_devices
+from expected import Cell, Device, load_devices
 from fixtures.options import Options
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -20,15 +19,6 @@ def device_of(marker: str) -> Device:
 def cell_of(marker: str, topology: str) -> Cell:
     """Return the first cell of a shipped device at a topology."""
     return next(cell for cell in device_of(marker).cells if str(cell.topology) == topology)
-
-
-def blank(cell: Cell) -> Cell:
-    """Return the cell with nothing published."""
-    table = {
-        name: known if known.state == NOT_APPLICABLE else Expectation(UNPUBLISHED)
-        for name, known in cell.expectations.items()
-    }
-    return replace(cell, expectations=table)
 
 
 def options_for(folder: Path, **changes: Any) -> Options:

@@ -96,7 +96,6 @@ class StepLoop:
         *,
         epoch: int,
         warmup: bool = False,
-        total: int | None = None,
     ) -> None:
         """Take one step per learning rate in `rates`, each with the next batch.
 

@@ -18,17 +18,19 @@ STEPS = "20"
 
 
 @pytest.fixture(scope="module")
-def steady(tmp_path_factory: Any, shapes: Path) -> Session:
+def steady(tmp_path_factory: Any) -> Session:
     """A short steady run of two ranks, asked by two workers."""
     folder = Path(str(tmp_path_factory.mktemp("steady")))
-    return run_suite(folder, "-m", "cpu", "--topo", "1x2", "--steps", STEPS, "--data", shapes, "-n", "2")
+    return run_suite(folder, "-m", "cpu", "--topo", "1x2", "--steps", STEPS, "-n", "2")
 
 
 @pytest.fixture(scope="module")
 def tight(tmp_path_factory: Any) -> Session:
     """One epoch on one rank, with a bound on memory that cannot be met."""
     folder = Path(str(tmp_path_factory.mktemp("tight")))
-    return run_suite(folder, "-p", "tests.suite.tight_cpu", "--epochs", "1")
+    # Under -O, and without pytest's rewriting, assert statements are not there: a failure has to be one all the same.
+    arguments = ("--assert=plain", "-p", "tests.suite.tight_cpu", "--epochs", "1")
+    return run_suite(folder, *arguments, PYTHONOPTIMIZE="1")
 
 
 def by_metric(session: Session) -> dict[str, Any]:
@@ -86,7 +88,7 @@ def test_the_terminal_shows_every_metric_and_the_line_that_runs_it_again(steady:
     assert "2 ranks on 1 host" in table
     for metric in ("e2e_time", "p_whole", "p_train", "p_core", "map", "mem"):
         assert f"\n{metric} " in table
-    assert "again   pytest -m cpu --topo 1x2 --data=" in table
+    assert "again   pytest -m cpu --topo 1x2 --steps=" in table
     assert f"--steps={STEPS}" in table
 
 

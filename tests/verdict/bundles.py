@@ -150,6 +150,7 @@ def _run_file(plan: Plan, cell: Cell) -> Event:
             "learning_rate": cell.learning_rate,
             "timing": cell.timing,
         },
+        "own_data": False,
         "protocol": plan.protocol,
         "recipe": asdict(plan.recipe),
         "steps": plan.steps if plan.protocol == "steady" else None,

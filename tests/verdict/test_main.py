@@ -58,6 +58,15 @@ def test_a_run_of_a_shipped_cell_is_judged_and_listed(tmp_path: Path, capsys: py
     ]
 
 
+def test_a_run_on_another_data_set_is_only_recorded(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bundle, _ = bundle_of("cpu")
+    del bundle.run["own_data"]  # what does not say that the data set was the device's own is not taken for it
+
+    main([str(bundle.write(tmp_path / "run"))])
+
+    assert "full: recorded" in capsys.readouterr().out
+
+
 def test_a_run_that_fails_a_metric_exits_with_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     bundle, _ = bundle_of("cpu")
     bundle.telemetry[0]["memory_used_gib"] = 30.0

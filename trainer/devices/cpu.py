@@ -14,7 +14,8 @@ class CpuBackend(Backend):
 
     name = "cpu"
     # Threads that wait for each other while spinning starve the loader's workers and whatever else the machine does:
-    # with one busy process beside it, training on two cores is several times faster when they sleep instead.
+    # with one busy process beside it, training on two cores was three times as fast when they slept instead; on an
+    # idle machine it was a sixth slower.
     environment: ClassVar[Mapping[str, str]] = {"OMP_WAIT_POLICY": "PASSIVE"}
     # bf16 would be emulated on most CPUs, and torchvision 0.13 has no kernels for it there.
     precisions = ("fp32",)
