@@ -7,6 +7,7 @@ from expected.errors import ExpectationError, SuiteError
 from expected.load import load_device, load_devices
 from expected.metrics import METRICS, Metric
 from expected.model import (
+    ACCEPTED,
     NOT_APPLICABLE,
     PRECISIONS,
     PUBLISHED,
@@ -16,9 +17,11 @@ from expected.model import (
     Expectation,
     Recipe,
 )
+from expected.site import Site, Waiver, load_site
 from expected.topology import Topology
 
 __all__ = [
+    "ACCEPTED",
     "METRICS",
     "NOT_APPLICABLE",
     "PRECISIONS",
@@ -30,9 +33,12 @@ __all__ = [
     "ExpectationError",
     "Metric",
     "Recipe",
+    "Site",
     "SuiteError",
     "Topology",
+    "Waiver",
     "default_bounds",
     "load_device",
     "load_devices",
+    "load_site",
 ]

@@ -28,7 +28,8 @@ _CELL_KEYS = (
     *METRICS,
 )
 _NUMBER_KEYS = ("value", "low", "high", "tolerance", "capacity", "source", "unit")
-_RANGES = {name: Range(0, 1, low_open=True) if name == "map" else POSITIVE for name in METRICS}
+RANGES = {name: Range(0, 1, low_open=True) if name == "map" else POSITIVE for name in METRICS}
+"""The numbers that a metric can have."""
 _TOLERANCE = Range(0, 1, high_open=True)
 _LEARNING_RATE = Range(0, 10, low_open=True, high_open=True)
 
@@ -104,22 +105,23 @@ def _read_expectation(table: Table, metric: Metric, card_memory_gib: float | Non
         known_gib = card_memory_gib if metric.name == "mem" and found == "unpublished" else None
         return Expectation(_WORDS[found], capacity=known_gib, source=source)
     if not isinstance(found, dict):
-        table.number(metric.name, _RANGES[metric.name], _unit_in_words(metric))
+        table.number(metric.name, RANGES[metric.name], unit_in_words(metric))
         found = {"value": found}
     return _read_published(table.inner(metric.name, found, _NUMBER_KEYS), metric, card_memory_gib, source)
 
 
-def _unit_in_words(metric: Metric) -> str:
+def unit_in_words(metric: Metric) -> str:
+    """The metric's unit as an error about its number should say it; "" where there is none to say."""
     return "" if metric.name == "map" else metric.unit  # map's range says it
 
 
 def _read_published(spec: Table, metric: Metric, card_memory_gib: float | None, source: str) -> Expectation:
-    allowed = _RANGES[metric.name]
+    allowed = RANGES[metric.name]
     if isinstance(spec.value("value", f"the published number in {metric.unit}"), str):
         raise spec.fault("value", 'found a string; a number that is not published is written as "unpublished" alone')
     if "unit" in spec:
         spec.choice("unit", (metric.unit,))
-    unit = _unit_in_words(metric)
+    unit = unit_in_words(metric)
     value = spec.number("value", allowed, unit)
     low, high, tolerance = (
         spec.number(key, among, words) if key in spec else None
@@ -171,7 +173,7 @@ def _check_bounds(
     capacity: float | None,
 ) -> None:
     """Refuse bounds that the published number itself breaks, or that no measurement could break."""
-    if low is not None and low not in _RANGES[metric.name]:
+    if low is not None and low not in RANGES[metric.name]:
         raise spec.fault(
             "tolerance" if "tolerance" in spec else "value",
             f"puts the low bound at {low!r}, where everything passes; give a smaller tolerance, or low",

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import keyword
-import sys
 from pathlib import Path
-from typing import Any
 
 from expected.cells import CellDefaults, read_cells
 from expected.errors import ExpectationError
@@ -13,11 +11,7 @@ from expected.metrics import METRICS
 from expected.model import TIMINGS, Device, Recipe
 from expected.recipe import read_recipe
 from expected.table import POSITIVE, Range, Table
-
-if sys.version_info >= (3, 11):  # pragma: no cover - one of the two on each Python
-    import tomllib
-else:  # pragma: no cover
-    import tomli as tomllib
+from expected.toml_file import read_toml
 
 SCHEMA = 1
 
@@ -34,6 +28,7 @@ RESERVED_MARKERS = frozenset(
 _TOP_KEYS = ("schema", "device", "source", "units", "environment", "recipe", "shapes", "cell")
 _DEVICE_KEYS = ("marker", "name", "vendor", "backend", "card_memory_gib", "cards_per_host", "timing")
 _SOURCE_KEYS = ("document", "edition", "method", "notes")
+_SHAPES_BACKENDS = ("cpu", "virtual")
 _SHAPES = {"train_images": Range(1), "val_images": Range(1), "seed": Range(0)}
 
 
@@ -69,7 +64,7 @@ def load_device(path: str | Path) -> Device:
     unit, or out of range. Messages count cells from 1.
     """
     path = Path(path)
-    found = _parse(path)
+    found = read_toml(path)
     # Before the unknown keys: those of a later schema are not typing errors.
     Table(path.name, "", found, tuple(found)).integer("schema", Range(SCHEMA, SCHEMA))
     top = Table(path.name, "", found, _TOP_KEYS)
@@ -105,26 +100,6 @@ def load_device(path: str | Path) -> Device:
         method=method,
         notes=notes,
     )
-
-
-def _parse(path: Path) -> dict[str, Any]:
-    """The raw contents of a TOML file; ExpectationError with the line, where one is known."""
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise ExpectationError(f"{path}: cannot be read: {error.strerror or error}") from error
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise ExpectationError(
-            f"{path}: line {line}: found the byte 0x{data[error.start]:02x}, expected UTF-8; "
-            "save the file in that encoding"
-        ) from error
-    try:
-        return dict(tomllib.loads(text))
-    except (ValueError, RecursionError) as error:  # besides syntax: endless digits, endless brackets
-        raise ExpectationError(f"{path}: is not valid TOML: {error}") from error
 
 
 def _is_name(text: str) -> bool:
@@ -164,10 +139,11 @@ def _read_environment(top: Table) -> dict[str, dict[str, str]]:
 
 
 def _read_shapes(top: Table, backend: str) -> dict[str, int] | None:
-    """The generated data set, which only the CPU's reference cells may be trained on."""
+    """The generated data set, on which only the CPU's reference cells and simulated cards may be trained."""
     if "shapes" not in top:
         return None
-    if backend != "cpu":
-        raise top.fault("shapes", f"belongs to the backend cpu only, found it for {backend}; cards train on COCO 2017")
+    if backend not in _SHAPES_BACKENDS:
+        names = " and ".join(_SHAPES_BACKENDS)
+        raise top.fault("shapes", f"belongs to the backends {names} only, found it for {backend}; cards train on COCO")
     table = top.table("shapes", tuple(_SHAPES))
     return {key: table.integer(key, allowed) for key, allowed in _SHAPES.items()}

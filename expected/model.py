@@ -10,6 +10,7 @@ from expected.metrics import METRICS
 from expected.topology import Topology
 
 PUBLISHED = "published"
+ACCEPTED = "accepted"
 UNPUBLISHED = "unpublished"
 NOT_APPLICABLE = "not_applicable"
 
@@ -19,10 +20,11 @@ TIMINGS = ("host", "device")
 
 @dataclass(frozen=True)
 class Expectation:
-    """What the vendor says about one metric of one cell, and the bounds that decide.
+    """What the vendor, or a site that accepted a value of its own, says about one metric, and the bounds that decide.
 
-    `state` is PUBLISHED, UNPUBLISHED or NOT_APPLICABLE; `value`, `low` and `high` are in the metric's unit,
-    and a side that is None does not decide. `capacity` is the memory of a card in GiB (metric `mem` only).
+    `state` is PUBLISHED, ACCEPTED, UNPUBLISHED or NOT_APPLICABLE; `value`, `low` and `high` are in the metric's
+    unit, and a side that is None does not decide. `capacity` is the memory of a card in GiB (metric `mem` only).
+    `clock` says how an accepted p_core was timed ("host" or "device"); "" is as the cell's `timing`.
     """
 
     state: str
@@ -31,6 +33,12 @@ class Expectation:
     high: float | None = None
     capacity: float | None = None
     source: str = ""
+    clock: str = ""
+
+    @property
+    def has_number(self) -> bool:
+        """Whether there is a number to judge against: the vendor's or the site's."""
+        return self.state in (PUBLISHED, ACCEPTED)
 
 
 @dataclass(frozen=True)
@@ -96,8 +104,8 @@ class Cell:
 
     @property
     def protocol(self) -> str:
-        """The default protocol: "full" where map or e2e_time is published, "epoch" elsewhere."""
-        return "full" if any(self.expectations[name].state == PUBLISHED for name in ("map", "e2e_time")) else "epoch"
+        """The default protocol: "full" where map or e2e_time has a number to be judged against, "epoch" elsewhere."""
+        return "full" if any(self.expectations[name].has_number for name in ("map", "e2e_time")) else "epoch"
 
 
 @dataclass(frozen=True)
@@ -105,8 +113,8 @@ class Device:
     """A model of card: one file of `expected/`, one pytest marker.
 
     `environment` holds the texts of the vendor's document under "hardware" and "software"; `shapes` the
-    generated data set (train_images, val_images, seed) of the `cpu` backend, None elsewhere; `source` the
-    document, `method` how it measured, `path` the file that this came from.
+    generated data set (train_images, val_images, seed) of the backends `cpu` and `virtual`, None elsewhere;
+    `source` the document, `method` how it measured, `path` the file that this came from.
     """
 
     marker: str

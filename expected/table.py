@@ -159,6 +159,24 @@ class Table:
             raise self.fault(key, f"found {describe(found)}, expected {expected}")
         return tuple(found)
 
+    def texts(self, key: str) -> tuple[str, ...]:
+        """An array of texts, none of them blank; may be empty."""
+        items = self._items(key, "an array of strings")
+        return tuple(items.text(name) for name in items.given())
+
+    def numbers(self, key: str, allowed: Range, unit: str = "") -> tuple[float, ...]:
+        """An array of finite numbers within `allowed`; may be empty."""
+        items = self._items(key, "an array of numbers")
+        return tuple(items.number(name, allowed, unit) for name in items.given())
+
+    def _items(self, key: str, expected: str) -> Table:
+        """The entries of an array under the names by which errors call them: "runs[1]"."""
+        found = self.value(key, expected)
+        if not isinstance(found, list):
+            raise self.fault(key, f"found {describe(found)}, expected {expected}")
+        named = {f"{key}[{number}]": item for number, item in enumerate(found, start=1)}
+        return Table(self._file, self._where, named, tuple(named))
+
 
 def _finite(found: object) -> float:
     """`found` as a float; NaN for everything that is not a finite number (a boolean is not one)."""

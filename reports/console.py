@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Mapping
+from typing import Any, Mapping, Sequence
 
+from expected.site import ACCEPTED_IN
 from reports.numbers import bound, half_width_percent, quantity
+from verdict.workload import in_words
 
 _COLOURS = {
     "pass": "green",
@@ -27,13 +29,18 @@ class Line:
     colour: str = ""
 
 
-def run_lines(record: Mapping[str, Any], verdict: Mapping[str, Any], *, folder: str, again: str) -> list[Line]:
-    """Return the closing lines of one run from its run.json and verdict.json.
+def run_lines(
+    verdict: Mapping[str, Any], *, name: str, folder: str, commands: Mapping[str, str], notes: Sequence[str] = ()
+) -> list[Line]:
+    """Return the closing lines of one run from its verdict.json.
 
-    `folder` is the run's path as it should be shown, `again` the command that repeats the run.
+    `name` is the device's, `folder` the run's path as it should be shown, `commands` what can be done next, by a short
+    word for it; `notes` come before them.
     """
-    lines = [Line(_title(record, verdict, folder)), Line("")]
+    lines = [Line(_title(name, verdict, folder)), Line("")]
     lines += _table(verdict["metrics"])
+    if verdict["workload"] is not None:
+        lines += [Line(""), Line(f"workload  {in_words(verdict['workload'])}")]
     explained = [
         Line(f"{name}: {metric['reason']}", _COLOURS[metric["verdict"]])
         for name, metric in verdict["metrics"].items()
@@ -43,16 +50,21 @@ def run_lines(record: Mapping[str, Any], verdict: Mapping[str, Any], *, folder: 
         explained = [Line(f"invalid: {reason}", _COLOURS["invalid"]) for reason in verdict["reasons"]]
     if explained:
         lines += [Line(""), *explained]
-    return [*lines, Line(""), Line(f"again   {again}")]
+    said = [f"changed since the run: {change}" for change in verdict["changed"]] + list(notes)
+    if said:
+        lines += [Line(""), *(Line(text, "yellow") for text in said)]
+    return [*lines, Line(""), *(Line(f"{word:<8}{command}") for word, command in commands.items())]
 
 
-def _title(record: Mapping[str, Any], verdict: Mapping[str, Any], folder: str) -> str:
-    cell = record["cell"]
+def _title(device: str, verdict: Mapping[str, Any], folder: str) -> str:
+    cell = verdict["cell"]
     nodes, cards = (int(part) for part in cell["topology"].split("x"))
     ranks, hosts = nodes * cards, nodes
     shape = f"{ranks} rank{'s' * (ranks > 1)} on {hosts} host{'s' * (hosts > 1)}"
-    name = f"{record['device']['name']} {cell['topology']} {cell['precision']}"
+    name = f"{device} {cell['topology']} {cell['precision']}"
     hyper = f"bs{cell['batch_size']} lr{cell['learning_rate']:g}"
+    if verdict.get("simulated"):
+        hyper += " · simulated"
     return f"{name} {hyper} · {verdict['protocol']} · {shape} · {folder}"
 
 
@@ -72,4 +84,6 @@ def _row(name: str, metric: Mapping[str, Any]) -> tuple[str, ...]:
     if measured is not None:
         shown += half_width_percent(measured, metric["interval"])
     published = quantity(metric["expected"], unit)
+    if metric["source"].startswith(ACCEPTED_IN):
+        published += " (accepted)"
     return name, shown, bound(metric["low"], metric["high"], unit), published, metric["verdict"]

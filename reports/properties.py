@@ -5,16 +5,21 @@ from __future__ import annotations
 from typing import Any, Mapping
 
 from reports.numbers import bound
+from verdict.workload import in_words
 
 
-def metric_properties(cell_id: str, name: str, metric: Mapping[str, Any], *, run: str) -> list[tuple[str, str]]:
+def metric_properties(verdict: Mapping[str, Any], name: str, *, run: str, waiver: str = "") -> list[tuple[str, str]]:
     """Return the properties of one metric of a verdict.json; absent numbers are empty texts, never zeros.
 
-    Numbers are written in full (repr), so that what reads the file gets back the float that was judged.
+    `run` is the run's path as it should be shown, `waiver` the one that excuses the verdict, in words. Numbers are
+    written in full (repr), so that what reads the file gets back the float that was judged.
     """
+    metric = verdict["metrics"][name]
     interval = metric["interval"]
+    # Each change begins with its metric, except for the one that says that nothing was recorded: it is of them all.
+    changed = [text for text in verdict["changed"] if text.partition(": ")[0] in (name, text)]
     values = {
-        "cell": cell_id,
+        "cell": verdict["cell"]["id"],
         "metric": name,
         "verdict": metric["verdict"],
         "measured": metric["measured"],
@@ -28,8 +33,13 @@ def metric_properties(cell_id: str, name: str, metric: Mapping[str, Any], *, run
         "method": metric["method"],
         "source": metric["source"],
         "reason": metric["reason"],
+        "changed": "; ".join(changed),
+        "waiver": waiver,
+        "simulated": "true" if verdict["simulated"] else "false",
         "run": run,
     }
+    if metric["unit"] == "images/s":
+        values["workload"] = None if verdict["workload"] is None else in_words(verdict["workload"])
     return [(key, _text(value)) for key, value in values.items()]
 
 

@@ -32,6 +32,7 @@ def options_for(folder: Path, **changes: Any) -> Options:
         "epochs": None,
         "runs": folder / "runs",
         "stall_timeout_s": 300.0,
+        "scenario": None,
     }
     values.update(changes)
     return Options(**values)

@@ -19,7 +19,8 @@ from tests.support import cell_of, device_of, options_for
 from tests.trainer.small import small_settings
 from tests.verdict.bundles import CPU, a_cell, build
 from trainer.data.sampler import aspect_groups, plan_flips, shard_validation
-from trainer.devices import StepTimer, load_backend
+from trainer.devices import load_backend
+from trainer.devices.timers import SynchronisedTimer
 from trainer.errors import DataError
 from trainer.evaluate import gather_and_score
 from trainer.events import EventLog
@@ -38,7 +39,7 @@ def test_01_the_compute_timer_waits_for_the_device() -> None:
         time.sleep(pending_s[0])
         pending_s[0] = 0.0
 
-    timer = StepTimer(synchronise)
+    timer = SynchronisedTimer(synchronise)
     timer.start()
     pending_s[0] = 0.05  # queued, and the call that queued it has returned
     timer.stop()

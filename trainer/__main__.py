@@ -46,6 +46,7 @@ def main(argv: Sequence[str]) -> int:
 
 def _run(settings: Settings, ranks: Ranks, log: EventLog) -> None:
     backend = load_backend(settings.device)
+    backend.configure(settings.scenario, rank=ranks.rank, world_size=ranks.world_size)
     backend.set_environment()
     # The slow imports, the vendor's framework among them, come before the run's clock starts.
     from trainer.session import run_rank

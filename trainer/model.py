@@ -1,4 +1,4 @@
-"""The two models of the suite, both put together from torchvision's own Faster R-CNN classes."""
+"""The models of the suite, all put together from torchvision's own Faster R-CNN classes."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from torchvision.models.detection import FasterRCNN, fasterrcnn_resnet50_fpn
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.backbone_utils import BackboneWithFPN, resnet_fpn_backbone
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
+from torchvision.ops import MultiScaleRoIAlign
 from torchvision.ops.misc import FrozenBatchNorm2d
 
 from trainer.settings import Settings
@@ -20,6 +21,13 @@ _SMALL_ANCHORS = (12, 24, 36, 48, 72)
 _SMALL_HEAD = 256
 _POOLED_CELLS = 7 * 7
 
+# The tiny model, for simulated devices: every part is there, and a step costs little more than calling them all.
+_TINY_SIDE = 32
+_TINY_CHANNELS = 8
+_TINY_ANCHORS = (8, 12, 16)
+_TINY_HEAD = 32
+_TINY_POOLED = 3
+
 
 def build_model(settings: Settings) -> torch.nn.Module:
     """Return the model of `settings` on the host, in training mode, its backbone loaded if the recipe says so.
@@ -28,6 +36,8 @@ def build_model(settings: Settings) -> torch.nn.Module:
     """
     if settings.model == "fasterrcnn_resnet50_fpn":
         return _resnet50(settings)
+    if settings.model == "fasterrcnn_tiny":
+        return _tiny(settings)
     return _resnet18_small(settings)
 
 
@@ -67,4 +77,30 @@ def _resnet18_small(settings: Settings) -> torch.nn.Module:
         box_batch_size_per_image=32,
         box_head=TwoMLPHead(_SMALL_CHANNELS * _POOLED_CELLS, _SMALL_HEAD),
         box_predictor=FastRCNNPredictor(_SMALL_HEAD, settings.num_classes),
+    )
+
+
+def _tiny(settings: Settings) -> torch.nn.Module:
+    body = torch.nn.Sequential(
+        torch.nn.Conv2d(3, _TINY_CHANNELS, 4, stride=4),
+        torch.nn.ReLU(),
+        torch.nn.Conv2d(_TINY_CHANNELS, _TINY_CHANNELS, 2, stride=2),
+        torch.nn.ReLU(),
+    )
+    body.out_channels = _TINY_CHANNELS
+    return FasterRCNN(
+        body,
+        min_size=_TINY_SIDE,
+        max_size=_TINY_SIDE,
+        rpn_anchor_generator=AnchorGenerator((_TINY_ANCHORS,), ((1.0,),)),
+        rpn_pre_nms_top_n_train=20,
+        rpn_pre_nms_top_n_test=20,
+        rpn_post_nms_top_n_train=10,
+        rpn_post_nms_top_n_test=10,
+        rpn_batch_size_per_image=16,
+        box_batch_size_per_image=8,
+        box_detections_per_img=10,
+        box_roi_pool=MultiScaleRoIAlign(["0"], _TINY_POOLED, 1),
+        box_head=TwoMLPHead(_TINY_CHANNELS * _TINY_POOLED * _TINY_POOLED, _TINY_HEAD),
+        box_predictor=FastRCNNPredictor(_TINY_HEAD, settings.num_classes),
     )

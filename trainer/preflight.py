@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
-from typing import Mapping
+from typing import Any, Mapping
 
 from trainer.devices import load_backend
+from trainer.errors import DeviceError
+from trainer.settings import Settings
 
 _ALWAYS = {
     "torch": "install the vendor's build, or `pip install torch torchvision`",
@@ -22,6 +24,23 @@ def missing_modules(backend_name: str) -> list[str]:
     """
     needed: Mapping[str, str] = {**load_backend(backend_name).requires, **_ALWAYS}
     return [f"{name} is missing: {remedy}" for name, remedy in needed.items() if importlib.util.find_spec(name) is None]
+
+
+def planted(settings: Settings, world_size: int) -> Mapping[str, Any] | None:
+    """Return what a simulated device is told to do in a run, None for a real one. Raises DeviceError."""
+    backend = load_backend(settings.device)
+    backend.configure(settings.scenario, rank=0, world_size=world_size)
+    return backend.planted()
+
+
+def scenario_problems(backend_name: str, scenario: Path, world_size: int) -> list[str]:
+    """Return what is wrong with the scenario of a simulated device. Raises DeviceError for an unknown backend."""
+    backend = load_backend(backend_name)
+    try:
+        backend.configure(scenario, rank=0, world_size=world_size)
+    except DeviceError as error:
+        return [str(error)]
+    return []
 
 
 def data_problems(data: Path) -> list[str]:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import resource
 import time
 from pathlib import Path
-from typing import Any, Iterator
+from typing import Any, Callable, Iterator
+
+import numpy as np
 
 from trainer.checkpoint import save_checkpoint
 from trainer.clock import Ledger
+from trainer.data.prefetch import Prefetch
 from trainer.evaluate import detect, gather_and_score
 from trainer.events import EventLog
 from trainer.loaders import Loaders
@@ -19,6 +22,8 @@ from trainer.steps import StepLoop, Trainee
 
 _BEFORE_TRAINING = -1
 _PROGRESS_EVERY_S = 1.0
+_WARMUP_LIMIT = 5
+_WARM_WITHIN = 0.05  # windows of 20 steps with 3 % noise differ by less, also where neighbouring steps are alike
 
 
 class Protocol:
@@ -73,7 +78,7 @@ class Protocol:
         steps, before = len(plan), self._loop.images
         self._log.write("epoch_begin", epoch=epoch, steps=steps, images_unused=plan.unused)
         self._ledger.enter("data_wait")
-        batches = iter(self._loaders.train)
+        batches = self._ahead(iter(self._loaders.train))
         rates = [learning_rate(self._settings, epoch=epoch, step=step, steps_per_epoch=steps) for step in range(steps)]
         self._loop.run(batches, rates, epoch=epoch)
         self._log.write("epoch_end", epoch=epoch, steps=steps, images=self._loop.images - before)
@@ -116,8 +121,9 @@ class Protocol:
 
     def _steady(self) -> str:
         assert self._settings.steps is not None  # Settings ties it to this protocol
-        batches, plan = self._endless(), self._loaders.train_plan
+        plan = self._loaders.train_plan
         plan.set_epoch(0)
+        batches = self._ahead(self._endless())
 
         def rates(first: int, count: int) -> list[float]:
             return [
@@ -125,14 +131,36 @@ class Protocol:
                 for step in range(first, first + count)
             ]
 
-        warmup = self._settings.steady_warmup
-        self._loop.run(batches, rates(0, warmup), epoch=0, warmup=True)
+        warmup = self._warm_up(batches, rates)
         warmup_images = self._loop.images
         self._begin()
         self._loop.run(batches, rates(warmup, self._settings.steps), epoch=0)
         self._loop.steps, self._loop.images = self._settings.steps, self._loop.images - warmup_images
         self._end()
+        batches.close()
         return "steps"
+
+    def _warm_up(self, batches: Iterator[Any], rates: Callable[[int, int], list[float]]) -> int:
+        """Take the steps that are not measured, at least those of the settings, and return how many they were.
+
+        A window at a time, until one takes as long as the one before on every rank; at most _WARMUP_LIMIT times the
+        steps of the settings. Whether the device was warm then is for the evidence to show.
+        """
+        asked, done, before_ns = self._settings.steady_warmup, 0, 0.0
+        while done < _WARMUP_LIMIT * asked:
+            count = self._settings.window if done else asked
+            self._loop.run(batches, rates(done, count), epoch=0, warmup=True)
+            done += count
+            step_ns, before_ns = self._loop.last_step_ns, before_ns or self._loop.last_step_ns
+            change = np.array([[abs(step_ns / before_ns - 1)]])
+            if done > asked and max(part[0, 0] for part in self._group.all_gather(change)) <= _WARM_WITHIN:
+                break
+            before_ns = step_ns
+        return done
+
+    def _ahead(self, batches: Any) -> Any:
+        # Without workers the loader decodes when it is asked, and a thread would only take the device's cores.
+        return Prefetch(batches) if self._settings.workers else batches
 
     def _endless(self) -> Iterator[Any]:
         epoch = 0

@@ -10,6 +10,7 @@ import numpy
 import torch
 import torchvision
 
+from trainer.clock_probe import probe_clock
 from trainer.devices import Backend, Card
 from trainer.events import SCHEMA, EventLog
 from trainer.loaders import Loaders, build_loaders
@@ -31,6 +32,7 @@ def run_rank(settings: Settings, ranks: Ranks, backend: Backend, log: EventLog, 
     card = backend.open(ranks.local_rank, ranks.local_world_size)
     backend.set_tf32(settings.tf32)
     log.write("start", t_ns=started_ns, **_introduction(settings, ranks, backend, card))
+    log.write("clock_test", **probe_clock(backend))
     group = HostGroup(ranks)
     group.join(backend)
     watch = Watch(
@@ -102,6 +104,7 @@ def _prepare(settings: Settings, ranks: Ranks, backend: Backend, log: EventLog, 
     backend.seed(settings.seed)
     bare_model = build_model(settings).to(backend.device)
     log.write("model", name=settings.model, parameters=count_parameters(bare_model))
+    backend.attend(bare_model)
     backend.seed(settings.seed + 1 + ranks.rank)
     model = bare_model
     if ranks.world_size > 1:

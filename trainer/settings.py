@@ -11,7 +11,7 @@ from trainer.errors import SettingsError
 
 PROTOCOLS = ("full", "epoch", "steady")
 PRECISIONS = ("fp32", "amp", "fp16", "bf16")
-MODELS = ("fasterrcnn_resnet50_fpn", "fasterrcnn_resnet18_fpn_small")
+MODELS = ("fasterrcnn_resnet50_fpn", "fasterrcnn_resnet18_fpn_small", "fasterrcnn_tiny")
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,7 @@ class Settings:
     run_dir: Path
     data: Path
     device: str = "cpu"
+    scenario: Path | None = None  # what a simulated device is to do
     cell: str = ""
     protocol: str = "full"
     backbone: Path | None = None

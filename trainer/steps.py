@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Iterator
+from typing import Any, Callable, Iterator
 
 import torch
 
@@ -14,6 +14,7 @@ from trainer.errors import DataError, DivergedError
 from trainer.events import EventLog
 from trainer.optim import set_learning_rate
 from trainer.settings import Settings
+from trainer.workload import Fingerprint
 
 
 class Trainee:
@@ -25,13 +26,24 @@ class Trainee:
         self.model = model
         self.optimizer = optimizer
         self.scaler = backend.gradient_scaler(settings.precision)
+        # Of the model itself: its hooks work whether or not gradients are exchanged around it.
+        self.fingerprint = Fingerprint(getattr(model, "module", model))
         self._trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
 
-    def step(self, images: list[torch.Tensor], targets: list[dict[str, torch.Tensor]]) -> torch.Tensor:
-        """Forward, backward with gradient exchange, optimizer; return the summed loss, a scalar left on the device."""
+    def step(
+        self,
+        images: list[torch.Tensor],
+        targets: list[dict[str, torch.Tensor]],
+        forward_done: Callable[[], None] = lambda: None,
+    ) -> torch.Tensor:
+        """Forward, backward with gradient exchange, optimizer; return the summed loss, a scalar left on the device.
+
+        `forward_done` is called between the first two.
+        """
         with self.backend.autocast(self.settings.precision):
             losses = self.model(images, targets)
             loss: torch.Tensor = sum(losses.values())
+        forward_done()
         self.optimizer.zero_grad(set_to_none=True)
         if self.scaler is None:
             loss.backward()
@@ -69,7 +81,7 @@ class Window:
     def __init__(self) -> None:
         self.images: list[int] = []
         self.wait_ns: list[int] = []
-        self.copy_ns: list[int] = []
+        self.copy_ns = 0
         self.losses: list[torch.Tensor] = []
         self.rate = 0.0
 
@@ -87,7 +99,8 @@ class StepLoop:
         self._timer = trainee.backend.step_timer()
         self.steps = 0
         self.images = 0
-        self.timing_method = self._timer.method
+        self.last_step_ns = 0.0
+        """Mean compute time of the steps of the window that was closed last."""
 
     def run(
         self,
@@ -113,21 +126,28 @@ class StepLoop:
         ledger.enter("idle")
 
     def _one(self, batches: Iterator[Any], rate: float, window: Window) -> None:
+        ready = getattr(batches, "ready", False)
+        if not ready:
+            # Where the timer waits for the device here, it waits for its computing.
+            self._ledger.enter("compute")
+            self._timer.settle()
         wait_from_ns = self._ledger.enter("data_wait")
         batch = next(batches, None)
         if batch is None:
             raise DataError("the loader ended before the epoch's planned steps; a worker may have been killed")
         require_batch(batch)
         copy_from_ns = self._ledger.enter("copy")
+        if not ready:
+            self._timer.idle(copy_from_ns - wait_from_ns)
         images, targets = to_device(batch, self._trainee.backend.device)
         set_learning_rate(self._trainee.optimizer, rate)
         compute_from_ns = self._ledger.enter("compute")
         self._timer.start()
-        loss = self._trainee.step(images, targets)
+        loss = self._trainee.step(images, targets, self._timer.forward_done)
         self._timer.stop()
         self._ledger.enter("bookkeeping")
         window.wait_ns.append(copy_from_ns - wait_from_ns)
-        window.copy_ns.append(compute_from_ns - copy_from_ns)
+        window.copy_ns += compute_from_ns - copy_from_ns
         window.images.append(len(images))
         window.losses.append(loss)
         window.rate = rate
@@ -135,9 +155,11 @@ class StepLoop:
     def _close(self, window: Window, begun_ns: int, epoch: int, warmup: bool) -> None:
         # Draining waits for the device, and that wait is its computing.
         self._ledger.enter("compute")
-        compute_ns, host_ns = self._timer.drain()
+        times = self._timer.drain()
         ended_ns = self._ledger.enter("bookkeeping")
-        losses = torch.stack(window.losses).cpu().tolist()
+        seen = self._trainee.fingerprint.take()
+        numbers = self._trainee.backend.numbers([*window.losses, *seen.positives])
+        losses, positives = numbers[: len(window)], int(sum(numbers[len(window) :]))
         self._log.write(
             "window",
             epoch=epoch,
@@ -145,13 +167,18 @@ class StepLoop:
             warmup=warmup,
             lr=window.rate,
             wall_ns=ended_ns - begun_ns,
+            copy_ns=window.copy_ns,
+            forward_ns=sum(times.forward_ns),
             images=window.images,
             wait_ns=window.wait_ns,
-            copy_ns=window.copy_ns,
-            compute_ns=compute_ns,
-            compute_host_ns=host_ns,
+            compute_ns=times.compute_ns,
+            compute_host_ns=times.host_ns,
             loss=losses,
+            padded_pixels=seen.padded_pixels,
+            proposals=seen.proposals,
+            positives=positives,
         )
+        self.last_step_ns = sum(times.compute_ns) / len(times.compute_ns)
         for offset, loss in enumerate(losses):
             if not math.isfinite(loss):
                 raise DivergedError(

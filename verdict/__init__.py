@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from verdict.clocks import clock_faults
 from verdict.errors import EvidenceError
 from verdict.evidence import Evidence, read_run
 from verdict.invariants import violations
@@ -22,6 +23,7 @@ from verdict.measure import PROTOCOL_METRICS, compared_value, measure, protocol_
 from verdict.measurement import Measurement
 from verdict.record import read_verdict, to_json, write_verdict
 from verdict.statistics import Interval
+from verdict.step_times import StepTimes, step_times
 
 __all__ = [
     "FAIL",
@@ -38,6 +40,8 @@ __all__ = [
     "Measurement",
     "MetricVerdict",
     "RunVerdict",
+    "StepTimes",
+    "clock_faults",
     "compared_value",
     "judge_metric",
     "judge_run",
@@ -45,6 +49,7 @@ __all__ = [
     "protocol_metrics",
     "read_run",
     "read_verdict",
+    "step_times",
     "to_json",
     "violations",
     "write_verdict",

@@ -22,7 +22,7 @@ ORDER_TOLERANCE = 1e-9
 CONSTANT_LOSS_STEPS = 50
 """A loss that stays the same, to the last bit, for so many steps comes from no training."""
 
-_DURATIONS = ("wait_ns", "copy_ns", "compute_ns", "compute_host_ns")
+_DURATIONS = ("wait_ns", "copy_ns", "compute_ns", "compute_host_ns", "forward_ns")
 
 
 def steps_were_counted(case: Case) -> Iterator[str]:

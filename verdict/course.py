@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import math
+import statistics
 from typing import Iterator
 
 from verdict.case import Case
 from verdict.events import RankEvidence
 from verdict.measure import PROTOCOL_METRICS, last_evaluation, protocol_metrics
+from verdict.memory import throttled
+from verdict.throughput import STEADY_MIN_STEPS
+
+STEADY_WITHIN = 0.10
+"""Share by which a tenth of the steps at the beginning may differ from a quarter at the end."""
 
 _REASONS = {"full": ("target", "last_epoch"), "epoch": ("last_epoch",), "steady": ("steps",)}
 
@@ -140,6 +146,31 @@ def steady_steps_were_taken(case: Case) -> Iterator[str]:
         steps = rank.windows.measured.steps
         if steps != run.steps:
             yield f"rank {rank.rank}: found {steps} measured steps, expected the {run.steps} asked for"
+
+
+def steady_state_was_reached(case: Case) -> Iterator[str]:
+    """Under steady, the steps at the beginning take as long as those at the end: the device was warm, and stayed so."""
+    if _protocol(case) != "steady":
+        return
+    for rank in case.evidence.ranks:
+        windows = rank.windows.measured
+        if windows.steps < STEADY_MIN_STEPS:
+            continue  # and then its rates are not judged
+        first, last = windows.steps // 10, windows.steps // 4
+        # Medians: a stall now and then is the device's rate, not its way to a steady state.
+        batch_ms = windows.compute_ns / windows.images.clip(1) * (case.cell.batch_size / 1e6)
+        step_ms = [statistics.median(batch_ms[part].tolist()) for part in (slice(None, first), slice(-last, None))]
+        if abs(step_ms[0] - step_ms[1]) > STEADY_WITHIN * step_ms[1]:
+            yield (
+                f"rank {rank.rank}: the first {first} measured steps took {step_ms[0]:.1f} ms a batch, the last {last} "
+                f"took {step_ms[1]:.1f} ms, expected them within {STEADY_WITHIN:.0%}: the device was not in a steady "
+                "state; warm it up for longer, or cool it"
+            )
+
+
+def no_card_was_throttled(case: Case) -> Iterator[str]:
+    """A device that slows itself down is measured in a state that nobody publishes."""
+    yield from throttled(case.evidence)
 
 
 def _misplaced(rank: RankEvidence, epoch: int, begin_ns: int, end_ns: int) -> Iterator[str]:

@@ -7,3 +7,7 @@ from expected import SuiteError
 
 class EvidenceError(SuiteError):
     """There is no evidence to read, or a stored verdict is not one; the message names the path."""
+
+
+class AcceptError(SuiteError):
+    """Runs that make no baseline, or a baseline file that cannot take them; the message says why and what to do."""

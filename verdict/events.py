@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Mapping
 if TYPE_CHECKING:
     import numpy as np
 
-SCHEMA = 1
+SCHEMA = 2
 
 HOST_BACKENDS = ("cpu",)
 """Where a card is a share of the machine: its memory is that of the rank's process, and it has no name."""
@@ -24,7 +24,7 @@ LEDGER_PARTS = (
 )
 """What the wall time between train begin and train end is split into."""
 
-STEP_COLUMNS = ("images", "wait_ns", "copy_ns", "compute_ns", "compute_host_ns", "loss")
+STEP_COLUMNS = ("images", "wait_ns", "compute_ns", "compute_host_ns", "loss")
 """The columns of Windows with one entry a step; the others have one a window."""
 
 
@@ -106,6 +106,23 @@ class Memory:
 
 
 @dataclass(frozen=True)
+class ClockProbe:
+    """What a known amount of work, queued on the device before training, took by each clock; one entry a round.
+
+    `work_ns`: until its result was read back. `synchronise_ns`, `after_ns`: until synchronise returned, and from there
+    until the result was read. `timer_ns`, `timer_wall_ns`: by the step timer, and by the host's clock around it.
+    `steps_back` counts backward steps of the host's clock.
+    """
+
+    work_ns: tuple[int, ...]
+    synchronise_ns: tuple[int, ...]
+    after_ns: tuple[int, ...]
+    timer_ns: tuple[int, ...]
+    timer_wall_ns: tuple[int, ...]
+    steps_back: int
+
+
+@dataclass(frozen=True)
 class Failure:
     """Why a rank gave up."""
 
@@ -125,9 +142,10 @@ class End:
 class Windows:
     """The step windows of a rank in columns.
 
-    One entry a window: `t_ns` (when it was written), `epoch`, `step` (index of its first step), `wall_ns` and
-    `size` (steps in it), int64; `warmup`, bool; `lr`, float64. One entry a step, windows one after the other:
-    `images`, `wait_ns`, `copy_ns`, `compute_ns` and `compute_host_ns`, int64; `loss`, float64, not always finite.
+    One entry a window: `t_ns` (when it was written), `epoch`, `step` (index of its first step), `size` (steps in it),
+    `wall_ns` and, summed over its steps, `copy_ns`, `forward_ns` (a part of compute), `padded_pixels`, `proposals` and
+    `positives`, int64; `warmup`, bool; `lr`, float64. One entry a step, windows one after the other: `images`,
+    `wait_ns`, `compute_ns` and `compute_host_ns`, int64; `loss`, float64, not always finite.
     """
 
     t_ns: np.ndarray
@@ -137,9 +155,13 @@ class Windows:
     lr: np.ndarray
     wall_ns: np.ndarray
     size: np.ndarray
+    copy_ns: np.ndarray
+    forward_ns: np.ndarray
+    padded_pixels: np.ndarray
+    proposals: np.ndarray
+    positives: np.ndarray
     images: np.ndarray
     wait_ns: np.ndarray
-    copy_ns: np.ndarray
     compute_ns: np.ndarray
     compute_host_ns: np.ndarray
     loss: np.ndarray
@@ -172,6 +194,7 @@ class RankEvidence:
     file: str
     seen: Mapping[str, int]
     start: Start | None
+    clock: ClockProbe | None
     data: tuple[DataSet, ...]
     evaluations: tuple[Evaluation, ...]
     epochs: tuple[Epoch, ...]

@@ -12,6 +12,7 @@ from verdict.events import SCHEMA, RankEvidence, Start
 from verdict.fields import FieldError, decode, flag, number, table, text, whole
 from verdict.jsonlines import Problems, parse_object
 from verdict.rank_file import read_rank
+from verdict.seal import seal_problems
 from verdict.telemetry import Telemetry, read_telemetry
 
 RUN_FILE = "run.json"
@@ -23,13 +24,16 @@ _RANK_FILE = re.compile(r"rank-([0-9]{4,9})\.jsonl")
 class Boot:
     """How the launch went: `exit_code` None and no failure means that it never came to an end.
 
-    `phase` is "" and `message` is "" where nothing failed.
+    `phase` is "" and `message` is "" where nothing failed. `elapsed_s` and `elapsed_utc_s` say how long the launch took
+    by a monotonic clock and by the time of day.
     """
 
     exit_code: int | None
     failed: bool
     phase: str
     message: str
+    elapsed_s: float | None = None
+    elapsed_utc_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,7 @@ class RunCell:
     precision: str
     batch_size: int
     learning_rate: float
+    timing: str | None = None
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,7 @@ class Run:
     steps: int | None
     epochs: int | None
     card_memory_gib: float | None
+    expectation: Mapping[str, Any] | None = None  # by metric, as it was when the run began
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,7 +108,8 @@ def read_run(run_dir: Path) -> Evidence:
     telemetry_path = run_dir / TELEMETRY_FILE
     # Whether memory had to be sampled is for the measurement to say: a run that never booted has no samples.
     telemetry = read_telemetry(telemetry_path, logs[-1]) if telemetry_path.exists() else Telemetry((), ())
-    problems = tuple(problem for log in logs for problem in log.all())
+    # The seal comes last: what is wrong inside a file says more than that the file is not the one that was sealed.
+    problems = (*(problem for log in logs for problem in log.all()), *seal_problems(run_dir))
     return Evidence(run_dir, run, ranks, telemetry, problems)
 
 
@@ -148,7 +155,7 @@ def _run(record: dict[str, Any]) -> Run:
             "backend": text,
             "boot": _boot,
         },
-        {"steps": whole, "epochs": whole, "card_memory_gib": number},
+        {"steps": whole, "epochs": whole, "card_memory_gib": number, "expectation": table},
     )
     schema = values.pop("schema")
     if schema != SCHEMA:
@@ -158,11 +165,20 @@ def _run(record: dict[str, Any]) -> Run:
 
 def _cell(value: Any) -> RunCell:
     kinds = dict.fromkeys(("id", "device", "topology", "precision"), text)
-    return RunCell(**decode(table(value), {**kinds, "batch_size": whole, "learning_rate": number}))
+    return RunCell(**decode(table(value), {**kinds, "batch_size": whole, "learning_rate": number}, {"timing": text}))
 
 
 def _boot(value: Any) -> Boot:
-    values = decode(table(value), {}, {"exit_code": whole, "failure": table})
+    values = decode(
+        table(value), {}, {"exit_code": whole, "failure": table, "elapsed_s": number, "elapsed_utc_s": number}
+    )
     failure = values["failure"]
     words = decode(failure or {}, {}, {"phase": text, "message": text})
-    return Boot(values["exit_code"], failure is not None, words["phase"] or "", words["message"] or "")
+    return Boot(
+        exit_code=values["exit_code"],
+        failed=failure is not None,
+        phase=words["phase"] or "",
+        message=words["message"] or "",
+        elapsed_s=values["elapsed_s"],
+        elapsed_utc_s=values["elapsed_utc_s"],
+    )

@@ -78,12 +78,26 @@ def decode(
 
     A field of `optional` that is absent or null is None. Raises FieldError that names the first wrong field.
     """
+    try:
+        decoded = {name: kind(record[name]) for name, kind in kinds.items()}
+        for name, kind in (optional or {}).items():
+            value = record.get(name)
+            decoded[name] = None if value is None else kind(value)
+    except (KeyError, FieldError):
+        # Again, field by field, to say which: evidence has millions of fields, and few of them are wrong.
+        return _decode_slowly(record, kinds, optional or {})
+    return decoded
+
+
+def _decode_slowly(
+    record: Mapping[str, Any], kinds: Mapping[str, Kind], optional: Mapping[str, Kind]
+) -> dict[str, Any]:
     decoded = {}
     for name, kind in kinds.items():
         if name not in record:
             raise FieldError(f"{name!r} is missing")
         decoded[name] = _decoded(name, record[name], kind)
-    for name, kind in (optional or {}).items():
+    for name, kind in optional.items():
         value = record.get(name)
         decoded[name] = None if value is None else _decoded(name, value, kind)
     return decoded

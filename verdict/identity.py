@@ -161,18 +161,15 @@ def backend_is_the_devices(case: Case) -> Iterator[str]:
 
 
 def device_is_real(case: Case) -> Iterator[str]:
-    """What was simulated proves nothing about a physical device."""
-    run = case.evidence.run
-    if case.cell.device != VIRTUAL_DEVICE:
-        if run is not None and run.simulated:
-            yield f"run.json: found a simulated device, expected a real {case.cell.device}"
-        for rank, start in case.evidence.starts:
-            if start.simulated:
-                yield f"rank {rank}: found a simulated device, expected a real {case.cell.device}"
-        return
-    for rank, start in case.evidence.starts:
-        if run is not None and start.simulated != run.simulated:
-            yield f"rank {rank}: says simulated {start.simulated}, expected {run.simulated} as in run.json"
+    """What was simulated proves nothing about a physical device, and a physical device is not the simulated one."""
+    run, device = case.evidence.run, case.cell.device
+    wanted = device == VIRTUAL_DEVICE
+    told = [] if run is None else [("run.json", run.simulated)]
+    told += [(f"rank {rank}", start.simulated) for rank, start in case.evidence.starts]
+    for who, simulated in told:
+        if simulated != wanted:
+            found, expected = ("a real", "the simulated device") if wanted else ("a simulated", "a real")
+            yield f"{who}: found {found} device, expected {expected} {device}"
 
 
 def card_is_the_model(case: Case) -> Iterator[str]:

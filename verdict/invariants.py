@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Iterable, Mapping
 
 from expected import Cell
-from verdict import accounts, course, identity
+from verdict import accounts, clocks, course, identity, workload
 from verdict.case import Case, Check
 from verdict.evidence import Evidence
 from verdict.measurement import Measurement
@@ -32,7 +32,20 @@ CHECKS: tuple[Check, ...] = (
     course.evaluations_saw_all_images,
     course.end_was_reached,
     course.steady_steps_were_taken,
+    course.steady_state_was_reached,
+    course.no_card_was_throttled,
     course.all_was_measured,
+    # Do its clocks tell the truth?
+    clocks.clock_was_tested,
+    clocks.timer_sees_the_work,
+    clocks.synchronise_waits,
+    clocks.host_clock_is_monotonic,
+    clocks.clocks_agree,
+    # Was it the benchmark's work?
+    workload.images_have_their_size,
+    workload.proposals_are_there,
+    workload.positives_are_there,
+    workload.loss_did_not_grow,
     # Does what it counted and timed add up?
     accounts.steps_were_counted,
     accounts.windows_are_gapless,

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any, Iterator
 
+_BLANKS = " \t\r\n"  # what JSON allows around a value
 _LIMIT = 20  # of problems spelled out for one file; a file full of rubbish needs no more
 
 
@@ -37,9 +38,12 @@ def parse_object(raw: bytes) -> dict[str, Any]:
     Raises ValueError for anything else, also for NaN and Infinity as bare words and for a key given twice.
     """
     try:
-        value = _DECODER.decode(raw.decode("utf-8"))
+        text = raw.decode("utf-8").strip(_BLANKS)
+        value, end = _DECODER.raw_decode(text)
     except RecursionError:
         raise ValueError("nested too deeply") from None
+    if end != len(text):
+        raise ValueError(f"more than one value, the second at column {end + 1}")
     if type(value) is not dict:
         raise ValueError("not an object")
     return value

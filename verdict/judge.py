@@ -1,19 +1,22 @@
-"""The judgement of measurements against what the vendor publishes: the six verdicts."""
+"""The judgement of measurements against what the vendor publishes, or the site accepted: the six verdicts."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Mapping, Sequence
 
-from expected import METRICS, PUBLISHED, UNPUBLISHED, Cell, Expectation, Metric, SuiteError
+from expected import METRICS, UNPUBLISHED, Cell, Expectation, Metric, SuiteError
+from verdict.changes import changes
 from verdict.evidence import Evidence
 from verdict.invariants import violations
 from verdict.measure import compared_value, measure, protocol_metrics, shortened_run
 from verdict.measurement import Measurement
 from verdict.statistics import MIN_STEPS, Interval, steps_to_decide
+from verdict.stragglers import stragglers
 from verdict.throughput import RATES
 from verdict.wording import against, figure, origin, quantity
+from verdict.workload import Workload, fingerprint
 
 INVALID = "invalid"
 FAIL = "fail"
@@ -55,7 +58,8 @@ class RunVerdict:
     """The judgement of a run: `outcome` is the worst verdict of its metrics, `reasons` why it is no pass.
 
     `cell_parts` has device, topology, precision, batch_size, learning_rate and timing. `metrics` has the metrics
-    that apply to the cell, in the table's order.
+    that apply to the cell, in the table's order. `workload` is what the rates were measured on, None where none was.
+    `changed` says which expectations are not those of the time when the run was made.
     """
 
     cell_id: str
@@ -65,6 +69,8 @@ class RunVerdict:
     outcome: str
     reasons: tuple[str, ...]
     metrics: Mapping[str, MetricVerdict]
+    workload: Workload | None = None
+    changed: tuple[str, ...] = ()
 
 
 def judge_run(evidence: Evidence, cell: Cell, *, backend: str | None = None) -> RunVerdict:
@@ -85,6 +91,7 @@ def judge_run(evidence: Evidence, cell: Cell, *, backend: str | None = None) -> 
             unmeasured=_unmeasured(name, evidence),
             broken=broken,
         )
+    metrics = _with_stragglers(metrics, evidence)
     verdicts = [metric.verdict for metric in metrics.values()]
     if broken or not verdicts:
         outcome = INVALID
@@ -107,6 +114,8 @@ def judge_run(evidence: Evidence, cell: Cell, *, backend: str | None = None) -> 
         outcome=outcome,
         reasons=reasons,
         metrics=metrics,
+        workload=fingerprint(evidence),
+        changed=changes(evidence, cell),
     )
 
 
@@ -122,9 +131,9 @@ def judge_metric(
 
     `measurement` is the one to hold against the expectation, None where there is none; `unmeasured` says why the
     run's protocol does not measure the metric; `broken` why its evidence cannot be trusted. Raises SuiteError for
-    an expectation that is neither published nor unpublished.
+    an expectation that is neither published nor accepted nor unpublished.
     """
-    if expectation.state not in (PUBLISHED, UNPUBLISHED):
+    if not expectation.has_number and expectation.state != UNPUBLISHED:
         raise SuiteError(f"{name}: found a metric that is {expectation.state}, expected one that applies to the cell")
     metric = METRICS[name]
     if broken:
@@ -157,7 +166,7 @@ def judge_metric(
 
 
 def _compare(metric: Metric, expectation: Expectation, measurement: Measurement) -> tuple[str, str]:
-    """The verdict on a number that was measured and is published; bounds belong to what passes."""
+    """The verdict on a number that was measured and is published or accepted; bounds belong to what passes."""
     name, value, low, high = metric.name, measurement.value, expectation.low, expectation.high
     deciding = low if metric.better == "higher" else high
     if deciding is None or any(bound is not None and not math.isfinite(bound) for bound in (low, high)):
@@ -170,7 +179,7 @@ def _compare(metric: Metric, expectation: Expectation, measurement: Measurement)
     if measurement.interval is None and measurement.metric in RATES:
         return INCONCLUSIVE, (
             f"{name} {quantity(metric, value)} comes from {measurement.n} steps, too few for a confidence interval; "
-            f"at least {max(1, MIN_STEPS - measurement.n)} more steps are needed"
+            f"at least {max(1, (measurement.least or MIN_STEPS) - measurement.n)} more steps are needed"
         )
     interval = measurement.interval or Interval(value, value)
     for bound, is_outside, word in (
@@ -190,6 +199,8 @@ def _compare(metric: Metric, expectation: Expectation, measurement: Measurement)
     ]
     if straddled:
         return INCONCLUSIVE, _undecided(metric, expectation, measurement, interval, straddled)
+    if measurement.doubt:
+        return INCONCLUSIVE, f"{name} {quantity(metric, value)}: {measurement.doubt}"
     shown, limit = against(metric, value, deciding)
     word = "at least" if metric.better == "higher" else "at most"
     return PASS, f"{name} {shown} is {word} {limit} ({origin(metric, expectation, deciding)})"
@@ -213,12 +224,23 @@ def _undecided(
     return f"{metric.name} {quantity(metric, measurement.value)}: its interval, {span}, straddles {bounds}; {advice}"
 
 
+def _with_stragglers(metrics: Mapping[str, MetricVerdict], evidence: Evidence) -> dict[str, MetricVerdict]:
+    """The verdicts, with the slow ranks named wherever a rate does not pass."""
+    slow = "; ".join(map(str, stragglers(evidence)))
+    return {
+        name: replace(metric, reason=f"{metric.reason}; {slow}")
+        if slow and name in RATES and metric.verdict in (FAIL, INCONCLUSIVE)
+        else metric
+        for name, metric in metrics.items()
+    }
+
+
 def _reported(
     name: str, cell: Cell, expectation: Expectation, measurements: Mapping[str, Measurement]
 ) -> Measurement | None:
-    """Like is held against like: a published p_core against the reading that it was published from."""
-    if name == "p_core" and expectation.state == PUBLISHED:
-        return compared_value(cell.timing, measurements)
+    """Like is held against like: the number of a p_core against the clock that it was read with."""
+    if name == "p_core" and expectation.has_number:
+        return compared_value(expectation.clock or cell.timing, measurements)
     return measurements.get(name)
 
 

@@ -9,7 +9,7 @@ from expected import METRICS, SuiteError
 from verdict.events import Evaluation
 from verdict.evidence import Evidence
 from verdict.measurement import Measurement
-from verdict.memory import card_memories
+from verdict.memory import card_memories, still_rising
 from verdict.throughput import p_core, p_core_host, p_train, p_whole
 
 PROTOCOL_METRICS: Mapping[str, tuple[str, ...]] = {
@@ -117,7 +117,9 @@ def _mem(evidence: Evidence) -> Measurement | None:
         parts.append(f"samplers reported {len(evidence.telemetry.errors)} errors, first {evidence.telemetry.errors[0]}")
     method = f"highest of {len(cards)} cards, {highest}: {'; '.join(parts)}"
     samples = sum(card.samples for card in cards)
-    return Measurement("mem", value, METRICS["mem"].unit, None, method, "telemetry.jsonl", samples)
+    rising = still_rising(evidence)
+    doubt = f"memory was still rising at the end, so its peak is not known: {'; '.join(rising)}" if rising else ""
+    return Measurement("mem", value, METRICS["mem"].unit, None, method, "telemetry.jsonl", samples, doubt=doubt)
 
 
 _MEASURES: Mapping[str, Callable[[Evidence], Measurement | None]] = {

@@ -11,7 +11,8 @@ from verdict.statistics import Interval
 class Measurement:
     """A metric's value with its unit, how and from what it was computed, and from how many readings (`n`).
 
-    `n` counts the steps of the slowest rank for rates, samples for mem, ranks for e2e_time, images for map.
+    `n` counts the steps of the slowest rank for rates, samples for mem, ranks for e2e_time, images for map; below
+    `least` of them there is no interval. `doubt` says why the number may fail but not pass; "" for no reason.
     """
 
     metric: str
@@ -21,3 +22,5 @@ class Measurement:
     method: str
     source: str
     n: int
+    least: int = 0
+    doubt: str = ""

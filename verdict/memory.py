@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from verdict.events import HOST_BACKENDS, RankEvidence
@@ -9,8 +10,12 @@ from verdict.evidence import Evidence
 from verdict.telemetry import Card, CardSamples
 
 LARGEST_GAP = 0.1
-"""Share of the training that may pass between two samples; always allowed are LARGEST_GAP_S."""
-LARGEST_GAP_S = 30.0
+"""Share of the training that may pass between two samples."""
+SHORT_GAPS_S = (5.0, 30.0)
+"""Always allowed: a third of a short training, but no less than the first and no more than the second."""
+RISING = 0.02
+"""Share of itself by which memory may still grow over the second half of the training."""
+_LEAST_SAMPLES = 8  # in training, to tell a rise from a step
 
 
 @dataclass(frozen=True)
@@ -74,6 +79,60 @@ def unwatched(evidence: Evidence) -> tuple[str, ...]:
     return tuple(missing)
 
 
+def still_rising(evidence: Evidence) -> tuple[str, ...]:
+    """The cards whose memory grew to the very end of the training: what a longer run would take is not known.
+
+    The samples are cut into four equal parts of the training; memory rises where the median of each is above the one
+    before, and the last above the second by more than RISING of it.
+    """
+    ranks = {rank.rank: rank for rank in evidence.ranks}
+    found = []
+    for memory in card_memories(evidence):
+        for samples in _samples_of(evidence, memory.card):
+            medians = _quarter_medians(samples, ranks.get(samples.rank))
+            rises = all(later > earlier for earlier, later in zip(medians, medians[1:]))
+            if medians and rises and medians[3] > medians[1] * (1 + RISING):
+                shown = ", ".join(f"{median:.2f}" for median in medians)
+                found.append(f"{memory}: {shown} GiB in four parts of the training")
+    return tuple(found)
+
+
+def throttled(evidence: Evidence) -> tuple[str, ...]:
+    """The cards that said in training that they had been slowed down, with the reasons that they gave."""
+    ranks = {rank.rank: rank for rank in evidence.ranks}
+    found = []
+    for memory in card_memories(evidence):
+        for samples in _samples_of(evidence, memory.card):
+            begin_ns, end_ns = _training_ns(ranks.get(samples.rank))
+            reasons = [reason for t_ns, reason in samples.throttled if begin_ns <= t_ns <= end_ns]
+            if reasons:
+                told = ", ".join(sorted(set(reasons)))
+                found.append(f"{memory}: throttled ({told}) in {len(reasons)} samples of the training, expected none")
+    return tuple(found)
+
+
+def _training_ns(watcher: RankEvidence | None) -> tuple[float, float]:
+    """Begin and end by the clock of the rank that took the samples; everything, where it did not say."""
+    if watcher is None or watcher.train_begin_ns is None or watcher.train_end is None:
+        return -math.inf, math.inf
+    return watcher.train_begin_ns, watcher.train_end.t_ns
+
+
+def _quarter_medians(samples: CardSamples, watcher: RankEvidence | None) -> list[float]:
+    """The median of each quarter of the training in GiB; empty where there are too few samples to tell."""
+    import numpy as np  # here, so that collecting tests does not pay for it
+
+    begin_ns, end_ns = _training_ns(watcher)
+    if not end_ns < math.inf:
+        return []
+    inside = (samples.t_ns >= begin_ns) & (samples.t_ns < end_ns)
+    quarter = ((samples.t_ns[inside] - begin_ns) * 4 // (end_ns - begin_ns)).astype(int)
+    parts = [samples.used_gib[inside][quarter == number] for number in range(4)]
+    if inside.sum() < _LEAST_SAMPLES or not all(len(part) for part in parts):
+        return []
+    return [float(np.median(part)) for part in parts]
+
+
 def _card_memory(evidence: Evidence, card: Card, ranks: list[RankEvidence]) -> CardMemory:
     found = _samples_of(evidence, card)
     starts = [rank.start for rank in ranks if rank.start is not None]
@@ -117,7 +176,8 @@ def _gap(samples: CardSamples, watcher: RankEvidence | None) -> str:
         return "found no memory sample after train_begin, expected some in training"
     inside = np.sort(samples.t_ns[(samples.t_ns > begin) & (samples.t_ns < end)])
     gap_s = float(np.diff(np.concatenate(([begin], inside, [end]))).max()) / 1e9
-    allowed_s = max(LARGEST_GAP_S, LARGEST_GAP * (end - begin) / 1e9)
+    train_s = (end - begin) / 1e9
+    allowed_s = max(LARGEST_GAP * train_s, min(max(train_s / 3, SHORT_GAPS_S[0]), SHORT_GAPS_S[1]))
     if gap_s > allowed_s:
         return (
             f"{gap_s:.0f} s of the training passed without a memory sample, expected at most {allowed_s:.0f} s; "

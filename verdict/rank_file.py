@@ -10,6 +10,7 @@ from verdict.events import (
     LEDGER_PARTS,
     SCHEMA,
     STEP_COLUMNS,
+    ClockProbe,
     DataSet,
     End,
     Epoch,
@@ -44,9 +45,12 @@ def read_rank(path: Path, rank: int, problems: Problems) -> RankEvidence:
     return reader.finish()
 
 
+_INTS, _FLOATS = frozenset((int,)), frozenset((float,))
+
+
 def _whole_list(value: Any) -> array[int]:
-    # set(map(type, ...)) looks at every entry without a loop in Python.
-    if type(value) is list and set(map(type, value)) <= {int}:
+    # This looks at every entry without a loop in Python.
+    if type(value) is list and _INTS.issuperset(map(type, value)):
         try:
             return array("q", value)
         except OverflowError:
@@ -56,7 +60,7 @@ def _whole_list(value: Any) -> array[int]:
 
 def _loss_list(value: Any) -> array[float]:
     if type(value) is list:
-        if set(map(type, value)) <= {float}:
+        if _FLOATS.issuperset(map(type, value)):
             return array("d", value)
         try:
             return array("d", map(any_number, value))
@@ -73,7 +77,21 @@ def _count_images(value: Any) -> int:
     return decode(table(value), {"images": whole})["images"]
 
 
-_PER_WINDOW = {"epoch": whole, "step": whole, "warmup": flag, "lr": number, "wall_ns": whole}
+def _rounds(value: Any) -> tuple[int, ...]:
+    return tuple(_whole_list(value))
+
+
+_CLOCK_PROBE: dict[str, Callable[[Any], Any]] = {
+    **dict.fromkeys(("work_ns", "synchronise_ns", "after_ns", "timer_ns", "timer_wall_ns"), _rounds),
+    "steps_back": whole,
+}
+
+_PER_WINDOW = {
+    **dict.fromkeys(("epoch", "step", "wall_ns", "copy_ns", "forward_ns"), whole),
+    **dict.fromkeys(("padded_pixels", "proposals", "positives"), whole),
+    "warmup": flag,
+    "lr": number,
+}
 _WINDOW: dict[str, Callable[[Any], Any]] = {**_PER_WINDOW, **dict.fromkeys(STEP_COLUMNS, _whole_list)}
 _WINDOW["loss"] = _loss_list
 
@@ -104,7 +122,8 @@ _START_OPTIONAL = {
 
 _TRAIN_END = {"images": whole, "steps": whole, "ledger": _ledger}
 _TYPECODES = {"warmup": "b", "lr": "d", "loss": "d"}  # the other columns are "q": int64
-_ONCE = ("start", "train_begin", "train_end", "end")
+_HEAD = {"event": text, "t_ns": whole}
+_ONCE = ("start", "clock_test", "train_begin", "train_end", "end")
 
 
 class _RankReader:
@@ -117,6 +136,9 @@ class _RankReader:
         self._seen: dict[str, int] = {}
         self._last_ns: int | None = None
         self._columns = {name: array(_TYPECODES.get(name, "q")) for name in ("t_ns", "size", *_WINDOW)}
+        # Bound once: a long run has a hundred thousand windows.
+        self._per_window = [(self._columns[name], name) for name in _PER_WINDOW]
+        self._per_step = [(self._columns[name], name) for name in STEP_COLUMNS]
         self._once: dict[str, Any] = {}
         self._evaluating: tuple[int, int] | None = None
         self._planned: dict[int, int] = {}
@@ -127,6 +149,7 @@ class _RankReader:
         self._failures: list[Failure] = []
         self._takers: dict[str, Callable[[int, dict[str, Any]], None]] = {
             "start": self._start,
+            "clock_test": self._clock_test,
             "data": self._data_set,
             "eval_begin": self._eval_begin,
             "eval_end": self._eval_end,
@@ -143,7 +166,7 @@ class _RankReader:
     def take(self, line: int, record: dict[str, Any]) -> None:
         """Read one event; an unknown one only has to name itself and its time."""
         try:
-            head = decode(record, {"event": text, "t_ns": whole})
+            head = decode(record, _HEAD)
             event, t_ns = head["event"], head["t_ns"]
             self._seen[event] = self._seen.get(event, 0) + 1
             if self._last_ns is not None and t_ns < self._last_ns:
@@ -172,6 +195,7 @@ class _RankReader:
             file=self._file,
             seen=self._seen,
             start=self._once.get("start"),
+            clock=self._once.get("clock_test"),
             data=tuple(self._data),
             evaluations=tuple(self._evaluations),
             epochs=tuple(self._epochs),
@@ -200,6 +224,13 @@ class _RankReader:
             raise FieldError(f"schema {start.schema}, expected {SCHEMA}; judge it with the version that wrote it")
         if start.rank != self._rank:
             raise FieldError(f"the file of rank {self._rank} was written by rank {start.rank}")
+
+    def _clock_test(self, t_ns: int, record: dict[str, Any]) -> None:
+        probe = ClockProbe(**decode(record, _CLOCK_PROBE))
+        rounds = [times for times in vars(probe).values() if isinstance(times, tuple)]
+        if not rounds[0] or {len(times) for times in rounds} != {len(rounds[0])}:
+            raise FieldError("expected one entry a round in every list and at least one")
+        self._once["clock_test"] = probe
 
     def _data_set(self, t_ns: int, record: dict[str, Any]) -> None:
         values = decode(record, {"train": _count_images}, {"val": _count_images})
@@ -235,17 +266,16 @@ class _RankReader:
 
     def _window(self, t_ns: int, record: dict[str, Any]) -> None:
         values = decode(record, _WINDOW)
-        sizes = {name: len(values[name]) for name in STEP_COLUMNS}
-        size = sizes["images"]
-        if size == 0 or set(sizes.values()) != {size}:
-            counts = ", ".join(f"{name} {count}" for name, count in sizes.items())
+        sizes = [len(values[name]) for name in STEP_COLUMNS]
+        if sizes.count(sizes[0]) < len(sizes) or sizes[0] == 0:
+            counts = ", ".join(f"{name} {count}" for name, count in zip(STEP_COLUMNS, sizes))
             raise FieldError(f"expected one entry a step in every list and at least one, found {counts}")
-        for name in _PER_WINDOW:
-            self._columns[name].append(values[name])
-        for name in STEP_COLUMNS:
-            self._columns[name].extend(values[name])
+        for column, name in self._per_window:
+            column.append(values[name])
+        for column, name in self._per_step:
+            column.extend(values[name])
         self._columns["t_ns"].append(t_ns)
-        self._columns["size"].append(size)
+        self._columns["size"].append(sizes[0])
 
     def _train_end(self, t_ns: int, record: dict[str, Any]) -> None:
         self._once["train_end"] = TrainEnd(t_ns=t_ns, **decode(record, _TRAIN_END))

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import json
 import math
-import os
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+from verdict.atomic import write_whole
 from verdict.errors import EvidenceError
 from verdict.fields import FieldError, KindError, decode, flag, number, table, text, whole
 from verdict.jsonlines import parse_object
 from verdict.judge import VERDICTS, MetricVerdict, RunVerdict
 from verdict.statistics import Interval
+from verdict.workload import Workload
 
-SCHEMA = 1
+SCHEMA = 2
 VERDICT_FILE = "verdict.json"
 
 
@@ -29,6 +30,8 @@ def to_json(run_verdict: RunVerdict) -> dict[str, Any]:
         "outcome": run_verdict.outcome,
         "reasons": list(run_verdict.reasons),
         "metrics": {name: _metric_to_json(metric) for name, metric in run_verdict.metrics.items()},
+        "workload": None if run_verdict.workload is None else _numbers(asdict(run_verdict.workload)),
+        "changed": list(run_verdict.changed),
     }
 
 
@@ -36,18 +39,7 @@ def write_verdict(run_dir: Path, run_verdict: RunVerdict) -> Path:
     """Write verdict.json into `run_dir` and return its path; a reader finds the old file or the new, never half."""
     path = Path(run_dir) / VERDICT_FILE
     content = json.dumps(to_json(run_verdict), indent=2, ensure_ascii=False, allow_nan=False)
-    # The process id: several judges of the same run must not write into one another's file.
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with partial.open("w", encoding="utf-8") as stream:
-            stream.write(content + "\n")
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(partial, path)
-    except OSError:
-        if partial.exists():
-            partial.unlink()
-        raise
+    write_whole(path, content + "\n")
     return path
 
 
@@ -60,6 +52,10 @@ def read_verdict(run_dir: Path) -> RunVerdict:
         raise EvidenceError(f"{path}: cannot be read ({error.strerror}); judge the run first") from None
     except ValueError as error:
         raise EvidenceError(f"{path}: found no verdict ({error}); judge the run again") from None
+
+
+def _numbers(record: dict[str, Any]) -> dict[str, Any]:
+    return {name: value if math.isfinite(value) else None for name, value in record.items()}
 
 
 def _metric_to_json(metric: MetricVerdict) -> dict[str, Any]:
@@ -86,7 +82,9 @@ def _from_json(record: dict[str, Any]) -> RunVerdict:
             "outcome": _verdict,
             "reasons": _texts,
             "metrics": table,
+            "changed": _texts,
         },
+        {"workload": _workload},
     )
     schema = values.pop("schema")
     if schema != SCHEMA:
@@ -104,6 +102,14 @@ def _metric(name: str, record: Any) -> MetricVerdict:
         {"measured": number, "interval": _interval, "expected": number, "low": number, "high": number},
     )
     return MetricVerdict(metric=name, **values)
+
+
+def _workload(value: Any) -> Workload:
+    names = [field.name for field in fields(Workload) if field.name != "images"]
+    # null is what a number that is none was written as.
+    values = decode(table(value), {"images": whole}, dict.fromkeys(names, number))
+    images = values.pop("images")
+    return Workload(images, **{name: math.nan if found is None else found for name, found in values.items()})
 
 
 def _verdict(value: Any) -> str:

@@ -22,6 +22,7 @@ class CardSamples:
     """What one rank saw of one card: `t_ns` by that rank's clock, int64; `used_gib`, float64, in the same order.
 
     `total_gib` is the largest total that was reported, None where none was; `sources` the tools that were asked.
+    `throttled` has (t_ns, reason) of the samples in which the card said that it had been slowed down.
     """
 
     card: Card
@@ -30,6 +31,7 @@ class CardSamples:
     t_ns: np.ndarray
     used_gib: np.ndarray
     total_gib: float | None
+    throttled: tuple[tuple[int, str], ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,18 +61,24 @@ def read_telemetry(path: Path, problems: Problems) -> Telemetry:
             if "error" in record:
                 errors.append(f"{record.get('source', 'sampler')}: {record['error']}")
                 continue
-            sample = decode(record, _SAMPLE, {"memory_total_gib": number})
+            sample = decode(record, _SAMPLE, {"memory_total_gib": number, "throttle": text})
         except FieldError as error:
             problems.add(str(error), line)
             continue
         key = sample["host"], sample["card"], sample["rank"]
-        column = columns.setdefault(key, {"t_ns": array("q"), "used": array("d"), "totals": set(), "sources": {}})
+        column = columns.setdefault(key, _empty_column())
         column["t_ns"].append(sample["t_ns"])
         column["used"].append(sample["memory_used_gib"])
         column["sources"][sample["source"]] = True
+        if sample["throttle"]:
+            column["throttled"].append((sample["t_ns"], sample["throttle"]))
         if sample["memory_total_gib"] is not None:
             column["totals"].add(sample["memory_total_gib"])
     return Telemetry(tuple(_samples(*item) for item in sorted(columns.items())), tuple(errors))
+
+
+def _empty_column() -> dict[str, Any]:
+    return {"t_ns": array("q"), "used": array("d"), "totals": set(), "sources": {}, "throttled": []}
 
 
 def _samples(key: tuple[str, int, int], column: dict[str, Any]) -> CardSamples:
@@ -84,4 +92,5 @@ def _samples(key: tuple[str, int, int], column: dict[str, Any]) -> CardSamples:
         t_ns=np.array(column["t_ns"], dtype=np.int64),
         used_gib=np.array(column["used"], dtype=np.float64),
         total_gib=max(column["totals"], default=None),
+        throttled=tuple(column["throttled"]),
     )

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Callable
+from typing import TYPE_CHECKING, Callable, Sequence
 
 from verdict.events import RankEvidence, TrainEnd, Windows
 from verdict.evidence import Evidence
 from verdict.measurement import Measurement
-from verdict.statistics import CONFIDENCE, MIN_BLOCKS, block_starts, rate_interval, rate_per_s, total
+from verdict.statistics import CONFIDENCE, MIN_BLOCKS, MIN_STEPS, block_starts, rate_interval, rate_per_s, total
 
 if TYPE_CHECKING:
     import numpy as np
@@ -16,9 +16,12 @@ if TYPE_CHECKING:
 RATES = ("p_whole", "p_train", "p_core", "p_core_host")
 """The metrics that have a confidence interval, unless there are too few steps to tell."""
 
+STEADY_MIN_STEPS = 100
+"""Under steady, fewer measured steps cannot show that the device was in a steady state, and have no interval."""
+
 
 @dataclass(frozen=True, eq=False)
-class _Trained:
+class TrainedRank:
     """A rank that came through training: `windows` without warm-up, times in ns."""
 
     rank: int
@@ -29,7 +32,7 @@ class _Trained:
     timing: str
 
 
-def _trained(evidence: Evidence) -> list[_Trained]:
+def trained_ranks(evidence: Evidence) -> list[TrainedRank]:
     """All ranks, or none: of a part of the ranks no rate can be told."""
     trained = []
     for rank in evidence.ranks:
@@ -39,29 +42,40 @@ def _trained(evidence: Evidence) -> list[_Trained]:
     return trained
 
 
-def _trained_rank(rank: RankEvidence, begin_ns: int, end: TrainEnd, timing: str) -> _Trained:
+def _trained_rank(rank: RankEvidence, begin_ns: int, end: TrainEnd, timing: str) -> TrainedRank:
     wall_ns, evaluation_ns = end.t_ns - begin_ns, end.ledger["evaluation_ns"]
-    return _Trained(rank.rank, rank.file, rank.windows.measured, wall_ns, evaluation_ns, timing)
+    return TrainedRank(rank.rank, rank.file, rank.windows.measured, wall_ns, evaluation_ns, timing)
+
+
+def slowest_rank(ranks: Sequence[TrainedRank], time_ns: Callable[[TrainedRank], float]) -> TrainedRank:
+    """The rank that the others wait for; of equals, the first."""
+    return max(ranks, key=lambda rank: (time_ns(rank), -rank.rank))
+
+
+def compute_ns(rank: TrainedRank) -> float:
+    """What p_core divides by: the rank's compute time over the measured windows, in ns."""
+    return total(rank.windows.compute_ns)
 
 
 def _throughput(
     metric: str,
     evidence: Evidence,
-    time_ns: Callable[[_Trained], float],
+    time_ns: Callable[[TrainedRank], float],
     blocks: Callable[[Windows], tuple[np.ndarray, np.ndarray] | None],
     definition: str,
 ) -> Measurement | None:
     """Images of all ranks over the time of the slowest, with an interval from that rank's blocks of steps."""
-    ranks = _trained(evidence)
+    ranks = trained_ranks(evidence)
     if not ranks:
         return None
-    slowest = max(ranks, key=lambda rank: (time_ns(rank), -rank.rank))
+    slowest = slowest_rank(ranks, time_ns)
     value = rate_per_s(sum(total(rank.windows.images) for rank in ranks), time_ns(slowest))
     if value is None:
         return None
     interval = None
+    least = STEADY_MIN_STEPS if evidence.run is not None and evidence.run.protocol == "steady" else MIN_STEPS
     parts = blocks(slowest.windows)
-    if parts is not None:
+    if parts is not None and slowest.windows.steps >= least:
         interval = rate_interval(*parts)
         around = rate_per_s(total(parts[0]), total(parts[1]))
         if interval is not None and around:
@@ -73,7 +87,7 @@ def _throughput(
     )
     if interval is not None:
         method += f"; {CONFIDENCE:.0%} interval by block bootstrap over {steps} steps"
-    return Measurement(metric, value, "images/s", interval, method, slowest.file, steps)
+    return Measurement(metric, value, "images/s", interval, method, slowest.file, steps, least)
 
 
 def _step_blocks(windows: Windows, time_ns: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
@@ -87,7 +101,7 @@ def _step_blocks(windows: Windows, time_ns: np.ndarray) -> tuple[np.ndarray, np.
 
 def _wall_blocks(windows: Windows) -> tuple[np.ndarray, np.ndarray] | None:
     # The wall time is known by window only; where windows are few, the steps' own parts show how it scatters.
-    blocks = _step_blocks(windows, windows.wait_ns + windows.copy_ns + windows.compute_ns)
+    blocks = _step_blocks(windows, windows.wait_ns + windows.compute_ns)
     if blocks is None or len(windows.size) < MIN_BLOCKS:
         return blocks
     return blocks[0], windows.wall_ns
@@ -110,7 +124,7 @@ def p_core(evidence: Evidence) -> Measurement | None:
     return _throughput(
         "p_core",
         evidence,
-        lambda rank: total(rank.windows.compute_ns),
+        compute_ns,
         lambda windows: _step_blocks(windows, windows.compute_ns),
         "compute time, in step with the device ({timing}),",
     )

@@ -31,15 +31,16 @@ def against(metric: Metric, value: float, bound: float) -> tuple[str, str]:
 
 
 def origin(metric: Metric, expectation: Expectation, bound: float) -> str:
-    """How a bound comes from the published number: "0.95 x published 199.0"."""
-    published = expectation.value
-    if published is None:
+    """How a bound comes from the number behind it: "0.95 x published 199.0", "0.97 x accepted 55.1"."""
+    value = expectation.value
+    if value is None:
         return "the bound in force"
+    number = f"{expectation.state} {value}"
     if metric.name == "map":
-        slack = round(published - bound, 10)
-        return f"published {published} {'-' if slack >= 0 else '+'} {abs(slack):g}"
+        slack = round(value - bound, 10)
+        return f"{number} {'-' if slack >= 0 else '+'} {abs(slack):g}"
     if bound == expectation.capacity:
-        return f"the card's capacity; published {published}"
-    if published and math.isclose(round(bound / published, 4), bound / published, rel_tol=1e-12):
-        return f"{round(bound / published, 4):g} x published {published}"
-    return f"published {published}"
+        return f"the card's capacity; {number}"
+    if value and math.isclose(round(bound / value, 4), bound / value, rel_tol=1e-12):
+        return f"{round(bound / value, 4):g} x {number}"
+    return number

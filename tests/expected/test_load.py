@@ -49,7 +49,7 @@ def test_a_generated_data_set_belongs_to_the_cpu(tmp_path: Path) -> None:
     text = change("[recipe]", shapes)
     device = load(tmp_path, change('backend = "cuda"', 'backend = "cpu"', text))
     assert device.shapes == {"train_images": 256, "val_images": 64, "seed": 0}
-    with pytest.raises(ExpectationError, match=r"^x100\.toml: shapes: belongs to the backend cpu only"):
+    with pytest.raises(ExpectationError, match=r"^x100\.toml: shapes: belongs to the backends cpu and virtual only"):
         load(tmp_path, text)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from expected import METRICS, NOT_APPLICABLE, PUBLISHED, UNPUBLISHED, Cell, Expectation, Recipe, Topology
+from expected import ACCEPTED, METRICS, NOT_APPLICABLE, PUBLISHED, UNPUBLISHED, Cell, Expectation, Recipe, Topology
 
 
 def cell(**states: str) -> Cell:
@@ -38,11 +38,14 @@ def test_the_applicable_metrics_are_all_but_those_marked_so_in_order() -> None:
         ({"map": PUBLISHED}, "full"),
         ({"e2e_time": PUBLISHED}, "full"),
         ({"map": PUBLISHED, "e2e_time": NOT_APPLICABLE}, "full"),
+        ({"map": ACCEPTED}, "full"),
+        ({"e2e_time": ACCEPTED}, "full"),
         ({"map": NOT_APPLICABLE, "e2e_time": NOT_APPLICABLE}, "epoch"),
         ({"mem": PUBLISHED, "p_whole": PUBLISHED, "p_train": PUBLISHED, "p_core": PUBLISHED}, "epoch"),
+        ({"mem": ACCEPTED, "p_core": ACCEPTED}, "epoch"),
     ],
 )
-def test_a_cell_trains_in_full_where_accuracy_or_total_time_is_published(states: dict[str, str], protocol: str) -> None:
+def test_a_cell_trains_in_full_where_accuracy_or_total_time_has_a_number(states: dict[str, str], protocol: str) -> None:
     assert cell(**states).protocol == protocol
 
 
@@ -76,3 +79,17 @@ def test_cells_can_be_keys_copied_and_sent_but_not_changed() -> None:
     assert replace(one, batch_size=2) != one
     with pytest.raises(FrozenInstanceError):
         other.batch_size = 2
+
+
+def test_a_cell_without_numbers_has_not_those_of_its_site_either() -> None:
+    bare = cell(p_core=ACCEPTED, map=NOT_APPLICABLE).without_numbers("other data")
+
+    assert bare.expectations["p_core"] == Expectation(UNPUBLISHED, source="other data")
+    assert bare.expectations["map"].state == NOT_APPLICABLE
+
+
+@pytest.mark.parametrize(
+    ("state", "has_number"), [(PUBLISHED, True), (ACCEPTED, True), (UNPUBLISHED, False), (NOT_APPLICABLE, False)]
+)
+def test_only_what_is_published_or_accepted_has_a_number(state: str, has_number: bool) -> None:
+    assert Expectation(state).has_number is has_number

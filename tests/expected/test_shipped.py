@@ -16,6 +16,7 @@ from expected import (
     Recipe,
     load_devices,
 )
+from trainer.devices.scenario import Scenario
 
 DEVICES = load_devices()
 
@@ -65,7 +66,7 @@ def _cell(cell_id: str) -> Cell:
 
 
 def test_the_shipped_devices_come_in_the_order_of_their_files() -> None:
-    assert list(DEVICES) == ["a100", "bi_v100", "c500", "cpu", "r300"]
+    assert list(DEVICES) == ["a100", "bi_v100", "c500", "cpu", "r300", "virtual"]
 
 
 def test_the_shipped_rows_are_those_of_the_tables_in_their_order() -> None:
@@ -200,3 +201,26 @@ def test_the_cpu_has_two_small_cells_with_bounds_of_their_own() -> None:
         assert cell.expectations["map"].low == 0.36
         assert cell.expectations["mem"].high is not None
         assert cell.expectations["mem"].high <= 2.5
+
+
+@pytest.mark.parametrize("topo", ["1x1", "1x2", "1x8", "2x8"])
+def test_the_virtual_device_publishes_what_its_backend_plants_without_a_scenario(topo: str) -> None:
+    scenario = Scenario()
+    (cell,) = (cell for cell in DEVICES["virtual"].cells if str(cell.topology) == topo)
+
+    known = cell.expectations
+    images_per_s = cell.topology.ranks * 1000 / scenario.image_ms
+    assert (known["p_core"].value, known["p_core"].low) == (images_per_s, images_per_s * 0.95)
+    assert known["p_train"].value == images_per_s
+    assert (known["mem"].value, known["mem"].capacity) == (scenario.memory_gib, scenario.capacity_gib)
+    assert {known[name].state for name in ("e2e_time", "p_whole", "map")} == {NOT_APPLICABLE}
+    assert (cell.protocol, cell.timing, cell.recipe.model) == ("epoch", "device", "fasterrcnn_tiny")
+
+
+def test_eight_virtual_cards_have_an_epoch_of_sixteen_steps_or_more() -> None:
+    device = DEVICES["virtual"]
+    (cell,) = (cell for cell in device.cells if str(cell.topology) == "1x8")
+
+    assert device.shapes is not None
+    with_boxes = 0.95 * device.shapes["train_images"]  # some pictures have none, or those of crowds only
+    assert with_boxes // (cell.batch_size * cell.topology.ranks) >= 16

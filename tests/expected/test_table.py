@@ -113,3 +113,24 @@ def test_an_unknown_key_that_resembles_none_is_refused_with_all_that_are_known()
     with pytest.raises(ExpectationError) as caught:
         Table("x100.toml", "part", {"zzz": 1}, ("name", "vendor"))
     assert str(caught.value) == "x100.toml: part.zzz: unknown key (allowed here: name, vendor)"
+
+
+def test_arrays_of_texts_and_numbers_are_read_entry_by_entry() -> None:
+    assert table(key=["a", " b "]).texts("key") == ("a", "b")
+    assert table(key=[1, 2.5]).numbers("key", Range(0)) == (1.0, 2.5)
+    assert table(key=[]).texts("key") == ()
+
+
+@pytest.mark.parametrize(
+    ("found", "where", "message"),
+    [("ab", "key", "an array of strings"), (["a", 3], r"key\[2\]", "a string"), ([""], r"key\[1\]", "blank")],
+)
+def test_an_array_of_anything_but_texts_is_refused_by_its_entry(found: object, where: str, message: str) -> None:
+    with pytest.raises(ExpectationError, match=rf"^x100\.toml: part\.{where}: found .*{message}"):
+        table(key=found).texts("key")
+
+
+@pytest.mark.parametrize(("found", "where"), [(3, "key"), ([1, -1], r"key\[2\]"), (["1"], r"key\[1\]")])
+def test_an_array_of_anything_but_numbers_in_range_is_refused_by_its_entry(found: object, where: str) -> None:
+    with pytest.raises(ExpectationError, match=rf"^x100\.toml: part\.{where}: found .*, expected a"):
+        table(key=found).numbers("key", Range(0))

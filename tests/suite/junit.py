@@ -33,6 +33,11 @@ class Session:
     counts: dict[str, int]
     runs: list[Path]
 
+    @property
+    def by_metric(self) -> dict[str, Case]:
+        """The cases that ask about a metric, by its name."""
+        return {case.properties["metric"]: case for case in self.cases.values() if "metric" in case.properties}
+
 
 def run_suite(folder: Path, *arguments: Any, **environment: str) -> Session:
     """Run `pytest` with `arguments` from the project's root, its runs and its report under `folder`."""
@@ -42,10 +47,16 @@ def run_suite(folder: Path, *arguments: Any, **environment: str) -> Session:
     command += [f"--junitxml={report}", "--runs", str(runs), *map(str, arguments)]
     inherited = {key: value for key, value in os.environ.items() if not key.startswith(("PYTEST_", "COV_"))}
     done = subprocess.run(
-        command, cwd=str(ROOT), env={**inherited, **environment}, capture_output=True, text=True, timeout=600
+        command,
+        cwd=str(ROOT),
+        env={**inherited, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,  # in the order of writing, as on a terminal
+        text=True,
+        timeout=600,
     )
     cases, counts = read_junit(report) if report.exists() else ({}, {})
-    return Session(done.returncode, done.stdout + done.stderr, cases, counts, sorted(runs.glob("*Z-*")))
+    return Session(done.returncode, done.stdout, cases, counts, sorted(runs.glob("*Z-*")))
 
 
 def read_junit(report: Path) -> tuple[dict[str, Case], dict[str, int]]:
@@ -61,5 +72,6 @@ def read_junit(report: Path) -> tuple[dict[str, Case], dict[str, int]]:
             outcome = children[0].tag if children else "passed"
             message = f"{children[0].get('message')} {children[0].text}" if children else ""
             properties = {p.attrib["name"]: p.attrib["value"] for p in element.iter("property")}
-            cases[element.attrib["name"]] = Case(element.attrib["name"], outcome, message, properties)
+            name = element.get("name", "")  # pytest writes none for a test in which the session was interrupted
+            cases[name] = Case(name, outcome, message, properties)
     return cases, counts

@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from tests.suite.junit import Session, run_suite
+from tests.suite.without_torch import link_distributions, run_without_torch
 from tests.support import cell_of, device_of
 from verdict import judge_run, read_run, to_json
+from verdict.seal import seal_problems
 
 pytestmark = [pytest.mark.needs_torch, pytest.mark.slow]
 
@@ -33,10 +35,6 @@ def tight(tmp_path_factory: Any) -> Session:
     return run_suite(folder, *arguments, PYTHONOPTIMIZE="1")
 
 
-def by_metric(session: Session) -> dict[str, Any]:
-    return {case.properties["metric"]: case for case in session.cases.values()}
-
-
 def test_two_workers_and_six_metrics_boot_two_ranks_once(steady: Session) -> None:
     (run_dir,) = steady.runs
 
@@ -48,7 +46,7 @@ def test_two_workers_and_six_metrics_boot_two_ranks_once(steady: Session) -> Non
 
 
 def test_a_steady_run_records_rates_passes_memory_and_misses_the_rest(steady: Session) -> None:
-    verdicts = {name: case.properties["verdict"] for name, case in by_metric(steady).items()}
+    verdicts = {name: case.properties["verdict"] for name, case in steady.by_metric.items()}
 
     assert verdicts == {
         "e2e_time": "missing",
@@ -58,16 +56,16 @@ def test_a_steady_run_records_rates_passes_memory_and_misses_the_rest(steady: Se
         "map": "missing",
         "mem": "pass",
     }
-    outcomes = {name: case.outcome for name, case in by_metric(steady).items()}
+    outcomes = {name: case.outcome for name, case in steady.by_metric.items()}
     assert outcomes == {name: "passed" if verdict == "pass" else "skipped" for name, verdict in verdicts.items()}
-    assert steady.counts == {"tests": 6, "failures": 0, "errors": 0, "skipped": 5}
+    assert steady.counts == {"tests": 10, "failures": 0, "errors": 0, "skipped": 5}
     assert steady.code == 0
 
 
 def test_the_properties_are_the_verdict_files_numbers(steady: Session) -> None:
     recorded = json.loads((steady.runs[0] / "verdict.json").read_text())["metrics"]
 
-    for name, case in by_metric(steady).items():
+    for name, case in steady.by_metric.items():
         for key in ("measured", "low", "high", "expected"):
             value = recorded[name][key]
             assert case.properties[key] == ("" if value is None else repr(value)), (name, key)
@@ -81,6 +79,27 @@ def test_judging_the_stored_run_again_gives_the_same_verdict(steady: Session) ->
     assert to_json(verdict) == json.loads((steady.runs[0] / "verdict.json").read_text())
 
 
+def test_the_run_is_sealed(steady: Session) -> None:
+    assert seal_problems(steady.runs[0]) == ()
+    sealed = {line.split()[1] for line in (steady.runs[0] / "SHA256SUMS").read_text().splitlines()}
+    assert {"run.json", "rank-0000.jsonl", "rank-0001.jsonl", "rank-0001.log", "telemetry.jsonl"} <= sealed
+
+
+def test_judging_the_stored_run_where_there_is_no_torch_gives_the_same_file(steady: Session, tmp_path: Path) -> None:
+    (run_dir,) = steady.runs
+    before = (run_dir / "verdict.json").read_bytes()
+    bare = link_distributions(tmp_path / "bare")
+    absent = run_without_torch(bare, "-c", "import torch")
+    (run_dir / "verdict.json").unlink()
+
+    session = run_without_torch(bare, "-m", "pytest", "-p", "no:cacheprovider", f"--replay={run_dir}")
+
+    assert "No module named 'torch'" in absent.stderr
+    assert session.returncode == 0, session.stdout + session.stderr
+    assert (run_dir / "verdict.json").read_bytes() == before
+    assert seal_problems(run_dir) == ()
+
+
 def test_the_terminal_shows_every_metric_and_the_line_that_runs_it_again(steady: Session) -> None:
     table = steady.output[steady.output.index("= conformance =") :]
 
@@ -88,8 +107,9 @@ def test_the_terminal_shows_every_metric_and_the_line_that_runs_it_again(steady:
     assert "2 ranks on 1 host" in table
     for metric in ("e2e_time", "p_whole", "p_train", "p_core", "map", "mem"):
         assert f"\n{metric} " in table
-    assert "again   pytest -m cpu --topo 1x2 --steps=" in table
-    assert f"--steps={STEPS}" in table
+    assert f"rerun   pytest -m cpu --topo 1x2 --steps={STEPS}" in table
+    assert "again   pytest -m cpu --topo 1x2" in table
+    assert f"--replay={steady.runs[0]}" in table
 
 
 def test_progress_is_told_where_there_is_no_terminal(tight: Session) -> None:
@@ -98,7 +118,7 @@ def test_progress_is_told_where_there_is_no_terminal(tight: Session) -> None:
 
 
 def test_a_metric_outside_its_bound_is_a_failure_with_numbers_not_an_error(tight: Session) -> None:
-    case = by_metric(tight)["mem"]
+    case = tight.by_metric["mem"]
 
     assert (case.outcome, case.properties["verdict"]) == ("failure", "fail")
     assert float(case.properties["measured"]) > 0.1
@@ -109,7 +129,7 @@ def test_a_metric_outside_its_bound_is_a_failure_with_numbers_not_an_error(tight
 
 
 def test_one_failed_metric_does_not_touch_the_others(tight: Session) -> None:
-    others = {name: case.outcome for name, case in by_metric(tight).items() if name != "mem"}
+    others = {name: case.outcome for name, case in tight.by_metric.items() if name != "mem"}
 
     assert "failure" not in others.values()
     assert others["p_core"] == "skipped"
@@ -121,5 +141,5 @@ def test_the_run_leaves_a_checkpoint_and_a_log_for_each_rank(tight: Session) -> 
     assert [path.name for path in (run_dir / "checkpoints").iterdir()] == ["epoch-0000.pt"]
     assert (run_dir / "rank-0000.log").exists()
     record = json.loads((run_dir / "run.json").read_text())
-    assert record["boot"] == {"exit_code": 0, "failure": None}
+    assert (record["boot"]["exit_code"], record["boot"]["failure"]) == (0, None)
     assert record["command"][1:3] == ["-m", "torch.distributed.run"]

@@ -1,4 +1,4 @@
-"""Both models are torchvision's Faster R-CNN, and the benchmark's has the size that the benchmark states."""
+"""The models are torchvision's Faster R-CNN, and the benchmark's has the size that the benchmark states."""
 
 from __future__ import annotations
 
@@ -77,6 +77,19 @@ def test_the_small_model_is_a_faster_rcnn_of_other_sizes() -> None:
     assert isinstance(model, FasterRCNN)
     assert model.backbone.out_channels == 64
     assert model.roi_heads.box_predictor.cls_score.out_features == 4
+
+
+def test_the_tiny_model_is_a_faster_rcnn_with_every_part() -> None:
+    model = build_model(settings(model="fasterrcnn_tiny", pretrained_backbone=False, num_classes=4))
+
+    assert isinstance(model, FasterRCNN)
+    assert count_parameters(model) < 10_000
+    assert model.roi_heads.box_predictor.cls_score.out_features == 4
+    losses = model(
+        [torch.rand(3, 40, 32)], [{"boxes": torch.tensor([[4.0, 4.0, 24.0, 24.0]]), "labels": torch.tensor([1])}]
+    )
+    assert set(losses) == {"loss_classifier", "loss_box_reg", "loss_objectness", "loss_rpn_box_reg"}
+    assert all(torch.isfinite(loss) for loss in losses.values())
 
 
 def test_the_same_seed_gives_the_same_weights() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Dict, Mapping
 
 from expected import METRICS, Cell, Expectation, Recipe, Topology, default_bounds
+from verdict.seal import write_seal
 
 CARD_GIB = 32.0
 SMALL = Recipe(
@@ -15,6 +16,15 @@ SMALL = Recipe(
 )
 
 Event = Dict[str, Any]
+
+HONEST_CLOCK = {
+    "work_ns": [20_000_000] * 3,
+    "synchronise_ns": [20_000_000] * 3,
+    "after_ns": [100_000] * 3,
+    "timer_ns": [19_800_000] * 3,
+    "timer_wall_ns": [20_100_000] * 3,
+    "steps_back": 0,
+}
 
 TWO_CARDS = Topology(1, 2)
 
@@ -45,6 +55,15 @@ class Plan:
     images_of_rank: int = 64  # validation images
     used_gib: float = 20.0
     simulated: bool = False
+    pixels: int = 0  # padded, an image; 0 is what the recipe's model makes of them
+    proposals: int = 200  # an image
+    positives: int = 3  # an image
+    clock: Mapping[str, Any] = field(default_factory=lambda: dict(HONEST_CLOCK))
+
+    @property
+    def pixels_of_image(self) -> int:
+        """Padded pixels of an image, as the recipe's model makes them."""
+        return self.pixels or (800 * 1088 if self.recipe.model == Recipe().model else 96 * 96)
 
     @property
     def limit(self) -> int:
@@ -104,12 +123,13 @@ class Bundle:
     telemetry: list[Event]
 
     def write(self, folder: Path) -> Path:
-        """Write the files into `folder` and return it."""
+        """Write the files into `folder`, sealed, and return it."""
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "run.json").write_text(json.dumps(self.run))
         for rank, events in self.ranks.items():
             (folder / f"rank-{rank:04d}.jsonl").write_text(lines(events))
         (folder / "telemetry.jsonl").write_text(lines(self.telemetry))
+        write_seal(folder)
         return folder
 
     def all(self, event: str, rank: int = 0) -> list[Event]:
@@ -139,7 +159,7 @@ def build(plan: Plan) -> Bundle:
 
 def _run_file(plan: Plan, cell: Cell) -> Event:
     return {
-        "schema": 1,
+        "schema": 2,
         "id": "20260101T000000Z",
         "cell": {
             "id": cell.id,
@@ -208,6 +228,7 @@ class _Rank:
         self._introduce()
         self.now += 2_000_000_000
         self.say("data", train={"images": 960, "dropped": {}}, val={"images": self._val_images, "boxes": 300})
+        self.say("clock_test", **self.plan.clock)
         self.say("progress", phase="data", done=1, total=1)
         if plan.protocol == "full":
             self._evaluate(-1, 0.0)
@@ -242,7 +263,7 @@ class _Rank:
         plan = self.plan
         self.say(
             "start",
-            schema=1,
+            schema=2,
             cell=self.cell_id,
             rank=self.rank,
             local_rank=self.rank % plan.topology.cards,
@@ -294,12 +315,12 @@ class _Rank:
         wobble = [1 + plan.jitter / 100 * (((self.step + at) * 37 % 101) / 50 - 1) for at in range(size)]
         columns = {
             "wait_ns": [int(plan.wait_ns * factor)] * size,
-            "copy_ns": [int(plan.copy_ns * factor)] * size,
             "compute_ns": [int(plan.compute_ns * factor * part) for part in wobble],
             "compute_host_ns": [int(plan.host_ns * factor * part) for part in wobble],
         }
         self.spend("data_wait", sum(columns["wait_ns"]))
-        self.spend("copy", sum(columns["copy_ns"]))
+        copy_ns = int(plan.copy_ns * factor) * size
+        self.spend("copy", copy_ns)
         self.spend("compute", sum(columns["compute_ns"]))
         self.spend("bookkeeping", plan.gap_ns)
         images = [plan.batch_size - ((self.step + at) % 7 == 6) for at in range(size)]
@@ -310,7 +331,12 @@ class _Rank:
             warmup=warmup,
             lr=0.02,
             wall_ns=self.now - begun,
+            copy_ns=copy_ns,
+            forward_ns=int(sum(columns["compute_ns"]) * 0.3),
             images=images,
+            padded_pixels=sum(images) * plan.pixels_of_image,
+            proposals=sum(images) * plan.proposals,
+            positives=sum(images) * plan.positives,
             loss=[2.0 + 1 / (1 + self.step + at) for at in range(size)],
             **columns,
         )

@@ -15,6 +15,7 @@ from expected import SuiteError
 from tests.verdict.bundles import STEADY, Bundle, Plan, a_cell, build, lines
 from verdict import INVALID, PASS, Evidence, EvidenceError, judge_run, read_run
 from verdict.judge import RunVerdict
+from verdict.seal import write_seal
 
 SHORT = Plan(steps=40, maps=(0.4,))
 EASY = {"e2e_time": 1e6, "p_whole": 1e-3, "p_train": 1e-3, "p_core": 1e-3, "map": 0.01, "mem": 30.0}
@@ -68,7 +69,7 @@ def test_an_empty_folder_lacks_its_run_json(tmp_path: Path) -> None:
 
     assert evidence.run is None
     assert evidence.ranks == ()
-    assert evidence.problems == ("run.json: cannot be read: No such file or directory",)
+    assert evidence.problems[0] == "run.json: cannot be read: No such file or directory"
 
 
 @pytest.mark.parametrize(
@@ -89,7 +90,7 @@ def test_a_run_json_that_is_none_is_a_problem(content: str, words: str, tmp_path
 @pytest.mark.parametrize(
     ("path", "value", "words"),
     [
-        (("schema",), 2, "run.json: schema 2, expected 1"),
+        (("schema",), 1, "run.json: schema 1, expected 2"),
         (("protocol",), None, "'protocol' is None, expected a string"),
         (("steps",), "many", "'steps' is 'many', expected a whole number"),
         (("cell", "batch_size"), 1.5, "in 'cell': 'batch_size' is 1.5, expected a whole number"),
@@ -128,6 +129,7 @@ def test_a_boot_that_failed_is_read_with_its_phase_and_message(bundle: Bundle, t
 def test_two_files_of_one_rank_are_a_problem(bundle: Bundle, tmp_path: Path) -> None:
     folder = bundle.write(tmp_path / "run")
     shutil.copy(folder / "rank-0001.jsonl", folder / "rank-00001.jsonl")
+    write_seal(folder)
 
     problems = read_run(folder).problems
 
@@ -144,6 +146,7 @@ def test_a_file_whose_name_has_no_rank_is_a_problem(bundle: Bundle, tmp_path: Pa
 def test_a_missing_telemetry_is_left_to_the_checks(bundle: Bundle, tmp_path: Path) -> None:
     folder = bundle.write(tmp_path / "run")
     (folder / "telemetry.jsonl").unlink()
+    write_seal(folder)
 
     assert read_run(folder).problems == ()
     assert judge(folder).outcome == INVALID
@@ -182,6 +185,7 @@ RANK_FILE = lines(build(SHORT).ranks[0]).encode()
 def test_a_rank_file_that_lost_more_than_its_last_newline_is_never_believed(cut: int, folder: Path) -> None:
     build(SHORT).write(folder)
     (folder / "rank-0000.jsonl").write_bytes(RANK_FILE[:cut])
+    write_seal(folder)  # what is missing has to be missed without it
 
     verdict = judge(folder)
 
@@ -196,6 +200,7 @@ def test_a_rank_file_that_lost_a_line_in_the_middle_is_not_believed(line: int, f
     lost = json.loads(kept.pop(line))["event"]
     build(SHORT).write(folder)
     (folder / "rank-0000.jsonl").write_bytes(b"".join(kept))
+    write_seal(folder)
 
     verdict = judge(folder)
 
@@ -217,6 +222,7 @@ def test_rubbish_anywhere_never_raises(name: str, damage: list[tuple[float, byte
         at = int(where * len(content))
         content[at : at + len(rubbish)] = rubbish
     (folder / name).write_bytes(content)
+    write_seal(folder)
 
     verdict = judge(folder)
 

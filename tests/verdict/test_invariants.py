@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Callable, NamedTuple
@@ -113,7 +114,7 @@ def training_did_not_end(bundle: Bundle) -> None:
     bundle.drop("train_end")
 
 
-@fault("rank-0000.jsonl line 44: end: 'end' comes a second time")
+@fault("rank-0000.jsonl line 45: end: 'end' comes a second time")
 def rank_ended_twice(bundle: Bundle) -> None:
     bundle.ranks[0].append(dict(bundle.ranks[0][-1]))
 
@@ -226,9 +227,17 @@ def rank_was_simulated(bundle: Bundle) -> None:
     bundle.one("start", rank=1)["simulated"] = True
 
 
-@fault("rank 1: says simulated False, expected True", replace(FULL, device="virtual", simulated=True))
+@fault(
+    "rank 1: found a real device, expected the simulated device virtual",
+    replace(FULL, device="virtual", simulated=True),
+)
 def virtual_device_is_half_real(bundle: Bundle) -> None:
     bundle.one("start", rank=1)["simulated"] = False
+
+
+@fault("run.json: found a real device, expected the simulated device virtual", replace(FULL, device="virtual"))
+def virtual_device_is_real(bundle: Bundle) -> None:
+    pass
 
 
 @fault("rank 1: found a card another card, expected a card as on rank 0")
@@ -260,14 +269,14 @@ def validation_is_a_part_of_coco(bundle: Bundle) -> None:
 # ---- the files ----
 
 
-@fault("run.json: schema 2, expected 1")
+@fault("run.json: schema 1, expected 2")
 def run_has_another_schema(bundle: Bundle) -> None:
-    bundle.run["schema"] = 2
+    bundle.run["schema"] = 1
 
 
-@fault("rank-0001.jsonl line 1: start: schema 2, expected 1")
+@fault("rank-0001.jsonl line 1: start: schema 1, expected 2")
 def rank_has_another_schema(bundle: Bundle) -> None:
-    bundle.one("start", rank=1)["schema"] = 2
+    bundle.one("start", rank=1)["schema"] = 1
 
 
 @fault("rank-0001.jsonl line 1: start: the file of rank 1 was written by rank 0")
@@ -460,6 +469,35 @@ def steady_run_of_no_steps(bundle: Bundle) -> None:
 @fault("run.json: found steps None, expected the number of steps to measure", STEADY)
 def steady_run_without_a_number_of_steps(bundle: Bundle) -> None:
     bundle.run["steps"] = None
+
+
+@fault("rank 1: the first 12 measured steps took 52.0 ms a batch, the last 30 took 40.0 ms", STEADY)
+def the_device_was_not_warm(bundle: Bundle) -> None:
+    _slow_down(bundle, steps=range(20, 32), factor=1.3)
+
+
+@fault("rank 1: the first 12 measured steps took 40.0 ms a batch, the last 30 took 46.0 ms", STEADY)
+def the_device_became_slower(bundle: Bundle) -> None:
+    _slow_down(bundle, steps=range(110, 140), factor=1.15)
+
+
+def _slow_down(bundle: Bundle, steps: range, factor: float) -> None:
+    for window in bundle.all("window", rank=1):
+        at = [step in steps for step in range(window["step"], window["step"] + len(window["compute_ns"]))]
+        window["compute_ns"] = [int(ns * (factor if slow else 1)) for ns, slow in zip(window["compute_ns"], at)]
+
+
+@fault("card 1 of node0: throttled (power, thermal) in 3 samples of the training, expected none")
+def a_card_was_throttled(bundle: Bundle) -> None:
+    begin = bundle.one("train_begin", rank=1)["t_ns"]
+    inside = [one for one in bundle.telemetry if one["card"] == 1 and one["t_ns"] > begin]
+    for sample, reason in zip(inside, ("thermal", "power", "thermal")):
+        sample["throttle"] = reason
+
+
+@fault("telemetry.jsonl line 1: 'throttle' is 7, expected a string")
+def a_throttle_reason_is_none(bundle: Bundle) -> None:
+    bundle.telemetry[0]["throttle"] = 7
 
 
 # ---- does what it counted and timed add up? ----
@@ -727,8 +765,8 @@ def _scale(bundle: Bundle, column: str, factor: float) -> None:
 
 def _loss_stands_still_for_49_steps(bundle: Bundle) -> None:
     for window in bundle.all("window")[1:6]:
-        window["loss"] = [0.5] * 10
-    bundle.all("window")[1]["loss"][0] = 0.6
+        window["loss"] = [2.05] * 10
+    bundle.all("window")[1]["loss"][0] = 2.06
 
 
 def _memory_is_above_the_tables_but_below_the_cards(bundle: Bundle) -> None:
@@ -844,7 +882,10 @@ def test_without_run_json_everything_is_invalid(tmp_path: Path) -> None:
     assert verdict.outcome == INVALID
     assert verdict.protocol == "unknown"
     assert PASS not in {metric.verdict for metric in verdict.metrics.values()}
-    assert verdict.reasons == ("run.json: cannot be read: No such file or directory",)
+    assert verdict.reasons == (
+        "run.json: cannot be read: No such file or directory",
+        "run.json: listed in SHA256SUMS and not there",
+    )
 
 
 def test_an_empty_folder_is_invalid(tmp_path: Path) -> None:
@@ -870,13 +911,15 @@ def test_a_cell_whose_rates_are_upside_down_is_invalid(tmp_path: Path) -> None:
 
 
 def test_every_check_of_the_modules_is_in_the_table() -> None:
-    from verdict import accounts, course, identity
+    from verdict import accounts, clocks, course, identity, workload
 
     defined = {
         value
-        for module in (accounts, course, identity)
-        for name, value in vars(module).items()
-        if not name.startswith("_") and getattr(value, "__module__", "") == module.__name__
+        for module in (accounts, clocks, course, identity, workload)
+        for name, value in inspect.getmembers(module, inspect.isfunction)
+        if not name.startswith("_")
+        and value.__module__ == module.__name__
+        and "case" in inspect.signature(value).parameters
     }
 
     assert defined == {*CAUSES, *CHECKS}

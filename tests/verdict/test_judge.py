@@ -38,6 +38,7 @@ MEM = published("mem", 20.0)
 MEM_NEARLY_FULL = published("mem", 31.9)
 BOTH_SIDES = Expectation("published", 100.0, 90.0, 110.0)
 UNPUBLISHED = Expectation("unpublished", source="a table")
+ACCEPTED = Expectation("accepted", 200.0, 194.0, source="accepted in site.toml: mean of 3 runs", clock="device")
 
 
 def a_measurement(metric: str, value: float, interval: Interval | None = None, n: int = 400) -> Measurement:
@@ -157,6 +158,10 @@ def judged(tmp_path: Path, plan: Plan = FULL, timing: str = "device", **expectat
             INCONCLUSIVE,
             "straddles 90 (0.9 x published 100.0) and 110",
         ),
+        ("p_core", ACCEPTED, rate(196.0), PASS, "p_core 196.0 images/s is at least 194 (0.97 x accepted 200.0)"),
+        ("p_core", ACCEPTED, rate(192.0), FAIL, "p_core 192.0 images/s is below 194 (0.97 x accepted 200.0)"),
+        ("p_core", ACCEPTED, rate(194.5), INCONCLUSIVE, "straddles 194 (0.97 x accepted 200.0)"),
+        ("p_core", ACCEPTED, None, INVALID, "found no p_core that is a number"),
         ("p_core", UNPUBLISHED, rate(100.0), RECORDED, "p_core 100.0 images/s: no number is published"),
         ("p_core", UNPUBLISHED, a_measurement("p_core", 100.0, None, n=3), RECORDED, "no number is published"),
         ("p_core", UNPUBLISHED, None, INVALID, "found no p_core that is a number"),
@@ -321,6 +326,18 @@ def test_a_published_p_core_is_held_against_the_clock_that_it_was_read_with(
     assert verdict.metrics["p_core"].method.startswith(metrics[name].method)
     assert ("p_core_host" in verdict.metrics["p_core"].method) == (timing == "host")
     assert verdict.cell_parts["timing"] == timing
+
+
+@pytest.mark.parametrize(("clock", "name"), [("device", "p_core"), ("host", "p_core_host"), ("", "p_core_host")])
+def test_an_accepted_p_core_is_held_against_the_clock_that_it_was_accepted_from(
+    clock: str, name: str, tmp_path: Path
+) -> None:
+    metrics = measure(read_run(build(FULL).write(tmp_path / "other")))
+
+    verdict = judged(tmp_path, timing="host", p_core=replace(ACCEPTED, clock=clock)).metrics["p_core"]
+
+    assert verdict.measured == metrics[name].value
+    assert (verdict.expected, verdict.low, verdict.source) == (ACCEPTED.value, ACCEPTED.low, ACCEPTED.source)
 
 
 def test_an_unpublished_p_core_is_always_the_devices(tmp_path: Path) -> None:

@@ -7,37 +7,13 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from expected import Cell, load_devices
-from tests.verdict.bundles import Bundle, Plan, build
+from tests.verdict.shipped import bundle_of
 from verdict.__main__ import main
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-def bundle_of(marker: str, **changes: Any) -> tuple[Bundle, Cell]:
-    """A bundle of the first cell of a shipped table."""
-    device = load_devices()[marker]
-    cell = device.cells[0]
-    plan = Plan(
-        topology=cell.topology,
-        device=marker,
-        backend=device.backend,
-        recipe=cell.recipe,
-        maps=(cell.recipe.target_map + 0.2,),
-        batch_size=cell.batch_size,
-        used_gib=1.0,
-        steps=40,
-        **changes,
-    )
-    bundle = build(plan)
-    bundle.run["cell"]["learning_rate"] = cell.learning_rate
-    for rank in bundle.ranks:
-        bundle.one("start", rank)["learning_rate"] = cell.learning_rate
-    return bundle, cell
 
 
 def test_a_run_of_a_shipped_cell_is_judged_and_listed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -56,6 +32,16 @@ def test_a_run_of_a_shipped_cell_is_judged_and_listed(tmp_path: Path, capsys: py
         ["map", "pass"],
         ["mem", "pass"],
     ]
+
+
+def test_what_changed_since_the_run_is_listed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bundle, _ = bundle_of("cpu")
+    bundle.run["expectation"]["map"].update(value=0.4, low=0.39)
+
+    code = main([str(bundle.write(tmp_path / "run"))])
+
+    assert code == 0
+    assert "\n\nchanged since the run: map: published 0.4, at least 0.39 when the" in capsys.readouterr().out
 
 
 def test_a_run_on_another_data_set_is_only_recorded(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -121,6 +107,23 @@ def test_a_cell_that_no_table_has_exits_with_two_and_names_those_there_are(
     printed = capsys.readouterr().err
     assert "found cell abacus-1x1-fp32-bs1" in printed
     assert cell.id in printed
+
+
+def test_the_word_accept_accepts_runs_instead_of_judging_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bundle, _ = bundle_of("cpu")
+    folder = str(bundle.write(tmp_path / "run"))
+
+    assert main(["accept", folder, folder, "--out", str(tmp_path / "site.toml")]) == 2
+    assert "found 2 runs, expected 3 or more" in capsys.readouterr().err
+
+
+def test_a_folder_named_accept_can_still_be_judged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bundle, cell = bundle_of("cpu")
+
+    assert main([str(bundle.write(tmp_path / "accept"))]) == 0
+    assert cell.id in capsys.readouterr().out
 
 
 def test_the_package_runs_as_a_program_and_needs_neither_torch_nor_pytest(tmp_path: Path) -> None:

@@ -89,7 +89,7 @@ def test_warmup_counts_neither_as_images_nor_as_time(tmp_path: Path) -> None:
 
 
 @settings(deadline=None, max_examples=25)
-@given(times=st.lists(st.integers(10**6, 10**9), min_size=20, max_size=60), batch=st.integers(1, 32))
+@given(times=st.lists(st.integers(10**6, 10**9), min_size=100, max_size=140), batch=st.integers(1, 32))
 def test_p_core_is_never_a_mean_of_rates(
     times: list[int], batch: int, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -116,8 +116,16 @@ def test_rates_have_an_interval_about_their_value(name: str, window: int, tmp_pa
     assert metric.interval.high - metric.interval.low < 0.1 * metric.value
 
 
+@pytest.mark.parametrize(("steps", "has_one"), [(99, False), (100, True)])
+def test_a_steady_run_needs_enough_steps_to_show_its_steady_state(steps: int, has_one: bool, tmp_path: Path) -> None:
+    metric = measured(build(replace(STEADY, steps=steps)), tmp_path)["p_core"]
+
+    assert (metric.interval is not None) is has_one
+    assert (metric.n, metric.least) == (steps, 100)
+
+
 def test_too_few_steps_have_a_rate_without_an_interval(tmp_path: Path) -> None:
-    metrics = measured(build(replace(STEADY, steps=15)), tmp_path)
+    metrics = measured(build(replace(EPOCH, steps=15)), tmp_path)
 
     assert metrics["p_core"].interval is None
     assert metrics["p_train"].interval is None

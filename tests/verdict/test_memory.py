@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from expected import Topology
-from tests.verdict.bundles import CPU, Bundle, Plan, build
-from verdict import read_run
-from verdict.memory import CardMemory, card_memories, unwatched
+from tests.verdict.bundles import CPU, Bundle, Plan, a_cell, build
+from verdict import INCONCLUSIVE, PASS, judge_run, read_run
+from verdict.memory import CardMemory, card_memories, still_rising, throttled, unwatched
 
 SHORT = Plan(steps=40, maps=(0.4,))
 LONG = Plan(steps=40, maps=(0.4,), eval_ns=2_000_000_000_000)
@@ -116,15 +116,33 @@ def test_a_sampler_that_stopped_half_way_may_have_missed_the_peak(tmp_path: Path
     )
 
 
-def test_a_sampler_may_pause_for_half_a_minute(tmp_path: Path) -> None:
-    plan = replace(SHORT, eval_ns=28_000_000_000)
-    bundle = build(plan)
+def paused(train_ns: int, from_share: float, folder: Path) -> tuple[str, ...]:
+    """What is said of samples of card 0 that end at a share of a training of about so long, but for a last one."""
+    bundle = build(replace(SHORT, eval_ns=train_ns))
     begin = bundle.one("train_begin")["t_ns"]
     end = bundle.one("train_end")["t_ns"]
-    bundle.telemetry = [one for one in bundle.telemetry if one["rank"] == 1 or not begin < one["t_ns"] < end]
-    bundle.telemetry.append(dict(bundle.telemetry[0], t_ns=end))
+    last_ns = begin + from_share * (end - begin)
+    kept = [one for one in bundle.telemetry if one["rank"] == 1 or one["t_ns"] <= last_ns]
+    bundle.telemetry = [*kept, {**kept[0], "t_ns": end}]
+    return unwatched(read_run(bundle.write(folder / "run")))
 
-    assert unwatched(read_run(bundle.write(tmp_path / "run"))) == ()
+
+@pytest.mark.parametrize(
+    ("train_s", "from_share", "allowed"),
+    [
+        (3, 0.0, True),  # five seconds always
+        (12, 0.7, True),  # a third of a short training
+        (12, 0.4, False),
+        (200, 0.87, True),  # half a minute of a longer one
+        (200, 0.8, False),
+        (1000, 0.91, True),  # a tenth of a long one
+        (1000, 0.88, False),
+    ],
+)
+def test_a_sampler_may_pause_for_a_share_of_the_training(
+    train_s: int, from_share: float, allowed: bool, tmp_path: Path
+) -> None:
+    assert (paused(train_s * 10**9, from_share, tmp_path) == ()) is allowed
 
 
 @pytest.mark.parametrize("watcher", [7, 1])
@@ -144,3 +162,81 @@ def test_one_good_watcher_of_a_card_is_enough(tmp_path: Path) -> None:
     bundle.telemetry.append(dict(bundle.telemetry[0], rank=7))
 
     assert unwatched(read_run(bundle.write(tmp_path / "run"))) == ()
+
+
+RUN = Plan(steps=240)
+"""About twenty seconds of training."""
+
+
+def creeping(plan: Plan, gib_per_sample: float, first_gib: float = 20.0) -> Bundle:
+    bundle = build(plan)
+    mine = [sample for sample in bundle.telemetry if sample["card"] == 0]
+    for at, sample in enumerate(mine):
+        sample["memory_used_gib"] = first_gib + gib_per_sample * at
+    return bundle
+
+
+def test_memory_that_rises_to_the_end_has_no_known_peak(tmp_path: Path) -> None:
+    evidence = read_run(creeping(RUN, 0.2).write(tmp_path / "run"))
+
+    (text,) = still_rising(evidence)
+    verdict = judge_run(evidence, a_cell(RUN, mem=30.0))
+
+    assert text.startswith("card 0 of node0: 2")
+    assert text.endswith("GiB in four parts of the training")
+    assert verdict.metrics["mem"].verdict == INCONCLUSIVE
+    assert "memory was still rising at the end, so its peak is not known" in verdict.metrics["mem"].reason
+
+
+def test_memory_that_rises_above_its_bound_fails(tmp_path: Path) -> None:
+    verdict = judge_run(read_run(creeping(RUN, 0.2).write(tmp_path / "run")), a_cell(RUN, mem=20.0))
+
+    assert verdict.metrics["mem"].verdict == "fail"
+
+
+@pytest.mark.parametrize("gib_per_sample", [0.0, 0.002, -0.2])
+def test_memory_that_stays_falls_or_hardly_moves_has_its_peak(gib_per_sample: float, tmp_path: Path) -> None:
+    evidence = read_run(creeping(RUN, gib_per_sample).write(tmp_path / "run"))
+
+    assert still_rising(evidence) == ()
+    assert judge_run(evidence, a_cell(RUN, mem=30.0)).metrics["mem"].verdict == PASS
+
+
+def test_memory_that_went_up_once_is_not_rising(tmp_path: Path) -> None:
+    bundle = build(RUN)
+    mine = [sample for sample in bundle.telemetry if sample["card"] == 0]
+    for sample in mine[len(mine) // 2 :]:
+        sample["memory_used_gib"] = 25.0
+
+    assert still_rising(read_run(bundle.write(tmp_path / "run"))) == ()
+
+
+def test_too_few_samples_do_not_show_a_rise(tmp_path: Path) -> None:
+    evidence = read_run(creeping(Plan(steps=30, maps=(0.4,)), 1.0).write(tmp_path / "run"))
+
+    assert still_rising(evidence) == ()
+
+
+def test_a_rise_is_not_told_without_the_clock_of_the_rank_that_saw_it(tmp_path: Path) -> None:
+    bundle = creeping(RUN, 0.2)
+    bundle.drop("train_end", rank=0)
+
+    assert still_rising(read_run(bundle.write(tmp_path / "run"))) == ()
+
+
+def test_throttling_before_and_after_the_training_does_not_count(tmp_path: Path) -> None:
+    bundle = build(SHORT)
+    begin, end = bundle.one("train_begin")["t_ns"], bundle.one("train_end")["t_ns"]
+    for sample in bundle.telemetry:
+        if sample["card"] == 0 and not begin <= sample["t_ns"] <= end:
+            sample["throttle"] = "power"
+
+    assert throttled(read_run(bundle.write(tmp_path / "run"))) == ()
+
+
+def test_throttling_at_a_time_that_nobody_can_place_counts(tmp_path: Path) -> None:
+    bundle = build(SHORT)
+    bundle.drop("train_end")
+    bundle.telemetry[0]["throttle"] = "power"
+
+    assert len(throttled(read_run(bundle.write(tmp_path / "run")))) == 1

@@ -26,8 +26,18 @@ def verdict(tmp_path: Path) -> RunVerdict:
 def test_the_object_has_the_documented_form(verdict: RunVerdict) -> None:
     record = to_json(verdict)
 
-    assert list(record) == ["schema", "cell", "simulated", "protocol", "outcome", "reasons", "metrics"]
-    assert record["schema"] == 1
+    assert list(record) == [
+        "schema",
+        "cell",
+        "simulated",
+        "protocol",
+        "outcome",
+        "reasons",
+        "metrics",
+        "workload",
+        "changed",
+    ]
+    assert record["schema"] == 2
     assert record["cell"] == {
         "id": "r300-1x2-fp32-bs4",
         "device": "r300",
@@ -128,7 +138,7 @@ def _drop(name: str) -> Callable[[dict[str, Any]], Any]:
     ("damage", "words"),
     [
         (_drop("outcome"), "'outcome' is missing"),
-        (lambda record: record.update(schema=9), "schema 9, expected 1"),
+        (lambda record: record.update(schema=9), "schema 9, expected 2"),
         (lambda record: record.update(outcome="fine"), "'outcome' is 'fine', expected one of invalid, fail"),
         (lambda record: record.update(reasons="none"), "'reasons' is 'none', expected a list of strings"),
         (lambda record: record.update(reasons=[1]), "'reasons' is [1], expected a string"),

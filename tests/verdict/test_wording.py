@@ -51,3 +51,15 @@ def test_a_value_that_rounds_to_its_bound_is_shown_with_more_digits() -> None:
 )
 def test_a_bound_says_where_it_comes_from(name: str, value: float, bound: float, capacity: float, words: str) -> None:
     assert origin(METRICS[name], Expectation("published", value, capacity=capacity), bound) == words
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "bound", "capacity", "words"),
+    [
+        ("p_core", 55.1, 53.447, None, "0.97 x accepted 55.1"),
+        ("map", 0.365, 0.36, None, "accepted 0.365 - 0.005"),
+        ("mem", 31.5, 32.0, 32.0, "the card's capacity; accepted 31.5"),
+    ],
+)
+def test_a_bound_of_the_site_says_so(name: str, value: float, bound: float, capacity: float, words: str) -> None:
+    assert origin(METRICS[name], Expectation("accepted", value, capacity=capacity), bound) == words

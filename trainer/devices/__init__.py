@@ -1,21 +1,27 @@
-"""Accelerator backends by name: every module here, `base` and `smi` aside, is one."""
+"""Accelerator backends by name: every module here is one, but for the helpers."""
 
 from __future__ import annotations
 
 import importlib
 import pkgutil
 
-from trainer.devices.base import Backend, Card, StepTimer
+from trainer.devices.base import Backend, Card
+from trainer.devices.timers import StepTimer, StepTimes
 from trainer.errors import DeviceError
 
-__all__ = ["Backend", "Card", "StepTimer", "backend_names", "load_backend"]
+__all__ = ["Backend", "Card", "StepTimer", "StepTimes", "backend_names", "is_simulated", "load_backend"]
 
-_HELPERS = ("base", "smi")
+_HELPERS = ("base", "scenario", "simulation", "smi", "timers")
 
 
 def backend_names() -> tuple[str, ...]:
     """Return the names that `load_backend` takes, sorted."""
     return tuple(sorted(m.name for m in pkgutil.iter_modules(__path__) if m.name not in _HELPERS))
+
+
+def is_simulated(name: str) -> bool:
+    """Return whether the backend of that name only imitates a device; one that does not exist imitates nothing."""
+    return name in backend_names() and load_backend(name).simulated
 
 
 def load_backend(name: str) -> Backend:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -18,6 +18,7 @@ from typing import (
     Sequence,
 )
 
+from trainer.devices.timers import StepTimer, WindowTimer
 from trainer.errors import DeviceError
 
 if TYPE_CHECKING:
@@ -38,39 +39,6 @@ class Card:
     driver: str | None = None
 
 
-class StepTimer:
-    """Times the compute region of each step, twice: synchronised with the device, and with the host clock alone.
-
-    This one synchronises at the end of every region, which is right on any device. Synchronising only now and then and
-    taking the data wait off would count the device's work during that wait as nothing, and so inflate the rate.
-    """
-
-    method = "synchronised"
-
-    def __init__(self, synchronise: Callable[[], None]) -> None:
-        self._synchronise = synchronise
-        self._begun_ns = 0
-        self._compute_ns: list[int] = []
-        self._host_ns: list[int] = []
-
-    def start(self) -> None:
-        """Begin a region; what was copied to the device before has to be there already."""
-        self._synchronise()
-        self._begun_ns = time.perf_counter_ns()
-
-    def stop(self) -> None:
-        """End the region."""
-        self._host_ns.append(time.perf_counter_ns() - self._begun_ns)
-        self._synchronise()
-        self._compute_ns.append(time.perf_counter_ns() - self._begun_ns)
-
-    def drain(self) -> tuple[list[int], list[int]]:
-        """Return (synchronised, host) nanoseconds of the regions since the last call, and forget them."""
-        result = self._compute_ns, self._host_ns
-        self._compute_ns, self._host_ns = [], []
-        return result
-
-
 class Backend:
     """One kind of accelerator. Class attributes can be read without importing torch; `open` binds a rank to a card."""
 
@@ -86,6 +54,15 @@ class Backend:
     pin_memory = False
 
     device: torch.device
+
+    def configure(self, scenario: Path | None, *, rank: int, world_size: int) -> None:
+        """Take what a simulated device is to do. Raises DeviceError: a real one cannot be told."""
+        if scenario is not None:
+            raise DeviceError(f"{scenario}: a scenario is for simulated devices, and the {self.name} backend is real")
+
+    def planted(self) -> dict[str, Any] | None:
+        """Return what a simulated device was told to do; None for a real one."""
+        return None
 
     def set_environment(self) -> None:
         """Set what the framework reads at import."""
@@ -103,6 +80,9 @@ class Backend:
         """The name of the torch.distributed backend that exchanges gradients on this device."""
         return "gloo"
 
+    def attend(self, model: torch.nn.Module) -> None:
+        """Take note of the model that is going to be trained, which is on the device; only a simulated one needs to."""
+
     def seed(self, seed: int) -> None:
         """Seed every generator that this device draws from."""
         import torch
@@ -114,7 +94,28 @@ class Backend:
 
     def step_timer(self) -> StepTimer:
         """Return a timer for compute regions, by device events where the backend has them."""
-        return StepTimer(self.synchronise)
+        return WindowTimer(self.synchronise)
+
+    def queue_work(self, side: int, units: int) -> Callable[[], float]:
+        """Queue `units` products of square fp32 matrices of `side`, each on the result of the one before.
+
+        Return a function that reads one number of the last result: it returns when all of the work is done, whatever
+        `synchronise` does. The clock probe relies on it.
+        """
+        import torch
+
+        matrix = torch.full((side, side), 1.0 / side, device=self.device)
+        result = matrix
+        for _ in range(units):
+            result = result @ matrix
+        return lambda: float(result[0, 0].cpu())
+
+    def numbers(self, scalars: Sequence[torch.Tensor]) -> list[float]:
+        """Read scalars back from the device, all at once: each reading costs a round trip to it."""
+        import torch
+
+        read: list[float] = torch.stack([scalar.float() for scalar in scalars]).cpu().tolist()
+        return read
 
     def autocast(self, precision: str) -> ContextManager[Any]:
         """Return the context in which the forward pass runs at `precision`."""

@@ -3,40 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from typing import Any, Callable, ContextManager, Sequence
 
-from trainer.devices.base import GIB, Backend, Card, Samples, StepTimer, visible_index
+from trainer.devices.base import GIB, Backend, Card, Samples, visible_index
+from trainer.devices.timers import EventTimer, StepTimer
 from trainer.errors import DeviceError
-
-
-class EventTimer(StepTimer):
-    """Brackets each region with two device events on the current stream; nothing waits until the times are drained."""
-
-    method = "device_events"
-
-    def __init__(self, synchronise: Callable[[], None], new_event: Callable[[], Any]) -> None:
-        super().__init__(synchronise)
-        self._new_event = new_event
-        self._pairs: list[tuple[Any, Any]] = []
-
-    def start(self) -> None:
-        """Record the first event. The copy was queued on the same stream before it, so it is not counted."""
-        self._pairs.append((self._new_event(), self._new_event()))
-        self._pairs[-1][0].record()
-        self._begun_ns = time.perf_counter_ns()
-
-    def stop(self) -> None:
-        """Record the second event."""
-        self._host_ns.append(time.perf_counter_ns() - self._begun_ns)
-        self._pairs[-1][1].record()
-
-    def drain(self) -> tuple[list[int], list[int]]:
-        """Wait for the device and return (device, host) nanoseconds of the regions since the last call."""
-        self._synchronise()
-        self._compute_ns = [round(begin.elapsed_time(end) * 1e6) for begin, end in self._pairs]
-        self._pairs = []
-        return super().drain()
 
 
 class CudaBackend(Backend):

@@ -9,7 +9,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from trainer.devices import Backend, backend_names, load_backend
+from trainer.devices import Backend, StepTimes, backend_names, is_simulated, load_backend
 from trainer.errors import DeviceError
 
 pytestmark = pytest.mark.needs_torch
@@ -49,8 +49,8 @@ def test_importing_a_backend_does_not_import_torch(name: str) -> None:
     assert done.stdout.strip() == "False"
 
 
-def test_no_backend_of_the_suite_is_simulated(name: str) -> None:
-    assert load_backend(name).simulated is False
+def test_a_backend_says_whether_it_is_simulated(name: str) -> None:
+    assert load_backend(name).simulated is is_simulated(name) is (name == "virtual")
 
 
 def test_the_card_has_a_name_an_index_and_a_memory(backend: Any) -> None:
@@ -82,15 +82,16 @@ def test_a_step_is_timed_twice_and_the_device_time_covers_the_host_time_or_is_re
     for _ in range(3):
         timer.start()
         torch.rand(256, 256, device=backend.device) @ torch.rand(256, 256, device=backend.device)
+        timer.forward_done()
         timer.stop()
 
-    compute_ns, host_ns = timer.drain()
+    times = timer.drain()
 
-    assert len(compute_ns) == len(host_ns) == 3
-    assert all(time_ns > 0 for time_ns in compute_ns + host_ns)
-    if timer.method == "synchronised":
-        assert all(device >= host for device, host in zip(compute_ns, host_ns))
-    assert timer.drain() == ([], [])
+    assert len(times.compute_ns) == len(times.host_ns) == len(times.forward_ns) == 3
+    assert all(time_ns > 0 for time_ns in times.compute_ns + times.host_ns + times.forward_ns)
+    if timer.method != "device_events":
+        assert sum(times.compute_ns) >= sum(times.host_ns)
+    assert timer.drain() == StepTimes()
 
 
 def test_fp32_is_always_there_and_an_unknown_precision_never(backend: Any) -> None:
@@ -111,6 +112,12 @@ def test_memory_is_sampled_for_the_card_within_its_total(backend: Any) -> None:
 
     assert 0 <= sample["memory_used_gib"] <= sample["memory_total_gib"]
     assert sample["source"]
+
+
+def test_numbers_are_read_back_as_they_are(backend: Any) -> None:
+    scalars = [torch.tensor(value, device=backend.device) for value in (0.5, 3, True)]
+
+    assert backend.numbers(scalars) == [0.5, 3.0, 1.0]
 
 
 def test_the_collectives_are_known_to_torch(backend: Any) -> None:

@@ -1,0 +1,209 @@
+"""Reads a site's baseline file: values that the site accepted where the vendor publishes none, and waivers."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Mapping, Sequence, Tuple
+
+from expected.bounds import default_bounds
+from expected.cells import RANGES, unit_in_words
+from expected.errors import ExpectationError
+from expected.metrics import METRICS, Metric
+from expected.model import ACCEPTED, NOT_APPLICABLE, PUBLISHED, UNPUBLISHED, Cell, Device, Expectation
+from expected.table import Range, Table, describe
+from expected.toml_file import read_toml
+
+SITE_SCHEMA = 1
+MIN_RUNS = 3
+"""From fewer runs than this no value is accepted: two cannot tell an outlier from a sound run."""
+LARGEST_TOLERANCE: Mapping[str, float] = {name: 0.02 if name == "map" else 0.10 for name in METRICS}
+"""The most that an accepted value may leave to chance: relative, but absolute for `map`."""
+ACCEPTED_IN = "accepted in "
+"""How the `source` of an accepted value begins; no vendor's document is named so."""
+
+Key = Tuple[str, str]
+"""Cell id and metric."""
+
+_TOP_KEYS = ("schema", "accepted", "waiver")
+_ACCEPTED_KEYS = ("cell", "metric", "unit", "value", "tolerance", "clock", "provenance")
+_PROVENANCE_KEYS = (
+    *("runs", "dates", "measured", "trimmed", "protocol", "simulated"),
+    *("card", "driver", "versions"),
+)
+_WAIVER_KEYS = ("cell", "metric", "reason", "ticket", "until")
+_DATE = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2})")
+_DAYS = (31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
+
+
+@dataclass(frozen=True)
+class Waiver:
+    """A site's decision to ship although a metric of a cell is no pass; `until` is the last day on which it holds."""
+
+    cell: str
+    metric: str
+    reason: str
+    ticket: str
+    until: str
+
+    def holds_on(self, today: str) -> bool:
+        """Whether the waiver is in force on the ISO date `today`; ExpectationError where that is no date."""
+        if not is_date(today):
+            raise ExpectationError(f"found today {today!r}, expected a day of the calendar, YYYY-MM-DD")
+        return today <= self.until  # ISO dates sort as texts
+
+
+@dataclass(frozen=True)
+class Site:
+    """What one baseline file says; `accepted` by cell id and metric, in the file's order."""
+
+    path: Path
+    accepted: Mapping[Key, Expectation] = field(hash=False)
+    waivers: tuple[Waiver, ...]
+
+    def apply(self, cell: Cell) -> Cell:
+        """The cell with the site's values where its vendor publishes none; published numbers never change.
+
+        For cells as their table has them: numbers that Cell.without_numbers took off were taken off for a reason that
+        holds for the site's as well, so that comes after.
+        """
+        table = {
+            name: self.accepted.get((cell.id, name), known) if known.state == UNPUBLISHED else known
+            for name, known in cell.expectations.items()
+        }
+        return replace(cell, expectations=table)
+
+    def waiver(self, cell_id: str, metric: str) -> Waiver | None:
+        """The waiver of a metric of a cell, in force or not; None where there is none."""
+        return next((one for one in self.waivers if (one.cell, one.metric) == (cell_id, metric)), None)
+
+
+def load_site(path: str | Path, devices: Mapping[str, Device]) -> Site:
+    """The baseline file at `path`, checked against the tables of `devices`.
+
+    Raises ExpectationError, naming file and key, for anything that is missing, unknown, out of range or said twice.
+    Messages count blocks from 1.
+    """
+    path = Path(path)
+    return check_site(read_toml(path), path, devices)
+
+
+def check_site(found: Mapping[str, Any], path: Path, devices: Mapping[str, Device]) -> Site:
+    """What `found` says as the contents of the baseline file at `path`; otherwise as load_site."""
+    # Before the unknown keys: those of a later schema are not typing errors.
+    Table(path.name, "", found, tuple(found)).integer("schema", Range(SITE_SCHEMA, SITE_SCHEMA))
+    top = Table(path.name, "", found, _TOP_KEYS)
+    cells = {cell.id: cell for device in devices.values() for cell in device.cells}
+    accepted: dict[Key, Expectation] = {}
+    for block in _blocks(top, "accepted", _ACCEPTED_KEYS):
+        key = _read_key(block, cells, tuple(accepted))
+        accepted[key] = _read_accepted(block, METRICS[key[1]], cells[key[0]].expectations[key[1]], path.name)
+    waivers: dict[Key, Waiver] = {}
+    for block in _blocks(top, "waiver", _WAIVER_KEYS):
+        key = _read_key(block, cells, tuple(waivers))
+        waivers[key] = Waiver(*key, block.text("reason"), block.text("ticket"), _read_date(block, "until"))
+    return Site(path, accepted, tuple(waivers.values()))
+
+
+def is_date(text: str) -> bool:
+    """Whether `text` is a day of the calendar, written as YYYY-MM-DD."""
+    match = _DATE.fullmatch(text)
+    if match is None:
+        return False
+    year, month, day = (int(part) for part in match.groups())
+    if year == 0 or not 1 <= month <= 12:
+        return False
+    leap = year % 4 == 0 and (year % 100 != 0 or year % 400 == 0)
+    return 1 <= day <= _DAYS[month - 1] + (leap and month == 2)
+
+
+def _blocks(top: Table, name: str, known: Sequence[str]) -> list[Table]:
+    if name not in top:
+        return []
+    found = top.value(name)
+    if not isinstance(found, list):
+        raise top.fault(name, f"found {describe(found)}, expected [[{name}]], with two brackets, for each")
+    return [top.inner(f"{name}[{number}]", block, known) for number, block in enumerate(found, start=1)]
+
+
+def _read_key(block: Table, cells: Mapping[str, Cell], earlier: Sequence[Key]) -> Key:
+    """(cell id, metric) of a block, which no block of its kind has had yet and to which the metric applies."""
+    cell, metric = block.choice("cell", tuple(cells)), block.choice("metric", tuple(METRICS))
+    if cells[cell].expectations[metric].state == NOT_APPLICABLE:
+        raise block.fault("metric", f"found {metric}, which does not apply to {cell}; remove this block")
+    if (cell, metric) in earlier:
+        number = earlier.index((cell, metric)) + 1
+        raise block.fault("metric", f"found {metric} of {cell}, which block {number} of its kind has already")
+    return cell, metric
+
+
+def _read_accepted(block: Table, metric: Metric, known: Expectation, file: str) -> Expectation:
+    if known.state == PUBLISHED:
+        raise block.fault(
+            "metric",
+            f"found {metric.name}, for which the vendor publishes {known.value!r}; a site cannot replace that number, "
+            "so remove this block",
+        )
+    block.choice("unit", (metric.unit,))
+    value = block.number("value", RANGES[metric.name], unit_in_words(metric))
+    if known.capacity is not None and value > known.capacity:
+        raise block.fault("value", f"found {value!r}, above the card's capacity of {known.capacity!r} {metric.unit}")
+    tolerance = block.number("tolerance", Range(0, LARGEST_TOLERANCE[metric.name]))
+    low, high = default_bounds(metric, value, tolerance, known.capacity)
+    if (low is not None and low not in RANGES[metric.name]) or high == float("inf"):
+        raise block.fault("value", f"found {value!r}, which with tolerance {tolerance!r} leaves no bound that decides")
+    source = ACCEPTED_IN + f"{file}: {_read_provenance(block, metric, value)}"
+    return Expectation(ACCEPTED, value, low, high, known.capacity, source, _read_clock(block, metric))
+
+
+def _read_clock(block: Table, metric: Metric) -> str:
+    """The clock behind a p_core: always the device's, so that it is never held against the host clock's reading."""
+    if metric.name == "p_core":
+        return block.choice("clock", ("device",))
+    if "clock" in block:
+        raise block.fault("clock", "belongs to p_core only; remove it")
+    return ""
+
+
+def _read_provenance(block: Table, metric: Metric, value: float) -> str:
+    """Where a value comes from, in words; refuses one that its own runs do not bear out."""
+    table = block.table("provenance", _PROVENANCE_KEYS)
+    runs, dates, trimmed = table.texts("runs"), table.texts("dates"), table.texts("trimmed")
+    measured = table.numbers("measured", RANGES[metric.name], unit_in_words(metric))
+    for key, count in (("dates", len(dates)), ("measured", len(measured))):
+        if count != len(runs):
+            raise table.fault(key, f"found {count} entries, expected one for each of the {len(runs)} runs")
+    if len(set(runs)) < len(runs):
+        raise table.fault("runs", "found a run twice, expected different ones")
+    if not set(trimmed) <= set(runs):
+        raise table.fault("trimmed", "found a run that is not among runs")
+    kept = [reading for run, reading in zip(runs, measured) if run not in trimmed]
+    if len(kept) < MIN_RUNS:
+        raise table.fault("runs", f"found {len(kept)} runs that were not trimmed, expected {MIN_RUNS} or more")
+    if not min(kept) <= value <= max(kept):
+        raise block.fault(
+            "value",
+            f"found {value!r}, expected a mean of what its runs measured, {min(kept)!r} to {max(kept)!r}; "
+            "accept runs instead of changing the number",
+        )
+    for date in dates:
+        if not is_date(date[:10]):
+            raise table.fault("dates", f"found {date!r}, expected it to begin with YYYY-MM-DD")
+    for key in ("protocol", "card", *(("driver",) if "driver" in table else ())):
+        table.text(key)
+    versions = table.free_table("versions")
+    for key in versions.given():
+        versions.text(key)
+    simulated = " (simulated)" if table.flag("simulated") else ""
+    return f"mean of {len(kept)} runs, {min(dates)[:10]} to {max(dates)[:10]}{simulated}"
+
+
+def _read_date(block: Table, key: str) -> str:
+    """A date, bare or in quotes, as ISO text."""
+    found: Any = block.value(key, "a date, YYYY-MM-DD")
+    kinds = (bool, int, float, list, dict)
+    text = found if isinstance(found, str) else "" if isinstance(found, kinds) else str(found)
+    if not is_date(text):
+        raise block.fault(key, f"found {describe(found)}, expected a day of the calendar, YYYY-MM-DD")
+    return text

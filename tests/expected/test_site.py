@@ -1,0 +1,268 @@
+"""Baseline files: a site's accepted values and waivers, and everything that is refused in them."""
+
+from __future__ import annotations
+
+import datetime
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from expected import ACCEPTED, METRICS, Expectation, ExpectationError, Site, Waiver, load_site
+from expected.site import LARGEST_TOLERANCE, is_date
+from tests.expected.sample import change, load, write
+from tests.expected.sites import ACCEPTED as BLOCK
+from tests.expected.sites import SITE, WAIVER, load_text
+
+CELL = "x100-1x1-fp32-bs16"
+OTHER = "x100-1x8-amp-bs2"
+
+
+def without_clock(metric: str, unit: str, value: float, measured: str) -> str:
+    """The accepted block of another metric than p_core."""
+    text = BLOCK.replace('clock = "device"\n', "").replace('metric = "p_core"', f'metric = "{metric}"')
+    text = text.replace('unit = "images/s"', f'unit = "{unit}"').replace("value = 55.1", f"value = {value!r}")
+    return text.replace("measured = [55.0, 55.1, 55.2, 11.0]", f"measured = {measured}")
+
+
+def test_an_accepted_value_is_read_with_the_bounds_of_its_tolerance(tmp_path: Path) -> None:
+    site = load_text(tmp_path)
+
+    source = "accepted in site.toml: mean of 3 runs, 2026-11-20 to 2026-11-22"
+    assert site.path == tmp_path / "site.toml"
+    assert site.accepted == {(CELL, "p_core"): Expectation(ACCEPTED, 55.1, 53.447, None, None, source, "device")}
+
+
+def test_a_waiver_is_read_and_found_by_cell_and_metric(tmp_path: Path) -> None:
+    site = load_text(tmp_path)
+
+    waiver = Waiver(OTHER, "p_train", "the loader's disk is being replaced", "OPS-17", "2026-12-31")
+    assert site.waivers == (waiver,)
+    assert site.waiver(OTHER, "p_train") == waiver
+    assert site.waiver(OTHER, "p_core") is None
+    assert site.waiver(CELL, "p_train") is None
+
+
+def test_a_site_may_say_nothing_yet(tmp_path: Path) -> None:
+    site = load_text(tmp_path, "schema = 1\n")
+
+    assert (dict(site.accepted), site.waivers) == ({}, ())
+
+
+@pytest.mark.parametrize(
+    ("today", "holds"),
+    [("2026-12-30", True), ("2026-12-31", True), ("2027-01-01", False), ("2026-02-01", True), ("2030-01-01", False)],
+)
+def test_a_waiver_holds_to_the_end_of_its_last_day(tmp_path: Path, today: str, holds: bool) -> None:
+    assert load_text(tmp_path).waivers[0].holds_on(today) is holds
+
+
+@pytest.mark.parametrize("today", ["", "today", "2026-1-1", "2026-02-30", "2026-12-31T10:00"])
+def test_a_day_that_is_none_does_not_keep_a_waiver_in_force(tmp_path: Path, today: str) -> None:
+    with pytest.raises(ExpectationError, match="expected a day of the calendar, YYYY-MM-DD"):
+        load_text(tmp_path).waivers[0].holds_on(today)
+
+
+@pytest.mark.parametrize("written", ["2028-02-29", '"2028-02-29"'])
+def test_the_last_day_may_be_a_date_or_a_string(tmp_path: Path, written: str) -> None:
+    site = load_text(tmp_path, SITE.replace("2026-12-31", written))
+
+    assert site.waivers[0].until == "2028-02-29"
+
+
+def test_memory_is_never_accepted_above_the_cards_capacity(tmp_path: Path) -> None:
+    block = without_clock("mem", "GiB", 31.5, "[31.5, 31.5, 31.5, 31.5]")
+
+    site = load_text(tmp_path, "schema = 1\n" + block)
+
+    known = site.accepted[CELL, "mem"]
+    assert (known.low, known.high, known.capacity, known.clock) == (None, 32.0, 32.0, "")
+
+
+def test_map_has_an_absolute_tolerance(tmp_path: Path) -> None:
+    device = change('map = "not applicable"', 'map = "unpublished"')
+    block = without_clock("map", "0..1", 0.365, "[0.365, 0.365, 0.365, 0.365]").replace("0.03", "0.01")
+
+    site = load_text(tmp_path, "schema = 1\n" + block, device)
+
+    assert (site.accepted[CELL, "map"].low, site.accepted[CELL, "map"].high) == (0.355, None)
+
+
+def test_a_simulated_value_says_so(tmp_path: Path) -> None:
+    site = load_text(tmp_path, SITE.replace("simulated = false", "simulated = true"))
+
+    assert site.accepted[CELL, "p_core"].source.endswith("2026-11-22 (simulated)")
+
+
+def test_the_driver_may_be_unknown(tmp_path: Path) -> None:
+    assert load_text(tmp_path, SITE.replace('driver = "1.2.3"\n', "")).accepted
+
+
+def test_a_site_fills_in_only_what_its_own_cell_leaves_unpublished(tmp_path: Path) -> None:
+    device = load(tmp_path)
+    site = load_text(tmp_path)
+
+    first, second = (site.apply(cell) for cell in device.cells)
+
+    assert first.expectations["p_core"] == site.accepted[CELL, "p_core"]
+    unchanged = set(METRICS) - {"p_core"}
+    assert {name: first.expectations[name] for name in unchanged} == {
+        name: device.cells[0].expectations[name] for name in unchanged
+    }
+    assert second == device.cells[1]
+
+
+def test_a_published_number_stays_even_if_a_site_has_one(tmp_path: Path) -> None:
+    cell = load(tmp_path).cells[1]
+    site = Site(tmp_path, {(cell.id, name): Expectation(ACCEPTED, 1.0, 0.9) for name in METRICS}, ())
+
+    assert site.apply(cell) == cell
+
+
+def test_what_was_taken_off_a_cell_for_a_reason_is_taken_off_with_the_sites_values(tmp_path: Path) -> None:
+    cell = load_text(tmp_path).apply(load(tmp_path).cells[0])
+
+    assert not any(known.has_number for known in cell.without_numbers("other data").expectations.values())
+
+
+BAD = [
+    ("schema = 1\n", "", "schema", "missing"),
+    ("schema = 1", "schema = 2\nlater = true", "schema", "found the integer 2"),
+    ("schema = 1", "schema = true", "schema", "found the boolean true"),
+    ("schema = 1", "schema = 1\nwaivers = 3", "waivers", "unknown key; did you mean waiver?"),
+    (WAIVER, "[waiver]\nuntil = 3\n", "waiver", "expected [[waiver]], with two brackets"),
+    (BLOCK, "[accepted]\ncell = 3\n", "accepted", "expected [[accepted]], with two brackets"),
+    (BLOCK, "accepted = [3]\n", "accepted[1]", "expected a table with the keys cell, metric"),
+    (BLOCK, BLOCK + "\n" + BLOCK, "accepted[2].metric", f"found p_core of {CELL}, which block 1 of its kind has"),
+    (WAIVER, WAIVER + "\n" + WAIVER, "waiver[2].metric", f"found p_train of {OTHER}, which block 1 of its kind has"),
+    # accepted
+    (f'cell = "{CELL}"', 'cell = "x100-2x1-fp32-bs16"', "accepted[1].cell", f"expected one of {CELL}, {OTHER}"),
+    (f'cell = "{CELL}"\n', "", "accepted[1].cell", "missing"),
+    ('metric = "p_core"', 'metric = "p_cor"', "accepted[1].metric", "expected one of e2e_time, p_whole"),
+    ('metric = "p_core"', 'metric = "map"', "accepted[1].metric", f"found map, which does not apply to {CELL}"),
+    (f'cell = "{CELL}"', f'cell = "{OTHER}"', "accepted[1].metric", "the vendor publishes 120.0"),
+    ('unit = "images/s"', 'unit = "GiB"', "accepted[1].unit", "expected one of images/s"),
+    ('unit = "images/s"\n', "", "accepted[1].unit", "missing"),
+    ("value = 55.1", "value = 0", "accepted[1].value", "expected a number > 0 in images/s"),
+    ("value = 55.1", 'value = "55.1"', "accepted[1].value", "found the string '55.1'"),
+    ("value = 55.1", "value = nan", "accepted[1].value", "expected a number > 0"),
+    ("value = 55.1", "value = 55.21", "accepted[1].value", "expected a mean of what its runs measured, 55.0 to 55.2"),
+    ("value = 55.1", "value = 54.99", "accepted[1].value", "accept runs instead of changing the number"),
+    ("tolerance = 0.03\n", "", "accepted[1].tolerance", "missing; expected a number >= 0 and <= 0.1"),
+    ("tolerance = 0.03", "tolerance = 0.11", "accepted[1].tolerance", "expected a number >= 0 and <= 0.1"),
+    ("tolerance = 0.03", "tolerance = -0.01", "accepted[1].tolerance", "expected a number >= 0 and <= 0.1"),
+    ('clock = "device"\n', "", "accepted[1].clock", "missing; expected one of device"),
+    ('clock = "device"', 'clock = "host"', "accepted[1].clock", "expected one of device"),
+    ('metric = "p_core"', 'metric = "p_train"', "accepted[1].clock", "belongs to p_core only"),
+    ('clock = "device"', 'clok = "device"', "accepted[1].clok", "unknown key; did you mean clock?"),
+    # where it comes from
+    (BLOCK, BLOCK[: BLOCK.index("\n[accepted.")], "accepted[1].provenance", "missing"),
+    ("trimmed =", "trimed =", "accepted[1].provenance.trimed", "did you mean trimmed?"),
+    ('runs = ["a", "b", "c", "d"]', 'runs = "abcd"', "accepted[1].provenance.runs", "expected an array of strings"),
+    ('runs = ["a", "b", "c", "d"]', 'runs = ["a", "b", 3, "d"]', "accepted[1].provenance.runs[3]", "a string"),
+    ('runs = ["a", "b", "c", "d"]', 'runs = ["a", "b", "b", "d"]', "accepted[1].provenance.runs", "a run twice"),
+    ('runs = ["a", "b", "c", "d"]', 'runs = ["a", "b", "c"]', "accepted[1].provenance.dates", "found 4 entries"),
+    ("[55.0, 55.1, 55.2, 11.0]", "[55.0, 55.1, 55.2]", "accepted[1].provenance.measured", "each of the 4 runs"),
+    ("[55.0, 55.1, 55.2, 11.0]", "[55.0, 55.1, 0, 11.0]", "accepted[1].provenance.measured[3]", "a number > 0"),
+    ("[55.0, 55.1, 55.2, 11.0]", "55.0", "accepted[1].provenance.measured", "expected an array of numbers"),
+    ('trimmed = ["d"]', 'trimmed = ["e"]', "accepted[1].provenance.trimmed", "a run that is not among runs"),
+    ('trimmed = ["d"]', 'trimmed = ["d", "a"]', "accepted[1].provenance.runs", "found 2 runs that were not trimmed"),
+    ('"2026-11-21"]', '"yesterday"]', "accepted[1].provenance.dates", "expected it to begin with YYYY-MM-DD"),
+    ('protocol = "epoch"', "protocol = 3", "accepted[1].provenance.protocol", "expected a string"),
+    ('card = "X100"\n', "", "accepted[1].provenance.card", "missing"),
+    ('driver = "1.2.3"', 'driver = ""', "accepted[1].provenance.driver", "blank"),
+    ('torch = "1.12.1"', "torch = 1.12", "accepted[1].provenance.versions.torch", "expected a string"),
+    ("simulated = false\n", "", "accepted[1].provenance.simulated", "missing"),
+    # waivers
+    (f'cell = "{OTHER}"', 'cell = "x100"', "waiver[1].cell", "expected one of"),
+    ('metric = "p_train"', 'metric = "speed"', "waiver[1].metric", "expected one of"),
+    (f'"{OTHER}"\nmetric = "p_train"', f'"{CELL}"\nmetric = "map"', "waiver[1].metric", "does not apply"),
+    ('reason = "the loader\'s disk is being replaced"\n', "", "waiver[1].reason", "missing"),
+    ('reason = "the loader\'s disk is being replaced"', 'reason = " "', "waiver[1].reason", "blank"),
+    ('ticket = "OPS-17"\n', "", "waiver[1].ticket", "missing"),
+    ('ticket = "OPS-17"', "ticket = 17", "waiver[1].ticket", "expected a string"),
+    ("until = 2026-12-31\n", "", "waiver[1].until", "missing; expected a date, YYYY-MM-DD"),
+    ("until = 2026-12-31", 'until = "2027-02-29"', "waiver[1].until", "expected a day of the calendar"),
+    ("until = 2026-12-31", 'until = "soon"', "waiver[1].until", "expected a day of the calendar"),
+    ("until = 2026-12-31", "until = 2026-12-31T10:00:00", "waiver[1].until", "expected a day of the calendar"),
+    ("until = 2026-12-31", "until = 20261231", "waiver[1].until", "found the integer 20261231"),
+    ('ticket = "OPS-17"', 'ticket = "OPS-17"\nowner = "me"', "waiver[1].owner", "unknown key"),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "key", "message"), BAD)
+def test_a_bad_file_is_refused_by_file_and_key(tmp_path: Path, old: str, new: str, key: str, message: str) -> None:
+    text = change(old, new, SITE)
+
+    with pytest.raises(ExpectationError, match=rf"^site\.toml: {re.escape(key)}: ") as caught:
+        load_text(tmp_path, text)
+
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("block", "message"),
+    [
+        (without_clock("mem", "GiB", 33.0, "[33.0, 33.0, 33.0, 33.0]"), "above the card's capacity of 32.0 GiB"),
+        (without_clock("p_train", "images/s", 1e-320, "[55.0, 1.0, 2.0, 3.0]"), "expected a mean of what"),
+    ],
+)
+def test_a_value_that_cannot_be_is_refused(tmp_path: Path, block: str, message: str) -> None:
+    with pytest.raises(ExpectationError, match=r"^site\.toml: accepted\[1\]\.value: ") as caught:
+        load_text(tmp_path, "schema = 1\n" + block)
+
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("metric", "unit", "value", "device"),
+    [
+        ("map", "0..1", 0.02, change('map = "not applicable"', 'map = "unpublished"')),
+        ("e2e_time", "s", 1.7e308, change('e2e_time = "not applicable"', 'e2e_time = "unpublished"')),
+    ],
+)
+def test_a_value_without_a_bound_that_decides_is_refused(
+    tmp_path: Path, metric: str, unit: str, value: float, device: str
+) -> None:
+    block = without_clock(metric, unit, value, f"[{value!r}, {value!r}, {value!r}, {value!r}]")
+    block = block.replace("tolerance = 0.03", f"tolerance = {LARGEST_TOLERANCE[metric]}")
+
+    with pytest.raises(ExpectationError, match=r"accepted\[1\]\.value: .*leaves no bound that decides"):
+        load_text(tmp_path, "schema = 1\n" + block, device)
+
+
+def test_a_file_that_is_not_there_or_no_toml_is_refused_by_its_path(tmp_path: Path) -> None:
+    with pytest.raises(ExpectationError, match=r"nowhere\.toml: cannot be read"):
+        load_site(tmp_path / "nowhere.toml", {})
+    with pytest.raises(ExpectationError, match=r"site\.toml: is not valid TOML: .*line 1"):
+        load_site(write(tmp_path, "schema 1", "site.toml"), {})
+
+
+def test_the_cells_are_those_of_the_devices_given(tmp_path: Path) -> None:
+    with pytest.raises(ExpectationError, match=r"accepted\[1\]\.cell: found the string 'x100-1x1-fp32-bs16'"):
+        load_site(write(tmp_path, SITE, "site.toml"), {})
+
+
+@given(st.dates())
+def test_every_day_of_the_calendar_is_a_date(day: datetime.date) -> None:
+    assert is_date(day.isoformat())
+
+
+@given(st.integers(0, 9999), st.integers(0, 99), st.integers(0, 99))
+def test_no_other_day_is(year: int, month: int, day: int) -> None:
+    try:
+        datetime.date(year, month, day)
+        exists = True
+    except ValueError:
+        exists = False
+
+    assert is_date(f"{year:04d}-{month:02d}-{day:02d}") is exists
+
+
+@given(st.dates(), st.dates())
+def test_a_waiver_is_void_from_the_day_after_its_last(until: datetime.date, today: datetime.date) -> None:
+    waiver = Waiver(CELL, "map", "a reason", "a ticket", until.isoformat())
+
+    assert waiver.holds_on(today.isoformat()) is (today <= until)

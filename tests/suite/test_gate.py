@@ -1,0 +1,350 @@
+"""`--gate` in real sessions over stored runs: exit code, last line and JUnit say the same, whatever happens between."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fixtures.last_line import LAST_LINE
+from tests.suite.junit import Session, run_suite
+from tests.suite.stored import EIGHT, ONE, site_file, store, waiver
+from tests.support import ROOT, cell_of
+from verdict import judge_run, read_run
+
+RATES = ("p_whole", "p_train", "p_core")
+"""What the table of the R300 leaves blank at 1x1."""
+BLANK = "p_whole, p_train, p_core unpublished and no --baseline"
+
+
+@pytest.fixture(scope="module")
+def one(tmp_path_factory: Any) -> Path:
+    """A sound run of one card; sessions write nothing but its verdict."""
+    return store(Path(str(tmp_path_factory.mktemp("one"))) / "run", topology="1x1")
+
+
+@pytest.fixture(scope="module")
+def rates(one: Path) -> dict[str, float]:
+    """What the run delivers where the vendor publishes nothing: what a site would accept."""
+    metrics = judge_run(read_run(one), cell_of("r300", "1x1")).metrics
+    return {name: metrics[name].measured or 0.0 for name in RATES}
+
+
+@pytest.fixture
+def baseline(tmp_path: Path, rates: dict[str, float]) -> Path:
+    return site_file(tmp_path / "site.toml", {ONE: rates})
+
+
+def gated(folder: Path, *arguments: Any, **environment: str) -> Session:
+    return run_suite(folder, "--gate", *arguments, **environment)
+
+
+def meddled(folder: Path, mode: str, *arguments: Any) -> Session:
+    return gated(folder, "-p", "tests.suite.meddling", *arguments, MEDDLE=mode)
+
+
+def last_line(session: Session) -> str:
+    return session.output.rstrip("\n").splitlines()[-1]
+
+
+def require(session: Session, word: str, decided_by: str, waived: int = 0) -> None:
+    """Require that exit code, last line and JUnit agree on the outcome."""
+    gate = session.cases["gate"]
+    outcome = {"PASS": "passed", "INVALID": "error"}.get(word, "failure")
+    assert (session.code == 0) == (word == "PASS"), session.output
+    counted = f", {waived} waived" if waived else ""
+    assert last_line(session) == (f"GATE: PASS{counted}" if word == "PASS" else f"GATE: {word}  {decided_by}")
+    assert gate.outcome == outcome
+    assert gate.properties == {"gate": word, "decided_by": decided_by, "waived": str(waived)}
+    assert decided_by in gate.message
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_every_metric_passed_is_a_pass(tmp_path: Path, one: Path, baseline: Path, workers: str) -> None:
+    session = gated(tmp_path, "--replay", one, "--baseline", baseline, "-n", workers)
+
+    require(session, "PASS", "")
+    assert {case.outcome for case in session.by_metric.values()} == {"passed"}
+
+
+def test_what_is_unpublished_and_not_in_a_baseline_is_incomplete(tmp_path: Path, one: Path) -> None:
+    session = gated(tmp_path, "-m", "r300", "--topo", "1x1", "--replay", one, "-n", "2")
+
+    require(session, "INCOMPLETE", f"{ONE}: {BLANK}")
+    assert {case.outcome for name, case in session.by_metric.items() if name in RATES} == {"skipped"}
+
+
+def test_what_is_not_in_the_baseline_either_is_incomplete(tmp_path: Path, one: Path, rates: dict[str, float]) -> None:
+    site = site_file(tmp_path / "site.toml", {ONE: {"p_core": rates["p_core"]}})
+
+    session = gated(tmp_path, "--replay", one, "--baseline", site)
+
+    require(session, "INCOMPLETE", f"{ONE}: p_whole, p_train unpublished and not in the baseline")
+
+
+def test_a_metric_outside_its_bound_is_a_fail(tmp_path: Path, baseline: Path) -> None:
+    too_big = store(tmp_path / "run", topology="1x1", used_gib=20.0)
+
+    session = gated(tmp_path, "--replay", too_big, "--baseline", baseline)
+
+    require(session, "FAIL", f"{ONE}: mem")
+    assert session.counts["failures"] == 2  # the metric and the gate
+
+
+def test_a_baseline_decides_what_the_vendor_left_open(tmp_path: Path, one: Path, rates: dict[str, float]) -> None:
+    site = site_file(tmp_path / "site.toml", {ONE: {**rates, "p_train": rates["p_train"] * 1.1}})
+
+    session = gated(tmp_path, "--replay", one, "--baseline", site)
+
+    require(session, "FAIL", f"{ONE}: p_train")
+    assert "below" in session.by_metric["p_train"].message
+
+
+def test_an_invalid_run_is_an_error_of_the_gate_too(tmp_path: Path, baseline: Path) -> None:
+    run_dir = store(tmp_path / "run", topology="1x1")
+    (run_dir / "telemetry.jsonl").write_bytes((run_dir / "telemetry.jsonl").read_bytes()[:-3])
+
+    session = gated(tmp_path, "--replay", run_dir, "--baseline", baseline, "-n", "2")
+
+    require(session, "INVALID", f"{ONE}: p_whole, p_train, p_core, mem")
+    assert "telemetry.jsonl: changed since it was sealed" in session.by_metric["mem"].message
+
+
+def test_a_missing_metric_fails_under_the_gate_and_only_there(tmp_path: Path) -> None:
+    steady = store(tmp_path / "run", topology="1x1", protocol="steady", warmup=20, steps=200)
+    (tmp_path / "open").mkdir()
+
+    shut = gated(tmp_path, "--replay", steady)
+    free = run_suite(tmp_path / "open", "--replay", steady)
+
+    assert "p_whole missing" in last_line(shut)
+    assert shut.by_metric["p_whole"].outcome == "failure"
+    assert "missing: p_whole is not measured" in shut.by_metric["p_whole"].message
+    assert shut.by_metric["p_core"].outcome == "skipped"
+    assert (free.code, free.by_metric["p_whole"].outcome) == (0, "skipped")
+    assert "gate" not in free.cases
+
+
+def test_two_cells_have_to_pass_both(tmp_path: Path, one: Path, baseline: Path) -> None:
+    eight = store(tmp_path / "eight", maps=(0.4,))
+
+    session = gated(tmp_path, "--replay", one, "--replay", eight, "--baseline", baseline)
+
+    require(session, "INCOMPLETE", f"{EIGHT}: e2e_time, p_whole, p_train, p_core unpublished and not in the baseline")
+
+
+def test_a_fail_in_one_cell_comes_before_an_invalid_run_of_another(tmp_path: Path, one: Path) -> None:
+    too_big = store(tmp_path / "eight", used_gib=30.0)
+    damaged = store(tmp_path / "one", topology="1x1")
+    (damaged / "SHA256SUMS").unlink()
+
+    session = gated(tmp_path, "--replay", too_big, "--replay", damaged)
+
+    require(session, "FAIL", f"{EIGHT}: mem")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "decided_by"),
+    [
+        (["-k", "nothing"], f"{ONE}: p_whole, p_train, p_core, mem not run"),
+        (["suite/test_memory.py::test_mem"], f"{ONE}: p_whole, p_train, p_core not run"),
+        (["--collect-only"], f"nothing was run: --collect-only; {ONE}: p_whole, p_train, p_core, mem not run"),
+        (["-k", "test_mem", "-n", "2"], f"{ONE}: p_whole, p_train, p_core not run"),
+    ],
+)
+def test_what_is_not_asked_is_incomplete(
+    tmp_path: Path, one: Path, baseline: Path, arguments: list[str], decided_by: str
+) -> None:
+    session = gated(tmp_path, "--replay", one, "--baseline", baseline, *arguments)
+
+    require(session, "INCOMPLETE", decided_by)
+
+
+def test_a_session_that_stops_at_the_first_failure_fails_by_it(tmp_path: Path, baseline: Path) -> None:
+    too_big = store(tmp_path / "run", topology="1x1", used_gib=20.0)
+
+    session = gated(tmp_path, "--replay", too_big, "--baseline", baseline, "-x")
+
+    require(session, "FAIL", f"{ONE}: mem")
+    assert "p_core" not in session.by_metric
+
+
+@pytest.mark.parametrize("mode", ["twice", "rerun", "silent"])
+def test_a_retried_metric_is_incomplete(tmp_path: Path, one: Path, baseline: Path, mode: str) -> None:
+    session = meddled(tmp_path, mode, "--replay", one, "--baseline", baseline)
+
+    require(session, "INCOMPLETE", f"{ONE}: mem asked more than once")
+
+
+def test_a_retry_under_xdist_is_seen_too(tmp_path: Path, one: Path, baseline: Path) -> None:
+    session = meddled(tmp_path, "twice", "--replay", one, "--baseline", baseline, "-n", "2")
+
+    require(session, "INCOMPLETE", f"{ONE}: mem asked more than once")
+
+
+def test_a_worker_that_dies_is_no_pass(tmp_path: Path, one: Path, baseline: Path) -> None:
+    session = meddled(tmp_path, "crash", "--replay", one, "--baseline", baseline, "-n", "2")
+
+    require(session, "INVALID", f"test_memory.py::test_mem[{ONE}] failed")
+
+
+def test_an_interrupted_session_is_incomplete(tmp_path: Path, one: Path, baseline: Path) -> None:
+    session = meddled(tmp_path, "interrupt", "--replay", one, "--baseline", baseline)
+
+    assert session.code == 2
+    assert last_line(session).startswith(f"GATE: INCOMPLETE  the session was interrupted; {ONE}: ")
+    assert session.cases["gate"].outcome == "failure"
+
+
+def test_a_test_that_a_plugin_calls_passed_fails_by_its_verdict(tmp_path: Path, baseline: Path) -> None:
+    too_big = store(tmp_path / "run", topology="1x1", used_gib=20.0)
+
+    session = meddled(tmp_path, "flatter", "--replay", too_big, "--baseline", baseline)
+
+    assert session.by_metric["mem"].outcome == "passed"
+    require(session, "FAIL", f"{ONE}: mem")
+
+
+def test_an_error_after_the_tests_leaves_no_pass_behind(tmp_path: Path, one: Path, baseline: Path) -> None:
+    session = meddled(tmp_path, "late", "--replay", one, "--baseline", baseline)
+
+    assert session.code != 0
+    lines = [line for line in session.output.splitlines() if line.startswith("GATE: ")]
+    assert lines == ["GATE: INCOMPLETE  the session ended with an error after its tests"]
+
+
+def test_another_test_of_the_session_that_fails_is_no_pass(tmp_path: Path, one: Path, baseline: Path) -> None:
+    session = meddled(tmp_path, "break", "--replay", one, "--baseline", baseline)
+
+    require(session, "INVALID", f"test_steps.py::test_step_times[{ONE}] failed")
+
+
+def test_a_file_that_cannot_be_collected_is_no_pass(tmp_path: Path, one: Path, baseline: Path) -> None:
+    (tmp_path / "test_broken.py").write_text("import nowhere_to_be_found\n")
+    arguments = ("suite", tmp_path / "test_broken.py", "--continue-on-collection-errors")
+
+    session = gated(tmp_path, "--replay", one, "--baseline", baseline, *arguments)
+
+    assert session.by_metric["mem"].outcome == "passed"
+    assert session.code != 0
+    assert last_line(session).startswith("GATE: INCOMPLETE  ")
+    assert "could not be collected" in last_line(session)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["-m", "r300", "--topo", "9x9"],
+        ["-m", "slow"],
+        ["--baseline", "/nowhere.toml"],
+        ["--no-such-option"],
+        ["suite/test_nowhere.py", "-m", "r300"],
+    ],
+)
+def test_a_usage_error_is_incomplete_in_the_last_line_too(tmp_path: Path, arguments: list[str]) -> None:
+    session = subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--gate", *arguments],
+        cwd=str(ROOT),
+        env={**os.environ, "PYTEST_ADDOPTS": ""},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,  # as a terminal and a CI's log show them: in the order of writing
+        text=True,
+    )
+
+    assert session.returncode == 4
+    assert session.stdout.splitlines()[-1].startswith("GATE: INCOMPLETE  ")
+    assert "\nERROR: " in f"\n{session.stdout}"
+    assert "Traceback" not in session.stdout
+
+
+@pytest.mark.parametrize("arguments", [["-p", "no:terminal"], ["-qq", "--no-summary"]])
+def test_the_line_is_printed_however_quiet_the_session_is(
+    tmp_path: Path, one: Path, baseline: Path, arguments: list[str]
+) -> None:
+    session = gated(tmp_path, "--replay", one, "--baseline", baseline, *arguments)
+
+    assert session.code == 0
+    assert last_line(session) == "GATE: PASS"
+
+
+def test_a_waived_metric_is_skipped_with_its_waiver_and_counted(tmp_path: Path, rates: dict[str, float]) -> None:
+    too_big = store(tmp_path / "run", topology="1x1", used_gib=20.0)
+    accepted = {"p_core": rates["p_core"]}
+    waivers = [waiver(metric, cell=ONE) for metric in ("mem", "p_whole", "p_train")]
+    site = site_file(tmp_path / "site.toml", {ONE: accepted}, waivers)
+
+    session = gated(tmp_path, "--replay", too_big, "--baseline", site, "-n", "2")
+
+    require(session, "PASS", "", waived=3)
+    case = session.by_metric["mem"]
+    assert case.outcome == "skipped"
+    assert "waived until 2999-12-31 (OPS-7): the new firmware; verdict: fail: mem 20.00 GiB is above" in case.message
+    assert case.properties["waiver"] == "waived until 2999-12-31 (OPS-7): the new firmware"
+    assert case.properties["verdict"] == "fail"
+    assert "verdict: recorded: " in session.by_metric["p_whole"].message
+    assert session.by_metric["p_core"].properties["waiver"] == ""
+    assert "mem: waived until 2999-12-31 (OPS-7): the new firmware" in session.output
+
+
+def test_a_waived_metric_that_is_missing_is_skipped_under_the_gate(tmp_path: Path, rates: dict[str, float]) -> None:
+    steady = store(tmp_path / "run", topology="1x1", protocol="steady", warmup=20, steps=200)
+    site = site_file(tmp_path / "site.toml", {}, [waiver(metric, cell=ONE) for metric in RATES])
+
+    session = gated(tmp_path, "--replay", steady, "--baseline", site)
+
+    require(session, "PASS", "", waived=3)
+    assert "verdict: missing: p_whole is not measured" in session.by_metric["p_whole"].message
+
+
+def test_a_waiver_past_its_date_is_void_and_said_to_be(tmp_path: Path, rates: dict[str, float]) -> None:
+    too_big = store(tmp_path / "run", topology="1x1", used_gib=20.0)
+    site = site_file(tmp_path / "site.toml", {ONE: rates}, [waiver("mem", cell=ONE, until="2020-01-31")])
+
+    session = gated(tmp_path, "--replay", too_big, "--baseline", site)
+
+    require(session, "FAIL", f"{ONE}: mem (the waiver OPS-7 ended on 2020-01-31)")
+    assert session.by_metric["mem"].outcome == "failure"
+    assert "mem: the waiver OPS-7 ended on 2020-01-31 and is void" in session.output
+
+
+def test_a_waiver_that_is_not_needed_is_noted_and_not_counted(
+    tmp_path: Path, one: Path, rates: dict[str, float]
+) -> None:
+    site = site_file(tmp_path / "site.toml", {ONE: rates}, [waiver("mem", cell=ONE)])
+
+    session = gated(tmp_path, "--replay", one, "--baseline", site)
+
+    require(session, "PASS", "")
+    assert session.by_metric["mem"].outcome == "passed"
+    assert "mem: the waiver OPS-7 (until 2999-12-31) is not needed" in session.output
+
+
+def test_an_invalid_run_cannot_be_waived(tmp_path: Path) -> None:
+    run_dir = store(tmp_path / "run", topology="1x1")
+    (run_dir / "SHA256SUMS").unlink()
+    site = site_file(tmp_path / "site.toml", {}, [waiver(metric, cell=ONE) for metric in (*RATES, "mem")])
+
+    session = gated(tmp_path, "--replay", run_dir, "--baseline", site)
+
+    require(session, "INVALID", f"{ONE}: p_whole, p_train, p_core, mem")
+    assert "mem: the waiver OPS-7 does not apply: an invalid run cannot be waived" in session.output
+
+
+def test_a_waived_metric_that_is_not_asked_is_still_not_shown(tmp_path: Path, one: Path) -> None:
+    site = site_file(tmp_path / "site.toml", {}, [waiver(metric, cell=ONE) for metric in (*RATES, "mem")])
+
+    session = gated(tmp_path, "--replay", one, "--baseline", site, "--deselect", "suite/test_memory.py")
+
+    require(session, "INCOMPLETE", f"{ONE}: mem not run", waived=3)
+
+
+def test_this_session_was_not_asked_for_a_gate() -> None:
+    said: list[str] = []
+
+    LAST_LINE.say(said.append)
+
+    assert said == []

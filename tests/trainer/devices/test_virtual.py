@@ -1,0 +1,191 @@
+"""The virtual backend plants its times and numbers in a model that really trains."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from tests.trainer.small import small_settings
+from trainer.clock_probe import probe_clock
+from trainer.devices import load_backend
+from trainer.errors import DeviceError
+from trainer.model import build_model
+from trainer.optim import build_optimizer
+from trainer.steps import Trainee
+
+pytestmark = pytest.mark.needs_torch
+
+STEP_MS = 80.0  # two images; far longer than the host takes to queue them
+
+
+@pytest.fixture(autouse=True)
+def _threads() -> Any:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+def opened(tmp_path: Path, text: str = "", rank: int = 0, world_size: int = 1) -> Any:
+    """Return the backend of a rank under a scenario without noise."""
+    path = tmp_path / "scenario.toml"
+    path.write_text(f"image_ms = {STEP_MS / 2}\nnoise = 0.0\nforward_share = 0.25\n{text}")
+    backend: Any = load_backend("virtual")
+    backend.configure(path, rank=rank, world_size=world_size)
+    backend.card = backend.open(rank, world_size)
+    return backend
+
+
+def trainee_of(backend: Any, tmp_path: Path) -> Trainee:
+    settings = small_settings(tmp_path, tmp_path, device="virtual", model="fasterrcnn_tiny")
+    torch.manual_seed(0)
+    model = build_model(settings)
+    backend.attend(model)
+    return Trainee(settings, backend, model, build_optimizer(model, settings))
+
+
+def batch() -> tuple[list[Any], list[Any]]:
+    images = [torch.rand(3, 40, 32), torch.rand(3, 32, 40)]
+    target = {"boxes": torch.tensor([[4.0, 4.0, 24.0, 24.0]]), "labels": torch.tensor([1])}
+    return images, [target, dict(target)]
+
+
+def steps(backend: Any, trainee: Trainee, count: int = 3) -> tuple[Any, list[Any]]:
+    timer, losses = backend.step_timer(), []
+    for _ in range(count):
+        timer.start()
+        losses.append(trainee.step(*batch(), timer.forward_done))
+        timer.stop()
+    return timer.drain(), losses
+
+
+def test_one_thread_a_rank(tmp_path: Path) -> None:
+    opened(tmp_path)
+
+    assert torch.get_num_threads() == 1
+
+
+def test_steps_take_the_planted_time_and_the_host_runs_ahead(tmp_path: Path) -> None:
+    backend = opened(tmp_path)
+    trainee = trainee_of(backend, tmp_path)
+    steps(backend, trainee, 1)  # the first loads libraries, which the host does slowly
+
+    times, _ = steps(backend, trainee, 5)
+
+    # Each takes what is planted, to the nanosecond, unless the host, which may be busy, is late with it.
+    assert min(times.compute_ns) == round(STEP_MS * 1e6)
+    assert min(times.forward_ns) == round(STEP_MS * 1e6 / 4)
+    assert min(times.host_ns) < min(times.compute_ns)
+
+
+def test_windows_give_the_same_time_in_sum(tmp_path: Path) -> None:
+    backend = opened(tmp_path, 'timing = "windows"')
+    trainee = trainee_of(backend, tmp_path)
+    timer = backend.step_timer()
+
+    times, _ = steps(backend, trainee)
+
+    assert timer.method == "synchronised_windows"
+    assert sum(times.compute_ns) >= 3 * STEP_MS * 1e6
+
+
+def test_the_model_really_trains(tmp_path: Path) -> None:
+    backend = opened(tmp_path)
+    trainee = trainee_of(backend, tmp_path)
+    before = [parameter.clone() for parameter in trainee.model.parameters()]
+
+    _, losses = steps(backend, trainee)
+
+    assert all(torch.isfinite(loss) for loss in losses)
+    assert len({float(loss) for loss in losses}) == 3
+    assert not all(torch.equal(a, b) for a, b in zip(before, trainee.model.parameters()))
+
+
+def test_an_evaluation_takes_no_time_of_the_card(tmp_path: Path) -> None:
+    backend = opened(tmp_path)
+    trainee = trainee_of(backend, tmp_path)
+    begin, end = backend._card.event(), backend._card.event()
+    trainee.model.eval()
+
+    begin.record()
+    with torch.no_grad():
+        outputs = trainee.model(batch()[0])
+    end.record()
+
+    assert set(outputs[0]) == {"boxes", "labels", "scores"}
+    assert backend._card.stream._busy_until_ns == 0
+
+
+@pytest.mark.parametrize("value", ["0.75", "nan"])
+def test_a_planted_loss_is_what_the_trainer_reads(value: str, tmp_path: Path) -> None:
+    backend = opened(tmp_path, f'[[fault]]\nkind = "loss"\nvalue = {value}\nfrom_step = 1')
+    trainee = trainee_of(backend, tmp_path)
+
+    _, losses = steps(backend, trainee)
+
+    read = backend.numbers(losses)
+    assert read[0] != pytest.approx(float(value), nan_ok=True)
+    assert read[1:] == pytest.approx([float(value)] * 2, nan_ok=True)
+
+
+def test_reading_a_number_waits_even_where_synchronise_does_not(tmp_path: Path) -> None:
+    backend = opened(tmp_path, '[[fault]]\nkind = "blind_synchronise"')
+    trainee = trainee_of(backend, tmp_path)
+    _, losses = steps(backend, trainee, 1)
+    done_ns = backend._card.stream.queue(500e6)
+
+    backend.synchronise()
+    early_ns = time.perf_counter_ns()
+    backend.numbers(losses)
+
+    assert early_ns < done_ns <= time.perf_counter_ns()
+
+
+def test_the_clock_probe_finds_an_honest_clock(tmp_path: Path) -> None:
+    found = probe_clock(opened(tmp_path))
+
+    assert (found["side"], found["steps_back"]) == (256, 0)
+    for name in ("work_ns", "synchronise_ns", "timer_ns"):
+        assert min(found[name]) >= found["units"] * 2_000_000
+
+
+def test_the_clock_probe_finds_a_synchronise_that_does_not_wait(tmp_path: Path) -> None:
+    found = probe_clock(opened(tmp_path, '[[fault]]\nkind = "blind_synchronise"'))
+
+    assert sum(found["after_ns"]) > sum(found["synchronise_ns"])
+
+
+def test_the_clock_probe_finds_a_timer_that_tells_less(tmp_path: Path) -> None:
+    found = probe_clock(opened(tmp_path, '[[fault]]\nkind = "fast_timer"\nfactor = 2.0'))
+
+    assert all(seen <= wall / 2 for seen, wall in zip(found["timer_ns"], found["timer_wall_ns"]))
+
+
+def test_work_gives_the_number_that_the_product_of_these_matrices_has(tmp_path: Path) -> None:
+    assert opened(tmp_path).queue_work(256, 1)() == 1 / 256
+
+
+def test_the_other_card_is_introduced(tmp_path: Path) -> None:
+    text = '[[fault]]\nkind = "card"\nname = "Another"\ncapacity_gib = 16.0\nranks = [1]'
+
+    cards = [opened(tmp_path, text, rank, 2).card for rank in (0, 1)]
+
+    assert [(card.name, card.capacity_gib) for card in cards] == [("Virtual accelerator", 32.0), ("Another", 16.0)]
+    assert {card.driver for card in cards} == {"simulated"}
+
+
+def test_what_is_planted_is_told_with_its_defaults(tmp_path: Path) -> None:
+    planted = opened(tmp_path).planted()
+
+    assert (planted["image_ms"], planted["memory_gib"], planted["faults"]) == (40.0, 20.0, [])
+    assert load_backend("cpu").planted() is None
+
+
+def test_a_real_device_takes_no_scenario(tmp_path: Path) -> None:
+    with pytest.raises(DeviceError, match="a scenario is for simulated devices, and the cpu backend is real"):
+        load_backend("cpu").configure(tmp_path / "scenario.toml", rank=0, world_size=1)
+    load_backend("cpu").configure(None, rank=0, world_size=1)

@@ -1,0 +1,231 @@
+"""What a simulated card is to do and what is to go wrong with it: a scenario file, read strictly."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Callable, Mapping
+
+from trainer.errors import DeviceError
+
+if sys.version_info >= (3, 11):  # pragma: no cover - one of the two on each Python
+    import tomllib
+else:  # pragma: no cover
+    import tomli as tomllib
+
+TIMINGS = ("events", "windows")
+
+_REQUIRED = object()
+
+
+@dataclass(frozen=True)
+class Key:
+    """A key of the file: which values it takes, in code and in words, and what holds where it is left out."""
+
+    accepts: Callable[[Any], bool]
+    expected: str
+    default: Any = _REQUIRED
+    convert: Callable[[Any], Any] = lambda found: found
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Something planted: `values` has every key of its kind in FAULTS. No `ranks` means all."""
+
+    kind: str
+    values: Mapping[str, Any] = field(hash=False)
+
+    def __getitem__(self, key: str) -> Any:
+        return self.values[key]
+
+    def on(self, rank: int) -> bool:
+        """Whether it happens on this rank."""
+        return not self.values["ranks"] or rank in self.values["ranks"]
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A simulated card; the defaults are those of a file that leaves everything out.
+
+    A step takes `image_ms` for each image of a card's batch, of which `forward_share` is the forward pass. Its noise is
+    Gaussian, with the relative standard deviation `noise`, and each step keeps `autocorrelation` of the one before.
+    `memory_gib` is in use in training.
+    """
+
+    seed: int = 0
+    name: str = "Virtual accelerator"
+    timing: str = "events"
+    image_ms: float = 50.0
+    noise: float = 0.01
+    autocorrelation: float = 0.3
+    forward_share: float = 0.4
+    memory_gib: float = 20.0
+    capacity_gib: float = 32.0
+    faults: tuple[Fault, ...] = ()
+
+    def of_kind(self, kind: str, rank: int) -> list[Fault]:
+        """The faults of a kind that happen on a rank."""
+        return [fault for fault in self.faults if fault.kind == kind and fault.on(rank)]
+
+    def facts(self) -> dict[str, Any]:
+        """All that is planted, as JSON can hold it; numbers that it cannot are texts."""
+        plain = {key: getattr(self, key) for key in SCENARIO}
+        faults = [{"kind": fault.kind, **dict(fault.values)} for fault in self.faults]
+        return {**plain, "faults": [{key: _in_json(value) for key, value in fault.items()} for fault in faults]}
+
+
+def _number(low: float, high: float = math.inf, *, above: bool = False, default: Any = _REQUIRED) -> Key:
+    def accepts(found: Any) -> bool:
+        if isinstance(found, bool) or not isinstance(found, (int, float)) or not math.isfinite(found):
+            return False
+        return (found > low if above else found >= low) and found <= high
+
+    words = f"a number {'>' if above else '>='} {low:g}" + ("" if high == math.inf else f" and <= {high:g}")
+    return Key(accepts, words, default, float)
+
+
+def _whole(low: int, default: Any = _REQUIRED) -> Key:
+    return Key(lambda found: type(found) is int and found >= low, f"a whole number >= {low}", default)
+
+
+def _text(default: Any = _REQUIRED) -> Key:
+    return Key(lambda found: isinstance(found, str) and found.strip() != "", "a text that is not blank", default)
+
+
+def _choice(*words: str, default: Any = _REQUIRED) -> Key:
+    return Key(lambda found: found in words, f"one of {', '.join(words)}", default)
+
+
+def _are_ranks(found: Any) -> bool:
+    each_once = isinstance(found, list) and len({repr(rank) for rank in found}) == len(found)
+    return each_once and all(type(rank) is int and rank >= 0 for rank in found)
+
+
+_RANKS = Key(_are_ranks, "an array of different ranks, counted from 0; empty means all", (), tuple)
+_FLAG = Key(lambda found: isinstance(found, bool), "true or false", False)
+_FACTOR = _number(0, 1000, above=True)
+_STEP = _whole(0)
+_FROM_STEP = _whole(0, default=0)
+
+SCENARIO: Mapping[str, Key] = {
+    "seed": _whole(0, default=Scenario.seed),
+    "name": _text(default=Scenario.name),
+    "timing": _choice(*TIMINGS, default=Scenario.timing),
+    "image_ms": _number(0.1, 60_000, default=Scenario.image_ms),
+    "noise": _number(0, 0.3, default=Scenario.noise),
+    "autocorrelation": _number(0, 0.99, default=Scenario.autocorrelation),
+    "forward_share": _number(0.01, 0.99, default=Scenario.forward_share),
+    "memory_gib": _number(0, default=Scenario.memory_gib),
+    "capacity_gib": _number(0, above=True, default=Scenario.capacity_gib),
+}
+"""The keys of a file beside its [[fault]] tables."""
+
+FAULTS: Mapping[str, Mapping[str, Key]] = {
+    kind: {**keys, "ranks": _RANKS}
+    for kind, keys in {
+        "slow": {"factor": _FACTOR, "from_step": _FROM_STEP},
+        "stall": {"share": _number(0, 1), "factor": _FACTOR},
+        "warmup": {"steps": _whole(1), "factor": _FACTOR, "decay": _FLAG},
+        "throttle": {"from_step": _FROM_STEP, "factor": _number(1, 1000, default=1.0), "reason": _text("thermal")},
+        "blind_synchronise": {},
+        "fast_timer": {"factor": _number(1, 1000, above=True)},
+        "loss": {
+            "value": Key(lambda found: type(found) in (int, float), "a number; nan and inf are some", convert=float),
+            "from_step": _FROM_STEP,
+        },
+        "die": {"step": _STEP},
+        "hang": {"step": _STEP},
+        "out_of_memory": {"step": _STEP},
+        "memory_creep": {"gib_per_step": _number(0, default=0.0), "gib_per_s": _number(0, default=0.0)},
+        "card": {
+            "name": _text(default=None),
+            "capacity_gib": _number(0, above=True, default=None),
+            "index": _whole(0, default=None),
+        },
+        "no_samples": {"how": _choice("missing", "failing", default="missing"), "from_step": _FROM_STEP},
+    }.items()
+}
+"""The keys of a [[fault]] table by its kind; steps are counted from 0 at the first step of all, warm-up included."""
+
+
+def load_scenario(path: Path, *, world_size: int) -> Scenario:
+    """Return what the file says, for a run of `world_size` ranks.
+
+    Raises DeviceError naming file and key for what is missing, unknown, out of range, or could not take place.
+    """
+    found = _parse(path)
+    tables = found.pop("fault", [])
+    scenario = Scenario(**_read(path.name, "", found, SCENARIO), faults=_read_faults(path.name, tables))
+    if scenario.memory_gib > scenario.capacity_gib:
+        raise _fault(path.name, "memory_gib", scenario.memory_gib, f"at most capacity_gib, {scenario.capacity_gib:g}")
+    for number, fault in enumerate(scenario.faults, start=1):
+        where = f"fault[{number}]"
+        if any(rank >= world_size for rank in fault["ranks"]):
+            raise _fault(path.name, f"{where}.ranks", fault["ranks"], f"ranks below {world_size}, the run's ranks")
+        if fault.kind == "fast_timer" and scenario.timing != "events":
+            raise _fault(path.name, f"{where}.kind", fault.kind, 'timing = "events" beside it: there is no other timer')
+        if fault.kind == "card" and fault["name"] is fault["capacity_gib"] is fault["index"] is None:
+            raise _fault(path.name, where, dict(fault.values), "name, capacity_gib or index, to differ in")
+        if fault.kind == "memory_creep" and (fault["gib_per_step"] > 0) == (fault["gib_per_s"] > 0):
+            raise _fault(path.name, where, dict(fault.values), "gib_per_step or gib_per_s above 0, one of the two")
+    return scenario
+
+
+def _parse(path: Path) -> dict[str, Any]:
+    try:
+        return dict(tomllib.loads(path.read_bytes().decode("utf-8-sig")))
+    except OSError as error:
+        raise DeviceError(f"{path}: cannot be read: {error.strerror}; --scenario names a TOML file") from None
+    except (ValueError, RecursionError) as error:
+        raise DeviceError(f"{path}: is not valid TOML: {error}") from None
+
+
+def _read_faults(file: str, tables: Any) -> tuple[Fault, ...]:
+    if not isinstance(tables, list):
+        raise _fault(file, "fault", tables, "[[fault]], with two brackets, for each")
+    faults = []
+    for number, found in enumerate(tables, start=1):
+        where = f"fault[{number}]"
+        if not isinstance(found, dict):
+            raise _fault(file, where, found, "a table")
+        kind = found.get("kind")
+        if not isinstance(kind, str) or kind not in FAULTS:
+            raise _fault(file, f"{where}.kind", kind, f"one of {', '.join(FAULTS)}")
+        values = {key: value for key, value in found.items() if key != "kind"}
+        faults.append(Fault(kind, _read(file, f"{where}.", values, FAULTS[kind])))
+    return tuple(faults)
+
+
+def _read(file: str, where: str, found: Mapping[str, Any], keys: Mapping[str, Key]) -> dict[str, Any]:
+    """Return a value for every one of `keys`; `where` is what stands before a key in messages."""
+    for name in found:
+        if name not in keys:
+            near = difflib.get_close_matches(name.lower(), keys, n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            allowed = ", ".join((*keys, "fault") if keys is SCENARIO else keys)
+            raise DeviceError(f"{file}: {where}{name!r}: unknown key{hint} (allowed here: {allowed})")
+    values: dict[str, Any] = {}
+    for name, key in keys.items():
+        if name not in found:
+            if key.default is _REQUIRED:
+                raise DeviceError(f"{file}: {where}{name}: missing; expected {key.expected}")
+            values[name] = key.default
+        elif not key.accepts(found[name]):
+            raise _fault(file, f"{where}{name}", found[name], key.expected)
+        else:
+            values[name] = key.convert(found[name])
+    return values
+
+
+def _fault(file: str, key: str, found: Any, expected: str) -> DeviceError:
+    text = repr(found)
+    return DeviceError(f"{file}: {key}: found {text if len(text) <= 60 else text[:57] + '...'}, expected {expected}")
+
+
+def _in_json(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return list(value) if isinstance(value, tuple) else value

@@ -1,0 +1,235 @@
+"""A simulated card: a queue that takes the planted time, the memory that it shows, and what goes wrong on the way."""
+
+from __future__ import annotations
+
+import math
+import os
+import random
+import signal
+import time
+from dataclasses import dataclass
+from typing import Any, Callable, Iterator, Mapping
+
+from trainer.devices.scenario import Fault, Scenario
+from trainer.errors import DeviceError
+
+NS_PER_MS = 1e6
+_NEVER_NS = 2**61  # some seventy years
+_NAP_S = 1.0
+_FASTEST = 0.1  # of the planted time: noise never brings a step below it
+_IDLE_GIB = 0.5  # before training, the driver's own
+# Of what the SMI shows, the shares that the framework's allocator has given out and has reserved.
+_ALLOCATED, _RESERVED = 0.9, 0.96
+
+
+class Stream:
+    """The work that was queued on a card: it is done one after the other, while the host goes on."""
+
+    def __init__(
+        self, clock: Callable[[], int] = time.perf_counter_ns, sleep: Callable[[float], None] = time.sleep
+    ) -> None:
+        self._clock = clock
+        self._sleep = sleep
+        self._busy_until_ns = 0
+
+    def reached_ns(self) -> int:
+        """Return when the card will have done all that was queued: now, if it has."""
+        return max(self._clock(), self._busy_until_ns)
+
+    def queue(self, work_ns: float) -> int:
+        """Queue work that takes so long and return when it will be done."""
+        self._busy_until_ns = self.reached_ns() + round(work_ns)
+        return self._busy_until_ns
+
+    def wait(self, until_ns: int | None = None) -> None:
+        """Return at that time of the card's; without one, when all that was queued so far is done."""
+        until_ns = self._busy_until_ns if until_ns is None else until_ns
+        while True:
+            left_s = (until_ns - self._clock()) / 1e9
+            if left_s <= 0:
+                return
+            self._sleep(min(left_s, _NAP_S))
+
+
+class Event:
+    """A mark in a stream's queue, with the two methods of torch's events that timers call."""
+
+    def __init__(self, stream: Stream, too_fast: float = 1.0) -> None:
+        self._stream = stream
+        self._too_fast = too_fast
+        self._at_ns = 0
+
+    def record(self) -> None:
+        """Mark what has been queued up to now."""
+        self._at_ns = self._stream.reached_ns()
+
+    def elapsed_time(self, end: Event) -> float:
+        """Return the milliseconds on the card from this mark to `end`."""
+        return (end._at_ns - self._at_ns) / NS_PER_MS / self._too_fast
+
+
+@dataclass(frozen=True)
+class PlantedStep:
+    """The times of a step on one card, an image: its own forward pass, and all of it, the slowest card waited for."""
+
+    forward_ns: float
+    all_ns: float
+
+    def of(self, images: int) -> PlantedStep:
+        """Return the step for a batch of so many images."""
+        return PlantedStep(self.forward_ns * images, self.all_ns * images)
+
+
+def planted_steps(scenario: Scenario, rank: int, world_size: int) -> Iterator[PlantedStep]:
+    """Yield the steps of a rank's card without end; the same for the same scenario.
+
+    No card can finish a step before the slowest has sent its gradients, so all take as long as that one. Every rank
+    knows it without asking: the others' noise comes from the same seed.
+    """
+    cards = [_own_times_ns(scenario, other) for other in range(world_size)]
+    step = 0
+    while True:
+        times_ns = [next(card) for card in cards]
+        stuck = any(step >= fault["step"] for fault in scenario.faults if fault.kind == "hang")
+        yield PlantedStep(times_ns[rank] * scenario.forward_share, _NEVER_NS if stuck else max(times_ns))
+        step += 1
+
+
+def _own_times_ns(scenario: Scenario, rank: int) -> Iterator[float]:
+    """Yield how long a card that is alone takes for each step, an image: AR(1) noise around what is planted."""
+    kept = scenario.autocorrelation
+    # Seeded by text, which random hashes the same way on every Python.
+    noise, chance = (random.Random(f"{scenario.seed} {rank} {use}") for use in ("noise", "chance"))  # noqa: S311
+    faults = [fault for fault in scenario.faults if fault.kind in _FACTORS and fault.on(rank)]
+    step, deviation = 0, noise.gauss(0, 1)
+    while True:
+        factor = max(_FASTEST, 1 + scenario.noise * deviation)
+        for fault in faults:
+            factor *= _FACTORS[fault.kind](fault, step, chance)
+        yield scenario.image_ms * NS_PER_MS * factor
+        deviation = kept * deviation + math.sqrt(1 - kept * kept) * noise.gauss(0, 1)
+        step += 1
+
+
+def _from_step(fault: Fault, step: int, _: random.Random) -> float:
+    return float(fault["factor"]) if step >= fault["from_step"] else 1.0
+
+
+def _stalled(fault: Fault, _: int, chance: random.Random) -> float:
+    return float(fault["factor"]) if chance.random() < fault["share"] else 1.0
+
+
+def _cold(fault: Fault, step: int, _: random.Random) -> float:
+    left = max(0.0, 1 - step / fault["steps"])
+    excess = (fault["factor"] - 1) * (left if fault["decay"] else left > 0)
+    return float(1 + excess)
+
+
+_FACTORS: Mapping[str, Callable[[Fault, int, random.Random], float]] = {
+    "slow": _from_step,
+    "throttle": _from_step,
+    "stall": _stalled,
+    "warmup": _cold,
+}
+
+
+class SimulatedCard:
+    """One rank's card. The trainer's thread calls `forward` and `backward` for each step, the watch's `samples`."""
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        rank: int,
+        world_size: int,
+        *,
+        index: int,
+        clock: Callable[[], int] = time.perf_counter_ns,
+        sleep: Callable[[float], None] = time.sleep,
+        kill: Callable[[int, int], None] = os.kill,
+    ) -> None:
+        self.stream = Stream(clock, sleep)
+        self.name, self.capacity_gib, self.index = scenario.name, scenario.capacity_gib, index
+        for fault in scenario.of_kind("card", rank):
+            self.name = fault["name"] or self.name
+            self.capacity_gib = fault["capacity_gib"] or self.capacity_gib
+            self.index = self.index if fault["index"] is None else fault["index"]
+        self._scenario, self._rank = scenario, rank
+        self._clock, self._kill = clock, kill
+        self._steps = planted_steps(scenario, rank, world_size)
+        self._begun = 0
+        self._trains_since_ns: int | None = None
+        self._now = PlantedStep(0, 0)
+
+    def forward(self, images: int) -> None:
+        """Queue the forward pass of the next step, of so many images. Raises RuntimeError for a card that is full."""
+        step, self._begun = self._begun, self._begun + 1
+        if self._trains_since_ns is None:
+            self._trains_since_ns = self._clock()
+        if any(fault["step"] == step for fault in self._planted("die")):
+            self._kill(os.getpid(), signal.SIGKILL)
+        full = self._wanted_gib() > self.capacity_gib
+        if full or any(fault["step"] == step for fault in self._planted("out_of_memory")):
+            raise RuntimeError(
+                f"virtual accelerator out of memory: tried to allocate 2.00 GiB on card {self.index}, which has "
+                f"{self.capacity_gib:.2f} GiB"
+            )
+        self._now = next(self._steps).of(images)
+        self.stream.queue(self._now.forward_ns)
+
+    def backward(self) -> None:
+        """Queue the rest of the step that `forward` began."""
+        self.stream.queue(self._now.all_ns - self._now.forward_ns)
+
+    def loss(self) -> float | None:
+        """Return the number that the card gives for the loss of this step whatever it is; None: it computes rightly."""
+        wrong = [fault["value"] for fault in self._planted("loss") if self._begun > fault["from_step"]]
+        return float(wrong[-1]) if wrong else None
+
+    def synchronise(self) -> None:
+        """Wait for the card, unless it is planted that this does not."""
+        if not self._planted("blind_synchronise"):
+            self.stream.wait()
+
+    def event(self) -> Event:
+        """Return a new event of this card's stream."""
+        too_fast = math.prod(fault["factor"] for fault in self._planted("fast_timer"))
+        return Event(self.stream, too_fast)
+
+    def used_gib(self) -> float:
+        """Return the memory in use on the card."""
+        return min(self._wanted_gib(), self.capacity_gib)
+
+    def allocator_gib(self) -> tuple[float, float]:
+        """Return what the allocator has given out and what it has reserved; planted memory never falls."""
+        return self.used_gib() * _ALLOCATED, self.used_gib() * _RESERVED
+
+    def samples(self) -> list[dict[str, Any]]:
+        """Return what the card's SMI says. Raises DeviceError where it is planted that the SMI fails."""
+        for fault in self._planted("no_samples"):
+            if self._begun >= fault["from_step"]:
+                if fault["how"] == "failing":
+                    raise DeviceError("virtual_smi ended with code 1: cannot reach the card")
+                return []
+        sample = {
+            "source": "virtual_smi",
+            "card": self.index,
+            "memory_used_gib": self.used_gib(),
+            "memory_total_gib": self.capacity_gib,
+        }
+        for fault in self._planted("throttle"):
+            if self._begun > fault["from_step"]:
+                sample["throttle"] = fault["reason"]
+        return [sample]
+
+    def _wanted_gib(self) -> float:
+        if self._trains_since_ns is None:
+            return min(_IDLE_GIB, self._scenario.memory_gib)
+        trained_s = (self._clock() - self._trains_since_ns) / 1e9
+        crept = [
+            fault["gib_per_step"] * self._begun + fault["gib_per_s"] * trained_s
+            for fault in self._planted("memory_creep")
+        ]
+        return self._scenario.memory_gib + sum(crept)
+
+    def _planted(self, kind: str) -> list[Fault]:
+        return self._scenario.of_kind(kind, self._rank)

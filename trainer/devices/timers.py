@@ -1,0 +1,177 @@
+"""Three ways to time the compute region of a step: at each step, by windows of steps, or by the device's own events."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Any, Callable
+
+
+@dataclass
+class StepTimes:
+    """Nanoseconds of each step's region since the last reading, one entry a step in each list.
+
+    `compute_ns` is in step with the device, `host_ns` is the same region by the host's clock with nobody waiting, and
+    `forward_ns` the part of it before the backward pass, in which no rank waits for another.
+    """
+
+    compute_ns: list[int] = field(default_factory=list)
+    host_ns: list[int] = field(default_factory=list)
+    forward_ns: list[int] = field(default_factory=list)
+
+
+class StepTimer:
+    """What all timers share: a region is `start`, `forward_done`, `stop`; `drain` returns what was read.
+
+    Around a wait for data the loop calls `settle` before it, if the data are not there yet, and `idle` after it.
+    """
+
+    method = ""
+
+    def __init__(self, synchronise: Callable[[], None]) -> None:
+        self._synchronise = synchronise
+        self._begun_ns = 0
+        self._times = StepTimes()
+
+    def start(self) -> None:
+        """Begin a region."""
+        self._begun_ns = time.perf_counter_ns()
+
+    def forward_done(self) -> None:
+        """Note that the forward pass has been queued."""
+        self._times.forward_ns.append(time.perf_counter_ns() - self._begun_ns)
+
+    def stop(self) -> None:
+        """End the region."""
+        self._times.host_ns.append(time.perf_counter_ns() - self._begun_ns)
+
+    def settle(self) -> None:
+        """The host is about to wait for data: a timer that has to know when the device is idle waits for it now."""
+
+    def idle(self, wait_ns: int) -> None:
+        """The host has waited so long since `settle`."""
+
+    def drain(self) -> StepTimes:
+        """Return the times of the regions since the last call, and forget them."""
+        times, self._times = self._times, StepTimes()
+        return times
+
+
+class SynchronisedTimer(StepTimer):
+    """Waits for the device at both ends of every region: for devices whose work is finished when a call returns."""
+
+    method = "synchronised"
+
+    def start(self) -> None:
+        """Begin a region; what was copied to the device before has to be there already."""
+        self._synchronise()
+        super().start()
+
+    def stop(self) -> None:
+        """End the region."""
+        super().stop()
+        self._synchronise()
+        self._times.compute_ns.append(time.perf_counter_ns() - self._begun_ns)
+
+
+class WindowTimer(StepTimer):
+    """Waits for the device at the edges of a window of steps, and before a wait for data that are not there yet.
+
+    Between two edges the device may work on while the host copies and waits, so none of that can be taken off, except
+    a wait that began with the device idle. Copies stay in. The result is never less than the time that the device
+    computed, so a rate from it is never too high; the window's time is shared out among its steps in proportion to the
+    host's clock, and only its sum is exact.
+    """
+
+    method = "synchronised_windows"
+
+    def __init__(self, synchronise: Callable[[], None]) -> None:
+        super().__init__(synchronise)
+        self._opened_ns: int | None = None
+        self._idle_ns = 0
+        self._settled = False
+
+    def start(self) -> None:
+        """Begin a region, and with the first one the window."""
+        if self._opened_ns is None:
+            self._synchronise()
+            self._opened_ns = time.perf_counter_ns()
+        super().start()
+
+    def settle(self) -> None:
+        """Wait for the device, so that the host's wait which follows is the device's too."""
+        if self._opened_ns is not None:
+            self._synchronise()
+            self._settled = True
+
+    def idle(self, wait_ns: int) -> None:
+        """Take the wait off, if the device was known to be idle in it."""
+        if self._settled:
+            self._idle_ns += wait_ns
+        self._settled = False
+
+    def drain(self) -> StepTimes:
+        """Wait for the device, close the window and share its time out."""
+        times = super().drain()
+        if self._opened_ns is not None:
+            self._synchronise()
+            spent_ns = time.perf_counter_ns() - self._opened_ns - self._idle_ns
+            times.compute_ns = _shared_out(spent_ns, times.host_ns)
+        self._opened_ns, self._idle_ns = None, 0
+        return times
+
+
+class EventTimer(StepTimer):
+    """Records device events on the current stream around each region; nothing waits until the times are drained."""
+
+    method = "device_events"
+
+    def __init__(self, synchronise: Callable[[], None], new_event: Callable[[], Any]) -> None:
+        super().__init__(synchronise)
+        self._new_event = new_event
+        self._events: list[list[Any]] = []
+
+    def start(self) -> None:
+        """Record the first event. The copy was queued on the same stream before it, so it is not counted."""
+        self._events.append([])
+        self._record()
+        super().start()
+
+    def forward_done(self) -> None:
+        """Record the second event."""
+        self._record()
+
+    def stop(self) -> None:
+        """Record the last event."""
+        super().stop()
+        self._record()
+
+    def drain(self) -> StepTimes:
+        """Wait for the device and read the events."""
+        self._synchronise()
+        times = super().drain()
+        times.compute_ns = [_between_ns(events[0], events[-1]) for events in self._events]
+        times.forward_ns = [_between_ns(events[0], events[1]) for events in self._events]
+        self._events = []
+        return times
+
+    def _record(self) -> None:
+        event = self._new_event()
+        event.record()
+        self._events[-1].append(event)
+
+
+def _between_ns(begin: Any, end: Any) -> int:
+    return round(begin.elapsed_time(end) * 1e6)  # torch gives milliseconds
+
+
+def _shared_out(total_ns: int, weights_ns: list[int]) -> list[int]:
+    """Split a time into whole nanoseconds in proportion to the weights; the parts sum to it exactly."""
+    weight = sum(weights_ns)
+    parts, seen, given = [], 0, 0
+    for at, part in enumerate(weights_ns, start=1):
+        seen += part
+        upto = total_ns * seen // weight if weight > 0 else total_ns * at // len(weights_ns)
+        parts.append(upto - given)
+        given = upto
+    return parts

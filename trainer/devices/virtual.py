@@ -1,0 +1,107 @@
+"""Simulated cards: everything is real but the device, which takes the time and shows the memory that a scenario plants.
+
+The ranks, their collectives, the data, the model and the loop are those of any run, on this machine's CPU. What is
+simulated is a card with a queue: a step takes its planted time there while the host runs ahead, as on a real one.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Callable, ClassVar, Mapping, Sequence
+
+from trainer.devices.base import Backend, Card, Samples
+from trainer.devices.scenario import Scenario, load_scenario
+from trainer.devices.simulation import NS_PER_MS, SimulatedCard
+from trainer.devices.timers import EventTimer, StepTimer, WindowTimer
+
+if TYPE_CHECKING:
+    import torch
+
+_PRODUCT_SIDE, _PRODUCT_MS = 256, 2.0  # what a product of matrices takes; it grows with the cube of the side
+
+
+class VirtualBackend(Backend):
+    """One simulated card a rank; what it computes is right, and where a scenario says so, when it does is wrong."""
+
+    name = "virtual"
+    environment: ClassVar[Mapping[str, str]] = {"OMP_WAIT_POLICY": "PASSIVE"}
+    simulated = True
+
+    _scenario = Scenario()
+    _rank, _world_size = 0, 1
+    _card: SimulatedCard
+
+    def configure(self, scenario: Path | None, *, rank: int, world_size: int) -> None:
+        """Read the scenario; without one, the steady device of the defaults."""
+        self._rank, self._world_size = rank, world_size
+        if scenario is not None:
+            self._scenario = load_scenario(scenario, world_size=world_size)
+
+    def planted(self) -> dict[str, Any]:
+        """Return the scenario in force, defaults included."""
+        return self._scenario.facts()
+
+    def open(self, local_rank: int, local_world_size: int) -> Card:
+        """Make this rank's card; the host's part of the work is one thread's."""
+        import torch
+
+        torch.set_num_threads(1)
+        self.device = torch.device("cpu")
+        self._card = SimulatedCard(self._scenario, self._rank, self._world_size, index=local_rank)
+        return Card(self._card.name, self._card.index, self._card.capacity_gib, "simulated")
+
+    def attend(self, model: torch.nn.Module) -> None:
+        """Queue the planted work of a step whenever the model's forward and backward passes begin in training."""
+
+        def before(module: Any, batch: Any) -> None:
+            if module.training:
+                self._card.forward(len(batch[0]))
+
+        def after(module: Any, _: Any, losses: Any) -> Any:
+            if not module.training:
+                return None
+            wrong = self._card.loss()
+            if wrong is not None:
+                losses = {name: loss * 0 + wrong / len(losses) for name, loss in losses.items()}
+            next(iter(losses.values())).register_hook(lambda gradient: self._card.backward())
+            return losses
+
+        model.register_forward_pre_hook(before)
+        model.register_forward_hook(after)
+
+    def synchronise(self) -> None:
+        """Wait for the simulated card."""
+        self._card.synchronise()
+
+    def numbers(self, scalars: Sequence[torch.Tensor]) -> list[float]:
+        """Read scalars back; they are there when the card has done what was queued."""
+        self._card.stream.wait()
+        return super().numbers(scalars)
+
+    def step_timer(self) -> StepTimer:
+        """Time by the card's events, or by windows where the scenario says so."""
+        if self._scenario.timing == "windows":
+            return WindowTimer(self.synchronise)
+        return EventTimer(self.synchronise, self._card.event)
+
+    def queue_work(self, side: int, units: int) -> Callable[[], float]:
+        """Queue the planted time of so many products; of matrices of 1/side, a product has 1/side everywhere too."""
+        stream = self._card.stream
+        done_ns = stream.queue(units * _PRODUCT_MS * NS_PER_MS * (side / _PRODUCT_SIDE) ** 3)
+
+        def read() -> float:
+            stream.wait(done_ns)
+            return 1.0 / side
+
+        return read
+
+    def sampler(self, local_rank: int, rank_pids: Sequence[int]) -> Callable[[], Samples] | None:
+        """Every rank asks its own card's simulated SMI."""
+        return self._card.samples
+
+    def allocator_peak_gib(self) -> tuple[float | None, float | None]:
+        """Return the planted peaks."""
+        return self._card.allocator_gib()
+
+
+BACKEND = VirtualBackend
