@@ -1,0 +1,315 @@
+"""The faults that the gate has been tested with, one row each: how it is planted, and the verdict that it must get.
+
+`python -m tests.faults.table` prints the table of docs/faults.md.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Callable, NamedTuple
+
+from tests.faults.lab import Event, Lab, the_cell
+from tests.support import cell_of
+from verdict import RunVerdict
+
+RUN, STORED = "a run", "a stored run"
+SLOW_7_PERCENT = 1 / 0.93
+
+
+class Row(NamedTuple):
+    """`outcome` is the run's verdict, `words` are among its reasons."""
+
+    name: str
+    planted: str
+    outcome: str
+    words: str
+    plant: Callable[[Lab], RunVerdict]
+
+
+ROWS: list[Row] = []
+
+
+def _in_a_run(name: str, outcome: str, words: str, scenario: str, stall_timeout_s: float = 60.0) -> None:
+    ROWS.append(Row(name, RUN, outcome, words, lambda lab: lab.run(scenario, stall_timeout_s=stall_timeout_s)))
+
+
+def _in_a_stored_run(name: str, words: str, outcome: str = "invalid") -> Callable[..., None]:
+    return lambda plant: ROWS.append(Row(name, STORED, outcome, words, plant))
+
+
+def _fault(kind: str, **values: object) -> str:
+    keys = "".join(f"{key} = {json.dumps(value).lower()}\n" for key, value in values.items())  # TOML writes nan
+    return f'[[fault]]\nkind = "{kind}"\n{keys}'
+
+
+_in_a_run("device 7 % too slow", "fail", "p_core", _fault("slow", factor=SLOW_7_PERCENT))
+_in_a_run(
+    "one rank 10 % slow",
+    "fail",
+    "rank 1 (card 1 of ",
+    _fault("slow", factor=1.1, ranks=[1]),
+)
+_in_a_run("stalls in a tenth of the steps", "fail", "p_core", _fault("stall", share=0.1, factor=3.0))
+_in_a_run(
+    "warm-up longer than configured",
+    "invalid",
+    "the device was not in a steady state",
+    _fault("warmup", steps=170, factor=1.3, decay=True),
+)
+_in_a_run(
+    "device slows down in the middle",
+    "invalid",
+    "the device was not in a steady state",
+    _fault("slow", factor=1.2, from_step=90),
+)
+_in_a_run(
+    "`synchronise` that does not wait",
+    "invalid",
+    "it does not wait for the device",
+    _fault("blind_synchronise"),
+)
+_in_a_run("device events that run too fast", "invalid", "the step timer saw", _fault("fast_timer", factor=2.0))
+_in_a_run("loss is NaN", "invalid", "the model has diverged", _fault("loss", value=float("nan"), from_step=30))
+_in_a_run("loss is constant", "invalid", "found loss 1.5 on", _fault("loss", value=1.5))
+_in_a_run("a rank dies", "invalid", "rank 1 ended without a word", _fault("die", step=30, ranks=[1]))
+_in_a_run("a rank hangs", "invalid", "no rank has written anything", _fault("hang", step=30, ranks=[1]), 15.0)
+_in_a_run("a card is out of memory", "invalid", "rank 1: memory", _fault("out_of_memory", step=30, ranks=[1]))
+_in_a_run(
+    "memory creeps up",
+    "inconclusive",
+    "memory was still rising at the end",
+    "memory_gib = 15.0\n" + _fault("memory_creep", gib_per_step=0.02),
+)
+_in_a_run("a card throttles", "invalid", "throttled (thermal)", _fault("throttle", from_step=60, ranks=[1]))
+_in_a_run("nobody can read the memory", "invalid", "found no memory sample", _fault("no_samples", how="failing"))
+_in_a_run("a card of another size", "invalid", "this is another model", _fault("card", capacity_gib=24.0, ranks=[1]))
+_in_a_run("two ranks on one card", "invalid", "in use by rank 0, expected its own", _fault("card", index=0, ranks=[1]))
+
+
+@_in_a_stored_run("host clock steps back between two events", "the clock goes backwards")
+def _events_step_back(lab: Lab) -> RunVerdict:
+    stored = lab.stored()
+
+    def step_back(events: list[Event]) -> None:
+        for event in events[len(events) // 2 :]:
+            event["t_ns"] -= 3_600 * 10**9
+
+    stored.edit("rank-0000.jsonl", step_back)
+    return stored.judged()
+
+
+@_in_a_stored_run("host clock set back during the run", "the host's clock was set meanwhile")
+def _clock_set(lab: Lab) -> RunVerdict:
+    stored = lab.stored()
+    stored.edit_run(lambda record: record["boot"].update(elapsed_utc_s=record["boot"]["elapsed_s"] - 3_600))
+    return stored.judged()
+
+
+@_in_a_stored_run("images over-counted in the sum", "images, expected the")
+def _sum_overcounted(lab: Lab) -> RunVerdict:
+    stored = lab.stored()
+    stored.edit("rank-0001.jsonl", lambda events: _one(events, "train_end").update(images=10_000))
+    return stored.judged()
+
+
+@_in_a_stored_run("images over-counted in the batches", "found a batch of 4 images, expected 1 to 2")
+def _batches_overcounted(lab: Lab) -> RunVerdict:
+    stored = lab.stored()
+
+    def double(events: list[Event]) -> None:
+        for window in _all(events, "window"):
+            window["images"] = [2 * images for images in window["images"]]
+        _one(events, "train_end")["images"] *= 2
+
+    for rank in (0, 1):
+        stored.edit(f"rank-000{rank}.jsonl", double)
+    return stored.judged()
+
+
+@_in_a_stored_run("smaller images than the model's", "padded pixels an image")
+def _smaller_images(lab: Lab) -> RunVerdict:
+    stored = lab.stored()
+
+    def shrink(events: list[Event]) -> None:
+        for window in _all(events, "window"):
+            window["padded_pixels"] //= 8
+
+    stored.edit("rank-0000.jsonl", shrink)
+    return stored.judged()
+
+
+@_in_a_stored_run("a rank's file is missing", "rank 1: found no file")
+def _file_missing(lab: Lab) -> RunVerdict:
+    stored = lab.stored()
+    stored.path("rank-0001.jsonl").unlink()
+    return stored.judged()
+
+
+@_in_a_stored_run("a rank's file is another's copy", "the file of rank 1 was written by rank 0")
+def _file_duplicated(lab: Lab) -> RunVerdict:
+    stored = lab.stored()
+    stored.path("rank-0001.jsonl").write_bytes(stored.path("rank-0000.jsonl").read_bytes())
+    return stored.judged()
+
+
+@_in_a_stored_run("a rank too many", "rank 2: found a file, expected only ranks 0 to 1")
+def _file_added(lab: Lab) -> RunVerdict:
+    stored = lab.stored()
+    stored.path("rank-0002.jsonl").write_bytes(stored.path("rank-0001.jsonl").read_bytes())
+    return stored.judged()
+
+
+@_in_a_stored_run("a rank's last line is cut off", "the last line is cut off")
+def _file_truncated(lab: Lab) -> RunVerdict:
+    stored = lab.stored()
+    stored.path("rank-0001.jsonl").write_bytes(stored.path("rank-0001.jsonl").read_bytes()[:-20])
+    return stored.judged()
+
+
+@_in_a_stored_run("a rank's file is empty", "rank 1: found 0 'start' events")
+def _file_empty(lab: Lab) -> RunVerdict:
+    stored = lab.stored()
+    stored.path("rank-0001.jsonl").write_bytes(b"")
+    return stored.judged()
+
+
+@_in_a_stored_run("another number of ranks", "found world size 4, expected 2")
+def _another_count(lab: Lab) -> RunVerdict:
+    stored = lab.stored()
+    stored.edit("rank-0001.jsonl", lambda events: _one(events, "start").update(world_size=4))
+    return stored.judged()
+
+
+@_in_a_stored_run("evaluation on fewer images", "images in total, expected")
+def _fewer_images(lab: Lab) -> RunVerdict:
+    stored = lab.stored_full()
+
+    def fewer(events: list[Event]) -> None:
+        last = _all(events, "eval_end")[-1]
+        last["images"] = last["images_total"] = last["images"] - 8
+
+    stored.edit("rank-0000.jsonl", fewer)
+    return stored.judged()
+
+
+@_in_a_stored_run("training ended before the target", "for reason target, expected at least")
+def _ended_early(lab: Lab) -> RunVerdict:
+    stored = lab.stored_full()
+    stored.edit("rank-0000.jsonl", lambda events: _one(events, "end").update(reason="target"))
+    return stored.judged()
+
+
+@_in_a_stored_run("training was shortened", "ended before the target", "missing")
+def _shortened(lab: Lab) -> RunVerdict:
+    stored = lab.stored_full()
+    longer = replace(stored.cell, recipe=replace(stored.cell.recipe, epochs=2))
+    stored.edit_run(lambda record: record["recipe"].update(epochs=2))
+    return stored.judged(longer)
+
+
+@_in_a_stored_run("a byte was changed", "rank-0000.jsonl: ")
+def _byte_changed(lab: Lab) -> RunVerdict:
+    stored = lab.stored()
+    path = stored.path("rank-0000.jsonl")
+    path.write_bytes(path.read_bytes().replace(b'"lr":0.0', b'"lr":0.1', 1))
+    return stored.judged(seal=False)
+
+
+@_in_a_stored_run("the seal is missing", "SHA256SUMS: not there")
+def _seal_missing(lab: Lab) -> RunVerdict:
+    stored = lab.stored()
+    stored.path("SHA256SUMS").unlink()
+    return stored.judged(seal=False)
+
+
+@_in_a_stored_run("another schema version", "schema 1, expected 2")
+def _another_schema(lab: Lab) -> RunVerdict:
+    stored = lab.stored()
+    stored.edit_run(lambda record: record.update(schema=1))
+    return stored.judged()
+
+
+@_in_a_stored_run("evidence of another cell", "found cell virtual-1x2-fp32-bs2, expected virtual-1x1-fp32-bs2")
+def _another_cell(lab: Lab) -> RunVerdict:
+    return lab.stored().judged(cell_of("virtual", "1x1"))
+
+
+@_in_a_stored_run("a simulated device as a physical one", "found a simulated device, expected a real r300")
+def _simulated(lab: Lab) -> RunVerdict:
+    return lab.stored().judged(cell_of("r300", "1x1"))
+
+
+@_in_a_stored_run("every metric blank", "no number is published", "recorded")
+def _all_blank(lab: Lab) -> RunVerdict:
+    stored = lab.stored()
+    stored.edit_run(lambda record: record.update(expectation={}))
+    return stored.judged(the_cell().without_numbers("a table of blanks"))
+
+
+def _all(events: list[Event], name: str) -> list[Event]:
+    return [event for event in events if event["event"] == name]
+
+
+def _one(events: list[Event], name: str) -> Event:
+    return _all(events, name)[0]
+
+
+class SessionRow(NamedTuple):
+    """A session with `--gate` over a stored run that has nothing wrong with it; `words` are in its last line."""
+
+    name: str
+    gate: str
+    words: str
+    arguments: Callable[[Lab], list[object]]
+
+
+_BLANKS = ("e2e_time", "p_whole", "p_train", "p_core")  # of the R300's row at 1x8
+
+SESSIONS: list[SessionRow] = [
+    SessionRow(
+        "metrics that are blank, and no baseline",
+        "INCOMPLETE",
+        "unpublished and no --baseline",
+        lambda lab: ["--replay", lab.stored_r300()],
+    ),
+    SessionRow(
+        "everything deselected",
+        "INCOMPLETE",
+        "",
+        lambda lab: ["--replay", lab.stored().folder, "-k", "no_test_has_this_name"],
+    ),
+    SessionRow(
+        "one metric deselected",
+        "INCOMPLETE",
+        "p_core",
+        lambda lab: ["--replay", lab.stored().folder, "-k", "not p_core"],
+    ),
+    SessionRow(
+        "a waiver past its date",
+        "INCOMPLETE",
+        "the waiver OPS-7 ended on 2020-01-01",
+        lambda lab: ["--replay", lab.stored_r300(), "--baseline", lab.waivers(_BLANKS, ended="p_core")],
+    ),
+    SessionRow(
+        "nothing collected but the names of the tests",
+        "INCOMPLETE",
+        "",
+        lambda lab: ["--replay", lab.stored().folder, "--collect-only"],
+    ),
+]
+
+
+def lines() -> list[str]:
+    """The table as Markdown."""
+    rows = [("fault", "planted in", "verdict", "what it says")]
+    rows += [(row.name, row.planted, row.outcome, f"... {row.words.strip()} ...") for row in ROWS]
+    rows += [
+        (row.name, "a session", f"`GATE: {row.gate}`", f"... {row.words} ..." if row.words else "") for row in SESSIONS
+    ]
+    shown = [f"| {' | '.join(cell.replace('|', '/') for cell in row)} |" for row in rows]
+    return [shown[0], "| --- | --- | --- | --- |", *shown[1:]]
+
+
+if __name__ == "__main__":
+    print("\n".join(lines()))

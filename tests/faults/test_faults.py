@@ -1,0 +1,60 @@
+"""Every fault of the table gets its verdict, and none ends in a pass."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("torch")
+
+from tests.faults.lab import Lab
+from tests.faults.table import ROWS, RUN, SESSIONS, Row, SessionRow, lines
+from tests.suite.junit import run_suite
+from tests.support import ROOT
+
+pytestmark = [pytest.mark.needs_torch, pytest.mark.slow]
+
+
+@pytest.fixture
+def lab(tmp_path_factory: Any, tmp_path: Path) -> Lab:
+    """Workers of one session share the sound runs."""
+    base = Path(str(tmp_path_factory.getbasetemp()))
+    shared = (base.parent if base.name.startswith("popen") else base) / "faults"
+    shared.mkdir(exist_ok=True)
+    return Lab(shared, tmp_path)
+
+
+def test_the_runs_that_are_altered_are_sound(lab: Lab) -> None:
+    for stored in (lab.stored(), lab.stored_full()):
+        verdict = stored.judged(seal=False)
+
+        assert verdict.outcome == "pass", verdict.reasons
+
+
+@pytest.mark.parametrize("row", sorted(ROWS, key=lambda row: row.planted == RUN), ids=lambda row: row.name)
+def test_a_fault_gets_its_verdict_and_never_a_pass(row: Row, lab: Lab) -> None:
+    verdict = row.plant(lab)
+
+    assert verdict.outcome == row.outcome, verdict.reasons
+    assert any(row.words in reason for reason in verdict.reasons), verdict.reasons
+    assert verdict.outcome != "pass"
+
+
+@pytest.mark.parametrize("row", SESSIONS, ids=lambda row: row.name)
+def test_a_session_in_which_something_was_not_asked_never_passes_the_gate(
+    row: SessionRow, lab: Lab, tmp_path: Path
+) -> None:
+    session = run_suite(tmp_path, "--gate", *row.arguments(lab))
+
+    last = session.output.rstrip().splitlines()[-1]
+    assert last.startswith(f"GATE: {row.gate}"), session.output
+    assert row.words in last
+    assert session.code != 0
+
+
+def test_the_document_shows_this_table() -> None:
+    document = (ROOT / "docs" / "faults.md").read_text(encoding="utf-8")
+
+    assert "\n".join(lines()) in document, "run python -m tests.faults.table and put its output there"
