@@ -80,7 +80,7 @@ class Window:
 
     def __init__(self) -> None:
         self.images: list[int] = []
-        self.wait_ns: list[int] = []
+        self.wait_ns = 0
         self.copy_ns = 0
         self.losses: list[torch.Tensor] = []
         self.rate = 0.0
@@ -146,7 +146,7 @@ class StepLoop:
         loss = self._trainee.step(images, targets, self._timer.forward_done)
         self._timer.stop()
         self._ledger.enter("bookkeeping")
-        window.wait_ns.append(copy_from_ns - wait_from_ns)
+        window.wait_ns += copy_from_ns - wait_from_ns
         window.copy_ns += compute_from_ns - copy_from_ns
         window.images.append(len(images))
         window.losses.append(loss)
@@ -167,12 +167,12 @@ class StepLoop:
             warmup=warmup,
             lr=window.rate,
             wall_ns=ended_ns - begun_ns,
+            wait_ns=window.wait_ns,
             copy_ns=window.copy_ns,
+            compute_host_ns=sum(times.host_ns),
             forward_ns=sum(times.forward_ns),
             images=window.images,
-            wait_ns=window.wait_ns,
             compute_ns=times.compute_ns,
-            compute_host_ns=times.host_ns,
             loss=losses,
             padded_pixels=seen.padded_pixels,
             proposals=seen.proposals,

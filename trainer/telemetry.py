@@ -12,8 +12,15 @@ from typing import Any, Callable, Dict, List
 Read = Callable[[], List[Dict[str, Any]]]
 
 
+_LONGEST_INTERVAL_S = 10.0
+_SAMPLES_AT_FULL_RATE = 600
+
+
 class Watch:
     """Samples from `start` until `stop`, and once more at each, so that no run is too short to be seen.
+
+    After ten minutes at one sample a second the interval grows with the run, up to ten seconds: a day's run of sixteen
+    cards should not have a million lines, and a peak between two samples is the allocator's to tell.
 
     A reading that fails is written as a line with `error`, each message once: whoever judges the run must learn that
     the figure is incomplete, and the run must not die of it.
@@ -23,6 +30,7 @@ class Watch:
         self._path = path
         self._read = read
         self._interval_s = interval_s
+        self._longest_s = max(interval_s, _LONGEST_INTERVAL_S)
         self._labels = labels
         self._done = threading.Event()
         self._errors: list[str] = []
@@ -40,12 +48,14 @@ class Watch:
             self._thread.join()
 
     def _run(self) -> None:
+        begun_s = time.monotonic()
         while True:
             last = self._done.is_set()
             self._sample()
             if last:
                 return
-            self._done.wait(self._interval_s)
+            elapsed_s = time.monotonic() - begun_s
+            self._done.wait(min(max(elapsed_s / _SAMPLES_AT_FULL_RATE, self._interval_s), self._longest_s))
 
     def _sample(self) -> None:
         assert self._read is not None

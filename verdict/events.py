@@ -24,7 +24,7 @@ LEDGER_PARTS = (
 )
 """What the wall time between train begin and train end is split into."""
 
-STEP_COLUMNS = ("images", "wait_ns", "compute_ns", "compute_host_ns", "loss")
+STEP_COLUMNS = ("images", "compute_ns", "loss")
 """The columns of Windows with one entry a step; the others have one a window."""
 
 
@@ -143,9 +143,9 @@ class Windows:
     """The step windows of a rank in columns.
 
     One entry a window: `t_ns` (when it was written), `epoch`, `step` (index of its first step), `size` (steps in it),
-    `wall_ns` and, summed over its steps, `copy_ns`, `forward_ns` (a part of compute), `padded_pixels`, `proposals` and
-    `positives`, int64; `warmup`, bool; `lr`, float64. One entry a step, windows one after the other: `images`,
-    `wait_ns`, `compute_ns` and `compute_host_ns`, int64; `loss`, float64, not always finite.
+    `wall_ns` and, summed over its steps, `wait_ns`, `copy_ns`, `compute_host_ns`, `forward_ns` (a part of compute),
+    `padded_pixels`, `proposals` and `positives`, int64; `warmup`, bool; `lr`, float64. One entry a step, windows one
+    after the other: `images` and `compute_ns`, int64; `loss`, float64, not always finite.
     """
 
     t_ns: np.ndarray
@@ -155,15 +155,15 @@ class Windows:
     lr: np.ndarray
     wall_ns: np.ndarray
     size: np.ndarray
+    wait_ns: np.ndarray
     copy_ns: np.ndarray
+    compute_host_ns: np.ndarray
     forward_ns: np.ndarray
     padded_pixels: np.ndarray
     proposals: np.ndarray
     positives: np.ndarray
     images: np.ndarray
-    wait_ns: np.ndarray
     compute_ns: np.ndarray
-    compute_host_ns: np.ndarray
     loss: np.ndarray
 
     @property

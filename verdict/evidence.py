@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Mapping
+from typing import Any, Iterator, Mapping
 
 from verdict.errors import EvidenceError
 from verdict.events import SCHEMA, RankEvidence, Start
@@ -101,6 +103,11 @@ def read_run(run_dir: Path) -> Evidence:
     run_dir = Path(run_dir)
     if not run_dir.is_dir():
         raise EvidenceError(f"{run_dir}: found no such folder, expected a run's; give one from the runs folder")
+    with _no_collections():
+        return _read_run(run_dir)
+
+
+def _read_run(run_dir: Path) -> Evidence:
     logs = [Problems(RUN_FILE)]
     run = _read_run_file(run_dir / RUN_FILE, logs[0])
     ranks = _read_ranks(run_dir, logs)
@@ -111,6 +118,18 @@ def read_run(run_dir: Path) -> Evidence:
     # The seal comes last: what is wrong inside a file says more than that the file is not the one that was sealed.
     problems = (*(problem for log in logs for problem in log.all()), *seal_problems(run_dir))
     return Evidence(run_dir, run, ranks, telemetry, problems)
+
+
+@contextlib.contextmanager
+def _no_collections() -> Iterator[None]:
+    """Spare the garbage collector: millions of numbers come and go here, and nothing refers back to itself."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
 
 
 def _read_ranks(run_dir: Path, logs: list[Problems]) -> tuple[RankEvidence, ...]:

@@ -87,7 +87,7 @@ _CLOCK_PROBE: dict[str, Callable[[Any], Any]] = {
 }
 
 _PER_WINDOW = {
-    **dict.fromkeys(("epoch", "step", "wall_ns", "copy_ns", "forward_ns"), whole),
+    **dict.fromkeys(("epoch", "step", "wall_ns", "wait_ns", "copy_ns", "compute_host_ns", "forward_ns"), whole),
     **dict.fromkeys(("padded_pixels", "proposals", "positives"), whole),
     "warmup": flag,
     "lr": number,

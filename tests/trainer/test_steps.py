@@ -123,10 +123,10 @@ def test_windows_hold_every_step_once_and_count_what_was_consumed(shapes: Path, 
     assert loop.steps == STEPS
     assert loop.images == sum(sum(window["images"]) for window in written) == STEPS * settings.batch_size
     for window in written:
-        lengths = {len(window[name]) for name in ("wait_ns", "compute_ns", "compute_host_ns", "loss")}
+        lengths = {len(window[name]) for name in ("compute_ns", "loss")}
         assert lengths == {len(window["images"])}
         assert window["epoch"] == 3
-        assert sum(window["wait_ns"]) + window["copy_ns"] + sum(window["compute_ns"]) <= window["wall_ns"]
+        assert window["wait_ns"] + window["copy_ns"] + sum(window["compute_ns"]) <= window["wall_ns"]
 
 
 class Diverging(torch.nn.Module):

@@ -313,15 +313,11 @@ class _Rank:
         begun = self.now
         # The same sequence for every plan: a table of remainders scatters evenly and needs no random numbers.
         wobble = [1 + plan.jitter / 100 * (((self.step + at) * 37 % 101) / 50 - 1) for at in range(size)]
-        columns = {
-            "wait_ns": [int(plan.wait_ns * factor)] * size,
-            "compute_ns": [int(plan.compute_ns * factor * part) for part in wobble],
-            "compute_host_ns": [int(plan.host_ns * factor * part) for part in wobble],
-        }
-        self.spend("data_wait", sum(columns["wait_ns"]))
-        copy_ns = int(plan.copy_ns * factor) * size
+        compute_ns = [int(plan.compute_ns * factor * part) for part in wobble]
+        wait_ns, copy_ns = (int(ns * factor) * size for ns in (plan.wait_ns, plan.copy_ns))
+        self.spend("data_wait", wait_ns)
         self.spend("copy", copy_ns)
-        self.spend("compute", sum(columns["compute_ns"]))
+        self.spend("compute", sum(compute_ns))
         self.spend("bookkeeping", plan.gap_ns)
         images = [plan.batch_size - ((self.step + at) % 7 == 6) for at in range(size)]
         self.say(
@@ -331,14 +327,16 @@ class _Rank:
             warmup=warmup,
             lr=0.02,
             wall_ns=self.now - begun,
+            wait_ns=wait_ns,
             copy_ns=copy_ns,
-            forward_ns=int(sum(columns["compute_ns"]) * 0.3),
+            compute_host_ns=sum(int(plan.host_ns * factor * part) for part in wobble),
+            forward_ns=int(sum(compute_ns) * 0.3),
             images=images,
+            compute_ns=compute_ns,
             padded_pixels=sum(images) * plan.pixels_of_image,
             proposals=sum(images) * plan.proposals,
             positives=sum(images) * plan.positives,
             loss=[2.0 + 1 / (1 + self.step + at) for at in range(size)],
-            **columns,
         )
         self.step += size
         self.steps += size

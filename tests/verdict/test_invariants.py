@@ -605,7 +605,7 @@ def loss_stands_still(bundle: Bundle) -> None:
 
 @fault("rank 0: found compute_host_ns -1, expected 0 or more")
 def a_duration_is_negative(bundle: Bundle) -> None:
-    bundle.one("window")["compute_host_ns"][2] = -1
+    bundle.one("window")["compute_host_ns"] = -1
 
 
 @fault("rank 0: found wall_ns -5, expected 0 or more")
@@ -640,8 +640,8 @@ def compute_is_short_by_more_than_a_tenth_of_the_training_without_evaluation(bun
 @fault("rank 0: found 0.010 s of compute, expected about the 9.600 s that the ledger saw, or more")
 def compute_is_in_microseconds(bundle: Bundle) -> None:
     for window in bundle.all("window"):
-        for name in ("compute_ns", "compute_host_ns"):
-            window[name] = [time // 1000 for time in window[name]]
+        window["compute_host_ns"] //= 1000
+        window["compute_ns"] = [time // 1000 for time in window["compute_ns"]]
 
 
 @fault("rank 1: ledger: found 12.882 s in its parts, expected the 13.382 s between train_begin and train_end within 1%")
@@ -760,7 +760,8 @@ def test_a_fault_makes_the_run_invalid_and_is_named(case: Fault, tmp_path: Path)
 
 def _scale(bundle: Bundle, column: str, factor: float) -> None:
     for window in bundle.all("window"):
-        window[column] = [int(value * factor) for value in window[column]]
+        found = window[column]
+        window[column] = [int(value * factor) for value in found] if isinstance(found, list) else int(found * factor)
 
 
 def _loss_stands_still_for_49_steps(bundle: Bundle) -> None:

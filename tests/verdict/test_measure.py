@@ -28,7 +28,8 @@ def images(bundle: Bundle) -> int:
 
 
 def spent(bundle: Bundle, column: str, rank: int) -> int:
-    return sum(sum(window[column]) for window in bundle.all("window", rank) if not window["warmup"])
+    found = [window[column] for window in bundle.all("window", rank) if not window["warmup"]]
+    return sum(sum(one) if isinstance(one, list) else one for one in found)
 
 
 def wall(bundle: Bundle, rank: int, first: str = "train_begin", last: str = "train_end") -> int:
