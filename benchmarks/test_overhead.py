@@ -56,7 +56,7 @@ def trainee(timer: StepTimer) -> Any:
     backend.device = torch.device("cpu")
     backend.step_timer = lambda: timer  # type: ignore[method-assign]
     return SimpleNamespace(
-        settings=SimpleNamespace(window=20),
+        settings=SimpleNamespace(window=20, host_clock=False),
         backend=backend,
         optimizer=SimpleNamespace(param_groups=[{}]),
         fingerprint=SimpleNamespace(take=Seen),

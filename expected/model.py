@@ -24,7 +24,8 @@ class Expectation:
 
     `state` is PUBLISHED, ACCEPTED, UNPUBLISHED or NOT_APPLICABLE; `value`, `low` and `high` are in the metric's
     unit, and a side that is None does not decide. `capacity` is the memory of a card in GiB (metric `mem` only).
-    `clock` says how an accepted p_core was timed ("host" or "device"); "" is as the cell's `timing`.
+    `clock` says how an accepted p_core was timed ("host" or "device"); "" is as the cell's `timing`. `protocol` is the
+    one of the runs that a value was accepted from; "" is any.
     """
 
     state: str
@@ -34,6 +35,7 @@ class Expectation:
     capacity: float | None = None
     source: str = ""
     clock: str = ""
+    protocol: str = ""
 
     @property
     def has_number(self) -> bool:

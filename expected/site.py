@@ -23,6 +23,9 @@ LARGEST_TOLERANCE: Mapping[str, float] = {name: 0.02 if name == "map" else 0.10 
 ACCEPTED_IN = "accepted in "
 """How the `source` of an accepted value begins; no vendor's document is named so."""
 
+SIMULATED_DEVICE = "virtual-"
+"""How the ids of cells begin that simulated cards may speak for."""
+
 Key = Tuple[str, str]
 """Cell id and metric."""
 
@@ -154,7 +157,9 @@ def _read_accepted(block: Table, metric: Metric, known: Expectation, file: str) 
     if (low is not None and low not in RANGES[metric.name]) or high == float("inf"):
         raise block.fault("value", f"found {value!r}, which with tolerance {tolerance!r} leaves no bound that decides")
     source = ACCEPTED_IN + f"{file}: {_read_provenance(block, metric, value)}"
-    return Expectation(ACCEPTED, value, low, high, known.capacity, source, _read_clock(block, metric))
+    # The first word; what follows is the limit of steps or epochs.
+    protocol = block.table("provenance", _PROVENANCE_KEYS).text("protocol").split()[0]
+    return Expectation(ACCEPTED, value, low, high, known.capacity, source, _read_clock(block, metric), protocol)
 
 
 def _read_clock(block: Table, metric: Metric) -> str:
@@ -195,6 +200,8 @@ def _read_provenance(block: Table, metric: Metric, value: float) -> str:
     versions = table.free_table("versions")
     for key in versions.given():
         versions.text(key)
+    if table.flag("simulated") and not block.text("cell").startswith(SIMULATED_DEVICE):
+        raise table.fault("simulated", "found true; what simulated cards did is no baseline for real ones")
     simulated = " (simulated)" if table.flag("simulated") else ""
     return f"mean of {len(kept)} runs, {min(dates)[:10]} to {max(dates)[:10]}{simulated}"
 

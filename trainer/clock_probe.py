@@ -17,6 +17,7 @@ _WORK_NS = 20_000_000
 _UNIT_NS = 2_000_000  # of work in one product: so much more than queueing it takes that the host runs ahead
 _SMALLEST, _LARGEST = 256, 4096
 _MOST_UNITS = 64
+_DIFFERENCE = 8
 _CLOCK_READINGS = 10_000
 
 
@@ -29,8 +30,7 @@ def probe_clock(backend: Backend) -> dict[str, Any]:
     `steps_back`: how often the host's clock went backwards in 10,000 readings.
     """
     side = _side(backend)
-    unit_ns = min(_work_ns(backend, side, 1) for _ in range(2))
-    units = max(2, min(_MOST_UNITS, math.ceil(_WORK_NS / max(1, unit_ns))))
+    units = max(2, min(_MOST_UNITS, math.ceil(_WORK_NS / _unit_ns(backend, side))))
     waits = [_synchronise_ns(backend, side, units) for _ in range(_ROUNDS)]
     timed = [_timer_ns(backend, side, units) for _ in range(_ROUNDS)]
     return {
@@ -48,9 +48,15 @@ def probe_clock(backend: Backend) -> dict[str, Any]:
 def _side(backend: Backend) -> int:
     side = _SMALLEST
     _work_ns(backend, side, 1)  # the first work on a device loads its libraries
-    while side < _LARGEST and min(_work_ns(backend, side, 1) for _ in range(2)) < _UNIT_NS:
+    while side < _LARGEST and _unit_ns(backend, side) < _UNIT_NS:
         side *= 2
     return side
+
+
+def _unit_ns(backend: Backend, side: int) -> int:
+    """What one product takes; the difference of many and one, so that starting and reading back cancel out."""
+    many, one = (min(_work_ns(backend, side, units) for _ in range(2)) for units in (1 + _DIFFERENCE, 1))
+    return max(1, (many - one) // _DIFFERENCE)
 
 
 def _work_ns(backend: Backend, side: int, units: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import resource
 import time
 from pathlib import Path
@@ -81,6 +82,9 @@ class Protocol:
         batches = self._ahead(iter(self._loaders.train))
         rates = [learning_rate(self._settings, epoch=epoch, step=step, steps_per_epoch=steps) for step in range(steps)]
         self._loop.run(batches, rates, epoch=epoch)
+        # The loader's own iterator is one for all epochs: nobody may still be asking it for the last one.
+        if isinstance(batches, Prefetch):
+            batches.close()
         self._log.write("epoch_end", epoch=epoch, steps=steps, images=self._loop.images - before)
         self._ledger.enter("checkpoint")
         if self._group.ranks.rank == 0:
@@ -123,7 +127,8 @@ class Protocol:
         assert self._settings.steps is not None  # Settings ties it to this protocol
         plan = self._loaders.train_plan
         plan.set_epoch(0)
-        batches = self._ahead(self._endless())
+        # Begun here and not in the thread that fetches: workers and pinned memory belong to this thread's card.
+        batches = self._ahead(self._endless(iter(self._loaders.train)))
 
         def rates(first: int, count: int) -> list[float]:
             return [
@@ -162,12 +167,11 @@ class Protocol:
         # Without workers the loader decodes when it is asked, and a thread would only take the device's cores.
         return Prefetch(batches) if self._settings.workers else batches
 
-    def _endless(self) -> Iterator[Any]:
-        epoch = 0
-        while True:
+    def _endless(self, first: Iterator[Any]) -> Iterator[Any]:
+        yield from first
+        for epoch in itertools.count(1):
             self._loaders.train_plan.set_epoch(epoch)
             yield from self._loaders.train
-            epoch += 1
 
 
 def peak_resident_gib() -> float | None:

@@ -32,9 +32,12 @@ def run_rank(settings: Settings, ranks: Ranks, backend: Backend, log: EventLog, 
     card = backend.open(ranks.local_rank, ranks.local_world_size)
     backend.set_tf32(settings.tf32)
     log.write("start", t_ns=started_ns, **_introduction(settings, ranks, backend, card))
-    log.write("clock_test", **probe_clock(backend))
     group = HostGroup(ranks)
     group.join(backend)
+    # Together: while others still import their frameworks, a busy host makes an honest clock look like a lying one.
+    group.barrier()
+    log.write("clock_test", **probe_clock(backend))
+    backend.release_memory()
     watch = Watch(
         settings.run_dir / "telemetry.jsonl",
         backend.sampler(ranks.local_rank, group.processes_of_this_node()),
@@ -83,6 +86,7 @@ def _introduction(settings: Settings, ranks: Ranks, backend: Backend, card: Card
         "seed": settings.seed,
         "protocol": settings.protocol,
         "timing": backend.step_timer().method,
+        "host_clock": settings.host_clock,
         "versions": {
             "python": platform.python_version(),
             "torch": torch.__version__,

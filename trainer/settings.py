@@ -57,6 +57,7 @@ class Settings:
     workers: int = 4
     seed: int = 0
     # how it is watched
+    host_clock: bool = False  # the published p_core was read by a host clock; see StepLoop
     window: int = 20
     sample_interval_s: float = 1.0
 

@@ -145,6 +145,11 @@ class StepLoop:
         self._timer.start()
         loss = self._trainee.step(images, targets, self._timer.forward_done)
         self._timer.stop()
+        if self._trainee.settings.host_clock:
+            # Those who timed by the host's clock read the loss right after it, and so waited outside of their region
+            # for what was still queued. Without that, the wait would fall into the next step's, or a late loader's.
+            self._ledger.enter("compute")
+            self._trainee.backend.synchronise()
         self._ledger.enter("bookkeeping")
         window.wait_ns += copy_from_ns - wait_from_ns
         window.copy_ns += compute_from_ns - copy_from_ns
@@ -176,6 +181,7 @@ class StepLoop:
             loss=losses,
             padded_pixels=seen.padded_pixels,
             proposals=seen.proposals,
+            sampled=seen.sampled,
             positives=positives,
         )
         self.last_step_ns = sum(times.compute_ns) / len(times.compute_ns)

@@ -14,11 +14,12 @@ class Seen:
 
     `padded_pixels`: height x width of the padded batches, over all images; `proposals`: boxes that the region proposal
     network handed on; `positives`: for each batch a scalar on the device, the boxes among the sampled ones that were
-    matched to an object.
+    matched to an object; `sampled`: the boxes that the box head was given.
     """
 
     padded_pixels: int = 0
     proposals: int = 0
+    sampled: int = 0
     positives: list[torch.Tensor] = field(default_factory=list)
 
 
@@ -58,6 +59,7 @@ class Fingerprint:
 
         def drawn(*arguments: Any) -> Any:
             samples = draw(*arguments)
+            self._seen.sampled += sum(len(labels) for labels in samples[2])
             self._seen.positives.append((torch.cat(samples[2]) > 0).sum())
             return samples
 

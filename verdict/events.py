@@ -30,7 +30,7 @@ STEP_COLUMNS = ("images", "compute_ns", "loss")
 
 @dataclass(frozen=True)
 class Start:
-    """How a rank introduced itself; the last four are None where it did not say."""
+    """How a rank introduced itself; the last six are None where it did not say."""
 
     t_ns: int
     schema: int
@@ -53,6 +53,7 @@ class Start:
     model: str | None
     seed: int | None
     tf32: bool | None
+    host_clock: bool | None
 
 
 @dataclass(frozen=True)
@@ -144,8 +145,8 @@ class Windows:
 
     One entry a window: `t_ns` (when it was written), `epoch`, `step` (index of its first step), `size` (steps in it),
     `wall_ns` and, summed over its steps, `wait_ns`, `copy_ns`, `compute_host_ns`, `forward_ns` (a part of compute),
-    `padded_pixels`, `proposals` and `positives`, int64; `warmup`, bool; `lr`, float64. One entry a step, windows one
-    after the other: `images` and `compute_ns`, int64; `loss`, float64, not always finite.
+    `padded_pixels`, `proposals`, `sampled` and `positives`, int64; `warmup`, bool; `lr`, float64. One entry a step,
+    windows one after the other: `images` and `compute_ns`, int64; `loss`, float64, not always finite.
     """
 
     t_ns: np.ndarray
@@ -161,6 +162,7 @@ class Windows:
     forward_ns: np.ndarray
     padded_pixels: np.ndarray
     proposals: np.ndarray
+    sampled: np.ndarray
     positives: np.ndarray
     images: np.ndarray
     compute_ns: np.ndarray

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Iterator, Mapping
 
@@ -14,7 +14,7 @@ from verdict.events import SCHEMA, RankEvidence, Start
 from verdict.fields import FieldError, decode, flag, number, table, text, whole
 from verdict.jsonlines import Problems, parse_object
 from verdict.rank_file import read_rank
-from verdict.seal import seal_problems
+from verdict.seal import file_states, seal_problems
 from verdict.telemetry import Telemetry, read_telemetry
 
 RUN_FILE = "run.json"
@@ -104,7 +104,12 @@ def read_run(run_dir: Path) -> Evidence:
     if not run_dir.is_dir():
         raise EvidenceError(f"{run_dir}: found no such folder, expected a run's; give one from the runs folder")
     with _no_collections():
-        return _read_run(run_dir)
+        before = file_states(run_dir)
+        evidence = _read_run(run_dir)
+        if file_states(run_dir) == before:
+            return evidence
+    changed = f"{run_dir.name}: a file of evidence changed while it was read; judge a copy that nobody writes to"
+    return replace(evidence, problems=(*evidence.problems, changed))
 
 
 def _read_run(run_dir: Path) -> Evidence:

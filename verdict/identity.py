@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Iterator
 
-from expected import Recipe
+from expected import PUBLISHED, Recipe
 from verdict.case import Case
 from verdict.events import HOST_BACKENDS
 
@@ -146,6 +146,18 @@ def recipe_is_the_cells(case: Case) -> Iterator[str]:
         yield f"run.json: the recipe lacks {', '.join(missing)}, expected every field of the cell's"
     found = {name: value for name, value in run.recipe.items() if name in expected}
     yield from _differences("run.json: recipe", found, expected)
+
+
+def host_clock_is_the_published(case: Case) -> Iterator[str]:
+    """A p_core that was published from a host's clock is held against one that was read in the same way."""
+    if case.cell.timing != "host" or case.cell.expectations["p_core"].state != PUBLISHED:
+        return
+    for rank, start in case.evidence.starts:
+        if not start.host_clock:
+            yield (
+                f"rank {rank}: found host_clock {start.host_clock}, expected true: the published p_core was read by a "
+                "host's clock with a wait after each step, and this run's was not; run it again with this table"
+            )
 
 
 def backend_is_the_devices(case: Case) -> Iterator[str]:

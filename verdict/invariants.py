@@ -20,6 +20,7 @@ CHECKS: tuple[Check, ...] = (
     identity.one_card_a_rank,
     identity.cell_is_this_one,
     identity.recipe_is_the_cells,
+    identity.host_clock_is_the_published,
     identity.backend_is_the_devices,
     identity.device_is_real,
     identity.card_is_the_model,
@@ -44,6 +45,7 @@ CHECKS: tuple[Check, ...] = (
     # Was it the benchmark's work?
     workload.images_have_their_size,
     workload.proposals_are_there,
+    workload.the_box_head_had_its_samples,
     workload.positives_are_there,
     workload.loss_did_not_grow,
     # Does what it counted and timed add up?

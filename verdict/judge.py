@@ -88,7 +88,7 @@ def judge_run(evidence: Evidence, cell: Cell, *, backend: str | None = None) -> 
             name,
             expectation,
             _reported(name, cell, expectation, measurements),
-            unmeasured=_unmeasured(name, evidence),
+            unmeasured=_unmeasured(name, evidence) or _unlike(name, expectation, evidence),
             broken=broken,
         )
     metrics = _with_stragglers(metrics, evidence)
@@ -250,6 +250,14 @@ def _unmeasured(name: str, evidence: Evidence) -> str:
     protocol = "unknown" if evidence.run is None else evidence.run.protocol
     why = shortened_run(evidence) if name in ("e2e_time", "map") and protocol == "full" else ""
     return f"{name} is not measured: {why or f'protocol {protocol} does not measure it'}"
+
+
+def _unlike(name: str, expectation: Expectation, evidence: Evidence) -> str:
+    """Why a site's value cannot be held against this run: another protocol warms up, loads and evaluates otherwise."""
+    found = "" if evidence.run is None else evidence.run.protocol
+    if expectation.protocol in ("", found):
+        return ""
+    return f"{name} was accepted from runs of protocol {expectation.protocol}, and this is a {found} run"
 
 
 def _is_number(measurement: Measurement) -> bool:

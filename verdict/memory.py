@@ -15,6 +15,7 @@ SHORT_GAPS_S = (5.0, 30.0)
 """Always allowed: a third of a short training, but no less than the first and no more than the second."""
 RISING = 0.02
 """Share of itself by which memory may still grow over the second half of the training."""
+_UNABATED = 0.75
 _LEAST_SAMPLES = 8  # in training, to tell a rise from a step
 
 
@@ -82,19 +83,26 @@ def unwatched(evidence: Evidence) -> tuple[str, ...]:
 def still_rising(evidence: Evidence) -> tuple[str, ...]:
     """The cards whose memory grew to the very end of the training: what a longer run would take is not known.
 
-    The samples are cut into four equal parts of the training; memory rises where the median of each is above the one
-    before, and the last above the second by more than RISING of it.
+    The samples are cut into four equal parts of the training. Memory rises where the median grows from the second
+    part to the third and on to the fourth by more than half of RISING each, and from the second to the fourth by three
+    quarters at least of what it grew from the first to the third. What an allocator keeps is its highest peak so far,
+    which grows too, but ever slower.
     """
     ranks = {rank.rank: rank for rank in evidence.ranks}
     found = []
     for memory in card_memories(evidence):
         for samples in _samples_of(evidence, memory.card):
             medians = _quarter_medians(samples, ranks.get(samples.rank))
-            rises = all(later > earlier for earlier, later in zip(medians, medians[1:]))
-            if medians and rises and medians[3] > medians[1] * (1 + RISING):
+            if medians and _rises(medians):
                 shown = ", ".join(f"{median:.2f}" for median in medians)
                 found.append(f"{memory}: {shown} GiB in four parts of the training")
     return tuple(found)
+
+
+def _rises(medians: list[float]) -> bool:
+    grown = [later - earlier for earlier, later in zip(medians, medians[1:])]
+    goes_on = sum(grown[1:]) >= _UNABATED * sum(grown[:2])
+    return grown[0] > 0 and min(grown[1:]) > RISING / 2 * medians[1] and goes_on
 
 
 def throttled(evidence: Evidence) -> tuple[str, ...]:

@@ -88,7 +88,7 @@ _CLOCK_PROBE: dict[str, Callable[[Any], Any]] = {
 
 _PER_WINDOW = {
     **dict.fromkeys(("epoch", "step", "wall_ns", "wait_ns", "copy_ns", "compute_host_ns", "forward_ns"), whole),
-    **dict.fromkeys(("padded_pixels", "proposals", "positives"), whole),
+    **dict.fromkeys(("padded_pixels", "proposals", "sampled", "positives"), whole),
     "warmup": flag,
     "lr": number,
 }
@@ -118,6 +118,7 @@ _START_OPTIONAL = {
     "model": text,
     "seed": whole,
     "tf32": flag,
+    "host_clock": flag,
 }
 
 _TRAIN_END = {"images": whole, "steps": whole, "ledger": _ledger}

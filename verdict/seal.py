@@ -38,6 +38,18 @@ def write_seal(run_dir: Path) -> Path:
     return path
 
 
+def file_states(run_dir: Path) -> dict[str, tuple[int, int, int]]:
+    """Size, time of change and inode of each file of evidence: another value means that somebody wrote to it."""
+    states = {}
+    for name in (*_evidence_files(run_dir), SEAL_FILE):
+        try:
+            found = os.lstat(str(run_dir / name))
+        except OSError:
+            continue  # a file that is not there is for others to miss
+        states[name] = found.st_size, found.st_mtime_ns, found.st_ino
+    return states
+
+
 def seal_problems(run_dir: Path) -> tuple[str, ...]:
     """What the seal says against the evidence in `run_dir`, each with the name of the file; empty when it holds."""
     problems = Problems(SEAL_FILE)

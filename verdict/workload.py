@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 LONGEST_ASPECT = 3.0
 """Of an image; a window whose images are all longer would be no photographs."""
+FULL_SAMPLES = 0.9
+"""Share of the boxes that a box head is given in a window; torchvision gives fewer only if it has no more."""
 DIVERGED = 3.0
 """The loss at the end of a run over that at its beginning."""
 _ENDS = 0.1  # share of the steps at each end whose losses are compared
@@ -118,6 +120,17 @@ def proposals_are_there(case: Case) -> Iterator[str]:
     for rank, windows, images in _by_window(case):
         if detector is not None:
             yield from _outside(rank, windows, windows.proposals / images, 1, detector.proposals, "proposals an image")
+
+
+def the_box_head_had_its_samples(case: Case) -> Iterator[str]:
+    """The box head was trained on as many boxes as the model prescribes: with few proposals its work shrinks."""
+    detector = DETECTORS.get(case.cell.recipe.model)
+    for rank, windows, images in _by_window(case):
+        if detector is not None:
+            least = FULL_SAMPLES * detector.sampled
+            yield from _outside(
+                rank, windows, windows.sampled / images, least, detector.sampled, "sampled boxes an image"
+            )
 
 
 def positives_are_there(case: Case) -> Iterator[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -32,7 +33,9 @@ def test_an_accepted_value_is_read_with_the_bounds_of_its_tolerance(tmp_path: Pa
 
     source = "accepted in site.toml: mean of 3 runs, 2026-11-20 to 2026-11-22"
     assert site.path == tmp_path / "site.toml"
-    assert site.accepted == {(CELL, "p_core"): Expectation(ACCEPTED, 55.1, 53.447, None, None, source, "device")}
+    assert site.accepted == {
+        (CELL, "p_core"): Expectation(ACCEPTED, 55.1, 53.447, None, None, source, "device", "epoch")
+    }
 
 
 def test_a_waiver_is_read_and_found_by_cell_and_metric(tmp_path: Path) -> None:
@@ -90,10 +93,19 @@ def test_map_has_an_absolute_tolerance(tmp_path: Path) -> None:
     assert (site.accepted[CELL, "map"].low, site.accepted[CELL, "map"].high) == (0.355, None)
 
 
-def test_a_simulated_value_says_so(tmp_path: Path) -> None:
-    site = load_text(tmp_path, SITE.replace("simulated = false", "simulated = true"))
+def test_a_simulated_value_is_for_simulated_cells_only_and_says_so(tmp_path: Path) -> None:
+    simulated = SITE.replace("simulated = false", "simulated = true")
+    with pytest.raises(ExpectationError, match=r"simulated: found true; what simulated cards did is no baseline"):
+        load_text(tmp_path, simulated)
 
-    assert site.accepted[CELL, "p_core"].source.endswith("2026-11-22 (simulated)")
+    good = replace(load(tmp_path), marker="virtual")
+    cells = tuple(replace(cell, device="virtual") for cell in good.cells)
+    path = tmp_path / "virtual.toml"
+    path.write_text(simulated.replace('"x100-', '"virtual-'))
+    site = load_site(path, {"virtual": replace(good, cells=cells)})
+
+    (accepted,) = site.accepted.values()
+    assert accepted.source.endswith("2026-11-22 (simulated)")
 
 
 def test_the_driver_may_be_unknown(tmp_path: Path) -> None:

@@ -46,7 +46,9 @@ def pytest_runtest_makereport(item: Any, call: Any) -> Any:
         report.outcome, report.longrepr = "passed", None
 
 
-def pytest_sessionfinish() -> None:
-    """Fail when all tests are over."""
+def pytest_sessionfinish(session: Any) -> None:
+    """When all tests are over, fail, or call it a success whatever it was."""
     if MODE == "late":
         raise RuntimeError("after the tests")
+    if MODE == "zero":
+        session.exitstatus = 0

@@ -62,7 +62,12 @@ def site_file(
             blocks += ["[[accepted]]", f'cell = "{cell}"', f'metric = "{metric}"', f'unit = "{unit}"', *clock]
             blocks += [f"value = {value}", "tolerance = 0.03", "[accepted.provenance]", 'runs = ["a", "b", "c"]']
             blocks += ['dates = ["2026-01-01", "2026-01-02", "2026-01-03"]', f"measured = [{value}, {value}, {value}]"]
-            blocks += ["trimmed = []", 'protocol = "full"', "simulated = false", 'card = "a card"']
+            blocks += [
+                "trimmed = []",
+                f'protocol = "{"epoch" if cell == ONE else "full"}"',
+                "simulated = false",
+                'card = "a card"',
+            ]
             blocks += ["[accepted.provenance.versions]", 'python = "3.8"']
     for waiver in waivers:
         blocks += ["[[waiver]]", *(f"{key} = {json.dumps(text)}" for key, text in waiver.items())]

@@ -249,7 +249,7 @@ def test_a_usage_error_is_incomplete_in_the_last_line_too(tmp_path: Path, argume
     session = subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--gate", *arguments],
         cwd=str(ROOT),
-        env={**os.environ, "PYTEST_ADDOPTS": ""},
+        env={key: value for key, value in os.environ.items() if not key.startswith("PYTEST_")},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,  # as a terminal and a CI's log show them: in the order of writing
         text=True,
@@ -348,3 +348,27 @@ def test_this_session_was_not_asked_for_a_gate() -> None:
     LAST_LINE.say(said.append)
 
     assert said == []
+
+
+def test_blocking_the_gates_plugin_is_a_usage_error(tmp_path: Path, one: Path, baseline: Path) -> None:
+    session = gated(tmp_path, "--replay", one, "--baseline", baseline, "-p", "no:conformance-gate")
+
+    assert session.code == 4
+    assert "--gate needs the plugin conformance-gate" in session.output
+
+
+def test_whoever_resets_the_exit_code_does_not_reset_the_gates(tmp_path: Path, one: Path) -> None:
+    session = meddled(tmp_path, "zero", "--replay", one)
+
+    assert session.code == 1
+    assert last_line(session).startswith("GATE: INCOMPLETE")
+
+
+def test_a_stored_run_that_nobody_judged_stands_in_the_way_of_a_pass(tmp_path: Path, one: Path, baseline: Path) -> None:
+    other = store(tmp_path / "cpu", "cpu", "1x1")
+
+    session = gated(tmp_path, "-m", "r300", "--topo", "1x1", "--replay", one, "--replay", other, "--baseline", baseline)
+
+    assert session.code != 0
+    assert last_line(session).startswith("GATE: INCOMPLETE")
+    assert "was given and is of no selected cell" in last_line(session)

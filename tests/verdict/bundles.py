@@ -66,6 +66,11 @@ class Plan:
         return self.pixels or (800 * 1088 if self.recipe.model == Recipe().model else 96 * 96)
 
     @property
+    def sampled_of_image(self) -> int:
+        """Boxes of an image that the box head is given."""
+        return 512 if self.recipe.model == Recipe().model else 32
+
+    @property
     def limit(self) -> int:
         """Epochs at most."""
         return self.recipe.epochs if self.epochs is None else self.epochs
@@ -284,6 +289,7 @@ class _Rank:
             tf32=plan.recipe.tf32,
             protocol=plan.protocol,
             timing="synchronised",
+            host_clock=True,
             versions={"python": "3.8"},
         )
 
@@ -335,6 +341,7 @@ class _Rank:
             compute_ns=compute_ns,
             padded_pixels=sum(images) * plan.pixels_of_image,
             proposals=sum(images) * plan.proposals,
+            sampled=sum(images) * plan.sampled_of_image,
             positives=sum(images) * plan.positives,
             loss=[2.0 + 1 / (1 + self.step + at) for at in range(size)],
         )

@@ -15,7 +15,7 @@ from expected import SuiteError
 from tests.verdict.bundles import STEADY, Bundle, Plan, a_cell, build, lines
 from verdict import INVALID, PASS, Evidence, EvidenceError, judge_run, read_run
 from verdict.judge import RunVerdict
-from verdict.seal import write_seal
+from verdict.seal import seal_problems, write_seal
 
 SHORT = Plan(steps=40, maps=(0.4,))
 EASY = {"e2e_time": 1e6, "p_whole": 1e-3, "p_train": 1e-3, "p_core": 1e-3, "map": 0.01, "mem": 30.0}
@@ -264,3 +264,20 @@ def test_a_steady_bundle_is_read_with_its_limit(tmp_path: Path) -> None:
 
     assert run is not None
     assert (run.protocol, run.steps) == ("steady", 120)
+
+
+def test_evidence_that_is_written_while_it_is_read_is_named(tmp_path: Path, monkeypatch: Any) -> None:
+    folder = build(Plan()).write(tmp_path / "run")
+    honest = (folder / "rank-0000.jsonl").read_bytes()
+
+    def swap(run_dir: Path) -> tuple[str, ...]:
+        """Put the sealed bytes back between reading and checking, as a racing copy could."""
+        (folder / "rank-0000.jsonl").write_bytes(honest)
+        return seal_problems(run_dir)
+
+    monkeypatch.setattr("verdict.evidence.seal_problems", swap)
+    (folder / "rank-0000.jsonl").write_bytes(honest.replace(b'"lr": 0.02', b'"lr": 0.01'))
+
+    (problem,) = read_run(folder).problems
+
+    assert problem == "run: a file of evidence changed while it was read; judge a copy that nobody writes to"

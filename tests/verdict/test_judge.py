@@ -396,3 +396,36 @@ def test_three_reasons_are_quoted_whole() -> None:
 def test_a_replay_against_another_number_gives_another_verdict(tmp_path: Path) -> None:
     assert judged(tmp_path, map=0.38).metrics["map"].verdict == PASS
     assert judged(tmp_path, map=0.40).metrics["map"].verdict == FAIL
+
+
+def test_a_sites_value_from_another_protocol_is_not_held_against_the_run(tmp_path: Path) -> None:
+    accepted = Expectation("accepted", 1.0, 0.95, None, None, "accepted in site.toml", "device", "full")
+    evidence = read_run(build(STEADY).write(tmp_path / "run"))
+
+    other = judge_run(evidence, a_cell(STEADY, p_core=accepted)).metrics["p_core"]
+    same = judge_run(evidence, a_cell(STEADY, p_core=replace(accepted, protocol="steady"))).metrics["p_core"]
+
+    assert (other.verdict, same.verdict) == ("missing", "pass")
+    assert other.reason == "p_core was accepted from runs of protocol full, and this is a steady run"
+
+
+def test_a_published_host_timed_number_needs_a_run_that_was_timed_so(tmp_path: Path) -> None:
+    cell = with_timing(a_cell(STEADY, p_core=1.0), "host")
+    bundle = build(STEADY)
+    bundle.one("start", rank=1)["host_clock"] = False
+
+    verdict = judge_run(read_run(bundle.write(tmp_path / "run")), cell)
+
+    assert verdict.outcome == "invalid"
+    assert "rank 1: found host_clock False, expected true" in verdict.reasons[0]
+    assert judge_run(read_run(build(STEADY).write(tmp_path / "good")), cell).metrics["p_core"].verdict == "pass"
+
+
+def test_what_is_not_published_needs_no_such_run(tmp_path: Path) -> None:
+    bundle = build(STEADY)
+    for rank in bundle.ranks:
+        bundle.one("start", rank)["host_clock"] = None
+
+    verdict = judge_run(read_run(bundle.write(tmp_path / "run")), with_timing(a_cell(STEADY, mem=30.0), "host"))
+
+    assert verdict.metrics["mem"].verdict == "pass"

@@ -240,3 +240,12 @@ def test_throttling_at_a_time_that_nobody_can_place_counts(tmp_path: Path) -> No
     bundle.telemetry[0]["throttle"] = "power"
 
     assert len(throttled(read_run(bundle.write(tmp_path / "run")))) == 1
+
+
+def test_an_allocators_highest_peak_so_far_grows_ever_slower_and_is_no_leak(tmp_path: Path) -> None:
+    bundle = build(RUN)
+    mine = [sample for sample in bundle.telemetry if sample["card"] == 0]
+    for at, sample in enumerate(mine, start=1):
+        sample["memory_used_gib"] = 16 * (1 + 0.12 * (1 - 1 / at))
+
+    assert still_rising(read_run(bundle.write(tmp_path / "run"))) == ()

@@ -59,6 +59,9 @@ def test_nothing_measured_has_no_fingerprint(tmp_path: Path) -> None:
         (BENCHMARK, "padded_pixels", 1344 * 1344 + 1, "padded pixels an image"),
         (Plan(), "proposals", 0.9, "proposals an image, expected 1 to 300"),
         (Plan(), "proposals", 301, "found 301 proposals an image"),
+        (Plan(), "sampled", 28, "found 28 sampled boxes an image, expected 28.8 to 32"),
+        (Plan(), "sampled", 33, "sampled boxes an image"),
+        (BENCHMARK, "sampled", 100, "found 100 sampled boxes an image, expected 460.8 to 512"),
         (Plan(), "positives", 0.4, "positives an image, expected 0.5 to 8"),
         (Plan(), "positives", 8.1, "positives an image"),
     ],
@@ -84,6 +87,8 @@ def test_another_workload_is_invalid_and_named(
         (Plan(), "proposals", 1),
         (Plan(), "proposals", 300),
         (Plan(), "positives", 8),
+        (Plan(), "sampled", 29),
+        (BENCHMARK, "sampled", 512),
     ],
 )
 def test_the_bounds_belong_to_the_workload(plan: Plan, field: str, an_image: int, tmp_path: Path) -> None:

@@ -110,6 +110,9 @@ class Backend:
             result = result @ matrix
         return lambda: float(result[0, 0].cpu())
 
+    def release_memory(self) -> None:
+        """Give back what the device's allocator keeps for later, so that what was tried out is in no figure."""
+
     def numbers(self, scalars: Sequence[torch.Tensor]) -> list[float]:
         """Read scalars back from the device, all at once: each reading costs a round trip to it."""
         import torch

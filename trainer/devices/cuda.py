@@ -101,6 +101,13 @@ class CudaBackend(Backend):
 
         return read
 
+    def release_memory(self) -> None:
+        """Empty the caching allocator and begin its peaks anew."""
+        import torch
+
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(self.device)
+
     def allocator_peak_gib(self) -> tuple[float | None, float | None]:
         """Return the caching allocator's peaks."""
         import torch

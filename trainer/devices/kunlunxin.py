@@ -57,6 +57,10 @@ class KunlunxinBackend(Backend):
                 f"{self.visible_cards} names card {self._index} and xpu_smi lists {len(records)}, counted from 0"
             )
         self.device = self._xmlir.device(f"xpu:{local_rank}")
+        # Waiting for the device takes no argument: where the framework has a current card, it has to be this one.
+        choose = getattr(self._xmlir.xpu, "set_device", None)
+        if callable(choose):
+            choose(local_rank)
         driver = parse_xpu_driver(run_tool(_TOOL))
         return Card("Kunlunxin XPU", self._index, records[self._index]["memory_total_gib"], driver)
 
