@@ -70,6 +70,13 @@ def test_the_same_expectations_are_no_change(tmp_path: Path) -> None:
             "p_train: accepted 55.1 images/s, at least 53.5 when the run was made; now unpublished",
         ),
         (
+            "p_core",
+            Expectation("accepted", 55.1, low=53.5, clock="device"),
+            Expectation("accepted", 55.1, low=53.5, clock="host"),
+            "p_core: accepted 55.1 images/s, at least 53.5, timed by the device when the run was made; "
+            "now accepted 55.1 images/s, at least 53.5, timed by the host",
+        ),
+        (
             "p_whole",
             Expectation("not_applicable"),
             Expectation("unpublished"),

@@ -10,6 +10,7 @@ import pytest
 
 from tests.verdict.bundles import HONEST_CLOCK, Bundle, Plan, a_cell, build
 from verdict import INVALID, RunVerdict, judge_run, read_run
+from verdict.clocks import clock_faults
 
 MS = 1_000_000
 
@@ -29,6 +30,7 @@ def lying(rank: int = 1, **readings: Any) -> Bundle:
     [
         ({"timer_ns": [10 * MS] * 3}, "rank 1: clock test: the step timer saw 50% of the time that queued work took"),
         ({"timer_ns": [26 * MS] * 3}, "the step timer saw 129% of the time"),
+        ({"timer_ns": [19 * MS, 1 * MS, 1 * MS]}, "the step timer saw 5% of the time"),  # one honest round of three
         ({"timer_ns": [0] * 3, "timer_wall_ns": [0] * 3}, "the step timer saw 0% of the time"),
         (
             {"synchronise_ns": [1 * MS] * 3, "after_ns": [19 * MS] * 3},
@@ -74,7 +76,14 @@ def test_a_rank_that_was_never_put_to_the_test_proves_nothing(tmp_path: Path) ->
 
 @pytest.mark.parametrize(
     "readings",
-    [{"work_ns": []}, {"work_ns": [1, 2]}, {"after_ns": [0.5] * 3}, {"timer_ns": "fast"}, {"steps_back": None}],
+    [
+        {"work_ns": []},
+        {name: [] for name in ("work_ns", "synchronise_ns", "after_ns", "timer_ns", "timer_wall_ns")},
+        {"work_ns": [1, 2]},
+        {"after_ns": [0.5] * 3},
+        {"timer_ns": "fast"},
+        {"steps_back": None},
+    ],
 )
 def test_readings_that_are_none_are_damage(readings: dict[str, Any], tmp_path: Path) -> None:
     verdict = judged(lying(**readings), tmp_path / "run")
@@ -90,6 +99,7 @@ def test_readings_that_are_none_are_damage(readings: dict[str, Any], tmp_path: P
         (40.0, 46.0, "the time of day moved by 46 s in a run of 40 s"),
         (40_000.0, 39_599.0, "the time of day moved by 39599 s"),
         (8.0, 8.0, "rank 0: its clock says"),
+        (10.0, 10.0, "rank 1: its clock says 17 s from start to end, expected at most the 10 s that the launch took"),
     ],
 )
 def test_clocks_that_disagree_are_named(elapsed_s: float, utc_s: float, words: str, tmp_path: Path) -> None:
@@ -119,3 +129,37 @@ def test_a_clock_that_steps_back_between_two_events_is_damage(tmp_path: Path) ->
 
     assert verdict.outcome == INVALID
     assert any("the clock goes backwards" in reason for reason in verdict.reasons)
+
+
+def test_each_check_of_the_clocks_says_what_it_found(tmp_path: Path) -> None:
+    bundle = lying(timer_ns=[10 * MS] * 3, steps_back=2)
+    bundle.run["boot"].update(elapsed_s=40.0, elapsed_utc_s=400.0)
+
+    found = clock_faults(read_run(bundle.write(tmp_path / "run")), a_cell(Plan()))
+
+    assert found is not None
+    assert {name: len(texts) for name, texts in found.items()} == {
+        "timer_sees_the_work": 1,
+        "synchronise_waits": 0,
+        "host_clock_is_monotonic": 1,
+        "clocks_agree": 1,
+    }
+    assert "the step timer saw 50%" in found["timer_sees_the_work"][0]
+
+
+def test_clocks_of_a_cell_are_tested_where_each_of_its_ranks_was(tmp_path: Path) -> None:
+    bundle = build(Plan())
+    bundle.drop("clock_test", rank=0)
+
+    assert clock_faults(read_run(bundle.write(tmp_path / "run")), a_cell(Plan())) is None
+
+
+def test_a_rank_that_never_ended_has_no_time_to_compare(tmp_path: Path) -> None:
+    bundle = build(Plan())
+    bundle.run["boot"].update(elapsed_s=8.0, elapsed_utc_s=8.0)
+    bundle.drop("end", rank=0)
+
+    reasons = judged(bundle, tmp_path / "run").reasons
+
+    assert not any("rank 0: its clock says" in reason for reason in reasons)
+    assert any("rank 1: its clock says" in reason for reason in reasons)

@@ -56,7 +56,7 @@ def test_fields_that_are_not_asked_for_are_ignored() -> None:
 
 def test_a_missing_field_is_named() -> None:
     with pytest.raises(FieldError, match="'a' is missing"):
-        decode({}, {"a": whole})
+        decode({"b": 2}, {"a": whole})
 
 
 def test_a_wrong_field_is_named_with_what_was_found_and_expected() -> None:

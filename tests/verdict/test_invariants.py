@@ -62,6 +62,11 @@ def exit_code_is_not_zero(bundle: Bundle) -> None:
     bundle.run["boot"]["exit_code"] = 7
 
 
+@fault("exit code -9, expected 0")
+def launch_was_killed(bundle: Bundle) -> None:
+    bundle.run["boot"]["exit_code"] = -9
+
+
 @fault("run.json has no exit code, expected 0")
 def launch_never_ended(bundle: Bundle) -> None:
     bundle.run["boot"]["exit_code"] = None
@@ -160,6 +165,16 @@ def run_has_another_learning_rate(bundle: Bundle) -> None:
     bundle.run["cell"]["learning_rate"] = 0.16
 
 
+@fault("run.json: found precision bf16, expected fp32")
+def run_has_another_precision(bundle: Bundle) -> None:
+    bundle.run["cell"]["precision"] = "bf16"
+
+
+@fault("run.json: found batch size 2, expected 4")
+def run_has_another_batch_size(bundle: Bundle) -> None:
+    bundle.run["cell"]["batch_size"] = 2
+
+
 @fault("run.json: found device a100, expected r300")
 def run_is_of_another_device(bundle: Bundle) -> None:
     bundle.run["cell"]["device"] = "a100"
@@ -185,6 +200,16 @@ def rank_has_another_batch_size(bundle: Bundle) -> None:
     bundle.one("start", rank=1)["batch_size"] = 2
 
 
+@fault("rank 1: found learning rate 0.01, expected 0.02")
+def rank_has_another_learning_rate(bundle: Bundle) -> None:
+    bundle.one("start", rank=1)["learning_rate"] = 0.01
+
+
+@fault("rank 1: found model fasterrcnn_tiny, expected fasterrcnn_resnet18_fpn_small")
+def rank_trains_another_model(bundle: Bundle) -> None:
+    bundle.one("start", rank=1)["model"] = "fasterrcnn_tiny"
+
+
 @fault("rank 1: found protocol epoch, expected full")
 def rank_has_another_protocol(bundle: Bundle) -> None:
     bundle.one("start", rank=1)["protocol"] = "epoch"
@@ -198,6 +223,11 @@ def rank_uses_tf32(bundle: Bundle) -> None:
 @fault("run.json: recipe: found momentum 0.0, expected 0.9")
 def recipe_deviates(bundle: Bundle) -> None:
     bundle.run["recipe"]["momentum"] = 0.0
+
+
+@fault("run.json: recipe: found tf32 0, expected False")
+def recipe_has_a_number_for_a_flag(bundle: Bundle) -> None:
+    bundle.run["recipe"]["tf32"] = 0
 
 
 @fault("run.json: the recipe lacks momentum, weight_decay")
@@ -250,6 +280,16 @@ def card_is_a_larger_model(bundle: Bundle) -> None:
     bundle.one("start")["capacity_gib"] = 80.0
 
 
+@fault("rank 0: found a card of 40.0 GiB (a card), expected about 32.0 GiB for device r300: this is another model")
+def card_is_the_next_larger_model(bundle: Bundle) -> None:
+    bundle.one("start")["capacity_gib"] = 40.0
+
+
+@fault("rank 1: found a card of 24.0 GiB (a card), expected about 32.0 GiB for device r300: this is another model")
+def card_is_a_smaller_model(bundle: Bundle) -> None:
+    bundle.one("start", rank=1)["capacity_gib"] = 24.0
+
+
 @fault("rank 1: found train_images 10, val_images None, expected train_images 960, val_images 128 as on rank 0")
 def hosts_have_other_data(bundle: Bundle) -> None:
     bundle.one("data", rank=1).update(train={"images": 10}, val=None)
@@ -258,6 +298,12 @@ def hosts_have_other_data(bundle: Bundle) -> None:
 @fault("rank 0: found 960 images to train on, expected 117266 of COCO 2017", BENCHMARK)
 def data_is_a_part_of_coco(bundle: Bundle) -> None:
     pass
+
+
+@fault("rank 0: found 118287 images to train on, expected 117266 of COCO 2017", BENCHMARK)
+def data_has_the_images_without_a_box(bundle: Bundle) -> None:
+    for rank in bundle.ranks:
+        bundle.one("data", rank)["train"]["images"] = 118_287
 
 
 @fault("rank 0: found 128 images to evaluate, expected 5000 of COCO 2017", BENCHMARK)
@@ -302,6 +348,11 @@ def warmup_is_left_out_of_a_full_run(bundle: Bundle) -> None:
     bundle.one("window")["warmup"] = True
 
 
+@fault("rank 0: found warm-up windows, expected none under protocol epoch", EPOCH)
+def warmup_is_left_out_of_an_epoch(bundle: Bundle) -> None:
+    bundle.one("window")["warmup"] = True
+
+
 @fault("rank 0: found the warm-up window of step 20 elsewhere, expected it before train_begin", STEADY)
 def warmup_in_training(bundle: Bundle) -> None:
     bundle.all("window")[2]["warmup"] = True
@@ -312,6 +363,15 @@ def measured_before_training(bundle: Bundle) -> None:
     bundle.all("window")[0]["warmup"] = False
 
 
+@fault("rank 0: found the measured window of step 130 elsewhere, expected it between", STEADY)
+def measured_after_training(bundle: Bundle) -> None:
+    events = bundle.ranks[0]
+    window = bundle.all("window")[-1]
+    events.remove(window)
+    events.insert(events.index(bundle.one("train_end")) + 1, window)
+    window["t_ns"] = bundle.one("train_end")["t_ns"] + 1
+
+
 @fault("run.json: found a limit of 9 epochs, expected 1 to the recipe's 4")
 def epochs_are_more_than_the_recipes(bundle: Bundle) -> None:
     bundle.run["epochs"] = 9
@@ -320,6 +380,17 @@ def epochs_are_more_than_the_recipes(bundle: Bundle) -> None:
 @fault("run.json: found a limit of None epochs, expected 1 to the recipe's 4")
 def epochs_have_no_limit(bundle: Bundle) -> None:
     bundle.run["epochs"] = None
+
+
+@fault("run.json: found a limit of 0 epochs, expected 1 to the recipe's 4")
+def epochs_are_none(bundle: Bundle) -> None:
+    bundle.run["epochs"] = 0
+
+
+@fault("rank 1: found the epochs [1, 0] completed, expected 0, 1, 2, ... up to 4 epochs")
+def epochs_run_backwards(bundle: Bundle) -> None:
+    first, second = bundle.all("epoch_end", rank=1)
+    first["epoch"], second["epoch"] = 1, 0
 
 
 @fault("rank 0: found the epochs [0, 1] completed, expected epoch 0 alone", replace(EPOCH, maps=(0.1, 0.2)))
@@ -377,6 +448,15 @@ def evaluation_after_training(bundle: Bundle) -> None:
     bundle.ranks[0].insert(bundle.ranks[0].index(begin), end)
 
 
+@fault("rank 0: found the evaluation of epoch 0 outside of training, expected it within")
+def evaluation_before_training(bundle: Bundle) -> None:
+    begin = bundle.one("train_begin")
+    bundle.ranks[0].remove(begin)
+    end = bundle.all("eval_end")[1]
+    begin["t_ns"] = end["t_ns"]
+    bundle.ranks[0].insert(bundle.ranks[0].index(end), begin)
+
+
 @fault("evaluation of epoch 1: found 127 images in total, expected the 128 of the validation set")
 def evaluation_missed_an_image(bundle: Bundle) -> None:
     bundle.all("eval_end")[2]["images_total"] = 127
@@ -396,6 +476,11 @@ def evaluation_did_not_count(bundle: Bundle) -> None:
 @fault("evaluation of epoch 1: found 128 images in total, expected the 127 that the ranks looked at")
 def ranks_looked_at_fewer_images(bundle: Bundle) -> None:
     bundle.all("eval_end", rank=1)[2]["images"] -= 1
+
+
+@fault("evaluation of epoch 1: found 128 images in total, expected the 129 that the ranks looked at")
+def ranks_looked_at_an_image_twice(bundle: Bundle) -> None:
+    bundle.all("eval_end", rank=1)[2]["images"] += 1
 
 
 @fault("evaluation of epoch 0: found 64 images in total, expected as many as were loaded, {128}")
@@ -419,6 +504,18 @@ def map_is_missing(bundle: Bundle) -> None:
     del bundle.all("eval_end")[2]["map"]
 
 
+@fault("rank 0: evaluation of epoch 0: found map None, expected a number from 0 to 1")
+def map_of_an_epoch_is_missing(bundle: Bundle) -> None:
+    del bundle.all("eval_end")[1]["map"]
+
+
+@fault("found no measurement of p_core_host, expected one from protocol full")
+def the_hosts_reading_is_missing(bundle: Bundle) -> None:
+    for rank in bundle.ranks:
+        for window in bundle.all("window", rank):
+            window["compute_host_ns"] = 0
+
+
 @fault("rank 1: ended for reason last_epoch, expected target as on rank 0")
 def ranks_ended_for_different_reasons(bundle: Bundle) -> None:
     bundle.one("end", rank=1)["reason"] = "last_epoch"
@@ -429,9 +526,20 @@ def end_has_an_unknown_reason(bundle: Bundle) -> None:
     bundle.one("end")["reason"] = "tired"
 
 
+@fault("rank 0: ended for reason last_epoch, expected steps", STEADY)
+def steady_run_ended_for_another_reason(bundle: Bundle) -> None:
+    for rank in bundle.ranks:
+        bundle.one("end", rank)["reason"] = "last_epoch"
+
+
 @fault("rank 0: ended at map 0.2000 for reason target, expected at least 0.36")
 def target_was_not_reached(bundle: Bundle) -> None:
     bundle.all("eval_end")[2]["map"] = 0.2
+
+
+@fault("rank 0: ended at map 0.3550 for reason target, expected at least 0.36")
+def target_was_nearly_reached(bundle: Bundle) -> None:
+    bundle.all("eval_end")[2]["map"] = 0.355
 
 
 @fault("rank 0: ended at map nan for reason target, expected at least 0.36")
@@ -461,6 +569,11 @@ def steady_run_was_short(bundle: Bundle) -> None:
     bundle.run["steps"] = 500
 
 
+@fault("rank 0: found 120 measured steps, expected the 110 asked for", STEADY)
+def steady_run_went_on(bundle: Bundle) -> None:
+    bundle.run["steps"] = 110
+
+
 @fault("run.json: found steps 0, expected the number of steps to measure", STEADY)
 def steady_run_of_no_steps(bundle: Bundle) -> None:
     bundle.run["steps"] = 0
@@ -479,6 +592,11 @@ def the_device_was_not_warm(bundle: Bundle) -> None:
 @fault("rank 1: the first 12 measured steps took 40.0 ms a batch, the last 30 took 46.0 ms", STEADY)
 def the_device_became_slower(bundle: Bundle) -> None:
     _slow_down(bundle, steps=range(110, 140), factor=1.15)
+
+
+@fault("rank 1: the first 10 measured steps took 52.0 ms a batch", replace(STEADY, steps=100))
+def the_device_was_not_warm_in_just_enough_steps(bundle: Bundle) -> None:
+    _slow_down(bundle, steps=range(20, 30), factor=1.3)
 
 
 def _slow_down(bundle: Bundle, steps: range, factor: float) -> None:
@@ -515,6 +633,11 @@ def steps_are_counted_wrong(bundle: Bundle) -> None:
     bundle.one("train_end", rank=1)["steps"] = 239
 
 
+@fault("rank 1: train_end says 241 steps, expected the 240 in its windows")
+def steps_are_counted_that_were_not(bundle: Bundle) -> None:
+    bundle.one("train_end", rank=1)["steps"] = 241
+
+
 @fault("rank 1: train_end says 960 images, expected the 926 in its batches")
 def images_are_the_length_of_the_data_set(bundle: Bundle) -> None:
     bundle.one("train_end", rank=1)["images"] = 960
@@ -522,9 +645,18 @@ def images_are_the_length_of_the_data_set(bundle: Bundle) -> None:
 
 @fault("rank 1: found 230 steps, expected 240 as on rank 0")
 def ranks_took_different_numbers_of_steps(bundle: Bundle) -> None:
-    window = bundle.all("window", rank=1)[-1]
-    bundle.ranks[1].remove(window)
-    end = bundle.one("train_end", rank=1)
+    _take_fewer_steps(bundle, rank=1)
+
+
+@fault("rank 1: found 240 steps, expected 230 as on rank 0")
+def a_rank_took_more_steps(bundle: Bundle) -> None:
+    _take_fewer_steps(bundle, rank=0)
+
+
+def _take_fewer_steps(bundle: Bundle, rank: int) -> None:
+    window = bundle.all("window", rank)[-1]
+    bundle.ranks[rank].remove(window)
+    end = bundle.one("train_end", rank)
     end["steps"] -= 10
     end["images"] -= sum(window["images"])
 
@@ -532,6 +664,11 @@ def ranks_took_different_numbers_of_steps(bundle: Bundle) -> None:
 @fault("rank 0: found a window from step 60, expected step 50")
 def window_was_lost(bundle: Bundle) -> None:
     bundle.ranks[0].remove(bundle.all("window")[5])
+
+
+@fault("rank 0: found a window from step 20, expected step 10", replace(STEADY, warmup=30))
+def window_of_the_warmup_was_lost(bundle: Bundle) -> None:
+    bundle.ranks[0].remove(bundle.all("window")[1])
 
 
 @fault("rank 0: found a window from step 50, expected step 60")
@@ -613,6 +750,16 @@ def a_wall_time_is_negative(bundle: Bundle) -> None:
     bundle.one("window")["wall_ns"] = -5
 
 
+@fault("rank 0: found forward_ns -1, expected 0 or more")
+def a_forward_pass_is_negative(bundle: Bundle) -> None:
+    bundle.one("window")["forward_ns"] = -1
+
+
+@fault("rank 0: found copy_ns -1, expected 0 or more")
+def a_copy_is_negative(bundle: Bundle) -> None:
+    bundle.one("window")["copy_ns"] = -1
+
+
 @fault("of compute, expected at most the windows' 10.332 s")
 def compute_is_longer_than_the_wall(bundle: Bundle) -> None:
     for window in bundle.all("window"):
@@ -649,6 +796,11 @@ def ledger_lost_time(bundle: Bundle) -> None:
     bundle.one("train_end", rank=1)["ledger"]["data_wait_ns"] -= 500_000_000
 
 
+@fault("rank 1: ledger: found 13.882 s in its parts, expected the 13.382 s between train_begin and train_end within 1%")
+def ledger_counts_time_twice(bundle: Bundle) -> None:
+    bundle.one("train_end", rank=1)["ledger"]["data_wait_ns"] += 500_000_000
+
+
 @fault("rank 0: ledger: found idle_ns -1, expected 0 or more")
 def ledger_has_a_negative_part(bundle: Bundle) -> None:
     bundle.one("train_end")["ledger"]["idle_ns"] = -1
@@ -659,6 +811,13 @@ def evaluation_is_booked_too_long(bundle: Bundle) -> None:
     ledger = bundle.one("train_end")["ledger"]
     ledger["evaluation_ns"] += 10**9
     ledger["compute_ns"] -= 10**9
+
+
+@fault("rank 0: ledger: found 2.000 s of evaluation, expected the 3.000 s between eval_begin and eval_end")
+def evaluation_is_booked_too_short(bundle: Bundle) -> None:
+    ledger = bundle.one("train_end")["ledger"]
+    ledger["evaluation_ns"] -= 10**9
+    ledger["compute_ns"] += 10**9
 
 
 @fault("rank 0: found a training of 0.0 s, expected train_begin before train_end")
@@ -681,6 +840,13 @@ def more_memory_than_the_table_says(bundle: Bundle) -> None:
     bundle.telemetry[0]["memory_used_gib"] = 33.0
 
 
+@fault("card 0 of node0: found 31.000 GiB in use, expected at most its capacity, 30.000 GiB")
+def more_memory_than_the_run_says(bundle: Bundle) -> None:
+    _forget_capacity(bundle)
+    bundle.run["card_memory_gib"] = 30.0
+    bundle.telemetry[0]["memory_used_gib"] = 31.0
+
+
 @fault("card 0 of node0: found 33.000 GiB in use, expected at most its capacity, 32.000 GiB")
 def more_memory_than_the_cell_says(bundle: Bundle) -> None:
     _forget_capacity(bundle)
@@ -692,6 +858,16 @@ def more_memory_than_the_cell_says(bundle: Bundle) -> None:
 def memory_is_negative(bundle: Bundle) -> None:
     for sample in bundle.telemetry:
         sample["memory_used_gib"] = -1.0
+
+
+@fault("card 1 of node0: found -1.000 GiB resident, expected 0 or more", CPU)
+def resident_memory_is_negative(bundle: Bundle) -> None:
+    bundle.one("memory", rank=1)["resident_gib"] = -1.0
+
+
+@fault("card 0 of node0: found -1.000 GiB reserved, expected 0 or more")
+def reserved_memory_is_negative(bundle: Bundle) -> None:
+    bundle.one("memory")["reserved_gib"] = -1.0
 
 
 @fault("card 1 of node0: found no memory sample in telemetry.jsonl (xpu_smi: it hung), expected some in training")
@@ -871,6 +1047,16 @@ def test_many_violations_of_one_kind_are_counted_after_the_first_four(tmp_path: 
     assert reasons == [f"rank {rank}: found precision bf16, expected fp32" for rank in range(4)] + [
         "and 4 more like it"
     ]
+
+
+def test_four_violations_of_one_kind_are_all_there_is_to_say(tmp_path: Path) -> None:
+    bundle = build(FOUR)
+    for rank in bundle.ranks:
+        bundle.one("start", rank)["precision"] = "bf16"
+
+    reasons = judged(bundle, FOUR, tmp_path)
+
+    assert reasons == [f"rank {rank}: found precision bf16, expected fp32" for rank in range(4)]
 
 
 def test_without_run_json_everything_is_invalid(tmp_path: Path) -> None:

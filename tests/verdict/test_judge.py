@@ -29,6 +29,7 @@ from verdict import (
     measure,
     read_run,
 )
+from verdict.workload import fingerprint
 
 FULL = Plan()
 P_CORE = published("p_core", 200.0)
@@ -291,6 +292,7 @@ def test_a_sound_run_that_reaches_every_number_passes(tmp_path: Path) -> None:
         (STEADY, {"p_core": 190.0}, MISSING),
         (replace(FULL, maps=(0.1,), epochs=1), {"map": 0.05, "e2e_time": 1e6}, MISSING),
         (replace(STEADY, steps=15), {"p_core": 190.0}, INCONCLUSIVE),
+        (replace(STEADY, steps=15), {"p_core": 190.0, "mem": 10.0}, FAIL),
     ],
 )
 def test_the_outcome_is_the_worst_of_the_metrics(
@@ -301,6 +303,34 @@ def test_the_outcome_is_the_worst_of_the_metrics(
     assert verdict.outcome == outcome
     assert verdict.outcome == min((one.verdict for one in verdict.metrics.values()), key=VERDICTS.index)
     assert len(verdict.reasons) == sum(one.verdict != PASS for one in verdict.metrics.values())
+
+
+def test_the_advice_decides_both_bounds() -> None:
+    measurement = a_measurement("p_core", 98.0, Interval(88.0, 128.0))
+
+    found = judge_metric("p_core", BOTH_SIDES, measurement)
+
+    assert found.verdict == INCONCLUSIVE
+    assert "straddles 90 (0.9 x published 100.0) and 110 (1.1 x published 100.0); about 2100 more" in found.reason
+
+
+def test_a_steady_run_that_is_too_short_is_told_how_many_steps_are_needed(tmp_path: Path) -> None:
+    verdict = judged(tmp_path, replace(STEADY, steps=60), p_core=190.0)
+
+    assert verdict.metrics["p_core"].verdict == INCONCLUSIVE
+    assert "comes from 60 steps" in verdict.metrics["p_core"].reason
+    assert "at least 40 more steps are needed" in verdict.metrics["p_core"].reason
+
+
+def test_the_workload_stands_beside_the_rates(tmp_path: Path) -> None:
+    verdict = judged(tmp_path)
+
+    assert verdict.workload is not None
+    assert verdict.workload == fingerprint(read_run(tmp_path / "run"))
+
+
+def test_a_simulated_run_is_told_as_one(tmp_path: Path) -> None:
+    assert judged(tmp_path, replace(FULL, device="virtual", simulated=True)).simulated
 
 
 def test_an_interval_that_straddles_the_bound_is_inconclusive(tmp_path: Path) -> None:
@@ -419,6 +449,16 @@ def test_a_published_host_timed_number_needs_a_run_that_was_timed_so(tmp_path: P
     assert verdict.outcome == "invalid"
     assert "rank 1: found host_clock False, expected true" in verdict.reasons[0]
     assert judge_run(read_run(build(STEADY).write(tmp_path / "good")), cell).metrics["p_core"].verdict == "pass"
+
+
+def test_a_rank_that_does_not_say_how_it_was_timed_was_not_timed_so(tmp_path: Path) -> None:
+    bundle = build(STEADY)
+    bundle.one("start", rank=1)["host_clock"] = None
+
+    verdict = judge_run(read_run(bundle.write(tmp_path / "run")), with_timing(a_cell(STEADY, p_core=1.0), "host"))
+
+    assert verdict.outcome == "invalid"
+    assert "rank 1: found host_clock None, expected true" in verdict.reasons[0]
 
 
 def test_what_is_not_published_needs_no_such_run(tmp_path: Path) -> None:

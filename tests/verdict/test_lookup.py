@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from expected import SuiteError
+from expected import SuiteError, Topology
 from tests.verdict.accepting import device_with, devices_of
 from tests.verdict.bundles import CPU, Plan, a_cell, build
 from verdict import read_run
@@ -21,6 +22,24 @@ def test_a_cell_is_found_by_the_id_in_run_json(tmp_path: Path) -> None:
     device, cell = find_cell(read_run(build(Plan()).write(tmp_path / "run")), devices)
 
     assert (device, cell) == (devices["r300"], devices["r300"].cells[0])
+
+
+def test_of_a_devices_cells_the_one_that_was_run_is_found(tmp_path: Path) -> None:
+    first, second = a_cell(replace(Plan(), topology=Topology(1, 8))), a_cell(Plan())
+    device = device_with(first, "kunlunxin")["r300"]
+    devices = {"r300": replace(device, cells=(first, second))}
+
+    assert find_cell(read_run(build(Plan()).write(tmp_path / "run")), devices)[1] == second
+
+
+def test_a_run_that_does_not_name_its_data_was_given_other_data(tmp_path: Path) -> None:
+    bundle = build(CPU)
+    del bundle.run["own_data"]
+    known = a_cell(CPU, map=0.3)
+
+    _, cell = find_cell(read_run(bundle.write(tmp_path / "run")), device_with(known, "cpu", SHAPES))
+
+    assert cell == known.without_numbers(OWN_DATA)
 
 
 @pytest.mark.parametrize("own_data", [True, None, "no"])

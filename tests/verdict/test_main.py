@@ -50,7 +50,7 @@ def test_a_run_on_another_data_set_is_only_recorded(tmp_path: Path, capsys: pyte
 
     main([str(bundle.write(tmp_path / "run"))])
 
-    assert "full: recorded" in capsys.readouterr().out
+    assert "\nmap       recorded" in capsys.readouterr().out
 
 
 def test_a_run_that_fails_a_metric_exits_with_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

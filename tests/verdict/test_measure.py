@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from expected import METRICS, SuiteError, Topology
 from tests.verdict.bundles import CPU, EPOCH, STEADY, Bundle, Plan, build
 from verdict import PROTOCOL_METRICS, Interval, Measurement, compared_value, measure, protocol_metrics, read_run
+from verdict.throughput import _window_blocks
 
 FULL = Plan(slower={1: 1.25}, jitter=10)
 
@@ -71,6 +72,41 @@ def test_p_core_is_all_images_over_the_compute_time_of_the_slowest_rank(tmp_path
     assert metric.value == pytest.approx(images(bundle) / (spent(bundle, "compute_ns", 1) / 1e9), rel=1e-12)
     assert metric.n == 240
     assert "synchronised" in metric.method
+
+
+def test_of_equally_slow_ranks_the_first_is_named(tmp_path: Path) -> None:
+    metric = measured(build(Plan()), tmp_path)["p_core"]
+
+    assert "slowest, rank 0" in metric.method
+    assert metric.source == "rank-0000.jsonl"
+
+
+@pytest.mark.parametrize("window", [10, 60])
+def test_what_a_window_waited_for_scatters_too(window: int, tmp_path: Path) -> None:
+    bundle = build(replace(Plan(), window=window))
+    for rank in bundle.ranks:
+        for at, one in enumerate(bundle.all("window", rank)):
+            one["wall_ns"] += at % 4 // 2 * one["wall_ns"] // 5
+
+    found = measured(bundle, tmp_path)
+
+    core, train = found["p_core"].interval, found["p_train"].interval
+    assert core is not None
+    assert train is not None
+    assert train.high / train.low > 1.02 * core.high / core.low
+
+
+@pytest.mark.parametrize(("size", "windows"), [(10, 8), (10, 7)])
+def test_blocks_have_the_time_of_the_windows_and_no_more(size: int, windows: int, tmp_path: Path) -> None:
+    bundle = build(replace(STEADY, warmup=0, window=size, steps=size * windows))
+    (rank, _) = read_run(bundle.write(tmp_path / "run")).ranks
+
+    blocks = _window_blocks(rank.windows, rank.windows.wall_ns)
+
+    assert blocks is not None
+    assert blocks[0].sum() == rank.windows.images.sum()
+    assert blocks[1].sum() == pytest.approx(rank.windows.wall_ns.sum(), rel=1e-12)
+    assert len(blocks[0]) == len(blocks[1]) == (windows if windows >= 8 else 18)
 
 
 def test_p_core_host_reads_the_same_region_by_the_hosts_clock(tmp_path: Path) -> None:
@@ -163,6 +199,13 @@ def test_mem_is_the_peak_of_any_card_with_the_allocators_beside_it(tmp_path: Pat
         "highest of 2 cards, card 1 of node0: sampled by xpu_smi 27.25 GiB; allocator's peak, allocated 16.00 GiB; "
         "allocator's peak, reserved 18.00 GiB"
     )
+
+
+def test_mem_is_not_told_of_a_part_of_the_cards(tmp_path: Path) -> None:
+    bundle = build(FULL)
+    bundle.telemetry = [sample for sample in bundle.telemetry if sample["card"] == 0]
+
+    assert "mem" not in measured(bundle, tmp_path)
 
 
 def test_mem_on_the_hosts_own_backend_names_the_ranks_process(tmp_path: Path) -> None:

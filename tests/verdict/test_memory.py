@@ -164,6 +164,13 @@ def test_one_good_watcher_of_a_card_is_enough(tmp_path: Path) -> None:
     assert unwatched(read_run(bundle.write(tmp_path / "run"))) == ()
 
 
+def test_the_order_of_the_samples_does_not_matter(tmp_path: Path) -> None:
+    bundle = build(LONG)
+    bundle.telemetry.reverse()
+
+    assert unwatched(read_run(bundle.write(tmp_path / "run"))) == ()
+
+
 RUN = Plan(steps=240)
 """About twenty seconds of training."""
 
@@ -211,8 +218,30 @@ def test_memory_that_went_up_once_is_not_rising(tmp_path: Path) -> None:
     assert still_rising(read_run(bundle.write(tmp_path / "run"))) == ()
 
 
-def test_too_few_samples_do_not_show_a_rise(tmp_path: Path) -> None:
-    evidence = read_run(creeping(Plan(steps=30, maps=(0.4,)), 1.0).write(tmp_path / "run"))
+@pytest.mark.parametrize(
+    ("gib", "rising"),
+    [
+        ((20.0, 21.0, 22.0, 23.0), True),
+        ((20.0, 21.0, 21.8, 22.5), True),
+        ((10.0, 20.0, 20.02, 20.04), False),  # it was taken at the beginning
+        ((16.0, 20.0, 21.0, 21.5), False),  # ever slower
+        ((20.0, 20.1, 25.0, 25.0), False),  # a step
+        ((20.0, 19.0, 20.0, 21.0), False),  # it fell at first
+    ],
+)
+def test_only_memory_that_goes_on_to_rise_is_rising(gib: tuple[float, ...], rising: bool, tmp_path: Path) -> None:
+    bundle = build(RUN)
+    begin, end = bundle.one("train_begin")["t_ns"], bundle.one("train_end")["t_ns"]
+    for sample in bundle.telemetry:
+        if sample["card"] == 0 and begin <= sample["t_ns"] < end:
+            sample["memory_used_gib"] = gib[(sample["t_ns"] - begin) * 4 // (end - begin)]
+
+    assert bool(still_rising(read_run(bundle.write(tmp_path / "run")))) is rising
+
+
+@pytest.mark.parametrize("steps", [30, 100])  # two samples in training, and six
+def test_too_few_samples_do_not_show_a_rise(steps: int, tmp_path: Path) -> None:
+    evidence = read_run(creeping(Plan(steps=steps, maps=(0.4,)), 1.0).write(tmp_path / "run"))
 
     assert still_rising(evidence) == ()
 

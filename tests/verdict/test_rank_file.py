@@ -114,12 +114,15 @@ def test_unknown_events_and_fields_are_ignored(events: list[dict[str, Any]], tmp
         ("window", {"compute_ns": 3}, "window: 'compute_ns' is 3, expected a list of whole numbers"),
         ("window", {"loss": [1.0, "bad"]}, "window: 'loss' is [1.0, 'bad'], expected a list of numbers or NaN"),
         ("window", {"loss": "NaN"}, "window: 'loss' is 'NaN', expected a list of numbers or NaN"),
+        ("window", {"loss": 3}, "window: 'loss' is 3, expected a list of numbers or NaN"),
         (
             "window",
             {"loss": [1.0]},
             "window: expected one entry a step in every list and at least one, found",
         ),
         ("window", {"lr": True}, "window: 'lr' is True, expected a finite number"),
+        ("window", {"lr": "NaN"}, "window: 'lr' is 'NaN', expected a finite number"),
+        ("window", {"warmup": "no"}, "window: 'warmup' is 'no', expected true or false"),
         ("train_end", {"ledger": {}}, "train_end: in 'ledger': 'compute_ns' is missing"),
         ("memory", {"resident_gib": "2"}, "memory: 'resident_gib' is '2', expected a finite number"),
         ("end", {"reason": None}, "end: 'reason' is None, expected a string"),
@@ -173,7 +176,7 @@ def test_a_sign_of_life_after_the_end_is_none(events: list[dict[str, Any]], tmp_
     assert read(events, tmp_path)[1] == ()
 
 
-@pytest.mark.parametrize("name", ["start", "train_begin", "train_end", "end"])
+@pytest.mark.parametrize("name", ["start", "clock_test", "train_begin", "train_end", "end"])
 def test_what_happens_once_is_a_problem_the_second_time(
     name: str, events: list[dict[str, Any]], tmp_path: Path
 ) -> None:

@@ -72,6 +72,13 @@ def test_a_verdict_is_read_as_it_was_written(verdict: RunVerdict, tmp_path: Path
     assert read_verdict(tmp_path) == verdict
 
 
+def test_a_simulated_run_is_written_and_read_as_one(verdict: RunVerdict, tmp_path: Path) -> None:
+    path = write_verdict(tmp_path, replace(verdict, simulated=True))
+
+    assert json.loads(path.read_text())["simulated"] is True
+    assert read_verdict(tmp_path).simulated
+
+
 def test_a_verdict_without_numbers_is_read_as_it_was_written(tmp_path: Path) -> None:
     bundle = build(STEADY)
     bundle.ranks.clear()
@@ -139,6 +146,7 @@ def _drop(name: str) -> Callable[[dict[str, Any]], Any]:
     [
         (_drop("outcome"), "'outcome' is missing"),
         (lambda record: record.update(schema=9), "schema 9, expected 2"),
+        (lambda record: record.update(schema=1), "schema 1, expected 2"),
         (lambda record: record.update(outcome="fine"), "'outcome' is 'fine', expected one of invalid, fail"),
         (lambda record: record.update(reasons="none"), "'reasons' is 'none', expected a list of strings"),
         (lambda record: record.update(reasons=[1]), "'reasons' is [1], expected a string"),
@@ -147,6 +155,10 @@ def _drop(name: str) -> Callable[[dict[str, Any]], Any]:
         (lambda record: record["metrics"]["map"].update(verdict=[]), "'verdict' is [], expected one of"),
         (lambda record: record["metrics"]["map"].update(measured="1"), "'measured' is '1', expected a finite number"),
         (lambda record: record["metrics"]["p_core"].update(interval=[1]), "'interval' is [1], expected a list of two"),
+        (
+            lambda record: record["metrics"]["p_core"].update(interval=[1, 2, 3]),
+            "'interval' is [1, 2, 3], expected a list of two",
+        ),
     ],
 )
 def test_what_is_no_verdict_is_an_error_that_says_why(

@@ -73,6 +73,12 @@ def test_a_seal_as_sha256sum_writes_it_in_binary_mode_holds(folder: Path) -> Non
     assert seal_problems(folder) == ()
 
 
+def test_a_seal_in_capitals_holds(folder: Path) -> None:
+    change_seal(folder, lambda text: "".join(f"{line[:64].upper()}{line[64:]}" for line in text.splitlines(True)))
+
+    assert seal_problems(folder) == ()
+
+
 def test_a_bundle_without_a_seal_has_one_problem(folder: Path) -> None:
     (folder / SEAL_FILE).unlink()
 
@@ -276,6 +282,26 @@ def test_memory_does_not_grow_with_the_files(folder: Path) -> None:
     tracemalloc.stop()
     assert problems == ()
     assert peak < 8 << 20
+
+
+def test_the_last_byte_of_a_large_file_is_sealed_too(folder: Path) -> None:
+    content = bytes(3 << 20)
+    (folder / "rank-0000.log").write_bytes(content)
+    write_seal(folder)
+    (folder / "rank-0000.log").write_bytes(content[:-1] + b"x")
+
+    (problem,) = seal_problems(folder)
+
+    assert problem.startswith("rank-0000.log: changed since it was sealed")
+
+
+def test_evidence_that_cannot_be_read_is_not_believed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail_to_list(*_: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(os, "scandir", fail_to_list)
+
+    assert seal_problems(folder) == ("SHA256SUMS: the evidence cannot be held against it: Input/output error",)
 
 
 SHORT = Plan(steps=40, maps=(0.4,))

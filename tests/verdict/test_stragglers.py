@@ -62,3 +62,29 @@ def test_a_rate_that_fails_names_the_slow_rank_and_one_that_passes_does_not(tmp_
     assert "rank 3 (card 3 of node0) is 10% slower" in verdict.metrics["p_core"].reason
     assert verdict.metrics["p_train"].verdict == "pass"
     assert "slower" not in verdict.metrics["p_train"].reason
+
+
+def test_a_rate_that_is_undecided_names_the_slow_rank(tmp_path: Path) -> None:
+    plan = replace(EIGHT, slower={3: 1.1}, steps=60)
+    evidence = read_run(build(plan).write(tmp_path / "run"))
+
+    verdict = judge_run(evidence, a_cell(plan, p_core=1.0))
+
+    assert verdict.metrics["p_core"].verdict == "inconclusive"
+    assert "rank 3 (card 3 of node0) is 10% slower" in verdict.metrics["p_core"].reason
+
+
+def test_of_two_ranks_the_slow_one_is_held_against_the_other_alone(tmp_path: Path) -> None:
+    (slow,) = stragglers(evidence_of(STEADY, tmp_path / "run", {1: 1.08}))
+
+    assert slow.rank == 1
+    assert slow.slower == pytest.approx(0.08, abs=1e-3)
+
+
+def test_a_warmup_that_was_slow_names_nobody(tmp_path: Path) -> None:
+    bundle = build(EIGHT)
+    for window in bundle.all("window", rank=3):
+        if window["warmup"]:
+            window["forward_ns"] *= 5
+
+    assert stragglers(read_run(bundle.write(tmp_path / "run"))) == ()

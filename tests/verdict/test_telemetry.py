@@ -55,6 +55,12 @@ def test_a_total_may_be_unknown(tmp_path: Path) -> None:
     assert read([sample(memory_total_gib=None)], tmp_path)[0].cards[0].total_gib is None
 
 
+def test_of_several_totals_the_largest_counts(tmp_path: Path) -> None:
+    samples = [sample(memory_total_gib=31.5), sample(memory_total_gib=32.0), sample(memory_total_gib=31.0)]
+
+    assert read(samples, tmp_path)[0].cards[0].total_gib == 32.0
+
+
 def test_a_samplers_error_is_no_damage(tmp_path: Path) -> None:
     telemetry, problems = read([{"source": "xpu_smi", "error": "not found"}, {"error": "timeout"}], tmp_path)
 

@@ -50,6 +50,15 @@ def test_nothing_measured_has_no_fingerprint(tmp_path: Path) -> None:
     assert fingerprint(read_run(bundle.write(tmp_path / "run"))) is None
 
 
+def test_steps_without_an_image_have_no_fingerprint(tmp_path: Path) -> None:
+    bundle = build(STEADY)
+    for rank in bundle.ranks:
+        for window in bundle.all("window", rank):
+            window["images"] = [0] * len(window["images"])
+
+    assert fingerprint(read_run(bundle.write(tmp_path / "run"))) is None
+
+
 @pytest.mark.parametrize(
     ("plan", "field", "an_image", "words"),
     [
@@ -76,6 +85,17 @@ def test_another_workload_is_invalid_and_named(
     found = reasons(bundle, plan, tmp_path / "run")
 
     assert any(words in reason and "rank 1: window of step 30" in reason for reason in found), found
+
+
+def test_of_several_windows_the_first_is_named(tmp_path: Path) -> None:
+    bundle = changed(Plan(), lambda window: window.update(proposals=0), window=3)
+    bundle.all("window", rank=1)[5]["proposals"] = 0
+
+    found = reasons(bundle, Plan(), tmp_path / "run")
+
+    assert [reason for reason in found if "proposals" in reason] == [
+        "rank 1: window of step 30: found 0 proposals an image, expected 1 to 300: this is another workload"
+    ]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,247 @@
+"""Mutants of how evidence is read: files, seal, lines, fields."""
+
+from __future__ import annotations
+
+from tests.mutants.mutant import mutants_of
+
+OF_READING = (
+    *mutants_of(
+        "evidence",
+        ("return launched or any(", "return launched and any(", "one simulated rank goes unnoticed"),
+        (
+            "return launched or any(start.simulated for _, start in self.starts)",
+            "return launched",
+            "ranks are not asked",
+        ),
+        ("*seal_problems(run_dir))", ")", "edited evidence is believed"),
+        ("file_states(run_dir) == before:", "file_states(run_dir):", "evidence may change while it is read"),
+        ("    if schema != SCHEMA:", "    if schema > SCHEMA:", "a run of an older schema is misread"),
+        ("        if number_of_rank in ranks:", "        if number_of_rank in logs:", "a rank may have two files"),
+        (
+            "        if match is None:\n            problems.add",
+            "        if match is None:\n            str",
+            "files with odd names pass",
+        ),
+        ("failed=failure is not None,", "failed=bool(failure),", "a boot that failed without a word passes"),
+        (
+            "read_telemetry(telemetry_path, logs[-1])",
+            "read_telemetry(telemetry_path, Problems(''))",
+            "damaged samples pass",
+        ),
+        ("for log in logs for problem", "for log in logs[1:] for problem", "a damaged run.json is not told"),
+        ("for rank in sorted(ranks))", "for rank in sorted(ranks, reverse=True))", "rank 0 is the last one"),
+        ('exit_code=values["exit_code"],', 'exit_code=values["exit_code"] or 0,', "a launch cut short passes"),
+        ('"simulated": flag,', '"simulated": lambda value: value is True,', "a damaged flag means a real device"),
+    ),
+    *mutants_of(
+        "seal",
+        (
+            '"telemetry.jsonl", "launcher.log", "scenario.toml")',
+            '"launcher.log", "scenario.toml")',
+            "samples may be edited",
+        ),
+        (r'r"rank-.*\.(?:jsonl|log)"', r'r"rank-.*\.(?:log)"', "the ranks' events may be edited"),
+        (
+            '        problems.add("not there: the run never came to its end, or its seal was taken away")\n',
+            "",
+            "evidence without a seal passes",
+        ),
+        (
+            '    if not _is_file(path):\n        problems.add("found a link',
+            '    if not path.exists():\n        problems.add("found a link',
+            "the seal may be a link to another one",
+        ),
+        ("            if name in sealed:\n", "            if line < 0:\n", "the last of two seals of a file counts"),
+        ("sorted({*sealed, *found})", "sorted(sealed)", "a file that was added goes unnoticed"),
+        ("sorted({*sealed, *found})", "sorted(found)", "a file that was removed goes unnoticed"),
+        ("(*problems.all(), *_differences(run_dir, sealed))", "problems.all()", "edited evidence passes"),
+        (
+            "(*problems.all(), *_differences(run_dir, sealed))",
+            "tuple(_differences(run_dir, sealed))",
+            "a damaged seal passes",
+        ),
+        (
+            "    if digest is None:\n        return f",
+            "    if digest is None:\n        return '' and f",
+            "a file that is not in the seal passes",
+        ),
+        ("    if found == digest:", "    if found[:1] == digest[:1]:", "one digit of the digest decides"),
+        ("if not (_PLAIN.fullmatch(name) and _is_evidence(name)):", "if not name:", "the seal leads out of the folder"),
+        ("path.is_file() and not path.is_symlink()", "path.is_file()", "evidence may be a link to another run's"),
+        (
+            'iter(lambda: stream.read(_CHUNK_BYTES), b"")',
+            "(stream.read(_CHUNK_BYTES),)",
+            "only the first MiB is sealed",
+        ),
+        (
+            "if more <= 0 else [*texts[:_SPELLED_OUT],",
+            "if more <= 0 else [",
+            "many differences are told without a name",
+        ),
+        (
+            '    except OSError as error:\n        problems.add(f"the evidence',
+            '    except OSError as error:\n        str(f"the evidence',
+            "evidence that cannot be read passes",
+        ),
+        (
+            '        problems.add("expected 64 hexadecimal digits',
+            '        str("expected 64 hexadecimal digits',
+            "rubbish in the seal passes",
+        ),
+        ("(*_evidence_files(run_dir), SEAL_FILE):", "(SEAL_FILE,):", "evidence may change while it is read"),
+        (
+            "match.group(1).lower(), match.group(2)",
+            "match.group(1), match.group(2)",
+            "a seal in capitals is said to be broken",
+        ),
+    ),
+    *mutants_of(
+        "rank_file",
+        ("t_ns < self._last_ns:", "t_ns < 0:", "the clock may go backwards"),
+        (
+            'if "start" not in self._seen:',
+            'if "end" in self._seen and "start" not in self._seen:',
+            "events before the start",
+        ),
+        (
+            'if "end" in self._seen and event != "end":',
+            'if "end" not in self._seen and event == "end":',
+            "events after the end",
+        ),
+        (
+            "if event in _ONCE and self._seen[event] > 1:",
+            "if event in _ONCE and self._seen[event] > 2:",
+            "a second training",
+        ),
+        ('"train_begin", "train_end", "end")', '"train_end", "end")', "training may begin a second time, later"),
+        ('_ONCE = ("start", "clock_test",', '_ONCE = ("start",', "the clock is tested until it passes"),
+        (
+            "        if start.schema != SCHEMA:",
+            "        if start.schema > SCHEMA:",
+            "events of an older schema are misread",
+        ),
+        (
+            "        if start.rank != self._rank:",
+            "        if start.rank > self._rank:",
+            "a copy of rank 0 passes for rank 1",
+        ),
+        (
+            "        if self._evaluating is not None:\n            self._problems",
+            "        if self._evaluating is None:\n            self._problems",
+            "an evaluation may never end",
+        ),
+        (
+            "        if self._evaluating is not None:\n            raise",
+            "        if self._evaluating == epoch:\n            raise",
+            "an evaluation may begin within another",
+        ),
+        (
+            'self._evaluating is None or self._evaluating[0] != values["epoch"]:',
+            "self._evaluating is None:",
+            "an evaluation may end as that of another epoch",
+        ),
+        (
+            "if sizes.count(sizes[0]) < len(sizes) or sizes[0] == 0:",
+            "if sizes[0] == 0:",
+            "a step may have images and no time",
+        ),
+        ("< len(sizes) or sizes[0] == 0:", "< len(sizes):", "a window may be without a step"),
+        ("if not rounds[0] or {len", "if {len", "a test of the clock may have no round"),
+        (
+            "if not rounds[0] or {len(times) for times in rounds} != {len(rounds[0])}:",
+            "if not rounds[0]:",
+            "readings of the clock's test may be left out",
+        ),
+        ("_INTS.issuperset(map(type, value)):\n        try", "value:\n        try", "times need not be whole"),
+        ('"lr": number,', '"lr": any_number,', "a learning rate of NaN is read"),
+        ('"warmup": flag,', '"warmup": bool,', "any word makes a window a warm-up"),
+        (
+            "    if type(value) is list:\n        if _FLOATS",
+            "    if type(value) is not str:\n        if _FLOATS",
+            "a number in the place of losses ends in a traceback",
+        ),
+        ("begin_ns=self._evaluating[1], end_ns=t_ns", "begin_ns=t_ns, end_ns=t_ns", "evaluations take no time"),
+        (
+            'planned_steps=self._planned.get(values["epoch"])',
+            'planned_steps=values["steps"]',
+            "every epoch has its steps",
+        ),
+        ("self._failures.append(", "str(", "a rank's failure is not read"),
+        (
+            'self._problems.add(f"{event}: {error}" if type(event) is str else str(error), line)',
+            "pass",
+            "damage is ignored",
+        ),
+    ),
+    *mutants_of(
+        "telemetry",
+        ("            problems.add(str(error), line)\n", "", "damaged samples are left out without a word"),
+        ('sample["card"], sample["rank"]', 'sample["card"], 0', "samples of two clocks are mixed"),
+        ('if sample["throttle"]:', 'if not sample["throttle"]:', "a card that was throttled says nothing"),
+        ('max(column["totals"], default', 'min(column["totals"], default', "a card is smaller than it says"),
+        ('            if "error" in record:', '            if "errors" in record:', "a sampler's complaint is damage"),
+        ('"memory_used_gib": number,', '"memory_used_gib": float,', "words pass for gibibytes"),
+    ),
+    *mutants_of(
+        "jsonlines",
+        ("_LIMIT = 20", "_LIMIT = 0", "damage is counted and not named"),
+        ("self._unsaid += 1", "self._unsaid += 0", "damage beyond the twentieth is not told"),
+        ("    if end != len(text):", "    if end > len(text):", "a second value on a line is ignored"),
+        ("    if type(value) is not dict:", "    if value is None:", "a number passes for an object"),
+        ('    raise ValueError(f"{word} is not JSON")', "    return float(word)", "NaN and Infinity pass for JSON"),
+        ("    if len(record) < len(pairs):", "    if not pairs:", "the last of two equal keys counts"),
+        ("enumerate(stream, start=1)", "enumerate(stream)", "the line named is the one before"),
+        (
+            '                    problems.add("the last line is cut off" if cut else',
+            '                    cut or problems.add("" if cut else',
+            "what was cut off at the end is not told",
+        ),
+        (
+            '        problems.add(f"cannot be read',
+            '        str(f"cannot be read',
+            "a file that cannot be read is empty",
+        ),
+    ),
+    *mutants_of(
+        "fields",
+        ("_LARGEST = 2**62", "_LARGEST = 2**70", "numbers that int64 does not hold are read"),
+        ("if type(value) is not int or abs", "if not isinstance(value, int) or abs", "true passes for 1"),
+        (
+            "if type(value) is not int or abs",
+            "if type(value) not in (int, float) or abs",
+            "1.5 passes for a whole number",
+        ),
+        ("if type(value) in (int, float):", "if isinstance(value, (int, float)):", "true passes for a number"),
+        (
+            "        if math.isfinite(decoded):",
+            "        if not math.isnan(decoded):",
+            "an infinite number is a finite one",
+        ),
+        ('"-Infinity": -math.inf', '"-Infinity": math.inf', "a loss has the wrong sign"),
+        ("    if type(value) is not str:\n", "    if value is None:\n", "a number passes for a word"),
+        ("    if type(value) is not bool:\n", "    if value is None:\n", "a word passes for true"),
+        ("    if type(value) is not dict:\n", "    if value is None:\n", "a list passes for an object"),
+        ("        if name not in record:\n", "        if not record:\n", "a missing field is a crash, not a complaint"),
+    ),
+    *mutants_of(
+        "lookup",
+        ("if cell.id == wanted:", "if wanted.startswith(cell.device):", "a run is judged as another cell's"),
+        (
+            "cell.without_numbers(OWN_DATA) if on_other_data(evidence, device) else cell",
+            "cell",
+            "a run on other data is judged by the table's numbers",
+        ),
+        ('.get("own_data", True)', '.get("own_data", False)', "a run that does not name its data is given the table's"),
+        ("device.shapes is not None and _own", "device.shapes is None and _own", "COCO counts as other data"),
+        ("is not False\n", "is True\n", "a damaged word on the data means the table's"),
+    ),
+    *mutants_of(
+        "atomic",
+        (
+            "        os.replace(str(partial), str(path))",
+            "        path.write_text(content)",
+            "a reader finds half a file",
+        ),
+        ("            partial.unlink()", "            pass", "half a file is left behind"),
+    ),
+)
