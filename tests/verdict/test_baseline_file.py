@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from expected import METRICS, ExpectationError, load_site
@@ -213,6 +213,8 @@ def acceptances(draw: st.DrawFn) -> Acceptance:
     return Acceptance(CELL, tuple(replace(origin, run=run) for run in runs), tuple(values), {}, ())
 
 
+# The first draw of a character looks through all of Unicode, which a busy machine takes seconds for.
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(acceptances())
 def test_what_was_accepted_is_what_is_read_back(acceptance: Acceptance) -> None:
     written = "schema = 1\n\n" + to_toml(acceptance)

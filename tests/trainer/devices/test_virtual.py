@@ -148,9 +148,10 @@ def test_reading_a_number_waits_even_where_synchronise_does_not(tmp_path: Path) 
 def test_the_clock_probe_finds_an_honest_clock(tmp_path: Path) -> None:
     found = probe_clock(opened(tmp_path))
 
-    assert (found["side"], found["steps_back"]) == (256, 0)
+    assert found["steps_back"] == 0
+    product_ns = 2_000_000 * (found["side"] / 256) ** 3
     for name in ("work_ns", "synchronise_ns", "timer_ns"):
-        assert min(found[name]) >= found["units"] * 2_000_000
+        assert min(found[name]) >= found["units"] * product_ns
 
 
 def test_the_clock_probe_finds_a_synchronise_that_does_not_wait(tmp_path: Path) -> None:
