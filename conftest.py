@@ -2,4 +2,10 @@
 
 from __future__ import annotations
 
-pytest_plugins = ["fixtures.plugin", "fixtures.benchmarks", "fixtures.clock"]
+pytest_plugins = [
+    "fixtures.plugin",
+    "fixtures.benchmarks",
+    "fixtures.clock",
+    "fixtures.comparisons",
+    "fixtures.dry_run",
+]

@@ -16,6 +16,7 @@ from expected.model import (
     Device,
     Expectation,
     Recipe,
+    split_card,
 )
 from expected.site import Site, Waiver, load_site
 from expected.topology import Topology
@@ -41,4 +42,5 @@ __all__ = [
     "load_device",
     "load_devices",
     "load_site",
+    "split_card",
 ]

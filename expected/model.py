@@ -14,6 +14,9 @@ ACCEPTED = "accepted"
 UNPUBLISHED = "unpublished"
 NOT_APPLICABLE = "not_applicable"
 
+_CARD = "-card"
+"""What stands in a cell's id before its card; no table's id has it, as they all end with the batch size."""
+
 PRECISIONS = ("fp32", "amp", "fp16", "bf16")
 TIMINGS = ("host", "device")
 
@@ -74,7 +77,8 @@ class Cell:
     """One row of a table: a device at a topology, its hyper-parameters, and what is expected of each metric.
 
     `device` is the device's marker, `batch_size` is per card, `timing` says how the published p_core was read
-    ("host" or "device" clock), `expectations` has all six metrics by name.
+    ("host" or "device" clock), `expectations` has all six metrics by name. `card` is the one of the host that the run
+    is to use; None, as in every table, is any.
     """
 
     device: str
@@ -87,11 +91,13 @@ class Cell:
     expectations: Mapping[str, Expectation] = field(hash=False)
     source: str = ""
     note: str = ""
+    card: int | None = None
 
     @property
     def id(self) -> str:
-        """The cell's name in tests, reports and evidence: "r300-1x8-fp32-bs16"."""
-        return f"{self.device}-{self.topology}-{self.precision}-bs{self.batch_size}"
+        """The cell's name in tests, reports and evidence: "r300-1x8-fp32-bs16", of one card "...-bs16-card3"."""
+        card = "" if self.card is None else f"{_CARD}{self.card}"
+        return f"{self.device}-{self.topology}-{self.precision}-bs{self.batch_size}{card}"
 
     def without_numbers(self, source: str) -> Cell:
         """The same cell with nothing published; `source` says why its table's numbers do not hold."""
@@ -108,6 +114,13 @@ class Cell:
     def protocol(self) -> str:
         """The default protocol: "full" where map or e2e_time has a number to be judged against, "epoch" elsewhere."""
         return "full" if any(self.expectations[name].has_number for name in ("map", "e2e_time")) else "epoch"
+
+
+def split_card(cell_id: str) -> tuple[str, int | None]:
+    """The id of the table's cell that a cell's id is of, and the card in it: ("r300-1x1-fp32-bs16", 3)."""
+    table_id, found, card = cell_id.rpartition(_CARD)
+    is_number = card.isascii() and card.isdigit() and str(int(card)) == card
+    return (table_id, int(card)) if found and is_number else (cell_id, None)
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-_DECIMALS = {"s": 1, "images/s": 1, "0..1": 4, "GiB": 2}
-_DIMENSIONLESS = "0..1"
+_DECIMALS = {"s": 1, "images/s": 1, "0..1": 4, "": 4, "GiB": 2}
+_DIMENSIONLESS = ("0..1", "")
 
 
 def quantity(value: float | None, unit: str) -> str:
@@ -11,7 +11,7 @@ def quantity(value: float | None, unit: str) -> str:
     if value is None:
         return "-"
     text = f"{value:,.{_DECIMALS.get(unit, 3)}f}".replace(",", " ")
-    return text if unit == _DIMENSIONLESS else f"{text} {unit}"
+    return text if unit in _DIMENSIONLESS else f"{text} {unit}"
 
 
 def half_width_percent(value: float, interval: list[float] | None) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Mapping
 
 from reports.numbers import bound
+from verdict.judge import MetricVerdict
 from verdict.workload import in_words
 
 
@@ -36,6 +37,7 @@ def metric_properties(verdict: Mapping[str, Any], name: str, *, run: str, waiver
         "changed": "; ".join(changed),
         "waiver": waiver,
         "simulated": "true" if verdict["simulated"] else "false",
+        "restarts": verdict.get("restarts", 0),
         "run": run,
     }
     if metric["unit"] == "images/s":
@@ -43,7 +45,31 @@ def metric_properties(verdict: Mapping[str, Any], name: str, *, run: str, waiver
     return [(key, _text(value)) for key, value in values.items()]
 
 
+def comparison_properties(metric: MetricVerdict, **facts: Any) -> list[tuple[str, str]]:
+    """Return the properties of a verdict on runs that were held against each other, `facts` first: cell, run, ..."""
+    interval = metric.interval
+    values = {
+        **facts,
+        "metric": metric.metric,
+        "verdict": metric.verdict,
+        "measured": metric.measured,
+        "expected": metric.expected,
+        "bound": bound(metric.low, metric.high, metric.unit),
+        "low": metric.low,
+        "high": metric.high,
+        "interval": None if interval is None else f"{interval.low!r} {interval.high!r}",
+        "unit": metric.unit,
+        "direction": f"{metric.better} is better",
+        "method": metric.method,
+        "source": metric.source,
+        "reason": metric.reason,
+    }
+    return [(key, _text(value)) for key, value in values.items()]
+
+
 def _text(value: Any) -> str:
     if value is None:
         return ""
+    if isinstance(value, bool):
+        return str(value).lower()
     return repr(value) if isinstance(value, float) else str(value)

@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Iterator
 
 import hypothesis
 import pytest
 
+from trainer.launch.leases import FOLDER_VARIABLE
+
 # How long an example takes is the machine's affair: no test asserts it.
 hypothesis.settings.register_profile("project", deadline=None)
 hypothesis.settings.load_profile("project")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def leases_of_these_tests(tmp_path_factory: Any) -> Iterator[Path]:
+    """Runs of different workers, and of a person beside them, do not stand in each other's way."""
+    folder, before = Path(str(tmp_path_factory.mktemp("leases"))), os.environ.get(FOLDER_VARIABLE)
+    os.environ[FOLDER_VARIABLE] = str(folder)
+    yield folder
+    os.environ.pop(FOLDER_VARIABLE)
+    if before is not None:
+        os.environ[FOLDER_VARIABLE] = before
 
 
 @pytest.fixture(scope="session")

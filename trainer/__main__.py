@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
@@ -11,6 +12,7 @@ from typing import Sequence
 from trainer.devices import load_backend
 from trainer.errors import TrainerError
 from trainer.events import EventLog
+from trainer.launch.processes import die_with_parent
 from trainer.ranks import Ranks
 from trainer.settings import Settings, parse
 
@@ -19,6 +21,8 @@ _FAILED = 1
 
 def main(argv: Sequence[str]) -> int:
     """Run one rank; return 0 when it wrote its `end` event, 1 after a `failure` event."""
+    if "RANK" in os.environ:
+        die_with_parent()  # started by torchrun: a rank that outlived it would sit on its card
     try:
         settings, ranks = parse(argv), Ranks.from_environment()
         settings.run_dir.mkdir(parents=True, exist_ok=True)
@@ -30,17 +34,20 @@ def main(argv: Sequence[str]) -> int:
     try:
         _run(settings, ranks, log)
     except TrainerError as error:
-        log.write("failure", kind=error.kind, message=str(error))
         print(f"trainer: {error.kind}: {error}", file=sys.stderr, flush=True)
+        with contextlib.suppress(OSError):
+            log.write("failure", kind=error.kind, message=str(error))
         return _FAILED
     except BaseException as error:  # whatever ends a rank belongs in its evidence
         said = str(error).strip().splitlines()
         kind = "memory" if _out_of_memory(error) else "crash"
-        log.write("failure", kind=kind, message=f"{type(error).__name__}: {said[0] if said else ''}".rstrip(": "))
         traceback.print_exc()
+        with contextlib.suppress(OSError):  # on a full disk there is no place for words either
+            log.write("failure", kind=kind, message=f"{type(error).__name__}: {said[0] if said else ''}".rstrip(": "))
         return _FAILED
     finally:
-        log.close()
+        with contextlib.suppress(OSError):
+            log.close()
     return 0
 
 
@@ -56,7 +63,9 @@ def _run(settings: Settings, ranks: Ranks, log: EventLog) -> None:
 
 
 def _out_of_memory(error: BaseException) -> bool:
-    return isinstance(error, MemoryError) or "out of memory" in str(error).lower()
+    # The last one is the host's allocator in torch, the first two are Python and the cards'.
+    said = str(error).lower()
+    return isinstance(error, MemoryError) or "out of memory" in said or "can't allocate memory" in said
 
 
 def _redirect_output(settings: Settings, ranks: Ranks) -> None:

@@ -27,10 +27,22 @@ class WeightsError(TrainerError):
     kind = "weights"
 
 
+class DiskError(TrainerError):
+    """The disk did not take what a run has to leave on it: full, taken away, read-only."""
+
+    kind = "disk"
+
+
 class DeviceError(TrainerError):
     """The accelerator, its framework or its tools are not there, or are not the ones asked for."""
 
     kind = "device"
+
+
+class LeaseError(TrainerError):
+    """A card is not to be had: another run holds it, or the folder where runs note that is not fit for it."""
+
+    kind = "lease"
 
 
 class DivergedError(TrainerError):

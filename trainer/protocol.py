@@ -5,19 +5,20 @@ from __future__ import annotations
 import itertools
 import resource
 import time
-from pathlib import Path
 from typing import Any, Callable, Iterator
 
 import numpy as np
 
-from trainer.checkpoint import save_checkpoint
+from trainer.checkpoint import Checkpoints
 from trainer.clock import Ledger
 from trainer.data.prefetch import Prefetch
 from trainer.evaluate import detect, gather_and_score
 from trainer.events import EventLog
 from trainer.loaders import Loaders
 from trainer.optim import learning_rate
+from trainer.position import Position, stretches
 from trainer.ranks import HostGroup
+from trainer.resume import snapshot
 from trainer.settings import Settings
 from trainer.steps import StepLoop, Trainee
 
@@ -28,9 +29,21 @@ _WARM_WITHIN = 0.05  # windows of 20 steps with 3 % noise differ by less, also w
 
 
 class Protocol:
-    """One run on one rank. The reason it ends with is `target`, `last_epoch` or `steps`."""
+    """One run on one rank. The reason it ends with is `target`, `last_epoch` or `steps`.
 
-    def __init__(self, trainee: Trainee, bare_model: Any, loaders: Loaders, group: HostGroup, log: EventLog) -> None:
+    `resumed` is the position that an earlier attempt has brought the trainee to, None at the beginning of a run.
+    """
+
+    def __init__(
+        self,
+        trainee: Trainee,
+        bare_model: Any,
+        loaders: Loaders,
+        group: HostGroup,
+        log: EventLog,
+        checkpoints: Checkpoints,
+        resumed: Position | None = None,
+    ) -> None:
         self._trainee = trainee
         self._bare_model = bare_model  # without the gradient exchange, which evaluation and checkpoints do not want
         self._loaders = loaders
@@ -39,18 +52,24 @@ class Protocol:
         self._ledger = Ledger()
         self._loop = StepLoop(trainee, log, self._ledger)
         self._settings: Settings = trainee.settings
+        self._checkpoints = checkpoints
+        self._resumed = resumed
+        self._from = resumed or Position(0, 0, len(loaders.train_plan))
+        self._loop.steps = self._from.taken
 
     def run(self) -> str:
         """Run the protocol of the settings and return the reason it ended with."""
         if self._settings.protocol == "steady":
             return self._steady()
-        if self._settings.protocol == "full":
+        if self._settings.protocol == "full" and self._resumed is None:
             self._evaluate(_BEFORE_TRAINING)
         epochs = self._settings.epochs if self._settings.protocol == "full" else 1
         self._begin()
         reason = "last_epoch"
-        for epoch in range(epochs):
-            self._train_epoch(epoch)
+        for epoch in range(self._from.epoch, epochs):
+            first = self._from.step if epoch == self._from.epoch else 0
+            if first < self._from.steps:
+                self._train_epoch(epoch, first)
             reached = self._evaluate(epoch)
             if self._settings.protocol == "full" and reached >= self._settings.target_map:
                 reason = "target"
@@ -67,31 +86,44 @@ class Protocol:
         self._log.write(
             "train_end",
             images=self._loop.images,
-            steps=self._loop.steps,
+            steps=self._loop.steps - self._from.taken,
             ledger=spent,
             t_ns=time.perf_counter_ns(),
         )
 
-    def _train_epoch(self, epoch: int) -> None:
+    def _train_epoch(self, epoch: int, first: int) -> None:
+        """Take the steps of an epoch from `first` on; the ones before it are an earlier attempt's."""
         plan = self._loaders.train_plan
         self._ledger.enter("bookkeeping")
-        plan.set_epoch(epoch)
+        plan.set_epoch(epoch, first)
         steps, before = len(plan), self._loop.images
-        self._log.write("epoch_begin", epoch=epoch, steps=steps, images_unused=plan.unused)
+        partly = {"from_step": first} if first else {}
+        self._log.write("epoch_begin", epoch=epoch, steps=steps - first, images_unused=plan.unused, **partly)
         self._ledger.enter("data_wait")
         batches = self._ahead(iter(self._loaders.train))
-        rates = [learning_rate(self._settings, epoch=epoch, step=step, steps_per_epoch=steps) for step in range(steps)]
-        self._loop.run(batches, rates, epoch=epoch)
+        for begin, end in stretches(first, steps, self._settings.checkpoint_steps):
+            rates = [
+                learning_rate(self._settings, epoch=epoch, step=step, steps_per_epoch=steps)
+                for step in range(begin, end)
+            ]
+            self._loop.run(batches, rates, epoch=epoch)
+            if end < steps:
+                self._keep(Position(epoch, end, steps))
         # The loader's own iterator is one for all epochs: nobody may still be asking it for the last one.
         if isinstance(batches, Prefetch):
             batches.close()
-        self._log.write("epoch_end", epoch=epoch, steps=steps, images=self._loop.images - before)
+        self._log.write("epoch_end", epoch=epoch, steps=steps - first, images=self._loop.images - before)
+        self._keep(Position(epoch, steps, steps))
+
+    def _keep(self, position: Position) -> None:
+        """Write a checkpoint. Raises DiskError on rank 0."""
         self._ledger.enter("checkpoint")
+        tensors = snapshot(self._trainee, self._bare_model, self._group, position)
         if self._group.ranks.rank == 0:
-            path, size = save_checkpoint(
-                self._settings.run_dir, epoch=epoch, model=self._bare_model, optimizer=self._trainee.optimizer
-            )
-            self._log.write("checkpoint", epoch=epoch, file=str(Path(path.parent.name) / path.name), bytes=size)
+            file, size = self._checkpoints.save(position, tensors)
+            self._log.write("checkpoint", epoch=position.epoch, step=position.step, file=file, bytes=size)
+        # Others who went on to train would wait for rank 0 in their next step, and book the wait as computing.
+        self._group.barrier()
         self._ledger.enter("idle")
 
     def _evaluate(self, epoch: int) -> float:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
-import socket
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Mapping
 
 import numpy as np
 
 from trainer.errors import SettingsError
 
 if TYPE_CHECKING:
+    import torch
+
     from trainer.devices.base import Backend
 
 
@@ -40,11 +42,6 @@ class Ranks:
             raise SettingsError(f"{', '.join(names)} are {texts}, which do not describe one rank among others")
         node = os.environ.get("GROUP_RANK", "0")
         return cls(rank, local_rank, world, local_world, int(node) if node.isdigit() else 0)
-
-    @property
-    def host(self) -> str:
-        """This host's name."""
-        return socket.gethostname()
 
 
 class HostGroup:
@@ -106,6 +103,39 @@ class HostGroup:
         """Return rank 0's number on every rank; the others' argument is ignored."""
         column = self.all_gather(np.array([[0.0 if value is None else value]]))
         return float(column[0][0, 0])
+
+    def broadcast(self, tensors: Mapping[str, torch.Tensor] | None) -> dict[str, torch.Tensor] | None:
+        """Return rank 0's tensors, all on the host, on every rank by name, or its None; the others' are ignored."""
+        if self._group is None:
+            return None if tensors is None else dict(tensors)
+        import torch
+
+        mine = tensors or {}
+        listed = [[name, str(tensor.dtype).partition(".")[2], list(tensor.shape)] for name, tensor in mine.items()]
+        told = torch.from_numpy(np.frombuffer(json.dumps(listed).encode("utf-8"), dtype=np.uint8).copy())
+        length = torch.tensor([-1 if tensors is None else len(told)])
+        self._send(length)
+        if length.item() < 0:
+            return None
+        if self.ranks.rank != 0:
+            told = torch.empty(int(length.item()), dtype=torch.uint8)
+        self._send(told)
+        received: dict[str, torch.Tensor] = {}
+        for name, dtype, shape in json.loads(told.numpy().tobytes().decode("utf-8")):
+            tensor = (
+                mine[name].contiguous() if self.ranks.rank == 0 else torch.empty(shape, dtype=getattr(torch, dtype))
+            )
+            # As bytes: not every kind of number is one that gloo knows.
+            self._send(tensor.reshape(-1).view(torch.uint8))
+            received[name] = tensor
+        return received
+
+    def _send(self, tensor: torch.Tensor) -> None:
+        """Overwrite a host tensor with rank 0's."""
+        import torch.distributed as dist
+
+        if tensor.numel():
+            dist.broadcast(tensor, 0, group=self._group)
 
     def broadcast_buffers(self, model: Any) -> None:
         """Give every rank rank 0's running statistics of batch norm, which each rank gathers on its own batches.

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import os
 import platform
+import sys
 from typing import Any
 
 import numpy
 import torch
 import torchvision
 
+from trainer.checkpoint import FOLDER, Checkpoints, file_name
 from trainer.clock_probe import probe_clock
 from trainer.devices import Backend, Card
 from trainer.events import SCHEMA, EventLog
 from trainer.loaders import Loaders, build_loaders
 from trainer.model import build_model, count_parameters
 from trainer.optim import build_optimizer
+from trainer.placement import card_numa_node, placement
+from trainer.position import Position
 from trainer.protocol import Protocol, peak_resident_gib
 from trainer.ranks import HostGroup, Ranks
+from trainer.resume import resume
 from trainer.settings import Settings
 from trainer.steps import Trainee
 from trainer.telemetry import Watch
@@ -39,10 +44,10 @@ def run_rank(settings: Settings, ranks: Ranks, backend: Backend, log: EventLog, 
     log.write("clock_test", **probe_clock(backend))
     backend.release_memory()
     watch = Watch(
-        settings.run_dir / "telemetry.jsonl",
+        settings.run_dir / telemetry_name(ranks.node),
         backend.sampler(ranks.local_rank, group.processes_of_this_node()),
         interval_s=settings.sample_interval_s,
-        host=ranks.host,
+        host=backend.host_name(),
         rank=ranks.rank,
     )
     watch.start()
@@ -59,6 +64,11 @@ def run_rank(settings: Settings, ranks: Ranks, backend: Backend, log: EventLog, 
     group.leave()
 
 
+def telemetry_name(node: int) -> str:
+    """Return the name of a host's file: appending to one is safe on a host, not on a file system of several."""
+    return "telemetry.jsonl" if node == 0 else f"telemetry-{node:04d}.jsonl"
+
+
 def _introduction(settings: Settings, ranks: Ranks, backend: Backend, card: Card) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
@@ -68,12 +78,14 @@ def _introduction(settings: Settings, ranks: Ranks, backend: Backend, card: Card
         "world_size": ranks.world_size,
         "local_world_size": ranks.local_world_size,
         "node": ranks.node,
-        "host": ranks.host,
+        "host": backend.host_name(),
         "pid": os.getpid(),
         "backend": backend.name,
         "simulated": backend.simulated,
         "device_name": card.name,
         "card": card.index,
+        "serial": card.serial,
+        "placement": {**placement(), "card_pci": card.pci, "card_numa_node": card_numa_node(card.pci)},
         "capacity_gib": card.capacity_gib,
         "driver": card.driver,
         "collectives": backend.collectives(),
@@ -85,6 +97,7 @@ def _introduction(settings: Settings, ranks: Ranks, backend: Backend, card: Card
         "model": settings.model,
         "seed": settings.seed,
         "protocol": settings.protocol,
+        "attempt": settings.attempt,
         "timing": backend.step_timer().method,
         "host_clock": settings.host_clock,
         "versions": {
@@ -115,4 +128,29 @@ def _prepare(settings: Settings, ranks: Ranks, backend: Backend, log: EventLog, 
         # Running statistics are brought together before each evaluation instead of on every forward.
         model = torch.nn.parallel.DistributedDataParallel(bare_model, broadcast_buffers=False)
     trainee = Trainee(settings, backend, model, build_optimizer(bare_model, settings))
-    return Protocol(trainee, bare_model, loaders, group, log)
+    checkpoints = Checkpoints(settings.run_dir)
+    begin = _begin(trainee, bare_model, group, log, checkpoints, len(loaders.train_plan))
+    return Protocol(trainee, bare_model, loaders, group, log, checkpoints, begin)
+
+
+def _begin(
+    trainee: Trainee, bare_model: Any, group: HostGroup, log: EventLog, checkpoints: Checkpoints, steps_per_epoch: int
+) -> Position | None:
+    """Return where an earlier attempt got to, all parts brought there; None where the run begins at its beginning."""
+    settings = trainee.settings
+    if not settings.attempt or settings.protocol == "steady":
+        return None
+    position = resume(trainee, bare_model, group, checkpoints, steps_per_epoch)
+    for problem in checkpoints.skipped:
+        print(f"trainer: passed over a checkpoint: {problem}", file=sys.stderr, flush=True)
+    if position is not None:
+        log.write(
+            "resumed",
+            epoch=position.epoch,
+            step=position.step,
+            steps_left=position.left,
+            first_step=position.taken,
+            file=f"{FOLDER}/{file_name(position)}",
+            skipped=checkpoints.skipped,
+        )
+    return position

@@ -19,8 +19,8 @@ class Settings:
     """The defaults are the benchmark's recipe: Faster R-CNN, ResNet-50 + FPN, COCO 2017.
 
     `batch_size` and `learning_rate` are per card and per run, as vendors' tables list them. `steps` counts optimizer
-    steps per rank after the warm-up and belongs to the steady protocol alone. Raises SettingsError for values that
-    contradict each other or lie out of range.
+    steps per rank after the warm-up and belongs to the steady protocol alone, which keeps no checkpoints and begins
+    every attempt anew. Raises SettingsError for values that contradict each other or lie out of range.
     """
 
     run_dir: Path
@@ -51,6 +51,9 @@ class Settings:
     target_map: float = 0.36
     steps: int | None = None
     steady_warmup: int = 20
+    # how it goes on after it broke off
+    attempt: int = 0  # which launch of the run this is; from 1 on it goes on from a checkpoint, if there is one
+    checkpoint_steps: int = 0  # one after every so many steps of an epoch, beside the one after its last; 0: none
     # data
     horizontal_flip: float = 0.5
     aspect_ratio_groups: int = 3
@@ -68,6 +71,8 @@ class Settings:
         for name in ("batch_size", "epochs", "window", "aspect_ratio_groups"):
             _at_least(name, getattr(self, name), 1)
         for name in ("workers", "warmup_steps", "steady_warmup", "gradient_clip", "momentum", "weight_decay"):
+            _at_least(name, getattr(self, name), 0)
+        for name in ("attempt", "checkpoint_steps"):
             _at_least(name, getattr(self, name), 0)
         _at_least("num_classes", self.num_classes, 2)
         if not 0 < self.learning_rate < 10:

@@ -8,6 +8,7 @@ from typing import Collection, Iterator, Mapping, Sequence
 
 from expected import UNPUBLISHED, Cell, Device
 from expected.site import MIN_RUNS
+from verdict.attempts import times
 from verdict.errors import AcceptError
 from verdict.evidence import read_run
 from verdict.judge import FAIL, INCONCLUSIVE, INVALID, RunVerdict, judge_run
@@ -84,7 +85,16 @@ def _judge(run_dir: Path, devices: Mapping[str, Device]) -> _Judged:
             f"{run_dir}: was given a data set with --data, expected the one that is generated for {cell.id}: what a "
             "site accepts stands for that one"
         )
+    if cell.card is not None:
+        raise AcceptError(
+            f"{run_dir}: was made by --each-card, beside runs on the other cards, expected a run that had the machine "
+            "to itself: make one with --topo 1x1"
+        )
     verdict = judge_run(evidence, cell, backend=device.backend)
+    if verdict.restarts:
+        raise AcceptError(
+            f"{run_dir}: was restarted {times(verdict.restarts)}, expected an unbroken run: only one is proof"
+        )
     return _Judged(cell, verdict, read_provenance(evidence), _doubts(measure(evidence)))
 
 

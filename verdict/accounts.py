@@ -33,7 +33,7 @@ def steps_were_counted(case: Case) -> Iterator[str]:
         if end is None:
             continue
         windows = rank.windows.measured
-        if windows.steps < 1:
+        if windows.steps < 1 and not rank.nothing_left:
             yield f"rank {rank.rank}: found no optimizer step, expected at least one: nothing was trained"
         if end.steps != windows.steps:
             yield f"rank {rank.rank}: train_end says {end.steps} steps, expected the {windows.steps} in its windows"

@@ -52,7 +52,10 @@ def windows_lie_in_training(case: Case) -> Iterator[str]:
 
 
 def epochs_are_complete(case: Case) -> Iterator[str]:
-    """full: every epoch from 0 to the last; epoch: exactly one; each step belongs to one of them."""
+    """full: every epoch from 0 to the last; epoch: exactly one; each step belongs to one of them.
+
+    An attempt that went on where another broke off has to show those from there on.
+    """
     run = case.evidence.run
     if run is None or run.protocol not in ("full", "epoch"):
         return
@@ -60,9 +63,11 @@ def epochs_are_complete(case: Case) -> Iterator[str]:
     if run.protocol == "full" and (run.epochs is None or not 1 <= run.epochs <= most):
         yield f"run.json: found a limit of {run.epochs} epochs, expected 1 to the recipe's {most}"
     for rank in case.evidence.ranks:
-        done = [epoch.epoch for epoch in rank.epochs]
-        if not done or len(done) > most or done != list(range(len(done))):
+        done, first = [epoch.epoch for epoch in rank.epochs], rank.first_epoch
+        missing = not done and not rank.nothing_left
+        if missing or first + len(done) > most or done != list(range(first, first + len(done))):
             expected = "epoch 0 alone" if most == 1 else f"0, 1, 2, ... up to {most} epochs"
+            expected = f"{first} and those after it, up to {most} epochs" if first else expected
             yield f"rank {rank.rank}: found the epochs {done} completed, expected {expected}"
         foreign = sorted(set(rank.windows.epoch.tolist()) - set(done))
         if foreign:
@@ -77,7 +82,11 @@ def evaluations_took_place(case: Case) -> Iterator[str]:
     for rank in case.evidence.ranks:
         found = [evaluation.epoch for evaluation in rank.evaluations]
         done = [epoch.epoch for epoch in rank.epochs]
-        expected = {"full": [-1, *done], "epoch": done}.get(protocol, [])
+        # What is owed of the time before: under full the evaluation of the weights that training begins with.
+        owed = [-1] if protocol == "full" and rank.resumed is None else []
+        if rank.resumed is not None and rank.nothing_left:
+            owed = [rank.resumed.epoch]
+        expected = {"full": [*owed, *done], "epoch": [*owed, *done]}.get(protocol, [])
         if protocol == "epoch" and found[:1] == [-1]:
             found = found[1:]  # before training, so nothing that this protocol measures contains it
         if found != expected:
@@ -113,13 +122,14 @@ def end_was_reached(case: Case) -> Iterator[str]:
     run, recipe = case.evidence.run, case.cell.recipe
     ended = [(rank, rank.end.reason) for rank in case.evidence.ranks if rank.end is not None]
     for rank, reason in ended:
+        done = rank.first_epoch + len(rank.epochs)
         if reason != ended[0][1]:
             yield f"rank {rank.rank}: ended for reason {reason}, expected {ended[0][1]} as on rank {ended[0][0].rank}"
         allowed = _REASONS.get(_protocol(case), ())
         if allowed and reason not in allowed:
             yield f"rank {rank.rank}: ended for reason {reason}, expected {' or '.join(allowed)}"
-        if run is not None and run.protocol == "full" and reason == "last_epoch" and len(rank.epochs) != run.epochs:
-            yield f"rank {rank.rank}: ended after the last epoch with {len(rank.epochs)} epochs, expected {run.epochs}"
+        if run is not None and run.protocol == "full" and reason == "last_epoch" and done != run.epochs:
+            yield f"rank {rank.rank}: ended after the last epoch with {done} epochs, expected {run.epochs}"
     if _protocol(case) != "full" or not ended:
         return
     last = last_evaluation(case.evidence)

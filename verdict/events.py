@@ -30,7 +30,7 @@ STEP_COLUMNS = ("images", "compute_ns", "loss")
 
 @dataclass(frozen=True)
 class Start:
-    """How a rank introduced itself; the last six are None where it did not say."""
+    """How a rank introduced itself; the last eight are None where it did not say."""
 
     t_ns: int
     schema: int
@@ -54,6 +54,22 @@ class Start:
     seed: int | None
     tf32: bool | None
     host_clock: bool | None
+    serial: str | None
+    attempt: int | None
+
+
+@dataclass(frozen=True)
+class Resumed:
+    """Where an attempt took up what the one before had left: `step` steps of `epoch` were done, `steps_left` were not.
+
+    `first_step` is the number in the run of the step that came next. Where none was left, the epoch's evaluation was
+    owed, as nothing is kept after it.
+    """
+
+    epoch: int
+    step: int
+    steps_left: int
+    first_step: int
 
 
 @dataclass(frozen=True)
@@ -189,7 +205,8 @@ class Windows:
 class RankEvidence:
     """Everything that could be read from one rank's file; `rank` is the number in the file's name.
 
-    `seen` counts the events by name. Of an event that may come once only, the first is kept.
+    `seen` counts the events by name. Of an event that may come once only, the first is kept. `resumed` is None for a
+    rank that began at the beginning.
     """
 
     rank: int
@@ -206,3 +223,14 @@ class RankEvidence:
     memories: tuple[Memory, ...]
     failures: tuple[Failure, ...]
     end: End | None
+    resumed: Resumed | None = None
+
+    @property
+    def nothing_left(self) -> bool:
+        """Whether the epoch that the rank resumed had been trained already, so that it may be the last one."""
+        return self.resumed is not None and self.resumed.steps_left == 0
+
+    @property
+    def first_epoch(self) -> int:
+        """The first epoch that the rank had to train."""
+        return 0 if self.resumed is None else self.resumed.epoch + self.nothing_left

@@ -11,14 +11,14 @@ from typing import Any, Iterator, Mapping
 
 from verdict.errors import EvidenceError
 from verdict.events import SCHEMA, RankEvidence, Start
-from verdict.fields import FieldError, decode, flag, number, table, text, whole
+from verdict.fields import FieldError, KindError, decode, flag, number, table, text, whole
 from verdict.jsonlines import Problems, parse_object
 from verdict.rank_file import read_rank
 from verdict.seal import file_states, seal_problems
 from verdict.telemetry import Telemetry, read_telemetry
 
 RUN_FILE = "run.json"
-TELEMETRY_FILE = "telemetry.jsonl"
+_TELEMETRY_FILE = re.compile(r"telemetry(?:-[0-9]{4,9})?\.jsonl")  # the first host's has no number
 _RANK_FILE = re.compile(r"rank-([0-9]{4,9})\.jsonl")
 
 
@@ -53,7 +53,10 @@ class RunCell:
 
 @dataclass(frozen=True)
 class Run:
-    """What was launched: run.json. `steps` and `epochs` are the limits in force, where there are any."""
+    """What was launched: run.json. `steps` and `epochs` are the limits in force, where there are any.
+
+    `restarts` says of each attempt that broke off, why; what is in the ranks' files is the attempt after the last.
+    """
 
     id: str
     cell: RunCell
@@ -66,6 +69,7 @@ class Run:
     epochs: int | None
     card_memory_gib: float | None
     expectation: Mapping[str, Any] | None = None  # by metric, as it was when the run began
+    restarts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,10 +120,8 @@ def _read_run(run_dir: Path) -> Evidence:
     logs = [Problems(RUN_FILE)]
     run = _read_run_file(run_dir / RUN_FILE, logs[0])
     ranks = _read_ranks(run_dir, logs)
-    logs.append(Problems(TELEMETRY_FILE))
-    telemetry_path = run_dir / TELEMETRY_FILE
     # Whether memory had to be sampled is for the measurement to say: a run that never booted has no samples.
-    telemetry = read_telemetry(telemetry_path, logs[-1]) if telemetry_path.exists() else Telemetry((), ())
+    telemetry = _read_telemetry(run_dir, logs)
     # The seal comes last: what is wrong inside a file says more than that the file is not the one that was sealed.
     problems = (*(problem for log in logs for problem in log.all()), *seal_problems(run_dir))
     return Evidence(run_dir, run, ranks, telemetry, problems)
@@ -154,6 +156,13 @@ def _read_ranks(run_dir: Path, logs: list[Problems]) -> tuple[RankEvidence, ...]
     return tuple(ranks[rank] for rank in sorted(ranks))
 
 
+def _read_telemetry(run_dir: Path, logs: list[Problems]) -> Telemetry:
+    paths = [path for path in sorted(run_dir.glob("telemetry*.jsonl")) if _TELEMETRY_FILE.fullmatch(path.name)]
+    files = [(path, Problems(path.name)) for path in paths]
+    logs += [problems for _, problems in files]
+    return read_telemetry(files)
+
+
 def _read_run_file(path: Path, problems: Problems) -> Run | None:
     try:
         return _run(parse_object(path.read_bytes()))
@@ -179,12 +188,20 @@ def _run(record: dict[str, Any]) -> Run:
             "backend": text,
             "boot": _boot,
         },
-        {"steps": whole, "epochs": whole, "card_memory_gib": number, "expectation": table},
+        {"steps": whole, "epochs": whole, "card_memory_gib": number, "expectation": table, "restarts": _restarts},
     )
+    values["restarts"] = values["restarts"] or ()
     schema = values.pop("schema")
     if schema != SCHEMA:
         raise FieldError(f"schema {schema}, expected {SCHEMA}; judge it with the version that wrote it")
     return Run(**values)
+
+
+def _restarts(value: Any) -> tuple[str, ...]:
+    if type(value) is not list:
+        raise KindError("a list of restarts")
+    told = [decode(table(restart), {"phase": text, "message": text}) for restart in value]
+    return tuple(f"{one['phase']}: {one['message']}" for one in told)
 
 
 def _cell(value: Any) -> RunCell:

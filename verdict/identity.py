@@ -25,7 +25,9 @@ def booted(case: Case) -> Iterator[str]:
     if run is None:
         return
     boot = run.boot
-    if boot.failed:
+    if boot.phase == "aborted":
+        yield f"the run was aborted: {boot.message or 'no message was recorded'}"
+    elif boot.failed:
         yield f"the run failed in phase {boot.phase or 'unknown'}: {boot.message or 'no message was recorded'}"
     elif boot.exit_code is None:
         yield "run.json has no exit code, expected 0: the launch was cut short or is still running"
@@ -90,6 +92,15 @@ def one_card_a_rank(case: Case) -> Iterator[str]:
         other = users.setdefault((start.host, start.card), rank)
         if other != rank:
             yield f"rank {rank}: found card {start.card} of {start.host} in use by rank {other}, expected its own"
+
+
+def card_is_the_asked_one(case: Case) -> Iterator[str]:
+    """A run that was to use one card of the host used that one."""
+    if case.cell.card is None:
+        return
+    for rank, start in case.evidence.starts:
+        if start.card != case.cell.card:
+            yield f"rank {rank}: found card {start.card} of {start.host}, expected card {case.cell.card}"
 
 
 def cell_is_this_one(case: Case) -> Iterator[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Iterable, Mapping
 
 from expected import Cell
-from verdict import accounts, clocks, course, identity, workload
+from verdict import accounts, attempts, clocks, course, identity, workload
 from verdict.case import Case, Check
 from verdict.evidence import Evidence
 from verdict.measurement import Measurement
@@ -18,6 +18,7 @@ CHECKS: tuple[Check, ...] = (
     identity.all_ranks_reported,
     identity.world_is_the_topology,
     identity.one_card_a_rank,
+    identity.card_is_the_asked_one,
     identity.cell_is_this_one,
     identity.recipe_is_the_cells,
     identity.host_clock_is_the_published,
@@ -25,8 +26,10 @@ CHECKS: tuple[Check, ...] = (
     identity.device_is_real,
     identity.card_is_the_model,
     identity.data_set_is_the_benchmarks,
+    attempts.attempts_are_not_mixed,
     # Did it take the course that its protocol prescribes?
     course.protocol_is_known,
+    attempts.last_attempt_goes_on,
     course.windows_lie_in_training,
     course.epochs_are_complete,
     course.evaluations_took_place,

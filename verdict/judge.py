@@ -10,7 +10,7 @@ from expected import METRICS, UNPUBLISHED, Cell, Expectation, Metric, SuiteError
 from verdict.changes import changes
 from verdict.evidence import Evidence
 from verdict.invariants import violations
-from verdict.measure import compared_value, measure, protocol_metrics, shortened_run
+from verdict.measure import compared_value, measure, unmeasured
 from verdict.measurement import Measurement
 from verdict.statistics import MIN_STEPS, Interval, steps_to_decide
 from verdict.stragglers import stragglers
@@ -57,9 +57,11 @@ class MetricVerdict:
 class RunVerdict:
     """The judgement of a run: `outcome` is the worst verdict of its metrics, `reasons` why it is no pass.
 
-    `cell_parts` has device, topology, precision, batch_size, learning_rate and timing. `metrics` has the metrics
-    that apply to the cell, in the table's order. `workload` is what the rates were measured on, None where none was.
-    `changed` says which expectations are not those of the time when the run was made.
+    `cell_parts` has device, topology, precision, batch_size, learning_rate and timing, and the card where it names one.
+    `metrics` has the metrics that apply to the cell, in the table's order. `workload` is what the rates were measured
+    on, None where none was. `changed` says which expectations are not those of the time when the run was made.
+    `restarts` is how often the run was started again after it broke off: then its numbers are of the last attempt, and
+    no proof.
     """
 
     cell_id: str
@@ -71,6 +73,7 @@ class RunVerdict:
     metrics: Mapping[str, MetricVerdict]
     workload: Workload | None = None
     changed: tuple[str, ...] = ()
+    restarts: int = 0
 
 
 def judge_run(evidence: Evidence, cell: Cell, *, backend: str | None = None) -> RunVerdict:
@@ -88,7 +91,7 @@ def judge_run(evidence: Evidence, cell: Cell, *, backend: str | None = None) -> 
             name,
             expectation,
             _reported(name, cell, expectation, measurements),
-            unmeasured=_unmeasured(name, evidence) or _unlike(name, expectation, evidence),
+            unmeasured=unmeasured(name, evidence) or _unlike(name, expectation, evidence),
             broken=broken,
         )
     metrics = _with_stragglers(metrics, evidence)
@@ -108,6 +111,7 @@ def judge_run(evidence: Evidence, cell: Cell, *, backend: str | None = None) -> 
             "batch_size": cell.batch_size,
             "learning_rate": cell.learning_rate,
             "timing": cell.timing,
+            **({} if cell.card is None else {"card": cell.card}),
         },
         simulated=evidence.simulated,
         protocol="unknown" if evidence.run is None else evidence.run.protocol,
@@ -116,6 +120,7 @@ def judge_run(evidence: Evidence, cell: Cell, *, backend: str | None = None) -> 
         metrics=metrics,
         workload=fingerprint(evidence),
         changed=changes(evidence, cell),
+        restarts=0 if evidence.run is None else len(evidence.run.restarts),
     )
 
 
@@ -242,14 +247,6 @@ def _reported(
     if name == "p_core" and expectation.has_number:
         return compared_value(expectation.clock or cell.timing, measurements)
     return measurements.get(name)
-
-
-def _unmeasured(name: str, evidence: Evidence) -> str:
-    if name in protocol_metrics(evidence):
-        return ""
-    protocol = "unknown" if evidence.run is None else evidence.run.protocol
-    why = shortened_run(evidence) if name in ("e2e_time", "map") and protocol == "full" else ""
-    return f"{name} is not measured: {why or f'protocol {protocol} does not measure it'}"
 
 
 def _unlike(name: str, expectation: Expectation, evidence: Evidence) -> str:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Mapping
 
-from expected import Cell, Device, SuiteError
+from expected import Cell, Device, SuiteError, split_card
 from verdict.evidence import RUN_FILE, Evidence
 
 OWN_DATA = "the table's numbers belong to the generated data set, not to the one of --data"
@@ -19,11 +20,12 @@ def find_cell(evidence: Evidence, devices: Mapping[str, Device]) -> tuple[Device
     """
     if evidence.run is None:
         raise SuiteError(f"{evidence.path}: cannot tell which cell was run: {'; '.join(evidence.problems)}")
-    wanted = evidence.run.cell.id
+    wanted, card = split_card(evidence.run.cell.id)
     for device in devices.values():
         for cell in device.cells:
             if cell.id == wanted:
-                return device, cell.without_numbers(OWN_DATA) if on_other_data(evidence, device) else cell
+                found = replace(cell, card=card)
+                return device, found.without_numbers(OWN_DATA) if on_other_data(evidence, device) else found
     known = ", ".join(cell.id for device in devices.values() for cell in device.cells)
     raise SuiteError(f"{evidence.path}: found cell {wanted} in run.json, expected one of the shipped tables: {known}")
 

@@ -6,6 +6,7 @@ import math
 from typing import Callable, Mapping
 
 from expected import METRICS, SuiteError
+from verdict.attempts import lost_by_restart
 from verdict.events import Evaluation
 from verdict.evidence import Evidence
 from verdict.measurement import Measurement
@@ -25,7 +26,22 @@ def protocol_metrics(evidence: Evidence) -> tuple[str, ...]:
     if evidence.run is None:
         return ()
     metrics = PROTOCOL_METRICS.get(evidence.run.protocol, ())
-    return tuple(name for name in metrics if not (name in ("e2e_time", "map") and shortened_run(evidence)))
+    return tuple(name for name in metrics if not (lost_by_restart(name, evidence) or _shortened(name, evidence)))
+
+
+def unmeasured(name: str, evidence: Evidence) -> str:
+    """Why this run has not measured the metric; "" where it has to have."""
+    if name in protocol_metrics(evidence):
+        return ""
+    protocol = "unknown" if evidence.run is None else evidence.run.protocol
+    why = ""
+    if name in PROTOCOL_METRICS.get(protocol, ()):
+        why = lost_by_restart(name, evidence) or _shortened(name, evidence)
+    return f"{name} is not measured: {why or f'protocol {protocol} does not measure it'}"
+
+
+def _shortened(name: str, evidence: Evidence) -> str:
+    return shortened_run(evidence) if name in ("e2e_time", "map") else ""
 
 
 def shortened_run(evidence: Evidence) -> str:

@@ -18,6 +18,7 @@ from verdict.events import (
     Failure,
     Memory,
     RankEvidence,
+    Resumed,
     Start,
     TrainEnd,
     Windows,
@@ -119,12 +120,15 @@ _START_OPTIONAL = {
     "seed": whole,
     "tf32": flag,
     "host_clock": flag,
+    "serial": text,
+    "attempt": whole,
 }
 
+_RESUMED = dict.fromkeys(("epoch", "step", "steps_left", "first_step"), whole)
 _TRAIN_END = {"images": whole, "steps": whole, "ledger": _ledger}
 _TYPECODES = {"warmup": "b", "lr": "d", "loss": "d"}  # the other columns are "q": int64
 _HEAD = {"event": text, "t_ns": whole}
-_ONCE = ("start", "clock_test", "train_begin", "train_end", "end")
+_ONCE = ("start", "clock_test", "resumed", "train_begin", "train_end", "end")
 
 
 class _RankReader:
@@ -152,6 +156,7 @@ class _RankReader:
             "start": self._start,
             "clock_test": self._clock_test,
             "data": self._data_set,
+            "resumed": self._resumed,
             "eval_begin": self._eval_begin,
             "eval_end": self._eval_end,
             "train_begin": self._train_begin,
@@ -206,6 +211,7 @@ class _RankReader:
             memories=tuple(self._memories),
             failures=tuple(self._failures),
             end=self._once.get("end"),
+            resumed=self._once.get("resumed"),
         )
 
     def _windows(self) -> Windows:
@@ -236,6 +242,9 @@ class _RankReader:
     def _data_set(self, t_ns: int, record: dict[str, Any]) -> None:
         values = decode(record, {"train": _count_images}, {"val": _count_images})
         self._data.append(DataSet(values["train"], values["val"]))
+
+    def _resumed(self, t_ns: int, record: dict[str, Any]) -> None:
+        self._once["resumed"] = Resumed(**decode(record, _RESUMED))
 
     def _eval_begin(self, t_ns: int, record: dict[str, Any]) -> None:
         epoch = decode(record, {"epoch": whole})["epoch"]

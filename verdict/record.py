@@ -27,6 +27,7 @@ def to_json(run_verdict: RunVerdict) -> dict[str, Any]:
         "cell": {"id": run_verdict.cell_id, **run_verdict.cell_parts},
         "simulated": run_verdict.simulated,
         "protocol": run_verdict.protocol,
+        "restarts": run_verdict.restarts,
         "outcome": run_verdict.outcome,
         "reasons": list(run_verdict.reasons),
         "metrics": {name: _metric_to_json(metric) for name, metric in run_verdict.metrics.items()},
@@ -84,8 +85,9 @@ def _from_json(record: dict[str, Any]) -> RunVerdict:
             "metrics": table,
             "changed": _texts,
         },
-        {"workload": _workload},
+        {"workload": _workload, "restarts": whole},  # before there were restarts, files said nothing of them
     )
+    values["restarts"] = values["restarts"] or 0
     schema = values.pop("schema")
     if schema != SCHEMA:
         raise FieldError(f"schema {schema}, expected {SCHEMA}")

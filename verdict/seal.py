@@ -19,7 +19,8 @@ SEAL_FILE = "SHA256SUMS"
 
 # What the ranks and the launch wrote. Not what is computed from it (verdict.json, reports), and not checkpoints/.
 _FIXED = ("run.json", "telemetry.jsonl", "launcher.log", "scenario.toml")
-_OF_RANKS = re.compile(r"rank-.*\.(?:jsonl|log)", re.DOTALL)
+_NUMBERED = re.compile(r"(?:rank|telemetry|host)-.*\.(?:jsonl|log)", re.DOTALL)
+_OF_AN_ATTEMPT = re.compile(r"attempt-[0-9]+\.")  # before the name of what an attempt left that broke off
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _LINE = re.compile(r"([0-9a-fA-F]{64}) [ *](.*)")
 _CHUNK_BYTES = 1 << 20
@@ -125,7 +126,9 @@ def _evidence_files(run_dir: Path) -> list[str]:
 
 
 def _is_evidence(name: str) -> bool:
-    return name in _FIXED or _OF_RANKS.fullmatch(name) is not None
+    broken_off = _OF_AN_ATTEMPT.match(name)
+    name = name[broken_off.end() :] if broken_off else name
+    return name in _FIXED or _NUMBERED.fullmatch(name) is not None
 
 
 def _is_file(path: Path) -> bool:

@@ -14,19 +14,34 @@ TOLERANCE = 0.05
 
 @dataclass(frozen=True)
 class Straggler:
-    """A rank on its card, and how much longer its forward passes took than the median of the other ranks."""
+    """A rank on its card, and the share by which its forward passes took longer than the median of the other ranks."""
 
     rank: int
     host: str
     card: int
     slower: float
 
+    @property
+    def place(self) -> str:
+        """Which rank this is, and on which card of which host."""
+        return f"rank {self.rank} (card {self.card} of {self.host})"
+
     def __str__(self) -> str:
-        return f"rank {self.rank} (card {self.card} of {self.host}) is {self.slower:.0%} slower than its siblings"
+        return f"{self.place} is {self.slower:.0%} slower than its siblings"
 
 
 def stragglers(evidence: Evidence) -> tuple[Straggler, ...]:
-    """The slow ranks, the slowest first.
+    """The ranks that are slower than their siblings by more than the tolerance, the slowest first."""
+    return tuple(one for one in _paces(evidence) if one.slower > TOLERANCE)
+
+
+def slowest_forward(evidence: Evidence) -> Straggler | None:
+    """The rank whose forward passes took longest, slow or not; None where there are no siblings to tell by."""
+    return next(iter(_paces(evidence)), None)
+
+
+def _paces(evidence: Evidence) -> list[Straggler]:
+    """All ranks that can be held against others, the slowest first.
 
     Gradients are exchanged in the backward pass, where all ranks wait for the slowest and so take the same time: only
     the forward pass, an image, tells them apart.
@@ -43,6 +58,5 @@ def stragglers(evidence: Evidence) -> tuple[Straggler, ...]:
         if number not in took or not others or statistics.median(others) <= 0:
             continue
         slower = took[number] / statistics.median(others) - 1
-        if slower > TOLERANCE:
-            found.append(Straggler(number, start.host, start.card, slower))
-    return tuple(sorted(found, key=lambda one: -one.slower))
+        found.append(Straggler(number, start.host, start.card, slower))
+    return sorted(found, key=lambda one: -one.slower)

@@ -1,11 +1,11 @@
-"""Samples of the cards' memory, read from telemetry.jsonl."""
+"""Samples of the cards' memory, read from telemetry.jsonl and the other hosts' files like it."""
 
 from __future__ import annotations
 
 from array import array
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Tuple
+from typing import TYPE_CHECKING, Any, Iterable, Tuple
 
 from verdict.fields import FieldError, decode, number, text, whole
 from verdict.jsonlines import Problems, read_objects
@@ -52,11 +52,11 @@ _SAMPLE = {
 }
 
 
-def read_telemetry(path: Path, problems: Problems) -> Telemetry:
-    """Read the file; lines that report a sampler's error are no damage and are kept apart."""
+def read_telemetry(files: Iterable[tuple[Path, Problems]]) -> Telemetry:
+    """Read the files together; lines that report a sampler's error are no damage and are kept apart."""
     columns: dict[tuple[str, int, int], dict[str, Any]] = {}
     errors: list[str] = []
-    for line, record in read_objects(path, problems):
+    for problems, line, record in ((log, *found) for path, log in files for found in read_objects(path, log)):
         try:
             if "error" in record:
                 errors.append(f"{record.get('source', 'sampler')}: {record['error']}")

@@ -8,7 +8,18 @@ from typing import Any
 
 import pytest
 
-from expected import ACCEPTED, METRICS, NOT_APPLICABLE, PUBLISHED, UNPUBLISHED, Cell, Expectation, Recipe, Topology
+from expected import (
+    ACCEPTED,
+    METRICS,
+    NOT_APPLICABLE,
+    PUBLISHED,
+    UNPUBLISHED,
+    Cell,
+    Expectation,
+    Recipe,
+    Topology,
+    split_card,
+)
 
 
 def cell(**states: str) -> Cell:
@@ -93,3 +104,13 @@ def test_a_cell_without_numbers_has_not_those_of_its_site_either() -> None:
 )
 def test_only_what_is_published_or_accepted_has_a_number(state: str, has_number: bool) -> None:
     assert Expectation(state).has_number is has_number
+
+
+@pytest.mark.parametrize("card", [None, 0, 3, 12])
+def test_the_id_of_a_cell_of_one_card_gives_cell_and_card_back(card: int | None) -> None:
+    assert split_card(replace(cell(), card=card).id) == (cell().id, card)
+
+
+@pytest.mark.parametrize("text", ["", "x-card", "x-card-1", "x-card03", "x-cardé", "x-card³"])
+def test_what_is_no_card_is_part_of_the_id(text: str) -> None:
+    assert split_card(text) == (text, None)

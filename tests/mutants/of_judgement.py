@@ -99,8 +99,8 @@ OF_JUDGEMENT = (
             "an accepted value is held against another clock than its own",
         ),
         (
-            "_unmeasured(name, evidence) or _unlike(name, expectation, evidence)",
-            "_unmeasured(name, evidence)",
+            "unmeasured=unmeasured(name, evidence) or _unlike(name, expectation, evidence)",
+            "unmeasured=unmeasured(name, evidence)",
             "a value accepted from steady runs is held against a full one",
         ),
         (
@@ -111,6 +111,7 @@ OF_JUDGEMENT = (
         ("simulated=evidence.simulated,", "simulated=False,", "a simulated run is told as a real one"),
         ("workload=fingerprint(evidence),", "workload=None,", "no fingerprint stands beside the rates"),
         ("changed=changes(evidence, cell),", "changed=(),", "changed expectations are not told"),
+        ("len(evidence.run.restarts),", "0,", "a restarted run is told as an unbroken one"),
         ("if metric.verdict != PASS)", "if metric.verdict == PASS)", "the reasons are those of what passed"),
         (
             "violations(evidence, cell, measurements, backend=backend)",
@@ -121,6 +122,8 @@ OF_JUDGEMENT = (
     *mutants_of(
         "invariants",
         ("    identity.device_is_real,\n", "", "a simulated device passes for a real one"),
+        ("    attempts.attempts_are_not_mixed,\n", "", "the files of two attempts pass for one"),
+        ("    attempts.last_attempt_goes_on,\n", "", "an attempt may leave out what was left to do"),
         ("    clocks.synchronise_waits,\n", "", "a device is timed by a synchronise that does not wait"),
         ("    workload.images_have_their_size,\n", "", "small images pass for the benchmark's"),
         ("    accounts.ledger_adds_up,\n", "", "time that is in no account passes"),
@@ -149,6 +152,8 @@ OF_JUDGEMENT = (
         ("if schema != SCHEMA:", "if schema > SCHEMA:", "an older verdict is read as if it had today's fields"),
         ("    if value not in VERDICTS:", "    if value is None:", "any word is read as a verdict"),
         ("or len(value) != 2:", "or len(value) < 2:", "an interval of three numbers is read as one"),
+        ('"restarts": run_verdict.restarts,', '"restarts": 0,', "verdict.json tells a restarted run as unbroken"),
+        ('"restarts": whole}', '"restarts": bool}', "verdict.json may say anything of restarts"),
         ('"reasons": list(run_verdict.reasons),', '"reasons": [],', "verdict.json gives no reasons"),
     ),
     *mutants_of(

@@ -40,6 +40,7 @@ def verdict_of(*metrics: dict[str, Any], **facts: Any) -> dict[str, Any]:
     verdict: dict[str, Any] = {
         "cell": CELL,
         "simulated": False,
+        "restarts": 0,
         "protocol": "full",
         "outcome": "pass",
         "reasons": [],
@@ -63,6 +64,11 @@ def test_the_title_names_cell_protocol_ranks_and_folder() -> None:
 
 def test_the_title_says_that_a_device_is_simulated() -> None:
     assert " lr0.16 · simulated · full · " in shown(simulated=True)[0]
+
+
+def test_the_title_says_that_a_run_was_restarted() -> None:
+    assert " lr0.16 · restarted 2x · full · " in shown(restarts=2)[0]
+    assert "restarted" not in shown()[0]
 
 
 def test_columns_are_aligned_and_carry_units() -> None:

@@ -52,6 +52,13 @@ def test_a_waiver_and_a_simulated_device_are_told() -> None:
     assert (marked["waiver"], marked["simulated"]) == ("waived until then", "true")
 
 
+def test_restarts_are_told() -> None:
+    facts = metric("map", "pass")
+
+    assert dict(metric_properties(verdict_of(facts), "map", run="r"))["restarts"] == "0"
+    assert dict(metric_properties(verdict_of(facts, restarts=2), "map", run="r"))["restarts"] == "2"
+
+
 def test_what_the_steps_worked_on_stands_beside_every_rate_and_nowhere_else() -> None:
     seen = {"images": 8, "pixels_per_image": 9216.0, "proposals_per_image": 300.0, "positives_per_image": 7.5}
     verdict = verdict_of(

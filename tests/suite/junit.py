@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from expected import METRICS
 from tests.support import ROOT
 
 
@@ -35,8 +36,9 @@ class Session:
 
     @property
     def by_metric(self) -> dict[str, Case]:
-        """The cases that ask about a metric, by its name."""
-        return {case.properties["metric"]: case for case in self.cases.values() if "metric" in case.properties}
+        """The cases that ask about a metric of the tables, by its name."""
+        told = {case.properties.get("metric", ""): case for case in self.cases.values()}
+        return {name: case for name, case in told.items() if name in METRICS}
 
 
 def run_suite(folder: Path, *arguments: Any, **environment: str) -> Session:

@@ -12,8 +12,8 @@ CLOCKS = ["clock_is_monotonic", "synchronise_waits", "timer_sees_queued_work"]
 R300_1X8 = ["e2e_time", "map", "mem", "p_core", "p_train", "p_whole", "step_times", *CLOCKS]
 
 
-def collected(folder: Path, *arguments: str) -> list[str]:
-    session = run_suite(folder, "--collect-only", "-q", *arguments)
+def collected(folder: Path, *arguments: str, **environment: str) -> list[str]:
+    session = run_suite(folder, "--collect-only", "-q", *arguments, **environment)
     assert session.code == 0, session.output
     return [line.partition("::")[2] for line in session.output.splitlines() if "::" in line]
 
@@ -21,7 +21,7 @@ def collected(folder: Path, *arguments: str) -> list[str]:
 def test_there_is_one_test_for_each_applicable_metric_the_steps_and_each_clock(tmp_path: Path) -> None:
     names = collected(tmp_path, "-m", "r300", "--topo", "1x8")
 
-    assert sorted(names) == sorted(f"test_{question}[r300-1x8-fp32-bs16]" for question in R300_1X8)
+    assert sorted(names) == sorted(f"test_{question}[r300-1x8-fp32-bs16]" for question in (*R300_1X8, "skew"))
 
 
 def test_what_the_table_marks_as_not_applicable_is_not_asked(tmp_path: Path) -> None:
@@ -61,3 +61,58 @@ def test_what_does_not_exist_is_a_usage_error_that_lists_what_does(
     assert says in session.output
     assert "Traceback" not in session.output
     assert session.runs == []
+
+
+def test_each_topology_is_held_against_the_next_smaller_one_of_the_same_batch_size(tmp_path: Path) -> None:
+    names = collected(tmp_path, "suite/test_scaling.py", "-m", "a100")
+
+    assert sorted(name for name in names if "efficiency" in name) == [
+        "test_efficiency[a100-1x1-fp32-bs16-to-1x8]",
+        "test_efficiency[a100-1x8-fp32-bs16-to-2x8]",
+    ]
+
+
+def test_where_no_batch_size_is_common_the_test_says_both(tmp_path: Path) -> None:
+    names = collected(tmp_path, "suite/test_scaling.py", "-m", "virtual", "--topo", "1x1", "--topo", "1x8")
+
+    assert sorted(names) == ["test_efficiency[virtual-1x1-fp32-bs2-to-1x8-bs4]", "test_skew[virtual-1x8-fp32-bs4]"]
+
+
+def test_what_needs_several_runs_is_asked_last(tmp_path: Path) -> None:
+    names = collected(tmp_path, "-m", "r300", "-n", "0")
+
+    assert [name.partition("[")[0] for name in names[-2:]] == ["test_efficiency"] * 2
+    assert not any("efficiency" in name for name in names[:-2])
+
+
+def test_each_card_asks_every_question_of_every_card_and_one_of_all(tmp_path: Path) -> None:
+    names = collected(tmp_path, "-m", "virtual", "--each-card", VIRTUAL_VISIBLE_DEVICES="5,3")
+
+    asked = ["mem", "p_core", "p_train", "step_times", *CLOCKS]
+    expected = [f"test_{question}[virtual-1x1-fp32-bs2-card{card}]" for question in asked for card in (3, 5)]
+    assert sorted(names) == sorted([*expected, "test_no_card_is_slower[virtual-1x1-fp32-bs2]"])
+
+
+def test_without_the_variable_each_card_is_all_that_a_host_has(tmp_path: Path) -> None:
+    names = collected(tmp_path, "suite/test_memory.py", "-m", "r300", "--each-card", XPU_VISIBLE_DEVICES="")
+
+    assert names == [f"test_mem[r300-1x1-fp32-bs16-card{card}]" for card in range(8)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "visible", "says"),
+    [
+        (["-m", "virtual", "--topo", "1x2"], "", "--each-card runs 1x1 on every card; leave out --topo 1x2"),
+        (["-m", "virtual", "--topo", "all"], "", "leave out --topo all"),
+        (["-m", "cpu"], "", "cpu.toml has no cards_per_host; choose another device with -m MARKER"),
+        (["-m", "virtual"], "0,GPU-1", "VIRTUAL_VISIBLE_DEVICES=0,GPU-1 names a card 'GPU-1'; expected numbers"),
+        (["-m", "virtual"], "1,1", "names a card twice; expected each once"),
+        (["-m", "virtual", "--launcher", "slurm"], "", "--launcher is slurm; leave that out, and start pytest on each"),
+    ],
+)
+def test_each_card_says_what_does_not_go_with_it(tmp_path: Path, arguments: list[str], visible: str, says: str) -> None:
+    session = run_suite(tmp_path, "--collect-only", "--each-card", *arguments, VIRTUAL_VISIBLE_DEVICES=visible)
+
+    assert session.code == 4
+    assert says in session.output
+    assert "Traceback" not in session.output

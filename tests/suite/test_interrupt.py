@@ -53,4 +53,4 @@ def test_a_signal_ends_the_ranks_too(tmp_path: Path, shapes: Path, number: signa
     assert json.loads((run_dir / "run.json").read_text())["boot"]["exit_code"] is None
     verdict = judge_run(read_run(run_dir), cell_of("cpu", "1x1"))
     assert verdict.outcome == "invalid"
-    assert "cut short" in verdict.reasons[0]
+    assert "the run was aborted: the session was interrupted by" in verdict.reasons[0]

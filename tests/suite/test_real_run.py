@@ -58,7 +58,7 @@ def test_a_steady_run_records_rates_passes_memory_and_misses_the_rest(steady: Se
     }
     outcomes = {name: case.outcome for name, case in steady.by_metric.items()}
     assert outcomes == {name: "passed" if verdict == "pass" else "skipped" for name, verdict in verdicts.items()}
-    assert steady.counts == {"tests": 10, "failures": 0, "errors": 0, "skipped": 5}
+    assert steady.counts == {"tests": 11, "failures": 0, "errors": 0, "skipped": 6}
     assert steady.code == 0
 
 
@@ -138,7 +138,9 @@ def test_one_failed_metric_does_not_touch_the_others(tight: Session) -> None:
 def test_the_run_leaves_a_checkpoint_and_a_log_for_each_rank(tight: Session) -> None:
     (run_dir,) = tight.runs
 
-    assert [path.name for path in (run_dir / "checkpoints").iterdir()] == ["epoch-0000.pt"]
+    kept = sorted(path.name for path in (run_dir / "checkpoints").iterdir())
+    assert [name[:16] for name in kept] == ["epoch-0000-step-"] * 2
+    assert kept[1] == f"{kept[0]}.sha256"
     assert (run_dir / "rank-0000.log").exists()
     record = json.loads((run_dir / "run.json").read_text())
     assert (record["boot"]["exit_code"], record["boot"]["failure"]) == (0, None)

@@ -38,6 +38,8 @@ def test_the_defaults_are_the_benchmarks_recipe() -> None:
         ({"model": "yolo"}, "model is 'yolo'"),
         ({"batch_size": 0}, "batch_size is 0; it must be at least 1"),
         ({"epochs": 0}, "epochs is 0"),
+        ({"attempt": -1}, "attempt is -1; it must be at least 0"),
+        ({"checkpoint_steps": -1}, "checkpoint_steps is -1; it must be at least 0"),
         ({"window": 0}, "window is 0"),
         ({"workers": -1}, "workers is -1"),
         ({"num_classes": 1}, "num_classes is 1"),

@@ -59,6 +59,8 @@ class Plan:
     proposals: int = 200  # an image
     positives: int = 3  # an image
     clock: Mapping[str, Any] = field(default_factory=lambda: dict(HONEST_CLOCK))
+    restarts: int = 0  # attempts that broke off
+    resumed: tuple[int, int] | None = None  # epoch, and the step in it, where the last attempt took it up
 
     @property
     def pixels_of_image(self) -> int:
@@ -186,6 +188,7 @@ def _run_file(plan: Plan, cell: Cell) -> Event:
         "backend": plan.backend,
         "card_memory_gib": None if plan.backend == "cpu" else CARD_GIB,
         "expectation": {},
+        **({"restarts": [{"phase": "run", "message": "rank 1 ended"}] * plan.restarts} if plan.restarts else {}),
         "boot": {"exit_code": 0, "failure": None},
     }
 
@@ -217,6 +220,8 @@ class _Rank:
         self.now = 1_000_000_000 * (rank + 1)  # clocks of different processes have nothing in common
         self.events: list[Event] = []
         self.step = self.images = self.steps = 0
+        if plan.resumed is not None:
+            self.step = plan.resumed[0] * plan.steps + plan.resumed[1]
         self.ledger = dict.fromkeys(
             ("compute", "data_wait", "copy", "evaluation", "checkpoint", "bookkeeping", "idle"), 0
         )
@@ -235,7 +240,10 @@ class _Rank:
         self.say("data", train={"images": 960, "dropped": {}}, val={"images": self._val_images, "boxes": 300})
         self.say("clock_test", **self.plan.clock)
         self.say("progress", phase="data", done=1, total=1)
-        if plan.protocol == "full":
+        if plan.resumed is not None:
+            epoch, step = plan.resumed
+            self.say("resumed", epoch=epoch, step=step, steps_left=plan.steps - step, first_step=self.step, file="a.pt")
+        elif plan.protocol == "full":
             self._evaluate(-1, 0.0)
         self._windows(plan.warmup, epoch=0, warmup=True)
         self.ledger = dict.fromkeys(self.ledger, 0)
@@ -244,8 +252,10 @@ class _Rank:
         if plan.protocol == "steady":
             self._windows(plan.steps, epoch=0)
         else:
+            begun, first = plan.resumed or (0, 0)
             for epoch, score in enumerate(plan.maps):
-                self._epoch(epoch, score)
+                if epoch >= begun:
+                    self._epoch(epoch, score, first if epoch == begun else 0)
         self.spend("idle", 10_000_000)
         ledger = {f"{phase}_ns": ns for phase, ns in self.ledger.items()}
         self.say("train_end", images=self.images, steps=self.steps, ledger=ledger)
@@ -288,18 +298,20 @@ class _Rank:
             seed=plan.recipe.seed,
             tf32=plan.recipe.tf32,
             protocol=plan.protocol,
+            attempt=plan.restarts,
             timing="synchronised",
             host_clock=True,
             versions={"python": "3.8"},
         )
 
-    def _epoch(self, epoch: int, score: float) -> None:
-        steps, before = self.plan.steps, self.images
-        self.say("epoch_begin", epoch=epoch, steps=steps, images_unused=0)
-        self._windows(steps, epoch)
-        self.say("epoch_end", epoch=epoch, steps=steps, images=self.images - before)
-        self.spend("checkpoint", 20_000_000)
-        self.say("checkpoint", epoch=epoch, file="checkpoint.pt", bytes=1)
+    def _epoch(self, epoch: int, score: float, first: int) -> None:
+        steps, before = self.plan.steps - first, self.images
+        if steps:
+            self.say("epoch_begin", epoch=epoch, steps=steps, images_unused=0)
+            self._windows(steps, epoch)
+            self.say("epoch_end", epoch=epoch, steps=steps, images=self.images - before)
+            self.spend("checkpoint", 20_000_000)
+            self.say("checkpoint", epoch=epoch, step=self.plan.steps, file="checkpoint.pt", bytes=1)
         self._evaluate(epoch, score)
 
     def _evaluate(self, epoch: int, score: float) -> None:

@@ -103,6 +103,12 @@ def test_a_copy_of_a_run_is_no_second_run(tmp_path: Path) -> None:
     assert "found the run run-0 of " in refused(run_dirs)
 
 
+def test_a_restarted_run_is_refused(tmp_path: Path) -> None:
+    run_dirs = [*write_runs(tmp_path)[:2], *write_runs(tmp_path / "broken", replace(PLAN, restarts=1))[2:]]
+
+    assert refused(run_dirs) == f"{run_dirs[2]}: was restarted once, expected an unbroken run: only one is proof"
+
+
 def test_an_invalid_run_is_refused_with_its_reasons(tmp_path: Path) -> None:
     def crash(bundle: Bundle) -> None:
         bundle.run["boot"] = {"exit_code": 1, "failure": None}
@@ -305,3 +311,12 @@ def test_a_run_with_data_of_its_own_is_refused_where_a_data_set_is_generated(tmp
 def test_a_run_of_no_known_cell_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SuiteError, match="expected one of the shipped tables: cpu-1x2"):
         accept_runs(write_runs(tmp_path), devices_of(CPU))
+
+
+def test_runs_that_were_made_beside_each_other_are_no_baseline(tmp_path: Path) -> None:
+    run_dirs = write_runs(
+        tmp_path, CPU, change=only(1, lambda bundle: bundle.run["cell"].update(id=f"{a_cell(CPU).id}-card3"))
+    )
+
+    with pytest.raises(AcceptError, match="was made by --each-card, beside runs on the other cards"):
+        accept_runs(run_dirs, device_with(a_cell(CPU), "cpu"))

@@ -166,6 +166,32 @@ def test_the_order_in_which_files_are_found_does_not_matter(bundle: Bundle, tmp_
     assert judge(forwards) == judge(backwards)
 
 
+def test_the_telemetry_of_other_hosts_is_read_beside_the_first(bundle: Bundle, tmp_path: Path) -> None:
+    other = [sample for sample in bundle.telemetry if sample["rank"] == 1]
+    bundle.telemetry = [sample for sample in bundle.telemetry if sample["rank"] == 0]
+    folder = bundle.write(tmp_path / "run")
+    (folder / "telemetry-0001.jsonl").write_text(lines(other) + "{\n")
+    write_seal(folder)
+
+    evidence = read_run(folder)
+
+    assert [card.rank for card in evidence.telemetry.cards] == [0, 1]
+    (problem,) = evidence.problems
+    assert problem.startswith("telemetry-0001.jsonl")
+
+
+def test_what_a_broken_attempt_left_is_sealed_and_not_judged(bundle: Bundle, tmp_path: Path) -> None:
+    folder = bundle.write(tmp_path / "run")
+    for name in ("rank-0000.jsonl", "telemetry.jsonl", "run.json"):
+        (folder / f"attempt-0.{name}").write_text("cut off {")
+    write_seal(folder)
+
+    assert judge(folder).outcome == PASS
+
+    (folder / "attempt-0.rank-0000.jsonl").write_text("edited {")
+    assert "attempt-0.rank-0000.jsonl: changed since it was sealed" in judge(folder).reasons[0]
+
+
 def test_the_order_of_hosts_in_the_telemetry_does_not_matter(bundle: Bundle, tmp_path: Path) -> None:
     once = judge(bundle.write(tmp_path / "once"))
     bundle.telemetry.reverse()

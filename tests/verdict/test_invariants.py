@@ -1098,11 +1098,11 @@ def test_a_cell_whose_rates_are_upside_down_is_invalid(tmp_path: Path) -> None:
 
 
 def test_every_check_of_the_modules_is_in_the_table() -> None:
-    from verdict import accounts, clocks, course, identity, workload
+    from verdict import accounts, attempts, clocks, course, identity, workload
 
     defined = {
         value
-        for module in (accounts, clocks, course, identity, workload)
+        for module in (accounts, attempts, clocks, course, identity, workload)
         for name, value in inspect.getmembers(module, inspect.isfunction)
         if not name.startswith("_")
         and value.__module__ == module.__name__
@@ -1110,3 +1110,27 @@ def test_every_check_of_the_modules_is_in_the_table() -> None:
     }
 
     assert defined == {*CAUSES, *CHECKS}
+
+
+@pytest.mark.parametrize("found", [2, 4])
+def test_a_run_that_was_to_use_one_card_and_used_another_is_refused(found: int, tmp_path: Path) -> None:
+    plan = replace(STEADY, topology=Topology(1, 1))
+    cell = replace(a_cell(plan), card=3)
+    bundle = build(plan)
+    bundle.run["cell"]["id"] = bundle.one("start")["cell"] = cell.id
+    bundle.one("start")["card"] = found
+    for sample in bundle.telemetry:
+        sample["card"] = found
+    evidence = read_run(bundle.write(tmp_path / "run"))
+
+    assert violations(evidence, cell, measure(evidence)) == (f"rank 0: found card {found} of node0, expected card 3",)
+
+
+def test_a_run_that_used_the_card_that_it_was_to_use_is_believed(tmp_path: Path) -> None:
+    plan = replace(STEADY, topology=Topology(1, 1))
+    cell = replace(a_cell(plan), card=0)
+    bundle = build(plan)
+    bundle.run["cell"]["id"] = bundle.one("start")["cell"] = cell.id
+    evidence = read_run(bundle.write(tmp_path / "run"))
+
+    assert violations(evidence, cell, measure(evidence)) == ()

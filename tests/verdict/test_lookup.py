@@ -83,3 +83,13 @@ def test_a_cell_that_no_table_has_is_refused_with_those_there_are(tmp_path: Path
 def test_without_run_json_there_is_no_cell(tmp_path: Path) -> None:
     with pytest.raises(SuiteError, match=r"cannot tell which cell was run: .*run\.json: cannot be read"):
         find_cell(read_run(tmp_path), devices_of(CPU))
+
+
+def test_a_run_of_one_card_is_of_its_tables_cell_on_that_card(tmp_path: Path) -> None:
+    bundle = build(Plan())
+    bundle.run["cell"]["id"] += "-card3"
+    devices = devices_of(Plan(), map=0.3)
+
+    _, cell = find_cell(read_run(bundle.write(tmp_path / "run")), devices)
+
+    assert cell == replace(devices["r300"].cells[0], card=3)

@@ -31,6 +31,7 @@ def test_the_object_has_the_documented_form(verdict: RunVerdict) -> None:
         "cell",
         "simulated",
         "protocol",
+        "restarts",
         "outcome",
         "reasons",
         "metrics",
@@ -77,6 +78,21 @@ def test_a_simulated_run_is_written_and_read_as_one(verdict: RunVerdict, tmp_pat
 
     assert json.loads(path.read_text())["simulated"] is True
     assert read_verdict(tmp_path).simulated
+
+
+def test_a_restarted_run_is_written_and_read_as_one(verdict: RunVerdict, tmp_path: Path) -> None:
+    path = write_verdict(tmp_path, replace(verdict, restarts=2))
+
+    assert json.loads(path.read_text())["restarts"] == 2
+    assert read_verdict(tmp_path).restarts == 2
+
+
+def test_a_verdict_from_before_there_were_restarts_has_none(verdict: RunVerdict, tmp_path: Path) -> None:
+    record = to_json(verdict)
+    del record["restarts"]
+    (tmp_path / "verdict.json").write_text(json.dumps(record))
+
+    assert read_verdict(tmp_path) == verdict
 
 
 def test_a_verdict_without_numbers_is_read_as_it_was_written(tmp_path: Path) -> None:
@@ -148,6 +164,7 @@ def _drop(name: str) -> Callable[[dict[str, Any]], Any]:
         (lambda record: record.update(schema=9), "schema 9, expected 2"),
         (lambda record: record.update(schema=1), "schema 1, expected 2"),
         (lambda record: record.update(outcome="fine"), "'outcome' is 'fine', expected one of invalid, fail"),
+        (lambda record: record.update(restarts="1"), "'restarts' is '1', expected a whole number"),
         (lambda record: record.update(reasons="none"), "'reasons' is 'none', expected a list of strings"),
         (lambda record: record.update(reasons=[1]), "'reasons' is [1], expected a string"),
         (lambda record: record["cell"].pop("id"), "a string"),

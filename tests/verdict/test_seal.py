@@ -17,8 +17,21 @@ from tests.verdict.bundles import Plan, a_cell, build
 from verdict import INVALID, judge_run, read_run
 from verdict.seal import SEAL_FILE, seal_problems, write_seal
 
-SEALED = ["launcher.log", "rank-0000.jsonl", "rank-0000.log", "rank-0001.jsonl", "run.json", "telemetry.jsonl"]
-RESULTS = ["verdict.json", "report.html", "junit.xml"]
+SEALED = [
+    "attempt-0.host-0001.log",
+    "attempt-0.rank-0000.jsonl",
+    "attempt-12.launcher.log",
+    "host-0000.log",
+    "launcher.log",
+    "rank-0000.jsonl",
+    "rank-0000.log",
+    "rank-0000.stack.log",
+    "rank-0001.jsonl",
+    "run.json",
+    "telemetry-0001.jsonl",
+    "telemetry.jsonl",
+]
+RESULTS = ["verdict.json", "report.html", "junit.xml", "attempt-0.verdict.json", "attempt-x.run.json"]
 
 
 def bundle_in(folder: Path) -> Path:

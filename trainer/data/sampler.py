@@ -85,11 +85,11 @@ class EpochBatches:
         self._world_size = world_size
         self._seed = seed
         self._flip_probability = flip_probability
-        self._epoch = 0
+        self._epoch = self._first = 0
 
-    def set_epoch(self, epoch: int) -> None:
-        """Chooses the epoch that the next pass goes through."""
-        self._epoch = epoch
+    def set_epoch(self, epoch: int, first: int = 0) -> None:
+        """Chooses the epoch that the next pass goes through, from its step `first` on: nothing before it is loaded."""
+        self._epoch, self._first = epoch, first
 
     @property
     def unused(self) -> int:
@@ -109,7 +109,7 @@ class EpochBatches:
             seed=self._seed,
         )
         flips = plan_flips(len(self._groups), epoch=self._epoch, seed=self._seed, probability=self._flip_probability)
-        for batch in plan[:, self._rank]:
+        for batch in plan[self._first :, self._rank]:
             yield [Item(int(index), bool(flips[index])) for index in batch]
 
 

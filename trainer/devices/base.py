@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
 from dataclasses import dataclass
 from pathlib import Path
 from typing import (
@@ -31,12 +32,18 @@ Samples = List[Dict[str, Any]]
 
 @dataclass(frozen=True)
 class Card:
-    """What a rank found: the card's name, its index in the host, and its memory in GiB (None where it has none)."""
+    """What a rank found: the card's name, its index in the host, and its memory in GiB (None where it has none).
+
+    `serial` is whatever tells this card from all others of its kind, also after it was moved to another slot; None
+    where nothing tells it. `pci` is the address of its slot, as in 0000:1b:00.0; None where the framework has none.
+    """
 
     name: str
     index: int
     capacity_gib: float | None
     driver: str | None = None
+    serial: str | None = None
+    pci: str | None = None
 
 
 class Backend:
@@ -64,6 +71,10 @@ class Backend:
         """Return what a simulated device was told to do; None for a real one."""
         return None
 
+    def host_name(self) -> str:
+        """Return this host's name."""
+        return socket.gethostname()
+
     def set_environment(self) -> None:
         """Set what the framework reads at import."""
         for key, value in self.environment.items():
@@ -88,6 +99,18 @@ class Backend:
         import torch
 
         torch.manual_seed(seed)
+
+    def random_states(self) -> dict[str, torch.Tensor]:
+        """Return the state of each generator that `seed` seeds, uint8 on the host by name, as far as it can be told."""
+        import torch
+
+        return {"host": torch.get_rng_state()}
+
+    def set_random_states(self, states: Mapping[str, torch.Tensor], anew: int) -> None:
+        """Put the generators back to `states`; those whose state cannot be told begin `anew` from this seed."""
+        import torch
+
+        torch.set_rng_state(states["host"])
 
     def synchronise(self) -> None:
         """Wait until the device has finished all that was queued."""

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Any, Callable, ContextManager, Sequence
+from typing import TYPE_CHECKING, Any, Callable, ContextManager, Mapping, Sequence
 
 from trainer.devices.base import GIB, Backend, Card, Samples, visible_index
 from trainer.devices.timers import EventTimer, StepTimer
 from trainer.errors import DeviceError
+
+if TYPE_CHECKING:
+    import torch
 
 
 class CudaBackend(Backend):
@@ -36,7 +39,9 @@ class CudaBackend(Backend):
         self.device = torch.device("cuda", local_rank)
         self._index = visible_index(self.visible_cards, local_rank)
         facts = torch.cuda.get_device_properties(local_rank)
-        return Card(facts.name, self._index, facts.total_memory / GIB)
+        uuid = getattr(facts, "uuid", None)  # since torch 2.4
+        serial = None if uuid is None else str(uuid)
+        return Card(facts.name, self._index, facts.total_memory / GIB, serial=serial, pci=_pci_address(facts))
 
     def collectives(self) -> str:
         """NCCL; MetaX and Iluvatar answer to the same name."""
@@ -48,6 +53,19 @@ class CudaBackend(Backend):
 
         torch.manual_seed(seed)
         torch.cuda.manual_seed_all(seed)
+
+    def random_states(self) -> dict[str, torch.Tensor]:
+        """Return the host generator's state and this rank's card's."""
+        import torch
+
+        return {**super().random_states(), "card": torch.cuda.get_rng_state(self.device)}
+
+    def set_random_states(self, states: Mapping[str, torch.Tensor], anew: int) -> None:
+        """Put both generators back."""
+        import torch
+
+        super().set_random_states(states, anew)
+        torch.cuda.set_rng_state(states["card"], self.device)
 
     def synchronise(self) -> None:
         """Wait for this rank's card."""
@@ -116,6 +134,15 @@ class CudaBackend(Backend):
             torch.cuda.max_memory_allocated(self.device) / GIB,
             torch.cuda.max_memory_reserved(self.device) / GIB,
         )
+
+
+def _pci_address(facts: Any) -> str | None:
+    """The slot's address as the kernel writes it; None where this version of torch, or a vendor's build, has none."""
+    parts: list[Any] = [getattr(facts, f"pci_{name}_id", None) for name in ("domain", "bus", "device")]
+    if not all(isinstance(part, int) and part >= 0 for part in parts):
+        return None
+    domain, bus, device = parts
+    return f"{domain:04x}:{bus:02x}:{device:02x}.0"
 
 
 BACKEND = CudaBackend

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import importlib
 import os
-from typing import Any, Callable, ClassVar, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Callable, ClassVar, Mapping, Sequence
 
 from trainer.devices.base import Backend, Card, Samples, visible_index
 from trainer.devices.smi import parse_xpu_driver, parse_xpu_smi, run_tool
 from trainer.errors import DeviceError
+
+if TYPE_CHECKING:
+    import torch
 
 _TOOL = ("xpu_smi", "xpu-smi")
 
@@ -76,6 +79,11 @@ class KunlunxinBackend(Backend):
         """Seed the host's generator and the cards'."""
         super().seed(seed)
         self._xmlir.xpu.manual_seed_all(seed)
+
+    def set_random_states(self, states: Mapping[str, torch.Tensor], anew: int) -> None:
+        """Put the host's generator back; no call is known that tells the state of a card's, which begins anew."""
+        super().set_random_states(states, anew)
+        self._xmlir.xpu.manual_seed_all(anew)
 
     def synchronise(self) -> None:
         """Wait for the card; the framework calls it a barrier on the card."""

@@ -33,7 +33,7 @@ class Key:
 
 @dataclass(frozen=True)
 class Fault:
-    """Something planted: `values` has every key of its kind in FAULTS. No `ranks` means all."""
+    """Something planted: `values` has every key of its kind in FAULTS. No `ranks` means all, and so with `cards`."""
 
     kind: str
     values: Mapping[str, Any] = field(hash=False)
@@ -41,9 +41,10 @@ class Fault:
     def __getitem__(self, key: str) -> Any:
         return self.values[key]
 
-    def on(self, rank: int) -> bool:
-        """Whether it happens on this rank."""
-        return not self.values["ranks"] or rank in self.values["ranks"]
+    def on(self, rank: int, card: int) -> bool:
+        """Whether it happens on this rank, which uses this card of its host."""
+        ranks, cards = self.values["ranks"], self.values["cards"]
+        return (not ranks or rank in ranks) and (not cards or card in cards)
 
 
 @dataclass(frozen=True)
@@ -66,9 +67,9 @@ class Scenario:
     capacity_gib: float = 32.0
     faults: tuple[Fault, ...] = ()
 
-    def of_kind(self, kind: str, rank: int) -> list[Fault]:
-        """The faults of a kind that happen on a rank."""
-        return [fault for fault in self.faults if fault.kind == kind and fault.on(rank)]
+    def of_kind(self, kind: str, rank: int, card: int) -> list[Fault]:
+        """The faults of a kind that happen on a rank, which uses this card of its host."""
+        return [fault for fault in self.faults if fault.kind == kind and fault.on(rank, card)]
 
     def facts(self) -> dict[str, Any]:
         """All that is planted, as JSON can hold it; numbers that it cannot are texts."""
@@ -99,12 +100,13 @@ def _choice(*words: str, default: Any = _REQUIRED) -> Key:
     return Key(lambda found: found in words, f"one of {', '.join(words)}", default)
 
 
-def _are_ranks(found: Any) -> bool:
-    each_once = isinstance(found, list) and len({repr(rank) for rank in found}) == len(found)
-    return each_once and all(type(rank) is int and rank >= 0 for rank in found)
+def _are_numbers(found: Any) -> bool:
+    each_once = isinstance(found, list) and len({repr(number) for number in found}) == len(found)
+    return each_once and all(type(number) is int and number >= 0 for number in found)
 
 
-_RANKS = Key(_are_ranks, "an array of different ranks, counted from 0; empty means all", (), tuple)
+_RANKS = Key(_are_numbers, "an array of different ranks, counted from 0; empty means all", (), tuple)
+_CARDS = Key(_are_numbers, "an array of different cards of a host, counted from 0; empty means all", (), tuple)
 _FLAG = Key(lambda found: isinstance(found, bool), "true or false", False)
 _FACTOR = _number(0, 1000, above=True)
 _STEP = _whole(0)
@@ -124,7 +126,7 @@ SCENARIO: Mapping[str, Key] = {
 """The keys of a file beside its [[fault]] tables."""
 
 FAULTS: Mapping[str, Mapping[str, Key]] = {
-    kind: {**keys, "ranks": _RANKS}
+    kind: {**keys, "ranks": _RANKS, "cards": _CARDS}
     for kind, keys in {
         "slow": {"factor": _FACTOR, "from_step": _FROM_STEP},
         "stall": {"share": _number(0, 1), "factor": _FACTOR},

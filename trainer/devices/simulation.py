@@ -8,7 +8,7 @@ import random
 import signal
 import time
 from dataclasses import dataclass
-from typing import Any, Callable, Iterator, Mapping
+from typing import Any, Callable, Iterator, Mapping, Sequence
 
 from trainer.devices.scenario import Fault, Scenario
 from trainer.errors import DeviceError
@@ -80,27 +80,35 @@ class PlantedStep:
         return PlantedStep(self.forward_ns * images, self.all_ns * images)
 
 
-def planted_steps(scenario: Scenario, rank: int, world_size: int) -> Iterator[PlantedStep]:
+def planted_steps(
+    scenario: Scenario, rank: int, world_size: int, host_cards: Sequence[int] = ()
+) -> Iterator[PlantedStep]:
     """Yield the steps of a rank's card without end; the same for the same scenario.
 
     No card can finish a step before the slowest has sent its gradients, so all take as long as that one. Every rank
-    knows it without asking: the others' noise comes from the same seed.
+    knows it without asking: the others' noise comes from the same seed. `host_cards` are the cards of every host by
+    local rank; without them there is one host, and each rank has the card of its number.
     """
-    cards = [_own_times_ns(scenario, other) for other in range(world_size)]
+    host_cards = host_cards or range(world_size)
+    everywhere = [(other, host_cards[other % len(host_cards)]) for other in range(world_size)]
+    cards = [_own_times_ns(scenario, other, card, len(host_cards)) for other, card in everywhere]
+    hangs = [fault for other, card in everywhere for fault in scenario.of_kind("hang", other, card)]
     step = 0
     while True:
         times_ns = [next(card) for card in cards]
-        stuck = any(step >= fault["step"] for fault in scenario.faults if fault.kind == "hang")
+        stuck = any(step >= fault["step"] for fault in hangs)
         yield PlantedStep(times_ns[rank] * scenario.forward_share, _NEVER_NS if stuck else max(times_ns))
         step += 1
 
 
-def _own_times_ns(scenario: Scenario, rank: int) -> Iterator[float]:
+def _own_times_ns(scenario: Scenario, rank: int, card: int, cards_of_host: int) -> Iterator[float]:
     """Yield how long a card that is alone takes for each step, an image: AR(1) noise around what is planted."""
     kept = scenario.autocorrelation
-    # Seeded by text, which random hashes the same way on every Python.
-    noise, chance = (random.Random(f"{scenario.seed} {rank} {use}") for use in ("noise", "chance"))  # noqa: S311
-    faults = [fault for fault in scenario.faults if fault.kind in _FACTORS and fault.on(rank)]
+    node, local_rank = divmod(rank, cards_of_host)
+    # Seeded by text, which random hashes the same way on every Python; noise is the card's own, whoever uses it.
+    unit = str(rank) if card == local_rank else str(card) if node == 0 else f"{node}:{card}"
+    noise, chance = (random.Random(f"{scenario.seed} {unit} {use}") for use in ("noise", "chance"))  # noqa: S311
+    faults = [fault for fault in scenario.faults if fault.kind in _FACTORS and fault.on(rank, card)]
     step, deviation = 0, noise.gauss(0, 1)
     while True:
         factor = max(_FASTEST, 1 + scenario.noise * deviation)
@@ -143,19 +151,20 @@ class SimulatedCard:
         world_size: int,
         *,
         index: int,
+        host_cards: Sequence[int] = (),
         clock: Callable[[], int] = time.perf_counter_ns,
         sleep: Callable[[float], None] = time.sleep,
         kill: Callable[[int, int], None] = os.kill,
     ) -> None:
         self.stream = Stream(clock, sleep)
         self.name, self.capacity_gib, self.index = scenario.name, scenario.capacity_gib, index
-        for fault in scenario.of_kind("card", rank):
+        self._scenario, self._rank, self._true_index = scenario, rank, index
+        for fault in self._planted("card"):
             self.name = fault["name"] or self.name
             self.capacity_gib = fault["capacity_gib"] or self.capacity_gib
             self.index = self.index if fault["index"] is None else fault["index"]
-        self._scenario, self._rank = scenario, rank
         self._clock, self._kill = clock, kill
-        self._steps = planted_steps(scenario, rank, world_size)
+        self._steps = planted_steps(scenario, rank, world_size, host_cards)
         self._begun = 0
         self._trains_since_ns: int | None = None
         self._now = PlantedStep(0, 0)
@@ -232,4 +241,4 @@ class SimulatedCard:
         return self._scenario.memory_gib + sum(crept)
 
     def _planted(self, kind: str) -> list[Fault]:
-        return self._scenario.of_kind(kind, self._rank)
+        return self._scenario.of_kind(kind, self._rank, self._true_index)

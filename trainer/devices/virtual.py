@@ -6,13 +6,15 @@ simulated is a card with a queue: a step takes its planted time there while the 
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable, ClassVar, Mapping, Sequence
 
-from trainer.devices.base import Backend, Card, Samples
+from trainer.devices.base import Backend, Card, Samples, visible_index
 from trainer.devices.scenario import Scenario, load_scenario
 from trainer.devices.simulation import NS_PER_MS, SimulatedCard
 from trainer.devices.timers import EventTimer, StepTimer, WindowTimer
+from trainer.errors import DeviceError
 
 if TYPE_CHECKING:
     import torch
@@ -25,6 +27,7 @@ class VirtualBackend(Backend):
 
     name = "virtual"
     environment: ClassVar[Mapping[str, str]] = {"OMP_WAIT_POLICY": "PASSIVE"}
+    visible_cards = "VIRTUAL_VISIBLE_DEVICES"
     simulated = True
 
     _scenario = Scenario()
@@ -41,14 +44,29 @@ class VirtualBackend(Backend):
         """Return the scenario in force, defaults included."""
         return self._scenario.facts()
 
+    def host_name(self) -> str:
+        """Return this host's name, or that of the one that it stands for when a launch simulates several."""
+        return os.environ.get("VIRTUAL_HOST") or super().host_name()
+
     def open(self, local_rank: int, local_world_size: int) -> Card:
         """Make this rank's card; the host's part of the work is one thread's."""
         import torch
 
+        listed = [name for name in os.environ.get(self.visible_cards, "").split(",") if name.strip()]
+        if listed and len(listed) < local_world_size:
+            raise DeviceError(
+                f"{local_world_size} cards are needed on this host and {len(listed)} are visible; check "
+                f"{self.visible_cards}"
+            )
         torch.set_num_threads(1)
         self.device = torch.device("cpu")
-        self._card = SimulatedCard(self._scenario, self._rank, self._world_size, index=local_rank)
-        return Card(self._card.name, self._card.index, self._card.capacity_gib, "simulated")
+        # Those of this host; of the others' the same is assumed.
+        host_cards = [visible_index(self.visible_cards, local) for local in range(local_world_size)]
+        self._card = SimulatedCard(
+            self._scenario, self._rank, self._world_size, index=host_cards[local_rank], host_cards=host_cards
+        )
+        card = self._card
+        return Card(card.name, card.index, card.capacity_gib, "simulated", serial=f"SIM-{card.index:04d}")
 
     def attend(self, model: torch.nn.Module) -> None:
         """Queue the planted work of a step whenever the model's forward and backward passes begin in training."""

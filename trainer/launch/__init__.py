@@ -1,7 +1,7 @@
-"""Starts the ranks of a run with engines that exist; each launcher turns settings into a command and an environment."""
+"""Starts the ranks of a run with engines that exist: torchrun on each host, and ssh or Slurm to get there.
+
+A launcher turns a run into processes to start on this host (starts.py); they lead to one agent on each host (agent.py),
+which starts torchrun. The session holds the other end (control.py).
+"""
 
 from __future__ import annotations
-
-from trainer.launch.local import Launch, local_launch
-
-__all__ = ["Launch", "local_launch"]

@@ -43,6 +43,23 @@ def test_groups_are_those_of_torchvisions_reference(sizes: list[tuple[int, int]]
     assert groups.tolist() == [bisect.bisect_right(bounds, width / height) for width, height in sizes]
 
 
+@given(groups=GROUPS, seed=SEED, epoch=EPOCH, data=st.data())
+@settings(deadline=None)
+def test_an_epoch_that_is_taken_up_again_goes_on_with_the_batches_that_were_left(
+    groups: np.ndarray, seed: int, epoch: int, data: st.DataObject
+) -> None:
+    batches = EpochBatches(groups, batch_size=1, rank=0, world_size=1, seed=seed, flip_probability=0.5)
+    batches.set_epoch(epoch)
+    whole, first = list(batches), data.draw(st.integers(0, len(groups)))
+
+    batches.set_epoch(epoch, first)
+
+    assert list(batches) == whole[first:]
+    assert len(batches) == len(whole)
+    batches.set_epoch(epoch)
+    assert list(batches) == whole
+
+
 def test_a_square_image_belongs_above_the_bound_of_one() -> None:
     widths, heights = np.array([100, 128, 99, 101]), np.array([100, 128, 100, 100])
 

@@ -77,6 +77,29 @@ def test_the_same_seed_draws_the_same_numbers_and_another_seed_others(backend: A
     assert not torch.equal(draw(5), draw(6))
 
 
+def test_the_host_draws_on_from_where_its_generator_was(backend: Any) -> None:
+    backend.seed(5)
+    states = backend.random_states()
+    drawn = torch.rand(8)
+
+    backend.set_random_states(states, 9)
+
+    assert torch.equal(torch.rand(8), drawn)
+    assert all(state.dtype == torch.uint8 and state.device.type == "cpu" for state in states.values())
+
+
+@pytest.mark.skipif(not HAVE_CUDA, reason="needs a CUDA device")
+def test_a_cuda_card_draws_on_from_where_its_generator_was() -> None:
+    backend = load_backend("cuda")
+    backend.open(0, 1)
+    states = backend.random_states()
+    drawn = torch.rand(8, device=backend.device)
+
+    backend.set_random_states(states, 9)
+
+    assert torch.equal(torch.rand(8, device=backend.device), drawn)
+
+
 def test_a_step_is_timed_twice_and_the_device_time_covers_the_host_time_or_is_read_from_events(backend: Any) -> None:
     timer = backend.step_timer()
     for _ in range(3):

@@ -69,6 +69,16 @@ def test_seed_and_barrier_are_torch_xmlirs(fake_kunlunxin: Path) -> None:
     assert calls(fake_kunlunxin)[-2]["seed"] == 11
 
 
+def test_a_cards_generator_whose_state_nobody_can_tell_begins_anew(fake_kunlunxin: Path) -> None:
+    backend = opened()
+    states = backend.random_states()
+
+    backend.set_random_states(states, 23)
+
+    assert list(states) == ["host"]
+    assert [call["seed"] for call in calls(fake_kunlunxin) if call["call"] == "manual_seed_all"] == [23]
+
+
 def test_gradients_go_over_xccl_unless_that_is_intels(fake_kunlunxin: Path) -> None:
     intels = hasattr(torch.distributed, "is_xccl_available")
 

@@ -62,8 +62,21 @@ def test_every_key_is_read(tmp_path: Path) -> None:
 def test_a_fault_happens_on_its_ranks_and_on_all_where_it_names_none(tmp_path: Path) -> None:
     scenario = load_scenario(written(tmp_path, WHOLE), world_size=2)
 
-    assert [len(scenario.of_kind("slow", rank)) for rank in (0, 1)] == [0, 1]
-    assert [len(scenario.of_kind("loss", rank)) for rank in (0, 1)] == [1, 1]
+    assert [len(scenario.of_kind("slow", rank, rank)) for rank in (0, 1)] == [0, 1]
+    assert [len(scenario.of_kind("loss", rank, rank)) for rank in (0, 1)] == [1, 1]
+
+
+def test_a_fault_of_cards_goes_with_the_card_whatever_rank_uses_it(tmp_path: Path) -> None:
+    scenario = load_scenario(written(tmp_path, "[[fault]]\nkind = 'slow'\nfactor = 2\ncards = [5, 7]"), world_size=1)
+
+    assert [card for card in range(8) if scenario.of_kind("slow", 0, card)] == [5, 7]
+
+
+def test_a_fault_of_ranks_and_cards_happens_where_both_are_met(tmp_path: Path) -> None:
+    text = "[[fault]]\nkind = 'slow'\nfactor = 2\nranks = [1]\ncards = [3]"
+    scenario = load_scenario(written(tmp_path, text), world_size=2)
+
+    assert [place for place in ((0, 3), (1, 2), (1, 3)) if scenario.of_kind("slow", *place)] == [(1, 3)]
 
 
 def test_the_facts_are_everything_that_is_planted_in_a_form_that_json_has(tmp_path: Path) -> None:
@@ -73,8 +86,8 @@ def test_the_facts_are_everything_that_is_planted_in_a_form_that_json_has(tmp_pa
     assert json.loads(text) == facts
     assert set(facts) == {*SCENARIO, "faults"}
     assert facts["faults"] == [
-        {"kind": "slow", "factor": 1.07, "from_step": 0, "ranks": [1]},
-        {"kind": "loss", "value": "nan", "from_step": 9, "ranks": []},
+        {"kind": "slow", "factor": 1.07, "from_step": 0, "ranks": [1], "cards": []},
+        {"kind": "loss", "value": "nan", "from_step": 9, "ranks": [], "cards": []},
     ]
 
 
@@ -112,6 +125,10 @@ def test_the_facts_are_everything_that_is_planted_in_a_form_that_json_has(tmp_pa
         ("[[fault]]\nkind = 'hang'\nstep = 1\nranks = [1, 1]", "fault[1].ranks: found [1, 1], expected an array"),
         ("[[fault]]\nkind = 'hang'\nstep = 1\nranks = [-1]", "fault[1].ranks: found [-1], expected an array"),
         ("[[fault]]\nkind = 'hang'\nstep = 1\nranks = [0, 2]", "fault[1].ranks: found (0, 2), expected ranks below 2"),
+        (
+            "[[fault]]\nkind = 'hang'\nstep = 1\ncards = [0.5]",
+            "fault[1].cards: found [0.5], expected an array of different",
+        ),
         ("[[fault]]\nkind = 'card'", "fault[1]: found {'name': None, "),
         ("[[fault]]\nkind = 'memory_creep'", "expected gib_per_step or gib_per_s above 0, one of the two"),
         ("[[fault]]\nkind = 'memory_creep'\ngib_per_s = 1\ngib_per_step = 1", "above 0, one of the two"),
@@ -139,7 +156,7 @@ def test_the_documentation_has_every_key_with_its_default_and_every_kind_of_faul
     kinds = {row[0].strip("`"): set(re.findall(r"`(\w+)`", row[1])) for row in rows if row[0].strip("`") in FAULTS}
 
     assert keys == {key: f"{known.default:g}" if key in NUMBERS else known.default for key, known in SCENARIO.items()}
-    assert kinds == {kind: set(known) - {"ranks"} for kind, known in FAULTS.items()}
+    assert kinds == {kind: set(known) - {"ranks", "cards"} for kind, known in FAULTS.items()}
     assert len(rows) == len(SCENARIO) + len(FAULTS)
 
 

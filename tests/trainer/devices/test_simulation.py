@@ -349,3 +349,47 @@ def test_the_smi_can_be_missing_or_fail(host: Host) -> None:
     failing.forward(images=1)
     with pytest.raises(DeviceError, match="virtual_smi ended with code 1"):
         failing.samples()
+
+
+def test_a_slow_card_is_slow_for_whichever_rank_uses_it() -> None:
+    scenario = planted(fault("slow", factor=2.0, cards=(3,)))
+
+    alone = [next(planted_steps(scenario, 0, 1, [card])).all_ns / MS for card in (0, 3)]
+    beside = [next(planted_steps(scenario, rank, 2, [3, 4])) for rank in (0, 1)]
+
+    assert alone == [10.0, 20.0]
+    assert [step.all_ns / MS for step in beside] == [20.0, 20.0]  # everybody waits for it
+    assert beside[0].forward_ns == 2 * beside[1].forward_ns
+
+
+def test_every_card_has_noise_of_its_own() -> None:
+    noisy = planted(noise=0.05)
+
+    first = [next(planted_steps(noisy, 0, 1, [card])).all_ns for card in range(8)]
+
+    assert len(set(first)) == 8
+    assert first[0] == next(planted_steps(noisy, 0, 1)).all_ns
+
+
+def test_the_same_cards_of_two_hosts_differ_too() -> None:
+    noisy = planted(noise=0.05)
+
+    forward = {next(planted_steps(noisy, rank, 4, [4, 6])).forward_ns for rank in range(4)}
+
+    assert len(forward) == 4
+
+
+def test_a_hang_stays_with_its_card() -> None:
+    scenario = planted(fault("hang", step=0, cards=(3,)))
+
+    assert next(planted_steps(scenario, 0, 1, [2])).all_ns == 10 * MS
+    assert next(planted_steps(scenario, 0, 1, [3])).all_ns > 10**17
+
+
+def test_a_card_that_claims_another_place_keeps_its_own_faults(host: Host) -> None:
+    scenario = planted(fault("card", index=1, cards=(3,)), fault("out_of_memory", step=0, cards=(3,)))
+    card = SimulatedCard(scenario, 0, 1, index=3, host_cards=[3], clock=host.clock, sleep=host.sleep, kill=host.kill)
+
+    assert card.index == 1
+    with pytest.raises(RuntimeError, match="out of memory"):
+        card.forward(1)

@@ -190,3 +190,28 @@ def test_a_real_device_takes_no_scenario(tmp_path: Path) -> None:
     with pytest.raises(DeviceError, match="a scenario is for simulated devices, and the cpu backend is real"):
         load_backend("cpu").configure(tmp_path / "scenario.toml", rank=0, world_size=1)
     load_backend("cpu").configure(None, rank=0, world_size=1)
+
+
+def test_the_visible_cards_variable_chooses_the_card_which_has_a_serial_of_its_own(
+    tmp_path: Path, monkeypatch: Any
+) -> None:
+    monkeypatch.setenv("VIRTUAL_VISIBLE_DEVICES", "3")
+
+    card = opened(tmp_path, "[[fault]]\nkind = 'card'\nname = 'Odd one'\ncards = [3]\n").card
+
+    assert (card.index, card.name, card.serial) == (3, "Odd one", "SIM-0003")
+
+
+def test_without_the_variable_a_rank_has_the_card_of_its_local_rank(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.delenv("VIRTUAL_VISIBLE_DEVICES", raising=False)
+
+    card = opened(tmp_path, rank=1, world_size=2).card
+
+    assert (card.index, card.serial) == (1, "SIM-0001")
+
+
+def test_fewer_visible_cards_than_ranks_is_an_error(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setenv("VIRTUAL_VISIBLE_DEVICES", "3")
+
+    with pytest.raises(DeviceError, match="2 cards are needed on this host and 1 are visible; check VIRTUAL_VISIBLE"):
+        opened(tmp_path, rank=0, world_size=2)

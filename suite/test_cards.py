@@ -1,0 +1,10 @@
+"""Is one card of the host slower than its siblings? Asked with --each-card, of a run of its own on every card."""
+
+from __future__ import annotations
+
+from fixtures.runs import MetricResult
+
+
+def test_no_card_is_slower(siblings: MetricResult) -> None:
+    """No card's p_core lies below the median of the others' by more than the tolerance."""
+    siblings.require_pass()

@@ -1,0 +1,15 @@
+"""Do cards that work together keep the speed that they have alone, and is none of them waited for?"""
+
+from __future__ import annotations
+
+from fixtures.runs import MetricResult
+
+
+def test_efficiency(efficiency: MetricResult) -> None:
+    """p_core a card, of a topology over the next smaller one: as much of it is left as the published numbers say."""
+    efficiency.require_pass()
+
+
+def test_skew(skew: MetricResult) -> None:
+    """No rank's forward passes, in which none waits for another, take longer than its siblings'."""
+    skew.require_pass()

@@ -1,0 +1,25 @@
+"""Every fault of a launch ends in time, in its verdict, with words to act on, and leaves nothing behind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch")
+
+from tests.faults.launches import LAUNCHES, Launch
+
+pytestmark = [pytest.mark.needs_torch, pytest.mark.slow]
+
+
+@pytest.mark.parametrize("launch", LAUNCHES, ids=lambda launch: launch.name)
+def test_a_launch_that_breaks_ends_in_its_verdict_and_leaves_nothing(launch: Launch, tmp_path: Path) -> None:
+    reason = launch.needs()
+    if reason:
+        pytest.skip(reason)
+
+    verdict = launch.break_it(tmp_path)
+
+    assert verdict.outcome == launch.outcome, verdict.reasons
+    assert any(launch.words in reason for reason in (*verdict.reasons, "")), verdict.reasons

@@ -1,0 +1,175 @@
+"""Real runs through every launcher: over ssh to two hosts, by a real Slurm, and sixteen ranks of simulated cards."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Iterator
+
+import pytest
+
+from tests.labs import hosts as lab_of_hosts
+from tests.labs import slurm as lab_of_slurm
+from tests.labs.hosts import Hosts, two_hosts
+from tests.labs.slurm import slurm_cluster
+from tests.suite.junit import run_suite
+from tests.support import ROOT, cell_of
+from verdict import RunVerdict, judge_run, read_run
+
+pytestmark = [pytest.mark.needs_torch, pytest.mark.slow]
+
+SECRET = "hunter2-is-not-to-be-found"
+
+
+def suite_command(folder: Path, topology: str, data: Path, *arguments: object) -> list[str]:
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-m", "cpu", "--topo", topology]
+    # Each host of the labs has a /run of its own, and so leases of its own.
+    return [*command, f"--runs={folder / 'runs'}", f"--data={data}", "--leases=/run/leases", *map(str, arguments)]
+
+
+def the_run(folder: Path, topology: str) -> tuple[Path, RunVerdict]:
+    (run_dir,) = (folder / "runs").glob("*Z-*")
+    return run_dir, judge_run(read_run(run_dir), cell_of("cpu", topology), backend="cpu")
+
+
+def starts_of(run_dir: Path) -> list[dict[str, Any]]:
+    return [json.loads(path.read_text().splitlines()[0]) for path in sorted(run_dir.glob("rank-*.jsonl"))]
+
+
+@pytest.fixture
+def hosts(tmp_path: Path, request: Any) -> Iterator[Hosts]:
+    if lab_of_hosts.requirements():
+        pytest.skip(lab_of_hosts.requirements())
+    private = [tmp_path / name for name in getattr(request, "param", [])]
+    for path in private:
+        path.mkdir()
+    with two_hosts(tmp_path / "lab", private=private) as lab:
+        yield lab
+
+
+# With runs/ of its own, the second host does not share the first one's file system: its evidence has to be sent.
+@pytest.mark.parametrize("hosts", [[], ["runs"]], indirect=True, ids=["shared", "copied"])
+def test_four_ranks_on_two_hosts_over_ssh(hosts: Hosts, tmp_path: Path, shapes: Path) -> None:
+    command = suite_command(tmp_path, "2x2", shapes, "--epochs=1", "--launcher=ssh")
+    command += [f"--hosts={hosts.a.address},{hosts.b.address}", f"--ssh-config={hosts.ssh_config}"]
+
+    done = hosts.run(hosts.a, command, cwd=ROOT, capture_output=True, text=True, timeout=400)
+
+    run_dir, verdict = the_run(tmp_path, "2x2")
+    assert verdict.outcome in ("recorded", "missing"), (verdict.reasons, done.stdout)
+    assert done.returncode == 0, done.stdout
+    starts = starts_of(run_dir)
+    assert [(start["rank"], start["local_rank"], start["host"]) for start in starts] == [
+        *((0, 0, "host-a"), (1, 1, "host-a"), (2, 0, "host-b"), (3, 1, "host-b"))
+    ]
+    assert {"telemetry.jsonl", "telemetry-0001.jsonl", "host-0000.log", "host-0001.log"} <= {
+        path.name for path in run_dir.iterdir()
+    }
+    assert hosts.leftovers(hosts.a) == hosts.leftovers(hosts.b) == []
+    assert list(hosts.b.seen(tmp_path / "runs").glob("*Z-*")) in ([run_dir], []), "what was copied stays nowhere else"
+
+
+@pytest.mark.parametrize("allocated", [False, True], ids=["from_outside", "in_an_allocation"])
+def test_two_ranks_on_two_nodes_by_slurm(allocated: bool, tmp_path: Path, shapes: Path) -> None:
+    if lab_of_slurm.requirements():
+        pytest.skip(lab_of_slurm.requirements())
+    command = suite_command(tmp_path, "2x1", shapes, "--epochs=1", "--launcher=slurm")
+    with slurm_cluster(tmp_path / "slurm") as cluster:
+        lead = ["salloc", "--nodes=2", "--quiet"] if allocated else []
+        done = cluster.run([*lead, *command], cwd=ROOT, capture_output=True, text=True, timeout=400)
+        cluster.wait_idle()
+        left = (cluster.leftovers(), cluster.jobs())
+
+    run_dir, verdict = the_run(tmp_path, "2x1")
+    assert verdict.outcome in ("recorded", "missing"), (verdict.reasons, done.stdout)
+    assert done.returncode == 0, done.stdout
+    assert [start["host"] for start in starts_of(run_dir)] == ["node-a", "node-b"]
+    starts = json.loads((run_dir / "run.json").read_text())["starts"]
+    assert starts[0][0] == ("srun" if allocated else "salloc")
+    assert left == ([], [])
+
+
+@pytest.mark.parametrize(("topology", "ranks", "hosts"), [("1x8", 8, 1), ("2x8", 16, 2)])
+def test_all_ranks_of_a_large_topology_leave_evidence_that_is_judged(
+    topology: str, ranks: int, hosts: int, tmp_path: Path
+) -> None:
+    session = run_suite(tmp_path, "-m", "virtual", "--topo", topology)
+
+    (run_dir,) = session.runs
+    verdict = judge_run(read_run(run_dir), cell_of("virtual", topology), backend="virtual")
+    assert verdict.outcome != "invalid", verdict.reasons
+    assert set(verdict.metrics) == {"p_train", "p_core", "mem"}
+    assert all(metric.measured for metric in verdict.metrics.values())
+    assert verdict.metrics["mem"].verdict == "pass"
+    starts = starts_of(run_dir)
+    assert [start["rank"] for start in starts] == list(range(ranks))
+    assert len({start["host"] for start in starts}) == hosts
+
+
+def test_workers_boot_each_of_two_cells_once(tmp_path: Path, shapes: Path) -> None:
+    cells = ("--topo", "1x1", "--topo", "1x2")
+
+    session = run_suite(tmp_path, "-n", "4", "-m", "cpu", *cells, "--epochs", "1", "--data", shapes)
+
+    assert sorted(path.name.split("-", 1)[1] for path in session.runs) == ["cpu-1x1-fp32", "cpu-1x2-fp32"]
+    assert session.counts["errors"] == 0, session.output
+    assert session.by_metric.keys() >= {"p_core", "map"}
+
+
+def test_no_credential_gets_into_the_evidence(tmp_path: Path, shapes: Path) -> None:
+    planted = {
+        "MY_API_TOKEN": SECRET,
+        "AWS_SECRET_ACCESS_KEY": SECRET,
+        "DATABASE_PASSWORD": SECRET,
+        "NCCL_AUTH_TOKEN": SECRET,
+        "SLURM_JWT": SECRET,
+        "XPU_LICENSE_KEY": SECRET,
+    }
+    prefix = f"env REGISTRY_PASSWORD={SECRET} API_KEY={SECRET}"
+
+    session = run_suite(tmp_path, "--epochs", "1", "--data", shapes, "--exec-prefix", prefix, **planted)
+
+    (run_dir,) = session.runs
+    assert "[redacted]" in (run_dir / "run.json").read_text()
+    found = [path for path in [*run_dir.rglob("*"), tmp_path / "report.xml"] if path.is_file()]
+    assert len(found) > 5
+    assert [path.name for path in found if SECRET.encode() in path.read_bytes()] == []
+    assert SECRET not in session.output
+
+
+def test_a_dry_run_prints_the_commands_and_starts_nothing(tmp_path: Path) -> None:
+    words = ("--dry-run", "-m", "virtual", "--topo", "2x8", "--launcher", "ssh", "--hosts", "node-1,me@node-2")
+
+    session = run_suite(tmp_path, *words)
+
+    assert session.code == 0, session.output
+    assert "ssh -T" in session.output
+    assert "me@node-2" in session.output
+    assert "--nnodes=2 --node_rank=1 --rdzv_backend=static --master_addr=node-1" in session.output
+    assert session.runs == []
+    assert not list(tmp_path.glob("runs/*"))
+
+
+def test_a_dry_run_is_no_pass_of_the_gate(tmp_path: Path) -> None:
+    session = run_suite(tmp_path, "--dry-run", "--gate", "-m", "virtual", "--topo", "1x2")
+
+    assert session.code != 0
+    assert session.output.rstrip().splitlines()[-1].startswith("GATE: INCOMPLETE")
+
+
+def test_what_keeps_a_run_from_starting_is_in_the_dry_run_too(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--dry-run", "-m", "r300", "--topo", "2x8"],
+        cwd=str(ROOT),
+        env={**os.environ},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode != 0
+    assert "2x8 needs 2 hosts: name them with --launcher ssh --hosts A,B" in done.stdout
+    assert "--backbone FILE is missing" in done.stdout

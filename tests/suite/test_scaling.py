@@ -1,0 +1,99 @@
+"""Scaling in real sessions over stored runs: what is asked of which topologies, and what the answers come to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.suite.junit import Session, run_suite
+from tests.suite.stored import EIGHT, ONE, bundle_of, site_file, store
+
+PAIR = f"test_efficiency[{ONE}-to-1x8]"
+SKEW = f"test_skew[{EIGHT}]"
+
+
+def judged(folder: Path, *options: Any, eight_ns: int = 40_000_000, **published: float) -> Session:
+    """Judge a run of one card and one of eight, whose steps take so long, by the p_core that the site accepted."""
+    runs = [store(folder / "one", topology="1x1"), store(folder / "eight", compute_ns=eight_ns)]
+    accepted = {cell: {"p_core": published[name]} for name, cell in (("one", ONE), ("eight", EIGHT)) if published}
+    baseline = [f"--baseline={site_file(folder / 'site.toml', accepted)}"] if accepted else []
+    return run_suite(folder, *options, *baseline, *(f"--replay={run}" for run in runs))
+
+
+def test_cards_that_keep_their_speed_pass(tmp_path: Path) -> None:
+    session = judged(tmp_path, one=300.0, eight=2400.0)
+
+    case = session.cases[PAIR]
+    assert case.outcome == "passed"
+    facts = {name: case.properties[name] for name in ("cell", "than", "metric", "verdict", "bound")}
+    assert facts == {"cell": EIGHT, "than": ONE, "metric": "efficiency", "verdict": "pass", "bound": ">= 0.9500"}
+    assert float(case.properties["measured"]) == pytest.approx(1.0)
+    assert float(case.properties["expected"]) == 1.0
+    assert float(case.properties["p_train_efficiency"]) == pytest.approx(1.0)
+
+
+def test_cards_that_lose_speed_together_fail_and_the_gate_says_so(tmp_path: Path) -> None:
+    session = judged(tmp_path, "--gate", eight_ns=50_000_000, one=10.0, eight=80.0)
+
+    assert session.cases[PAIR].outcome == "failure"
+    assert session.output.splitlines()[-1] == f"GATE: FAIL  test_scaling.py::{PAIR} failed"
+
+
+def test_the_closing_table_has_efficiency_skew_and_the_slowest_rank(tmp_path: Path) -> None:
+    session = judged(tmp_path, "-n", "2", one=300.0, eight=2400.0)
+
+    (line,) = [line for line in session.output.splitlines() if line.startswith(f"{EIGHT}   {ONE}")]
+    assert "= scaling =" in session.output
+    assert line.split("   ")[2].startswith("1.0000 ± ")
+    assert line.split("   ")[3:5] == [">= 0.9500", "pass   "[:4]]
+    assert line.endswith("rank 0 (card 0 of node0)")
+
+
+def test_without_numbers_it_is_recorded_and_stands_in_nobodys_way(tmp_path: Path) -> None:
+    session = judged(tmp_path, "--gate")
+
+    assert session.cases[PAIR].outcome == "skipped"
+    assert "no p_core is published or accepted at 1x1 and 1x8" in session.cases[PAIR].message
+    assert "efficiency" not in session.output.splitlines()[-1]
+
+
+def test_a_run_that_cannot_be_trusted_is_an_error_of_the_comparison(tmp_path: Path) -> None:
+    bundle = bundle_of("r300", "1x8")
+    bundle.drop("end", 3)
+    runs = store(tmp_path / "one", topology="1x1"), bundle.write(tmp_path / "eight")
+
+    session = run_suite(tmp_path, *(f"--replay={run}" for run in runs))
+
+    assert {session.cases[name].outcome for name in (PAIR, SKEW)} == {"error"}
+    assert "rank 3: found 0 'end' events" in session.cases[PAIR].message
+
+
+def test_ranks_that_keep_up_pass_with_the_figure(tmp_path: Path) -> None:
+    case = run_suite(tmp_path, f"--replay={store(tmp_path / 'eight')}").cases[SKEW]
+
+    assert (case.outcome, case.properties["metric"], case.properties["bound"]) == ("passed", "skew", "<= 1.0500")
+    assert float(case.properties["measured"]) == pytest.approx(1.0)
+
+
+def test_the_slow_rank_is_named_with_card_and_host_and_fails_the_gate(tmp_path: Path) -> None:
+    bundle = bundle_of("r300", "1x8")
+    for window in bundle.all("window", 5):
+        window["forward_ns"] = int(window["forward_ns"] * 1.2)
+
+    session = run_suite(tmp_path, "--gate", f"--replay={bundle.write(tmp_path / 'eight')}")
+
+    case = session.cases[SKEW]
+    assert case.outcome == "failure"
+    assert "rank 5 (card 5 of node0) is 20% slower than its siblings, expected at most 5%" in case.message
+    assert (case.properties["rank"], case.properties["card"], case.properties["host"]) == ("5", "5", "node0")
+    assert session.output.splitlines()[-1] == f"GATE: FAIL  test_scaling.py::{SKEW} failed"
+
+
+def test_ranks_that_share_a_hosts_cores_are_only_recorded(tmp_path: Path) -> None:
+    session = run_suite(tmp_path, f"--replay={store(tmp_path / 'two', 'cpu', '1x2')}", "-k", "skew")
+
+    (case,) = session.cases.values()
+    assert case.outcome == "skipped"
+    assert "the ranks share the host's cores" in case.message

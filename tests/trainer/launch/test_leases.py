@@ -1,0 +1,492 @@
+"""Leases of cards: one holder each, whatever happens to holders; every taker here is a real process."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any, Callable, Iterator, Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trainer.errors import LeaseError
+from trainer.launch import leases as leases_module
+from trainer.launch.lease_files import user_name
+from trainer.launch.leases import FOLDER_VARIABLE, Leases, default_folder
+
+ROOT = Path(__file__).resolve().parents[3]
+
+# Takes cards when told to on its standard input, and says on its standard output what came of it.
+TAKER = """
+import json, sys
+from pathlib import Path
+from trainer.errors import LeaseError
+from trainer.launch.leases import Leases
+
+leases = Leases(Path(sys.argv[1]), "kunlunxin", {"run": "/runs/first"})
+for line in sys.stdin:
+    order = json.loads(line)
+    leases.release()
+    try:
+        answer = {"cards": leases.take(**order) if order else []}
+    except LeaseError as error:
+        answer = {"error": str(error)}
+    print(json.dumps(answer), flush=True)
+"""
+
+
+class Taker:
+    """A process that takes cards in a folder."""
+
+    def __init__(self, folder: Path, start: Callable[..., Any] = subprocess.Popen) -> None:
+        command = [sys.executable, "-c", TAKER, str(folder)]
+        self.process = start(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=str(ROOT))
+
+    def ask(self, order: dict[str, Any]) -> None:
+        self.process.stdin.write(json.dumps(order) + "\n")
+        self.process.stdin.flush()
+
+    def answer(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.process.stdout.readline())
+        return found
+
+    def take(self, *wanted: str, wait_s: float = 0.0) -> dict[str, Any]:
+        self.ask({"wanted": wanted, "available": [], "count": len(wanted), "wait_s": wait_s})
+        return self.answer()
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+
+@contextlib.contextmanager
+def taker(folder: Path, **options: Any) -> Iterator[Taker]:
+    found = Taker(folder, **options)
+    try:
+        yield found
+    finally:
+        found.end()
+
+
+@contextlib.contextmanager
+def held(folder: Path, *cards: str, backend: str = "kunlunxin", **holder: str) -> Iterator[Leases]:
+    with Leases(folder, backend, holder) as leases:
+        leases.take(cards, [], len(cards))
+        yield leases
+
+
+def free(folder: Path, *cards: str, backend: str = "kunlunxin") -> bool:
+    with Leases(folder, backend, {}) as leases:
+        try:
+            return leases.take(cards, [], len(cards)) == list(cards)
+        except LeaseError:
+            return False
+
+
+def refusal(folder: Path, wanted: Sequence[str], backend: str = "kunlunxin") -> str:
+    with Leases(folder, backend, {}) as leases, pytest.raises(LeaseError) as caught:
+        leases.take(wanted, [], len(wanted))
+    return str(caught.value)
+
+
+# One holder a card
+
+
+def test_the_cards_that_were_asked_for_are_taken(tmp_path: Path) -> None:
+    with Leases(tmp_path, "kunlunxin", {}) as leases:
+        assert leases.take(["3", "1"], [], 2) == ["3", "1"]
+        assert not free(tmp_path, "1")
+        assert not free(tmp_path, "3")
+        assert free(tmp_path, "2")
+
+    assert free(tmp_path, "3", "1")
+
+
+def test_the_first_free_cards_are_taken_where_none_are_named(tmp_path: Path) -> None:
+    with held(tmp_path, "0"), held(tmp_path, "2"), Leases(tmp_path, "kunlunxin", {}) as leases:
+        assert leases.take(None, ["0", "1", "2", "3", "4"], 2) == ["1", "3"]
+        assert free(tmp_path, "4")
+
+
+def test_cards_of_another_kind_are_other_cards(tmp_path: Path) -> None:
+    with held(tmp_path, "0"):
+        assert free(tmp_path, "0", backend="cuda")
+
+
+def test_nothing_is_held_by_one_who_did_not_get_all(tmp_path: Path) -> None:
+    with held(tmp_path, "1"), Leases(tmp_path, "kunlunxin", {}) as leases:
+        with pytest.raises(LeaseError):
+            leases.take(["0", "1", "2"], [], 3)
+        with pytest.raises(LeaseError):
+            leases.take(None, ["0", "1", "2"], 3)
+
+        assert free(tmp_path, "0", "2")
+
+
+def test_another_process_is_refused_and_told_who_holds_the_card(tmp_path: Path) -> None:
+    with taker(tmp_path) as first, taker(tmp_path) as second:
+        assert first.take("3") == {"cards": ["3"]}
+
+        message = second.take("3")["error"]
+
+    start = f"card 3 of kunlunxin is in use by pid {first.process.pid} of {user_name()} since 2"
+    assert message.startswith(start)
+    assert message.endswith("Z (/runs/first); wait for it, or choose other cards with XPU_VISIBLE_DEVICES")
+
+
+def test_a_killed_holder_frees_its_cards_at_once(tmp_path: Path) -> None:
+    with taker(tmp_path) as first, taker(tmp_path) as second:
+        first.take("0", "1")
+        first.process.send_signal(signal.SIGKILL)
+        first.process.wait()
+
+        assert second.take("0", "1") == {"cards": ["0", "1"]}
+
+
+def test_a_stopped_holder_keeps_its_cards(tmp_path: Path) -> None:
+    with taker(tmp_path) as first, taker(tmp_path) as second:
+        first.take("0")
+        first.process.send_signal(signal.SIGSTOP)
+
+        assert f"pid {first.process.pid} " in second.take("0", wait_s=0.2)["error"]
+
+
+def test_one_who_waits_gets_the_card_when_it_is_free(tmp_path: Path) -> None:
+    with taker(tmp_path) as first, taker(tmp_path) as second:
+        first.take("0")
+        second.ask({"wanted": ["0"], "available": [], "count": 1, "wait_s": 60.0})
+        first.ask({})
+
+        assert second.answer() == {"cards": ["0"]}
+
+
+def test_one_who_waits_holds_nothing_meanwhile(tmp_path: Path) -> None:
+    with taker(tmp_path) as first, taker(tmp_path) as waiting, taker(tmp_path) as third:
+        first.take("1")
+        waiting.ask({"wanted": ["0", "1"], "available": [], "count": 2, "wait_s": 60.0})
+
+        assert all(third.take("0") == {"cards": ["0"]} for _ in range(20))
+
+
+def test_takers_of_the_same_cards_in_opposite_order_all_get_them(tmp_path: Path) -> None:
+    rounds = 25
+    with taker(tmp_path) as first, taker(tmp_path) as second:
+        for _ in range(rounds):
+            first.ask({"wanted": ["0", "1"], "available": [], "count": 2, "wait_s": 60.0})
+            first.ask({})
+            second.ask({"wanted": ["1", "0"], "available": [], "count": 2, "wait_s": 60.0})
+            second.ask({})
+
+        got = [[one.answer() for _ in range(2 * rounds)][::2] for one in (first, second)]
+
+    assert got == [[{"cards": ["0", "1"]}] * rounds, [{"cards": ["1", "0"]}] * rounds]
+
+
+# Keeps a file a card whose making fails if it is there: two holders of a card at a time would be seen by one of them.
+RIVAL = """
+import os, random, sys, time
+from pathlib import Path
+from trainer.launch.leases import Leases
+
+folder, marks, seed = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
+choose = random.Random(seed)
+for _ in range(8):
+    count = choose.randint(1, 3)
+    wanted = choose.sample(["0", "1", "2", "3"], count) if choose.random() < 0.5 else None
+    with Leases(folder, "kunlunxin", {}) as leases:
+        cards = leases.take(wanted, ["0", "1", "2", "3"], count, wait_s=120.0)
+        assert len(cards) == count and wanted in (None, cards)
+        for card in cards:
+            os.close(os.open(str(marks / card), os.O_CREAT | os.O_EXCL))
+        time.sleep(choose.random() / 200)
+        for card in cards:
+            os.unlink(str(marks / card))
+"""
+
+
+def test_eight_takers_of_four_cards_never_share_one(tmp_path: Path) -> None:
+    marks = tmp_path / "marks"
+    marks.mkdir()
+    command = [sys.executable, "-c", RIVAL, str(tmp_path / "leases"), str(marks)]
+    rivals = [subprocess.Popen([*command, str(seed)], cwd=str(ROOT)) for seed in range(8)]
+
+    try:
+        codes = [rival.wait(timeout=120) for rival in rivals]
+    finally:
+        for rival in rivals:
+            rival.kill()
+            rival.wait()
+
+    assert codes == [0] * 8
+    assert list(marks.iterdir()) == []
+
+
+def test_takers_killed_at_random_moments_leave_no_card_taken(tmp_path: Path) -> None:
+    choose = random.Random(11)
+    for _ in range(4):
+        with taker(tmp_path) as one:
+            one.take("0")  # it has come up
+            for _ in range(50):
+                one.ask({"wanted": None, "available": ["0", "1", "2", "3"], "count": 2, "wait_s": 0.0})
+            time.sleep(choose.random() / 50)
+            one.process.send_signal(signal.SIGKILL)
+            one.process.wait()
+
+            assert free(tmp_path, "0", "1", "2", "3")
+
+
+# Whose locks they are
+
+
+def test_a_program_that_the_holder_started_holds_nothing(tmp_path: Path) -> None:
+    with held(tmp_path, "0"):
+        child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, close_fds=False)
+    try:
+        assert free(tmp_path, "0")
+    finally:
+        child.communicate(b"\n")
+
+
+# A fork that outlives the process that had the cards, as a loader's worker may.
+FORKING = """
+import os, signal, sys, time
+from pathlib import Path
+from trainer.launch.leases import Leases
+
+leases = Leases(Path(sys.argv[1]), "kunlunxin", {})
+leases.take(["0"], [], 1)
+child = os.fork()
+if child == 0:
+    leases.release()
+    print(os.getpid(), flush=True)
+    time.sleep(60)
+    os._exit(0)
+sys.stdin.readline()
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_fork_neither_frees_the_holders_cards_nor_keeps_them(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", FORKING, str(tmp_path)]
+    holder = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=str(ROOT))
+    assert holder.stdin is not None
+    assert holder.stdout is not None
+    child = int(holder.stdout.readline())
+    try:
+        while_holder_lives = free(tmp_path, "0")
+        holder.stdin.write("\n")
+        holder.stdin.flush()
+        holder.wait()
+        while_fork_lives = free(tmp_path, "0")
+    finally:
+        os.kill(child, signal.SIGKILL)
+        holder.stdin.close()
+        holder.stdout.close()
+
+    assert (while_holder_lives, while_fork_lives) == (False, True)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can start a process of another user")
+def test_users_exclude_each_other_in_both_directions(tmp_path: Path) -> None:
+    folder = Path("/tmp") / f"leases-of-users-{os.getpid()}"
+    nobody = 65534
+    # Last, as that user may not be allowed to read this Python's modules.
+    become = "import os, trainer.devices.kunlunxin; os.umask(0o77); os.setgid(65534); os.setuid(65534)"
+    program = TAKER.replace("\nleases =", f"\n{become}\nleases =")
+
+    def start(command: list[str], **options: Any) -> Any:
+        return subprocess.Popen([sys.executable, "-c", program, command[-1]], **options)
+
+    try:
+        with taker(folder, start=start) as other:
+            assert other.take("0") == {"cards": ["0"]}
+            assert folder.stat().st_uid == nobody
+            assert f"pid {other.process.pid} of {user_name(nobody)} " in refusal(folder, ["0"])
+
+            with held(folder, "1"):
+                assert f"pid {os.getpid()} of {user_name()} " in other.take("1")["error"]
+            assert other.take("1") == {"cards": ["1"]}
+    finally:
+        shutil.rmtree(str(folder), ignore_errors=True)
+
+
+# What is asked for
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("../../etc/passwd", "/etc/passwd", ".", "..", "-rf", "%2e", "turn"),
+        *("GPU-8f1e2d3c-0000-1111-2222-333344445555", "MIG-GPU-8f/3/0", "card\n3"),
+        *("a\0b", "x" * 5000, "кар\u202eта", "\udcff"),
+    ],
+)
+def test_no_name_of_a_card_leaves_the_folder(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "leases"
+
+    with held(folder, name):
+        assert not free(folder, name)
+        assert len(list(folder.iterdir())) == 2  # the card's, and the one for taking turns
+
+    assert free(folder, name)
+    assert [path.name for path in tmp_path.iterdir()] == ["leases"]
+
+
+@given(st.text(min_size=1), st.text(min_size=1))
+def test_two_names_have_one_file_only_if_they_are_one_number(one: str, other: str) -> None:
+    def number(name: str) -> str:
+        return str(int(name)) if name.isascii() and name.isdigit() else name
+
+    same = leases_module._quoted(one) == leases_module._quoted(other)
+
+    assert same == (number(one) == number(other))
+
+
+def test_an_index_with_leading_zeros_is_the_same_card(tmp_path: Path) -> None:
+    with held(tmp_path, "3"):
+        assert not free(tmp_path, "03")
+
+
+@pytest.mark.parametrize("wanted", [[""], ["0", " "]])
+def test_a_card_without_a_name_is_refused(tmp_path: Path, wanted: list[str]) -> None:
+    expected = "a card of kunlunxin has an empty name; name cards by index or UUID, as in 0,1"
+    assert refusal(tmp_path, wanted) == expected
+
+
+def test_a_card_that_is_named_twice_is_refused(tmp_path: Path) -> None:
+    assert refusal(tmp_path, ["1", "01"]) == "card 01 of kunlunxin is named twice; name each card once"
+
+
+def test_more_cards_than_there_are_are_refused_without_waiting(tmp_path: Path) -> None:
+    with Leases(tmp_path, "cuda", {}) as leases, pytest.raises(LeaseError) as caught:
+        leases.take(None, ["0", "1"], 3, wait_s=3600.0)
+
+    assert str(caught.value) == "3 cards of cuda are needed and there are 2 to choose from"
+
+
+def test_a_host_without_cards_needs_no_leases(tmp_path: Path) -> None:
+    with Leases(tmp_path / "leases", "cpu", {}) as leases:
+        assert leases.take([], [], 0) == []
+        assert leases.take(None, [], 0) == []
+
+
+def test_cards_cannot_be_added_to_those_that_are_held(tmp_path: Path) -> None:
+    with held(tmp_path, "0") as leases, pytest.raises(RuntimeError):
+        leases.take(["1"], [], 1)
+
+
+def test_the_message_names_every_holder_where_several_cards_are_missing(tmp_path: Path) -> None:
+    with held(tmp_path, "0", run="/runs/a"), held(tmp_path, "1", run="/runs/b"):
+        with Leases(tmp_path, "cuda", {}) as others:
+            assert others.take(None, ["0", "1", "2"], 2) == ["0", "1"]
+        with Leases(tmp_path, "kunlunxin", {}) as leases, pytest.raises(LeaseError) as caught:
+            leases.take(None, ["0", "1", "2"], 2)
+
+    assert str(caught.value).startswith("2 of 3 cards are needed: card 0 of kunlunxin is in use by pid ")
+    assert "(/runs/a); card 1 of kunlunxin is in use by pid " in str(caught.value)
+
+
+# What the holder wrote
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"",
+        b'{"pid": "47',
+        b"\xff\xfe\0",
+        b"[1, 2]",
+        b"null",
+        b'{"pid": 1}',
+        b'{"pid": {}}',
+        b'{"pid": ""}',
+        b"[" * 60_000,
+    ],
+)
+def test_what_cannot_be_read_breaks_no_message(tmp_path: Path, text: bytes) -> None:
+    with held(tmp_path, "3"):
+        (tmp_path / "kunlunxin.3.lock").write_bytes(text)
+
+        message = refusal(tmp_path, ["3"])
+
+    assert message == (
+        "card 3 of kunlunxin is in use by a process that has not said who it is; "
+        "wait for it, or choose other cards with XPU_VISIBLE_DEVICES"
+    )
+
+
+def test_what_another_user_wrote_cannot_steer_a_terminal(tmp_path: Path) -> None:
+    with held(tmp_path, "3", run="\x1b[2J\n" + "r" * 10_000):
+        message = refusal(tmp_path, ["3"])
+
+    assert message.isprintable()
+    assert len(message) < 500
+
+
+def test_a_holder_of_another_host_is_said_to_be_there(tmp_path: Path) -> None:
+    with held(tmp_path, "3", host="gpu-07", user="ada", pid="12"):
+        assert "is in use by pid 12 of ada on gpu-07 since 2" in refusal(tmp_path, ["3"])
+
+
+def test_a_backend_that_sets_no_cards_has_no_variable_to_name(tmp_path: Path) -> None:
+    with held(tmp_path, "3", backend="virtual-1"):
+        assert refusal(tmp_path, ["3"], "virtual-1").endswith("; wait for it, or choose other cards")
+
+
+def test_the_facts_are_gone_when_the_card_is_free(tmp_path: Path) -> None:
+    with held(tmp_path, "3", run="/runs/a"):
+        facts = json.loads((tmp_path / "kunlunxin.3.lock").read_text(encoding="ascii"))
+
+    assert sorted(facts) == ["host", "pid", "run", "since", "user"]
+    assert (tmp_path / "kunlunxin.3.lock").read_bytes() == b""
+
+
+def test_a_process_that_was_stopped_while_it_chose_is_not_waited_for_in_vain(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leases_module, "_TURN_WAIT_S", 0.05)
+
+    with Leases(tmp_path, "kunlunxin", {})._turn(0.0):
+        message = refusal(tmp_path, ["3"])
+
+    assert message.startswith(f"{tmp_path / 'kunlunxin.turn'} is locked, and nobody needs it for long")
+    assert free(tmp_path, "3")
+
+
+def test_an_interrupted_taker_holds_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(_: Leases) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, Leases(tmp_path, "kunlunxin", {}) as leases:
+        patch.setattr(Leases, "_sign", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            leases.take(["0", "1"], [], 2)
+        patch.undo()
+
+        assert free(tmp_path, "0", "1")
+
+
+def test_the_folder_comes_from_the_environment_where_that_names_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(FOLDER_VARIABLE, raising=False)
+    assert default_folder() == Path("/tmp/accelerator-conformance-leases")
+
+    monkeypatch.setenv(FOLDER_VARIABLE, "/elsewhere")
+    assert default_folder() == Path("/elsewhere")
+
+
+def test_the_default_folder_is_used_where_none_is_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path / "leases"))
+
+    with Leases(None, "cuda", {}) as leases:
+        leases.take(["0"], [], 1)
+
+        assert not free(tmp_path / "leases", "0", backend="cuda")

@@ -1,0 +1,68 @@
+"""Rank 0's tensors reach the other ranks as they are, over gloo between real processes."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from trainer.devices import load_backend
+from trainer.ranks import HostGroup, Ranks
+
+pytestmark = pytest.mark.needs_torch
+
+SENT = {
+    "scalar": torch.tensor(2.5),
+    "matrix": torch.arange(6, dtype=torch.float32).reshape(2, 3),
+    "across": torch.arange(6, dtype=torch.float64).reshape(2, 3).T,
+    "half": torch.tensor([1.5, -2.0], dtype=torch.bfloat16),
+    "flags": torch.tensor([True, False]),
+    "bytes": torch.arange(256, dtype=torch.uint8),
+    "counts": torch.tensor([2**62]),
+    "nothing": torch.zeros((0, 4)),
+}
+
+
+def receive(rank: int, port: int, folder: str) -> None:
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), GLOO_SOCKET_IFNAME="lo")
+    group = HostGroup(Ranks(rank, rank, 2, 2))
+    group.join(load_backend("cpu"))
+    found = [group.broadcast(SENT if rank == 0 else None), group.broadcast({}), group.broadcast(None)]
+    group.leave()
+    torch.save(found, str(Path(folder) / f"found-{rank}.pt"))
+
+
+def same(found: dict[str, torch.Tensor]) -> bool:
+    return found.keys() == SENT.keys() and all(
+        (value.dtype, value.shape) == (SENT[name].dtype, SENT[name].shape) and torch.equal(value, SENT[name])
+        for name, value in found.items()
+    )
+
+
+def test_every_rank_has_rank_0s_tensors(tmp_path: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    context = multiprocessing.get_context("spawn")
+    workers = [context.Process(target=receive, args=(rank, port, str(tmp_path))) for rank in (0, 1)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(120)
+
+    for rank in (0, 1):
+        tensors, none_of_them, nothing = torch.load(str(tmp_path / f"found-{rank}.pt"))
+        assert same(tensors)
+        assert (none_of_them, nothing) == ({}, None)
+
+
+def test_a_rank_that_is_alone_keeps_its_own() -> None:
+    group = HostGroup(Ranks())
+
+    assert same(group.broadcast(SENT) or {})
+    assert group.broadcast(None) is None

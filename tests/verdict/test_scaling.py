@@ -1,0 +1,292 @@
+"""Efficiency is held against what the published numbers come to, like against like, and skew against the tolerance."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from expected import Cell, Expectation, Topology
+from tests.verdict.bundles import STEADY, a_cell, with_timing
+from verdict import Interval, Measurement, MetricVerdict
+from verdict.scaling import TopologyRun, judge_efficiency, judge_skew, ratio_a_card
+from verdict.stragglers import Straggler
+
+ONE, EIGHT = Topology(1, 1), Topology(1, 8)
+
+
+def cell_at(topology: Topology, p_core: Any = None, **changes: Any) -> Cell:
+    given_number = {} if p_core is None else {"p_core": p_core}
+    return replace(a_cell(replace(STEADY, topology=topology), **given_number), **changes)
+
+
+def measured(rate: float, half: float | None = 0.002, metric: str = "p_core") -> Measurement:
+    interval = None if half is None else Interval(rate * (1 - half), rate * (1 + half))
+    return Measurement(metric, rate, "images/s", interval, "a method", "rank-0000.jsonl", 100, 100)
+
+
+def run(cell: Cell, rate: float | None, half: float | None = 0.002, **facts: Any) -> TopologyRun:
+    rates = {} if rate is None else {"p_core": measured(rate, half)}
+    return TopologyRun(**{"cell": cell, "simulated": False, "measured": rates, **facts})
+
+
+def judged(small: float, big: float, half: float | None = 0.002) -> MetricVerdict:
+    """The verdict where 20 images/s are published for one card and 144 for eight: 0.9 of each is left."""
+    return judge_efficiency(run(cell_at(ONE, 20.0), small, half), run(cell_at(EIGHT, 144.0), big, half))
+
+
+def test_efficiency_is_the_rate_a_card_over_that_of_the_smaller_topology() -> None:
+    metric = judged(20.0, 140.0)
+
+    assert metric.measured == pytest.approx(140 / 8 / 20)
+    assert metric.expected == pytest.approx(0.9)
+    assert metric.low == pytest.approx(0.9 * 0.95)
+    assert (metric.metric, metric.verdict) == ("efficiency", "pass")
+    assert metric.reason == "efficiency 0.8750 is at least 0.8550 (0.95 x 0.9000, what the expected p_core come to)"
+    assert metric.method == ("p_core a card at 1x8 over that at 1x1; interval of a ratio of independent estimates")
+
+
+def test_the_cards_of_all_hosts_count() -> None:
+    metric = judge_efficiency(run(cell_at(EIGHT, 144.0), 144.0), run(cell_at(Topology(2, 8), 288.0), 216.0))
+
+    assert (metric.measured, metric.expected) == (pytest.approx(0.75), pytest.approx(1.0))
+
+
+def test_less_than_the_published_numbers_leave_is_a_fail() -> None:
+    metric = judged(20.0, 130.0)
+
+    assert metric.verdict == "fail"
+    assert metric.reason.startswith("efficiency 0.8125 is below 0.8550 (0.95 x 0.9000")
+
+
+def test_a_slow_device_that_scales_as_published_passes() -> None:
+    assert judged(10.0, 72.0).verdict == "pass"
+
+
+def test_more_than_published_passes() -> None:
+    assert judged(20.0, 170.0).verdict == "pass"
+
+
+@pytest.mark.parametrize("big", [137.0, 136.5])
+def test_an_interval_that_straddles_the_bound_is_inconclusive(big: float) -> None:
+    metric = judged(20.0, big, half=0.01)
+
+    assert metric.verdict == "inconclusive"
+    assert "straddles 0.8550" in metric.reason
+    assert metric.reason.endswith("more steps of each would decide")
+
+
+def test_without_an_interval_nothing_is_shown() -> None:
+    metric = judged(20.0, 160.0, half=None)
+
+    assert (metric.verdict, metric.interval) == ("inconclusive", None)
+    assert "has no confidence interval" in metric.reason
+
+
+def test_the_interval_is_wider_than_that_of_either_run_and_narrower_than_both_together() -> None:
+    interval = judged(20.0, 144.0, half=0.01).interval
+
+    assert interval is not None
+    assert (interval.low, interval.high) == (
+        pytest.approx(0.9 * math.exp(-math.hypot(math.log(1 / 0.99), math.log(1.01)))),
+        pytest.approx(0.9 * math.exp(math.hypot(math.log(1.01), math.log(1 / 0.99)))),
+    )
+
+
+def test_an_uneven_interval_counts_on_the_side_on_which_it_lies() -> None:
+    up = replace(measured(144.0), interval=Interval(144.0, 160.0))
+    exact = replace(measured(20.0), interval=Interval(20.0, 20.0))
+    cells = cell_at(ONE, 20.0), cell_at(EIGHT, 144.0)
+
+    over = judge_efficiency(run(cells[0], 0, measured={"p_core": exact}), run(cells[1], 0, measured={"p_core": up}))
+    up_small = replace(measured(20.0), interval=Interval(20.0, 22.0))
+    under = judge_efficiency(
+        run(cells[0], 0, measured={"p_core": up_small}),
+        run(cells[1], 0, measured={"p_core": replace(measured(144.0), interval=Interval(144.0, 144.0))}),
+    )
+
+    assert over.interval == Interval(pytest.approx(0.9), pytest.approx(1.0))  # type: ignore[arg-type]
+    assert under.interval == Interval(pytest.approx(0.9 / 1.1), pytest.approx(0.9))  # type: ignore[arg-type]
+
+
+def test_an_interval_that_reaches_zero_leaves_none() -> None:
+    wide = replace(measured(20.0), interval=Interval(0.0, 40.0))
+
+    metric = judge_efficiency(run(cell_at(ONE, 20.0), 0, measured={"p_core": wide}), run(cell_at(EIGHT, 144.0), 144.0))
+
+    assert (metric.verdict, metric.interval) == ("inconclusive", None)
+
+
+@pytest.mark.parametrize(
+    ("small", "big", "where"), [(None, 144.0, "1x1"), (20.0, None, "1x8"), (None, None, "1x1 and")]
+)
+def test_without_both_numbers_it_is_recorded(small: Any, big: Any, where: str) -> None:
+    metric = judge_efficiency(run(cell_at(ONE, small), 20.0), run(cell_at(EIGHT, big), 100.0))
+
+    assert (metric.verdict, metric.expected, metric.low) == ("recorded", None, None)
+    assert metric.measured == pytest.approx(0.625)
+    assert f"no p_core is published or accepted at {where}" in metric.reason
+
+
+def test_what_a_site_accepted_counts_as_what_is_published() -> None:
+    accepted = Expectation("accepted", 144.0, 139.0, None, None, "accepted in site.toml", "device", "steady")
+
+    metric = judge_efficiency(run(cell_at(ONE, 20.0), 20.0), run(cell_at(EIGHT, accepted), 100.0))
+
+    assert metric.verdict == "fail"
+    assert metric.source == "a table; accepted in site.toml"
+
+
+def test_another_batch_size_is_not_comparable() -> None:
+    small, big = cell_at(ONE, 20.0, batch_size=2), cell_at(EIGHT, 144.0, batch_size=16)
+
+    metric = judge_efficiency(run(small, 20.0), run(big, 10.0))
+
+    assert (metric.verdict, metric.expected) == ("recorded", None)
+    assert metric.reason.endswith("not comparable, as a card's batch is 2 at 1x1 and 16 at 1x8")
+
+
+def test_another_recipe_is_not_comparable() -> None:
+    small = cell_at(ONE, 20.0)
+    big = cell_at(EIGHT, 144.0, recipe=replace(small.recipe, tf32=True))
+
+    assert judge_efficiency(run(small, 20.0), run(big, 10.0)).reason.endswith("as the recipes differ in tf32")
+
+
+def test_numbers_that_were_read_by_a_hosts_clock_are_held_against_such_readings() -> None:
+    cells = [with_timing(cell, "host") for cell in (cell_at(ONE, 20.0), cell_at(EIGHT, 144.0))]
+    readings = [{"p_core": measured(device), "p_core_host": measured(host)} for device, host in ((10, 20), (10, 144))]
+
+    metric = judge_efficiency(*(run(cell, 0, measured=one) for cell, one in zip(cells, readings)))
+
+    assert (metric.verdict, metric.measured) == ("pass", pytest.approx(0.9))
+    assert metric.method.startswith("p_core_host a card")
+
+
+def test_numbers_that_were_read_by_different_clocks_are_not_held_against_each_other() -> None:
+    small, big = with_timing(cell_at(ONE, 20.0), "host"), cell_at(EIGHT, 144.0)
+
+    metric = judge_efficiency(run(small, 20.0), run(big, 10.0))
+
+    assert metric.verdict == "recorded"
+    assert metric.measured == pytest.approx(10 / 8 / 20)
+    assert metric.reason.endswith("was read with a host clock at 1x1 and a device clock at 1x8")
+
+
+def test_a_run_that_cannot_be_trusted_makes_it_invalid() -> None:
+    metric = judge_efficiency(run(cell_at(ONE, 20.0), 20.0, broken="a rank died"), run(cell_at(EIGHT, 144.0), 144.0))
+
+    assert (metric.verdict, metric.reason) == ("invalid", "r300-1x1-fp32-bs4: a rank died")
+
+
+@pytest.mark.parametrize("simulated", ["small", "big"])
+def test_a_simulated_run_beside_a_real_one_makes_it_invalid(simulated: str) -> None:
+    small = run(cell_at(ONE, 20.0), 20.0, simulated=simulated == "small")
+    big = run(cell_at(EIGHT, 144.0), 144.0, simulated=simulated == "big")
+
+    metric = judge_efficiency(small, big)
+
+    assert metric.verdict == "invalid"
+    assert metric.reason.startswith(f"r300-{'1x1' if simulated == 'small' else '1x8'}-fp32-bs4 was simulated and")
+
+
+def test_two_simulated_runs_are_judged() -> None:
+    runs = run(cell_at(ONE, 20.0), 20.0, simulated=True), run(cell_at(EIGHT, 144.0), 144.0, simulated=True)
+
+    assert judge_efficiency(*runs).verdict == "pass"
+
+
+def test_what_was_not_measured_is_missing() -> None:
+    metric = judge_efficiency(run(cell_at(ONE, 20.0), 20.0), run(cell_at(EIGHT, 144.0), None))
+
+    assert (metric.verdict, metric.measured, metric.method) == ("missing", None, "")
+    assert metric.reason == "efficiency is not measured: no p_core of r300-1x8-fp32-bs4"
+
+
+def test_a_number_that_was_accepted_from_another_protocol_is_missing() -> None:
+    metric = judge_efficiency(
+        run(cell_at(ONE, 20.0), 20.0, missing="accepted from full"), run(cell_at(EIGHT, 144.0), 1.0)
+    )
+
+    assert (metric.verdict, metric.reason) == ("missing", "accepted from full")
+
+
+def test_a_ratio_a_card_of_any_rate() -> None:
+    small = run(cell_at(ONE), 0, measured={"p_train": measured(10.0)})
+    big = run(cell_at(EIGHT), 0, measured={"p_train": measured(60.0)})
+
+    assert ratio_a_card(small, big, "p_train") == pytest.approx(0.75)
+    assert ratio_a_card(small, big, "p_core") is None
+    assert ratio_a_card(run(cell_at(ONE), 0.0), run(cell_at(EIGHT), 1.0), "p_core") is None
+
+
+rates = st.floats(0.1, 10_000)
+halves = st.floats(0.0, 0.5)
+
+
+@given(small=rates, big=rates, first=halves, second=halves)
+def test_the_interval_holds_the_value_and_no_more_than_both_worst_cases(
+    small: float, big: float, first: float, second: float
+) -> None:
+    metric = judge_efficiency(run(cell_at(ONE, 20.0), small, first), run(cell_at(EIGHT, 144.0), big, second))
+
+    interval, value = metric.interval, metric.measured
+    assert interval is not None
+    assert value is not None
+    assert interval.low <= value <= interval.high
+    slack = 1e-9 * value
+    assert interval.low >= value * (1 - second) / (1 + first) - slack
+    assert interval.high <= value * (1 + second) / (1 - first) + slack
+    assert interval.low <= value * min(1 - second, 1 / (1 + first)) + slack
+    assert interval.high >= value * max(1 + second, 1 / (1 - first)) - slack
+
+
+@given(small=rates, big=rates, half=st.floats(0.0, 0.1))
+def test_the_verdict_follows_the_interval(small: float, big: float, half: float) -> None:
+    metric = judged(small, big, half)
+
+    assert metric.interval is not None
+    assert metric.low is not None
+    below, above = metric.interval.high < metric.low, metric.interval.low >= metric.low
+    assert metric.verdict == ("fail" if below else "pass" if above else "inconclusive")
+
+
+SLOWEST = Straggler(3, "node0", 5, 0.02)
+
+
+def test_ranks_that_keep_up_with_each_other_pass() -> None:
+    metric = judge_skew(SLOWEST, on_host=False)
+
+    assert (metric.metric, metric.verdict, metric.measured, metric.high) == ("skew", "pass", 1.02, 1.05)
+    assert metric.reason == "the slowest, rank 3 (card 5 of node0), takes 1.020 of its siblings' time"
+
+
+def test_a_slow_rank_is_named_with_card_and_host() -> None:
+    metric = judge_skew(replace(SLOWEST, slower=0.12), on_host=False)
+
+    assert metric.verdict == "fail"
+    assert metric.reason == "rank 3 (card 5 of node0) is 12% slower than its siblings, expected at most 5%"
+
+
+def test_the_tolerance_itself_is_no_fail() -> None:
+    assert judge_skew(replace(SLOWEST, slower=0.05), on_host=False).verdict == "pass"
+
+
+def test_ranks_that_share_a_hosts_cores_are_only_recorded() -> None:
+    assert judge_skew(replace(SLOWEST, slower=0.5), on_host=True).verdict == "recorded"
+
+
+def test_without_siblings_there_is_no_skew() -> None:
+    metric = judge_skew(None, on_host=False)
+
+    assert (metric.verdict, metric.measured) == ("missing", None)
+
+
+def test_a_run_that_cannot_be_trusted_has_no_skew() -> None:
+    metric = judge_skew(replace(SLOWEST, slower=0.5), on_host=False, broken="a rank died")
+
+    assert (metric.verdict, metric.reason) == ("invalid", "a rank died")

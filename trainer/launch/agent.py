@@ -1,0 +1,343 @@
+"""`python -m trainer.launch.agent`: starts torchrun on its host when told to, and lets nothing outlive the run.
+
+Every launcher starts one on each host, directly or through ssh, srun or a container's command. It reads orders and a
+heartbeat on its standard input and answers on its standard output (messages.py). When the heartbeat ends - the session
+is gone, or the network to it - it ends the ranks, so that no card stays in use by a run that nobody waits for.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import Any, Mapping, Sequence
+
+from trainer.devices import load_backend
+from trainer.errors import TrainerError
+from trainer.launch.leases import Leases
+from trainer.launch.lifeline import GONE, UNHEARD, Lifeline, Voice
+from trainer.launch.messages import SILENCE_S, Order
+from trainer.launch.network import free_port, interface_towards, own_addresses, port_problem
+from trainer.launch.processes import adopt_orphans, die_with_parent, end_descendants
+from trainer.launch.shipping import Shipper, evidence_files, manifest
+from trainer.launch.source import PROGRAM_FOLDER, source_digest
+from trainer.launch.stacks import dump_stacks
+from trainer.launch.torchrun import chosen_environment, torchrun_command
+from trainer.preflight import backbone_problems, data_problems, missing_modules
+
+SESSION_FILE = ".session"
+"""In the run's folder, holds the order's token: an agent that finds it there shares the session's file system."""
+
+_POLL_S = 0.1
+_GRACE_S = 8.0
+_DONE_WAIT_S = 15.0
+
+
+class _EndedError(Exception):
+    """The run has to end; says why."""
+
+
+class Agent:
+    """One host's part of a run."""
+
+    def __init__(self, node: int, lifeline: Lifeline) -> None:
+        self._node = node
+        self._lifeline = lifeline
+        self._order: Order
+        self._voice: Voice
+        self._folder = Path()
+        self._shared = True
+        self._shipper: Shipper | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._signal = ""
+
+    def run(self) -> int:
+        """Take the order, wait for `go`, see torchrun through; return its exit code, 1 where it never ran."""
+        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+            signal.signal(number, lambda got, _: setattr(self, "_signal", signal.Signals(got).name))
+        try:
+            self._order = self._await_order()
+        except (_EndedError, ValueError, TypeError) as error:
+            print(f"agent of host {self._node}: {error}", file=sys.stderr, flush=True)
+            return 1
+        try:
+            leases = self._leases()
+            try:
+                return self._with_cards(leases)
+            finally:
+                end_descendants(_GRACE_S)
+                leases.release()
+        except _EndedError as ended:
+            self._voice.say({"ended": {"exit_code": None, "reason": str(ended), "files": {}, "free_bytes": None}})
+            self._leave_as_found()
+            return 1
+
+    def _await_order(self) -> Order:
+        begun_s = time.monotonic()
+        while True:
+            message = self._lifeline.next(_POLL_S)
+            if message is not None and "order" in message:
+                order = Order.of(message["order"])
+                self._voice = Voice(order.token, self._node, order.line_bytes)
+                return order
+            why = self._lifeline.lost(SILENCE_S) or self._told_to_end()
+            if why == GONE and time.monotonic() - begun_s < 1.0:
+                why = (
+                    "standard input was closed at once, and orders come through it: if a container's command stands "
+                    "in front, it has to hand it on, as `docker exec -i NAME` does"
+                )
+            if why:
+                raise _EndedError(why)
+
+    def _leases(self) -> Leases:
+        order = self._order
+        folder = Path(order.leases) if order.leases else None
+        name = f"{order.backend}-{self._node}" if order.simulated_hosts else order.backend
+        return Leases(folder, name, {**order.holder, "pid": str(os.getpid()), "host": socket.gethostname()})
+
+    def _with_cards(self, leases: Leases) -> int:
+        order = self._order
+        self._settle_in()
+        problems, cards = self._problems(), []
+        variable = load_backend(order.backend).visible_cards if not problems else None
+        if not problems:
+            listed = [name.strip() for name in os.environ.get(variable or "", "").split(",") if name.strip()]
+            available = listed or [str(card) for card in range(order.card_count or order.ranks_per_node)]
+            if order.cards is None and len(available) < order.ranks_per_node:
+                problems = [
+                    f"{order.ranks_per_node} cards are needed and {len(available)} are visible; check {variable}"
+                ]
+        if not problems:
+            try:
+                cards = leases.take(order.cards, available, order.ranks_per_node, wait_s=order.lease_wait_s)
+            except TrainerError as error:
+                problems = [str(error)]
+        self._voice.say(
+            {
+                "hello": {
+                    "host": self._host_name(),
+                    "utc_s": time.time(),
+                    "pid": os.getpid(),
+                    "source": source_digest(),
+                    "shared": self._shared,
+                    "port": free_port(),
+                    "cards": cards,
+                    "addresses": own_addresses(),
+                    "problems": problems,
+                }
+            }
+        )
+        meeting = self._await_go()
+        if variable is not None:
+            os.environ[variable] = ",".join(cards)
+        return self._see_through(str(meeting["address"]), int(meeting["port"]))
+
+    def _settle_in(self) -> None:
+        """Find the run's folder, or make it, where the file system is not the session's."""
+        order = self._order
+        self._folder = Path(order.run_dir)
+        try:
+            self._shared = (self._folder / SESSION_FILE).read_text(encoding="utf-8") == order.token
+        except OSError:
+            self._shared = False
+        if self._shared:
+            return
+        if (self._folder / "run.json").exists():
+            # Nothing is to be removed there: it may be the session's, on a file system that is slow to show its mark.
+            raise _EndedError(
+                f"{self._folder} holds a run and not the session's mark ({SESSION_FILE}): the hosts' file system shows "
+                "files late, or the folder is another run's; choose another place with --runs"
+            )
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            for path in evidence_files(self._folder):
+                path.unlink()  # of an attempt before this one, which the session has
+            for name, text in order.files.items():
+                (self._folder / Path(name).name).write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise _EndedError(
+                f"{self._folder} cannot be made: {error.strerror}; choose another place with --runs"
+            ) from None
+        self._shipper = Shipper(self._folder, order.line_bytes)
+
+    def _problems(self) -> list[str]:
+        order = self._order
+        if order.source != source_digest():
+            return [f"{PROGRAM_FOLDER} holds another version of the suite than the session's; bring both to the same"]
+        try:
+            problems = missing_modules(order.backend)
+            if order.shapes is not None and not problems:
+                from trainer.data.shapes import ensure
+
+                ensure(Path(order.shapes["folder"]), **order.shapes["parameters"])
+        except (TrainerError, OSError) as error:
+            return [str(error)]
+        if order.shapes is None:
+            problems += data_problems(Path(order.data))
+        if order.backbone is not None:
+            problems += backbone_problems(Path(order.backbone))
+        return problems
+
+    def _await_go(self) -> Mapping[str, Any]:
+        while True:
+            message = self._lifeline.next(_POLL_S) or {}
+            if "go" in message:
+                meeting: Mapping[str, Any] = message["go"]
+                problem = port_problem(int(meeting["port"])) if self._node == 0 and self._order.nodes > 1 else ""
+                if problem:
+                    raise _EndedError(problem)
+                return meeting
+            self._end_if_asked(message)
+
+    def _see_through(self, address: str, port: int) -> int:
+        order = self._order
+        command = torchrun_command(
+            sys.executable,
+            order.flags,
+            nodes=order.nodes,
+            node=self._node,
+            ranks_per_node=order.ranks_per_node,
+            address=address,
+            port=port,
+        )
+        environment = {**os.environ, **{key: text for key, text in order.environment.items() if key not in os.environ}}
+        interface = (interface_towards(address) or "") if order.nodes > 1 else None
+        environment.update(
+            chosen_environment(order.backend, environment, ranks_per_node=order.ranks_per_node, interface=interface)
+        )
+        if order.simulated_hosts:
+            environment["VIRTUAL_HOST"] = self._host_name()
+        with (self._folder / f"host-{self._node:04d}.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                command,
+                cwd=str(PROGRAM_FOLDER),
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                preexec_fn=die_with_parent,
+            )
+        reason = ""
+        try:
+            self._until_it_ends()
+        except _EndedError as ended:
+            reason = str(ended)
+        return self._wind_up(reason)
+
+    def _until_it_ends(self) -> None:
+        assert self._process is not None
+        while self._process.poll() is None:
+            message = self._lifeline.next(_POLL_S) or {}
+            if "stacks" in message:
+                self._voice.say({"stacks": dump_stacks(self._folder)})
+            self._end_if_asked(message)
+            self._ship()
+
+    def _wind_up(self, reason: str) -> int:
+        assert self._process is not None
+        code = None if reason else self._process.poll()
+        end_descendants(_GRACE_S)  # from here on the system has forgotten how torchrun ended
+        if reason.startswith((GONE, UNHEARD)):
+            self._leave_word(reason)
+        self._ship()
+        usage = shutil.disk_usage(str(self._folder))
+        files = manifest(self._folder) if self._shipper is not None else {}
+        self._voice.say(
+            {
+                "ended": {
+                    "exit_code": code,
+                    "reason": reason,
+                    "files": files,
+                    "free_bytes": usage.free,
+                }
+            }
+        )
+        if self._shipper is not None:
+            self._clear()
+        return 1 if code is None else code
+
+    def _ship(self) -> None:
+        if self._shipper is not None:
+            for piece in self._shipper.pieces():
+                self._voice.say(piece)
+
+    def _clear(self) -> None:
+        """Remove what was written here, when the session says that it has all of it."""
+        deadline_s = time.monotonic() + _DONE_WAIT_S
+        while time.monotonic() < deadline_s and not self._lifeline.lost(self._order.silence_s):
+            message = self._lifeline.next(_POLL_S) or {}
+            if "done" in message:
+                for path in evidence_files(self._folder):
+                    path.unlink()
+                if not message["done"].get("again"):
+                    shutil.rmtree(str(self._folder), ignore_errors=True)
+                return
+
+    def _leave_as_found(self) -> None:
+        """Remove what a run that never began has put here; what an attempt before it left stays."""
+        if self._shipper is not None:
+            with contextlib.suppress(OSError):
+                for name in self._order.files:
+                    (self._folder / Path(name).name).unlink()
+                self._folder.rmdir()
+
+    def _leave_word(self, reason: str) -> None:
+        """Mark the run as aborted for a session that can no longer do it."""
+        path = self._folder / "run.json"
+        if self._node != 0 or not self._shared:
+            return
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+            if record["boot"]["failure"] is None and record["boot"]["exit_code"] is None:
+                message = f"{reason}; the ranks were ended"
+                record["boot"]["failure"] = {"phase": "aborted", "message": message}
+                partial = path.with_suffix(".word")
+                partial.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+                os.replace(str(partial), str(path))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            print(f"agent: run.json could not be marked: {error}", file=sys.stderr)
+
+    def _end_if_asked(self, message: Mapping[str, Any]) -> None:
+        if "stop" in message:
+            raise _EndedError(str(message["stop"]))
+        why = self._lifeline.lost(self._order.silence_s) or self._told_to_end()
+        if why:
+            raise _EndedError(why)
+
+    def _told_to_end(self) -> str:
+        return f"its agent was told to end by {self._signal}" if self._signal else ""
+
+    def _host_name(self) -> str:
+        name = socket.gethostname()
+        return f"{name}-simulated-{self._node}" if self._order.simulated_hosts else name
+
+
+def main(argv: Sequence[str]) -> int:
+    """Be the agent of host `--node`; Slurm tells it by SLURM_NODEID."""
+    parser = argparse.ArgumentParser(
+        prog="python -m trainer.launch.agent", description="Started by the suite's launchers."
+    )
+    parser.add_argument("--node", type=int, default=int(os.environ.get("SLURM_NODEID", "0")))
+    node = parser.parse_args(list(argv)).node
+    adopt_orphans()
+    return Agent(node, Lifeline(sys.stdin.buffer)).run()
+
+
+if __name__ == "__main__":
+    try:
+        code = main(sys.argv[1:])
+    except Exception:
+        traceback.print_exc()
+        code = 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)  # the thread that reads the lifeline cannot be interrupted
