@@ -7,15 +7,18 @@ import math
 import os
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable
 
 SCHEMA = 2
+HEARTBEAT_S = 5.0
 
 
 class EventLog:
     """Appends events to `rank-NNNN.jsonl`. Every event carries its name and the rank's monotonic time in ns."""
 
-    def __init__(self, run_dir: Path, rank: int) -> None:
+    def __init__(self, run_dir: Path, rank: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._written_s = clock()
         self.path = run_dir / f"rank-{rank:04d}.jsonl"
         # O_EXCL: two processes that both believe to be this rank are an error, not a mixed file.
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND
@@ -31,6 +34,12 @@ class EventLog:
             text = json.dumps(_spell_out(line), allow_nan=False, separators=(",", ":"))
         self._file.write(text + "\n")
         self._file.flush()
+        self._written_s = self._clock()
+
+    def heartbeat(self, **facts: Any) -> None:
+        """Write a `progress` event if there has been no event for HEARTBEAT_S: whoever watches knows that it goes on."""
+        if self._clock() - self._written_s >= HEARTBEAT_S:
+            self.write("progress", **facts)
 
     def close(self) -> None:
         """Close the file; the log cannot be written afterwards."""

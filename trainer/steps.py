@@ -120,6 +120,7 @@ class StepLoop:
             begun_ns = ledger.enter("bookkeeping")
             window = Window()
             for rate in rates[done : done + count]:
+                self._log.heartbeat(phase="training", done=self.steps + len(window))
                 self._one(batches, rate, window)
             self._close(window, begun_ns, epoch, warmup)
             done += count

@@ -187,9 +187,10 @@ def test_rows_without_published_accuracy_or_time_train_one_epoch() -> None:
     assert set(_protocols(DEVICES["bi_v100"]).values()) == {"epoch"}
 
 
-def test_the_cpu_has_two_small_cells_with_bounds_of_their_own() -> None:
+def test_the_cpu_has_small_cells_with_bounds_of_their_own() -> None:
     device = DEVICES["cpu"]
-    assert [str(cell.topology) for cell in device.cells] == ["1x1", "1x2"]
+    assert [str(cell.topology) for cell in device.cells] == ["1x1", "1x2", "2x1", "2x2"]
+    assert {cell.batch_size * cell.topology.ranks for cell in device.cells} == {8}
     assert (device.backend, device.card_memory_gib, device.cards_per_host) == ("cpu", None, None)
     assert device.shapes is not None
     for cell in device.cells:

@@ -351,3 +351,17 @@ def _cut(folder: Path) -> RunVerdict:
         return session
 
     return _on_hosts(folder, act)
+
+
+def lines() -> list[str]:
+    """The table as Markdown."""
+    rows = [("fault", "verdict", "what it says")]
+    for launch in LAUNCHES:
+        outcome = "pass, and `GATE: INCOMPLETE`" if launch.outcome == "pass" else launch.outcome
+        rows.append((launch.name, outcome, f"... {launch.words} ..." if launch.words else "... restarted once ..."))
+    shown = [f"| {' | '.join(cell.replace('|', '/') for cell in row)} |" for row in rows]
+    return [shown[0], "| --- | --- | --- |", *shown[1:]]
+
+
+if __name__ == "__main__":
+    print("\n".join(lines()))

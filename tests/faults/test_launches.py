@@ -8,7 +8,8 @@ import pytest
 
 pytest.importorskip("torch")
 
-from tests.faults.launches import LAUNCHES, Launch
+from tests.faults.launches import LAUNCHES, Launch, lines
+from tests.support import ROOT
 
 pytestmark = [pytest.mark.needs_torch, pytest.mark.slow]
 
@@ -23,3 +24,9 @@ def test_a_launch_that_breaks_ends_in_its_verdict_and_leaves_nothing(launch: Lau
 
     assert verdict.outcome == launch.outcome, verdict.reasons
     assert any(launch.words in reason for reason in (*verdict.reasons, "")), verdict.reasons
+
+
+def test_the_document_shows_this_table() -> None:
+    document = (ROOT / "docs" / "faults.md").read_text(encoding="utf-8")
+
+    assert "\n".join(lines()) in document, "run python -m tests.faults.launches and put its output there"

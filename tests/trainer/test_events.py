@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from trainer.events import EventLog
+from trainer.events import HEARTBEAT_S, EventLog
 
 
 def lines(path: Path) -> list[dict[str, object]]:
@@ -59,3 +59,20 @@ def test_two_processes_cannot_be_the_same_rank(tmp_path: Path) -> None:
 
     with pytest.raises(FileExistsError):
         EventLog(tmp_path, 0)
+
+
+def test_a_heartbeat_is_written_only_where_nothing_else_was_for_a_while(tmp_path: Path) -> None:
+    now_s = [0.0]
+    log = EventLog(tmp_path, 0, clock=lambda: now_s[0])
+    log.write("start")
+    for now in (1.0, HEARTBEAT_S, HEARTBEAT_S + 1.0, 2 * HEARTBEAT_S - 0.1, 2 * HEARTBEAT_S):
+        now_s[0] = now
+        log.heartbeat(phase="training", done=int(now))
+
+    events = [json.loads(line) for line in log.path.read_text().splitlines()]
+
+    assert [(event["event"], event.get("done")) for event in events] == [
+        ("start", None),
+        ("progress", int(HEARTBEAT_S)),
+        ("progress", int(2 * HEARTBEAT_S)),
+    ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 import select
@@ -43,14 +44,13 @@ class Lifeline:
         return f"{UNHEARD} for {silent_s:.0f} s" if silent_s > silence_s else ""
 
     def _listen(self, stream: Any) -> None:
-        try:
+        with contextlib.suppress(OSError):  # a terminal that is gone cannot be read
             for text in iter(stream.readline, b""):
                 self._heard_s = time.monotonic()
                 message = parse(text)
                 if message:
                     self._messages.put(message)
-        finally:
-            self._closed = True  # also where it cannot be read, as that of a terminal that is gone
+        self._closed = True
 
 
 class Voice:

@@ -1,4 +1,4 @@
-"""Stands for torchrun, as torch/distributed/run.py of a fake torch: does one after another what the trainer's flags say.
+"""Stands for torchrun, as torch/distributed/run.py of a fake torch: does what the trainer's flags say, in their order.
 
 Its ranks are imagined; no torch is needed. A flag is ACTION:TEXT.
 """
@@ -30,8 +30,8 @@ def _environment(name: str) -> None:
 def _orphan(mark: str) -> None:
     """Leave a process behind, in a session of its own, that hears no SIGTERM; `mark` is among its words."""
     middle = (
-        "import subprocess, sys; child = subprocess.Popen(sys.argv[1:], stdout=subprocess.PIPE, start_new_session=True);"
-        " child.stdout.readline()"
+        "import subprocess as s, sys; child = s.Popen(sys.argv[1:], stdout=s.PIPE, start_new_session=True); "
+        "child.stdout.readline()"
     )
     subprocess.run([sys.executable, "-c", middle, sys.executable, "-c", _STUBBORN, mark], check=True)
 

@@ -18,7 +18,7 @@ from trainer.launch.source import source_digest
 from trainer.launch.starts import Start, agent_command
 
 HERE = Path(__file__).parent
-TOKEN = "0123456789abcdef"  # noqa: S105
+TOKEN = "0123456789abcdef"
 WAIT_S = 60.0
 
 

@@ -79,7 +79,9 @@ def test_the_real_client_takes_the_options(tmp_path: Path) -> None:
     done = subprocess.run([*start.command[:-2], "-F", str(empty), "-G", "gpu-7"], stdout=subprocess.PIPE, text=True)
 
     assert done.returncode == 0
-    assert {"batchmode yes", "serveraliveinterval 5", "loglevel ERROR"} <= set(done.stdout.splitlines())
+    assert {"batchmode yes", "serveraliveinterval 5", "serveralivecountmax 3", "connecttimeout 10"} <= set(
+        done.stdout.splitlines()
+    )
 
 
 @NEEDS_SSH
