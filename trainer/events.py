@@ -37,7 +37,7 @@ class EventLog:
         self._written_s = self._clock()
 
     def heartbeat(self, **facts: Any) -> None:
-        """Write a `progress` event if there has been no event for HEARTBEAT_S: whoever watches knows that it goes on."""
+        """Write a `progress` event if there has been no event for HEARTBEAT_S: so that it is seen to go on."""
         if self._clock() - self._written_s >= HEARTBEAT_S:
             self.write("progress", **facts)
 

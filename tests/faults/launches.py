@@ -50,7 +50,7 @@ def _fault(
     return note
 
 
-@_fault("`kill -9` of a rank", "rank 1 ended without a word")
+@_fault("`kill -9` of a rank", "rank 1 (SIGKILL) ended without a word")
 def _kill_rank(folder: Path) -> RunVerdict:
     session = simulated(folder)
     session.until_event("window", rank=1)
@@ -121,7 +121,9 @@ def _kill_pytest(folder: Path) -> RunVerdict:
     return _signalled(folder, signal.SIGKILL, 1)
 
 
-@_fault("the system ends a rank for want of memory", "rank 1 ended without a word", needs=lambda: _no_cgroups())
+@_fault(
+    "the system ends a rank for want of memory", "rank 1 (SIGKILL) ended without a word", needs=lambda: _no_cgroups()
+)
 def _no_memory(folder: Path) -> RunVerdict:
     data = ensure(folder / "data", seed=1, train_images=32, val_images=12)
     session = Session(folder, cell_of("cpu", "1x2"), f"--data={data}")

@@ -31,6 +31,7 @@ class Channel:
         self._log = log
         self._messages: queue.Queue[dict[str, Any]] = queue.Queue()
         self._tail: collections.deque[str] = collections.deque(maxlen=_TAIL_LINES)
+        self._unsent = b""  # an order can be longer than what a pipe takes at once
         self._sending = threading.Lock()  # a heartbeat must not go to whoever got a closed lifeline's number
         self.process = subprocess.Popen(
             start.command,
@@ -50,9 +51,12 @@ class Channel:
             reader.start()
 
     def send(self, text: str) -> None:
-        """Write a line, if there is room and somebody to read it; who does not read will be found silent."""
+        """Write a line as far as there is room, the rest with the next one; who does not read will be found silent."""
         with self._sending, contextlib.suppress(OSError, ValueError):
-            os.write(self.process.stdin.fileno(), text.encode("utf-8"))  # type: ignore[union-attr]
+            self._unsent += text.encode("utf-8")
+            while self._unsent:
+                sent = os.write(self.process.stdin.fileno(), self._unsent)  # type: ignore[union-attr]
+                self._unsent = self._unsent[sent:]
 
     def messages(self) -> Sequence[Mapping[str, Any]]:
         """Return what has come since the last call; of a process that has ended, all of it."""

@@ -108,6 +108,21 @@ def test_sending_to_nobody_is_no_error(tmp_path: Path) -> None:
         assert one.messages() == []
 
 
+def test_what_a_pipe_does_not_take_at_once_follows_with_the_next_line(tmp_path: Path) -> None:
+    long = "x" * 300_000
+    with channel(tmp_path, sys.executable, "-c", ECHO) as one:
+        one.send(line({"t": TOKEN, "node": 0, "order": long}))
+        found: list[Any] = []
+
+        def heard() -> bool:
+            one.send("{}\n")
+            found.extend(one.messages())
+            return bool(found)
+
+        assert until(heard)
+        assert found[0]["order"] == long
+
+
 def test_a_full_pipe_is_not_waited_for(tmp_path: Path) -> None:
     with channel(tmp_path, "sleep", "600") as one:
         for _ in range(100):
