@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import re
 import shutil
 import signal
 import sys
@@ -114,8 +115,16 @@ def _temporary(folder: Path) -> Path:
 
 
 def _resources() -> dict[str, set[str]]:
-    listening = {f"port {one.laddr.port}" for one in psutil.net_connections("inet") if one.status == psutil.CONN_LISTEN}
-    return {"ports": listening, "shared memory": set(os.listdir("/dev/shm"))}
+    """Ports and shared memory that no living program of somebody else's accounts for."""
+    listening = [one for one in psutil.net_connections("inet") if one.status == psutil.CONN_LISTEN]
+    ports = {f"port {one.laddr.port}" for one in listening if one.pid is None or not psutil.pid_exists(one.pid)}
+    # torch names its blocks after the process that made them.
+    shared = {name for name in os.listdir("/dev/shm") if not any(map(_lives, re.findall(r"[0-9]+", name)))}
+    return {"ports": ports, "shared memory": shared}
+
+
+def _lives(digits: str) -> bool:
+    return len(digits) < 10 and psutil.pid_exists(int(digits))
 
 
 def _require_nothing_left(folder: Path, before: dict[str, set[str]]) -> None:

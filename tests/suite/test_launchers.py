@@ -71,6 +71,7 @@ def test_four_ranks_on_two_hosts_over_ssh(copied: bool, hosts: Hosts, tmp_path: 
     assert over_there == [] if copied else [run_dir.name], "what was copied stays nowhere else"
 
 
+@pytest.mark.one_version
 @pytest.mark.parametrize("allocated", [False, True], ids=["from_outside", "in_an_allocation"])
 def test_two_ranks_on_two_nodes_by_slurm(allocated: bool, tmp_path: Path, shapes: Path) -> None:
     if lab_of_slurm.requirements():
@@ -91,6 +92,7 @@ def test_two_ranks_on_two_nodes_by_slurm(allocated: bool, tmp_path: Path, shapes
     assert left == ([], [])
 
 
+@pytest.mark.one_version
 @pytest.mark.parametrize(("topology", "ranks", "hosts"), [("1x8", 8, 1), ("2x8", 16, 2)])
 def test_all_ranks_of_a_large_topology_leave_evidence_that_is_judged(
     topology: str, ranks: int, hosts: int, tmp_path: Path
@@ -108,6 +110,7 @@ def test_all_ranks_of_a_large_topology_leave_evidence_that_is_judged(
     assert len({start["host"] for start in starts}) == hosts
 
 
+@pytest.mark.one_version
 def test_workers_boot_each_of_two_cells_once(tmp_path: Path, shapes: Path) -> None:
     cells = ("--topo", "1x1", "--topo", "1x2")
 
@@ -118,6 +121,7 @@ def test_workers_boot_each_of_two_cells_once(tmp_path: Path, shapes: Path) -> No
     assert session.by_metric.keys() >= {"p_core", "map"}
 
 
+@pytest.mark.one_version
 def test_no_credential_gets_into_the_evidence(tmp_path: Path, shapes: Path) -> None:
     planted = {
         "MY_API_TOKEN": SECRET,
@@ -139,6 +143,7 @@ def test_no_credential_gets_into_the_evidence(tmp_path: Path, shapes: Path) -> N
     assert SECRET not in session.output
 
 
+@pytest.mark.one_version
 def test_a_dry_run_prints_the_commands_and_starts_nothing(tmp_path: Path) -> None:
     words = ("--dry-run", "-m", "virtual", "--topo", "2x8", "--launcher", "ssh", "--hosts", "node-1,me@node-2")
 
@@ -152,6 +157,7 @@ def test_a_dry_run_prints_the_commands_and_starts_nothing(tmp_path: Path) -> Non
     assert not list(tmp_path.glob("runs/*"))
 
 
+@pytest.mark.one_version
 def test_a_dry_run_is_no_pass_of_the_gate(tmp_path: Path) -> None:
     session = run_suite(tmp_path, "--dry-run", "--gate", "-m", "virtual", "--topo", "1x2")
 
@@ -159,6 +165,7 @@ def test_a_dry_run_is_no_pass_of_the_gate(tmp_path: Path) -> None:
     assert session.output.rstrip().splitlines()[-1].startswith("GATE: INCOMPLETE")
 
 
+@pytest.mark.one_version
 def test_what_keeps_a_run_from_starting_is_in_the_dry_run_too(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--dry-run", "-m", "r300", "--topo", "2x8"],

@@ -8,10 +8,7 @@ is gone, or the network to it - it ends the ranks, so that no card stays in use 
 from __future__ import annotations
 
 import argparse
-import contextlib
-import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -28,14 +25,11 @@ from trainer.launch.lifeline import GONE, UNHEARD, Lifeline, Voice
 from trainer.launch.messages import SILENCE_S, Order
 from trainer.launch.network import free_port, interface_towards, own_addresses, port_problem
 from trainer.launch.processes import adopt_orphans, die_with_parent, end_descendants
-from trainer.launch.shipping import Shipper, evidence_files, manifest
 from trainer.launch.source import PROGRAM_FOLDER, source_digest
 from trainer.launch.stacks import dump_stacks
 from trainer.launch.torchrun import chosen_environment, torchrun_command
+from trainer.launch.workplace import Workplace
 from trainer.preflight import backbone_problems, data_problems, missing_modules
-
-SESSION_FILE = ".session"
-"""In the run's folder, holds the order's token: an agent that finds it there shares the session's file system."""
 
 _POLL_S = 0.1
 _GRACE_S = 8.0
@@ -54,9 +48,7 @@ class Agent:
         self._lifeline = lifeline
         self._order: Order
         self._voice: Voice
-        self._folder = Path()
-        self._shared = True
-        self._shipper: Shipper | None = None
+        self._place: Workplace
         self._process: subprocess.Popen[bytes] | None = None
         self._signal = ""
 
@@ -70,6 +62,11 @@ class Agent:
             print(f"agent of host {self._node}: {error}", file=sys.stderr, flush=True)
             return 1
         try:
+            self._place = Workplace(self._order)
+        except TrainerError as error:
+            self._give_up(str(error))
+            return 1
+        try:
             leases = self._leases()
             try:
                 return self._with_cards(leases)
@@ -77,9 +74,12 @@ class Agent:
                 end_descendants(_GRACE_S)
                 leases.release()
         except _EndedError as ended:
-            self._voice.say({"ended": {"exit_code": None, "reason": str(ended), "files": {}, "free_bytes": None}})
-            self._leave_as_found()
+            self._give_up(str(ended))
+            self._place.leave_as_found()
             return 1
+
+    def _give_up(self, reason: str) -> None:
+        self._voice.say({"ended": {"exit_code": None, "reason": reason, "files": {}, "free_bytes": None}})
 
     def _await_order(self) -> Order:
         begun_s = time.monotonic()
@@ -106,7 +106,6 @@ class Agent:
 
     def _with_cards(self, leases: Leases) -> int:
         order = self._order
-        self._settle_in()
         problems, cards = self._problems(), []
         variable = load_backend(order.backend).visible_cards if not problems else None
         if not problems:
@@ -128,7 +127,7 @@ class Agent:
                     "utc_s": time.time(),
                     "pid": os.getpid(),
                     "source": source_digest(),
-                    "shared": self._shared,
+                    "shared": self._place.shared,
                     "port": free_port(),
                     "cards": cards,
                     "addresses": own_addresses(),
@@ -140,34 +139,6 @@ class Agent:
         if variable is not None:
             os.environ[variable] = ",".join(cards)
         return self._see_through(str(meeting["address"]), int(meeting["port"]))
-
-    def _settle_in(self) -> None:
-        """Find the run's folder, or make it, where the file system is not the session's."""
-        order = self._order
-        self._folder = Path(order.run_dir)
-        try:
-            self._shared = (self._folder / SESSION_FILE).read_text(encoding="utf-8") == order.token
-        except OSError:
-            self._shared = False
-        if self._shared:
-            return
-        if (self._folder / "run.json").exists():
-            # Nothing is to be removed there: it may be the session's, on a file system that is slow to show its mark.
-            raise _EndedError(
-                f"{self._folder} holds a run and not the session's mark ({SESSION_FILE}): the hosts' file system shows "
-                "files late, or the folder is another run's; choose another place with --runs"
-            )
-        try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            for path in evidence_files(self._folder):
-                path.unlink()  # of an attempt before this one, which the session has
-            for name, text in order.files.items():
-                (self._folder / Path(name).name).write_text(text, encoding="utf-8")
-        except OSError as error:
-            raise _EndedError(
-                f"{self._folder} cannot be made: {error.strerror}; choose another place with --runs"
-            ) from None
-        self._shipper = Shipper(self._folder, order.line_bytes)
 
     def _problems(self) -> list[str]:
         order = self._order
@@ -216,7 +187,7 @@ class Agent:
         )
         if order.simulated_hosts:
             environment["VIRTUAL_HOST"] = self._host_name()
-        with (self._folder / f"host-{self._node:04d}.log").open("ab") as log:
+        with (self._place.folder / f"host-{self._node:04d}.log").open("ab") as log:
             self._process = subprocess.Popen(
                 command,
                 cwd=str(PROGRAM_FOLDER),
@@ -238,7 +209,7 @@ class Agent:
         while self._process.poll() is None:
             message = self._lifeline.next(_POLL_S) or {}
             if "stacks" in message:
-                self._voice.say({"stacks": dump_stacks(self._folder)})
+                self._voice.say({"stacks": dump_stacks(self._place.folder)})
             self._end_if_asked(message)
             self._ship()
 
@@ -246,65 +217,35 @@ class Agent:
         assert self._process is not None
         code = None if reason else self._process.poll()
         end_descendants(_GRACE_S)  # from here on the system has forgotten how torchrun ended
-        if reason.startswith((GONE, UNHEARD)):
-            self._leave_word(reason)
+        if reason.startswith((GONE, UNHEARD)) and self._node == 0 and self._place.shared:
+            self._place.leave_word(reason)
         self._ship()
-        usage = shutil.disk_usage(str(self._folder))
-        files = manifest(self._folder) if self._shipper is not None else {}
         self._voice.say(
             {
                 "ended": {
                     "exit_code": code,
                     "reason": reason,
-                    "files": files,
-                    "free_bytes": usage.free,
+                    "files": self._place.manifest(),
+                    "free_bytes": self._place.free_bytes,
                 }
             }
         )
-        if self._shipper is not None:
-            self._clear()
+        if not self._place.shared:
+            self._clear_when_told()
         return 1 if code is None else code
 
     def _ship(self) -> None:
-        if self._shipper is not None:
-            for piece in self._shipper.pieces():
-                self._voice.say(piece)
+        for piece in self._place.pieces():
+            self._voice.say(piece)
 
-    def _clear(self) -> None:
+    def _clear_when_told(self) -> None:
         """Remove what was written here, when the session says that it has all of it."""
         deadline_s = time.monotonic() + _DONE_WAIT_S
         while time.monotonic() < deadline_s and not self._lifeline.lost(self._order.silence_s):
             message = self._lifeline.next(_POLL_S) or {}
             if "done" in message:
-                for path in evidence_files(self._folder):
-                    path.unlink()
-                if not message["done"].get("again"):
-                    shutil.rmtree(str(self._folder), ignore_errors=True)
+                self._place.clear(again=bool(message["done"].get("again")))
                 return
-
-    def _leave_as_found(self) -> None:
-        """Remove what a run that never began has put here; what an attempt before it left stays."""
-        if self._shipper is not None:
-            with contextlib.suppress(OSError):
-                for name in self._order.files:
-                    (self._folder / Path(name).name).unlink()
-                self._folder.rmdir()
-
-    def _leave_word(self, reason: str) -> None:
-        """Mark the run as aborted for a session that can no longer do it."""
-        path = self._folder / "run.json"
-        if self._node != 0 or not self._shared:
-            return
-        try:
-            record = json.loads(path.read_text(encoding="utf-8"))
-            if record["boot"]["failure"] is None and record["boot"]["exit_code"] is None:
-                message = f"{reason}; the ranks were ended"
-                record["boot"]["failure"] = {"phase": "aborted", "message": message}
-                partial = path.with_suffix(".word")
-                partial.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-                os.replace(str(partial), str(path))
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            print(f"agent: run.json could not be marked: {error}", file=sys.stderr)
 
     def _end_if_asked(self, message: Mapping[str, Any]) -> None:
         if "stop" in message:

@@ -11,16 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Mapping, Sequence
 
-from trainer.launch.agent import SESSION_FILE
 from trainer.launch.channel import Channel
+from trainer.launch.fitness import unfit
 from trainer.launch.messages import BEAT_S, Hello, Order, line
 from trainer.launch.network import meeting_address
 from trainer.launch.shipping import Receiver
 from trainer.launch.ssh import advice
 from trainer.launch.starts import Start
-
-CLOCK_TOLERANCE_S = 5.0
-"""Hosts whose times of day differ by more leave evidence and logs that tell different stories."""
+from trainer.launch.workplace import SESSION_FILE
 
 _ALL_ENDED_S = 60.0  # after the first host has, and well: its ranks took leave of the others' in the same barrier
 _OWN_WORDS_S = 10.0  # after the first host's ranks have failed: time for the others' to say what they saw of it
@@ -240,7 +238,9 @@ class Control:
                 self._fail("boot", f"no answer within {self._timeout_s:.0f} s (--launch-timeout): {self.status()}")
             return
         hellos = [self._hellos[node] for node in self._nodes()]
-        problems = self._unfit(hellos)
+        alone = self._order.nodes == 1 and self._name(0) == "this host"
+        names = {} if alone else {node: self._name(node) for node in self._nodes()}
+        problems = unfit(hellos, self._heard_utc_s, names)
         if problems:
             self._fail("preflight", "; ".join(problems))
             return
@@ -249,31 +249,6 @@ class Control:
         self._gone = True
         for channel in self._channels:
             channel.send(line({"go": meeting}))
-
-    def _unfit(self, hellos: Sequence[Hello]) -> list[str]:
-        """Return why these hosts cannot do this run together; the same reason of several hosts once."""
-        by_problem: dict[str, list[str]] = {}
-        for hello in hellos:
-            for problem in hello.problems:
-                by_problem.setdefault(problem, []).append(self._name(hello.node))
-        alone = self._order.nodes == 1 and self._name(0) == "this host"
-        problems = [text if alone else f"{', '.join(who)}: {text}" for text, who in by_problem.items()]
-        by_name: dict[str, list[str]] = {}
-        for hello in hellos:
-            by_name.setdefault(hello.host, []).append(self._name(hello.node))
-            off_s = hello.utc_s - self._heard_utc_s.get(hello.node, hello.utc_s)
-            if abs(off_s) > CLOCK_TOLERANCE_S:
-                side = "ahead of" if off_s > 0 else "behind"
-                problems.append(
-                    f"{self._name(hello.node)}: its clock is {abs(off_s):.0f} s {side} this machine's, expected at "
-                    f"most {CLOCK_TOLERANCE_S:.0f} s; set both by NTP (chronyc tracking)"
-                )
-        problems += [
-            f"{' and '.join(names)} are one machine: each calls itself {name}; every host needs a name of its own"
-            for name, names in by_name.items()
-            if len(names) > 1
-        ]
-        return problems
 
     def _finished(self) -> Ending | None:
         if len(self._ended) < self._order.nodes:

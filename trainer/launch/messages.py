@@ -18,7 +18,7 @@ LINE_BYTES = 32_768
 SRUN_LINE_BYTES = 1024
 """The longest line, its end included, that srun does not mix with another task's (Slurm 22.05, measured)."""
 
-_PART_TEXT = 300  # characters of a message in one of its parts: JSON may need three bytes to quote one of them
+_PART_TEXT = 300  # characters of a message in one of its parts: quoting makes two of some
 
 
 @dataclass(frozen=True)

@@ -19,11 +19,11 @@ import psutil
 import pytest
 
 from tests.trainer.launch.launches import TOKEN, left, order_for, real_agent, until
-from trainer.launch.agent import SESSION_FILE
 from trainer.launch.leases import Leases
 from trainer.launch.messages import Order, line
 from trainer.launch.network import free_port
 from trainer.launch.source import PROGRAM_FOLDER
+from trainer.launch.workplace import SESSION_FILE
 
 GO = {"go": {"address": "127.0.0.1", "port": 29500}}
 

@@ -28,10 +28,10 @@ from tests.trainer.launch.launches import (
     until,
 )
 from trainer.launch import control as control_module
-from trainer.launch.agent import SESSION_FILE
 from trainer.launch.control import Control, Ending, new_token
 from trainer.launch.shipping import Receiver
 from trainer.launch.starts import Start
+from trainer.launch.workplace import SESSION_FILE
 
 WAIT_FOR_STOP = {"wait": "stop"}
 GO = {"wait": "go"}

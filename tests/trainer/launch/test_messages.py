@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.launch.messages import Hello, Order, line, parse
+from trainer.launch.messages import SRUN_LINE_BYTES, Assembler, Hello, Order, line, lines, parse
 
 ORDER = Order("token", "/runs/x", "abc", ["--epochs=1"], "cpu", nodes=2, ranks_per_node=4, data="/data")
 TEXTS = st.text(max_size=20)
@@ -100,3 +100,29 @@ def test_what_is_no_message_is_none(text: bytes) -> None:
 @given(st.dictionaries(st.text(), st.none() | st.booleans() | st.integers() | st.text()))
 def test_a_message_is_read_as_it_was_written(message: dict[str, Any]) -> None:
     assert parse(line(message).encode("utf-8")) == json.loads(json.dumps(message))
+
+
+LONG_TEXTS = st.text(max_size=2000)
+
+
+@given(st.lists(st.tuples(st.integers(0, 1), LONG_TEXTS), max_size=6), st.randoms(use_true_random=False))
+def test_long_messages_of_two_hosts_come_through_lines_that_srun_keeps_whole(told: Any, order: Any) -> None:
+    queues: dict[int, list[str]] = {0: [], 1: []}
+    for node, text in told:
+        queues[node] += lines({"hello": {"said": text}}, {"t": "f" * 32, "node": node}, SRUN_LINE_BYTES)
+    assembler, heard = Assembler(), []
+    while any(queues.values()):
+        queue = queues[order.choice([node for node, waiting in queues.items() if waiting])]
+        assert len(queue[0].encode()) <= SRUN_LINE_BYTES
+        heard.append(assembler.take(json.loads(queue.pop(0))))
+
+    whole = [(message["node"], message["hello"]["said"]) for message in heard if message is not None]
+    for node in (0, 1):
+        assert [text for of, text in whole if of == node] == [text for of, text in told if of == node]
+
+
+@pytest.mark.parametrize(
+    "part", [{"part": [0, 1]}, {"node": 0, "part": 3, "of": "x"}, {"node": 0, "part": [1, 2], "of": "no JSON"}]
+)
+def test_a_part_that_makes_no_message_is_none(part: dict[str, Any]) -> None:
+    assert Assembler().take(part) is None

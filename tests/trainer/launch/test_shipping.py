@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.launch.messages import CHUNK_BYTES, line, parse
+from trainer.launch.messages import LINE_BYTES, SRUN_LINE_BYTES, line, lines, parse
 from trainer.launch.shipping import Receiver, Shipper, evidence_files, manifest
 
 NAMES = ("rank-0000.jsonl", "rank-0001.log", "rank-0003.stack.log", "telemetry-0001.jsonl", "host-0001.log")
@@ -54,17 +54,19 @@ def test_however_files_grow_they_arrive_as_they_are(growth: list[dict[str, bytes
         assert receiver.missing(held, settle_s=0) == []
 
 
-def test_a_large_file_comes_in_lines_that_stay_whole(folders: tuple[Path, Path]) -> None:
+@pytest.mark.parametrize("line_bytes", [SRUN_LINE_BYTES, LINE_BYTES])
+def test_a_large_file_comes_in_lines_that_stay_whole(line_bytes: int, folders: tuple[Path, Path]) -> None:
     there, here = folders
+    envelope = {"t": "f" * 32, "node": 9999}
     (there / "host-0001.log").write_bytes(bytes(range(256)) * 300)
     receiver = Receiver(here, "gpu-1")
 
-    messages = list(Shipper(there).pieces())
+    messages = list(Shipper(there, line_bytes).pieces())
     for message in messages:
         receiver.take(message)
 
-    assert len(messages) == 256 * 300 // CHUNK_BYTES + 1
-    assert all(len(line(message)) < 40_000 for message in messages)
+    assert len(messages) > 1
+    assert all(len(lines(message, envelope, line_bytes)) == 1 for message in messages)
     assert content(here) == content(there)
 
 

@@ -1,0 +1,22 @@
+"""The soak itself, short: what `python -m tests.soak` does fifty times is done a few times here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch")
+
+from tests.soak import soak
+
+pytestmark = [pytest.mark.needs_torch, pytest.mark.one_version, pytest.mark.slow]
+
+
+def test_boots_and_kills_leave_nothing_behind(tmp_path: Path) -> None:
+    told: list[str] = []
+
+    soak(tmp_path, boots=1, kills=2, seed=20261123, say=told.append)
+
+    assert len(told) == 3
+    assert list(tmp_path.iterdir()) == []
