@@ -38,7 +38,7 @@ class Victim(NamedTuple):
 
 
 def _rank(session: Session) -> psutil.Process:
-    return session.descendant("-m", "trainer")
+    return session.descendant("-u", "-m", "trainer")  # torchrun has the last two words as well
 
 
 VICTIMS = (

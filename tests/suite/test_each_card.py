@@ -45,6 +45,7 @@ def burnt_in(tmp_path_factory: Any) -> Session:
 
 
 @pytest.mark.needs_torch
+@pytest.mark.one_version
 @pytest.mark.slow
 def test_every_card_is_booted_once_and_has_a_verdict_of_its_own(burnt_in: Session) -> None:
     records = [json.loads((run / "run.json").read_text()) for run in burnt_in.runs]
@@ -55,6 +56,7 @@ def test_every_card_is_booted_once_and_has_a_verdict_of_its_own(burnt_in: Sessio
 
 
 @pytest.mark.needs_torch
+@pytest.mark.one_version
 @pytest.mark.slow
 def test_the_slow_card_is_named_among_its_siblings(burnt_in: Session) -> None:
     case = burnt_in.cases[SIBLINGS]
@@ -66,6 +68,7 @@ def test_the_slow_card_is_named_among_its_siblings(burnt_in: Session) -> None:
 
 
 @pytest.mark.needs_torch
+@pytest.mark.one_version
 @pytest.mark.slow
 def test_the_cards_worked_side_by_side(burnt_in: Session) -> None:
     records = [json.loads((run / "run.json").read_text()) for run in burnt_in.runs]

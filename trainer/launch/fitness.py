@@ -27,9 +27,10 @@ def unfit(hellos: Sequence[Hello], heard_utc_s: Mapping[int, float], names: Mapp
         off_s = hello.utc_s - heard_utc_s[hello.node]
         if abs(off_s) > CLOCK_TOLERANCE_S:
             side = "ahead of" if off_s > 0 else "behind"
+            who = names.get(hello.node, "this host")
             problems.append(
-                f"{names.get(hello.node, 'this host')}: its clock is {abs(off_s):.0f} s {side} this machine's, expected "
-                f"at most {CLOCK_TOLERANCE_S:.0f} s; set both by NTP (chronyc tracking)"
+                f"{who}: its clock is {abs(off_s):.0f} s {side} this machine's, expected at most "
+                f"{CLOCK_TOLERANCE_S:.0f} s; set both by NTP (chronyc tracking)"
             )
     problems += [
         f"{' and '.join(who)} are one machine: each calls itself {name}; every host needs a name of its own"

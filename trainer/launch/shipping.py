@@ -7,6 +7,7 @@ import binascii
 import hashlib
 import re
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any, Iterator, Mapping
 
@@ -32,20 +33,21 @@ class Shipper:
         self._offsets: dict[str, int] = {}
 
     def pieces(self) -> Iterator[dict[str, Any]]:
-        """Yield a message for every piece that was added since the last call."""
+        """Yield a message for every piece that was added since the last call; of a new file also where it is empty."""
         for path in evidence_files(self._folder):
+            is_new = path.name not in self._offsets
             with path.open("rb") as file:
                 file.seek(self._offsets.setdefault(path.name, 0))
-                while True:
-                    piece = file.read(self._piece_bytes)
-                    if not piece:
-                        break
-                    yield {
-                        "file": path.name,
-                        "at": self._offsets[path.name],
-                        "data": base64.b64encode(piece).decode("ascii"),
-                    }
-                    self._offsets[path.name] += len(piece)
+                for piece in iter(partial(file.read, self._piece_bytes), b""):
+                    yield self._message(path.name, piece)
+                    is_new = False
+            if is_new:
+                yield self._message(path.name, b"")
+
+    def _message(self, name: str, piece: bytes) -> dict[str, Any]:
+        at = self._offsets[name]
+        self._offsets[name] += len(piece)
+        return {"file": name, "at": at, "data": base64.b64encode(piece).decode("ascii")}
 
 
 def manifest(folder: Path) -> dict[str, list[Any]]:

@@ -385,13 +385,15 @@ def test_without_the_sessions_file_system_evidence_is_streamed_while_it_grows(tm
         assert agent.hello(order)["shared"] is False
         assert (run_dir / "plan.toml").read_text() == "seed = 1"
         agent.send(GO)
-        agent.hear("file")
+        while agent.hear("file") != "rank-0000.jsonl":
+            pass
         (run_dir / "more").touch()
         told = agent.hear("ended")
         agent.send({"done": {"again": False}})
         agent.code()
 
-    assert streamed(agent) == {"rank-0000.jsonl": b"one\ntwo\n"}
+    # A file without a byte is evidence too: the session would miss it.
+    assert streamed(agent) == {"rank-0000.jsonl": b"one\ntwo\n", "host-0000.log": b""}
     assert {name: size for name, (size, _) in told["files"].items()} == {"rank-0000.jsonl": 8, "host-0000.log": 0}
     assert not run_dir.exists()
 

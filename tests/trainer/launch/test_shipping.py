@@ -49,9 +49,8 @@ def test_however_files_grow_they_arrive_as_they_are(growth: list[dict[str, bytes
                 receiver.take(json.loads(line(message)))
 
         assert receiver.problems == []
-        assert content(here) == {file: data for file, data in content(there).items() if data}
-        held = {file: facts for file, facts in manifest(there).items() if facts[0]}
-        assert receiver.missing(held, settle_s=0) == []
+        assert content(here) == content(there)
+        assert receiver.missing(manifest(there), settle_s=0) == []
 
 
 @pytest.mark.parametrize("line_bytes", [SRUN_LINE_BYTES, LINE_BYTES])
@@ -228,3 +227,15 @@ def test_a_message_survives_the_pipe(folders: tuple[Path, Path]) -> None:
     (message,) = Shipper(there).pieces()
 
     assert parse(line(message).encode()) == message
+
+
+def test_a_file_without_a_word_arrives_too(folders: tuple[Path, Path]) -> None:
+    there, here = folders
+    (there / "host-0001.log").touch()
+    receiver, shipper = Receiver(here, "gpu-1"), Shipper(there)
+
+    for message in [*shipper.pieces(), *shipper.pieces()]:
+        receiver.take(message)
+
+    assert content(here) == content(there) == {"host-0001.log": b""}
+    assert receiver.missing(manifest(there), settle_s=0) == []
