@@ -113,7 +113,7 @@ class Agent:
             available = listed or [str(card) for card in range(order.card_count or order.ranks_per_node)]
             if order.cards is None and len(available) < order.ranks_per_node:
                 problems = [
-                    f"{order.ranks_per_node} cards are needed and {len(available)} are visible; check {variable}"
+                    f"{order.ranks_per_node} cards are needed and there are {len(available)}; check {variable or 'the topology'}"
                 ]
         if not problems:
             try:
@@ -267,7 +267,7 @@ def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m trainer.launch.agent", description="Started by the suite's launchers."
     )
-    parser.add_argument("--node", type=int, default=int(os.environ.get("SLURM_NODEID", "0")))
+    parser.add_argument("--node", type=int, default=int(os.environ.get("SLURM_NODEID") or 0))
     node = parser.parse_args(list(argv)).node
     adopt_orphans()
     return Agent(node, Lifeline(sys.stdin.buffer)).run()
