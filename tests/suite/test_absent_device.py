@@ -46,7 +46,7 @@ def test_a_data_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
     session = run_suite(tmp_path, "-m", "cpu", "--data", tmp_path / "nowhere")
 
     assert session.code == 1
-    assert session.counts["errors"] == session.counts["tests"] == 11
+    assert session.counts["errors"] == session.counts["tests"] == 10
     assert all("nowhere: no such folder" in case.message for case in session.cases.values())
 
 

@@ -112,9 +112,8 @@ class Agent:
             listed = [name.strip() for name in os.environ.get(variable or "", "").split(",") if name.strip()]
             available = listed or [str(card) for card in range(order.card_count or order.ranks_per_node)]
             if order.cards is None and len(available) < order.ranks_per_node:
-                problems = [
-                    f"{order.ranks_per_node} cards are needed and there are {len(available)}; check {variable or 'the topology'}"
-                ]
+                where = variable or "the topology"
+                problems = [f"{order.ranks_per_node} cards are needed, there are {len(available)}; check {where}"]
         if not problems:
             try:
                 cards = leases.take(order.cards, available, order.ranks_per_node, wait_s=order.lease_wait_s)
