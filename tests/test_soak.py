@@ -10,7 +10,7 @@ pytest.importorskip("torch")
 
 from tests.soak import soak
 
-pytestmark = [pytest.mark.needs_torch, pytest.mark.one_version, pytest.mark.slow]
+pytestmark = [pytest.mark.needs_torch, pytest.mark.one_version, pytest.mark.slow, pytest.mark.thorough]
 
 
 def test_boots_and_kills_leave_nothing_behind(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, Iterator
 
 import pytest
 
@@ -14,7 +15,12 @@ from tests.support import ROOT
 pytestmark = [pytest.mark.needs_torch, pytest.mark.slow]
 
 
-@pytest.mark.parametrize("launch", LAUNCHES, ids=lambda launch: launch.name)
+def _parameters() -> Iterator[Any]:
+    for launch in LAUNCHES:
+        yield pytest.param(launch, id=launch.name, marks=[pytest.mark.thorough] * launch.name.endswith("twice"))
+
+
+@pytest.mark.parametrize("launch", _parameters())
 def test_a_launch_that_breaks_ends_in_its_verdict_and_leaves_nothing(launch: Launch, tmp_path: Path) -> None:
     reason = launch.needs()
     if reason:

@@ -72,7 +72,10 @@ def test_four_ranks_on_two_hosts_over_ssh(copied: bool, hosts: Hosts, tmp_path: 
 
 
 @pytest.mark.one_version
-@pytest.mark.parametrize("allocated", [False, True], ids=["from_outside", "in_an_allocation"])
+@pytest.mark.parametrize(
+    "allocated",
+    [pytest.param(False, id="from_outside"), pytest.param(True, id="in_an_allocation", marks=pytest.mark.thorough)],
+)
 def test_two_ranks_on_two_nodes_by_slurm(allocated: bool, tmp_path: Path, shapes: Path) -> None:
     if lab_of_slurm.requirements():
         pytest.skip(lab_of_slurm.requirements())
@@ -93,7 +96,9 @@ def test_two_ranks_on_two_nodes_by_slurm(allocated: bool, tmp_path: Path, shapes
 
 
 @pytest.mark.one_version
-@pytest.mark.parametrize(("topology", "ranks", "hosts"), [("1x8", 8, 1), ("2x8", 16, 2)])
+@pytest.mark.parametrize(
+    ("topology", "ranks", "hosts"), [pytest.param("1x8", 8, 1, marks=pytest.mark.thorough), ("2x8", 16, 2)]
+)
 def test_all_ranks_of_a_large_topology_leave_evidence_that_is_judged(
     topology: str, ranks: int, hosts: int, tmp_path: Path
 ) -> None:
