@@ -283,6 +283,16 @@ def _on_hosts(folder: Path, act: Callable[[Hosts], Session]) -> RunVerdict:
         return verdict
 
 
+def _prepared(folder: Path, prepare: Callable[[Hosts], None]) -> RunVerdict:
+    """The verdict on a session that begins after something was done to its hosts."""
+
+    def act(lab: Hosts) -> Session:
+        prepare(lab)
+        return _over_ssh(lab, folder)
+
+    return _on_hosts(folder, act)
+
+
 @_fault("a host cannot be reached", "it cannot be reached", needs=hosts.requirements)
 def _unreachable(folder: Path) -> RunVerdict:
     return _on_hosts(folder, lambda lab: _over_ssh(lab, folder, others="10.99.0.9"))
@@ -290,29 +300,17 @@ def _unreachable(folder: Path) -> RunVerdict:
 
 @_fault("a host's sshd is down", "no sshd listens there", needs=hosts.requirements)
 def _no_sshd(folder: Path) -> RunVerdict:
-    def act(lab: Hosts) -> Session:
-        lab.stop_sshd(lab.b)
-        return _over_ssh(lab, folder)
-
-    return _on_hosts(folder, act)
+    return _prepared(folder, lambda lab: lab.stop_sshd(lab.b))
 
 
 @_fault("a host's key is not known", "this machine does not know the host's key", needs=hosts.requirements)
 def _unknown_key(folder: Path) -> RunVerdict:
-    def act(lab: Hosts) -> Session:
-        lab.forget_key(lab.b)
-        return _over_ssh(lab, folder)
-
-    return _on_hosts(folder, act)
+    return _prepared(folder, lambda lab: lab.forget_key(lab.b))
 
 
 @_fault("a host refuses the login", "the login was refused", needs=hosts.requirements)
 def _refused(folder: Path) -> RunVerdict:
-    def act(lab: Hosts) -> Session:
-        lab.refuse_login(lab.b)
-        return _over_ssh(lab, folder)
-
-    return _on_hosts(folder, act)
+    return _prepared(folder, lambda lab: lab.refuse_login(lab.b))
 
 
 @_fault("the rendezvous' port is taken", "Address already in use", needs=hosts.requirements)
@@ -335,11 +333,7 @@ def _port_taken(folder: Path) -> RunVerdict:
     "a host's clock is an hour off", "its clock is 36", needs=lambda: hosts.requirements() or hosts.clock_requirements()
 )
 def _clock_off(folder: Path) -> RunVerdict:
-    def act(lab: Hosts) -> Session:
-        lab.shift_clock(lab.b, "+1h")
-        return _over_ssh(lab, folder)
-
-    return _on_hosts(folder, act)
+    return _prepared(folder, lambda lab: lab.shift_clock(lab.b, "+1h"))
 
 
 @_fault(
