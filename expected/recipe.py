@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any, Callable
 
 from expected.model import Recipe
@@ -51,3 +51,20 @@ def read_recipe(parent: Table, base: Recipe) -> Recipe:
         return base
     table = parent.table("recipe", tuple(READERS))
     return replace(base, **{key: READERS[key](table, key) for key in table.given()})
+
+
+def deviations(recipe: Recipe) -> tuple[str, ...]:
+    """Each field in which `recipe` is not the benchmark's, in words: "tf32: true, the benchmark's is false"."""
+    benchmark = Recipe()
+    pairs = [(field.name, getattr(recipe, field.name), getattr(benchmark, field.name)) for field in fields(Recipe)]
+    return tuple(
+        f"{name}: {_word(own)}, the benchmark's is {_word(usual)}" for name, own, usual in pairs if own != usual
+    )
+
+
+def _word(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple):
+        return ", ".join(map(str, value)) or "none"
+    return f"{value:g}" if isinstance(value, float) else str(value)

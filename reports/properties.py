@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Mapping
 
+from reports.escapes import visible
 from reports.numbers import bound
 from verdict.judge import MetricVerdict
 from verdict.workload import in_words
@@ -72,4 +73,4 @@ def _text(value: Any) -> str:
         return ""
     if isinstance(value, bool):
         return str(value).lower()
-    return repr(value) if isinstance(value, float) else str(value)
+    return repr(value) if isinstance(value, float) else visible(str(value))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from expected import ExpectationError, Recipe
-from expected.recipe import READERS
+from expected.recipe import READERS, deviations
 from tests.expected.sample import GOOD, change, load
 
 
@@ -125,3 +125,18 @@ def test_an_unknown_field_is_refused_with_the_nearest_known_one(tmp_path: Path) 
 def test_a_recipe_that_is_not_a_table_is_refused(tmp_path: Path, written: str) -> None:
     with pytest.raises(ExpectationError, match=r"x100\.toml: cell\[2\]\.recipe: found .*, expected a table"):
         load(tmp_path, GOOD + written + "\n")
+
+
+def test_the_benchmarks_recipe_deviates_in_nothing() -> None:
+    assert deviations(Recipe()) == ()
+
+
+def test_every_field_that_is_not_the_benchmarks_is_named_beside_the_benchmarks() -> None:
+    own = Recipe(tf32=True, lr_milestones=(), gradient_clip=10.0, workers=0)
+
+    assert deviations(own) == (
+        "lr_milestones: none, the benchmark's is 16, 22",
+        "workers: 0, the benchmark's is 4",
+        "gradient_clip: 10, the benchmark's is 0",
+        "tf32: true, the benchmark's is false",
+    )
