@@ -8,7 +8,7 @@ from pathlib import Path
 from expected.cells import CellDefaults, read_cells
 from expected.errors import ExpectationError
 from expected.metrics import METRICS
-from expected.model import TIMINGS, Device, Recipe
+from expected.model import SMI_NAMES, TIMINGS, Device, Recipe
 from expected.recipe import read_recipe
 from expected.table import POSITIVE, Range, Table
 from expected.toml_file import read_toml
@@ -26,9 +26,10 @@ RESERVED_MARKERS = frozenset(
 )
 
 _TOP_KEYS = ("schema", "device", "source", "units", "environment", "recipe", "shapes", "cell")
-_DEVICE_KEYS = ("marker", "name", "vendor", "backend", "card_memory_gib", "cards_per_host", "timing")
+_DEVICE_KEYS = ("marker", "name", "vendor", "backend", "card_memory_gib", "cards_per_host", "timing", "smi")
 _SOURCE_KEYS = ("document", "edition", "method", "notes")
 _SHAPES_BACKENDS = ("cpu", "virtual")
+_SMI_BACKEND = "cuda"
 _SHAPES = {"train_images": Range(1), "val_images": Range(1), "seed": Range(0)}
 
 
@@ -99,6 +100,7 @@ def load_device(path: str | Path) -> Device:
         path=path,
         method=method,
         notes=notes,
+        smi=_read_smi(device, backend),
     )
 
 
@@ -117,6 +119,16 @@ def _read_marker(device: Table, stem: str) -> str:
     return marker
 
 
+def _read_smi(device: Table, backend: str) -> str:
+    if "smi" not in device:
+        return ""
+    if backend != _SMI_BACKEND:
+        raise device.fault(
+            "smi", f"belongs to the backend {_SMI_BACKEND}, whose devices share it; found it for {backend}"
+        )
+    return device.choice("smi", SMI_NAMES)
+
+
 def _read_source(top: Table) -> tuple[str, str, str]:
     """(document with edition, method, notes) of the `[source]` table; what is not given is empty."""
     table = top.table("source", _SOURCE_KEYS)
@@ -133,8 +145,10 @@ def _check_units(top: Table) -> None:
 
 
 def _read_environment(top: Table) -> dict[str, dict[str, str]]:
-    environment = top.table("environment", ("hardware", "software"))
-    tables = {key: environment.free_table(key) for key in ("hardware", "software")}
+    """The vendor's texts under "hardware" and "software"; under "packages", where given, what it does not print."""
+    environment = top.table("environment", ("hardware", "software", "packages"))
+    keys = ("hardware", "software", *(("packages",) if "packages" in environment else ()))
+    tables = {key: environment.free_table(key) for key in keys}
     return {key: {name: table.text(name) for name in table.given()} for key, table in tables.items()}
 
 

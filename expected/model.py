@@ -20,6 +20,9 @@ _CARD = "-card"
 PRECISIONS = ("fp32", "amp", "fp16", "bf16")
 TIMINGS = ("host", "device")
 
+SMI_NAMES = ("nvml", "mx-smi", "ixsmi")
+"""The management tools of devices that share the backend `cuda`."""
+
 
 @dataclass(frozen=True)
 class Expectation:
@@ -127,7 +130,9 @@ def split_card(cell_id: str) -> tuple[str, int | None]:
 class Device:
     """A model of card: one file of `expected/`, one pytest marker.
 
-    `environment` holds the texts of the vendor's document under "hardware" and "software"; `shapes` the
+    `smi` names the management tool that watches its cards, one of SMI_NAMES, "" where the backend has its own.
+    `environment` holds the texts of the vendor's document under "hardware" and "software", and under "packages", where
+    the file has that table, what the document does not print of its software; `shapes` the
     generated data set (train_images, val_images, seed) of the backends `cpu` and `virtual`, None elsewhere;
     `source` the document, `method` how it measured, `path` the file that this came from.
     """
@@ -145,3 +150,4 @@ class Device:
     path: Path
     method: str = ""
     notes: str = ""
+    smi: str = ""

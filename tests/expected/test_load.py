@@ -29,6 +29,12 @@ def test_a_file_becomes_a_device(tmp_path: Path) -> None:
     assert {cell.recipe.epochs for cell in device.cells} == {20}
 
 
+def test_packages_that_no_document_prints_are_a_table_of_their_own(tmp_path: Path) -> None:
+    device = load(tmp_path, change("[recipe]", '[environment.packages]\npython = "3.8"\n\n[recipe]'))
+    assert device.environment["packages"] == {"python": "3.8"}
+    assert list(device.environment) == ["hardware", "software", "packages"]
+
+
 def test_method_and_notes_of_the_document_are_kept_and_an_edition_is_optional(tmp_path: Path) -> None:
     device = load(tmp_path, change('edition = "2nd edition"', 'method = "host clock"\nnotes = """two\nlines"""'))
     assert (device.source, device.method, device.notes) == ("Example X100 report", "host clock", "two lines")
@@ -37,6 +43,15 @@ def test_method_and_notes_of_the_document_are_kept_and_an_edition_is_optional(tm
 def test_a_device_without_cards_states_neither_memory_nor_cards(tmp_path: Path) -> None:
     device = load(tmp_path, change("card_memory_gib = 32.0\ncards_per_host = 8\n", ""))
     assert (device.card_memory_gib, device.cards_per_host) == (None, None)
+
+
+def test_a_device_of_the_shared_backend_may_name_its_management_tool(tmp_path: Path) -> None:
+    named = change('timing = "host"', 'timing = "host"\nsmi = "mx-smi"')
+    assert (load(tmp_path).smi, load(tmp_path, named).smi) == ("", "mx-smi")
+    with pytest.raises(ExpectationError, match=r"device\.smi: .*nvml, mx-smi, ixsmi"):
+        load(tmp_path, change("mx-smi", "some-smi", named))
+    with pytest.raises(ExpectationError, match=r"device\.smi: belongs to the backend cuda, .* found it for kunlunxin"):
+        load(tmp_path, change('backend = "cuda"', 'backend = "kunlunxin"', named))
 
 
 def test_a_byte_order_mark_and_windows_line_ends_are_harmless(tmp_path: Path) -> None:
@@ -129,6 +144,8 @@ BAD = [
     ('driver = "1.2.3"', "driver = 1.2", "environment.software.driver", "expected a string"),
     ('driver = "1.2.3"', 'Driver = "1.2.3"', "environment.software.Driver", "small letters"),
     ("[environment.software]", "[environment.sofware]", "environment.sofware", "did you mean software?"),
+    ("[recipe]", "[environment.packages]\n[recipe]", "environment.packages", "found no key"),
+    ("[recipe]", "[environment.packages]\npython = 3.8\n[recipe]", "environment.packages.python", "expected a string"),
     (
         '[environment.hardware]\ncard = "Example X100"',
         "[environment]\nhardware = 3",

@@ -159,6 +159,14 @@ def test_the_r300_follows_the_later_edition_and_says_so() -> None:
     assert [bool(cell.note) for cell in device.cells] == [True, False, True]
 
 
+def test_cards_of_the_shared_backend_are_watched_by_their_vendors_tool() -> None:
+    assert {name: device.smi for name, device in DEVICES.items() if device.smi} == {
+        "a100": "nvml",
+        "bi_v100": "ixsmi",
+        "c500": "mx-smi",
+    }
+
+
 def test_the_environment_of_the_r300_is_that_of_its_document() -> None:
     environment = DEVICES["r300"].environment
     assert environment["hardware"] == {
@@ -174,7 +182,14 @@ def test_the_environment_of_the_r300_is_that_of_its_document() -> None:
         "framework": "xmlir+e70db8f6",
         "dependencies": "pytorch-1.12.1+cpu",
     }
-    assert {key: environment["software"].get(key) for key in stated} == stated
+    assert environment["software"] == stated
+    assert environment["packages"] == {
+        "python": "3.8",
+        "torch": "1.12.1+cpu",
+        "torchvision": "0.13.1+cpu",
+        "numpy": "1.23.5",
+        "pillow": "9.5.0",
+    }
 
 
 def _protocols(device: Device) -> dict[str, str]:

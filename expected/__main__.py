@@ -1,0 +1,196 @@
+"""`python -m expected import README.md --out expected/NAME.toml` takes over a table; `check` compares the two."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import Sequence
+
+from expected.documents import Document, DocumentError, Given, device_toml, differences, read_document_file
+from expected.documents.importing import short_name
+from expected.documents.model import quote
+from expected.documents.quoting import visible
+from expected.documents.rows import Default, read_default
+from expected.errors import ExpectationError, SuiteError
+from expected.load import load_device, load_devices
+from expected.model import TIMINGS, Device
+
+EXIT_OK, EXIT_DIFFERENT, EXIT_REFUSED = 0, 1, 2
+"""Written, or no difference; differences; the document or the question is no good."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Do what the words of the command line ask for and return the exit code."""
+    arguments = _parser().parse_args(argv)
+    # Documents are Chinese, and a terminal may not be.
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        return int(arguments.run(arguments))
+    except SuiteError as error:
+        print(error, file=sys.stderr)
+        return EXIT_REFUSED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m expected", description="Vendors' documents and device files.")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    taking = commands.add_parser("import", help="write a device file from a vendor's README")
+    taking.add_argument(
+        "--out", type=Path, required=True, metavar="FILE", help="the device file, named after its marker"
+    )
+    taking.add_argument("--force", action="store_true", help="replace the file if it is there")
+    taking.add_argument("--marker", default="", help="the device's pytest marker (default: the name of --out)")
+    taking.add_argument("--backend", default="", help="the trainer's backend, where the vendor is not a known one")
+    taking.add_argument("--vendor", default="", help="the vendor's name, where the document's is not a known one")
+    taking.add_argument("--name", default="", help="the device's name without its vendor")
+    taking.add_argument("--timing", default="", choices=TIMINGS, help="the clock that p_core was read with")
+    taking.add_argument("--edition", default="", help="which edition of the document this is")
+    taking.set_defaults(run=_import)
+    checking = commands.add_parser("check", help="list every difference between a README and a device file")
+    which = checking.add_mutually_exclusive_group()
+    which.add_argument(
+        "--device", default="", metavar="MARKER", help="a shipped device (default: by the document's name)"
+    )
+    which.add_argument("--file", type=Path, metavar="FILE", help="a device file that is not shipped")
+    checking.set_defaults(run=_check)
+    for command in (taking, checking):
+        command.add_argument("readme", type=Path, metavar="README.md")
+        command.add_argument(
+            "--default-hp",
+            action="append",
+            default=[],
+            metavar="[NxM:]bs=B,lr=L",
+            help='hyper-parameters of rows that print none or "/"; may be repeated, for one topology each',
+        )
+    return parser
+
+
+def _import(arguments: argparse.Namespace) -> int:
+    out: Path = arguments.out
+    marker = arguments.marker or out.stem
+    if out.suffix != ".toml" or out.stem != marker:
+        raise DocumentError(f"--out: found {quote(str(out))}, expected a path that ends with {visible(marker)}.toml")
+    if not arguments.force and out.exists():
+        raise DocumentError(f"--out: {visible(str(out))} is there already; give another name, or --force to replace it")
+    document = _read(arguments)
+    given = Given(marker, arguments.backend, arguments.vendor, arguments.name, arguments.timing, arguments.edition)
+    _print_notes(document)
+    text = device_toml(document, given)
+    device = _checked(text, marker)
+    _check_names(device, out)
+    _write(out, text, replace=arguments.force)
+    print(f"{visible(str(out))}: {device.vendor} {device.name}, {len(device.cells)} cells")
+    return EXIT_OK
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    document = _read(arguments)
+    _print_notes(document)
+    for complaint in document.errors:
+        print(complaint.line(document.name), file=sys.stderr)
+    device = _device(arguments, document)
+    found = differences(document, device)
+    for line in found:
+        print(line)
+    if document.errors:
+        return EXIT_REFUSED
+    if not found:
+        print(f"{document.name}: no difference to {device.path.name}")
+    return EXIT_DIFFERENT if found else EXIT_OK
+
+
+def _read(arguments: argparse.Namespace) -> Document:
+    defaults: list[Default] = [read_default(text) for text in arguments.default_hp]
+    return read_document_file(arguments.readme, defaults)
+
+
+def _print_notes(document: Document) -> None:
+    for note in document.notes:
+        print(note.line(document.name), file=sys.stderr)
+
+
+def _device(arguments: argparse.Namespace, document: Document) -> Device:
+    if arguments.file is not None:
+        return load_device(arguments.file)
+    devices = load_devices()
+    known = ", ".join(devices)
+    if arguments.device:
+        if arguments.device not in devices:
+            raise ExpectationError(f"--device: found {quote(arguments.device)}, expected one of {known}")
+        return devices[arguments.device]
+    name = short_name(document).casefold()
+    for device in devices.values():
+        if name == f"{device.vendor} {device.name}".casefold():
+            return device
+    raise DocumentError(
+        f"{document.name}: no shipped device has the name {quote(name)}; say with --device which of {known} "
+        "it is, or give --file"
+    )
+
+
+def _checked(text: str, marker: str) -> Device:
+    """The device that the text describes, by the loader that will read it; ExpectationError names the key."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"{marker}.toml"
+        try:
+            path.write_bytes(text.encode("utf-8"))
+        except (OSError, ValueError) as error:
+            raise DocumentError(f"--out: {visible(marker)!r} makes no file name: {error}") from error
+        return load_device(path)
+
+
+def _check_names(device: Device, out: Path) -> None:
+    """Refuse a second device of one name in a folder: then no device of that folder could be loaded any more."""
+    wanted = f"{device.vendor} {device.name}".casefold()
+    for path in sorted(out.parent.glob("*.toml")):
+        if path.name == out.name or path.name.startswith("."):
+            continue
+        try:
+            other = load_device(path)
+        except ExpectationError:
+            continue  # that file's own affair
+        if f"{other.vendor} {other.name}".casefold() == wanted or other.marker.casefold() == device.marker.casefold():
+            raise DocumentError(
+                f"{visible(str(out))}: {path.name} is of {other.vendor} {other.name} already; change one"
+            )
+
+
+def _write(out: Path, text: str, *, replace: bool) -> None:
+    """Put the text at `out` in one piece; without `replace` only where nothing is."""
+    partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
+    try:
+        with partial.open("xb") as stream:
+            stream.write(text.encode("utf-8"))
+            stream.flush()
+            os.fsync(stream.fileno())
+        if replace:
+            os.replace(str(partial), str(out))
+        else:
+            _put_where_nothing_is(partial, out)
+    except FileExistsError as error:
+        raise DocumentError(f"{visible(str(out))}: appeared while it was being written; left as it is") from error
+    except OSError as error:
+        raise DocumentError(f"{visible(str(out))}: cannot be written: {error.strerror or error}") from error
+    finally:
+        if partial.exists():
+            partial.unlink()
+
+
+def _put_where_nothing_is(partial: Path, out: Path) -> None:
+    try:
+        os.link(str(partial), str(out))  # unlike a rename, this replaces nothing
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without links
+        if os.path.lexists(str(out)):
+            raise FileExistsError(str(out)) from None
+        os.replace(str(partial), str(out))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
