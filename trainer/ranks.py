@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Mapping
 
 import numpy as np
 
 from trainer.errors import SettingsError
+from trainer.samplers.base import CardPlace, normal_pci
 
 if TYPE_CHECKING:
     import torch
@@ -99,6 +101,17 @@ class HostGroup:
         here = rows[rows[:, 0] == self.ranks.node]
         return [int(pid) for pid in here[np.argsort(here[:, 1]), 2]]
 
+    def cards_of_this_node(self, index: int, pci: str | None) -> list[CardPlace]:
+        """Return the cards of this host's ranks, by local rank; each tells the index and PCI address of its own."""
+        address = normal_pci(pci)
+        parts = [-1] if address is None else [int(part, 16) for part in re.split("[:.]", address)]
+        mine = np.array(
+            [[self.ranks.node, self.ranks.local_rank, index, *parts, *[-1] * (4 - len(parts))]], dtype=float
+        )
+        rows = np.concatenate(self.all_gather(mine))
+        here = rows[rows[:, 0] == self.ranks.node]
+        return [_place(row) for row in here[np.argsort(here[:, 1]), 2:].astype(int).tolist()]
+
     def from_rank_0(self, value: float | None) -> float:
         """Return rank 0's number on every rank; the others' argument is ignored."""
         column = self.all_gather(np.array([[0.0 if value is None else value]]))
@@ -154,3 +167,8 @@ class HostGroup:
                     copy = buffer.detach().cpu()
                     dist.broadcast(copy, 0, group=self._group)
                     buffer.copy_(copy)
+
+
+def _place(row: list[int]) -> CardPlace:
+    index, domain, bus, device, function = row
+    return CardPlace(index, None if domain < 0 else f"{domain:04x}:{bus:02x}:{device:02x}.{function:x}")

@@ -14,6 +14,7 @@ import torchvision
 from trainer.checkpoint import FOLDER, Checkpoints, file_name
 from trainer.clock_probe import probe_clock
 from trainer.devices import Backend, Card
+from trainer.environment import gather
 from trainer.events import SCHEMA, EventLog
 from trainer.loaders import Loaders, build_loaders
 from trainer.model import build_model, count_parameters
@@ -25,7 +26,7 @@ from trainer.ranks import HostGroup, Ranks
 from trainer.resume import resume
 from trainer.settings import Settings
 from trainer.steps import Trainee
-from trainer.telemetry import Watch
+from trainer.telemetry import Watch, stop_all
 
 
 def run_rank(settings: Settings, ranks: Ranks, backend: Backend, log: EventLog, started_ns: int) -> None:
@@ -43,18 +44,15 @@ def run_rank(settings: Settings, ranks: Ranks, backend: Backend, log: EventLog, 
     group.barrier()
     log.write("clock_test", **probe_clock(backend))
     backend.release_memory()
-    watch = Watch(
-        settings.run_dir / telemetry_name(ranks.node),
-        backend.sampler(ranks.local_rank, group.processes_of_this_node()),
-        interval_s=settings.sample_interval_s,
-        host=backend.host_name(),
-        rank=ranks.rank,
-    )
-    watch.start()
+    watches = _watches(settings, ranks, backend, card, group)
+    for watch in watches:
+        watch.start()
     try:
+        if ranks.local_rank == 0:
+            log.write("environment", **gather(settings, backend, card))
         reason = _prepare(settings, ranks, backend, log, group).run()
     finally:
-        watch.stop()
+        stop_all(watches)
     allocated_gib, reserved_gib = backend.allocator_peak_gib()
     log.write("memory", allocated_gib=allocated_gib, reserved_gib=reserved_gib, resident_gib=peak_resident_gib())
     # The last rank's end is the run's end, so no rank leaves before the others are done.
@@ -62,6 +60,22 @@ def run_rank(settings: Settings, ranks: Ranks, backend: Backend, log: EventLog, 
     log.write("end", reason=reason)
     # Not after a failure: taking a group down can wait for ranks that will never come, and the reason must get out.
     group.leave()
+
+
+def _watches(settings: Settings, ranks: Ranks, backend: Backend, card: Card, group: HostGroup) -> list[Watch]:
+    """Return a watch for the memory of this rank's card, and for whatever else this rank is to sample of its host."""
+    labels = {"host": backend.host_name(), "rank": ranks.rank}
+    path, interval_s = settings.run_dir / telemetry_name(ranks.node), settings.sample_interval_s
+    read = backend.sampler(ranks.local_rank, group.processes_of_this_node())
+    places = group.cards_of_this_node(card.index, card.pci)
+    others = backend.samplers(ranks.local_rank, places, settings.smi)
+    return [
+        Watch(path, read, interval_s=interval_s, source=backend.sampler_source, **labels),
+        *(
+            Watch(path, one.read, interval_s=max(interval_s, one.least_interval_s), source=one.source, **labels)
+            for one in others
+        ),
+    ]
 
 
 def telemetry_name(node: int) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Sequence
 
 from trainer.errors import SettingsError
+from trainer.samplers import SMI_NAMES
 
 PROTOCOLS = ("full", "epoch", "steady")
 PRECISIONS = ("fp32", "amp", "fp16", "bf16")
@@ -63,11 +64,13 @@ class Settings:
     host_clock: bool = False  # the published p_core was read by a host clock; see StepLoop
     window: int = 20
     sample_interval_s: float = 1.0
+    smi: str = ""  # the management tool that the device's table names
 
     def __post_init__(self) -> None:
         _one_of("protocol", self.protocol, PROTOCOLS)
         _one_of("precision", self.precision, PRECISIONS)
         _one_of("model", self.model, MODELS)
+        _one_of("smi", self.smi, ("", *SMI_NAMES))
         for name in ("batch_size", "epochs", "window", "aspect_ratio_groups"):
             _at_least(name, getattr(self, name), 1)
         for name in ("workers", "warmup_steps", "steady_warmup", "gradient_clip", "momentum", "weight_decay"):

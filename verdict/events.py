@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Mapping
 if TYPE_CHECKING:
     import numpy as np
 
+    from verdict.host_facts import HostFacts
+
 SCHEMA = 2
 
 HOST_BACKENDS = ("cpu",)
@@ -74,10 +76,15 @@ class Resumed:
 
 @dataclass(frozen=True)
 class DataSet:
-    """How many images a rank found to train on and to evaluate on (None where it loads none)."""
+    """How many images a rank found to train on and to evaluate on (None where it loads none).
+
+    The last two are how many the annotation files list, those without a valid box among them; None where not told.
+    """
 
     train_images: int
     val_images: int | None
+    train_listed: int | None = None
+    val_listed: int | None = None
 
 
 @dataclass(frozen=True)
@@ -206,7 +213,8 @@ class RankEvidence:
     """Everything that could be read from one rank's file; `rank` is the number in the file's name.
 
     `seen` counts the events by name. Of an event that may come once only, the first is kept. `resumed` is None for a
-    rank that began at the beginning.
+    rank that began at the beginning. `checkpoints_ns` has the times when a checkpoint had been written,
+    `environment` what the first rank of a host found of it; the others have none.
     """
 
     rank: int
@@ -224,6 +232,8 @@ class RankEvidence:
     failures: tuple[Failure, ...]
     end: End | None
     resumed: Resumed | None = None
+    checkpoints_ns: tuple[int, ...] = ()
+    environment: HostFacts | None = None
 
     @property
     def nothing_left(self) -> bool:

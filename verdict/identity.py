@@ -16,7 +16,7 @@ COCO_TRAIN_IMAGES = 117_266
 """Images of train2017 with a valid box: what the benchmark's recipe trains on."""
 COCO_VAL_IMAGES = 5_000
 
-_CAPACITY_TOLERANCE = 0.1  # drivers keep some of a card's memory for themselves; another model differs by more
+CAPACITY_TOLERANCE = 0.1  # drivers keep some of a card's memory for themselves; another model differs by more
 
 
 def booted(case: Case) -> Iterator[str]:
@@ -206,7 +206,7 @@ def card_is_the_model(case: Case) -> Iterator[str]:
         stated = None if run is None else run.card_memory_gib
         if stated is None or start.capacity_gib is None:
             continue
-        if abs(start.capacity_gib - stated) > _CAPACITY_TOLERANCE * stated:
+        if abs(start.capacity_gib - stated) > CAPACITY_TOLERANCE * stated:
             yield (
                 f"rank {rank}: found a card of {start.capacity_gib:.1f} GiB ({start.device_name}), expected about "
                 f"{stated:.1f} GiB for device {case.cell.device}: this is another model"
@@ -231,7 +231,8 @@ def data_set_is_the_benchmarks(case: Case) -> Iterator[str]:
 
 
 def _images(data: object) -> str:
-    return ", ".join(f"{name} {value}" for name, value in vars(data).items())
+    told = {name: value for name, value in vars(data).items() if value is not None or not name.endswith("_listed")}
+    return ", ".join(f"{name} {value}" for name, value in told.items())
 
 
 def _differences(who: str, found: dict[str, object], expected: dict[str, object]) -> Iterator[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from verdict.events import HOST_BACKENDS, RankEvidence
 from verdict.evidence import Evidence
@@ -110,8 +110,8 @@ def throttled(evidence: Evidence) -> tuple[str, ...]:
     ranks = {rank.rank: rank for rank in evidence.ranks}
     found = []
     for memory in card_memories(evidence):
-        for samples in _samples_of(evidence, memory.card):
-            begin_ns, end_ns = _training_ns(ranks.get(samples.rank))
+        for samples in (one for one in evidence.telemetry.cards if one.card == memory.card):
+            begin_ns, end_ns = training_ns(ranks.get(samples.rank))
             reasons = [reason for t_ns, reason in samples.throttled if begin_ns <= t_ns <= end_ns]
             if reasons:
                 told = ", ".join(sorted(set(reasons)))
@@ -119,7 +119,7 @@ def throttled(evidence: Evidence) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _training_ns(watcher: RankEvidence | None) -> tuple[float, float]:
+def training_ns(watcher: RankEvidence | None) -> tuple[float, float]:
     """Begin and end by the clock of the rank that took the samples; everything, where it did not say."""
     if watcher is None or watcher.train_begin_ns is None or watcher.train_end is None:
         return -math.inf, math.inf
@@ -130,7 +130,7 @@ def _quarter_medians(samples: CardSamples, watcher: RankEvidence | None) -> list
     """The median of each quarter of the training in GiB; empty where there are too few samples to tell."""
     import numpy as np  # here, so that collecting tests does not pay for it
 
-    begin_ns, end_ns = _training_ns(watcher)
+    begin_ns, end_ns = training_ns(watcher)
     if not end_ns < math.inf:
         return []
     inside = (samples.t_ns >= begin_ns) & (samples.t_ns < end_ns)
@@ -165,7 +165,17 @@ def _card_memory(evidence: Evidence, card: Card, ranks: list[RankEvidence]) -> C
 
 
 def _samples_of(evidence: Evidence, card: Card) -> list[CardSamples]:
-    return [samples for samples in evidence.telemetry.cards if samples.card == card]
+    """What was seen of a card's memory; samples without any say nothing about it and are left out."""
+    import numpy as np  # here, so that collecting tests does not pay for it
+
+    found = []
+    for samples in evidence.telemetry.cards:
+        told = ~np.isnan(samples.used_gib) if samples.card == card else np.zeros(0, dtype=bool)
+        if told.all() and len(told):
+            found.append(samples)
+        elif told.any():
+            found.append(replace(samples, t_ns=samples.t_ns[told], used_gib=samples.used_gib[told], readings={}))
+    return found
 
 
 def _summed(ranks: list[RankEvidence], name: str) -> float | None:

@@ -35,6 +35,7 @@ from verdict.fields import (
     text,
     whole,
 )
+from verdict.host_facts import host_facts
 from verdict.jsonlines import Problems, read_objects
 
 
@@ -74,8 +75,8 @@ def _ledger(value: Any) -> dict[str, int]:
     return decode(table(value), dict.fromkeys(LEDGER_PARTS, whole))
 
 
-def _count_images(value: Any) -> int:
-    return decode(table(value), {"images": whole})["images"]
+def _counts(value: Any) -> dict[str, Any]:
+    return decode(table(value), {"images": whole}, {"images_listed": whole})
 
 
 def _rounds(value: Any) -> tuple[int, ...]:
@@ -128,7 +129,7 @@ _RESUMED = dict.fromkeys(("epoch", "step", "steps_left", "first_step"), whole)
 _TRAIN_END = {"images": whole, "steps": whole, "ledger": _ledger}
 _TYPECODES = {"warmup": "b", "lr": "d", "loss": "d"}  # the other columns are "q": int64
 _HEAD = {"event": text, "t_ns": whole}
-_ONCE = ("start", "clock_test", "resumed", "train_begin", "train_end", "end")
+_ONCE = ("start", "clock_test", "environment", "resumed", "train_begin", "train_end", "end")
 
 
 class _RankReader:
@@ -152,10 +153,12 @@ class _RankReader:
         self._epochs: list[Epoch] = []
         self._memories: list[Memory] = []
         self._failures: list[Failure] = []
+        self._checkpoints_ns: list[int] = []
         self._takers: dict[str, Callable[[int, dict[str, Any]], None]] = {
             "start": self._start,
             "clock_test": self._clock_test,
             "data": self._data_set,
+            "environment": self._environment,
             "resumed": self._resumed,
             "eval_begin": self._eval_begin,
             "eval_end": self._eval_end,
@@ -163,6 +166,7 @@ class _RankReader:
             "epoch_begin": self._epoch_begin,
             "window": self._window,
             "epoch_end": self._epoch_end,
+            "checkpoint": self._checkpoint,
             "train_end": self._train_end,
             "memory": self._memory,
             "failure": self._failure,
@@ -212,6 +216,8 @@ class _RankReader:
             failures=tuple(self._failures),
             end=self._once.get("end"),
             resumed=self._once.get("resumed"),
+            checkpoints_ns=tuple(self._checkpoints_ns),
+            environment=self._once.get("environment"),
         )
 
     def _windows(self) -> Windows:
@@ -240,8 +246,12 @@ class _RankReader:
         self._once["clock_test"] = probe
 
     def _data_set(self, t_ns: int, record: dict[str, Any]) -> None:
-        values = decode(record, {"train": _count_images}, {"val": _count_images})
-        self._data.append(DataSet(values["train"], values["val"]))
+        values = decode(record, {"train": _counts}, {"val": _counts})
+        train, val = values["train"], values["val"] or {"images": None, "images_listed": None}
+        self._data.append(DataSet(train["images"], val["images"], train["images_listed"], val["images_listed"]))
+
+    def _environment(self, t_ns: int, record: dict[str, Any]) -> None:
+        self._once["environment"] = host_facts(record)
 
     def _resumed(self, t_ns: int, record: dict[str, Any]) -> None:
         self._once["resumed"] = Resumed(**decode(record, _RESUMED))
@@ -286,6 +296,9 @@ class _RankReader:
             column.extend(values[name])
         self._columns["t_ns"].append(t_ns)
         self._columns["size"].append(sizes[0])
+
+    def _checkpoint(self, t_ns: int, record: dict[str, Any]) -> None:
+        self._checkpoints_ns.append(t_ns)  # what was written is for resuming to read
 
     def _train_end(self, t_ns: int, record: dict[str, Any]) -> None:
         self._once["train_end"] = TrainEnd(t_ns=t_ns, **decode(record, _TRAIN_END))

@@ -32,16 +32,16 @@ class Straggler:
 
 def stragglers(evidence: Evidence) -> tuple[Straggler, ...]:
     """The ranks that are slower than their siblings by more than the tolerance, the slowest first."""
-    return tuple(one for one in _paces(evidence) if one.slower > TOLERANCE)
+    return tuple(one for one in paces(evidence) if one.slower > TOLERANCE)
 
 
 def slowest_forward(evidence: Evidence) -> Straggler | None:
     """The rank whose forward passes took longest, slow or not; None where there are no siblings to tell by."""
-    return next(iter(_paces(evidence)), None)
+    return next(iter(paces(evidence)), None)
 
 
-def _paces(evidence: Evidence) -> list[Straggler]:
-    """All ranks that can be held against others, the slowest first.
+def paces(evidence: Evidence) -> list[Straggler]:
+    """All ranks that can be held against others, slow or not, the slowest first.
 
     Gradients are exchanged in the backward pass, where all ranks wait for the slowest and so take the same time: only
     the forward pass, an image, tells them apart.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Callable, Sequence
+from typing import TYPE_CHECKING, Callable, Mapping, Sequence
 
 from verdict.events import RankEvidence, TrainEnd, Windows
 from verdict.evidence import Evidence
@@ -152,3 +152,37 @@ def p_core_host(evidence: Evidence) -> Measurement | None:
         lambda windows: _window_blocks(windows, windows.compute_host_ns),
         "compute time by the host's clock, the device not waited for (p_core_host),",
     )
+
+
+def rate_blocks(metric: str, evidence: Evidence) -> tuple[np.ndarray, np.ndarray] | None:
+    """Images and time in ns of each block of steps, in their order, that the interval of one of RATES comes from.
+
+    Of the slowest rank; the images are scaled so that all of them over all of the time are the rate itself. None where
+    the rate has no interval.
+    """
+    ranks = trained_ranks(evidence)
+    least = STEADY_MIN_STEPS if evidence.run is not None and evidence.run.protocol == "steady" else MIN_STEPS
+    if not ranks:
+        return None
+    time_ns, parts = _PARTS[metric]
+    slowest = slowest_rank(ranks, time_ns)
+    blocks = parts(slowest.windows)
+    if blocks is None or slowest.windows.steps < least:
+        return None
+    value = rate_per_s(sum(total(rank.windows.images) for rank in ranks), time_ns(slowest))
+    around = rate_per_s(total(blocks[0]), total(blocks[1]))
+    return None if not value or not around else (blocks[0] * (value / around), blocks[1])
+
+
+_PARTS: Mapping[
+    str, tuple[Callable[[TrainedRank], float], Callable[[Windows], tuple[np.ndarray, np.ndarray] | None]]
+] = {
+    "p_whole": (lambda rank: rank.wall_ns, _wall_blocks),
+    "p_train": (lambda rank: rank.wall_ns - rank.evaluation_ns, _wall_blocks),
+    "p_core": (compute_ns, lambda windows: _step_blocks(windows, windows.compute_ns)),
+    "p_core_host": (
+        lambda rank: total(rank.windows.compute_host_ns),
+        lambda windows: _window_blocks(windows, windows.compute_host_ns),
+    ),
+}
+"""By rate: the time of a rank that it divides by, and the blocks of steps that tell how it scatters."""

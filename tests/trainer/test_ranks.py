@@ -13,6 +13,7 @@ torch = pytest.importorskip("torch")
 
 from trainer.devices import load_backend
 from trainer.ranks import HostGroup, Ranks
+from trainer.samplers.base import CardPlace
 
 pytestmark = pytest.mark.needs_torch
 
@@ -66,3 +67,8 @@ def test_a_rank_that_is_alone_keeps_its_own() -> None:
 
     assert same(group.broadcast(SENT) or {})
     assert group.broadcast(None) is None
+
+
+@pytest.mark.parametrize("pci", ["0000:1b:00.0", "10000:ff:1f.7", None])
+def test_a_rank_alone_has_its_own_card(pci: str | None) -> None:
+    assert HostGroup(Ranks()).cards_of_this_node(3, pci) == [CardPlace(3, pci)]

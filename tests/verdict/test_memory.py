@@ -81,6 +81,29 @@ def test_the_capacity_is_the_largest_that_was_reported(tmp_path: Path) -> None:
     assert first(bundle, tmp_path).capacity == 32.0
 
 
+def test_samples_without_memory_prove_nothing_about_it(tmp_path: Path) -> None:
+    bundle = build(SHORT)
+    for sample in bundle.telemetry:
+        del sample["memory_used_gib"]
+        sample["power_w"] = 80.0
+
+    evidence = read_run(bundle.write(tmp_path / "run"))
+
+    assert card_memories(evidence)[0].peak is None
+    assert [fault.partition(":")[0] for fault in unwatched(evidence)] == ["card 0 of node0", "card 1 of node0"]
+
+
+def test_of_samples_with_and_without_memory_the_former_count(tmp_path: Path) -> None:
+    bundle = build(SHORT)
+    del bundle.telemetry[0]["memory_used_gib"]
+    bundle.telemetry[0]["power_w"] = 80.0
+
+    memory = first(bundle, tmp_path)
+
+    assert memory.sampled == 20.0
+    assert memory.samples == sum(one["rank"] == 0 for one in bundle.telemetry) - 1
+
+
 def test_a_rank_without_introduction_has_no_card(tmp_path: Path) -> None:
     bundle = build(SHORT)
     bundle.drop("start", rank=0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,7 @@ def test_a_samplers_error_is_no_damage(tmp_path: Path) -> None:
     [
         ({"memory_used_gib": "much"}, "'memory_used_gib' is 'much', expected a finite number"),
         ({"card": "0"}, "'card' is '0', expected a whole number"),
+        ({"power_w": "N/A"}, "'power_w' is 'N/A', expected a finite number"),
         ({"memory_total_gib": True}, "'memory_total_gib' is True, expected a finite number"),
     ],
 )
@@ -82,3 +84,52 @@ def test_a_wrong_sample_is_a_problem_with_its_line(change: dict[str, Any], words
 
     assert problems == (f"telemetry.jsonl line 2: {words}",)
     assert len(telemetry.cards[0].t_ns) == 1
+
+
+def test_readings_are_columns_as_long_as_the_times_with_nan_where_a_sample_has_none(tmp_path: Path) -> None:
+    card = read([sample(power_w=90, temperature_c=40.5), sample(t_ns=2, power_w=None)], tmp_path)[0].cards[0]
+
+    assert set(card.readings) == {"power_w", "temperature_c"}
+    assert {column.dtype.name for column in card.readings.values()} == {"float64"}
+    assert card.readings["power_w"].tolist() == pytest.approx([90.0, math.nan], nan_ok=True)
+    assert card.readings["temperature_c"].tolist() == pytest.approx([40.5, math.nan], nan_ok=True)
+
+
+def test_each_tool_that_saw_a_card_has_samples_of_its_own(tmp_path: Path) -> None:
+    telemetry, _ = read([sample(source="driver"), sample(source="nvml"), sample(source="driver", t_ns=2)], tmp_path)
+
+    assert [(one.sources, len(one.t_ns)) for one in telemetry.cards] == [(("driver",), 2), (("nvml",), 1)]
+
+
+def test_a_sample_without_memory_keeps_its_readings(tmp_path: Path) -> None:
+    bare = sample(t_ns=2, power_w=3.0)
+    del bare["memory_used_gib"]
+
+    card = read([sample(), bare], tmp_path)[0].cards[0]
+
+    assert card.used_gib.tolist() == pytest.approx([1.0, math.nan], nan_ok=True)
+    assert card.readings["power_w"].tolist() == [100.0, 3.0]
+
+
+def test_a_sample_that_says_nothing_is_a_problem(tmp_path: Path) -> None:
+    empty = {key: value for key, value in sample().items() if key not in ("memory_used_gib", "power_w")}
+
+    telemetry, problems = read([empty], tmp_path)
+
+    assert telemetry.cards == ()
+    assert problems == ("telemetry.jsonl line 1: 'memory_used_gib' is missing, and so is every other reading",)
+
+
+def test_samples_of_a_host_are_kept_apart(tmp_path: Path) -> None:
+    of_host = {"t_ns": 5, "host": "a", "rank": 0, "source": "host", "host_memory_used_gib": 3, "host_load_1m": 1.5}
+
+    telemetry, problems = read([sample(), of_host], tmp_path)
+
+    assert problems == ()
+    assert len(telemetry.cards) == 1
+    (host,) = telemetry.hosts
+    assert (host.host, host.rank, host.sources, host.t_ns.tolist()) == ("a", 0, ("host",), [5])
+    assert {name: column.tolist() for name, column in host.readings.items()} == {
+        "host_memory_used_gib": [3.0],
+        "host_load_1m": [1.5],
+    }

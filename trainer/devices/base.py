@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import (
     TYPE_CHECKING,
@@ -13,21 +13,18 @@ from typing import (
     Callable,
     ClassVar,
     ContextManager,
-    Dict,
-    List,
     Mapping,
     Sequence,
 )
 
 from trainer.devices.timers import StepTimer, WindowTimer
 from trainer.errors import DeviceError
+from trainer.samplers import CardPlace, Sampler, Samples, host_sampler
 
 if TYPE_CHECKING:
     import torch
 
 GIB = float(2**30)
-
-Samples = List[Dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -46,6 +43,20 @@ class Card:
     pci: str | None = None
 
 
+@dataclass(frozen=True)
+class Inventory:
+    """The cards of a host: how many (None where it is not told), their names, memory in GiB, and the driver.
+
+    `absent` says of what is not told, why.
+    """
+
+    count: int | None = None
+    names: tuple[str, ...] = ()
+    memory_gib: tuple[float, ...] = ()
+    driver: str | None = None
+    absent: Mapping[str, str] = field(default_factory=dict)
+
+
 class Backend:
     """One kind of accelerator. Class attributes can be read without importing torch; `open` binds a rank to a card."""
 
@@ -59,6 +70,8 @@ class Backend:
     precisions: Sequence[str] = ("fp32",)
     simulated = False
     pin_memory = False
+    #: What telemetry calls the source of `sampler`, should that fail.
+    sampler_source = "sampler"
 
     device: torch.device
 
@@ -164,6 +177,18 @@ class Backend:
         `rank_pids` are the processes of this host's ranks, by local rank. The function may raise; the watch reports it.
         """
         raise NotImplementedError
+
+    def samplers(self, local_rank: int, places: Sequence[CardPlace], smi: str = "") -> list[Sampler]:
+        """Return what else watches this host, beside the memory that `sampler` reads: on local rank 0, the host itself.
+
+        `places` are the cards of this host's ranks, by local rank; `smi` the management tool that the device's table
+        names, "" where the backend has its own or there is none.
+        """
+        return [host_sampler()] if local_rank == 0 else []
+
+    def inventory(self, card: Card, smi: str = "") -> Inventory:
+        """Return which cards the host has, whoever uses them, as far as the device's tool tells. May raise."""
+        return Inventory(driver=card.driver)
 
     def allocator_peak_gib(self) -> tuple[float | None, float | None]:
         """Return the allocator's peak as (allocated, reserved) GiB; None where the device has no such allocator."""

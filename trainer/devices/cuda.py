@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any, Callable, ContextManager, Mapping, Sequence
 
-from trainer.devices.base import GIB, Backend, Card, Samples, visible_index
+from trainer.devices.base import GIB, Backend, Card, Inventory, Samples, visible_index
 from trainer.devices.timers import EventTimer, StepTimer
 from trainer.errors import DeviceError
+from trainer.samplers import CardPlace, Sampler, card_sampler, load_smi
 
 if TYPE_CHECKING:
     import torch
@@ -20,6 +21,7 @@ class CudaBackend(Backend):
     visible_cards = "CUDA_VISIBLE_DEVICES"
     precisions = ("fp32", "amp", "bf16")
     pin_memory = True
+    sampler_source = "driver"
 
     def open(self, local_rank: int, local_world_size: int) -> Card:
         """Bind this rank to card `local_rank` of the visible ones."""
@@ -118,6 +120,26 @@ class CudaBackend(Backend):
             ]
 
         return read
+
+    def samplers(self, local_rank: int, places: Sequence[CardPlace], smi: str = "") -> list[Sampler]:
+        """Local rank 0 asks the vendor's tool for all cards that ranks of this host use."""
+        watching = super().samplers(local_rank, places, smi)
+        return [*watching, card_sampler(load_smi(smi), places)] if smi and local_rank == 0 else watching
+
+    def inventory(self, card: Card, smi: str = "") -> Inventory:
+        """Return what the vendor's tool lists; torch knows the visible cards only."""
+        if not smi:
+            why = "the device's table names no management tool, and torch sees the visible cards only"
+            return Inventory(driver=card.driver, absent={"card_count": why, "driver": why})
+        tool = load_smi(smi)
+        records = [record for record in tool.read() if "error" not in record]
+        names = {record["name"] for record in records if "name" in record}
+        memory_gib = tuple(record["memory_total_gib"] for record in records if "memory_total_gib" in record)
+        try:
+            driver, absent = tool.driver(), {}
+        except DeviceError as error:
+            driver, absent = None, {"driver": str(error)}
+        return Inventory(len(records), tuple(sorted(names)), memory_gib, driver, absent)
 
     def release_memory(self) -> None:
         """Empty the caching allocator and begin its peaks anew."""

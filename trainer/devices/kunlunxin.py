@@ -6,14 +6,13 @@ import importlib
 import os
 from typing import TYPE_CHECKING, Any, Callable, ClassVar, Mapping, Sequence
 
-from trainer.devices.base import Backend, Card, Samples, visible_index
-from trainer.devices.smi import parse_xpu_driver, parse_xpu_smi, run_tool
+from trainer.devices.base import Backend, Card, Inventory, Samples, visible_index
 from trainer.errors import DeviceError
+from trainer.samplers.tool import run_tool
+from trainer.samplers.xpu_smi import TOOL, XpuSmi, parse_xpu_driver, parse_xpu_models, parse_xpu_smi
 
 if TYPE_CHECKING:
     import torch
-
-_TOOL = ("xpu_smi", "xpu-smi")
 
 
 class KunlunxinBackend(Backend):
@@ -26,6 +25,7 @@ class KunlunxinBackend(Backend):
     }
     environment: ClassVar[Mapping[str, str]] = {"XACC_ENABLE": "1", "XACC_ARGS": "-L O0", "BKCL_PCIE_RING": "1"}
     visible_cards = "XPU_VISIBLE_DEVICES"
+    sampler_source = "xpu_smi"
 
     _xmlir: Any = None
 
@@ -47,7 +47,7 @@ class KunlunxinBackend(Backend):
 
     def open(self, local_rank: int, local_world_size: int) -> Card:
         """Bind this rank to `xpu:<local rank>` of the visible cards, after asking xpu_smi what the host has."""
-        records = parse_xpu_smi(run_tool(_TOOL, "-m"))
+        records = parse_xpu_smi(run_tool(TOOL, "-m"))
         listed = [name for name in os.environ.get("XPU_VISIBLE_DEVICES", "").split(",") if name.strip()]
         found = len(listed) or len(records)
         if found < local_world_size:
@@ -64,7 +64,7 @@ class KunlunxinBackend(Backend):
         choose = getattr(self._xmlir.xpu, "set_device", None)
         if callable(choose):
             choose(local_rank)
-        driver = parse_xpu_driver(run_tool(_TOOL))
+        driver = parse_xpu_driver(run_tool(TOOL))
         return Card("Kunlunxin XPU", self._index, records[self._index]["memory_total_gib"], driver)
 
     def collectives(self) -> str:
@@ -93,7 +93,13 @@ class KunlunxinBackend(Backend):
         """Local rank 0 asks xpu_smi for all cards of the host at once."""
         if local_rank != 0:
             return None
-        return lambda: [dict(record, source="xpu_smi") for record in parse_xpu_smi(run_tool(_TOOL, "-m"))]
+        return XpuSmi().read
+
+    def inventory(self, card: Card, smi: str = "") -> Inventory:
+        """Return what xpu_smi lists; its models only where it prints their names."""
+        records, listing = parse_xpu_smi(run_tool(TOOL, "-m")), run_tool(TOOL)
+        memory_gib = tuple(record["memory_total_gib"] for record in records)
+        return Inventory(len(records), parse_xpu_models(listing), memory_gib, card.driver)
 
 
 BACKEND = KunlunxinBackend

@@ -21,6 +21,23 @@ _IDLE_GIB = 0.5  # before training, the driver's own
 # Of what the SMI shows, the shares that the framework's allocator has given out and has reserved.
 _ALLOCATED, _RESERVED = 0.9, 0.96
 
+# What the SMI shows beside memory; no card is meant by these numbers.
+_AT_REST = {
+    "power_w": 60.0,
+    "temperature_c": 35.0,
+    "use_percent": 0.0,
+    "core_clock_mhz": 300.0,
+    "memory_clock_mhz": 1600.0,
+}
+_AT_WORK = {
+    "power_w": 280.0,
+    "temperature_c": 68.0,
+    "use_percent": 97.0,
+    "core_clock_mhz": 1400.0,
+    "memory_clock_mhz": 1600.0,
+}
+_POWER_SWAY_W, _SWAY_S, _WARMING_S = 12.0, 7.0, 60.0
+
 
 class Stream:
     """The work that was queued on a card: it is done one after the other, while the host goes on."""
@@ -224,11 +241,33 @@ class SimulatedCard:
             "card": self.index,
             "memory_used_gib": self.used_gib(),
             "memory_total_gib": self.capacity_gib,
+            **self._readings(),
         }
         for fault in self._planted("throttle"):
             if self._begun > fault["from_step"]:
                 sample["throttle"] = fault["reason"]
+                sample["core_clock_mhz"] = round(sample["core_clock_mhz"] / fault["factor"], 1)
         return [sample]
+
+    def _readings(self) -> dict[str, float]:
+        """Return what a card at such work would show: made up, the same for every scenario, so that pages can be seen.
+
+        It draws more while it trains, and warms up as a body of some mass does.
+        """
+        if self._trains_since_ns is None:
+            return dict(_AT_REST)
+        trained_s = (self._clock() - self._trains_since_ns) / 1e9
+        sway = math.sin(trained_s / _SWAY_S + self.index)
+        warmed = 1 - math.exp(-trained_s / _WARMING_S)
+        return {
+            "power_w": round(_AT_WORK["power_w"] + _POWER_SWAY_W * sway, 1),
+            "temperature_c": round(
+                _AT_REST["temperature_c"] + (_AT_WORK["temperature_c"] - _AT_REST["temperature_c"]) * warmed, 1
+            ),
+            "use_percent": round(_AT_WORK["use_percent"] + sway, 1),
+            "core_clock_mhz": _AT_WORK["core_clock_mhz"],
+            "memory_clock_mhz": _AT_WORK["memory_clock_mhz"],
+        }
 
     def _wanted_gib(self) -> float:
         if self._trains_since_ns is None:

@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable, ClassVar, Mapping, Sequence
 
-from trainer.devices.base import Backend, Card, Samples, visible_index
+from trainer.devices.base import Backend, Card, Inventory, Samples, visible_index
 from trainer.devices.scenario import Scenario, load_scenario
 from trainer.devices.simulation import NS_PER_MS, SimulatedCard
 from trainer.devices.timers import EventTimer, StepTimer, WindowTimer
@@ -29,9 +29,11 @@ class VirtualBackend(Backend):
     environment: ClassVar[Mapping[str, str]] = {"OMP_WAIT_POLICY": "PASSIVE"}
     visible_cards = "VIRTUAL_VISIBLE_DEVICES"
     simulated = True
+    sampler_source = "virtual_smi"
 
     _scenario = Scenario()
     _rank, _world_size = 0, 1
+    _host_cards = 1
     _card: SimulatedCard
 
     def configure(self, scenario: Path | None, *, rank: int, world_size: int) -> None:
@@ -60,6 +62,7 @@ class VirtualBackend(Backend):
             )
         torch.set_num_threads(1)
         self.device = torch.device("cpu")
+        self._host_cards = max(len(listed), local_world_size)
         # Those of this host; of the others' the same is assumed.
         host_cards = [visible_index(self.visible_cards, local) for local in range(local_world_size)]
         self._card = SimulatedCard(
@@ -116,6 +119,10 @@ class VirtualBackend(Backend):
     def sampler(self, local_rank: int, rank_pids: Sequence[int]) -> Callable[[], Samples] | None:
         """Every rank asks its own card's simulated SMI."""
         return self._card.samples
+
+    def inventory(self, card: Card, smi: str = "") -> Inventory:
+        """Return the simulated cards of this host's ranks: nobody plants others."""
+        return Inventory(self._host_cards, (card.name,), (card.capacity_gib or 0.0,) * self._host_cards, card.driver)
 
     def allocator_peak_gib(self) -> tuple[float | None, float | None]:
         """Return the planted peaks."""

@@ -7,7 +7,10 @@ from typing import Any
 
 import pytest
 
+from trainer.devices import load_backend
+from trainer.devices.base import Card
 from trainer.devices.cuda import _pci_address
+from trainer.samplers import CardPlace
 
 
 def test_the_address_of_a_card_is_written_as_the_kernel_writes_it() -> None:
@@ -21,3 +24,22 @@ def test_the_address_of_a_card_is_written_as_the_kernel_writes_it() -> None:
 )
 def test_a_card_without_an_address_has_none(facts: dict[str, Any]) -> None:
     assert _pci_address(SimpleNamespace(**facts)) is None
+
+
+@pytest.mark.parametrize(
+    ("local_rank", "smi", "sources"),
+    [(0, "ixsmi", ["host", "ixsmi"]), (0, "", ["host"]), (1, "ixsmi", [])],
+)
+def test_the_first_rank_of_a_host_watches_it_with_the_tool_of_the_table(
+    local_rank: int, smi: str, sources: list[str]
+) -> None:
+    watching = load_backend("cuda").samplers(local_rank, [CardPlace(0), CardPlace(1)], smi)
+
+    assert [one.source for one in watching] == sources
+
+
+def test_without_a_tool_it_is_not_known_which_cards_the_host_has() -> None:
+    found = load_backend("cuda").inventory(Card("NVIDIA A100", 0, 40.0))
+
+    assert found.count is None
+    assert "names no management tool" in found.absent["card_count"]

@@ -95,6 +95,21 @@ def test_memory_comes_from_xpu_smi_for_every_card_of_the_host(fake_kunlunxin: Pa
     assert len(samples) == 8
 
 
+def test_temperature_power_and_use_come_with_it(fake_kunlunxin: Path) -> None:
+    sample = opened().sampler(0, [])()[0]
+
+    assert (sample["temperature_c"], sample["power_w"], sample["use_percent"]) == (45.0, 81.0, 97.0)
+
+
+def test_the_inventory_is_that_of_the_host_whoever_uses_the_cards(fake_kunlunxin: Path, monkeypatch: Any) -> None:
+    monkeypatch.setenv("XPU_VISIBLE_DEVICES", "4,6")
+    backend = opened(local_rank=1, local_world_size=2)
+
+    found = backend.inventory(backend.card)
+
+    assert (found.count, set(found.memory_gib), found.driver) == (8, {32.0}, "4.0.25")
+
+
 def test_only_one_rank_of_a_host_asks_xpu_smi(fake_kunlunxin: Path) -> None:
     assert opened(local_rank=1, local_world_size=2).sampler(1, []) is None
 

@@ -328,7 +328,31 @@ def test_the_smi_shows_the_card(host: Host) -> None:
     card = card_of(host, planted(), rank=1)
     card.forward(images=1)
 
-    assert card.samples() == [{"source": "virtual_smi", "card": 1, "memory_used_gib": 20.0, "memory_total_gib": 32.0}]
+    (sample,) = card.samples()
+    told = {"source": "virtual_smi", "card": 1, "memory_used_gib": 20.0, "memory_total_gib": 32.0}
+    assert {name: sample[name] for name in told} == told
+    assert set(sample) - set(told) == {
+        "power_w",
+        "temperature_c",
+        "use_percent",
+        "core_clock_mhz",
+        "memory_clock_mhz",
+    }
+
+
+def test_a_card_that_trains_draws_more_and_warms_up_and_one_that_throttles_is_clocked_down(host: Host) -> None:
+    card = card_of(host, planted(fault("throttle", from_step=1, factor=2.0)))
+    (rest,) = card.samples()
+    card.forward(images=1)
+    host.now_ns += 120 * 10**9
+    (work,) = card.samples()
+    card.forward(images=1)
+    (slowed,) = card.samples()
+
+    assert (rest["power_w"], rest["temperature_c"], rest["use_percent"]) == (60.0, 35.0, 0.0)
+    assert work["power_w"] > 200
+    assert 60 < work["temperature_c"] < 68
+    assert slowed["core_clock_mhz"] == work["core_clock_mhz"] / 2
 
 
 def test_throttling_shows_from_its_step_on(host: Host) -> None:

@@ -1,0 +1,217 @@
+"""What a host tells of itself: from the files of a made-up root, and never more than that."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from trainer.devices import load_backend
+from trainer.devices.base import Card, Inventory
+from trainer.environment import (
+    container_sign,
+    ethernet_speeds,
+    gather,
+    infiniband_ports,
+    machine,
+    operating_system,
+    parse_os_release,
+)
+from trainer.settings import Settings
+from verdict.host_facts import host_facts
+
+pytestmark = pytest.mark.needs_torch
+
+UBUNTU = 'NAME="Ubuntu"\nVERSION_ID="20.04"\nPRETTY_NAME="Ubuntu 20.04.6 LTS"\nHOME_URL=https://example\n'
+
+
+def put(root: Path, **files: str) -> Path:
+    """Write files below a root; in names, `__` stands for a slash and `DOT` for a point."""
+    for name, text in files.items():
+        path = root / name.replace("__", "/").replace("DOT", ".").replace("DASH", "-")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return root
+
+
+def port(root: Path, device: str = "mlx5_0", number: str = "1", **facts: str) -> Path:
+    folder = root / "sys/class/infiniband" / device / "ports" / number
+    folder.mkdir(parents=True)
+    for name, text in facts.items():
+        (folder / name).write_text(text + "\n")
+    return root
+
+
+class FakeBackend:
+    """As much of a backend as an inventory needs."""
+
+    def __init__(self, answer: Any) -> None:
+        self._answer = answer
+
+    def inventory(self, card: Card, smi: str) -> Inventory:
+        if isinstance(self._answer, Exception):
+            raise self._answer
+        found: Inventory = self._answer() if callable(self._answer) else self._answer
+        return found
+
+
+def gathered(root: Path, answer: Any = None, **changes: Any) -> dict[str, Any]:
+    settings = Settings(run_dir=root, data=root, pretrained_backbone=False, **changes)
+    backend: Any = FakeBackend(Inventory() if answer is None else answer)
+    return gather(settings, backend, Card("XPU", 0, 32.0, "4.0.25"), root)
+
+
+def test_a_machine_is_what_its_firmware_calls_it(tmp_path: Path) -> None:
+    put(tmp_path, sys__class__dmi__id__sys_vendor="Kunlunxin\n", sys__class__dmi__id__product_name="R480-X8\n")
+
+    assert machine(tmp_path) == {"vendor": "Kunlunxin", "product": "R480-X8"}
+
+
+def test_what_nobody_filled_in_is_no_name(tmp_path: Path) -> None:
+    names = {"sys_vendor": "To Be Filled By O.E.M.", "product_name": "System Product Name"}
+    put(tmp_path, **{f"sys__class__dmi__id__{name}": text for name, text in names.items()})
+
+    assert machine(tmp_path) == {}
+    assert gathered(tmp_path)["absent"]["machine"] == "nothing found"
+
+
+def test_the_rate_of_infiniband_is_the_kernels_word(tmp_path: Path) -> None:
+    port(tmp_path, link_layer="InfiniBand", rate="200 Gb/sec (4X HDR)", state="4: ACTIVE")
+    port(tmp_path, "mlx5_1", link_layer="Ethernet", rate="100 Gb/sec (4X EDR)")
+
+    assert infiniband_ports(tmp_path) == [
+        {
+            "device": "mlx5_0",
+            "port": "1",
+            "link_layer": "InfiniBand",
+            "rate": "200 Gb/sec (4X HDR)",
+            "state": "4: ACTIVE",
+        },
+        {"device": "mlx5_1", "port": "1", "link_layer": "Ethernet", "rate": "100 Gb/sec (4X EDR)"},
+    ]
+
+
+def test_interfaces_without_a_device_or_a_speed_are_left_out(tmp_path: Path) -> None:
+    put(tmp_path, sys__class__net__eth0__device__x="", sys__class__net__eth0__speed="25000\n")
+    put(tmp_path, sys__class__net__eth1__device__x="", sys__class__net__eth1__speed="-1\n")
+    put(tmp_path, sys__class__net__docker0__speed="10000\n")
+
+    assert ethernet_speeds(tmp_path) == [{"interface": "eth0", "speed_mb_s": 25000}]
+
+
+@pytest.mark.parametrize(
+    ("files", "sign"),
+    [
+        ({}, ""),
+        ({"DOTdockerenv": ""}, "/.dockerenv"),
+        ({"run__DOTcontainerenv": ""}, "/run/.containerenv"),
+        ({"proc__1__cgroup": "0::/kubepods/pod1\n"}, "/proc/1/cgroup: kubepods"),
+        ({"proc__1__cgroup": "0::/init.scope\n"}, ""),
+    ],
+)
+def test_a_container_shows_in_its_files(tmp_path: Path, files: dict[str, str], sign: str) -> None:
+    assert container_sign(put(tmp_path, **files)) == sign
+
+
+def test_the_system_of_a_container_is_its_images_unless_the_hosts_was_put_there(tmp_path: Path) -> None:
+    put(tmp_path, etc__osDASHrelease=UBUNTU.replace("20.04", "18.04"))
+
+    inside = operating_system(tmp_path, inside=True)
+    outside = operating_system(tmp_path, inside=False)
+    put(tmp_path, run__host__osDASHrelease=UBUNTU)
+    told = operating_system(tmp_path, inside=True)
+
+    assert (inside["version"], inside["of"]) == ("18.04", "image")
+    assert (outside["version"], outside["of"]) == ("18.04", "host")
+    assert told == {"name": "Ubuntu", "version": "20.04", "pretty": "Ubuntu 20.04.6 LTS", "of": "host"}
+
+
+def test_os_release_is_unquoted_and_other_lines_are_left_out() -> None:
+    text = '# a comment\nNAME=\'It\'\nVERSION_ID=12\nPRETTY_NAME="a \\"b\\""\nnonsense\nlower=1\n'
+
+    assert parse_os_release(text) == {"NAME": "It", "VERSION_ID": "12", "PRETTY_NAME": 'a "b"'}
+
+
+def test_an_empty_root_gives_reasons_and_no_exception(tmp_path: Path) -> None:
+    facts = gathered(tmp_path)
+
+    assert {"machine", "network", "ethernet", "os", "image", "container"} <= set(facts["absent"])
+    assert "No such file or directory" in facts["absent"]["machine"]
+    assert facts["kernel"]
+    assert facts["driver"] == "4.0.25"
+    assert facts["card_memory_gib"] == [32.0]
+    assert facts["packages"]["torch"] == torch.__version__
+
+
+def test_judging_reads_what_is_written(tmp_path: Path) -> None:
+    port(tmp_path, link_layer="InfiniBand", rate="200 Gb/sec (4X HDR)", state="4: ACTIVE")
+    put(tmp_path, etc__osDASHrelease=UBUNTU, sys__class__dmi__id__sys_vendor="V", sys__class__dmi__id__product_name="P")
+
+    facts = host_facts(json.loads(json.dumps(gathered(tmp_path, Inventory(8, ("R300",), (32.0,) * 8, "4.0.31")))))
+
+    assert (facts.machine, facts.os_pretty, facts.driver) == ("V P", "Ubuntu 20.04.6 LTS", "4.0.31")
+    assert (facts.card_count, facts.cards) == (8, ("R300", "XPU"))
+    assert facts.ports[0].rate == "200 Gb/sec (4X HDR)"
+
+
+def test_a_tool_that_fails_leaves_its_reason_and_the_rest(tmp_path: Path) -> None:
+    facts = gathered(tmp_path, OSError("the tool is gone"))
+
+    assert facts["absent"]["card_count"] == "the tool is gone"
+    assert facts["driver"] == "4.0.25"
+
+
+def test_a_library_that_hangs_is_left_behind(tmp_path: Path, monkeypatch: Any) -> None:
+    never = threading.Event()
+    monkeypatch.setattr("trainer.environment._PATIENCE_S", 0.05)
+
+    facts = gathered(tmp_path, lambda: never.wait() and Inventory())
+    never.set()
+
+    assert facts["absent"]["card_count"] == "the cards' tool did not answer within 0.05 s"
+
+
+def test_of_the_variables_only_the_one_that_names_the_image_is_read(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setenv("CONFORMANCE_IMAGE", "pytorch1.12.1-cpu-ubuntu18.04:v0.04")
+    monkeypatch.setenv("SOME_TOKEN", "a-secret-value")
+    monkeypatch.setenv("USER", "somebody-by-name")
+
+    written = json.dumps(gathered(tmp_path))
+
+    assert json.loads(written)["image"] == "pytorch1.12.1-cpu-ubuntu18.04:v0.04"
+    assert "a-secret-value" not in written
+    assert "somebody-by-name" not in written
+
+
+def test_the_backbone_is_known_by_its_digest(tmp_path: Path) -> None:
+    path = tmp_path / "resnet50.pth"
+    path.write_bytes(b"weights")
+
+    assert gathered(tmp_path, backbone=path)["backbone_sha256"] == hashlib.sha256(b"weights").hexdigest()
+    assert "No such file" in gathered(tmp_path, backbone=tmp_path / "gone")["absent"]["backbone_sha256"]
+
+
+def test_a_name_that_is_no_text_can_be_written(tmp_path: Path) -> None:
+    device = os.fsencode(str(tmp_path)) + b"/sys/class/infiniband/mlx\xff"
+    os.makedirs(device + b"/ports/1")
+
+    json.dumps(gathered(tmp_path)["network"], ensure_ascii=False).encode("utf-8")
+
+
+def test_the_simulated_cards_are_those_of_the_ranks(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.delenv("VIRTUAL_VISIBLE_DEVICES", raising=False)
+    backend = load_backend("virtual")
+    threads = torch.get_num_threads()
+    card = backend.open(0, 4)
+    torch.set_num_threads(threads)
+
+    found = backend.inventory(card)
+
+    assert (found.count, found.names, found.driver) == (4, ("Virtual accelerator",), "simulated")
