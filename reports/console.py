@@ -37,11 +37,12 @@ def run_lines(
     commands: Mapping[str, str],
     notes: Sequence[str] = (),
     serial: str = "",
+    more: Sequence[Line] = (),
 ) -> list[Line]:
     """Return the closing lines of one run from its verdict.json.
 
     `name` is the device's, `folder` the run's path as it should be shown, `commands` what can be done next, by a short
-    word for it; `notes` come before them. `serial` is the card's, of a run that was to use one card.
+    word for it; `notes`, and `more` lines, come before them. `serial` is the card's, of a run that was to use one card.
     """
     lines = [Line(_title(name, verdict, folder, serial)), Line("")]
     lines += _table(verdict["metrics"])
@@ -59,6 +60,8 @@ def run_lines(
     said = [f"changed since the run: {change}" for change in verdict["changed"]] + list(notes)
     if said:
         lines += [Line(""), *(Line(text, "yellow") for text in said)]
+    if more:
+        lines += [Line(""), *more]
     return [*lines, Line(""), *(Line(f"{word:<8}{command}") for word, command in commands.items())]
 
 

@@ -8,8 +8,6 @@ from typing import Any, Mapping, Sequence
 from reports.escapes import visible
 from reports.properties import metric_properties
 
-JUNIT_FILE = "junit.xml"
-
 _ELEMENTS = {
     "fail": "failure",
     "inconclusive": "failure",

@@ -1,0 +1,1 @@
+"""How the schema of the history came to be, step by step; alembic brings older databases up to date with it."""

@@ -1,0 +1,209 @@
+"""What is asked of a history: the runs in a list, one run, and every metric of many runs over time."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any, Mapping, Sequence
+
+import sqlalchemy as sa
+
+from reports.escapes import visible
+from reports.history.errors import HistoryError
+from reports.history.tables import METRICS, RUNS, VERSIONS
+
+_NAMED_AT_MOST = 5
+_AT_ONCE = 500  # numbers in one question; SQLite takes 999 in older versions
+
+
+@dataclass(frozen=True)
+class Value:
+    """A metric of a run; `low` and `high` are its interval's ends, None where it has none."""
+
+    measured: float | None
+    unit: str
+    low: float | None
+    high: float | None
+
+    @property
+    def interval(self) -> list[float] | None:
+        """The interval as verdict.json has it."""
+        return None if self.low is None or self.high is None else [self.low, self.high]
+
+
+@dataclass(frozen=True)
+class StoredRun:
+    """A run as it was entered; `facts` are verdict/likeness.py's circumstances, `metrics` its values by name."""
+
+    number: int
+    run_id: str
+    folder: str
+    cell_id: str
+    protocol: str
+    simulated: bool
+    restarts: int
+    outcome: str
+    reasons: tuple[str, ...]
+    started_utc: str
+    release: str
+    facts: Mapping[str, str] = field(hash=False)
+    metrics: Mapping[str, Value] = field(hash=False)
+
+    @property
+    def name(self) -> str:
+        """The run's id as it may be shown."""
+        return visible(self.run_id)
+
+
+def runs(
+    connection: sa.Connection,
+    *,
+    device: str | None = None,
+    cell: str | None = None,
+    release: str | None = None,
+    limit: int | None = None,
+) -> list[StoredRun]:
+    """The runs that were asked for, the newest first."""
+    chosen = sa.select(RUNS).order_by(RUNS.c.started_utc.desc(), RUNS.c.number.desc())
+    for column, wanted in ((RUNS.c.device, device), (RUNS.c.cell_id, cell), (RUNS.c.release_label, release)):
+        if wanted is not None:
+            chosen = chosen.where(column == wanted)
+    return _with_metrics(connection, chosen if limit is None else chosen.limit(limit))
+
+
+def run(connection: sa.Connection, name: str) -> StoredRun:
+    """The run of that id, or of that number. Raises HistoryError where there is none, or there are several."""
+    found = _with_metrics(connection, sa.select(RUNS).where(RUNS.c.run_id == name))
+    if not found and name.isascii() and name.isdigit() and len(name) < 10:
+        found = _with_metrics(connection, sa.select(RUNS).where(RUNS.c.number == int(name)))
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise HistoryError(
+            f"{visible(name)}: found neither a run's folder nor a run of the history with this id or number; "
+            "python -m reports history lists them"
+        )
+    told = ", ".join(f"{one.number} ({visible(one.folder)})" for one in found[:_NAMED_AT_MOST])
+    raise HistoryError(
+        f"{visible(name)}: found {len(found)} runs of this id in the history; name one by number: {told}"
+    )
+
+
+def cells(connection: sa.Connection) -> list[str]:
+    """The ids of the cells that there are runs of."""
+    return sorted(connection.execute(sa.select(RUNS.c.cell_id).distinct()).scalars())
+
+
+def _with_metrics(connection: sa.Connection, chosen: sa.Select) -> list[StoredRun]:
+    rows = connection.execute(chosen).all()
+    numbers = [row.number for row in rows]
+    metrics: dict[int, dict[str, Value]] = {number: {} for number in numbers}
+    names = ("run", "metric", "measured", "unit", "interval_low", "interval_high")
+    columns = sa.select(*(METRICS.c[name] for name in names))
+    for at in range(0, len(numbers), _AT_ONCE):
+        asked = columns.where(METRICS.c.run.in_(numbers[at : at + _AT_ONCE]))
+        for number, metric, *value in connection.execute(asked):
+            metrics[number][metric] = Value(value[0], value[1], value[2], value[3])
+    return [_stored(row, metrics[row.number]) for row in rows]
+
+
+def _stored(row: Any, metrics: Mapping[str, Value]) -> StoredRun:
+    return StoredRun(
+        number=row.number,
+        run_id=row.run_id,
+        folder=row.folder,
+        cell_id=row.cell_id,
+        protocol=row.protocol,
+        simulated=row.simulated,
+        restarts=row.restarts,
+        outcome=row.outcome,
+        reasons=tuple(json.loads(row.reasons or "[]")),
+        started_utc=row.started_utc,
+        release=row.release_label,
+        facts=json.loads(row.circumstances or "{}"),
+        metrics=metrics,
+    )
+
+
+@dataclass(frozen=True)
+class Course:
+    """Runs of one kind in the order in which they started; `values` has one entry a run for each metric."""
+
+    cell_id: str
+    protocol: str
+    simulated: bool
+    run_ids: Sequence[str]
+    started_utc: Sequence[str]
+    releases: Sequence[str]
+    versions: Sequence[Mapping[str, str]]
+    values: Mapping[str, Sequence[float | None]]
+    left_out: int
+
+
+def courses(connection: sa.Connection, cell: str | None = None) -> list[Course]:
+    """All runs by cell, protocol and simulated or real; what was invalid or restarted is only counted."""
+    names = (
+        "number",
+        "cell_id",
+        "protocol",
+        "simulated",
+        "outcome",
+        "restarts",
+        "run_id",
+        "started_utc",
+        "release_label",
+    )
+    chosen = sa.select(*(RUNS.c[name] for name in names)).order_by(RUNS.c.started_utc, RUNS.c.number)
+    chosen = chosen if cell is None else chosen.where(RUNS.c.cell_id == cell)
+    groups: dict[tuple[str, str, bool], list[Any]] = {}
+    for row in connection.execute(chosen).all():
+        groups.setdefault((row.cell_id, row.protocol, row.simulated), []).append(row)
+    measured = _values(connection, cell)
+    versions = _versions(connection, cell)
+    return [_course(key, rows, measured, versions) for key, rows in sorted(groups.items())]
+
+
+def _course(
+    key: tuple[str, str, bool],
+    rows: Sequence[Any],
+    measured: Mapping[str, Mapping[int, float]],
+    versions: Mapping[int, Mapping[str, str]],
+) -> Course:
+    kept = [row for row in rows if row.outcome != "invalid" and not row.restarts]
+    values = {name: [found.get(row.number) for row in kept] for name, found in measured.items()}
+    return Course(
+        *key,
+        run_ids=[row.run_id for row in kept],
+        started_utc=[row.started_utc for row in kept],
+        releases=[row.release_label for row in kept],
+        versions=[versions.get(row.number, {}) for row in kept],
+        values={name: series for name, series in values.items() if any(one is not None for one in series)},
+        left_out=len(rows) - len(kept),
+    )
+
+
+def _values(connection: sa.Connection, cell: str | None) -> dict[str, dict[int, float]]:
+    chosen = _of_cell(sa.select(METRICS.c.run, METRICS.c.metric, METRICS.c.measured), METRICS, cell)
+    measured: dict[str, dict[int, float]] = {}
+    # All at once, here and below: row by row takes twice the time.
+    for number, metric, value in connection.execute(chosen.where(METRICS.c.measured.is_not(None))).all():
+        measured.setdefault(metric, {})[number] = value
+    return measured
+
+
+def _versions(connection: sa.Connection, cell: str | None) -> dict[int, dict[str, str]]:
+    found: dict[int, dict[str, str]] = {}
+    chosen = _of_cell(sa.select(VERSIONS.c.run, VERSIONS.c.name, VERSIONS.c.version), VERSIONS, cell)
+    for number, name, version in connection.execute(chosen).all():
+        found.setdefault(number, {})[name] = version
+    return found
+
+
+def _of_cell(chosen: sa.Select, table: sa.Table, cell: str | None) -> sa.Select:
+    return chosen if cell is None else chosen.join(RUNS, RUNS.c.number == table.c.run).where(RUNS.c.cell_id == cell)
+
+
+def versions_of(connection: sa.Connection, number: int) -> dict[str, str]:
+    """The versions that a run was made with, by name."""
+    found = connection.execute(sa.select(VERSIONS.c.name, VERSIONS.c.version).where(VERSIONS.c.run == number))
+    return {row.name: row.version for row in found}

@@ -1,0 +1,139 @@
+"""Charts as data: what a page draws, in words and numbers; assets/page.js does the drawing."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from typing import Any, Iterable, Mapping, Optional, Sequence
+
+from reports.escapes import visible
+
+KINDS = ("elapsed_s", "index", "category")
+STYLES = ("line", "points", "bars", "band")
+TONES = ("", "muted", "accent", "bad")
+_DIGITS = 6
+_X_DIGITS = 9
+# `</script>` and `<!--` would end or change the element that the text stands in.
+_MARKUP = {ord(character): f"\\u{ord(character):04x}" for character in "<>&"}
+
+Number = Optional[float]
+
+
+@dataclass(frozen=True)
+class Series:
+    """One line of a chart: a value for each x, None (or no finite number) where there is none.
+
+    `style` is one of STYLES; a "band" lies between `values` and `upper`. `tone` is one of TONES: "" takes the next
+    colour of the palette, "muted" steps back (one of many ranks), "accent" and "bad" stand out. Colours never stand
+    alone: the lines of a chart are also dashed differently.
+    """
+
+    label: str
+    values: Sequence[Number]
+    style: str = "line"
+    upper: Sequence[Number] = ()
+    tone: str = ""
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A vertical line at `begin`, or the region up to `end`, in the unit of x.
+
+    `sign` is the letter or two that stand above it, `label` what the key below the chart says of all with that sign.
+    `tone` is one of TONES.
+    """
+
+    label: str
+    begin: float
+    end: float | None = None
+    sign: str = ""
+    tone: str = ""
+
+
+@dataclass(frozen=True)
+class Level:
+    """A horizontal line: a bound that decides ("bound") or what is published ("published")."""
+
+    label: str
+    value: float
+    kind: str = "bound"
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A chart: `x` ascending, in the unit of `kind` (seconds, a count, or the positions of `categories`).
+
+    `id` is unique on the page: lower-case letters, digits and "-". `summary` says in words what is to be seen; it
+    stands below the chart and is what a screen reader reads. `from_zero`: the vertical scale begins at 0. Charts of the
+    same `group` share their cursor.
+    """
+
+    id: str
+    title: str
+    x: Sequence[float]
+    series: Sequence[Series]
+    unit: str = ""
+    kind: str = "index"
+    x_label: str = ""
+    categories: Sequence[str] = ()
+    marks: Sequence[Mark] = ()
+    levels: Sequence[Level] = ()
+    summary: str = ""
+    from_zero: bool = False
+    group: str = ""
+
+    def __post_init__(self) -> None:
+        wrong = [one.label for one in self.series if len(one.values) != len(self.x)]
+        assert not wrong, f"chart {self.id}: series {wrong} have not as many values as x"
+        assert self.kind in KINDS, f"chart {self.id}: kind {self.kind}"
+        assert all(one.style in STYLES for one in self.series), f"chart {self.id}: a style is none of {STYLES}"
+
+
+def to_json(charts: Iterable[Chart]) -> str:
+    """The charts as a JSON object by id, which can stand in a script element as it is: ASCII, without < > and &."""
+    text = json.dumps({chart.id: _record(chart) for chart in charts}, allow_nan=False, separators=(",", ":"))
+    return text.translate(_MARKUP)
+
+
+def _record(chart: Chart) -> Mapping[str, Any]:
+    return {
+        "kind": chart.kind,
+        "unit": visible(chart.unit),
+        "xLabel": visible(chart.x_label),
+        "categories": [visible(text) for text in chart.categories],
+        "x": [_number(value, _X_DIGITS) for value in chart.x],
+        "series": [
+            {
+                "label": visible(one.label),
+                "style": one.style,
+                "tone": one.tone,
+                "values": [_number(value) for value in one.values],
+                **({"upper": [_number(value) for value in one.upper]} if one.style == "band" else {}),
+            }
+            for one in chart.series
+        ],
+        "marks": [
+            {
+                "label": visible(mark.label),
+                "begin": _number(mark.begin, _X_DIGITS),
+                "end": _number(mark.end, _X_DIGITS),
+                "sign": visible(mark.sign),
+                "tone": mark.tone,
+            }
+            for mark in chart.marks
+        ],
+        "levels": [
+            {"label": visible(one.label), "value": _number(one.value), "kind": one.kind} for one in chart.levels
+        ],
+        "fromZero": chart.from_zero,
+        "group": chart.group,
+    }
+
+
+def _number(value: Number, digits: int = _DIGITS) -> float | int | None:
+    """`value` with so many digits that a chart can show, None for what is no number."""
+    if value is None or not math.isfinite(value):
+        return None
+    short = float(f"{value:.{digits}g}")
+    return int(short) if short == int(short) else short

@@ -1,0 +1,253 @@
+"""The table that a vendor publishes, in the form of its document, with the blank cells filled from runs."""
+
+from __future__ import annotations
+
+import unicodedata
+from dataclasses import dataclass, field
+from decimal import Context, Decimal
+from typing import Mapping, Sequence
+
+from expected import METRICS, NOT_APPLICABLE, PUBLISHED, UNPUBLISHED, Cell, Device, SuiteError
+from expected.documents.quoting import one_line, quoted, visible
+from expected.documents.vendors import VENDORS
+from expected.documents.words import GENERATED, PRINTED_COLUMNS, PRINTED_LABELS
+from expected.recipe import deviations
+from verdict import INVALID, Evidence, Measurement, compared_value, judge_run, measure
+from verdict.attempts import times
+from verdict.lookup import OWN_DATA, on_other_data
+from verdict.throughput import RATES
+from verdict.wording import figure
+
+_MANY = {1: "单", 2: "两", 3: "三", 4: "四", 5: "五", 6: "六", 7: "七", 8: "八", 9: "九", 10: "十"}
+_LEAST_PERCENT = 0.01
+_EXACT = Context(prec=80)
+_REASONS_QUOTED = 3
+_SEE = "见“性能指标”"
+
+_GENERAL = (
+    ("数据精度", "precision", "可选fp32/amp/fp16"),
+    ("超参修改", "fix_hp", "跑满硬件设备评测吞吐量所需特殊超参"),
+    ("硬件存储使用", "mem", "通常称为“显存”,单位为GiB"),
+    ("端到端时间", "e2e_time", "总时间+Perf初始化等时间"),
+    ("总吞吐量", "p_whole", "实际训练图片数除以总时间(performance_whole)"),
+    ("训练吞吐量", "p_train", "不包含每个epoch末尾的评估部分耗时"),
+    ("计算吞吐量", "p_core", "不包含数据IO部分的耗时(p3>p2>p1)"),
+    ("训练结果", "map", "单位为平均目标检测正确率"),
+)
+_IN_STEP = ",与设备同步计时"
+"""Added to the remark on p_core where it is not read with the host's clock alone, as in FlagPerf."""
+
+
+@dataclass(frozen=True)
+class Filling:
+    """What a run puts into the blank cells of one row: numbers in the metrics' units, and what is to be said of them.
+
+    `run` is the run's folder as it should be shown.
+    """
+
+    cell_id: str
+    run: str
+    simulated: bool
+    values: Mapping[str, float] = field(hash=False)
+    remarks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Style:
+    """How numbers are printed: mAP in percent or as a share, measurements with four digits or with all."""
+
+    percent: bool
+    exact: bool = False
+
+
+def style_of(device: Device, *, exact: bool = False) -> Style:
+    """The style in which the device's vendor prints its own table."""
+    vendor = VENDORS.get(device.vendor.casefold())
+    return Style(vendor is not None and vendor.map_in_percent, exact)
+
+
+def filling(evidence: Evidence, device: Device, cell: Cell, run: str) -> Filling:
+    """What a run of `cell` measured where its table is blank, p_core as the table's own is timed.
+
+    Raises SuiteError for a run whose numbers belong into no table: invalid, restarted, of one card among others, or of
+    data that the table is not about.
+    """
+    verdict = judge_run(evidence, cell, backend=device.backend)
+    problem = ""
+    if verdict.outcome == INVALID:
+        more = f"; and {len(verdict.reasons) - _REASONS_QUOTED} more" if len(verdict.reasons) > _REASONS_QUOTED else ""
+        problem = f"is invalid and proves nothing: {'; '.join(verdict.reasons[:_REASONS_QUOTED])}{more}"
+    elif verdict.restarts:
+        problem = f"was restarted {times(verdict.restarts)}, expected an unbroken run: only one is proof"
+    elif cell.card is not None:
+        problem = "was made by --each-card, beside runs on the other cards, expected one that had the machine to itself"
+    elif on_other_data(evidence, device):
+        problem = f"was given a data set with --data: {OWN_DATA}"
+    if problem:
+        raise SuiteError(f"{visible(run)}: {visible(problem)}")
+    values: dict[str, float] = {}
+    remarks: list[str] = []
+    found = _in_own_timing(measure(evidence), cell)
+    for name in METRICS:
+        if cell.expectations[name].state != UNPUBLISHED:
+            continue
+        if name not in found or found[name].doubt:
+            why = found[name].doubt if name in found else verdict.metrics[name].reason
+            remarks.append(f"{name} left blank: {why}")
+            continue
+        values[name] = found[name].value
+        remarks += _remarks(found[name], evidence, cell)
+    return Filling(cell.id, run, evidence.simulated, values, tuple(remarks))
+
+
+def table_lines(device: Device, fillings: Sequence[Filling], style: Style) -> list[str]:
+    """The performance table as lines of Markdown, and below it which cells came from which run."""
+    by_cell = {one.cell_id: one for one in fillings}
+    rows = [PRINTED_COLUMNS, *(_row(device, cell, by_cell.get(cell.id), style) for cell in device.cells)]
+    return [*aligned(rows), *_below(device, fillings)]
+
+
+def document_lines(device: Device, fillings: Sequence[Filling], style: Style) -> list[str]:
+    """The whole section of a vendor's document: environment, general metrics, performance table."""
+    lines = [f"### {quoted(device.vendor)}配置与运行信息参考", "#### 环境配置"]
+    for kind, title in (("hardware", "硬件环境"), ("software", "软件环境")):
+        texts = device.environment.get(kind, {})
+        lines += [f"- ##### {title}"]
+        lines += [f"  - {PRINTED_LABELS.get(key, key)}: {quoted(text)}" for key, text in texts.items()]
+        lines += [""]
+    lines += ["* 通用指标", "", *aligned(_general(device)), "", "* 性能指标", ""]
+    return lines + table_lines(device, fillings, style)
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Rows of texts, the headings first, as a pipe table with aligned columns, wide characters counted double."""
+    widths = [max(3, *(_width(row[column]) for row in rows)) for column in range(len(rows[0]))]
+    lines = [
+        "| " + " | ".join(text + " " * (width - _width(text)) for text, width in zip(row, widths)) + " |"
+        for row in rows
+    ]
+    return [lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:]]
+
+
+def number_text(name: str, value: float, style: Style) -> str:
+    """A number as the table prints it; reading it gives the very same float back. Published ones are not rounded."""
+    if name == "map" and style.percent and value >= _LEAST_PERCENT:
+        return f"{_plain(Decimal(repr(value)).scaleb(2, _EXACT))}%"
+    text = repr(value)
+    # Counts of a second or of images rarely have decimals, memory is printed with one always.
+    return text[:-2] if text.endswith(".0") and name != "mem" else text
+
+
+def rounded(value: float, style: Style) -> float:
+    """A measurement with as many digits as are printed: four, and all before the point, unless all are asked for."""
+    if style.exact:
+        return value
+    few = float(figure(value))
+    return few if few or not value else value
+
+
+def _plain(number: Decimal) -> str:
+    text = f"{number:f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def _width(text: str) -> int:
+    """Columns that a terminal takes: wide characters two, combining ones none."""
+    return sum(
+        0 if unicodedata.combining(one) else 2 if unicodedata.east_asian_width(one) in "WF" else 1 for one in text
+    )
+
+
+def _in_own_timing(measured: Mapping[str, Measurement], cell: Cell) -> dict[str, Measurement]:
+    found = {name: one for name, one in measured.items() if name in METRICS and name != "p_core"}
+    p_core = compared_value(cell.timing, measured)
+    return found if p_core is None else {**found, "p_core": p_core}
+
+
+def _remarks(found: Measurement, evidence: Evidence, cell: Cell) -> list[str]:
+    remarks = []
+    name = "p_core" if found.metric == "p_core_host" else found.metric
+    if found.metric in RATES and found.interval is None:
+        remarks.append(f"{name} comes from {found.n} steps, too few for a confidence interval")
+    if found.metric == "p_core_host" and not all(start.host_clock for _, start in evidence.starts):
+        remarks.append(
+            "p_core was read with the host's clock and without a wait for the device after each step, which "
+            "published ones of this timing had"
+        )
+    if name == "map" and not found.value:
+        remarks.append("map is 0, which no device file takes")
+    return remarks
+
+
+def _row(device: Device, cell: Cell, filled: Filling | None, style: Style) -> tuple[str, ...]:
+    values = {} if filled is None else filled.values
+    numbers = [_cell_text(device, cell, name, values.get(name), style) for name in METRICS]
+    hyper = f"bs={cell.batch_size},lr={cell.learning_rate!r}"
+    return (quoted(device.name) + _topology_words(cell), cell.precision, hyper, *numbers)
+
+
+def _topology_words(cell: Cell) -> str:
+    nodes, cards = cell.topology.nodes, cell.topology.cards
+    machines = f"{_MANY[nodes]}机" if nodes in _MANY else f" {nodes}机"
+    return f"{machines}{'单' if cards == 1 else cards}卡（{cell.topology}）"
+
+
+def _cell_text(device: Device, cell: Cell, name: str, measured: float | None, style: Style) -> str:
+    known = cell.expectations[name]
+    if known.state == NOT_APPLICABLE:
+        return "/"
+    value = known.value if known.state == PUBLISHED else None
+    if value is None and measured is not None:
+        value = rounded(measured, style)
+    if value is None:
+        return ""
+    capacity = known.capacity or device.card_memory_gib
+    text = number_text(name, value, style)
+    return text if name != "mem" or capacity is None else f"{text}/{capacity!r}"
+
+
+def _general(device: Device) -> list[Sequence[str]]:
+    data_set = "coco2017"
+    if device.shapes is not None:
+        data_set = f"{GENERATED} ({', '.join(f'{key} {value}' for key, value in device.shapes.items())})"
+    changed = "; ".join(dict.fromkeys(one for cell in device.cells for one in deviations(cell.recipe)))
+    timings = {cell.timing for cell in device.cells}
+    rows: list[Sequence[str]] = [
+        ("指标名称", "指标值", "特殊说明"),
+        ("任务类别", "图像目标检测", ""),
+        ("模型", "fasterRCNN", ""),
+        ("数据集", data_set, ""),
+    ]
+    for label, name, remark in _GENERAL:
+        bold = "**" if name == "p_core" else ""
+        in_step = _IN_STEP if name == "p_core" and timings == {"device"} else ""
+        rows.append((f"{bold}{label}{bold}", f"{bold}{name},{_SEE}{bold}", remark + in_step))
+    rows.insert(6, ("硬件设备简称", quoted(one_line(f"{device.vendor} {device.name}")), ""))
+    return [*rows, ("额外修改项", quoted(changed) or "无", "")]
+
+
+def _below(device: Device, fillings: Sequence[Filling]) -> list[str]:
+    if not fillings:
+        return []
+    cells = {cell.id: cell for cell in device.cells}
+    lines = ["", "由运行结果填写 (filled from runs):", ""]
+    for one in fillings:
+        cell = cells[one.cell_id]
+        row = f"{cell.topology} {cell.precision} bs={cell.batch_size},lr={cell.learning_rate!r}"
+        names = ", ".join(one.values) or "nothing"
+        simulated = ", simulated: no real device was measured" if one.simulated else ""
+        lines.append(f"- {row}: {names} from {quoted(one.run)}{simulated}")
+        lines += [f"  - {quoted(remark)}" for remark in (*one.remarks, *_out_of_order(cell, one))]
+    return lines
+
+
+def _out_of_order(cell: Cell, one: Filling) -> list[str]:
+    """What is odd about a row that has published and measured rates side by side."""
+    known = {name: cell.expectations[name].value for name in ("p_whole", "p_train", "p_core")}
+    rates = [(name, known[name] if known[name] is not None else one.values.get(name)) for name in known]
+    given = [(name, value) for name, value in rates if value is not None]
+    return [
+        f"{faster} is below {slower}: one is published, the other measured"
+        for (slower, low), (faster, high) in zip(given, given[1:])
+        if low > high
+    ]

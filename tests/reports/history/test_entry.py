@@ -1,0 +1,163 @@
+"""What becomes of a run's folder in the history."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from expected import load_devices
+from reports.history import HistoryError, enter_run
+from reports.history.entry import Entry, read_entry
+from tests.reports.history.entries import HOSTILE, rows_of
+from tests.suite.stored import bundle_of, store
+from verdict import judge_run, read_run, to_json
+from verdict.lookup import find_cell
+
+
+def verdict_of(run_dir: Path) -> dict[str, Any]:
+    evidence = read_run(run_dir)
+    device, cell = find_cell(evidence, load_devices())
+    return to_json(judge_run(evidence, cell, backend=device.backend))
+
+
+def entry_of(run_dir: Path, **changes: Any) -> Entry:
+    return read_entry(run_dir, verdict_of(run_dir), **changes)
+
+
+def test_a_run_is_entered_with_its_question_and_its_answer(tmp_path: Path) -> None:
+    run_dir = store(tmp_path / "run", restarts=0)
+
+    run = entry_of(run_dir, release="1.0").run
+
+    seal = hashlib.sha256((run_dir / "SHA256SUMS").read_bytes()).hexdigest()
+    told = {
+        "run_id": "20260101T000000Z",
+        "folder": str(run_dir),
+        "cell_id": "r300-1x8-fp32-bs16",
+        "device": "r300",
+        "topology": "1x8",
+        "precision": "fp32",
+        "batch_size": 16,
+        "learning_rate": 0.16,
+        "timing": "host",
+        "card": None,
+        "protocol": "full",
+        "limits": "26 epochs",
+        "simulated": False,
+        "restarts": 0,
+        "outcome": "recorded",
+        "started_utc": "2026-01-01T00:00:00Z",
+        "ended_utc": "",
+        "command": '["torchrun"]',
+        "seal_sha256": seal,
+        "release_label": "1.0",
+    }
+    assert {name: run[name] for name in told} == told
+    assert json.loads(run["reasons"])
+    assert json.loads(run["circumstances"])["protocol"] == "full of at most 26 epochs"
+
+
+def test_metrics_cards_versions_and_findings_are_entered(tmp_path: Path) -> None:
+    bundle = bundle_of("r300", "1x8")
+    for rank in bundle.ranks:
+        bundle.one("start", rank).update(serial=f"S{rank}", driver="4.0.25", versions={"torch": "1.12.1+cpu"})
+    run_dir = bundle.write(tmp_path / "run")
+    verdict = verdict_of(run_dir)
+
+    entry = read_entry(run_dir, verdict)
+
+    metrics = {row["metric"]: row for row in entry.metrics}
+    assert list(metrics) == list(verdict["metrics"])
+    p_core = verdict["metrics"]["p_core"]
+    assert [metrics["p_core"]["interval_low"], metrics["p_core"]["interval_high"]] == p_core["interval"]
+    assert {name: metrics["map"][name] for name in ("measured", "expected", "low", "verdict", "source")} == {
+        name: verdict["metrics"]["map"][name] for name in ("measured", "expected", "low", "verdict", "source")
+    }
+    assert [(row["rank"], row["host"], row["serial"], row["driver"]) for row in entry.cards][:2] == [
+        (0, "node0", "S0", "4.0.25"),
+        (1, "node0", "S1", "4.0.25"),
+    ]
+    versions = {row["name"]: row["version"] for row in entry.versions}
+    assert versions["torch"] == "1.12.1+cpu"
+    assert versions["driver"] == "4.0.25"
+    assert {"os", "driver", "card"} <= {row["item"] for row in entry.findings}
+
+
+def test_the_same_run_has_the_same_identity_and_another_seal_another(tmp_path: Path) -> None:
+    first, second = store(tmp_path / "a"), store(tmp_path / "b", jitter=5)
+
+    identities = [entry_of(run_dir).run["identity"] for run_dir in (first, first, second)]
+
+    assert identities[0] == identities[1] != identities[2]
+
+
+def test_runs_without_a_seal_are_told_apart_by_their_own_file(tmp_path: Path) -> None:
+    folders = [bundle_of("r300", "1x8").write(tmp_path / name) for name in "ab"]
+    for number, run_dir in enumerate(folders):
+        (run_dir / "SHA256SUMS").unlink()
+        record = json.loads((run_dir / "run.json").read_text())
+        (run_dir / "run.json").write_text(json.dumps({**record, "command": [str(number)]}))
+
+    entries = [entry_of(run_dir) for run_dir in folders]
+
+    assert entries[0].run["identity"] != entries[1].run["identity"]
+    assert entries[0].run["seal_sha256"] == ""
+    assert entries[0].run["outcome"] == "invalid"
+
+
+def test_a_run_that_left_next_to_nothing_is_entered_all_the_same(tmp_path: Path) -> None:
+    run_dir = store(tmp_path / "run")
+    verdict = verdict_of(run_dir)
+    for path in run_dir.iterdir():
+        path.unlink()
+    (run_dir / "run.json").write_bytes(b'{"id": 7, "command": 3, "steps": "many", "environment": []')
+
+    entry = read_entry(run_dir, {**verdict, "outcome": "invalid"})
+
+    assert entry.run["run_id"] == "run"
+    assert (entry.run["started_utc"], entry.run["command"], entry.run["limits"]) == ("", "[]", "")
+    assert entry.cards == entry.versions == entry.findings == ()
+
+
+def test_a_folder_that_is_not_there_is_an_error_of_the_history(tmp_path: Path) -> None:
+    with pytest.raises(HistoryError, match="found no such folder"):
+        enter_run("sqlite:///x", tmp_path / "run", {})
+
+
+def test_numbers_that_no_database_holds_are_left_out(tmp_path: Path) -> None:
+    run_dir = store(tmp_path / "run")
+    verdict = verdict_of(run_dir)
+    verdict["metrics"]["mem"].update(measured=float("nan"), low=10**400)
+    verdict["metrics"]["of nobody"] = verdict["metrics"]["mem"]
+    verdict["cell"]["batch_size"] = 2**80
+
+    entry = read_entry(run_dir, verdict)
+
+    metrics = {row["metric"]: row for row in entry.metrics}
+    assert (metrics["mem"]["measured"], metrics["mem"]["low"]) == (None, None)
+    assert "of nobody" not in metrics
+    assert entry.run["batch_size"] is None
+
+
+def test_hostile_evidence_goes_into_the_database_and_comes_back(url: str, tmp_path: Path) -> None:
+    bundle = bundle_of("r300", "1x8")
+    bundle.run.update(id=HOSTILE, command=["torchrun", HOSTILE])
+    for rank in bundle.ranks:
+        bundle.one("start", rank).update(host=HOSTILE, device_name=HOSTILE, serial=HOSTILE, driver=HOSTILE)
+    run_dir = bundle.write(tmp_path / "a<b>'\udc80\n")
+    verdict = verdict_of(run_dir)
+
+    enter_run(url, run_dir, verdict, release=HOSTILE)
+    enter_run(url, run_dir, verdict)
+
+    (run,) = rows_of(url, "runs")
+    assert run["run_id"] == run["release_label"] == HOSTILE
+    assert json.loads(run["command"]) == ["torchrun", HOSTILE]
+    assert run["folder"] == str(run_dir)
+    cards = rows_of(url, "cards")
+    assert len(cards) == 8
+    assert {card["host"] for card in cards} == {card["serial"] for card in cards} == {HOSTILE}

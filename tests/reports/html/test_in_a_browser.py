@@ -1,0 +1,201 @@
+"""The pages in a real browser: drawn, readable, silent, and safe whatever is in them."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Iterator
+
+import pytest
+
+from expected import Topology
+from reports.escapes import visible
+from reports.html import run_page, session_page
+from tests.reports.html.chromium import Browser, missing
+from tests.reports.html.runs import HOSTILE, TWO_RANKS, page_arguments, told_everything
+from tests.reports.html.test_run import DRAWN, READ, no_ranks, no_steps, no_telemetry
+from tests.verdict.bundles import STEADY, build
+
+pytestmark = pytest.mark.skipif(bool(missing()), reason=missing())
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """One browser for all pages of this module."""
+    started = Browser()
+    yield started
+    started.quit()
+
+
+@pytest.fixture(scope="module")
+def run_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of a run in which every chart has something to show."""
+    folder = tmp_path_factory.mktemp("run")
+    return written(folder / "report.html", run_page(**page_arguments(folder / "run", bundle=told_everything())))
+
+
+@pytest.fixture(scope="module")
+def session_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of a session: of a whole run, one on eight ranks, and two that left next to nothing."""
+    folder = tmp_path_factory.mktemp("session")
+    eight = replace(TWO_RANKS, topology=Topology(2, 4), slower={5: 1.2})
+    empty, stepless = build(TWO_RANKS), build(TWO_RANKS)
+    no_ranks(empty)
+    no_telemetry(empty)
+    no_steps(stepless)
+    runs = [
+        page_arguments(folder / "a", bundle=told_everything()),
+        page_arguments(folder / "b", eight, told_everything(eight)),
+        page_arguments(folder / "c", bundle=empty),
+        page_arguments(folder / "d", bundle=stepless),
+        page_arguments(folder / "e", STEADY),
+    ]
+    return written(folder / "session.html", session_page(runs, comparisons=[], gate="GATE: FAIL  x", command="pytest"))
+
+
+def written(path: Path, html: str) -> Path:
+    path.write_bytes(html.encode("utf-8"))
+    return path
+
+
+def main_text(browser: Browser) -> str:
+    found: str = browser.run("return document.querySelector('main').textContent")
+    return found
+
+
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("width", [390, 1280])
+def test_a_runs_page_draws_every_chart_logs_nothing_and_asks_for_nothing(
+    browser: Browser, run_file: Path, width: int, dark: bool
+) -> None:
+    browser.open(run_file, width=width, dark=dark)
+
+    drawn = browser.drawn()
+
+    assert set(drawn) == {*DRAWN, *READ}
+    assert {name: counted for name, counted in drawn.items() if not all(counted)} == {}
+    assert browser.console() == []
+    assert browser.requests() == [run_file.as_uri()]
+    assert re.search(r"!\s+invalid\s+The evidence cannot be trusted", main_text(browser))
+    assert browser.run("return document.scrollingElement.scrollWidth") <= width
+    assert (browser.run("return getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)") is not dark
+
+
+def test_a_sessions_page_draws_the_charts_of_a_run_when_it_is_opened(browser: Browser, session_file: Path) -> None:
+    browser.open(session_file, width=390)
+    before = browser.drawn()
+
+    browser.run("document.querySelectorAll('details.run').forEach((run) => { run.open = true; })")
+    browser.settle()
+    after = browser.drawn()
+
+    assert before == {}
+    assert {name for name in after if name.startswith("r1-")} == {f"r1-{name}" for name in (*DRAWN, *READ)}
+    assert {name for name in after if name.startswith("r2-")} == set()
+    assert len(after) == browser.run("return document.querySelectorAll('.plot').length")
+    assert {name: counted for name, counted in after.items() if not any(counted)} == {}
+    assert browser.console() == []
+    assert browser.requests() == [session_file.as_uri()]
+    assert browser.run("return document.scrollingElement.scrollWidth") <= 390
+    assert "GATE: FAIL" in main_text(browser)
+
+
+def test_a_link_to_a_folded_run_opens_it(browser: Browser, session_file: Path) -> None:
+    browser.open(session_file)
+
+    browser.run("document.querySelector('a[href=\"#r1-run\"]').click()")
+    browser.settle()
+
+    assert browser.run("return [...document.querySelectorAll('details.run')].map((run) => run.open)") == [
+        *(False, True, False, False, False)
+    ]
+
+
+def test_charts_follow_the_colour_scheme_while_they_are_looked_at(browser: Browser, run_file: Path) -> None:
+    browser.open(run_file)
+    light = browser.run("return document.getElementById('rate').dataset.colours")
+
+    browser.prefer(dark=True)
+    drawn = browser.drawn()
+
+    assert browser.run("return document.getElementById('rate').dataset.colours") != light
+    assert all(all(counted) for counted in drawn.values())
+
+
+def test_the_printer_gets_light_charts_from_a_dark_screen(browser: Browser, run_file: Path) -> None:
+    browser.open(run_file)
+    light = browser.run("return document.getElementById('rate').dataset.colours")
+    browser.prefer(dark=True)
+    dark = browser.run("return document.getElementById('rate').dataset.colours")
+    browser.run(
+        "addEventListener('beforeprint', () => {"
+        " window.printed = [document.getElementById('rate').dataset.colours,"
+        " getComputedStyle(document.body).backgroundColor]; })"
+    )
+
+    pdf = browser.printed()
+    browser.settle()
+
+    assert pdf.startswith(b"%PDF")
+    assert browser.run("return window.printed") == [light, "rgb(255, 255, 255)"]
+    assert browser.run("return document.getElementById('rate').dataset.colours") == dark
+    assert browser.console() == []
+
+
+def test_tables_that_are_too_wide_can_be_scrolled_with_the_keyboard(browser: Browser, run_file: Path) -> None:
+    browser.open(run_file, width=390)
+
+    wide = browser.run(
+        "return [...document.querySelectorAll('.scroll')].filter((box) => box.scrollWidth > box.clientWidth)"
+        ".map((box) => [box.tabIndex, box.getAttribute('role'), Boolean(box.getAttribute('aria-label'))])"
+    )
+
+    assert len(wide) >= 2
+    assert all(box == [0, "region", True] for box in wide)
+
+
+def test_headings_go_down_one_level_at_a_time_and_every_table_has_headers(browser: Browser, run_file: Path) -> None:
+    browser.open(run_file)
+
+    levels = browser.run("return [...document.querySelectorAll('h1, h2, h3')].map((one) => Number(one.tagName[1]))")
+    bare = browser.run(
+        "return [...document.querySelectorAll('table:not(.plot table)')].filter((one) => !one.tHead).length"
+    )
+
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(later <= earlier + 1 for earlier, later in zip(levels, levels[1:]))
+    assert bare == 0
+
+
+def test_nothing_that_evidence_says_is_run(browser: Browser, tmp_path: Path) -> None:
+    bundle = told_everything()
+    for rank in bundle.ranks:
+        bundle.one("start", rank).update(host=HOSTILE, device_name=HOSTILE, serial=HOSTILE, versions={HOSTILE: HOSTILE})
+    for sample in bundle.telemetry:
+        sample.update(host=HOSTILE, source=HOSTILE, throttle=HOSTILE)
+    bundle.telemetry.append({"t_ns": 1, "source": HOSTILE, "error": HOSTILE})
+    bundle.run["boot"] = {"exit_code": 1, "failure": {"phase": HOSTILE, "message": f"one\ntwo {HOSTILE}"}}
+    bundle.run["command"] = ["torchrun", f"--data={HOSTILE}"]
+    run = page_arguments(
+        tmp_path / "run", bundle=bundle, folder=HOSTILE, notes=[HOSTILE], commands={HOSTILE: HOSTILE}, serial=HOSTILE
+    )
+    pages = {
+        "run": run_page(**run),
+        "session": session_page([run], comparisons=[], gate=f"GATE: FAIL {HOSTILE}", command=HOSTILE),
+    }
+
+    for name, html in pages.items():
+        path = written(tmp_path / f"{name}.html", html)
+        browser.open(path)
+        browser.run("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+        browser.settle()
+
+        assert browser.run("return window.canary") is None
+        assert browser.run("return [document.scripts.length, document.images.length]") == [3, 0]
+        assert browser.console() == []
+        assert browser.requests() == [path.as_uri()]
+        assert main_text(browser).count(visible(HOSTILE)) > 10
+        assert f"one\ntwo {visible(HOSTILE)}" in main_text(browser)
+        assert all(any(counted) for counted in browser.drawn().values())

@@ -1,0 +1,303 @@
+"""The page of a run says what its evidence says, whole or broken."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from html import unescape
+from pathlib import Path
+from typing import Any, Callable
+
+import pytest
+
+from expected import Recipe, Topology
+from reports.escapes import visible
+from reports.html import run_page
+from tests.reports.html.runs import HOSTILE, TWO_RANKS, arguments_of, page_arguments, told_everything
+from tests.verdict.bundles import CPU, EPOCH, STEADY, Bundle, Plan, build
+
+DRAWN = ("loss", "map", "rate", "rank-rate", "steps")
+READ = ("memory", "power-w", "temperature-c", "use-percent", "core-clock-mhz", "memory-clock-mhz")
+
+
+def charts_of(html: str) -> dict[str, Any]:
+    (data,) = re.findall(r'<script type="application/json" id="charts">(.*?)</script>', html, re.DOTALL)
+    read: dict[str, Any] = json.loads(data)
+    return read
+
+
+def text_of(html: str) -> str:
+    main = html[html.index("<main") : html.index("</main>")]
+    return unescape(re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", main)))
+
+
+def test_the_verdict_comes_first_and_every_metric_has_its_bound_and_interval(tmp_path: Path) -> None:
+    text = text_of(run_page(**page_arguments(tmp_path)))
+
+    assert re.match(r" R300 1x2 fp32 bs4 lr0.02 . fail At least one metric is outside its bounds", text)
+    assert "p_core ✗ fail" in text
+    assert ">= 190.0 images/s" in text
+    assert re.search(r"1[0-9.]+ to 1[0-9.]+ images/s", text)
+    assert text.index("Verdict") < text.index("How it went") < text.index("Where the time went")
+
+
+def test_a_metric_with_a_bound_has_a_picture_that_says_the_same_in_words(tmp_path: Path) -> None:
+    html = run_page(**page_arguments(tmp_path))
+
+    assert re.findall(r'aria-label="(\w+) [^"]*; passes with at (?:least|most)', html) == ["p_core", "map", "mem"]
+
+
+def test_every_chart_has_its_place_its_data_and_a_summary(tmp_path: Path) -> None:
+    html = run_page(**page_arguments(tmp_path, bundle=told_everything()))
+
+    charts = charts_of(html)
+    assert set(charts) == {*DRAWN, *READ}
+    for name in charts:
+        assert f'class="plot" id="{name}" role="img"' in html
+        assert re.search(rf'id="{name}-summary">[^<]{{20,}}</p>', html)
+
+
+def test_evaluations_checkpoints_stalls_and_warm_up_are_marked(tmp_path: Path) -> None:
+    full = charts_of(run_page(**page_arguments(tmp_path / "full", bundle=told_everything())))
+    steady = charts_of(run_page(**page_arguments(tmp_path / "steady", STEADY)))
+
+    signs = [mark["sign"] for mark in full["rate"]["marks"]]
+    assert (signs.count("E"), signs.count("C"), signs.count("S")) == (3, 2, 1)
+    assert [mark["sign"] for mark in steady["rate"]["marks"]] == ["W"]
+    assert steady["rate"]["marks"][0]["end"] <= 0
+
+
+def test_the_ledger_is_given_in_seconds_and_in_percent(tmp_path: Path) -> None:
+    arguments = page_arguments(tmp_path)
+
+    text = text_of(run_page(**arguments))
+
+    rank = arguments["evidence"].ranks[0]
+    compute_ns, wall_ns = rank.train_end.ledger["compute_ns"], rank.train_end.t_ns - rank.train_begin_ns
+    assert f"{compute_ns / 1e9:.1f} s {compute_ns / wall_ns:.1%}" in text
+
+
+def test_a_rank_that_is_slower_than_the_others_is_named(tmp_path: Path) -> None:
+    text = text_of(run_page(**page_arguments(tmp_path)))
+
+    assert re.search(r"1 node0 1 [0-9.]+ \+10.0 % slow", text)
+    assert re.search(r"0 node0 0 [0-9.]+ −9.1 % -?", text)
+
+
+def test_what_no_tool_read_is_named_and_not_drawn(tmp_path: Path) -> None:
+    html = run_page(**page_arguments(tmp_path))
+
+    assert set(charts_of(html)) == {*DRAWN, "memory"}
+    assert "Not read by xpu_smi: power, temperature, use, core clock, memory clock." in text_of(html)
+
+
+def test_a_reading_that_is_absent_for_a_while_is_a_gap(tmp_path: Path) -> None:
+    bundle = told_everything()
+    for sample in bundle.telemetry[4:14]:
+        del sample["power_w"]
+
+    charts = charts_of(run_page(**page_arguments(tmp_path, bundle=bundle)))
+
+    values = charts["power-w"]["series"][0]["values"]
+    assert None in values
+    assert 0 not in values
+
+
+def test_a_card_that_was_slowed_down_is_named(tmp_path: Path) -> None:
+    html = run_page(**page_arguments(tmp_path, bundle=told_everything()))
+
+    assert re.search(
+        r"node0 card 0 said in 1 samples that it was slowed down, first at [0-9.]+ s: thermal", text_of(html)
+    )
+    assert "T" in {mark["sign"] for mark in charts_of(html)["memory"]["marks"]}
+
+
+def test_of_many_ranks_the_slowest_stands_out(tmp_path: Path) -> None:
+    plan = replace(TWO_RANKS, topology=Topology(2, 4), slower={5: 1.2})
+
+    series = charts_of(run_page(**page_arguments(tmp_path, plan)))["rank-rate"]["series"]
+
+    assert [one["tone"] for one in series] == ["muted"] * 7 + ["accent"]
+    assert series[-1]["label"] == "rank 5, the slowest"
+
+
+@pytest.mark.parametrize(
+    ("plan", "told"),
+    [
+        (TWO_RANKS, "model: fasterrcnn_resnet18_fpn_small, the benchmark's is fasterrcnn_resnet50_fpn"),
+        (STEADY, "--steps: 120 measured steps, no whole epoch"),
+        (EPOCH, "protocol: epoch, the benchmark's is full"),
+        (replace(TWO_RANKS, epochs=2), "--epochs: 2 at most, the recipe's are 4"),
+        (replace(TWO_RANKS, restarts=1), "--max-restarts: started again after attempt 1 broke off (run: rank 1 ended)"),
+        (replace(TWO_RANKS, simulated=True), "device: simulated"),
+        (replace(TWO_RANKS, recipe=Recipe()), "data: 960 images to train on and 128 to evaluate, COCO 2017 has"),
+    ],
+)
+def test_every_deviation_from_the_benchmark_is_told(tmp_path: Path, plan: Plan, told: str) -> None:
+    assert told in text_of(run_page(**page_arguments(tmp_path, plan)))
+
+
+def test_a_precision_that_the_table_does_not_list_is_a_deviation(tmp_path: Path) -> None:
+    arguments = page_arguments(tmp_path)
+    arguments["verdict"]["cell"].update(precision="bf16", topology="1x8")
+
+    assert re.search(r"precision: bf16, the table lists [a-z0-9, ]*fp32", text_of(run_page(**arguments)))
+
+
+def test_own_data_are_a_deviation_where_the_table_generates_its_own(tmp_path: Path) -> None:
+    from expected import load_devices
+
+    bundle = build(CPU)
+    bundle.run["own_data"] = True
+
+    html = run_page(**page_arguments(tmp_path, CPU, bundle, device=load_devices()["cpu"]))
+
+    assert "--data: a data set of the user's own" in text_of(html)
+
+
+def test_the_seal_is_shown_with_its_state(tmp_path: Path) -> None:
+    sealed = page_arguments(tmp_path / "a")
+    page_arguments(tmp_path / "b")
+    with (tmp_path / "b" / "telemetry.jsonl").open("a") as stream:
+        stream.write("\n")
+    page_arguments(tmp_path / "c")
+    (tmp_path / "c" / "SHA256SUMS").unlink()
+
+    pages = [run_page(**sealed), *(run_page(**arguments_of(tmp_path / name)) for name in "bc")]
+
+    states = ["seal holds SHA256SUMS lists 4 files", "seal broken", "seal not there"]
+    assert [state in text_of(page) for state, page in zip(states, pages)] == [True] * 3
+    assert "telemetry.jsonl: changed since it was sealed" in text_of(pages[1])
+
+
+def test_versions_that_differ_between_ranks_are_told_with_the_ranks(tmp_path: Path) -> None:
+    bundle = build(TWO_RANKS)
+    bundle.one("start", 1)["versions"] = {"python": "3.9"}
+
+    assert "python 3.8 (ranks 0); 3.9 (ranks 1) -" in text_of(run_page(**page_arguments(tmp_path, bundle=bundle)))
+
+
+def test_the_commands_notes_and_folder_are_shown(tmp_path: Path) -> None:
+    arguments = page_arguments(tmp_path, commands={"rerun": "pytest -m r300"}, notes=["waived: x"], folder="runs/y")
+
+    text = text_of(run_page(**arguments))
+
+    assert "rerun pytest -m r300" in text
+    assert "waived: x" in text
+    assert "runs/y" in text
+
+
+def no_ranks(bundle: Bundle) -> None:
+    bundle.ranks.clear()
+
+
+def no_telemetry(bundle: Bundle) -> None:
+    bundle.telemetry.clear()
+
+
+def no_steps(bundle: Bundle) -> None:
+    for rank in bundle.ranks:
+        bundle.drop("window", rank)
+
+
+def never_ended(bundle: Bundle) -> None:
+    for event in ("train_end", "end", "memory", "epoch_end"):
+        bundle.drop(event, 1)
+
+
+def all_losses_nan(bundle: Bundle) -> None:
+    for rank in bundle.ranks:
+        for window in bundle.all("window", rank):
+            window["loss"] = ["NaN"] * len(window["loss"])
+
+
+def huge_numbers(bundle: Bundle) -> None:
+    largest = 2**63 - 1
+    for window in bundle.all("window"):
+        window.update(wall_ns=largest, wait_ns=largest, forward_ns=largest, step=largest - 100)
+        window["images"] = [largest] * len(window["images"])
+        window["compute_ns"] = [-largest] * len(window["compute_ns"])
+
+
+def nothing_took_time(bundle: Bundle) -> None:
+    for rank, events in bundle.ranks.items():
+        for event in events:
+            event["t_ns"] = 0
+        for window in bundle.all("window", rank):
+            window.update(wall_ns=0, wait_ns=0, copy_ns=0, forward_ns=0, compute_ns=[0] * len(window["compute_ns"]))
+
+
+def no_introduction(bundle: Bundle) -> None:
+    for rank in bundle.ranks:
+        bundle.drop("start", rank)
+
+
+def strange_evaluations(bundle: Bundle) -> None:
+    for event, score in zip(bundle.all("eval_end"), ("NaN", "Infinity", "NaN")):
+        event["map"] = score
+
+
+def another_run_file(bundle: Bundle) -> None:
+    bundle.run.update(recipe={"model": 7, "epochs": "many"}, environment=[1], boot={"exit_code": 1, "failure": {}})
+    bundle.run.update(command=[{"a": 1}, None], id=HOSTILE)
+
+
+@pytest.mark.parametrize(
+    ("breaking", "told"),
+    [
+        (no_ranks, "No rank left a file that could be read"),
+        (no_telemetry, "Not read: memory in use, power"),
+        (no_steps, "No rank wrote a step: there is no loss and no throughput to draw."),
+        (never_ended, "Without a ledger, as they did not reach the end of their training: rank 1."),
+        (all_losses_nan, "No loss is a finite number. 480 losses are not finite, the first on rank 0 in step 0."),
+        (huge_numbers, "invalid"),
+        (nothing_took_time, "No window has a rate."),
+        (no_introduction, "No rank introduced itself: hosts and cards are not known."),
+        (strange_evaluations, "3 evaluations"),
+        (another_run_file, "invalid"),
+    ],
+)
+def test_broken_evidence_gives_a_page_that_says_so(
+    tmp_path: Path, breaking: Callable[[Bundle], None], told: str
+) -> None:
+    bundle = build(TWO_RANKS)
+    breaking(bundle)
+
+    html = run_page(**page_arguments(tmp_path, bundle=bundle))
+
+    assert told in text_of(html)
+    assert charts_of(html) is not None
+
+
+@pytest.mark.parametrize("name", ["run.json", "rank-0000.jsonl", "telemetry.jsonl"])
+@pytest.mark.parametrize("kept", [0.0, 0.3, 0.97])
+def test_a_file_that_was_cut_off_gives_a_page_that_says_so(tmp_path: Path, name: str, kept: float) -> None:
+    page_arguments(tmp_path)
+    content = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(content[: int(kept * len(content))])
+
+    text = text_of(run_page(**arguments_of(tmp_path)))
+
+    assert "The evidence cannot be trusted" in text
+    assert f"{name}: changed since it was sealed" in text
+
+
+def test_an_empty_folder_gives_a_page(tmp_path: Path) -> None:
+    assert "seal not there" in text_of(run_page(**arguments_of(tmp_path)))
+
+
+def test_text_from_outside_is_shown_unharmed_and_is_no_markup(tmp_path: Path) -> None:
+    bundle = told_everything()
+    for rank in bundle.ranks:
+        bundle.one("start", rank).update(host=HOSTILE, device_name=HOSTILE, serial=HOSTILE, versions={HOSTILE: HOSTILE})
+    bundle.telemetry[0].update(host=HOSTILE, source=HOSTILE, throttle=HOSTILE)
+    bundle.telemetry.append({"t_ns": 1, "source": HOSTILE, "error": HOSTILE})
+    arguments = page_arguments(tmp_path, bundle=bundle, folder=HOSTILE, notes=[HOSTILE], commands={HOSTILE: HOSTILE})
+
+    html = run_page(**arguments, serial=HOSTILE)
+
+    assert html.count("<script") == 3
+    assert "<img" not in html
+    assert html.encode("utf-8")
+    assert text_of(html).count(re.sub(r"\s+", " ", visible(HOSTILE))) > 8

@@ -1,0 +1,77 @@
+"""The page of a session: every cell in one table, and each run's page in it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from reports.html import session_page
+from tests.reports.html.runs import HOSTILE, page_arguments
+from tests.reports.html.test_run import charts_of, text_of
+from tests.verdict.bundles import STEADY
+
+EFFICIENCY = {
+    "metric": "efficiency",
+    "verdict": "fail",
+    "measured": 0.5,
+    "interval": [0.4, 0.6],
+    "low": 0.9,
+    "high": None,
+    "cell": "r300-1x2-fp32-bs4",
+    "than": "1x1",
+    "reason": "too slow <together>",
+}
+
+
+def test_all_cells_are_in_one_table_with_the_gate_above(tmp_path: Path) -> None:
+    runs = [page_arguments(tmp_path / "a"), page_arguments(tmp_path / "b", STEADY)]
+
+    text = text_of(session_page(runs, comparisons=[], gate="GATE: FAIL  r300-1x2: p_core", command="pytest --gate"))
+
+    assert text.startswith(" 2 runs GATE: FAIL r300-1x2: p_core pytest --gate")
+    table = text[text.index("Cells") : text.index("R300 1x2")]
+    assert re.search(r"r300-1x2-fp32-bs4 ✗ fail full .* r300-1x2-fp32-bs4 – missing steady", table)
+    assert all(name in table for name in ("e2e_time", "p_whole", "p_train", "p_core", "map", "mem"))
+
+
+def test_each_run_is_folded_in_with_charts_of_its_own(tmp_path: Path) -> None:
+    runs = [page_arguments(tmp_path / name) for name in "ab"]
+
+    html = session_page(runs, comparisons=[], gate="", command="")
+
+    assert re.findall(r'<details class="run" id="(\w+)-run">', html) == ["r0", "r1"]
+    ids = re.findall(r'class="plot" id="([^"]+)"', html)
+    assert set(ids) == set(charts_of(html))
+    assert len(ids) == len(set(ids))
+    everything = re.findall(r' id="([^"]+)"', html[: html.index('<script type="application/json"')])
+    assert len(everything) == len(set(everything))
+    assert html.count("<style>") == 1
+    assert html.count("<script>") == 2
+
+
+def test_what_was_held_against_each_other_is_shown(tmp_path: Path) -> None:
+    html = session_page([page_arguments(tmp_path)], comparisons=[EFFICIENCY], gate="", command="")
+
+    assert re.search(r"Scaling cell compared with .* 0.5000 ± 20.0 % .* too slow <together>", text_of(html))
+
+
+@pytest.mark.parametrize(
+    "gate", ["GATE: PASS, 2 waived", "GATE: INCOMPLETE  nothing was selected", "", "something else"]
+)
+def test_the_gates_line_is_shown_as_it_is(gate: str) -> None:
+    text = text_of(session_page([], comparisons=[], gate=gate, command=""))
+
+    assert " ".join(gate.replace(", ", " ").split()) in text.replace(", ", " ")
+    assert "No run was judged in this session." in text
+
+
+def test_text_from_outside_is_harmless(tmp_path: Path) -> None:
+    runs = [page_arguments(tmp_path, folder=HOSTILE)]
+
+    html = session_page(runs, comparisons=[{**EFFICIENCY, "reason": HOSTILE}], gate=HOSTILE, command=HOSTILE)
+
+    assert html.count("<script") == 3
+    assert "<img" not in html
+    assert html.encode("utf-8")

@@ -1,0 +1,149 @@
+"""`python -m reports compare A B`."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reports.__main__ import main
+from tests.suite.stored import bundle_of
+
+
+def a_run(folder: Path, name: str, topology: str = "1x8", driver: str = "4.0.25", **changes: Any) -> Path:
+    bundle = bundle_of("r300", topology, **{"steps": 100, "jitter": 5, **changes})
+    bundle.run["id"] = name
+    for rank in bundle.ranks:
+        bundle.one("start", rank)["driver"] = driver
+    return bundle.write(folder / name)
+
+
+def compare(*words: object) -> int:
+    return main(["compare", *map(str, words)])
+
+
+def row(out: str, metric: str) -> list[str]:
+    line = next(line for line in out.splitlines() if line.startswith(f"{metric} "))
+    return re.split(r" {3,}", line)
+
+
+def test_a_slower_run_is_told_with_ratio_interval_effect_and_significance(tmp_path: Path, capsys: Any) -> None:
+    first = a_run(tmp_path, "one")
+    second = a_run(tmp_path, "two", driver="4.1.0", compute_ns=42_000_000)
+
+    assert compare(first, second) == 0
+
+    out = capsys.readouterr().out
+    _, a, b, ratio, interval, effect, p, corrected, words = row(out, "p_core")
+    low, high = map(float, interval.split(" to "))
+    assert a.startswith("3 1")
+    assert b.startswith("3 0")
+    assert low < 40 / 42 < high
+    assert float(ratio) == pytest.approx(40 / 42, abs=0.003)
+    assert float(effect) < -1
+    assert float(p) < float(corrected) < 0.05
+    assert words == "B is worse by 4.8%"
+    assert "  driver: 4.0.25 in A, 4.1.0 in B" in out
+
+
+def test_what_is_one_number_a_run_says_that_it_shows_no_significance(tmp_path: Path, capsys: Any) -> None:
+    compare(a_run(tmp_path, "one"), a_run(tmp_path, "two", used_gib=17.0))
+
+    out = capsys.readouterr().out
+    assert row(out, "mem")[1:] == ["16.00 GiB", "17.00 GiB", "1.0625", "-", "-", "-", "-", "not told"]
+    assert "mem: one number a run: no significance can be told from one run each" in out
+    assert "What differs from run to run" in out
+
+
+def test_a_run_against_itself_shows_no_difference(tmp_path: Path, capsys: Any) -> None:
+    run_dir = a_run(tmp_path, "one")
+
+    compare(run_dir, run_dir)
+
+    assert row(capsys.readouterr().out, "p_core")[-1] == "no difference shown"
+
+
+def test_runs_that_are_not_comparable_are_refused_with_all_reasons(tmp_path: Path, capsys: Any) -> None:
+    other = a_run(tmp_path, "two", topology="1x1", simulated=True)
+
+    assert compare(a_run(tmp_path, "one"), other) == 1
+
+    out = capsys.readouterr().out
+    assert "one and two cannot be compared:" in out
+    for reason in (
+        "two: is invalid",
+        "topology: found 1x8 in one and 1x1 in two",
+        "protocol: found",
+        "device is: found",
+    ):
+        assert reason in out
+    assert "p_core" not in out
+
+
+def enter(folder: Path, release: str, *run_dirs: Path) -> None:
+    words = ["history", "--runs", str(folder), "--release", release, "--add", *map(str, run_dirs)]
+    assert main(words) == 0
+
+
+def test_runs_of_the_history_are_compared_by_their_folders_or_else_as_they_were_entered(
+    tmp_path: Path, capsys: Any
+) -> None:
+    run_dirs = [a_run(tmp_path, "one"), a_run(tmp_path, "two")]
+    enter(tmp_path, "", *run_dirs)
+    capsys.readouterr()
+
+    compare("one", "two", "--runs", tmp_path)
+    whole = capsys.readouterr().out
+    shutil.rmtree(str(run_dirs[1]))
+    compare("one", "two", "--runs", tmp_path)
+    gone = capsys.readouterr().out
+
+    assert row(whole, "p_core")[-1] == "no difference shown"
+    assert row(gone, "p_core")[1:4] == row(whole, "p_core")[1:4]
+    assert row(gone, "p_core")[-1] == "not told"
+    assert "p_core: the folder of two is not there any more" in gone
+
+
+def test_releases_are_compared_by_their_runs(tmp_path: Path, capsys: Any) -> None:
+    old = [a_run(tmp_path, f"old{n}", compute_ns=40_000_000 + n * 50_000) for n in range(4)]
+    new = [a_run(tmp_path, f"new{n}", compute_ns=42_000_000 + n * 50_000) for n in range(4)]
+    enter(tmp_path, "1.0", *old)
+    enter(tmp_path, "1.1", *new)
+    capsys.readouterr()
+
+    assert compare("1.0", "1.1", "--by", "release", "--runs", tmp_path) == 0
+
+    out = capsys.readouterr().out
+    assert "A  1.0: 4 runs (" in out
+    assert row(out, "p_core")[6] == f"{2 / 70:.4f}"
+    assert row(out, "mem")[-1] == "no difference shown"
+
+
+def test_releases_with_few_runs_say_that_these_show_nothing(tmp_path: Path, capsys: Any) -> None:
+    enter(tmp_path, "1.0", a_run(tmp_path, "a"), a_run(tmp_path, "b", jitter=6))
+    enter(tmp_path, "1.1", a_run(tmp_path, "c", compute_ns=50_000_000), a_run(tmp_path, "d", compute_ns=51_000_000))
+
+    assert compare("1.0", "1.1", "--by", "release", "--runs", tmp_path) == 0
+
+    assert "so few runs cannot show a difference: no p of theirs is less than 0.33" in capsys.readouterr().out
+
+
+def test_releases_of_different_recipes_are_refused(tmp_path: Path, capsys: Any) -> None:
+    enter(tmp_path, "1.0", a_run(tmp_path, "a"))
+    enter(tmp_path, "1.1", a_run(tmp_path, "b", proposals=400))
+
+    assert compare("1.0", "1.1", "--by", "release", "--runs", tmp_path) == 1
+
+    assert "proposals an image: found 200.0 in a and 400.0 in b" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("words", [("nobody", "nothing"), ("1", "2", "--by", "release")])
+def test_what_the_history_does_not_have_is_said(words: tuple[str, ...], tmp_path: Path, capsys: Any) -> None:
+    enter(tmp_path, "1.0", a_run(tmp_path, "a"))
+
+    assert compare(*words, "--runs", tmp_path) == 2
+
+    assert "python -m reports history lists" in capsys.readouterr().err

@@ -1,0 +1,87 @@
+"""The table after a real run on eight simulated cards: every blank of its row is filled, and the importer agrees."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from expected import Device, load_device
+from expected.__main__ import main as expected_main
+from fixtures.boot import boot
+from fixtures.bundle import new_run_dir
+from reports.__main__ import main
+from tests.support import ROOT, options_for
+from verdict import compared_value, measure, read_run
+
+pytestmark = [pytest.mark.needs_torch, pytest.mark.slow, pytest.mark.thorough]
+
+BLANK = """
+[[cell]]
+topo = "1x8"
+precision = "fp32"
+batch_size = 2
+learning_rate = 0.02
+e2e_time = "unpublished"
+p_whole = "unpublished"
+p_train = "unpublished"
+p_core = "unpublished"
+map = 0.364
+mem = { value = 28.0, capacity = 32.0 }
+"""
+"""The row of the R300, on simulated cards."""
+
+
+def device_file(folder: Path) -> Path:
+    text = (ROOT / "expected" / "virtual.toml").read_text(encoding="utf-8")
+    text = text[: text.index("[[cell]]")] + BLANK
+    for old, new in (("train_images = 560", "train_images = 300"), ("val_images = 32", "val_images = 16")):
+        assert old in text
+        text = text.replace(old, new)
+    path = folder / "virtual.toml"
+    path.write_text(text.replace('timing = "device"', 'timing = "host"'), encoding="utf-8")
+    return path
+
+
+def run_of(device: Device, folder: Path) -> Path:
+    scenario = folder / "plan.toml"
+    scenario.write_text("image_ms = 30\nmemory_gib = 27.5\n")
+    options = options_for(folder, scenario=scenario)
+    (cell,) = device.cells
+    run_dir = new_run_dir(options.runs, cell)
+    boot(cell, device, options, run_dir, lambda line: None)
+    return run_dir
+
+
+def test_a_run_fills_every_blank_of_its_row_and_the_export_imports_to_the_same_numbers(
+    tmp_path: Path, capsys: Any
+) -> None:
+    path = device_file(tmp_path)
+    run_dir = run_of(load_device(path), tmp_path)
+
+    code = main(["table", str(run_dir), "--file", str(path), "--document", "--exact"])
+
+    out, err = capsys.readouterr()
+    assert code == 0, err
+    (line,) = [line for line in out.splitlines() if "（1x8）" in line]
+    cells = [cell.strip() for cell in line.split("|")[4:10]]
+    assert all(cells)
+    assert cells[4:] == ["0.364", "28.0/32.0"]
+    assert f"e2e_time, p_whole, p_train, p_core from {run_dir}, simulated: no real device was measured" in out
+    readme = tmp_path / "README.md"
+    readme.write_text(out, encoding="utf-8")
+    words = ["--backend", "virtual", "--vendor", "simulated", "--timing", "host"]
+    assert expected_main(["import", str(readme), "--out", str(tmp_path / "back" / "virtual.toml"), *words]) == 2
+    (tmp_path / "back").mkdir()
+    assert expected_main(["import", str(readme), "--out", str(tmp_path / "back" / "virtual.toml"), *words]) == 0
+    (cell,) = load_device(tmp_path / "back" / "virtual.toml").cells
+    measured = measure(read_run(run_dir))
+    p_core = compared_value("host", measured)
+    assert p_core is not None
+    assert {name: cell.expectations[name].value for name in ("e2e_time", "p_whole", "p_train", "p_core")} == {
+        "e2e_time": measured["e2e_time"].value,
+        "p_whole": measured["p_whole"].value,
+        "p_train": measured["p_train"].value,
+        "p_core": p_core.value,
+    }
