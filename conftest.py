@@ -8,4 +8,5 @@ pytest_plugins = [
     "fixtures.clock",
     "fixtures.comparisons",
     "fixtures.dry_run",
+    "fixtures.environment",
 ]

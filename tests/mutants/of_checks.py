@@ -57,7 +57,7 @@ OF_CHECKS = (
         ('[("run.json", run.simulated)]', "[]", "run.json may say that the device was simulated"),
         ("if simulated != wanted:", "if simulated and not wanted:", "a real run passes for the simulated device"),
         ("if simulated != wanted:", "if wanted and not simulated:", "a simulated run passes for a real device"),
-        ("_CAPACITY_TOLERANCE = 0.1 ", "_CAPACITY_TOLERANCE = 1.0 ", "a card with twice the memory passes"),
+        ("CAPACITY_TOLERANCE = 0.1 ", "CAPACITY_TOLERANCE = 1.0 ", "a card with twice the memory passes"),
         (
             "abs(start.capacity_gib - stated) >",
             "start.capacity_gib - stated >",

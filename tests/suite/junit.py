@@ -47,6 +47,8 @@ def run_suite(folder: Path, *arguments: Any, **environment: str) -> Session:
     runs = folder / "runs"
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", f"--basetemp={folder / 'tmp'}"]
     command += [f"--junitxml={report}", "--runs", str(runs), *map(str, arguments)]
+    if "--history" not in arguments:  # costs a second, and few sessions are about it
+        command += ["--history", "none"]
     inherited = {key: value for key, value in os.environ.items() if not key.startswith(("PYTEST_", "COV_"))}
     done = subprocess.run(
         command,

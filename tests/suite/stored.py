@@ -7,8 +7,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Mapping, Sequence
 
+from expected import Device
 from tests.support import cell_of, device_of
-from tests.verdict.bundles import Bundle, Plan, build
+from tests.verdict.bundles import Bundle, Event, Plan, build
+from verdict.environment_rules import BACKBONE_SHA256, COCO_TRAIN_LISTED
 from verdict.identity import COCO_TRAIN_IMAGES, COCO_VAL_IMAGES
 
 ALL = ("e2e_time", "p_whole", "p_train", "p_core", "map", "mem")
@@ -22,6 +24,7 @@ def bundle_of(marker: str, topology: str, **changes: Any) -> Bundle:
     """A run of a shipped cell in which everything is as the cell asks, to be changed at will."""
     cell, device = cell_of(marker, topology), device_of(marker)
     ranks = cell.topology.ranks
+    counts = {"train_images": COCO_TRAIN_LISTED, "val_images": COCO_VAL_IMAGES, **(device.shapes or {})}
     plan: dict[str, Any] = {
         "topology": cell.topology,
         "protocol": cell.protocol,
@@ -31,7 +34,7 @@ def bundle_of(marker: str, topology: str, **changes: Any) -> Bundle:
         "maps": (cell.recipe.target_map + 0.02,),
         "steps": 40,
         "batch_size": cell.batch_size,
-        "images_of_rank": COCO_VAL_IMAGES // ranks,
+        "images_of_rank": counts["val_images"] // ranks,
         "used_gib": 1.0 if marker == "cpu" else 16.0,
     }
     bundle = build(Plan(**{**plan, **changes}))
@@ -39,9 +42,41 @@ def bundle_of(marker: str, topology: str, **changes: Any) -> Bundle:
     bundle.run["expectation"] = {name: asdict(known) for name, known in cell.expectations.items()}
     for rank in bundle.ranks:
         bundle.one("start", rank)["learning_rate"] = cell.learning_rate
-        bundle.one("data", rank)["train"]["images"] = COCO_TRAIN_IMAGES
-        bundle.one("data", rank)["val"]["images"] = COCO_VAL_IMAGES
+        kept = COCO_TRAIN_IMAGES if device.shapes is None else counts["train_images"]
+        bundle.one("data", rank)["train"].update(images=kept, images_listed=counts["train_images"])
+        bundle.one("data", rank)["val"]["images"] = counts["val_images"]
+        if bundle.one("start", rank)["local_rank"] == 0:
+            t_ns = bundle.ranks[rank][0]["t_ns"]
+            bundle.ranks[rank].insert(1, {"event": "environment", "t_ns": t_ns, **environment_of(device)})
     return bundle
+
+
+def environment_of(device: Device) -> Event:
+    """What a host is found to be on which everything is as the device's table states."""
+    hardware, software = device.environment["hardware"], device.environment["software"]
+    told = {**software, **device.environment.get("packages", {})}
+    names = ("python", "torch", "torchvision", "numpy", "pillow")
+    packages = {name: told[name].partition(" or ")[0] for name in names if name in told}
+    return {
+        "machine": {"vendor": "Kunlunxin", "product": "R480-X8"},
+        "cards": ["a card", hardware.get("card", "a card")],
+        "card_count": 8,
+        "card_memory_gib": [32.0] * 8,
+        "network": [
+            {
+                "device": "mlx5_0",
+                "port": "1",
+                "link_layer": "InfiniBand",
+                "rate": "200 Gb/sec (4X HDR)",
+                "state": "4: ACTIVE",
+            }
+        ],
+        "os": {"name": "Ubuntu", "version": "20.04", "pretty": "Ubuntu 20.04.6 LTS", "of": "host"},
+        **{name: told[name] for name in ("kernel", "driver", "image") if name in told},
+        "packages": {**packages, "torch_xmlir": "1.0+e70db8f6"},
+        "backbone_sha256": BACKBONE_SHA256 + "0" * 56,
+        "absent": {},
+    }
 
 
 def store(folder: Path, marker: str = "r300", topology: str = "1x8", **changes: Any) -> Path:

@@ -9,6 +9,12 @@ import pytest
 from tests.suite.junit import run_suite
 
 CLOCKS = ["clock_is_monotonic", "synchronise_waits", "timer_sees_queued_work"]
+R300 = [
+    *("machine", "card", "card_count", "card_memory", "os", "kernel", "driver", "image", "framework", "dependencies"),
+    *("python", "torch", "torchvision", "numpy", "pillow", "train_images", "val_images", "backbone"),
+]
+CPU = ["torch", "torchvision", "train_images", "val_images"]
+VIRTUAL = ["card_count", "card_memory", *CPU]
 R300_1X8 = ["e2e_time", "map", "mem", "p_core", "p_train", "p_whole", "step_times", *CLOCKS]
 
 
@@ -18,21 +24,41 @@ def collected(folder: Path, *arguments: str, **environment: str) -> list[str]:
     return [line.partition("::")[2] for line in session.output.splitlines() if "::" in line]
 
 
+def about(cell: str, questions: list[str], items: list[str]) -> list[str]:
+    """The names of the tests of a cell: its questions, and one for each item of its environment."""
+    return [
+        *(f"test_{question}[{cell}]" for question in questions),
+        *(f"test_environment[{cell}-{item}]" for item in items),
+    ]
+
+
 def test_there_is_one_test_for_each_applicable_metric_the_steps_and_each_clock(tmp_path: Path) -> None:
     names = collected(tmp_path, "-m", "r300", "--topo", "1x8")
 
-    assert sorted(names) == sorted(f"test_{question}[r300-1x8-fp32-bs16]" for question in (*R300_1X8, "skew"))
+    assert sorted(names) == sorted(about("r300-1x8-fp32-bs16", [*R300_1X8, "skew"], R300))
 
 
 def test_what_the_table_marks_as_not_applicable_is_not_asked(tmp_path: Path) -> None:
     names = collected(tmp_path, "-m", "r300", "--topo", "1x1")
 
     asked = ["mem", "p_core", "p_train", "p_whole", "step_times", *CLOCKS]
-    assert sorted(names) == sorted(f"test_{question}[r300-1x1-fp32-bs16]" for question in asked)
+    assert sorted(names) == sorted(about("r300-1x1-fp32-bs16", asked, R300))
+
+
+def test_the_network_is_asked_about_where_there_are_several_machines(tmp_path: Path) -> None:
+    names = collected(tmp_path, "suite/test_environment.py", "-m", "r300", "--topo", "2x8")
+
+    assert sorted(names) == sorted(about("r300-2x8-fp32-bs16", [], [*R300, "network"]))
 
 
 def test_without_a_marker_the_cpu_is_asked(tmp_path: Path) -> None:
-    assert set(collected(tmp_path)) == {f"test_{question}[cpu-1x1-fp32-bs8]" for question in R300_1X8}
+    assert set(collected(tmp_path)) == set(about("cpu-1x1-fp32-bs8", R300_1X8, CPU))
+
+
+def test_other_data_than_the_tables_is_not_asked_how_many_images_it_has(tmp_path: Path) -> None:
+    names = collected(tmp_path, "suite/test_environment.py", "--data", str(tmp_path))
+
+    assert sorted(names) == sorted(about("cpu-1x1-fp32-bs8", [], ["torch", "torchvision"]))
 
 
 def test_collecting_boots_nothing(tmp_path: Path) -> None:
@@ -89,7 +115,7 @@ def test_each_card_asks_every_question_of_every_card_and_one_of_all(tmp_path: Pa
     names = collected(tmp_path, "-m", "virtual", "--each-card", VIRTUAL_VISIBLE_DEVICES="5,3")
 
     asked = ["mem", "p_core", "p_train", "step_times", *CLOCKS]
-    expected = [f"test_{question}[virtual-1x1-fp32-bs2-card{card}]" for question in asked for card in (3, 5)]
+    expected = [name for card in (3, 5) for name in about(f"virtual-1x1-fp32-bs2-card{card}", asked, VIRTUAL)]
     assert sorted(names) == sorted([*expected, "test_no_card_is_slower[virtual-1x1-fp32-bs2]"])
 
 

@@ -150,10 +150,13 @@ def test_a_fail_in_one_cell_comes_before_an_invalid_run_of_another(tmp_path: Pat
 @pytest.mark.parametrize(
     ("arguments", "decided_by"),
     [
-        (["-k", "nothing"], f"{ONE}: p_whole, p_train, p_core, mem not run"),
-        (["suite/test_memory.py::test_mem"], f"{ONE}: p_whole, p_train, p_core not run"),
-        (["--collect-only"], f"nothing was run: --collect-only; {ONE}: p_whole, p_train, p_core, mem not run"),
-        (["-k", "test_mem", "-n", "2"], f"{ONE}: p_whole, p_train, p_core not run"),
+        (["-k", "nothing"], f"{ONE}: p_whole, p_train, p_core, mem, environment not run"),
+        (["suite/test_memory.py::test_mem"], f"{ONE}: p_whole, p_train, p_core, environment not run"),
+        (
+            ["--collect-only"],
+            f"nothing was run: --collect-only; {ONE}: p_whole, p_train, p_core, mem, environment not run",
+        ),
+        (["-k", "test_mem", "-n", "2"], f"{ONE}: p_whole, p_train, p_core, environment not run"),
     ],
 )
 def test_what_is_not_asked_is_incomplete(
