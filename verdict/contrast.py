@@ -63,12 +63,12 @@ def of_two_runs(metric: str, first: Blocks, second: Blocks) -> Contrast:
 
     What differs from run to run, and not within one, is in none of it.
     """
-    rates = first.rate, second.rate
-    if not (rates[0] and rates[1]):
-        return Contrast(metric, rates[0] or 0.0, rates[1] or 0.0, None, why_not="no time has passed in one of them")
+    rates = first.rate or 0.0, second.rate or 0.0
+    if not all(rates):
+        return Contrast(metric, *rates, None, why_not="no time has passed in one of them")
     ratio = rates[1] / rates[0]
-    sides = [_stretch_logs(blocks) for blocks in (first, second)]
-    if sides[0] is None or sides[1] is None:
+    sides = [logs for logs in map(_stretch_logs, (first, second)) if logs is not None]
+    if len(sides) < 2:
         return Contrast(metric, *rates, ratio, why_not="one of them has too few steps")
     widening = [math.sqrt((1 + r) / (1 - r)) for r in map(_neighbours_likeness, sides)]
     return _contrast(metric, rates[0], rates[1], math.log(ratio), sides, widening)

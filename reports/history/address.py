@@ -36,7 +36,7 @@ class Address:
     def without_secrets(self, text: str) -> str:
         """`text` without what of the URL is secret: a driver's message may quote any of it."""
         for secret in self._secrets():
-            for form in {secret, quote(secret, safe=""), quote_plus(secret)}:
+            for form in (secret, quote(secret), quote(secret, safe=""), quote_plus(secret)):
                 text = text.replace(form, "***")
         return text
 

@@ -33,14 +33,22 @@ OF_ENVIRONMENT = (
         ('    if "+" not in stated and', "    if", "a build agrees with another of its number"),
         (">= _padded(wanted, width)", "<= _padded(wanted, width)", "an older version passes for a later one"),
         ("and not sizes[0] & sizes[1]", "and sizes[0] == sizes[1]", "a card of another size passes"),
-        ("    if not others:\n        return Answer(UNKNOWN", "    if not others:\n        return Answer(MATCH", "no name"),
+        (
+            "    if not others:\n        return Answer(UNKNOWN",
+            "    if not others:\n        return Answer(MATCH",
+            "no name",
+        ),
         (
             'Answer(UNKNOWN, "whether that is the stated machine',
             'Answer(MATCH, "whether that is the stated machine',
             "any machine passes",
         ),
         ('.endswith("ACTIVE")]', '.endswith("")]', "a port that is down passes"),
-        ("float(one.group(1)) == float(rate.group(1))", "float(one.group(1)) <= float(rate.group(1))", "a slow network"),
+        (
+            "float(one.group(1)) == float(rate.group(1))",
+            "float(one.group(1)) <= float(rate.group(1))",
+            "a slow network",
+        ),
         ('or name.endswith("/" + stated)', "or name.endswith(stated)", "an image of a longer name passes"),
         (
             "(DIFFERS, UNKNOWN, MATCH).index(one.verdict), default=Answer(UNKNOWN)",

@@ -158,6 +158,16 @@ def test_a_card_of_another_size_differs(tmp_path: Path) -> None:
     assert (finding.verdict, finding.stated, finding.found) == ("differs", "32 GiB", "16.0 GiB")
 
 
+def test_one_right_card_does_not_excuse_another_of_the_host(tmp_path: Path) -> None:
+    bundle = bundle_of("r300", "1x8")
+    for rank in bundle.ranks:
+        bundle.one("start", rank)["device_name"] = "R200" if rank == 5 else "R300"
+
+    (finding,) = found(bundle, tmp_path)["card"]
+
+    assert (finding.verdict, finding.found) == ("differs", "R200, R300, a card, 昆仑芯AI加速卡R300")
+
+
 def test_evidence_from_before_the_event_leaves_the_items_unknown(tmp_path: Path) -> None:
     bundle = bundle_of("r300", "1x1")
     bundle.drop("environment")
