@@ -58,7 +58,7 @@ def test_a_steady_run_records_rates_passes_memory_and_misses_the_rest(steady: Se
     }
     outcomes = {name: case.outcome for name, case in steady.by_metric.items()}
     assert outcomes == {name: "passed" if verdict == "pass" else "skipped" for name, verdict in verdicts.items()}
-    assert steady.counts == {"tests": 11, "failures": 0, "errors": 0, "skipped": 6}
+    assert steady.counts == {"tests": 15, "failures": 0, "errors": 0, "skipped": 6}
     assert steady.code == 0
 
 
