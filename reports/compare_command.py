@@ -19,7 +19,7 @@ from verdict.likeness import differing, refusals
 if TYPE_CHECKING:
     from verdict.contrast import Contrast
 
-EXIT_NOT_COMPARABLE = 1
+EXIT_NOT_COMPARABLE = 2
 SIGNIFICANT = 0.05
 
 _HEADINGS = ("metric", "A", "B", "B / A", "95 % interval", "effect (g)", "p", "p (Holm)", "in words")

@@ -15,7 +15,6 @@ from reports.numbers import quantity
 from verdict.likeness import differing
 from verdict.steps_in_time import FALSE_STEPS, Step, find_steps
 
-_NAMED_RUNS = 120  # with more, the axis counts them
 _BOUNDARIES = 24  # marks of new releases; more would hide the chart
 _RELEASES = 30  # rows of a table
 _IDENTIFYING = ("driver", "framework", "torch")
@@ -117,23 +116,22 @@ def _chart(course: Course, metric: str, name: str, found: Sequence[Found], relea
     values = course.values[metric]
     count = len(values)
     mine = [one for one in found if one.metric == metric]
-    named = count <= _NAMED_RUNS
-    series = [Series(metric, values, style="points")]
+    series = [Series(metric, values, style="points", tone="muted" if mine else "")]
     if mine:
         series.append(Series("level", _levels(values, mine), tone="accent"))
-    marks = [Mark("step", one.at - 0.5, sign="S", tone="bad") for one in mine]
+    # Runs are counted from 1: the first of the new level is number at + 1.
+    marks = [Mark("step", one.at + 0.5, sign="S", tone="bad") for one in mine]
+    steps = {one.at for one in mine}
     changes = [at for at in range(1, count) if releases[at] != releases[at - 1]]
     if len(changes) <= _BOUNDARIES:
-        marks += [Mark("another release", at - 0.5, sign="R", tone="muted") for at in changes]
+        marks += [Mark("another release", at + 0.5, sign="R", tone="muted") for at in changes if at not in steps]
     return Chart(
         id=name,
         title=metric,
-        x=range(count),
+        x=range(1, count + 1),
         series=series,
         unit=METRICS[metric].unit,
-        kind="category" if named else "index",
         x_label="runs, in the order in which they started",
-        categories=[f"{_when(course, at)} {releases[at]}" for at in range(count)] if named else (),
         marks=sorted(marks, key=lambda mark: mark.begin),
         summary=" ".join(f"{one.words}." for one in mine) or "No step.",
         group=name.partition("-")[0],

@@ -155,6 +155,8 @@ def _permutation_p(sides: Sequence[Sequence[float]], widening: Sequence[float]) 
     """The share of all ways to share the values out that set them as far apart as they are, by Welch's t."""
     import numpy as np
 
+    if (len(sides[1]), *sides[1]) < (len(sides[0]), *sides[0]):  # the same ways are drawn for B against A
+        sides, widening = sides[::-1], widening[::-1]
     values, size = np.array([*sides[0], *sides[1]]), len(sides[0])
     found = _welch_t(values[None, :size], values[None, size:], widening)[0]
     ways = math.factorial(len(values)) // math.factorial(size) // math.factorial(len(values) - size)

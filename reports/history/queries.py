@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from dataclasses import dataclass, field
 from typing import Any, Mapping, Sequence
@@ -193,9 +194,11 @@ def _values(connection: sa.Connection, cell: str | None) -> dict[str, dict[int, 
 
 def _versions(connection: sa.Connection, cell: str | None) -> dict[int, dict[str, str]]:
     found: dict[int, dict[str, str]] = {}
-    chosen = _of_cell(sa.select(VERSIONS.c.run, VERSIONS.c.name, VERSIONS.c.version), VERSIONS, cell)
-    for number, name, version in connection.execute(chosen).all():
-        found.setdefault(number, {})[name] = version
+    # As they are stored, since nearly all are the same few texts.
+    raw = (sa.type_coerce(VERSIONS.c[name], sa.Text) for name in ("name", "version"))
+    as_it_was = functools.lru_cache(maxsize=None)(VERSIONS.c.version.type.process_result_value)
+    for number, name, version in connection.execute(_of_cell(sa.select(VERSIONS.c.run, *raw), VERSIONS, cell)).all():
+        found.setdefault(number, {})[as_it_was(name, None)] = as_it_was(version, None)
     return found
 
 

@@ -15,7 +15,7 @@ TONES = ("", "muted", "accent", "bad")
 _DIGITS = 6
 _X_DIGITS = 9
 # `</script>` and `<!--` would end or change the element that the text stands in.
-_MARKUP = {ord(character): f"\\u{ord(character):04x}" for character in "<>&"}
+_MARKUP = {character: f"\\u{ord(character):04x}" for character in "<>&"}
 
 Number = Optional[float]
 
@@ -93,7 +93,9 @@ class Chart:
 def to_json(charts: Iterable[Chart]) -> str:
     """The charts as a JSON object by id, which can stand in a script element as it is: ASCII, without < > and &."""
     text = json.dumps({chart.id: _record(chart) for chart in charts}, allow_nan=False, separators=(",", ":"))
-    return text.translate(_MARKUP)
+    for character, escape in _MARKUP.items():
+        text = text.replace(character, escape)
+    return text
 
 
 def _record(chart: Chart) -> Mapping[str, Any]:
@@ -135,5 +137,7 @@ def _number(value: Number, digits: int = _DIGITS) -> float | int | None:
     """`value` with so many digits that a chart can show, None for what is no number."""
     if value is None or not math.isfinite(value):
         return None
+    if type(value) is int and abs(value) < 10**digits:  # positions, of which there are many
+        return value
     short = float(f"{value:.{digits}g}")
     return int(short) if short == int(short) else short

@@ -69,7 +69,7 @@ def test_a_run_against_itself_shows_no_difference(tmp_path: Path, capsys: Any) -
 def test_runs_that_are_not_comparable_are_refused_with_all_reasons(tmp_path: Path, capsys: Any) -> None:
     other = a_run(tmp_path, "two", topology="1x1", simulated=True)
 
-    assert compare(a_run(tmp_path, "one"), other) == 1
+    assert compare(a_run(tmp_path, "one"), other) == 2
 
     out = capsys.readouterr().out
     assert "one and two cannot be compared:" in out
@@ -135,7 +135,7 @@ def test_releases_of_different_recipes_are_refused(tmp_path: Path, capsys: Any) 
     enter(tmp_path, "1.0", a_run(tmp_path, "a"))
     enter(tmp_path, "1.1", a_run(tmp_path, "b", proposals=400))
 
-    assert compare("1.0", "1.1", "--by", "release", "--runs", tmp_path) == 1
+    assert compare("1.0", "1.1", "--by", "release", "--runs", tmp_path) == 2
 
     assert "proposals an image: found 200.0 in a and 400.0 in b" in capsys.readouterr().out
 

@@ -92,22 +92,23 @@ def test_the_page_has_a_chart_for_each_metric_with_the_steps_and_releases_marked
     assert values["values"][:2] == [100.1, 99.8]
     assert (level["values"][9], level["values"][10]) == (100.05, 90.05)
     marks = {(mark["sign"], mark["begin"]) for mark in charts["c0-p-core"]["marks"]}
-    assert marks == {("S", 9.5), ("R", 9.5)}
+    assert marks == {("S", 10.5)}  # between the tenth run and the eleventh, where the release changed too
     assert charts["c1-p-core"]["marks"] == []
+    assert charts["c0-p-core"]["x"] == list(range(1, 21))
     assert "Trend: 1 step in 2 courses" in page
     assert "20 runs from 2026-01-01 10:00 to 2026-01-20 10:00 (UTC); 2 more invalid or restarted" in page
     assert '<th scope="row">1.1</th>' in page
     assert "No step in any metric." in page
 
 
-def test_many_runs_are_counted_and_many_releases_are_not_marked() -> None:
-    values: list[float | None] = list(map(float, range(500)))
-    facts = a_course(values, started_utc=["2026-01-01T00:00:00"] * 500, releases=[str(at) for at in range(500)])
+def test_releases_are_marked_where_they_begin_unless_there_are_too_many() -> None:
+    def signs(count: int) -> list[tuple[str, float]]:
+        course = a_course([1.0] * count, started_utc=[""] * count, releases=[str(at // 2) for at in range(count)])
+        (chart,) = data_of(trend_page([course], "x")).values()
+        return [(mark["sign"], mark["begin"]) for mark in chart["marks"]]
 
-    (chart,) = data_of(trend_page([facts], "x")).values()
-
-    assert (chart["kind"], chart["categories"]) == ("index", [])
-    assert all(mark["sign"] == "S" for mark in chart["marks"])
+    assert signs(6) == [("R", 2.5), ("R", 4.5)]
+    assert signs(100) == []
 
 
 def test_hostile_text_is_harmless_on_the_page() -> None:

@@ -12,7 +12,7 @@ def test_without_an_r300_every_question_is_an_error_that_says_what_to_do(tmp_pat
     session = run_suite(tmp_path, "-m", "r300", "--topo", "1x8")
 
     assert session.code == 1
-    assert session.counts == {"tests": 11, "failures": 0, "errors": 11, "skipped": 0}
+    assert session.counts == {"tests": 29, "failures": 0, "errors": 29, "skipped": 0}
     for case in session.cases.values():
         assert case.outcome == "error"
         assert "torch_xmlir is missing" in case.message
@@ -27,7 +27,7 @@ def test_without_an_r300_every_question_is_an_error_that_says_what_to_do(tmp_pat
 def test_a_failed_boot_is_kept_for_all_metrics_and_not_repeated(tmp_path: Path) -> None:
     session = run_suite(tmp_path, "-m", "r300", "--topo", "1x8", "-n", "2")
 
-    assert session.counts["errors"] == 11
+    assert session.counts["errors"] == 29
     (run_dir,) = session.runs
     record = json.loads((run_dir / "run.json").read_text())
     assert record["boot"]["failure"]["phase"] == "preflight"
@@ -46,7 +46,7 @@ def test_a_data_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
     session = run_suite(tmp_path, "-m", "cpu", "--data", tmp_path / "nowhere")
 
     assert session.code == 1
-    assert session.counts["errors"] == session.counts["tests"] == 10
+    assert session.counts["errors"] == session.counts["tests"] == 12
     assert all("nowhere: no such folder" in case.message for case in session.cases.values())
 
 

@@ -80,9 +80,7 @@ def test_a_run_that_cannot_be_entered_leaves_the_history_as_it_was(url: str) -> 
     assert len(rows_of(url, "cards")) == 1
 
 
-def test_sessions_that_start_at_once_in_an_empty_place_lose_nothing_and_enter_no_run_twice(
-    url: str, tmp_path: Path
-) -> None:
+def test_sessions_at_once_in_an_empty_place_lose_nothing_and_enter_no_run_twice(url: str, tmp_path: Path) -> None:
     ranges = [(1, 10), (1, 10), (101, 10)]
 
     assert sessions_at_once(url, tmp_path, ranges) == []
