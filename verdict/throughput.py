@@ -57,37 +57,50 @@ def compute_ns(rank: TrainedRank) -> float:
     return total(rank.windows.compute_ns)
 
 
-def _throughput(
-    metric: str,
-    evidence: Evidence,
-    time_ns: Callable[[TrainedRank], float],
-    blocks: Callable[[Windows], tuple[np.ndarray, np.ndarray] | None],
-    definition: str,
-) -> Measurement | None:
-    """Images of all ranks over the time of the slowest, with an interval from that rank's blocks of steps."""
+@dataclass(frozen=True, eq=False)
+class _Rate:
+    """A rate in images/s and what it is from; `blocks` is None where there are too few steps to tell its scatter."""
+
+    ranks: int
+    slowest: TrainedRank
+    value: float
+    least: int
+    blocks: tuple[np.ndarray, np.ndarray] | None
+
+
+def _rate(metric: str, evidence: Evidence) -> _Rate | None:
+    """Images of all ranks over the time of the slowest, with that rank's blocks of steps."""
     ranks = trained_ranks(evidence)
     if not ranks:
         return None
+    time_ns, blocks_of = _PARTS[metric]
     slowest = slowest_rank(ranks, time_ns)
     value = rate_per_s(sum(total(rank.windows.images) for rank in ranks), time_ns(slowest))
     if value is None:
         return None
-    interval = None
     least = STEADY_MIN_STEPS if evidence.run is not None and evidence.run.protocol == "steady" else MIN_STEPS
-    parts = blocks(slowest.windows)
-    if parts is not None and slowest.windows.steps >= least:
-        interval = rate_interval(*parts)
-        around = rate_per_s(total(parts[0]), total(parts[1]))
+    blocks = blocks_of(slowest.windows) if slowest.windows.steps >= least else None
+    return _Rate(len(ranks), slowest, value, least, blocks)
+
+
+def _throughput(metric: str, evidence: Evidence, definition: str) -> Measurement | None:
+    rate = _rate(metric, evidence)
+    if rate is None:
+        return None
+    interval, slowest, value = None, rate.slowest, rate.value
+    if rate.blocks is not None:
+        interval = rate_interval(*rate.blocks)
+        around = rate_per_s(total(rate.blocks[0]), total(rate.blocks[1]))
         if interval is not None and around:
             # The blocks tell how the rate scatters; where it lies, only the definition tells.
             interval = interval.scaled(value / around).around(value)
     steps = slowest.windows.steps
     method = (
-        f"images of {len(ranks)} ranks / {definition.format(timing=slowest.timing)} of the slowest, rank {slowest.rank}"
+        f"images of {rate.ranks} ranks / {definition.format(timing=slowest.timing)} of the slowest, rank {slowest.rank}"
     )
     if interval is not None:
         method += f"; {CONFIDENCE:.0%} interval by block bootstrap over {steps} steps"
-    return Measurement(metric, value, "images/s", interval, method, slowest.file, steps, least)
+    return Measurement(metric, value, "images/s", interval, method, slowest.file, steps, rate.least)
 
 
 def _step_blocks(windows: Windows, time_ns: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
@@ -122,36 +135,23 @@ def _wall_blocks(windows: Windows) -> tuple[np.ndarray, np.ndarray] | None:
 
 def p_whole(evidence: Evidence) -> Measurement | None:
     """Images over the whole training, evaluations included."""
-    definition = "time from train begin to train end, evaluations included,"
-    return _throughput("p_whole", evidence, lambda rank: rank.wall_ns, _wall_blocks, definition)
+    return _throughput("p_whole", evidence, "time from train begin to train end, evaluations included,")
 
 
 def p_train(evidence: Evidence) -> Measurement | None:
     """Images over the training less its evaluations."""
-    definition = "time from train begin to train end less the evaluations"
-    return _throughput("p_train", evidence, lambda rank: rank.wall_ns - rank.evaluation_ns, _wall_blocks, definition)
+    return _throughput("p_train", evidence, "time from train begin to train end less the evaluations")
 
 
 def p_core(evidence: Evidence) -> Measurement | None:
     """Images over compute time in step with the device: forward, backward, optimizer; no data wait, no copy."""
-    return _throughput(
-        "p_core",
-        evidence,
-        compute_ns,
-        lambda windows: _step_blocks(windows, windows.compute_ns),
-        "compute time, in step with the device ({timing}),",
-    )
+    return _throughput("p_core", evidence, "compute time, in step with the device ({timing}),")
 
 
 def p_core_host(evidence: Evidence) -> Measurement | None:
     """The region of p_core by the host's clock alone, only to hold against numbers that were read so."""
-    return _throughput(
-        "p_core_host",
-        evidence,
-        lambda rank: total(rank.windows.compute_host_ns),
-        lambda windows: _window_blocks(windows, windows.compute_host_ns),
-        "compute time by the host's clock, the device not waited for (p_core_host),",
-    )
+    definition = "compute time by the host's clock, the device not waited for (p_core_host),"
+    return _throughput("p_core_host", evidence, definition)
 
 
 def rate_blocks(metric: str, evidence: Evidence) -> tuple[np.ndarray, np.ndarray] | None:
@@ -160,18 +160,12 @@ def rate_blocks(metric: str, evidence: Evidence) -> tuple[np.ndarray, np.ndarray
     Of the slowest rank; the images are scaled so that all of them over all of the time are the rate itself. None where
     the rate has no interval.
     """
-    ranks = trained_ranks(evidence)
-    least = STEADY_MIN_STEPS if evidence.run is not None and evidence.run.protocol == "steady" else MIN_STEPS
-    if not ranks:
+    rate = _rate(metric, evidence)
+    if rate is None or rate.blocks is None:
         return None
-    time_ns, parts = _PARTS[metric]
-    slowest = slowest_rank(ranks, time_ns)
-    blocks = parts(slowest.windows)
-    if blocks is None or slowest.windows.steps < least:
-        return None
-    value = rate_per_s(sum(total(rank.windows.images) for rank in ranks), time_ns(slowest))
-    around = rate_per_s(total(blocks[0]), total(blocks[1]))
-    return None if not value or not around else (blocks[0] * (value / around), blocks[1])
+    images, time_ns = rate.blocks
+    around = rate_per_s(total(images), total(time_ns))
+    return None if not around else (images * (rate.value / around), time_ns)
 
 
 _PARTS: Mapping[

@@ -34,7 +34,7 @@ OF_NUMBERS = (
             "total(slowest.windows.images), time_ns(slowest)",
             "the images of one rank stand for those of all",
         ),
-        ("slowest.windows.steps >= least:", "slowest.windows.steps > least:", "100 steps are too few"),
+        ("slowest.windows.steps >= least else", "slowest.windows.steps > least else", "100 steps are too few"),
         (
             "interval.scaled(value / around)",
             "interval.scaled(around / value)",
