@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from expected import Device, Topology
+from expected import Device, ExpectationError, Topology
 from verdict.environment_rules import BACKBONE_SHA256, COCO_TRAIN_LISTED, PACKAGES, Host, compare, why_absent
 from verdict.events import RankEvidence
 from verdict.evidence import Evidence
@@ -86,13 +86,17 @@ def stated_items(
 
 
 def environment_findings(evidence: Evidence, device: Device) -> tuple[EnvironmentFinding, ...]:
-    """Every item that is stated or was found, host by host; items in the order of `stated_items`."""
+    """Every item that is stated or was found, host by host; items in the order of `stated_items`.
+
+    Nothing of evidence that does not say at which topology it was made: what would have to be found is not known.
+    """
     run = evidence.run
-    if run is None:
+    topology = None if run is None else _topology(run.cell.topology)
+    if run is None or topology is None:
         return ()
     stated = stated_items(
         device,
-        Topology.parse(run.cell.topology),
+        topology,
         pretrained_backbone=run.recipe.get("pretrained_backbone") is not False,
         own_data=on_other_data(evidence, device),
     )
@@ -109,6 +113,13 @@ def environment_findings(evidence: Evidence, device: Device) -> tuple[Environmen
             if text or found:
                 findings.append(EnvironmentFinding(item, host.name, text, found, *answer))
     return tuple(findings)
+
+
+def _topology(text: str) -> Topology | None:
+    try:
+        return Topology.parse(text)
+    except ExpectationError:
+        return None  # which makes the run invalid, whatever its hosts are
 
 
 def _hosts(evidence: Evidence) -> list[Host]:

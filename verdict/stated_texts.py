@@ -41,6 +41,8 @@ _WORD = re.compile(r"[A-Za-z0-9]+(?:-[A-Za-z0-9]+)*")
 _SIZE = re.compile(r"(?<![A-Za-z0-9.])(\d+)\s*(?:G|GB|GiB)(?![A-Za-z0-9])", re.IGNORECASE)
 _RATE = re.compile(r"(\d+(?:\.\d+)?)\s*G(?:b(?:it)?)?\s*(?:/\s*s(?:ec)?|ps)", re.IGNORECASE)
 _PIECE = re.compile(r"(?P<name>[A-Za-z][A-Za-z_]*)\s*(?:[-=:\s]+\s*|(?=\+))(?P<version>\S+)")
+_GOES_ON = r"(?![A-Za-z0-9]|[-._~]?(?:rc|alpha|beta|dev|pre|nightly))"
+"""What may follow a stated version in one that is found: further numbers or a build, but it is not a release before."""
 _OWN_PREFIX = "mx"  # MetaX's tool writes MXC500 for a C500, by its public listings
 
 
@@ -55,7 +57,10 @@ def is_demand(text: str) -> bool:
 
 
 def compare_version(stated: str, found: str) -> Answer:
-    """Versions agree as far as stated: "3.8" with 3.8.18, "1.12.1+cpu" with itself only, "1.12 or later" with 2.0."""
+    """Versions agree as far as stated: "3.8" with 3.8.18, "1.12.1+cpu" with itself only, "1.12 or later" with 2.0.
+
+    What comes before a release, 4.0.25-rc1, is not that release.
+    """
     stated, found = plain(stated), plain(found)
     least = _OR_LATER.fullmatch(stated)
     if least is not None:
@@ -69,7 +74,7 @@ def compare_version(stated: str, found: str) -> Answer:
         return Answer(UNKNOWN, "the document states no version")
     if found == stated:
         return Answer(MATCH)
-    if "+" not in stated and re.match(re.escape(stated) + r"(?![A-Za-z0-9])", found):
+    if "+" not in stated and re.match(re.escape(stated) + _GOES_ON, found, re.IGNORECASE):
         return Answer(MATCH)
     if found and re.match(re.escape(found) + r"[.]\d", stated):
         return Answer(UNKNOWN, f"{found} says less than what is stated")

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 FALSE_STEPS = 0.01
-"""The share, at most, of series of independent scatter alone in which a step is found."""
+"""The share of series of independent scatter alone in which a step is found, about."""
 FEWEST = 3
 """Values at one level; fewer that lie apart are outliers."""
 RESOLUTION = 0.001

@@ -29,7 +29,8 @@ OF_ENVIRONMENT = (
     *mutants_of(
         "stated_texts",
         ("if found == stated:", "if found[:1] == stated[:1]:", "versions agree in their first digit"),
-        ('r"(?![A-Za-z0-9])", found)', 'r"", found)', "3.8 agrees with 3.80"),
+        (" + _GOES_ON, found", ", found", "3.8 agrees with 3.80"),
+        ("|[-._~]?(?:rc|alpha|beta|dev|pre|nightly))", ")", "what comes before a release agrees with it"),
         ('    if "+" not in stated and', "    if", "a build agrees with another of its number"),
         (">= _padded(wanted, width)", "<= _padded(wanted, width)", "an older version passes for a later one"),
         ("and not sizes[0] & sizes[1]", "and sizes[0] == sizes[1]", "a card of another size passes"),

@@ -207,6 +207,13 @@ def test_without_run_json_nothing_can_be_held_against_anything(tmp_path: Path) -
     assert environment_findings(read_run(folder), device_of("r300")) == ()
 
 
+def test_a_topology_that_nobody_can_read_leaves_nothing_to_hold_hosts_against(tmp_path: Path) -> None:
+    bundle = bundle_of("r300", "1x1")
+    bundle.run["cell"]["topology"] = "1y8"
+
+    assert environment_findings(read_run(bundle.write(tmp_path / "run")), device_of("r300")) == ()
+
+
 def test_an_item_that_no_rule_reads_is_asked_and_unknown(tmp_path: Path) -> None:
     device = device_of("r300")
     tables = {**device.environment, "software": {**device.environment["software"], "bios": "1.2"}}

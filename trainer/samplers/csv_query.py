@@ -10,8 +10,15 @@ from typing import Any, Sequence
 
 from trainer.errors import DeviceError
 from trainer.samplers.base import MIB_PER_GIB, Samples, normal_pci
+from trainer.samplers.metrics import card_metrics
 from trainer.samplers.throttling import clock_words
 from trainer.samplers.tool import RefusedError, run_tool
+
+QUERIED = card_metrics(
+    *("memory_used_gib", "memory_total_gib", "power_w", "temperature_c", "use_percent"),
+    *("core_clock_mhz", "memory_clock_mhz", "throttle", "clock_reasons"),
+)
+"""What a tool that takes all of the fields tells."""
 
 _NUMBERS = {
     "memory.used": ("memory_used_gib", MIB_PER_GIB),

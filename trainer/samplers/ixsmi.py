@@ -3,21 +3,10 @@
 from __future__ import annotations
 
 from trainer.samplers.base import Smi
-from trainer.samplers.csv_query import CsvQuery
-from trainer.samplers.metrics import card_metrics
+from trainer.samplers.csv_query import QUERIED, CsvQuery
 
 SOURCE = "ixsmi"
-METRICS = card_metrics(
-    "memory_used_gib",
-    "memory_total_gib",
-    "power_w",
-    "temperature_c",
-    "use_percent",
-    "core_clock_mhz",
-    "memory_clock_mhz",
-    "throttle",
-    "clock_reasons",
-)
+METRICS = QUERIED
 
 
 def open_smi() -> Smi:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Sequence
 
 from expected.documents import Document, read_document
+from expected.documents.rows import Default
 
 SEED = Path(__file__).with_name("r300.md").read_text(encoding="utf-8")
 
@@ -52,9 +53,9 @@ def changed(old: str, new: str, text: str = SEED) -> str:
     return text.replace(old, new, 1)
 
 
-def read(text: str, defaults: Sequence[object] = ()) -> Document:
+def read(text: str, defaults: Sequence[Default] = ()) -> Document:
     """What a text states, as the document README.md."""
-    return read_document(text, "README.md", defaults)  # type: ignore[arg-type]
+    return read_document(text, "README.md", defaults)
 
 
 def errors(text: str) -> list[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -586,7 +588,7 @@ def test_rows_without_hyper_parameters_take_those_that_are_given_for_their_topol
     ]
 
 
-def test_a_document_that_is_not_utf8_is_refused_with_its_place(tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_a_document_that_is_not_utf8_is_refused_with_its_place(tmp_path: Path) -> None:
     path = tmp_path / "README.md"
     path.write_bytes("# 昆仑芯\n昆".encode() + "仑".encode("gb18030"))
 
@@ -594,7 +596,7 @@ def test_a_document_that_is_not_utf8_is_refused_with_its_place(tmp_path) -> None
         read_document_file(path)
 
 
-def test_a_byte_order_mark_is_harmless(tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_a_byte_order_mark_is_harmless(tmp_path: Path) -> None:
     path = tmp_path / "README.md"
     path.write_bytes("\ufeff".encode() + SEED.encode())
 
@@ -602,14 +604,14 @@ def test_a_byte_order_mark_is_harmless(tmp_path) -> None:  # type: ignore[no-unt
 
 
 @pytest.mark.parametrize("name", ["none.md", "folder", "a\0b"])
-def test_a_document_that_cannot_be_opened_is_refused(tmp_path, name: str) -> None:  # type: ignore[no-untyped-def]
+def test_a_document_that_cannot_be_opened_is_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / "folder").mkdir()
 
     with pytest.raises(SuiteError, match="cannot be read: "):
         read_document_file(tmp_path / name)
 
 
-def test_a_document_that_is_no_readme_by_its_size_is_refused(tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_a_document_that_is_no_readme_by_its_size_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "README.md"
     path.write_bytes(b"|" * (LARGEST_BYTES + 1))
 

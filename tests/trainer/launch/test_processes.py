@@ -130,7 +130,8 @@ def test_who_does_not_hear_sigterm_is_killed_and_named() -> None:
 def test_a_stopped_orphan_in_a_session_of_its_own_is_found_and_ended() -> None:
     with adopter(LEAVES_AN_ORPHAN.format(code=SLEEPER)) as (process, orphan):
         assert until(lambda: psutil.Process(orphan).ppid() == process.pid)
-        os.kill(orphan, signal.SIGSTOP)
+        os.kill(orphan, signal.SIGSTOP)  # of two signals that wait for a busy machine, SIGTERM is taken first
+        assert until(lambda: psutil.Process(orphan).status() == psutil.STATUS_STOPPED)
 
         killed = end(process)
 
