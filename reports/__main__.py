@@ -9,7 +9,6 @@ import sys
 from typing import Sequence
 
 from expected import SuiteError
-from reports.escapes import visible
 
 COMMANDS = {
     "table": ("reports.table_command", "the vendor's table, its blank cells filled from runs"),
@@ -41,8 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return int(arguments.run(arguments))
     except SuiteError as error:
-        for line in str(error).split("\n"):  # names in it may have come from other machines
-            print(visible(line), file=sys.stderr)
+        print(error, file=sys.stderr)
         return EXIT_REFUSED
     except BrokenPipeError:  # who reads has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
