@@ -1,39 +1,46 @@
-"""What writing evidence costs: one window of twenty steps, and the ledger's part of one step."""
+"""What writing evidence costs: steps by the window beside a line for each step, and the ledger's part of one step."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
+from benchmarks.beside import beside
 from trainer.clock import Ledger
 from trainer.events import EventLog
 
 STEPS = 20
+WINDOWS = 100
+FACTS = {
+    "epoch": 0,
+    "warmup": False,
+    "lr": 0.02,
+    "wall_ns": 2 * 10**9,
+    "wait_ns": 1,
+    "copy_ns": 1,
+    "compute_host_ns": 1,
+    "forward_ns": 1,
+}
+TIMES = list(range(10**8, 10**8 + STEPS))
 
 
-def test_writing_a_window_of_steps(benchmark: Any, tmp_path: Path) -> None:
-    """Divide by STEPS for the cost per step."""
-    log = EventLog(tmp_path, 0)
-    times = list(range(10**8, 10**8 + STEPS))
-    facts = dict.fromkeys(("images", "compute_ns"), times)
+def test_windows_beside_a_line_for_each_step(benchmark: Any, tmp_path: Path) -> None:
+    """2,000 steps; the reference is what trainers commonly do, an object a step, flushed as ours are."""
+    by_window, by_step = EventLog(tmp_path, 0), EventLog(tmp_path, 1)
 
-    benchmark(
-        log.write,
-        "window",
-        epoch=0,
-        step=0,
-        warmup=False,
-        lr=0.02,
-        wall_ns=2 * 10**9,
-        wait_ns=1,
-        copy_ns=1,
-        compute_host_ns=1,
-        forward_ns=1,
-        loss=[0.5] * STEPS,
-        **facts,
-    )
+    def ours() -> None:
+        for step in range(0, WINDOWS * STEPS, STEPS):
+            by_window.write("window", step=step, images=TIMES, compute_ns=TIMES, loss=[0.5] * STEPS, **FACTS)
 
-    log.close()
+    def reference() -> None:
+        for step in range(WINDOWS * STEPS):
+            by_step.write("step", step=step, images=8, compute_ns=TIMES[step % STEPS], loss=0.5, **FACTS)
+
+    beside(benchmark, ours, reference, name="events of 2,000 steps", units=WINDOWS * STEPS, unit="steps")
+
+    by_window.close()
+    by_step.close()
+    assert len(by_window.path.read_bytes().splitlines()) * STEPS == len(by_step.path.read_bytes().splitlines())
 
 
 def test_the_ledgers_part_of_a_step(benchmark: Any) -> None:

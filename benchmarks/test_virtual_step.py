@@ -18,7 +18,8 @@ from trainer.devices import load_backend
 from trainer.model import build_model
 from trainer.optim import build_optimizer
 from trainer.settings import Settings
-from trainer.steps import Trainee, to_device
+from trainer.staging import to_device
+from trainer.steps import Trainee
 
 
 @pytest.mark.benchmark(timer=time.process_time)

@@ -7,6 +7,7 @@ from typing import Any, Mapping, Sequence
 
 from expected.site import ACCEPTED_IN
 from reports.numbers import bound, half_width_percent, quantity
+from reports.optimizations import switched_off
 from verdict.workload import in_words
 
 COLOURS = {
@@ -76,6 +77,8 @@ def _title(device: str, verdict: Mapping[str, Any], folder: str, serial: str) ->
     hyper = f"bs{cell['batch_size']} lr{cell['learning_rate']:g}"
     if verdict.get("simulated"):
         hyper += " · simulated"
+    if verdict.get("without"):
+        hyper += f" · {switched_off(verdict)}"
     if verdict.get("restarts"):
         hyper += f" · restarted {verdict['restarts']}x"
     return f"{name} {hyper} · {verdict['protocol']} · {shape} · {folder}"

@@ -62,6 +62,7 @@ def _properties(suite: ElementTree.Element, verdict: Mapping[str, Any], run: str
         ("outcome", verdict["outcome"]),
         ("simulated", str(verdict["simulated"]).lower()),
         ("restarts", verdict.get("restarts", 0)),
+        ("without", ", ".join(verdict.get("without") or ())),
         *(("reason", reason) for reason in verdict["reasons"]),
         *(("changed", change) for change in verdict["changed"]),
     )

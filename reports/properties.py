@@ -39,6 +39,7 @@ def metric_properties(verdict: Mapping[str, Any], name: str, *, run: str, waiver
         "waiver": waiver,
         "simulated": "true" if verdict["simulated"] else "false",
         "restarts": verdict.get("restarts", 0),
+        "without": ", ".join(verdict.get("without") or ()),
         "run": run,
     }
     if metric["unit"] == "images/s":

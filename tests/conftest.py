@@ -19,12 +19,22 @@ hypothesis.settings.load_profile("project")
 @pytest.fixture(scope="session", autouse=True)
 def leases_of_these_tests(tmp_path_factory: Any) -> Iterator[Path]:
     """Runs of different workers, and of a person beside them, do not stand in each other's way."""
-    folder, before = Path(str(tmp_path_factory.mktemp("leases"))), os.environ.get(FOLDER_VARIABLE)
-    os.environ[FOLDER_VARIABLE] = str(folder)
+    yield from _folder_of_its_own(tmp_path_factory, FOLDER_VARIABLE, "leases")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache_of_these_tests(tmp_path_factory: Any) -> Iterator[Path]:
+    """No index is taken from the cache of the person who runs the tests, and none is left there."""
+    yield from _folder_of_its_own(tmp_path_factory, "CONFORMANCE_CACHE", "cache")
+
+
+def _folder_of_its_own(tmp_path_factory: Any, variable: str, name: str) -> Iterator[Path]:
+    folder, before = Path(str(tmp_path_factory.mktemp(name))), os.environ.get(variable)
+    os.environ[variable] = str(folder)
     yield folder
-    os.environ.pop(FOLDER_VARIABLE)
+    os.environ.pop(variable)
     if before is not None:
-        os.environ[FOLDER_VARIABLE] = before
+        os.environ[variable] = before
 
 
 @pytest.fixture(scope="session")

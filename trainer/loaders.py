@@ -6,31 +6,49 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Mapping
 
-from trainer.data.coco import load_index
+from trainer.data.coco import CocoIndex
+from trainer.data.dataset import CocoBoxes
+from trainer.data.ground_truth import GroundTruth
 from trainer.data.loader import train_loader, val_loader
 from trainer.data.sampler import EpochBatches
+from trainer.data.slowed import Slowed
+from trainer.indexes import TRAIN, VAL, read_indexes
+from trainer.published.loading import published_images
+from trainer.ranks import HostGroup, Ranks
 from trainer.settings import Settings
-
-_TRAIN, _VAL = "train2017", "val2017"
 
 
 @dataclass(frozen=True)
 class Loaders:
-    """What one rank trains on and evaluates; `ground_truth` is pycocotools' COCO object of the whole validation set."""
+    """What one rank trains on and evaluates; `ground_truth` is the whole validation set's.
+
+    `not_here` says of optimizations that were wanted and could not be had, by name, why.
+    """
 
     train: Any
     val: Any
     train_plan: EpochBatches
-    ground_truth: Any
+    ground_truth: GroundTruth | None
     val_images_of_rank: int
     counts: Mapping[str, Any]
+    not_here: Mapping[str, str]
 
 
-def build_loaders(settings: Settings, *, rank: int, world_size: int, pin_memory: bool) -> Loaders:
-    """Read both annotation files and return the loaders of this rank. Raises DataError."""
+def build_loaders(
+    settings: Settings,
+    *,
+    rank: int,
+    world_size: int,
+    pin_memory: bool,
+    group: HostGroup | None = None,
+    decode_delay_s: float = 0.0,
+) -> Loaders:
+    """Return the loaders of this rank; without a `group` it reads the data by itself. Raises DataError.
+
+    An image takes `decode_delay_s` seconds longer to decode than it does, where a simulated device is to wait for it.
+    """
     data: Path = settings.data
-    train_index = load_index(data, _TRAIN, num_classes=settings.num_classes, training=True)
-    val_index = load_index(data, _VAL, num_classes=settings.num_classes, training=False)
+    indexes = read_indexes(settings, group or HostGroup(Ranks()))
     shared: dict[str, Any] = {
         "batch_size": settings.batch_size,
         "rank": rank,
@@ -38,11 +56,35 @@ def build_loaders(settings: Settings, *, rank: int, world_size: int, pin_memory:
         "seed": settings.seed,
         "aspect_ratio_groups": settings.aspect_ratio_groups,
         "workers": settings.workers,
-        "pin_memory": pin_memory,
+        "pin_memory": pin_memory and settings.uses("overlapped_copies"),
+        "persistent_workers": settings.uses("persistent_workers"),
     }
-    train: Any = train_loader(train_index, data / _TRAIN, flip_probability=settings.horizontal_flip, **shared)
-    val: Any = val_loader(val_index, data / _VAL, **shared)
+    train: Any = train_loader(
+        indexes.train,
+        data / TRAIN,
+        flip_probability=settings.horizontal_flip,
+        images=_images(settings, indexes.train, TRAIN, decode_delay_s),
+        **shared,
+    )
+    val: Any = val_loader(
+        indexes.val,
+        data / VAL,
+        images=_images(settings, indexes.val, VAL, decode_delay_s),
+        grouped=settings.uses("grouped_evaluation"),
+        **shared,
+    )
     plan: EpochBatches = train.batch_sampler
     mine = sum(len(batch) for batch in val.batch_sampler)
-    counts = {"folder": data.name, "train": train_index.counts, "val": val_index.counts}
-    return Loaders(train, val, plan, val_index.ground_truth, mine, counts)
+    counts = {
+        "folder": data.name,
+        "train": indexes.train.counts,
+        "val": indexes.val.counts,
+        "index": indexes.facts(),
+    }
+    not_here = indexes.not_here()
+    return Loaders(train, val, plan, indexes.val.ground_truth, mine, counts, not_here)
+
+
+def _images(settings: Settings, index: CocoIndex, split: str, decode_delay_s: float) -> Any:
+    images: Any = published_images(settings, index, split) or CocoBoxes(index, settings.data / split)
+    return Slowed(images, decode_delay_s) if decode_delay_s else images

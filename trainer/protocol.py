@@ -12,7 +12,7 @@ import numpy as np
 from trainer.checkpoint import Checkpoints
 from trainer.clock import Ledger
 from trainer.data.prefetch import Prefetch
-from trainer.evaluate import detect, gather_and_score
+from trainer.evaluate import collector, detect
 from trainer.events import EventLog
 from trainer.loaders import Loaders
 from trainer.optim import learning_rate
@@ -56,25 +56,29 @@ class Protocol:
         self._resumed = resumed
         self._from = resumed or Position(0, 0, len(loaders.train_plan))
         self._loop.steps = self._from.taken
+        self._asked: Any = None  # the batches of the next epoch, once they have been asked for
 
     def run(self) -> str:
         """Run the protocol of the settings and return the reason it ended with."""
         if self._settings.protocol == "steady":
             return self._steady()
+        epochs = self._settings.epochs if self._settings.protocol == "full" else 1
+        self._ask_ahead(self._from.epoch, self._from.step, epochs)
         if self._settings.protocol == "full" and self._resumed is None:
             self._evaluate(_BEFORE_TRAINING)
-        epochs = self._settings.epochs if self._settings.protocol == "full" else 1
         self._begin()
         reason = "last_epoch"
         for epoch in range(self._from.epoch, epochs):
             first = self._from.step if epoch == self._from.epoch else 0
             if first < self._from.steps:
                 self._train_epoch(epoch, first)
+            self._ask_ahead(epoch + 1, 0, epochs)
             reached = self._evaluate(epoch)
             if self._settings.protocol == "full" and reached >= self._settings.target_map:
                 reason = "target"
                 break
         self._end()
+        self._close(self._asked)
         return reason
 
     def _begin(self) -> None:
@@ -95,12 +99,11 @@ class Protocol:
         """Take the steps of an epoch from `first` on; the ones before it are an earlier attempt's."""
         plan = self._loaders.train_plan
         self._ledger.enter("bookkeeping")
-        plan.set_epoch(epoch, first)
         steps, before = len(plan), self._loop.images
         partly = {"from_step": first} if first else {}
         self._log.write("epoch_begin", epoch=epoch, steps=steps - first, images_unused=plan.unused, **partly)
         self._ledger.enter("data_wait")
-        batches = self._ahead(iter(self._loaders.train))
+        batches, self._asked = self._asked or self._ask(epoch, first), None
         for begin, end in stretches(first, steps, self._settings.checkpoint_steps):
             rates = [
                 learning_rate(self._settings, epoch=epoch, step=step, steps_per_epoch=steps)
@@ -110,10 +113,26 @@ class Protocol:
             if end < steps:
                 self._keep(Position(epoch, end, steps))
         # The loader's own iterator is one for all epochs: nobody may still be asking it for the last one.
-        if isinstance(batches, Prefetch):
-            batches.close()
+        self._close(batches)
         self._log.write("epoch_end", epoch=epoch, steps=steps - first, images=self._loop.images - before)
         self._keep(Position(epoch, steps, steps))
+
+    def _ask(self, epoch: int, first: int) -> Any:
+        """Return the batches of an epoch from its step `first` on; workers begin to load them now."""
+        self._loaders.train_plan.set_epoch(epoch, first)
+        return self._ahead(iter(self._loaders.train))
+
+    def _ask_ahead(self, epoch: int, first: int, epochs: int) -> None:
+        """Let workers load an epoch's first batches during the evaluation before it, if that epoch is to be trained."""
+        if self._takes_ahead and epoch < epochs and first < len(self._loaders.train_plan):
+            self._ledger.enter("data_wait")
+            self._asked = self._ask(epoch, first)
+            self._ledger.enter("idle")
+
+    @staticmethod
+    def _close(batches: Any) -> None:
+        if isinstance(batches, Prefetch):
+            batches.close()
 
     def _keep(self, position: Position) -> None:
         """Write a checkpoint. Raises DiskError on rank 0."""
@@ -130,20 +149,27 @@ class Protocol:
         """Return the mAP of the model as it is, the same number on every rank."""
         self._log.write("eval_begin", epoch=epoch, t_ns=self._ledger.enter("evaluation"))
         self._group.broadcast_buffers(self._bare_model)
-        detections, images = detect(
+        scores = collector(self._settings, self._loaders.ground_truth)
+        detect(
             self._bare_model,
             self._loaders.val,
             self._trainee.backend,
             self._settings.precision,
+            scores.add,
             self._progress(),
         )
-        score, reached, images_total = gather_and_score(detections, images, self._loaders.ground_truth, self._group)
-        facts: dict[str, Any] = {"epoch": epoch, "images": images, "detections": len(detections)}
-        if score is not None:
-            facts.update(map=score.map, stats=score.stats, images_total=images_total, images_expected=score.images)
+        outcome = scores.outcome(self._group, lambda reached: self._decides(epoch, reached))
+        facts = {"epoch": epoch, "images": outcome.images, "detections": outcome.detections, **outcome.facts}
         # The phase ends where the event says, so that judging can compare the two.
         self._log.write("eval_end", t_ns=self._ledger.enter("idle"), **facts)
-        return reached
+        return outcome.map
+
+    def _decides(self, epoch: int, reached: float) -> bool:
+        """Whether a run that is to reach an mAP ends with this one."""
+        settings = self._settings
+        if settings.protocol != "full" or epoch == _BEFORE_TRAINING:
+            return False
+        return epoch == settings.epochs - 1 or reached >= settings.target_map
 
     def _progress(self) -> Any:
         total, last = self._loaders.val_images_of_rank, [time.monotonic()]
@@ -158,7 +184,9 @@ class Protocol:
     def _steady(self) -> str:
         assert self._settings.steps is not None  # Settings ties it to this protocol
         plan = self._loaders.train_plan
-        plan.set_epoch(0)
+        # Only where nothing of it is asked to begin anew in every epoch.
+        endless = self._takes_ahead and self._settings.uses("persistent_workers")
+        plan.set_epoch(0, endless=endless)
         # Begun here and not in the thread that fetches: workers and pinned memory belong to this thread's card.
         batches = self._ahead(self._endless(iter(self._loaders.train)))
 
@@ -195,9 +223,13 @@ class Protocol:
             before_ns = step_ns
         return done
 
-    def _ahead(self, batches: Any) -> Any:
+    @property
+    def _takes_ahead(self) -> bool:
         # Without workers the loader decodes when it is asked, and a thread would only take the device's cores.
-        return Prefetch(batches) if self._settings.workers else batches
+        return self._settings.workers > 0 and self._settings.uses("batches_ahead")
+
+    def _ahead(self, batches: Any) -> Any:
+        return Prefetch(batches, self._loop.staging.ahead) if self._takes_ahead else batches
 
     def _endless(self, first: Iterator[Any]) -> Iterator[Any]:
         yield from first

@@ -73,6 +73,11 @@ class HostGroup:
             self._group = None
             dist.destroy_process_group()
 
+    @property
+    def handle(self) -> Any:
+        """torch's process group for the host's data; None where this rank is alone or has not joined."""
+        return self._group
+
     def barrier(self) -> None:
         """Return when every rank has come here."""
         self.all_gather(np.zeros((1, 1)))
@@ -93,6 +98,35 @@ class HostGroup:
         gathered = [torch.zeros_like(padded) for _ in range(world)]
         dist.all_gather(gathered, padded, group=self._group)
         return [part[: int(count)].numpy() for part, count in zip(gathered, counts)]
+
+    def gather(self, rows: np.ndarray) -> list[np.ndarray] | None:
+        """Return every rank's float64 array [n_rank, columns], by rank, on rank 0; None on the others.
+
+        Each travels once and at its own length: nobody holds a padded copy of it, or another rank's.
+        """
+        if self._group is None:
+            return [rows] if self.ranks.rank == 0 else None
+        import torch
+        import torch.distributed as dist
+
+        counts = [int(part[0, 0]) for part in self.all_gather(np.array([[len(rows)]]))]
+        if self.ranks.rank != 0:
+            if len(rows):
+                dist.send(torch.from_numpy(np.ascontiguousarray(rows, dtype=np.float64)), 0, group=self._group)
+            return None
+        gathered = [rows]
+        for rank, count in enumerate(counts[1:], 1):
+            part = torch.empty((count, rows.shape[1]), dtype=torch.float64)
+            if count:
+                dist.recv(part, rank, group=self._group)
+            gathered.append(part.numpy())
+        return gathered
+
+    def all_gather_json(self, value: Any) -> list[Any]:
+        """Return every rank's value, by rank: anything that JSON can hold."""
+        text = np.frombuffer(json.dumps(value).encode("ascii"), dtype=np.uint8)
+        parts = self.all_gather(text.astype(np.float64).reshape(-1, 1))
+        return [json.loads(part.astype(np.uint8).tobytes()) for part in parts]
 
     def processes_of_this_node(self) -> list[int]:
         """Return the process ids of the ranks on this host, by local rank."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import platform
 import sys
@@ -11,6 +12,7 @@ import numpy
 import torch
 import torchvision
 
+from trainer import exchange, scoring, staging
 from trainer.checkpoint import FOLDER, Checkpoints, file_name
 from trainer.clock_probe import probe_clock
 from trainer.devices import Backend, Card
@@ -19,6 +21,7 @@ from trainer.events import SCHEMA, EventLog
 from trainer.loaders import Loaders, build_loaders
 from trainer.model import build_model, count_parameters
 from trainer.optim import build_optimizer
+from trainer.optimizations import ledger
 from trainer.placement import card_numa_node, placement
 from trainer.position import Position
 from trainer.protocol import Protocol, peak_resident_gib
@@ -53,6 +56,7 @@ def run_rank(settings: Settings, ranks: Ranks, backend: Backend, log: EventLog, 
         reason = _prepare(settings, ranks, backend, log, group).run()
     finally:
         stop_all(watches)
+        gc.unfreeze()  # else what is left when the interpreter ends is reported as leaked
     allocated_gib, reserved_gib = backend.allocator_peak_gib()
     log.write("memory", allocated_gib=allocated_gib, reserved_gib=reserved_gib, resident_gib=peak_resident_gib())
     # The last rank's end is the run's end, so no rank leaves before the others are done.
@@ -114,6 +118,8 @@ def _introduction(settings: Settings, ranks: Ranks, backend: Backend, card: Card
         "attempt": settings.attempt,
         "timing": backend.step_timer().method,
         "host_clock": settings.host_clock,
+        "without": list(settings.without),
+        "bucket_mb": settings.bucket_mb,
         "versions": {
             "python": platform.python_version(),
             "torch": torch.__version__,
@@ -127,9 +133,22 @@ def _introduction(settings: Settings, ranks: Ranks, backend: Backend, card: Card
 def _prepare(settings: Settings, ranks: Ranks, backend: Backend, log: EventLog, group: HostGroup) -> Protocol:
     log.write("progress", phase="data", done=0, total=1)
     loaders: Loaders = build_loaders(
-        settings, rank=ranks.rank, world_size=ranks.world_size, pin_memory=backend.pin_memory
+        settings,
+        rank=ranks.rank,
+        world_size=ranks.world_size,
+        pin_memory=backend.pin_memory,
+        group=group,
+        decode_delay_s=backend.decode_delay_s,
     )
     log.write("data", **loaders.counts)
+    if ranks.rank == 0:
+        not_here = {
+            **staging.not_here(settings, backend),
+            **exchange.not_here(settings, backend, ranks.world_size),
+            **scoring.not_here(settings),
+            **loaders.not_here,
+        }
+        log.write("optimizations", items=ledger(settings, not_here))
     # One seed for the weights, so that every rank starts from the same; then one per rank, so that no two draw the
     # same proposals.
     backend.seed(settings.seed)
@@ -137,13 +156,14 @@ def _prepare(settings: Settings, ranks: Ranks, backend: Backend, log: EventLog, 
     log.write("model", name=settings.model, parameters=count_parameters(bare_model))
     backend.attend(bare_model)
     backend.seed(settings.seed + 1 + ranks.rank)
-    model = bare_model
-    if ranks.world_size > 1:
-        # Running statistics are brought together before each evaluation instead of on every forward.
-        model = torch.nn.parallel.DistributedDataParallel(bare_model, broadcast_buffers=False)
+    model = exchange.exchanging(bare_model, settings, backend, ranks.world_size)
     trainee = Trainee(settings, backend, model, build_optimizer(bare_model, settings))
     checkpoints = Checkpoints(settings.run_dir)
     begin = _begin(trainee, bare_model, group, log, checkpoints, len(loaders.train_plan))
+    # Loader workers are forks of this process, and a full pass of the garbage collector in one of them writes to every
+    # object that it was given: each would have its own copy of the heap. What is frozen the collector leaves alone.
+    gc.collect()
+    gc.freeze()
     return Protocol(trainee, bare_model, loaders, group, log, checkpoints, begin)
 
 

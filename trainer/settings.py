@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Sequence
 
 from trainer.errors import SettingsError
+from trainer.optimizations import NAMES
 from trainer.samplers import SMI_NAMES
 
 PROTOCOLS = ("full", "epoch", "steady")
@@ -60,18 +61,23 @@ class Settings:
     aspect_ratio_groups: int = 3
     workers: int = 4
     seed: int = 0
+    # how gradients are exchanged
+    bucket_mb: int = 25  # MiB of gradients that are exchanged at once; torch's own default
     # how it is watched
     host_clock: bool = False  # the published p_core was read by a host clock; see StepLoop
     window: int = 20
     sample_interval_s: float = 1.0
     smi: str = ""  # the management tool that the device's table names
+    without: tuple[str, ...] = ()  # optimizations that are switched off, by name
 
     def __post_init__(self) -> None:
         _one_of("protocol", self.protocol, PROTOCOLS)
         _one_of("precision", self.precision, PRECISIONS)
         _one_of("model", self.model, MODELS)
         _one_of("smi", self.smi, ("", *SMI_NAMES))
-        for name in ("batch_size", "epochs", "window", "aspect_ratio_groups"):
+        for name in self.without:
+            _one_of("without", name, NAMES)
+        for name in ("batch_size", "bucket_mb", "epochs", "window", "aspect_ratio_groups"):
             _at_least(name, getattr(self, name), 1)
         for name in ("workers", "warmup_steps", "steady_warmup", "gradient_clip", "momentum", "weight_decay"):
             _at_least(name, getattr(self, name), 0)
@@ -96,6 +102,11 @@ class Settings:
                 "the recipe starts from ImageNet weights and no file was given; pass --backbone FILE "
                 "(resnet50-0676ba61.pth from torchvision)"
             )
+
+    def uses(self, optimization: str) -> bool:
+        """Whether the optimization of that name is wanted. Raises SettingsError for a name that no optimization has."""
+        _one_of("optimization", optimization, NAMES)
+        return optimization not in self.without
 
 
 def to_flags(settings: Settings) -> list[str]:
@@ -139,6 +150,10 @@ def _boolean(text: str) -> bool:
     return text == "True"
 
 
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(part for part in text.split(",") if part)
+
+
 def _integers(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in text.split(",") if part)
 
@@ -153,4 +168,5 @@ _PARSERS: dict[str, Any] = {
     "float": float,
     "bool": _boolean,
     "tuple[int, ...]": _integers,
+    "tuple[str, ...]": _words,
 }

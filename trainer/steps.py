@@ -13,7 +13,9 @@ from trainer.devices import Backend
 from trainer.errors import DataError, DivergedError
 from trainer.events import EventLog
 from trainer.optim import set_learning_rate
+from trainer.published.losses import read_each
 from trainer.settings import Settings
+from trainer.staging import Staging
 from trainer.workload import Fingerprint
 
 
@@ -28,6 +30,8 @@ class Trainee:
         self.scaler = backend.gradient_scaler(settings.precision)
         # Of the model itself: its hooks work whether or not gradients are exchanged around it.
         self.fingerprint = Fingerprint(getattr(model, "module", model))
+        self.parts: list[torch.Tensor] = []
+        """The losses of the last step and their sum, on the device; none where nobody reads them in every step."""
         self._trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
 
     def step(
@@ -44,6 +48,8 @@ class Trainee:
             losses = self.model(images, targets)
             loss: torch.Tensor = sum(losses.values())
         forward_done()
+        if not self.settings.uses("losses_by_window"):
+            self.parts = [part.detach() for part in (*losses.values(), loss)]
         self.optimizer.zero_grad(set_to_none=True)
         if self.scaler is None:
             loss.backward()
@@ -61,18 +67,6 @@ class Trainee:
     def _clip(self) -> None:
         if self.settings.gradient_clip:
             torch.nn.utils.clip_grad_norm_(self._trained, self.settings.gradient_clip)
-
-
-def to_device(batch: Any, device: torch.device) -> Any:
-    """Return (images, targets) on `device`: float images [3, H, W] in 0..1, boxes [n, 4] float32 and labels [n] int64.
-
-    Images travel as uint8, a quarter of the bytes; dividing by 255 there gives bit for bit what the host would give.
-    """
-    images = [image.to(device, non_blocking=True).to(torch.float32).div(255) for image in batch.images]
-    targets = [
-        {key: target[key].to(device, non_blocking=True) for key in ("boxes", "labels")} for target in batch.targets
-    ]
-    return images, targets
 
 
 class Window:
@@ -97,6 +91,8 @@ class StepLoop:
         self._log = log
         self._ledger = ledger
         self._timer = trainee.backend.step_timer()
+        self.staging = Staging(trainee.settings, trainee.backend)
+        """How batches come to the device; who takes them from the loader ahead may begin that ahead too."""
         self.steps = 0
         self.images = 0
         self.last_step_ns = 0.0
@@ -140,7 +136,7 @@ class StepLoop:
         copy_from_ns = self._ledger.enter("copy")
         if not ready:
             self._timer.idle(copy_from_ns - wait_from_ns)
-        images, targets = to_device(batch, self._trainee.backend.device)
+        images, targets = self.staging.take(batch)
         set_learning_rate(self._trainee.optimizer, rate)
         compute_from_ns = self._ledger.enter("compute")
         self._timer.start()
@@ -151,6 +147,9 @@ class StepLoop:
             # for what was still queued. Without that, the wait would fall into the next step's, or a late loader's.
             self._ledger.enter("compute")
             self._trainee.backend.synchronise()
+        if self._trainee.parts:
+            self._ledger.enter("compute")
+            read_each(self._trainee.backend, self._trainee.parts)
         self._ledger.enter("bookkeeping")
         window.wait_ns += copy_from_ns - wait_from_ns
         window.copy_ns += compute_from_ns - copy_from_ns

@@ -91,6 +91,11 @@ def _judge(run_dir: Path, devices: Mapping[str, Device]) -> _Judged:
             "to itself: make one with --topo 1x1"
         )
     verdict = judge_run(evidence, cell, backend=device.backend)
+    if verdict.without:
+        raise AcceptError(
+            f"{run_dir}: was made without {', '.join(verdict.without)}, expected one with every optimization that the "
+            "device can have: later runs are held against it"
+        )
     if verdict.restarts:
         raise AcceptError(
             f"{run_dir}: was restarted {times(verdict.restarts)}, expected an unbroken run: only one is proof"

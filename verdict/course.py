@@ -15,6 +15,11 @@ from verdict.throughput import STEADY_MIN_STEPS
 STEADY_WITHIN = 0.10
 """Share by which a tenth of the steps at the beginning may differ from a quarter at the end."""
 
+SCORERS_MAY_DIFFER = 1e-9
+"""By how much another library's statistics may miss pycocotools'; sums in another order differ by about 1e-16."""
+
+_REFERENCE_SCORER = "pycocotools"
+
 _REASONS = {"full": ("target", "last_epoch"), "epoch": ("last_epoch",), "steady": ("steps",)}
 
 
@@ -115,6 +120,31 @@ def evaluations_saw_all_images(case: Case) -> Iterator[str]:
             score = evaluation.map
             if score is None or not 0 <= score <= 1:
                 yield f"{where} found map {score}, expected a number from 0 to 1"
+
+
+def map_is_pycocotools(case: Case) -> Iterator[str]:
+    """Where another library scored the evaluation that decides, pycocotools scored it too and came to the same."""
+    evaluations = [one for rank in case.evidence.ranks if rank.rank == 0 for one in rank.evaluations]
+    for one in evaluations:
+        where = f"rank 0: evaluation of epoch {one.epoch}:"
+        if one.checked_map is not None or one.check_difference is not None:
+            told = (one.map, one.checked_map, one.check_difference)
+            found, checked, apart = (math.nan if value is None else value for value in told)
+            if not (0 <= apart <= SCORERS_MAY_DIFFER and abs(found - checked) <= SCORERS_MAY_DIFFER):
+                yield (
+                    f"{where} found map {found} by {one.scorer}, {checked} by {_REFERENCE_SCORER}, and {apart} between "
+                    f"two of their statistics, expected at most {SCORERS_MAY_DIFFER}; switch fast_scoring off"
+                )
+        elif one is evaluations[-1] and _protocol(case) == "full" and _has_to_be_checked(one.scorer):
+            yield (
+                f"{where} found map {one.map} by {one.scorer} alone, expected {_REFERENCE_SCORER} to have scored it "
+                "too, since the run ended with it"
+            )
+
+
+def _has_to_be_checked(scorer: str | None) -> bool:
+    # Runs that do not tell are of a time when nothing else scored.
+    return scorer is not None and scorer.split()[:1] != [_REFERENCE_SCORER]
 
 
 def end_was_reached(case: Case) -> Iterator[str]:

@@ -32,7 +32,10 @@ STEP_COLUMNS = ("images", "compute_ns", "loss")
 
 @dataclass(frozen=True)
 class Start:
-    """How a rank introduced itself; the last eight are None where it did not say."""
+    """How a rank introduced itself; the last nine are None where it did not say.
+
+    `without` names the trainer's optimizations that were switched off.
+    """
 
     t_ns: int
     schema: int
@@ -58,6 +61,24 @@ class Start:
     host_clock: bool | None
     serial: str | None
     attempt: int | None
+    without: tuple[str, ...] | None
+
+
+@dataclass(frozen=True)
+class Optimization:
+    """An item of the trainer's optimization ledger: `what` is done, and `published` what is done instead.
+
+    `allowed` by the benchmark's rules: "always", "declared" or "own row"; `proof` names the test that shows that
+    results are the same either way, "" where they are not. `why` says why it was not `on`, "" where it was.
+    """
+
+    name: str
+    what: str
+    published: str
+    allowed: str
+    proof: str
+    on: bool
+    why: str
 
 
 @dataclass(frozen=True)
@@ -89,7 +110,11 @@ class DataSet:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One evaluation of a rank; `epoch` is -1 before training. The last three are known to rank 0 alone."""
+    """One evaluation of a rank; `epoch` is -1 before training. All after `images` is known to rank 0 alone.
+
+    `scorer` is the library that computed `map`, with its version. Where pycocotools scored the same detections too,
+    `checked_map` is what it came to, and `check_difference` the largest difference in any of COCO's twelve statistics.
+    """
 
     epoch: int
     begin_ns: int
@@ -98,6 +123,9 @@ class Evaluation:
     images_total: int | None
     images_expected: int | None
     map: float | None
+    scorer: str | None = None
+    checked_map: float | None = None
+    check_difference: float | None = None
 
 
 @dataclass(frozen=True)
@@ -214,7 +242,8 @@ class RankEvidence:
 
     `seen` counts the events by name. Of an event that may come once only, the first is kept. `resumed` is None for a
     rank that began at the beginning. `checkpoints_ns` has the times when a checkpoint had been written,
-    `environment` what the first rank of a host found of it; the others have none.
+    `environment` what the first rank of a host found of it; the others have none. `optimizations` is the ledger of
+    what the trainer does faster than the published runs; the first rank has it.
     """
 
     rank: int
@@ -234,6 +263,7 @@ class RankEvidence:
     resumed: Resumed | None = None
     checkpoints_ns: tuple[int, ...] = ()
     environment: HostFacts | None = None
+    optimizations: tuple[Optimization, ...] = ()
 
     @property
     def nothing_left(self) -> bool:

@@ -11,7 +11,7 @@ from typing import Any, Iterator, Mapping
 
 from verdict.errors import EvidenceError
 from verdict.events import SCHEMA, RankEvidence, Start
-from verdict.fields import FieldError, KindError, decode, flag, number, table, text, whole
+from verdict.fields import FieldError, KindError, decode, flag, number, table, text, texts, whole
 from verdict.jsonlines import Problems, parse_object
 from verdict.rank_file import read_rank
 from verdict.seal import file_states, seal_problems
@@ -70,6 +70,7 @@ class Run:
     card_memory_gib: float | None
     expectation: Mapping[str, Any] | None = None  # by metric, as it was when the run began
     restarts: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()  # optimizations of the trainer that were switched off
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,9 +189,16 @@ def _run(record: dict[str, Any]) -> Run:
             "backend": text,
             "boot": _boot,
         },
-        {"steps": whole, "epochs": whole, "card_memory_gib": number, "expectation": table, "restarts": _restarts},
+        {
+            "steps": whole,
+            "epochs": whole,
+            "card_memory_gib": number,
+            "expectation": table,
+            "restarts": _restarts,
+            "without": texts,
+        },
     )
-    values["restarts"] = values["restarts"] or ()
+    values.update(restarts=values["restarts"] or (), without=values["without"] or ())
     schema = values.pop("schema")
     if schema != SCHEMA:
         raise FieldError(f"schema {schema}, expected {SCHEMA}; judge it with the version that wrote it")

@@ -57,6 +57,13 @@ def text(value: Any) -> str:
     return value
 
 
+def texts(value: Any) -> tuple[str, ...]:
+    """A list of strings."""
+    if type(value) is not list:
+        raise KindError("a list of strings")
+    return tuple(text(part) for part in value)
+
+
 def flag(value: Any) -> bool:
     """true or false."""
     if type(value) is not bool:

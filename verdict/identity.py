@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Iterator
+from typing import Iterator, Sequence
 
 from expected import PUBLISHED, Recipe
 from verdict.case import Case
@@ -128,6 +128,7 @@ def cell_is_this_one(case: Case) -> Iterator[str]:
     expected.update({name: recipe[name] for name in ("model", "seed", "tf32")})
     if run is not None:
         expected["protocol"] = run.protocol
+        expected["optimizations switched off"] = _listed(run.without)
     for rank, start in case.evidence.starts:
         told = {
             "cell": start.cell,
@@ -138,6 +139,7 @@ def cell_is_this_one(case: Case) -> Iterator[str]:
             "model": start.model,
             "seed": start.seed,
             "tf32": start.tf32,
+            "optimizations switched off": None if start.without is None else _listed(start.without),
         }
         # What a rank does not say is not held against it: run.json and the events say it too.
         found = {name: value for name, value in told.items() if value is not None and name in expected}
@@ -233,6 +235,10 @@ def data_set_is_the_benchmarks(case: Case) -> Iterator[str]:
 def _images(data: object) -> str:
     told = {name: value for name, value in vars(data).items() if value is not None or not name.endswith("_listed")}
     return ", ".join(f"{name} {value}" for name, value in told.items())
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(sorted(names)) or "none"
 
 
 def _differences(who: str, found: dict[str, object], expected: dict[str, object]) -> Iterator[str]:

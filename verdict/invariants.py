@@ -34,6 +34,7 @@ CHECKS: tuple[Check, ...] = (
     course.epochs_are_complete,
     course.evaluations_took_place,
     course.evaluations_saw_all_images,
+    course.map_is_pycocotools,
     course.end_was_reached,
     course.steady_steps_were_taken,
     course.steady_state_was_reached,

@@ -61,7 +61,7 @@ class RunVerdict:
     `metrics` has the metrics that apply to the cell, in the table's order. `workload` is what the rates were measured
     on, None where none was. `changed` says which expectations are not those of the time when the run was made.
     `restarts` is how often the run was started again after it broke off: then its numbers are of the last attempt, and
-    no proof.
+    no proof. `without` names the trainer's optimizations that were switched off.
     """
 
     cell_id: str
@@ -74,6 +74,7 @@ class RunVerdict:
     workload: Workload | None = None
     changed: tuple[str, ...] = ()
     restarts: int = 0
+    without: tuple[str, ...] = ()
 
 
 def judge_run(evidence: Evidence, cell: Cell, *, backend: str | None = None) -> RunVerdict:
@@ -121,6 +122,7 @@ def judge_run(evidence: Evidence, cell: Cell, *, backend: str | None = None) -> 
         workload=fingerprint(evidence),
         changed=changes(evidence, cell),
         restarts=0 if evidence.run is None else len(evidence.run.restarts),
+        without=() if evidence.run is None else evidence.run.without,
     )
 
 

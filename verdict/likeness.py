@@ -57,6 +57,7 @@ def circumstances(evidence: Evidence, p_core_method: str = "") -> dict[str, str]
         "timing of steps": _joined(start.timing for start in starts),
         "wait after each step for the host's clock": _joined(str(start.host_clock).lower() for start in starts),
         "data set": _data_set(evidence, record.get("own_data")),
+        **({"optimizations switched off": _joined(run.without)} if run.without else {}),
         **{f"recipe: {name}": json.dumps(value) for name, value in sorted(run.recipe.items())},
     }
     seen = fingerprint(evidence)

@@ -17,6 +17,7 @@ from verdict.events import (
     Evaluation,
     Failure,
     Memory,
+    Optimization,
     RankEvidence,
     Resumed,
     Start,
@@ -33,6 +34,7 @@ from verdict.fields import (
     number,
     table,
     text,
+    texts,
     whole,
 )
 from verdict.host_facts import host_facts
@@ -79,6 +81,12 @@ def _counts(value: Any) -> dict[str, Any]:
     return decode(table(value), {"images": whole}, {"images_listed": whole})
 
 
+def _items(value: Any) -> list[dict[str, Any]]:
+    if type(value) is not list:
+        raise KindError("a list of items")
+    return [decode(table(item), _OPTIMIZATION) for item in value]
+
+
 def _rounds(value: Any) -> tuple[int, ...]:
     return tuple(_whole_list(value))
 
@@ -123,13 +131,22 @@ _START_OPTIONAL = {
     "host_clock": flag,
     "serial": text,
     "attempt": whole,
+    "without": texts,
+}
+
+_OPTIMIZATION = {**dict.fromkeys(("name", "what", "published", "allowed", "proof", "why"), text), "on": flag}
+
+_EVALUATION_OPTIONAL = {
+    **dict.fromkeys(("images_total", "images_expected"), whole),
+    **dict.fromkeys(("map", "checked_map", "check_difference"), any_number),
+    "scorer": text,
 }
 
 _RESUMED = dict.fromkeys(("epoch", "step", "steps_left", "first_step"), whole)
 _TRAIN_END = {"images": whole, "steps": whole, "ledger": _ledger}
 _TYPECODES = {"warmup": "b", "lr": "d", "loss": "d"}  # the other columns are "q": int64
 _HEAD = {"event": text, "t_ns": whole}
-_ONCE = ("start", "clock_test", "environment", "resumed", "train_begin", "train_end", "end")
+_ONCE = ("start", "clock_test", "environment", "optimizations", "resumed", "train_begin", "train_end", "end")
 
 
 class _RankReader:
@@ -159,6 +176,7 @@ class _RankReader:
             "clock_test": self._clock_test,
             "data": self._data_set,
             "environment": self._environment,
+            "optimizations": self._optimizations,
             "resumed": self._resumed,
             "eval_begin": self._eval_begin,
             "eval_end": self._eval_end,
@@ -218,6 +236,7 @@ class _RankReader:
             resumed=self._once.get("resumed"),
             checkpoints_ns=tuple(self._checkpoints_ns),
             environment=self._once.get("environment"),
+            optimizations=self._once.get("optimizations", ()),
         )
 
     def _windows(self) -> Windows:
@@ -253,6 +272,10 @@ class _RankReader:
     def _environment(self, t_ns: int, record: dict[str, Any]) -> None:
         self._once["environment"] = host_facts(record)
 
+    def _optimizations(self, t_ns: int, record: dict[str, Any]) -> None:
+        items = decode(record, {"items": _items})["items"]
+        self._once["optimizations"] = tuple(Optimization(**item) for item in items)
+
     def _resumed(self, t_ns: int, record: dict[str, Any]) -> None:
         self._once["resumed"] = Resumed(**decode(record, _RESUMED))
 
@@ -266,7 +289,7 @@ class _RankReader:
         values = decode(
             record,
             {"epoch": whole, "images": whole},
-            {"images_total": whole, "images_expected": whole, "map": any_number},
+            _EVALUATION_OPTIONAL,
         )
         if self._evaluating is None or self._evaluating[0] != values["epoch"]:
             raise FieldError(f"the evaluation of epoch {values['epoch']} ends and has not begun")

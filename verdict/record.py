@@ -10,7 +10,7 @@ from typing import Any
 
 from verdict.atomic import write_whole
 from verdict.errors import EvidenceError
-from verdict.fields import FieldError, KindError, decode, flag, number, table, text, whole
+from verdict.fields import FieldError, KindError, decode, flag, number, table, text, texts, whole
 from verdict.jsonlines import parse_object
 from verdict.judge import VERDICTS, MetricVerdict, RunVerdict
 from verdict.statistics import Interval
@@ -28,6 +28,7 @@ def to_json(run_verdict: RunVerdict) -> dict[str, Any]:
         "simulated": run_verdict.simulated,
         "protocol": run_verdict.protocol,
         "restarts": run_verdict.restarts,
+        "without": list(run_verdict.without),
         "outcome": run_verdict.outcome,
         "reasons": list(run_verdict.reasons),
         "metrics": {name: _metric_to_json(metric) for name, metric in run_verdict.metrics.items()},
@@ -81,13 +82,14 @@ def _from_json(record: dict[str, Any]) -> RunVerdict:
             "simulated": flag,
             "protocol": text,
             "outcome": _verdict,
-            "reasons": _texts,
+            "reasons": texts,
             "metrics": table,
-            "changed": _texts,
+            "changed": texts,
         },
-        {"workload": _workload, "restarts": whole},  # before there were restarts, files said nothing of them
+        # Before there were these, files said nothing of them.
+        {"workload": _workload, "restarts": whole, "without": texts},
     )
-    values["restarts"] = values["restarts"] or 0
+    values.update(restarts=values["restarts"] or 0, without=values["without"] or ())
     schema = values.pop("schema")
     if schema != SCHEMA:
         raise FieldError(f"schema {schema}, expected {SCHEMA}")
@@ -118,12 +120,6 @@ def _verdict(value: Any) -> str:
     if value not in VERDICTS:
         raise KindError(f"one of {', '.join(VERDICTS)}")
     return text(value)
-
-
-def _texts(value: Any) -> tuple[str, ...]:
-    if type(value) is not list:
-        raise KindError("a list of strings")
-    return tuple(text(part) for part in value)
 
 
 def _interval(value: Any) -> Interval:

@@ -10,7 +10,7 @@ from typing import Any, Iterator, Mapping
 from expected import Device, Recipe, split_card
 from expected.recipe import deviations
 from verdict.environment import EnvironmentFinding, environment_findings
-from verdict.events import Start
+from verdict.events import Optimization, Start
 from verdict.evidence import RUN_FILE, Evidence
 from verdict.identity import COCO_TRAIN_IMAGES, COCO_VAL_IMAGES
 from verdict.jsonlines import parse_object
@@ -27,6 +27,7 @@ def facts_part(evidence: Evidence, verdict: Mapping[str, Any], device: Device) -
     starts = {rank.rank: _start_line(evidence.path / rank.file) for rank in evidence.ranks}
     return {
         "deviations": list(_deviations(evidence, verdict, device)),
+        "optimizations": [_optimization(one) for rank in evidence.ranks for one in rank.optimizations],
         "environment": [_finding(one) for one in environment_findings(evidence, device)],
         "cards": [_card(rank, start, starts.get(rank, {})) for rank, start in evidence.starts],
         "versions": _versions(record, starts),
@@ -53,6 +54,8 @@ def _deviations(evidence: Evidence, verdict: Mapping[str, Any], device: Device) 
         return
     if run.protocol != "full":
         yield f"protocol: {run.protocol}, the benchmark's is full: evaluation, then epochs until the target mAP"
+    if run.without:
+        yield f"optimizations switched off: {', '.join(run.without)}"
     if run.steps is not None:
         yield f"--steps: {run.steps} measured steps, no whole epoch"
     if run.protocol == "full" and recipe is not None and run.epochs is not None and run.epochs < recipe.epochs:
@@ -89,6 +92,12 @@ def _recipe(record: Mapping[str, Any]) -> Recipe | None:
         if not isinstance(values[field.name], (int, float) if usual is float else usual):
             return None
     return Recipe(**values)
+
+
+def _optimization(one: Optimization) -> dict[str, str]:
+    state = "on" if one.on else f"off: {one.why}" if one.why else "off"
+    words = {name: getattr(one, name) for name in ("name", "what", "published", "allowed", "proof")}
+    return {**words, "state": state, "kind": "good" if one.on else ""}
 
 
 def _finding(one: EnvironmentFinding) -> dict[str, str]:

@@ -10,6 +10,7 @@ from markupsafe import Markup
 from expected.site import ACCEPTED_IN
 from reports.html.templates import render
 from reports.numbers import bound, half_width_percent, quantity
+from reports.optimizations import switched_off
 from verdict.workload import in_words
 
 SIGNS = {"pass": "✓", "fail": "✗", "inconclusive": "≈", "recorded": "·", "missing": "–", "invalid": "!"}
@@ -40,6 +41,7 @@ def head(verdict: Mapping[str, Any], *, device: str, folder: str, serial: str) -
         "facts": [fact for fact in (f"protocol {verdict['protocol']}", f"{ranks} on {hosts}", card) if fact],
         "simulated": bool(verdict.get("simulated")),
         "restarts": verdict.get("restarts") or 0,
+        "without": switched_off(verdict),
         "folder": folder,
     }
 

@@ -27,6 +27,7 @@ OF_ACCEPTANCE = (
         ("if name in RATES and measurement.interval is None:", "if name in RATES and not measurement:", "short runs"),
         ("        elif measurement.doubt:", "        elif not measurement:", "memory still rising makes a baseline"),
         ("    if on_other_data(evidence, device):", "    if not device:", "runs on other data make a baseline"),
+        ("    if verdict.without:", "    if not verdict:", "a run that was slowed down makes a baseline"),
         ("    if verdict.restarts:", "    if not verdict:", "restarted runs make a baseline"),
         ("backend=device.backend)", "backend=None)", "runs of another backend make a baseline"),
         ("for run in runs[1:]:", "for run in runs[2:]:", "the second run may differ"),

@@ -7,6 +7,11 @@ from tests.mutants.mutant import mutants_of
 OF_CHECKS = (
     *mutants_of(
         "identity",
+        (
+            '        expected["optimizations switched off"] = _listed(run.without)\n',
+            "",
+            "a rank did without what it was not told to do without",
+        ),
         ("    elif boot.failed:", "    elif boot.failed and boot.message:", "a boot that failed without a word passes"),
         ("elif boot.exit_code is None:", "elif boot.exit_code is None and boot.phase:", "a launch cut short passes"),
         ("elif boot.exit_code != 0:", "elif boot.exit_code > 0:", "a launch that was killed by a signal passes"),
@@ -171,6 +176,34 @@ OF_CHECKS = (
         ("elif known != {found}:", "elif not known:", "half the validation set passes for all of it"),
         ("not 0 <= score <= 1:", "not 0 <= score <= 100:", "a mAP in percent passes for a huge one"),
         ("if score is None or not 0", "if score is not None and not 0", "an evaluation without a score passes"),
+        ("SCORERS_MAY_DIFFER = 1e-9", "SCORERS_MAY_DIFFER = 1e-8", "scorers may differ by more than rounding"),
+        ("if rank.rank == 0 for one in", "if rank.rank == 1 for one in", "nobody asks who scored"),
+        (
+            "    for one in evaluations:\n        where",
+            "    for one in evaluations[-1:]:\n        where",
+            "scorers may differ in every evaluation but the last",
+        ),
+        (
+            "if one.checked_map is not None or one.check_difference is not None:",
+            "if one.checked_map is not None and one.check_difference is not None:",
+            "a check without its result passes, where no check is needed",
+        ),
+        ("math.nan if value is None", "0.0 if value is None", "a comparison that nobody made passes"),
+        ("if not (0 <= apart <= SCORERS", "if not (apart <= SCORERS", "scorers differ by less than nothing"),
+        ("if not (0 <= apart <= SCORERS_MAY_DIFFER and ", "if not (", "scorers may differ in a statistic"),
+        (" and abs(found - checked) <= SCORERS_MAY_DIFFER):", "):", "scorers may differ in the map itself"),
+        ("elif one is evaluations[-1] and", "elif one is evaluations[0] and", "the map that counts is not checked"),
+        (
+            'and _protocol(case) == "full" and _has',
+            "and _has",
+            "an evaluation that gives no map has to be checked",
+        ),
+        ("return scorer is not None and", "return scorer is None or", "runs of before, which do not tell, are invalid"),
+        (
+            "scorer.split()[:1] != [_REFERENCE_SCORER]",
+            "not scorer.startswith(_REFERENCE_SCORER)",
+            "a library of a similar name is taken for the reference",
+        ),
         ("if reason != ended[0][1]:", "if reason is None:", "ranks may end for different reasons"),
         ("if allowed and reason not in allowed:", "if not allowed:", "a run may end for any reason"),
         ('"last_epoch" and done != run.epochs:', '"last_epoch" and done > run.epochs:', "a run may end early"),

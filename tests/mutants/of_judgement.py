@@ -153,7 +153,8 @@ OF_JUDGEMENT = (
         ("    if value not in VERDICTS:", "    if value is None:", "any word is read as a verdict"),
         ("or len(value) != 2:", "or len(value) < 2:", "an interval of three numbers is read as one"),
         ('"restarts": run_verdict.restarts,', '"restarts": 0,', "verdict.json tells a restarted run as unbroken"),
-        ('"restarts": whole}', '"restarts": bool}', "verdict.json may say anything of restarts"),
+        ('"restarts": whole,', '"restarts": bool,', "verdict.json may say anything of restarts"),
+        ('"without": list(run_verdict.without)', '"without": []', "verdict.json hides what was switched off"),
         ('"reasons": list(run_verdict.reasons),', '"reasons": [],', "verdict.json gives no reasons"),
     ),
     *mutants_of(

@@ -71,6 +71,12 @@ def test_the_title_says_that_a_run_was_restarted() -> None:
     assert "restarted" not in shown()[0]
 
 
+def test_the_title_says_what_was_switched_off() -> None:
+    assert " lr0.16 · without boxes_only, static_graph · full" in shown(without=["boxes_only", "static_graph"])[0]
+    assert " lr0.16 · 3 optimizations off · full · " in shown(without=["a", "b", "c"])[0]
+    assert shown(without=[])[0] == shown()[0]
+
+
 def test_columns_are_aligned_and_carry_units() -> None:
     lines = shown(
         metric("e2e_time", "recorded", measured=40310.04, unit="s"),

@@ -20,11 +20,15 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from tests.trainer.small import small_settings
+from trainer import scoring
+from trainer.data.shapes import ensure
 from trainer.devices import load_backend
 from trainer.errors import DataError
-from trainer.evaluate import COLUMNS, detect, gather_and_score, score_detections
+from trainer.evaluate import Outcome, collector, detect, rows_of
 from trainer.loaders import build_loaders
+from trainer.published.scoring import rows_of_image
 from trainer.ranks import HostGroup, Ranks
+from trainer.scoring import FAST, REFERENCE, Score, version
 
 pytestmark = pytest.mark.needs_torch
 
@@ -67,25 +71,27 @@ class NoisyOracle(torch.nn.Module):
         return outputs
 
 
-def evaluate(data: Path, run_dir: Path, ranks: Ranks) -> Any:
-    backend = load_backend("cpu")
+WAYS = [(), ("fast_scoring",), ("grouped_evaluation",), ("scored_once",), ("grouped_evaluation", "scored_once")]
+"""What is switched off."""
+
+
+def evaluate(data: Path, run_dir: Path, group: HostGroup, without: tuple[str, ...], decisive: bool = True) -> Outcome:
+    backend, ranks = load_backend("cpu"), group.ranks
     backend.open(ranks.local_rank, ranks.local_world_size)
-    group = HostGroup(ranks)
-    group.join(backend)
-    loaders = build_loaders(
-        small_settings(data, run_dir), rank=ranks.rank, world_size=ranks.world_size, pin_memory=False
-    )
-    detections, images = detect(NoisyOracle(data), loaders.val, backend, "fp32", lambda done: None)
-    score, reached, images_total = gather_and_score(detections, images, loaders.ground_truth, group)
-    group.leave()
-    return score, reached, images, images_total
+    settings = small_settings(data, run_dir, without=without)
+    loaders = build_loaders(settings, rank=ranks.rank, world_size=ranks.world_size, pin_memory=False)
+    scores = collector(settings, loaders.ground_truth)
+    detect(NoisyOracle(data), loaders.val, backend, "fp32", scores.add)
+    return scores.outcome(group, lambda reached: decisive)
 
 
 def evaluate_in_process(rank: int, port: int, data: str, run_dir: str) -> None:
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), GLOO_SOCKET_IFNAME="lo")
-    score, reached, images, images_total = evaluate(Path(data), Path(run_dir), Ranks(rank, rank, 2, 2))
-    result = {"stats": score and score.stats, "reached": reached, "images": images, "total": images_total}
-    (Path(run_dir) / f"result-{rank}.json").write_text(json.dumps(result))
+    group = HostGroup(Ranks(rank, rank, 2, 2))
+    group.join(load_backend("cpu"))
+    outcomes = [vars(evaluate(Path(data), Path(run_dir), group, without)) for without in WAYS]
+    group.leave()
+    (Path(run_dir) / f"outcomes-{rank}.json").write_text(json.dumps(outcomes))
 
 
 def plain_stats(data: Path) -> list[float]:
@@ -109,77 +115,90 @@ def plain_stats(data: Path) -> list[float]:
     return [float(value) for value in scoring.stats]
 
 
-def test_one_ranks_score_is_pycocotools(shapes: Path, tmp_path: Path) -> None:
-    score, reached, images, images_total = evaluate(shapes, tmp_path, Ranks())
+@pytest.mark.parametrize("without", WAYS, ids=lambda names: "+".join(names) or "nothing")
+def test_one_ranks_score_is_pycocotools(shapes: Path, tmp_path: Path, without: tuple[str, ...]) -> None:
+    outcome = evaluate(shapes, tmp_path, HostGroup(Ranks()), without)
 
-    assert score.stats == pytest.approx(plain_stats(shapes), abs=1e-12)
-    assert 0.05 < reached == score.map < 0.95
-    assert images == images_total == score.images == 12
+    assert outcome.facts["stats"] == pytest.approx(plain_stats(shapes), abs=1e-12)
+    assert 0.05 < outcome.map == outcome.facts["map"] < 0.95
+    assert outcome.images == outcome.facts["images_total"] == outcome.facts["images_expected"] == 12
 
 
-def test_two_ranks_score_is_pycocotools_and_both_know_it(shapes: Path, tmp_path: Path) -> None:
+def test_two_ranks_score_is_pycocotools_and_both_know_it(tmp_path: Path) -> None:
+    # An odd number of images, so that the last share is filled up where they are taken in order.
+    data = ensure(tmp_path / "data", seed=2, train_images=4, val_images=13)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     context = multiprocessing.get_context("spawn")
     workers = [
-        context.Process(target=evaluate_in_process, args=(rank, port, str(shapes), str(tmp_path))) for rank in (0, 1)
+        context.Process(target=evaluate_in_process, args=(rank, port, str(data), str(tmp_path))) for rank in (0, 1)
     ]
     for worker in workers:
         worker.start()
     for worker in workers:
         worker.join(120)
 
-    zero, one = (json.loads((tmp_path / f"result-{rank}.json").read_text()) for rank in (0, 1))
+    of_rank_0, of_rank_1 = (json.loads((tmp_path / f"outcomes-{rank}.json").read_text()) for rank in (0, 1))
 
-    assert zero["stats"] == pytest.approx(plain_stats(shapes), abs=1e-12)
-    assert zero["reached"] == one["reached"] == zero["stats"][0]
-    assert one["stats"] is None
-    assert zero["images"] + one["images"] == zero["total"] == one["total"] == 12
-    assert min(zero["images"], one["images"]) > 0
-
-
-def truth_of(boxes: list[dict[str, Any]]) -> Any:
-    truth = COCO()
-    truth.dataset = {
-        "info": {},
-        "images": [{"id": 1, "width": 100, "height": 100}],
-        "categories": [{"id": 1, "name": "thing"}],
-        "annotations": boxes,
-    }
-    with contextlib.redirect_stdout(io.StringIO()):
-        truth.createIndex()
-    return truth
+    assert len(of_rank_0) == len(of_rank_1) == len(WAYS)
+    for zero, one in zip(of_rank_0, of_rank_1):
+        facts = zero["facts"]
+        assert facts["stats"] == pytest.approx(plain_stats(data), abs=1e-12)
+        assert zero["map"] == one["map"] == facts["map"]
+        assert one["facts"] == {}
+        assert zero["images"] + one["images"] == facts["images_total"] == facts["images_expected"] == 13
+        assert min(zero["images"], one["images"]) > 0
 
 
-def box(**changes: Any) -> dict[str, Any]:
-    return {
-        "id": 1,
-        "image_id": 1,
-        "category_id": 1,
-        "bbox": [10, 10, 20, 20],
-        "area": 400,
-        "iscrowd": 0,
-        "segmentation": [],
-        **changes,
-    }
+@pytest.mark.skipif(not version(FAST), reason=f"{FAST} is not installed (extra: fast)")
+def test_pycocotools_scores_again_what_decides(shapes: Path, tmp_path: Path) -> None:
+    group = HostGroup(Ranks())
+
+    decisive = evaluate(shapes, tmp_path, group, ())
+    another = evaluate(shapes, tmp_path, group, (), decisive=False)
+    scored_by_it = evaluate(shapes, tmp_path, group, ("fast_scoring",))
+
+    assert decisive.facts["scorer"] == another.facts["scorer"] == f"{FAST} {version(FAST)}"
+    assert decisive.facts["checked_map"] == pytest.approx(decisive.map, abs=1e-12)
+    assert 0 <= decisive.facts["check_difference"] <= 1e-12
+    assert "checked_map" not in another.facts
+    assert "checked_map" not in scored_by_it.facts
+    assert scored_by_it.facts["scorer"] == f"{REFERENCE} {version(REFERENCE)}"
 
 
-def test_no_detection_at_all_scores_zero() -> None:
-    assert score_detections(np.zeros((0, COLUMNS)), truth_of([box()])).map == 0.0
+def test_the_check_finds_what_the_fast_scorer_got_wrong(shapes: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    def score_rows(rows: Any, truth: Any, *, fast: bool) -> Score:
+        right = scoring.score_rows(rows, truth, fast=False)
+        wrong = [*right.stats[:11], right.stats[11] + 0.125]
+        return Score(wrong, right.images, f"{FAST} 0") if fast else right
+
+    monkeypatch.setattr("trainer.evaluate.score_rows", score_rows)
+
+    facts = evaluate(shapes, tmp_path, HostGroup(Ranks()), ()).facts
+
+    assert facts["check_difference"] == pytest.approx(0.125)
+    assert facts["checked_map"] == facts["map"]
 
 
-def test_a_perfect_detection_scores_one() -> None:
-    found = np.array([[1, 10, 10, 20, 20, 0.9, 1]], dtype=float)
+def test_a_batchs_rows_are_those_of_its_images() -> None:
+    rng = np.random.RandomState(0)
+    outputs = []
+    for count in (3, 0, 100, 1):
+        corners = torch.from_numpy(rng.uniform(0, 640, (count, 4)).astype(np.float32))
+        scores = torch.from_numpy(rng.rand(count).astype(np.float32))
+        outputs.append({"boxes": corners, "scores": scores, "labels": torch.from_numpy(rng.randint(1, 91, count))})
 
-    assert score_detections(found, truth_of([box()])).map == pytest.approx(1.0)
+    rows = rows_of([7, 8, 9, 581929], outputs)
+
+    one_by_one = [rows_of_image(image_id, output) for image_id, output in zip([7, 8, 9, 581929], outputs)]
+    assert rows.tobytes() == np.concatenate(one_by_one).tobytes()
 
 
-def test_a_truth_of_crowds_only_has_no_score() -> None:
-    found = np.array([[1, 10, 10, 20, 20, 0.9, 1]], dtype=float)
+def test_a_batch_without_a_detection_has_no_rows() -> None:
+    nothing = {"boxes": torch.zeros((0, 4)), "scores": torch.zeros(0), "labels": torch.zeros(0, dtype=torch.int64)}
 
-    with pytest.raises(DataError, match="no box that is not a crowd"):
-        score_detections(found, truth_of([box(iscrowd=1)]))
+    assert rows_of([1, 2], [nothing, nothing]).shape == (0, 7)
 
 
 def test_the_model_is_back_in_training_mode_after_a_failure(shapes: Path) -> None:
@@ -190,6 +209,6 @@ def test_the_model_is_back_in_training_mode_after_a_failure(shapes: Path) -> Non
     model = NoisyOracle(shapes)
 
     with pytest.raises(DataError, match="broken"):
-        detect(model, [BadSample("broken")], backend, "fp32", lambda done: None)
+        detect(model, [BadSample("broken")], backend, "fp32", lambda image_ids, outputs: None)
 
     assert model.training

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import socket
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -34,8 +37,11 @@ def receive(rank: int, port: int, folder: str) -> None:
     group = HostGroup(Ranks(rank, rank, 2, 2))
     group.join(load_backend("cpu"))
     found = [group.broadcast(SENT if rank == 0 else None), group.broadcast({}), group.broadcast(None)]
+    gathered = [group.gather(np.full((count, 7), rank + 0.1)) for count in (3 - 2 * rank, 2 * rank, 0, 1 - rank)]
     group.leave()
     torch.save(found, str(Path(folder) / f"found-{rank}.pt"))
+    listed = [parts and [part.tolist() for part in parts] for parts in gathered]
+    (Path(folder) / f"gathered-{rank}.json").write_text(json.dumps(listed))
 
 
 def same(found: dict[str, torch.Tensor]) -> bool:
@@ -45,21 +51,41 @@ def same(found: dict[str, torch.Tensor]) -> bool:
     )
 
 
-def test_every_rank_has_rank_0s_tensors(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: Any) -> Path:
+    """What two ranks wrote down of all that they were told."""
+    folder = Path(str(tmp_path_factory.mktemp("told")))
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     context = multiprocessing.get_context("spawn")
-    workers = [context.Process(target=receive, args=(rank, port, str(tmp_path))) for rank in (0, 1)]
+    workers = [context.Process(target=receive, args=(rank, port, str(folder))) for rank in (0, 1)]
     for worker in workers:
         worker.start()
     for worker in workers:
         worker.join(120)
+    return folder
 
+
+def test_every_rank_has_rank_0s_tensors(told: Path) -> None:
     for rank in (0, 1):
-        tensors, none_of_them, nothing = torch.load(str(tmp_path / f"found-{rank}.pt"))
+        tensors, none_of_them, nothing = torch.load(str(told / f"found-{rank}.pt"))
         assert same(tensors)
         assert (none_of_them, nothing) == ({}, None)
+
+
+def test_rank_0_has_every_ranks_rows_and_nobody_else_has(told: Path) -> None:
+    of_rank_0, of_rank_1 = (json.loads((told / f"gathered-{rank}.json").read_text()) for rank in (0, 1))
+
+    row, other = [0.1] * 7, [1.1] * 7
+    assert of_rank_0 == [[[row] * 3, [other]], [[], [other] * 2], [[], []], [[row], []]]
+    assert of_rank_1 == [None] * 4
+
+
+def test_a_rank_that_is_alone_keeps_its_rows() -> None:
+    rows = np.ones((2, 7))
+
+    assert HostGroup(Ranks()).gather(rows) == [rows]
 
 
 def test_a_rank_that_is_alone_keeps_its_own() -> None:

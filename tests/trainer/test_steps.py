@@ -23,7 +23,7 @@ from trainer.loaders import build_loaders
 from trainer.model import build_model
 from trainer.optim import build_optimizer
 from trainer.settings import Settings
-from trainer.steps import StepLoop, Trainee, to_device
+from trainer.steps import StepLoop, Trainee
 
 pytestmark = pytest.mark.needs_torch
 
@@ -101,15 +101,6 @@ def plain_losses(shapes: Path, settings: Settings, rates: list[float], clip: flo
     return losses
 
 
-def test_converting_on_the_device_gives_the_hosts_floats_bit_for_bit(shapes: Path, tmp_path: Path) -> None:
-    every_byte = torch.arange(256, dtype=torch.uint8).reshape(1, 16, 16).repeat(3, 1, 1)
-    batch = type("Batch", (), {"images": [every_byte], "targets": []})
-
-    (image,), _ = to_device(batch, torch.device("cpu"))
-
-    assert torch.equal(image, functional.to_tensor(every_byte.permute(1, 2, 0).numpy()))
-
-
 def test_windows_hold_every_step_once_and_count_what_was_consumed(shapes: Path, tmp_path: Path) -> None:
     settings = small_settings(shapes, tmp_path, window=4)
     log = EventLog(tmp_path, 0)
@@ -167,3 +158,23 @@ def test_a_loader_that_ends_early_is_noticed(shapes: Path, tmp_path: Path) -> No
 
     with pytest.raises(DataError, match="ended before the epoch's planned steps"):
         loop.run(iter([]), [0.001], epoch=0)
+
+
+@pytest.mark.parametrize(("without", "readings"), [((), 0), (("losses_by_window",), 5)])
+def test_each_of_four_losses_and_their_sum_is_read_in_every_step_only_where_that_is_wanted(
+    shapes: Path, tmp_path: Path, without: tuple[str, ...], readings: int, monkeypatch: Any
+) -> None:
+    settings = small_settings(shapes, tmp_path, model="fasterrcnn_tiny", window=3, without=without)
+    loop = loop_for(settings, EventLog(tmp_path, 0))
+    backend = loop._trainee.backend
+    original, asked = backend.numbers, []
+
+    def numbers(scalars: Any) -> list[float]:
+        asked.append(len(scalars))
+        return original(scalars)
+
+    monkeypatch.setattr(backend, "numbers", numbers)
+
+    loop.run(batches_of(settings), [0.001] * 3, epoch=0)
+
+    assert asked[:-1] == [1] * 3 * readings  # the last reading closes the window

@@ -109,6 +109,15 @@ def test_a_restarted_run_is_refused(tmp_path: Path) -> None:
     assert refused(run_dirs) == f"{run_dirs[2]}: was restarted once, expected an unbroken run: only one is proof"
 
 
+def test_a_run_without_an_optimization_is_refused(tmp_path: Path) -> None:
+    def slowed(bundle: Bundle) -> None:
+        bundle.run["without"] = ["boxes_only"]
+
+    run_dirs = write_runs(tmp_path, change=only(1, slowed))
+
+    assert "was made without boxes_only, expected one with every optimization" in refused(run_dirs)
+
+
 def test_an_invalid_run_is_refused_with_its_reasons(tmp_path: Path) -> None:
     def crash(bundle: Bundle) -> None:
         bundle.run["boot"] = {"exit_code": 1, "failure": None}

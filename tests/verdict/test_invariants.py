@@ -225,6 +225,18 @@ def recipe_deviates(bundle: Bundle) -> None:
     bundle.run["recipe"]["momentum"] = 0.0
 
 
+@fault("rank 1: found optimizations switched off none, expected boxes_only, static_graph")
+def rank_switches_nothing_off(bundle: Bundle) -> None:
+    bundle.run["without"] = ["static_graph", "boxes_only"]
+    bundle.one("start", rank=0)["without"] = ["boxes_only", "static_graph"]
+    bundle.one("start", rank=1)["without"] = []
+
+
+@fault("rank 1: found optimizations switched off boxes_only, expected none")
+def rank_switches_something_off(bundle: Bundle) -> None:
+    bundle.one("start", rank=1)["without"] = ["boxes_only"]
+
+
 @fault("run.json: recipe: found tf32 0, expected False")
 def recipe_has_a_number_for_a_flag(bundle: Bundle) -> None:
     bundle.run["recipe"]["tf32"] = 0
@@ -502,6 +514,59 @@ def map_is_in_percent(bundle: Bundle) -> None:
 @fault("found no measurement of map, expected one from protocol full")
 def map_is_missing(bundle: Bundle) -> None:
     del bundle.all("eval_end")[2]["map"]
+
+
+FAST = "faster-coco-eval 1.8.0"
+NOT_CHECKED = f"evaluation of epoch 1: found map 0.38 by {FAST} alone, expected pycocotools to have scored it too"
+
+
+def checked(bundle: Bundle, index: int, **facts: Any) -> None:
+    """Have the fast library score every evaluation, and pycocotools that one."""
+    for event in bundle.all("eval_end"):
+        event["scorer"] = FAST
+    event = bundle.all("eval_end")[index]
+    event.update({"checked_map": event["map"], "check_difference": 0.0, **facts})
+
+
+@fault(f"found map 0.38 by {FAST}, 0.38 by pycocotools, and 1.1e-09 between two of their statistics")
+def scorers_differ_in_a_statistic(bundle: Bundle) -> None:
+    checked(bundle, 2, check_difference=1.1e-9)
+
+
+@fault(f"found map 0.38 by {FAST}, 0.375 by pycocotools, and 0.0 between two of their statistics, expected at most")
+def scorers_differ_in_map(bundle: Bundle) -> None:
+    checked(bundle, 2, checked_map=0.375)
+
+
+@fault(f"found map 0.38 by {FAST}, nan by pycocotools, and 0.0 between two of their statistics")
+def the_reference_came_to_no_map(bundle: Bundle) -> None:
+    checked(bundle, 2, checked_map=None)
+
+
+@fault(f"found map 0.38 by {FAST}, 0.38 by pycocotools, and nan between two of their statistics")
+def scorers_were_not_compared(bundle: Bundle) -> None:
+    checked(bundle, 2, check_difference=None)
+
+
+@fault(f"found map 0.38 by {FAST}, 0.38 by pycocotools, and -1.0 between two of their statistics")
+def scorers_differ_by_less_than_nothing(bundle: Bundle) -> None:
+    checked(bundle, 2, check_difference=-1.0)
+
+
+@fault("evaluation of epoch 0: found map 0.21 by faster-coco-eval 1.8.0, 0.21 by pycocotools, and 0.5 between")
+def scorers_differ_in_an_evaluation_before_the_last(bundle: Bundle) -> None:
+    checked(bundle, 1, check_difference=0.5)
+    checked(bundle, 2)
+
+
+@fault(NOT_CHECKED)
+def the_last_map_was_not_checked(bundle: Bundle) -> None:
+    checked(bundle, 1)
+
+
+@fault(NOT_CHECKED.replace(FAST, "pycocotools2 1.0"))
+def a_library_of_a_similar_name_scored(bundle: Bundle) -> None:
+    bundle.all("eval_end")[2]["scorer"] = "pycocotools2 1.0"
 
 
 @fault("rank 0: evaluation of epoch 0: found map None, expected a number from 0 to 1")
@@ -961,6 +1026,10 @@ def _memory_is_above_the_tables_but_below_the_cards(bundle: Bundle) -> None:
         lambda bundle: _scale(bundle, "compute_host_ns", 1.1),
         lambda bundle: bundle.one("train_end")["ledger"].update(idle_ns=140_000_000),
         lambda bundle: bundle.one("train_end")["ledger"].update(evaluation_ns=3_120_000_000),
+        lambda bundle: checked(bundle, 2),
+        lambda bundle: checked(bundle, 2, check_difference=1e-9, checked_map=0.38 + 0.9e-9),
+        lambda bundle: bundle.all("eval_end")[2].update(scorer="pycocotools 2.0.11"),
+        lambda bundle: bundle.all("eval_end")[1].update(scorer=FAST),
     ],
 )
 def test_what_lies_within_the_tolerances_is_no_violation(change: Callable[[Bundle], Any], tmp_path: Path) -> None:
@@ -997,6 +1066,15 @@ def test_a_sound_run_has_no_violations(plan: Plan, tmp_path: Path) -> None:
     found = violations(evidence, a_cell(plan, **EASY), measure(evidence), backend=plan.backend)
 
     assert found == ()
+
+
+def test_an_evaluation_that_gives_no_map_need_not_be_checked(tmp_path: Path) -> None:
+    bundle = build(EPOCH)
+    bundle.all("eval_end")[0]["scorer"] = FAST
+
+    evidence = read_run(bundle.write(tmp_path / "run"))
+
+    assert violations(evidence, a_cell(EPOCH), measure(evidence)) == ()
 
 
 def test_an_initial_evaluation_does_no_harm_to_an_epoch(tmp_path: Path) -> None:

@@ -74,6 +74,7 @@ def test_two_runs_of_a_cell_are_comparable(tmp_path: Path) -> None:
         (at_start(timing="host"), "timing of steps"),
         (at_start(host_clock=False), "wait after each step for the host's clock"),
         (lambda bundle: bundle.run["recipe"].update(tf32=True), "recipe: tf32"),
+        (in_run(without=["boxes_only"]), "optimizations switched off"),
     ],
 )
 def test_what_differs_is_named(tmp_path: Path, change: Change, name: str) -> None:

@@ -52,6 +52,33 @@ def test_a_whole_file_is_read_without_problems(events: list[dict[str, Any]], tmp
     assert rank.seen["window"] == 24
 
 
+ITEM = {"name": "boxes_only", "what": "w", "published": "p", "allowed": "declared", "proof": "t", "on": True, "why": ""}
+
+
+def test_the_optimization_ledger_is_read(events: list[dict[str, Any]], tmp_path: Path) -> None:
+    off = {**ITEM, "name": "static_graph", "on": False, "why": "there is one rank", "of a later version": 1}
+    events.insert(1, {"event": "optimizations", "t_ns": events[0]["t_ns"], "items": [ITEM, off]})
+
+    rank, problems = read(events, tmp_path)
+
+    assert problems == ()
+    assert [(one.name, one.on, one.why) for one in rank.optimizations] == [
+        ("boxes_only", True, ""),
+        ("static_graph", False, "there is one rank"),
+    ]
+
+
+@pytest.mark.parametrize("items", [None, {}, [1], [{**ITEM, "on": 1}], [{**ITEM, "name": None}]])
+def test_a_ledger_that_is_none_is_a_problem(items: Any, events: list[dict[str, Any]], tmp_path: Path) -> None:
+    events.insert(1, {"event": "optimizations", "t_ns": events[0]["t_ns"], "items": items})
+
+    rank, (problem,) = read(events, tmp_path)
+
+    assert rank.optimizations == ()
+    assert "optimizations: " in problem
+    assert "items" in problem
+
+
 def test_windows_are_columns_of_whole_and_real_numbers(events: list[dict[str, Any]], tmp_path: Path) -> None:
     windows = read(events, tmp_path)[0].windows
 
@@ -106,6 +133,9 @@ def test_unknown_events_and_fields_are_ignored(events: list[dict[str, Any]], tmp
         ("data", {"val": {"images": -0.5}}, "data: in 'val': 'images' is -0.5, expected a whole number"),
         ("eval_begin", {"epoch": None}, "eval_begin: 'epoch' is None, expected a whole number"),
         ("eval_end", {"map": "high"}, "eval_end: 'map' is 'high', expected a finite number"),
+        ("eval_end", {"scorer": 5}, "eval_end: 'scorer' is 5, expected a string"),
+        ("eval_end", {"checked_map": True}, "eval_end: 'checked_map' is True, expected a finite number"),
+        ("eval_end", {"check_difference": "0"}, "eval_end: 'check_difference' is '0', expected a finite number"),
         ("eval_end", {"epoch": 5}, "eval_end: the evaluation of epoch 5 ends and has not begun"),
         ("epoch_begin", {"steps": "x"}, "epoch_begin: 'steps' is 'x', expected a whole number"),
         ("epoch_end", {"images": 0.5}, "epoch_end: 'images' is 0.5, expected a whole number"),
@@ -192,6 +222,17 @@ def test_a_clock_that_goes_backwards_is_a_problem_even_in_an_unknown_event(
     pick(events, "progress")["t_ns"] -= 1
 
     assert "progress: the clock goes backwards" in read(events, tmp_path)[1][0]
+
+
+def test_who_scored_an_evaluation_is_read(events: list[dict[str, Any]], tmp_path: Path) -> None:
+    last = [event for event in events if event["event"] == "eval_end"][-1]
+    last.update(scorer="faster-coco-eval 1.8.0", checked_map=0.25, check_difference="NaN")
+
+    first, *_, found = read(events, tmp_path)[0].evaluations
+
+    assert (found.scorer, found.checked_map) == ("faster-coco-eval 1.8.0", 0.25)
+    assert str(found.check_difference) == "nan"
+    assert (first.scorer, first.checked_map, first.check_difference) == (None, None, None)
 
 
 def test_an_evaluation_that_does_not_end_is_a_problem(events: list[dict[str, Any]], tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ def test_the_object_has_the_documented_form(verdict: RunVerdict) -> None:
         "simulated",
         "protocol",
         "restarts",
+        "without",
         "outcome",
         "reasons",
         "metrics",
@@ -87,9 +88,17 @@ def test_a_restarted_run_is_written_and_read_as_one(verdict: RunVerdict, tmp_pat
     assert read_verdict(tmp_path).restarts == 2
 
 
-def test_a_verdict_from_before_there_were_restarts_has_none(verdict: RunVerdict, tmp_path: Path) -> None:
+def test_what_was_switched_off_is_written_and_read(verdict: RunVerdict, tmp_path: Path) -> None:
+    path = write_verdict(tmp_path, replace(verdict, without=("boxes_only", "static_graph")))
+
+    assert json.loads(path.read_text())["without"] == ["boxes_only", "static_graph"]
+    assert read_verdict(tmp_path).without == ("boxes_only", "static_graph")
+
+
+@pytest.mark.parametrize("name", ["restarts", "without"])
+def test_a_verdict_from_before_there_was_a_key_has_none_of_it(verdict: RunVerdict, tmp_path: Path, name: str) -> None:
     record = to_json(verdict)
-    del record["restarts"]
+    del record[name]
     (tmp_path / "verdict.json").write_text(json.dumps(record))
 
     assert read_verdict(tmp_path) == verdict

@@ -6,7 +6,7 @@ import json
 import math
 import os
 from pathlib import Path
-from typing import Any, Dict, Tuple
+from typing import Any, Dict, Sequence, Tuple
 
 from trainer.errors import DataError
 
@@ -26,13 +26,8 @@ def annotation_file(root: Path, split: str) -> Path:
     return root / "annotations" / f"instances_{split}.json"
 
 
-def read_annotations(root: Path, split: str, *, num_classes: int) -> dict[str, Any]:
-    """Returns the split's annotation file as parsed, checked, and without any segmentation.
-
-    Segmentations are dropped while the file is being parsed: they are most of it, and boxes are all that is used.
-    Raises DataError, naming the file and where it can the id, for a folder or file that is missing, for anything in
-    the file that is not as COCO has it, and for images that are listed but not in the split's folder.
-    """
+def find_annotations(root: Path, split: str) -> Path:
+    """Returns `annotation_file` where the folders that COCO has around it are there too. Raises DataError."""
     folder, file = root / split, annotation_file(root, split)
     if not root.is_dir():
         raise DataError(f"data folder {root} does not exist; it should be COCO's root, with {split}/ and annotations/")
@@ -40,19 +35,31 @@ def read_annotations(root: Path, split: str, *, num_classes: int) -> dict[str, A
         raise DataError(f"data folder {root} has no {split}/; unpack the images of {split} there")
     if not file.is_file():
         raise DataError(f"annotation file {file} does not exist; unpack COCO's annotations into {root}")
-    content = _parse(file)
+    return file
+
+
+def read_annotations(root: Path, split: str, *, num_classes: int, keep_segmentations: bool = False) -> dict[str, Any]:
+    """Returns the split's annotation file as parsed, checked, and without any segmentation unless these are wanted.
+
+    Segmentations are dropped while the file is being parsed: they are most of it, and boxes are all that is used.
+    Those that are kept are not checked.
+    Raises DataError, naming the file and where it can the id, for a folder or file that is missing, for anything in
+    the file that is not as COCO has it, and for images that are listed but not in the split's folder.
+    """
+    file = find_annotations(root, split)
+    content = _parse(file, keep_segmentations)
     sizes = _check_images(file, content["images"])
     categories = _check_categories(file, content["categories"], num_classes)
     _check_annotations(file, content["annotations"], sizes, categories)
-    _check_present(file, folder, content["images"])
+    check_present(file, root / split, [(image["id"], image["file_name"]) for image in content["images"]])
     return content
 
 
-def _parse(file: Path) -> dict[str, Any]:
+def _parse(file: Path, keep_segmentations: bool = False) -> dict[str, Any]:
     """The file as an object with lists under `images`, `annotations` and `categories`."""
     try:
         text = file.read_text(encoding="utf-8")
-        content = json.loads(text, object_hook=_without_segmentation)
+        content = json.loads(text, object_hook=None if keep_segmentations else _without_segmentation)
     except json.JSONDecodeError as error:
         raise DataError(
             f"{file}: not valid JSON: {error.msg} at line {error.lineno}, column {error.colno} "
@@ -161,18 +168,21 @@ def _check_box(file: Path, where: str, box: Any, size: tuple[int, int]) -> None:
         )
 
 
-def _check_present(file: Path, folder: Path, images: list[dict[str, Any]]) -> None:
-    """Compares the list with one reading of the folder; a stat for each file takes minutes on a network disk."""
+def check_present(file: Path, folder: Path, listed: Sequence[tuple[int, str]]) -> None:
+    """Compares the images that the file lists, id and name, with one reading of their folder. Raises DataError.
+
+    A stat for each file would take minutes on a network disk.
+    """
     try:
         with os.scandir(folder) as entries:
             present = {entry.name for entry in entries}
     except OSError as error:
         raise DataError(f"{folder}: cannot be read: {error}") from error
-    absent = [f"{image['file_name']} (id {image['id']})" for image in images if image["file_name"] not in present]
+    absent = [f"{name} (id {image_id})" for image_id, name in listed if name not in present]
     if absent:
         more = ", ..." if len(absent) > _SHOWN else ""
         raise DataError(
-            f"{file}: {len(absent)} of {len(images)} images listed are not in {folder}: "
+            f"{file}: {len(absent)} of {len(listed)} images listed are not in {folder}: "
             f"{', '.join(absent[:_SHOWN])}{more}; unpack the images again"
         )
 

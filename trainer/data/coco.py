@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Mapping
 
 import numpy as np
-from pycocotools.coco import COCO
 
 from trainer.data.annotations import annotation_file, read_annotations
+from trainer.data.ground_truth import GroundTruth, frozen
 from trainer.errors import DataError
 
 
@@ -40,7 +38,7 @@ class CocoIndex:
     """int64 [M], category ids"""
     counts: Mapping[str, Any]
     """For the evidence: what was listed, what is left, and what was dropped for which reason"""
-    ground_truth: COCO | None
+    ground_truth: GroundTruth | None
     """Every annotation of the file, crowds and all, to score against; None for training"""
 
     def __len__(self) -> int:
@@ -53,87 +51,82 @@ class CocoIndex:
 
 
 def load_index(root: Path, split: str, *, num_classes: int, training: bool) -> CocoIndex:
-    """Reads and checks `annotations/instances_{split}.json` under `root` and returns its index.
+    """Reads and checks `annotations/instances_{split}.json` under `root` and returns its index (see `make_index`).
+
+    Raises DataError for whatever `read_annotations` refuses, and where no box is left to train on or to score.
+    """
+    content = read_annotations(root, split, num_classes=num_classes)
+    return make_index(content, annotation_file(root, split), split, training=training)
+
+
+def make_index(content: Mapping[str, Any], file: Path, split: str, *, training: bool) -> CocoIndex:
+    """Returns the index of what `read_annotations` has read from `file`.
 
     Training drops images without a box of more than one pixel each way (a crowd's box counts), which leaves 117,266 of
     COCO's 118,287; validation keeps every image and the ground truth. Boxes of crowds and boxes of zero size are no
     targets; boxes that reach out of the image are clipped. All of it is counted in `counts`.
-    Raises DataError for whatever `read_annotations` refuses, and where no box is left to train on or to score.
+    Raises DataError where no box is left to train on or to score.
     """
-    coco = _quiet_coco(read_annotations(root, split, num_classes=num_classes))
-    image_ids, dropped = _usable_images(coco) if training else (sorted(coco.imgs), {})
-    annotations = [coco.imgToAnns.get(image_id, []) for image_id in image_ids]
-    sizes = np.array([(coco.imgs[i]["width"], coco.imgs[i]["height"]) for i in image_ids], dtype=np.int32)
-    sizes = sizes.reshape(-1, 2)
-    per_image = np.array([len(entries) for entries in annotations], dtype=np.int64)
-    owners = np.repeat(np.arange(len(image_ids)), per_image)
-    boxes, labels, keep, reasons, clipped = _boxes(
-        [entry for entries in annotations for entry in entries], sizes[owners]
-    )
+    images, truth = content["images"], GroundTruth.of(content)
+    listed = np.argsort(np.array([image["id"] for image in images], dtype=np.int64))
+    place_of = np.searchsorted(truth.image_ids, truth.image_of)
+    usable, dropped = _usable_images(truth, place_of) if training else (np.ones(len(images), dtype=bool), {})
+    # Of each image's annotations in turn, in the order of the file.
+    mine = np.argsort(place_of, kind="stable")
+    mine = mine[usable[place_of[mine]]]
+    owners = (np.cumsum(usable) - 1)[place_of[mine]]
+    sizes = np.array([(image["width"], image["height"]) for image in images], dtype=np.int32)[listed][usable]
+    boxes, keep, reasons, clipped = _boxes(truth.boxes[mine], truth.crowd[mine], sizes[owners])
     if not len(boxes):
         raise DataError(
-            f"{annotation_file(root, split)}: of {len(coco.imgs)} images and {len(coco.anns)} boxes listed no box is "
+            f"{file}: of {len(images)} images and {len(truth.ids)} boxes listed no box is "
             f"left to {'train on' if training else 'score'} (images dropped: {dropped}, boxes dropped: {reasons}); "
             "use a data set with boxes"
         )
-    offsets = np.concatenate([[0], np.cumsum(np.bincount(owners[keep], minlength=len(image_ids)))])
+    offsets = np.concatenate([[0], np.cumsum(np.bincount(owners[keep], minlength=len(sizes)))])
     counts = {
-        "images": len(image_ids),
-        "images_listed": len(coco.imgs),
+        "images": len(sizes),
+        "images_listed": len(images),
         "dropped": dropped,
         "boxes": len(boxes),
-        "boxes_listed": len(coco.anns),
-        "boxes_dropped": {**reasons, "of_dropped_image": len(coco.anns) - len(keep)},
+        "boxes_listed": len(truth.ids),
+        "boxes_dropped": {**reasons, "of_dropped_image": len(truth.ids) - len(mine)},
         "boxes_clipped": clipped,
     }
     return CocoIndex(
         split=split,
-        image_ids=_frozen(np.array(image_ids, dtype=np.int64)),
-        widths=_frozen(np.ascontiguousarray(sizes[:, 0])),
-        heights=_frozen(np.ascontiguousarray(sizes[:, 1])),
-        file_names=_frozen(np.array([coco.imgs[image_id]["file_name"] for image_id in image_ids], dtype=str)),
-        box_offsets=_frozen(offsets.astype(np.int64)),
-        boxes=_frozen(boxes),
-        labels=_frozen(labels),
+        image_ids=frozen(truth.image_ids[usable]),
+        widths=frozen(np.ascontiguousarray(sizes[:, 0])),
+        heights=frozen(np.ascontiguousarray(sizes[:, 1])),
+        file_names=frozen(np.array([images[place]["file_name"] for place in listed[usable]], dtype=str)),
+        box_offsets=frozen(offsets.astype(np.int64)),
+        boxes=frozen(boxes),
+        labels=frozen(truth.category_of[mine][keep]),
         counts=counts,
-        ground_truth=None if training else coco,
+        ground_truth=None if training else truth,
     )
 
 
-def _quiet_coco(content: dict[str, Any]) -> COCO:
-    """pycocotools' own index of the annotations, without what it prints on the way."""
-    coco = COCO()
-    coco.dataset = content
-    with contextlib.redirect_stdout(io.StringIO()):
-        coco.createIndex()
-    return coco
-
-
-def _usable_images(coco: COCO) -> tuple[list[int], dict[str, int]]:
-    """Ids of the images to train on, sorted, and how many were dropped for which reason."""
-    usable: list[int] = []
-    dropped = {"no_box": 0, "no_box_above_one_pixel": 0}
-    for image_id in sorted(coco.imgs):
-        entries = coco.imgToAnns.get(image_id, [])
-        if any(entry["bbox"][2] > 1 and entry["bbox"][3] > 1 for entry in entries):
-            usable.append(image_id)
-        else:
-            dropped["no_box_above_one_pixel" if entries else "no_box"] += 1
+def _usable_images(truth: GroundTruth, place_of: np.ndarray) -> tuple[np.ndarray, dict[str, int]]:
+    """Which images to train on, bool [N], and how many were dropped for which reason."""
+    large = (truth.boxes[:, 2] > 1) & (truth.boxes[:, 3] > 1)
+    usable = np.bincount(place_of[large], minlength=len(truth.image_ids)) > 0
+    without_box = np.bincount(place_of, minlength=len(truth.image_ids)) == 0
+    dropped = {"no_box": int(without_box.sum()), "no_box_above_one_pixel": int((~usable & ~without_box).sum())}
     return usable, dropped
 
 
 def _boxes(
-    entries: list[dict[str, Any]], sizes: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict[str, int], int]:
-    """Targets among the entries: boxes [M, 4], labels [M], which entries they are, drops by reason, number clipped.
+    listed: np.ndarray, crowd: np.ndarray, sizes: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, dict[str, int], int]:
+    """Targets among the boxes listed: corners [M, 4], which of them they are, drops by reason, number clipped.
 
-    `sizes` is the width and height of each entry's image. The sums are made in float32, as torchvision's reference
+    `sizes` is the width and height of each one's image. The sums are made in float32, as torchvision's reference
     makes them, so that a box is the same to the last bit.
     """
-    corners = np.array([entry["bbox"] for entry in entries], dtype=np.float32).reshape(-1, 4)
+    corners = listed.astype(np.float32)
     corners[:, 2:] += corners[:, :2]
     clipped = np.clip(corners, np.float32(0), np.tile(sizes, 2).astype(np.float32))
-    crowd = np.array([entry["iscrowd"] for entry in entries], dtype=bool)
     flat = (clipped[:, 2:] <= clipped[:, :2]).any(axis=1)
     keep = ~crowd & ~flat
     reasons = {
@@ -141,10 +134,4 @@ def _boxes(
         "zero_size": int((flat & ~crowd).sum()),
     }
     changed = (clipped != corners).any(axis=1)
-    labels = np.array([entry["category_id"] for entry in entries], dtype=np.int64)
-    return clipped[keep], labels[keep], keep, reasons, int(changed[keep].sum())
-
-
-def _frozen(array: np.ndarray) -> np.ndarray:
-    array.setflags(write=False)
-    return array
+    return clipped[keep], keep, reasons, int(changed[keep].sum())

@@ -5,15 +5,17 @@ from __future__ import annotations
 import random
 from functools import partial
 from pathlib import Path
-from typing import Sequence
+from typing import Any, Sequence
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
 from trainer.data.coco import CocoIndex
-from trainer.data.dataset import CocoBoxes, collate
+from trainer.data.dataset import CocoBoxes
 from trainer.data.sampler import EpochBatches, Item, aspect_groups, shard_validation
+from trainer.data.slots import Slots, can_share
+from trainer.published.shares import shard_in_order
 
 _TRAIN, _VAL = 1, 2
 
@@ -30,10 +32,14 @@ def train_loader(
     aspect_ratio_groups: int,
     workers: int,
     pin_memory: bool,
+    persistent_workers: bool = True,
+    images: Any = None,
 ) -> DataLoader:
     """Returns the loader of a rank's training batches; each is a `Batch`, or a `BadSample` that ends the training.
 
     Its `batch_sampler` is an `EpochBatches`: call `set_epoch` on it before every pass; loading starts with the pass.
+    `images` is the data set to load from, where it is not the index's boxes; workers that are not persistent are
+    started for every pass.
     Raises DataError where the images do not make one batch for every rank.
     """
     batches = EpochBatches(
@@ -44,7 +50,8 @@ def train_loader(
         seed=seed,
         flip_probability=flip_probability,
     )
-    return _loader(CocoBoxes(index, folder), batches, [seed, rank, _TRAIN], workers, pin_memory)
+    images = CocoBoxes(index, folder) if images is None else images
+    return _loader(images, batches, batch_size, [seed, rank, _TRAIN], workers, pin_memory, persistent_workers)
 
 
 def val_loader(
@@ -58,31 +65,46 @@ def val_loader(
     aspect_ratio_groups: int,
     workers: int,
     pin_memory: bool,
+    persistent_workers: bool = True,
+    images: Any = None,
+    grouped: bool = True,
 ) -> DataLoader:
-    """Returns the loader of a rank's share of the validation images; empty where there are more ranks than batches."""
-    groups = aspect_groups(index.widths, index.heights, aspect_ratio_groups)
-    batches = shard_validation(groups, batch_size=batch_size, rank=rank, world_size=world_size)
-    return _loader(CocoBoxes(index, folder), batches, [seed, rank, _VAL], workers, pin_memory)
+    """Returns the loader of a rank's share of the validation images; empty where there are more ranks than batches.
+
+    Unless they are `grouped` by their shape, they come in the order of their ids, some of them to two ranks.
+    """
+    share: dict[str, Any] = {"batch_size": batch_size, "rank": rank, "world_size": world_size}
+    if grouped:
+        batches = shard_validation(aspect_groups(index.widths, index.heights, aspect_ratio_groups), **share)
+    else:
+        batches = shard_in_order(len(index), **share)
+    images = CocoBoxes(index, folder) if images is None else images
+    return _loader(images, batches, batch_size, [seed, rank, _VAL], workers, pin_memory, persistent_workers)
 
 
 def _loader(
-    dataset: CocoBoxes,
+    images: Any,
     batches: EpochBatches | Sequence[list[Item]],
+    batch_size: int,
     seeds: list[int],
     workers: int,
     pin_memory: bool,
+    persistent_workers: bool,
 ) -> DataLoader:
     # A generator of its own: otherwise every pass would draw from the one that the model samples its proposals with.
     generator = torch.Generator()
     generator.manual_seed(_mix(seeds))
+    collate_fn = images.collate
+    if isinstance(images, CocoBoxes) and workers and can_share():
+        collate_fn = partial(images.collate, slots=Slots(workers, images.largest_bytes * batch_size))
     return DataLoader(
-        dataset,
+        images,
         batch_sampler=batches,
         num_workers=workers,
-        collate_fn=collate,
+        collate_fn=collate_fn,
         pin_memory=pin_memory,
         worker_init_fn=partial(_start_worker, seeds),
-        persistent_workers=workers > 0,
+        persistent_workers=persistent_workers and workers > 0,
         generator=generator,
     )
 

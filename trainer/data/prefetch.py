@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from typing import Any, Iterator
+from typing import Any, Callable, Iterator
 
 _END = object()
 _JOIN_S = 10.0
@@ -13,12 +13,14 @@ _JOIN_S = 10.0
 class Prefetch:
     """Iterates over `batches` one ahead; `ready` says whether the next one is there.
 
-    An exception of the source is raised where the batch would have been. `close` lets the thread end; a source that
-    waits forever does not keep the process alive.
+    What is handed on is what `prepare` makes of a batch, in the thread that fetches. An exception of either is raised
+    where the batch would have been. `close` lets the thread end; a source that waits forever does not keep the process
+    alive.
     """
 
-    def __init__(self, batches: Iterator[Any]) -> None:
+    def __init__(self, batches: Iterator[Any], prepare: Callable[[Any], Any] = lambda batch: batch) -> None:
         self._batches = batches
+        self._prepare = prepare
         self._queue: queue.Queue[Any] = queue.Queue(maxsize=1)
         self._closed = threading.Event()
         self._over = False
@@ -53,7 +55,7 @@ class Prefetch:
     def _fetch(self) -> None:
         try:
             for batch in self._batches:
-                if not self._hand_over((batch, None)):
+                if not self._hand_over((self._prepare(batch), None)):
                     return
             self._hand_over((_END, None))
         except BaseException as error:  # whatever it is, it belongs where the batch was wanted

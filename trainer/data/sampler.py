@@ -86,10 +86,14 @@ class EpochBatches:
         self._seed = seed
         self._flip_probability = flip_probability
         self._epoch = self._first = 0
+        self._endless = False
 
-    def set_epoch(self, epoch: int, first: int = 0) -> None:
-        """Chooses the epoch that the next pass goes through, from its step `first` on: nothing before it is loaded."""
-        self._epoch, self._first = epoch, first
+    def set_epoch(self, epoch: int, first: int = 0, *, endless: bool = False) -> None:
+        """Chooses the epoch that the next pass goes through, from its step `first` on: nothing before it is loaded.
+
+        An endless pass goes on with the epoch after it, and so on, so that workers have no end to run dry at.
+        """
+        self._epoch, self._first, self._endless = epoch, first, endless
 
     @property
     def unused(self) -> int:
@@ -101,15 +105,18 @@ class EpochBatches:
         return len(self._groups) // (self._batch_size * self._world_size)
 
     def __iter__(self) -> Iterator[list[Item]]:
+        epoch, first, endless = self._epoch, self._first, self._endless
+        yield from self._batches(epoch, first)
+        while endless:
+            epoch += 1
+            yield from self._batches(epoch, 0)
+
+    def _batches(self, epoch: int, first: int) -> Iterator[list[Item]]:
         plan = plan_epoch(
-            self._groups,
-            batch_size=self._batch_size,
-            world_size=self._world_size,
-            epoch=self._epoch,
-            seed=self._seed,
+            self._groups, batch_size=self._batch_size, world_size=self._world_size, epoch=epoch, seed=self._seed
         )
-        flips = plan_flips(len(self._groups), epoch=self._epoch, seed=self._seed, probability=self._flip_probability)
-        for batch in plan[self._first :, self._rank]:
+        flips = plan_flips(len(self._groups), epoch=epoch, seed=self._seed, probability=self._flip_probability)
+        for batch in plan[first:, self._rank]:
             yield [Item(int(index), bool(flips[index])) for index in batch]
 
 

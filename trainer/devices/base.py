@@ -17,6 +17,7 @@ from typing import (
     Sequence,
 )
 
+from trainer.devices.streams import CopyStream
 from trainer.devices.timers import StepTimer, WindowTimer
 from trainer.errors import DeviceError
 from trainer.samplers import CardPlace, Sampler, Samples, host_sampler
@@ -70,6 +71,12 @@ class Backend:
     precisions: Sequence[str] = ("fp32",)
     simulated = False
     pin_memory = False
+    #: Whether `copy_stream` gives one.
+    copies_beside = False
+    #: Whether gradients are exchanged in the plainest way: true where nobody could try another with the framework.
+    plain_exchange = False
+    #: How much longer than it does an image takes to be decoded; a simulated device's scenario may say so.
+    decode_delay_s = 0.0
     #: What telemetry calls the source of `sampler`, should that fail.
     sampler_source = "sampler"
 
@@ -131,6 +138,10 @@ class Backend:
     def step_timer(self) -> StepTimer:
         """Return a timer for compute regions, by device events where the backend has them."""
         return WindowTimer(self.synchronise)
+
+    def copy_stream(self) -> CopyStream | None:
+        """Return a new stream for copies beside the computing; None where copies are queued with it."""
+        return None
 
     def queue_work(self, side: int, units: int) -> Callable[[], float]:
         """Queue `units` products of square fp32 matrices of `side`, each on the result of the one before.

@@ -6,6 +6,7 @@ import contextlib
 from typing import TYPE_CHECKING, Any, Callable, ContextManager, Mapping, Sequence
 
 from trainer.devices.base import GIB, Backend, Card, Inventory, Samples, visible_index
+from trainer.devices.streams import CudaCopyStream
 from trainer.devices.timers import EventTimer, StepTimer
 from trainer.errors import DeviceError
 from trainer.samplers import CardPlace, Sampler, card_sampler, load_smi
@@ -21,6 +22,7 @@ class CudaBackend(Backend):
     visible_cards = "CUDA_VISIBLE_DEVICES"
     precisions = ("fp32", "amp", "bf16")
     pin_memory = True
+    copies_beside = True
     sampler_source = "driver"
 
     def open(self, local_rank: int, local_world_size: int) -> Card:
@@ -80,6 +82,12 @@ class CudaBackend(Backend):
         import torch
 
         return EventTimer(self.synchronise, lambda: torch.cuda.Event(enable_timing=True))
+
+    def copy_stream(self) -> CudaCopyStream:
+        """Return a stream of this rank's card: it copies from pinned memory while the current stream computes."""
+        import torch
+
+        return CudaCopyStream(self.device, torch.cuda)
 
     def autocast(self, precision: str) -> ContextManager[Any]:
         """Return the autocast context: fp16 for amp."""

@@ -26,6 +26,7 @@ class KunlunxinBackend(Backend):
     environment: ClassVar[Mapping[str, str]] = {"XACC_ENABLE": "1", "XACC_ARGS": "-L O0", "BKCL_PCIE_RING": "1"}
     visible_cards = "XPU_VISIBLE_DEVICES"
     sampler_source = "xpu_smi"
+    plain_exchange = True
 
     _xmlir: Any = None
 

@@ -53,7 +53,7 @@ class Scenario:
 
     A step takes `image_ms` for each image of a card's batch, of which `forward_share` is the forward pass. Its noise is
     Gaussian, with the relative standard deviation `noise`, and each step keeps `autocorrelation` of the one before.
-    `memory_gib` is in use in training.
+    `memory_gib` is in use in training. To decode an image takes the loader `decode_ms` more than it does, asleep.
     """
 
     seed: int = 0
@@ -65,6 +65,7 @@ class Scenario:
     forward_share: float = 0.4
     memory_gib: float = 20.0
     capacity_gib: float = 32.0
+    decode_ms: float = 0.0
     faults: tuple[Fault, ...] = ()
 
     def of_kind(self, kind: str, rank: int, card: int) -> list[Fault]:
@@ -122,6 +123,7 @@ SCENARIO: Mapping[str, Key] = {
     "forward_share": _number(0.01, 0.99, default=Scenario.forward_share),
     "memory_gib": _number(0, default=Scenario.memory_gib),
     "capacity_gib": _number(0, above=True, default=Scenario.capacity_gib),
+    "decode_ms": _number(0, 60_000, default=Scenario.decode_ms),
 }
 """The keys of a file beside its [[fault]] tables."""
 

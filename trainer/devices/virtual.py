@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Callable, ClassVar, Mapping, Sequence
 from trainer.devices.base import Backend, Card, Inventory, Samples, visible_index
 from trainer.devices.scenario import Scenario, load_scenario
 from trainer.devices.simulation import NS_PER_MS, SimulatedCard
+from trainer.devices.streams import CopyStream
 from trainer.devices.timers import EventTimer, StepTimer, WindowTimer
 from trainer.errors import DeviceError
 
@@ -29,6 +30,7 @@ class VirtualBackend(Backend):
     environment: ClassVar[Mapping[str, str]] = {"OMP_WAIT_POLICY": "PASSIVE"}
     visible_cards = "VIRTUAL_VISIBLE_DEVICES"
     simulated = True
+    copies_beside = True
     sampler_source = "virtual_smi"
 
     _scenario = Scenario()
@@ -41,6 +43,7 @@ class VirtualBackend(Backend):
         self._rank, self._world_size = rank, world_size
         if scenario is not None:
             self._scenario = load_scenario(scenario, world_size=world_size)
+        self.decode_delay_s = self._scenario.decode_ms / 1e3
 
     def planted(self) -> dict[str, Any]:
         """Return the scenario in force, defaults included."""
@@ -104,6 +107,10 @@ class VirtualBackend(Backend):
         if self._scenario.timing == "windows":
             return WindowTimer(self.synchronise)
         return EventTimer(self.synchronise, self._card.event)
+
+    def copy_stream(self) -> CopyStream:
+        """Return copies in the thread that asks for them, which take the card no time."""
+        return CopyStream()
 
     def queue_work(self, side: int, units: int) -> Callable[[], float]:
         """Queue the planted time of so many products; of matrices of 1/side, a product has 1/side everywhere too."""

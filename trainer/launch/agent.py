@@ -1,4 +1,4 @@
-"""`python -m trainer.launch.agent`: starts torchrun on its host when told to, and lets nothing outlive the run.
+"""`python -m trainer.launch.agent`: starts its host's ranks when told to, and lets nothing outlive the run.
 
 Every launcher starts one on each host, directly or through ssh, srun or a container's command. It reads orders and a
 heartbeat on its standard input and answers on its standard output (messages.py). When the heartbeat ends - the session
@@ -27,7 +27,7 @@ from trainer.launch.network import free_port, interface_towards, own_addresses, 
 from trainer.launch.processes import adopt_orphans, die_with_parent, end_descendants
 from trainer.launch.source import PROGRAM_FOLDER, source_digest
 from trainer.launch.stacks import dump_stacks
-from trainer.launch.torchrun import chosen_environment, torchrun_command
+from trainer.launch.torchrun import chosen_environment, ranks_command
 from trainer.launch.workplace import Workplace
 from trainer.preflight import backbone_problems, data_problems, missing_modules
 
@@ -53,7 +53,7 @@ class Agent:
         self._signal = ""
 
     def run(self) -> int:
-        """Take the order, wait for `go`, see torchrun through; return its exit code, 1 where it never ran."""
+        """Take the order, wait for `go`, see torchrun or the only rank through; return its exit code, 1 if none ran."""
         for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
             signal.signal(number, lambda got, _: setattr(self, "_signal", signal.Signals(got).name))
         try:
@@ -170,7 +170,7 @@ class Agent:
 
     def _see_through(self, address: str, port: int) -> int:
         order = self._order
-        command = torchrun_command(
+        command = ranks_command(
             sys.executable,
             order.flags,
             nodes=order.nodes,

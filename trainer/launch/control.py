@@ -263,7 +263,8 @@ class Control:
 
     def _broken(self, node: int) -> Ending:
         ended = self._ended[node]
-        why = ended.get("reason") or f"torchrun ended with code {ended.get('exit_code')}"
+        who = "the rank" if self._order.nodes * self._order.ranks_per_node == 1 else "torchrun"
+        why = ended.get("reason") or f"{who} ended with code {ended.get('exit_code')}"
         where = "" if self._order.nodes == 1 else f"{self._name(node)}: "
         full = next((text for other in self._ended for text in [self._full_disk(other)] if text), "")
         return Ending(ended.get("exit_code"), "run" if self._gone else "boot", f"{where}{why}", full)

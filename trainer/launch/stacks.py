@@ -21,7 +21,7 @@ def ranks_here() -> Iterator[tuple[int, psutil.Process]]:
             words = member.cmdline()
             if "-m" not in words or words[words.index("-m") + 1 :][:1] != ["trainer"]:
                 continue
-            # A loader's worker has its rank's command line and environment; a rank's parent is torchrun.
+            # A loader's worker has its rank's command line and environment; a rank's parent is torchrun, or the agent.
             parent = member.parent()
             if parent is not None and parent.cmdline() == words:
                 continue

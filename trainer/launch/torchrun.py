@@ -8,16 +8,22 @@ from typing import Mapping, Sequence
 from trainer.devices import load_backend
 from trainer.launch.source import PROGRAM_FOLDER
 
+_ALONE = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "LOCAL_WORLD_SIZE": "1", "GROUP_RANK": "0"}
 
-def torchrun_command(
+
+def ranks_command(
     python: str, flags: Sequence[str], *, nodes: int, node: int, ranks_per_node: int, address: str, port: int
 ) -> list[str]:
-    """Return the words of torchrun's command on host `node` of `nodes`.
+    """Return the words of the command that starts the ranks of host `node` of `nodes`: torchrun's.
 
-    One host meets itself by c10d, on a port that the system chooses. Several meet by the static rendezvous at
-    `address`: ranks then follow the order of the hosts, and nothing depends on what a host's name resolves to (torch
-    1.12's c10d hands out the name of whoever came to be first) or on its time of day (c10d's keep-alive compares it).
+    A rank that is alone has nobody to meet and is started without it, which takes the seconds that torchrun needs to
+    import torch off every such run. One host meets itself by c10d, on a port that the system chooses. Several meet by
+    the static rendezvous at `address`: ranks then follow the order of the hosts, and nothing depends on what a host's
+    name resolves to (torch 1.12's c10d hands out the name of whoever came to be first) or on its time of day (c10d's
+    keep-alive compares it).
     """
+    if nodes * ranks_per_node == 1:
+        return [python, "-u", "-m", "trainer", *flags]
     command = [python, "-m", "torch.distributed.run", f"--nproc_per_node={ranks_per_node}", "--max_restarts=0"]
     command += ["--monitor_interval=1"]
     if nodes == 1:
@@ -33,6 +39,8 @@ def chosen_environment(
 ) -> dict[str, str]:
     """Return the variables that are added to `inherited` for the ranks; what is set there already stays.
 
+    Except for what torchrun sets, which a rank that is alone is told here: it would be another job's.
+
     `interface` is the network interface towards the other hosts, "" where it is not known, None where there are no
     others.
     """
@@ -45,5 +53,7 @@ def chosen_environment(
     wanted["PYTHONUNBUFFERED"] = "1"
     added = {key: value for key, value in wanted.items() if key not in inherited}
     paths = [str(PROGRAM_FOLDER), *filter(None, [inherited.get("PYTHONPATH")])]
+    if interface is None and ranks_per_node == 1:
+        added.update(_ALONE)
     added["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(os.pathsep.join(paths).split(os.pathsep)))
     return added

@@ -16,6 +16,8 @@ from reports.escapes import visible
 from reports.html import run_page
 from tests.reports.html.runs import HOSTILE, TWO_RANKS, arguments_of, page_arguments, told_everything
 from tests.verdict.bundles import CPU, EPOCH, STEADY, Bundle, Plan, build
+from trainer.optimizations import ledger
+from trainer.settings import Settings
 
 DRAWN = ("loss", "map", "rate", "rank-rate", "steps")
 READ = ("memory", "power-w", "temperature-c", "use-percent", "core-clock-mhz", "memory-clock-mhz")
@@ -136,6 +138,28 @@ def test_of_many_ranks_the_slowest_stands_out(tmp_path: Path) -> None:
 )
 def test_every_deviation_from_the_benchmark_is_told(tmp_path: Path, plan: Plan, told: str) -> None:
     assert told in text_of(run_page(**page_arguments(tmp_path, plan)))
+
+
+def test_every_item_of_the_optimization_ledger_is_shown_with_its_state(tmp_path: Path) -> None:
+    bundle = build(TWO_RANKS)
+    settings = Settings(tmp_path, tmp_path, pretrained_backbone=False, without=("boxes_only",))
+    items = ledger(settings, {"static_graph": "there is <one> rank"})
+    start = bundle.one("start")
+    bundle.ranks[0].insert(1, {"event": "optimizations", "t_ns": start["t_ns"], "items": items})
+    for said in (bundle.run, start, bundle.one("start", rank=1)):
+        said["without"] = ["boxes_only"]
+
+    text = text_of(run_page(**page_arguments(tmp_path, TWO_RANKS, bundle)))
+
+    for item in items:
+        assert re.search(rf"{item['name']} +{'on' if item['on'] else 'off'}", text), item["name"]
+    assert "off: switched off" in text
+    assert "off: there is <one> rank" in text
+    assert "optimizations switched off: boxes_only" in text
+
+
+def test_a_run_that_tells_of_no_optimizations_says_so(tmp_path: Path) -> None:
+    assert "The run's evidence does not tell." in text_of(run_page(**page_arguments(tmp_path, TWO_RANKS)))
 
 
 def test_a_precision_that_the_table_does_not_list_is_a_deviation(tmp_path: Path) -> None:

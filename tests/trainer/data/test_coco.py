@@ -101,8 +101,8 @@ def test_validation_keeps_every_image_and_the_whole_ground_truth(tmp_path: Path)
     assert index.counts["dropped"] == {}
     assert index.boxes_of(2)[0].shape == (0, 4)
     assert index.ground_truth is not None
-    assert sorted(index.ground_truth.getImgIds()) == [3, 7, 12]
-    assert [entry["id"] for entry in index.ground_truth.loadAnns([1, 2, 3, 4]) if entry["iscrowd"]] == [3]
+    assert index.ground_truth.image_ids.tolist() == [3, 7, 12]
+    assert index.ground_truth.ids[index.ground_truth.crowd].tolist() == [3]
 
 
 def test_training_keeps_no_ground_truth(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from trainer.data.coco import load_index
 from trainer.data.dataset import BadSample, Batch, CocoBoxes, Sample, collate, require_batch
 from trainer.data.sampler import Item
 from trainer.errors import DataError
+from trainer.staging import to_device
 
 pytestmark = pytest.mark.needs_torch
 
@@ -37,6 +38,12 @@ def sample_of(dataset: CocoBoxes, position: int, flip: bool = False) -> Sample:
     return sample
 
 
+def image_of(dataset: CocoBoxes, position: int, flip: bool = False) -> Any:
+    """Return the image as the model is to see it, uint8 [3, height, width]."""
+    (image,) = collate([sample_of(dataset, position, flip)]).images
+    return image
+
+
 def complaint_of(dataset: CocoBoxes, position: int) -> str:
     sample = dataset[Item(position, False)]
     assert isinstance(sample, BadSample)
@@ -44,29 +51,26 @@ def complaint_of(dataset: CocoBoxes, position: int) -> str:
 
 
 def test_a_sample_is_the_decoded_image_in_bytes_with_its_boxes(boxes: CocoBoxes, tmp_path: Path) -> None:
-    image, target = sample_of(boxes, 1)
+    sample = sample_of(boxes, 1)
 
     decoded = np.asarray(Image.open(tmp_path / "train2017" / "000000000007.jpg"))
-    assert image.dtype == torch.uint8
-    assert image.is_contiguous()
-    assert torch.equal(image, torch.from_numpy(decoded.copy()).permute(2, 0, 1))
-    assert target["boxes"].dtype == torch.float32
-    assert target["boxes"].tolist() == [[4, 5, 24, 15], [30, 20, 38, 29]]
-    assert target["labels"].dtype == torch.int64
-    assert target["labels"].tolist() == [1, 2]
-    assert target["image_id"] == 7
-    assert type(target["image_id"]) is int
-    assert set(target) == {"boxes", "labels", "image_id"}
+    assert sample.pixels.dtype == np.uint8
+    assert np.array_equal(sample.pixels, decoded)
+    assert sample.boxes.dtype == np.float32
+    assert sample.boxes.tolist() == [[4, 5, 24, 15], [30, 20, 38, 29]]
+    assert sample.labels.dtype == np.int64
+    assert sample.labels.tolist() == [1, 2]
+    assert (sample.image_id, sample.mirrored) == (7, False)
+    assert type(sample.image_id) is int
 
 
 def test_a_flip_mirrors_the_image_and_its_boxes_and_nothing_else(boxes: CocoBoxes) -> None:
     straight, mirrored = sample_of(boxes, 1), sample_of(boxes, 1, flip=True)
 
-    assert torch.equal(mirrored.image, straight.image.flip(2))
-    assert mirrored.image.is_contiguous()
-    assert mirrored.target["boxes"].tolist() == [[40, 5, 60, 15], [26, 20, 34, 29]]
-    assert mirrored.target["labels"].tolist() == [1, 2]
-    assert sample_of(boxes, 1).target["boxes"].tolist() == straight.target["boxes"].tolist()
+    assert torch.equal(image_of(boxes, 1, flip=True), image_of(boxes, 1).flip(2))
+    assert mirrored.boxes.tolist() == [[40, 5, 60, 15], [26, 20, 34, 29]]
+    assert mirrored.labels.tolist() == [1, 2]
+    assert sample_of(boxes, 1).boxes.tolist() == straight.boxes.tolist()
 
 
 def test_flipped_boxes_still_frame_the_shapes(tmp_path: Path) -> None:
@@ -75,28 +79,28 @@ def test_flipped_boxes_still_frame_the_shapes(tmp_path: Path) -> None:
     dataset = CocoBoxes(index, root / "train2017")
 
     for position in range(len(index)):
-        straight, mirrored = sample_of(dataset, position), sample_of(dataset, position, flip=True)
-        for ours, theirs in zip(straight.target["boxes"].int().tolist(), mirrored.target["boxes"].int().tolist()):
+        straight, mirrored = (collate([sample_of(dataset, position, flip)]) for flip in (False, True))
+        for ours, theirs in zip(straight.boxes.int().tolist(), mirrored.boxes.int().tolist()):
             left, top, right, bottom = ours
-            framed = straight.image[:, top:bottom, left:right]
+            framed = straight.images[0][:, top:bottom, left:right]
             left, top, right, bottom = theirs
-            assert torch.equal(mirrored.image[:, top:bottom, left:right], framed.flip(2))
+            assert torch.equal(mirrored.images[0][:, top:bottom, left:right], framed.flip(2))
 
 
 def test_the_sample_equals_torchvisions_own_flip(boxes: CocoBoxes) -> None:
     transforms = pytest.importorskip("torchvision.transforms.functional")
 
-    mirrored = sample_of(boxes, 0, flip=True)
-
-    assert torch.equal(mirrored.image, transforms.hflip(sample_of(boxes, 0).image))
+    assert torch.equal(image_of(boxes, 0, flip=True), transforms.hflip(image_of(boxes, 0)))
 
 
 def test_an_image_without_boxes_has_empty_targets_of_the_right_shape(boxes: CocoBoxes) -> None:
     for flip in (False, True):
-        target = sample_of(boxes, 2, flip).target
+        batch = collate([sample_of(boxes, 1, flip), sample_of(boxes, 2, flip)])
 
-        assert target["boxes"].shape == (0, 4)
-        assert target["labels"].shape == (0,)
+        assert [target["boxes"].shape for target in batch.targets] == [(2, 4), (0, 4)]
+        assert [target["labels"].shape for target in batch.targets] == [(2,), (0,)]
+        _, targets = to_device(collate([sample_of(boxes, 2, flip)]), torch.device("cpu"))
+        assert targets[0]["boxes"].shape == (0, 4)
 
 
 @pytest.mark.parametrize("mode", ["L", "CMYK"])
@@ -104,7 +108,7 @@ def test_images_in_other_colours_become_rgb(boxes: CocoBoxes, tmp_path: Path, mo
     file = tmp_path / "train2017" / "000000000007.jpg"
     Image.open(file).convert(mode).save(file, "JPEG")
 
-    image = sample_of(boxes, 1).image
+    image = image_of(boxes, 1)
 
     assert image.shape == (3, 48, 64)
     if mode == "L":
@@ -173,7 +177,7 @@ def test_running_out_of_memory_is_not_blamed_on_the_file(boxes: CocoBoxes, monke
 
 
 def test_workers_are_not_sent_the_ground_truth(boxes: CocoBoxes) -> None:
-    assert b"pycocotools" not in pickle.dumps(boxes)
+    assert b"GroundTruth" not in pickle.dumps(boxes)
     assert len(pickle.loads(pickle.dumps(boxes))) == 3
 
 
@@ -182,7 +186,9 @@ def test_collate_keeps_images_of_various_sizes_apart(boxes: CocoBoxes) -> None:
 
     assert isinstance(batch, Batch)
     assert [tuple(image.shape) for image in batch.images] == [(3, 64, 48), (3, 48, 64)]
+    assert [tuple(image.shape) for image in batch.decoded] == [(64, 48, 3), (48, 64, 3)]
     assert [target["image_id"] for target in batch.targets] == [3, 7]
+    assert all(set(target) == {"boxes", "labels", "image_id"} for target in batch.targets)
     assert require_batch(batch) is batch
 
 
@@ -199,12 +205,12 @@ def test_batches_and_bad_samples_survive_pinning(boxes: CocoBoxes, monkeypatch: 
 
     pinned: list[Any] = []
     monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self, *_: pinned.append(self) or self.clone())
-    batch = collate([sample_of(boxes, 0), sample_of(boxes, 1)])
+    batch = collate([sample_of(boxes, 0, flip=True), sample_of(boxes, 1)])
 
     result = pin_memory(batch)
 
     assert isinstance(result, Batch)
-    assert len(pinned) == 6
+    assert len(pinned) == 3
     assert [target["image_id"] for target in result.targets] == [3, 7]
     assert all(torch.equal(ours, theirs) for ours, theirs in zip(result.images, batch.images))
     assert pin_memory(BadSample("kept")) == BadSample("kept")

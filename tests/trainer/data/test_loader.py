@@ -42,7 +42,10 @@ def training(data: Path, workers: int, **changes: Any) -> Any:
 
 def content(batches: Any) -> list[Any]:
     return [
-        [(target["image_id"], image.sum().item(), target["boxes"].tolist()) for image, target in zip(*batch)]
+        [
+            (target["image_id"], image.sum().item(), target["boxes"].tolist())
+            for image, target in zip(batch.images, batch.targets)
+        ]
         for batch in batches
     ]
 
@@ -86,6 +89,22 @@ def test_workers_are_not_forked_again_every_epoch(data: Path) -> None:
 
     assert len(seen[0]) >= 2
     assert seen[0] == seen[1] == seen[2]
+
+
+def test_workers_that_are_not_persistent_are_started_for_every_pass(data: Path) -> None:
+    batches, lasting = training(data, 1, persistent_workers=False), training(data, 1)
+    before = workers_of_this_process()
+    seen = []
+
+    for _ in range(2):
+        assert content(batches) == content(lasting)
+        left = workers_of_this_process() - before
+        batches_of_one_pass = iter(batches)
+        seen.append(workers_of_this_process() - before - left)
+        del batches_of_one_pass
+
+    assert len(seen[0]) == len(seen[1]) == 1
+    assert seen[0] != seen[1]
 
 
 def test_an_epoch_left_early_does_not_spoil_the_next(data: Path) -> None:

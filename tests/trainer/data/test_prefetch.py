@@ -62,6 +62,21 @@ def test_an_error_comes_where_the_batch_would_have_come() -> None:
         next(batches)
 
 
+def test_what_is_handed_on_was_prepared_in_the_thread_that_fetched_it() -> None:
+    def prepare(batch: int) -> tuple[int, str]:
+        return batch * 10, threading.current_thread().name
+
+    assert list(Prefetch(iter([1, 2]), prepare)) == [(10, "prefetch"), (20, "prefetch")]
+
+
+def test_an_error_in_preparing_comes_where_the_batch_would_have_come() -> None:
+    batches = Prefetch(iter([4, 0]), lambda batch: 8 // batch)
+
+    assert next(batches) == 2
+    with pytest.raises(ZeroDivisionError):
+        next(batches)
+
+
 def test_closing_ends_the_thread_of_an_endless_source() -> None:
     def endless() -> Iterator[int]:
         while True:

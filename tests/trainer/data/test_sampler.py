@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import itertools
 from collections import Counter
 
 import numpy as np
@@ -58,6 +59,17 @@ def test_an_epoch_that_is_taken_up_again_goes_on_with_the_batches_that_were_left
     assert len(batches) == len(whole)
     batches.set_epoch(epoch)
     assert list(batches) == whole
+
+
+def test_an_endless_pass_goes_through_one_epoch_after_the_other() -> None:
+    groups = np.zeros(10, dtype=np.int64)
+    batches = EpochBatches(groups, batch_size=4, rank=0, world_size=1, seed=0, flip_probability=0.5)
+    of_epochs = [batch for epoch in (3, 4, 5) for batch in batches_of(groups, 0, 1, epoch=epoch)]
+
+    batches.set_epoch(3, 1, endless=True)
+
+    assert len(batches) == 2
+    assert list(itertools.islice(batches, 5)) == of_epochs[1:]
 
 
 def test_a_square_image_belongs_above_the_bound_of_one() -> None:

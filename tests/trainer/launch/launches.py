@@ -52,7 +52,7 @@ def order_for(folder: Path, *flags: str, **changes: Any) -> Order:
         flags=[f"cd:{folder / 'run'}", *flags],
         backend="cpu",
         nodes=1,
-        ranks_per_node=1,
+        ranks_per_node=2,  # a rank that is alone has no torchrun
         data=str(folder / "data"),
         leases=str(folder / "leases"),
         lease_wait_s=0.2,

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from trainer.launch.source import PROGRAM_FOLDER
-from trainer.launch.torchrun import chosen_environment, torchrun_command
+from trainer.launch.torchrun import chosen_environment, ranks_command
 
 
 def command(nodes: int, node: int) -> list[str]:
-    return torchrun_command(
+    return ranks_command(
         "/bin/py", ["--epochs=1", "a b"], nodes=nodes, node=node, ranks_per_node=8, address="10.0.0.1", port=29500
     )
 
@@ -37,6 +37,25 @@ def test_several_hosts_meet_at_the_first_and_keep_their_numbers() -> None:
     assert {"--master_addr=10.0.0.1", "--master_port=29500"} <= set(words)
     assert not any("c10d" in word for word in words)
     assert [word for word in command(2, 0) if word not in words] == ["--node_rank=0"]
+
+
+def test_a_rank_that_is_alone_is_started_by_itself_and_told_its_place() -> None:
+    words = ranks_command("/bin/py", ["--epochs=1"], nodes=1, node=0, ranks_per_node=1, address="", port=0)
+
+    assert words == ["/bin/py", "-u", "-m", "trainer", "--epochs=1"]
+    place = added({"RANK": "7", "WORLD_SIZE": "8", "LOCAL_RANK": "7"}, ranks=1)
+    assert {name: place[name] for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_RANK")} == {
+        "RANK": "0",
+        "LOCAL_RANK": "0",
+        "WORLD_SIZE": "1",
+        "LOCAL_WORLD_SIZE": "1",
+        "GROUP_RANK": "0",
+    }
+
+
+@pytest.mark.parametrize(("ranks", "interface"), [(2, None), (1, "ib0"), (1, "")])
+def test_ranks_that_torchrun_starts_are_told_their_places_by_it(ranks: int, interface: Any) -> None:
+    assert not {"RANK", "WORLD_SIZE"} & set(added({}, interface, ranks=ranks))
 
 
 @pytest.mark.needs_torch

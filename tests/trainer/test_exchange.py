@@ -1,0 +1,121 @@
+"""Two real ranks train the same with every way of exchanging gradients, to the last bit."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import socket
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from tests.trainer.small import small_settings
+from trainer.devices import load_backend
+from trainer.exchange import exchanging, not_here
+from trainer.model import build_model
+from trainer.optim import build_optimizer
+from trainer.optimizations import SWITCHED
+from trainer.ranks import HostGroup, Ranks
+from trainer.settings import Settings
+from trainer.steps import Trainee
+
+pytestmark = pytest.mark.needs_torch
+
+STEPS = 10
+OF_RANKS = tuple(one.name for one in SWITCHED if one.proof.startswith("tests/trainer/test_exchange.py::"))
+WAYS: dict[str, dict[str, Any]] = {
+    "all": {},
+    **{name: {"without": (name,)} for name in OF_RANKS},
+    "none": {"without": OF_RANKS},
+    "small buckets": {"bucket_mb": 1},
+}
+
+
+def images_of(rank: int, step: int) -> tuple[list[Any], list[dict[str, Any]]]:
+    """A picture of noise with two boxes, another one on every rank and in every step."""
+    drawn = torch.Generator()
+    drawn.manual_seed(1000 * step + rank)
+    corner = torch.rand((2, 2), generator=drawn) * 40
+    boxes = torch.cat([corner, corner + 8 + torch.rand((2, 2), generator=drawn) * 40], dim=1)
+    labels = torch.randint(1, 4, (2,), generator=drawn)
+    return [torch.rand((3, 96, 96), generator=drawn)], [{"boxes": boxes, "labels": labels}]
+
+
+def train(rank: int, port: int, folder: str) -> None:
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), GLOO_SOCKET_IFNAME="lo")
+    torch.set_num_threads(1)
+    group, backend = HostGroup(Ranks(rank, rank, 2, 2)), load_backend("cpu")
+    group.join(backend)
+    losses, ways = {}, {}
+    for name, changes in WAYS.items():
+        settings = replace(small_settings(Path("data"), Path("run")), **changes)
+        torch.manual_seed(settings.seed)
+        bare = build_model(settings)
+        torch.manual_seed(settings.seed + 1 + rank)
+        model = exchanging(bare, settings, backend, 2)
+        trainee = Trainee(settings, backend, model, build_optimizer(bare, settings))
+        losses[name] = [float(trainee.step(*images_of(rank, step))).hex() for step in range(STEPS)]
+        ways[name] = [model.broadcast_buffers, model.gradient_as_bucket_view, model.static_graph]
+    group.leave()
+    Path(folder, f"rank-{rank}.json").write_text(json.dumps({"losses": losses, "ways": ways}))
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: Any) -> list[dict[str, Any]]:
+    """What either rank did."""
+    folder = tmp_path_factory.mktemp("exchange")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    context = multiprocessing.get_context("spawn")
+    workers = [context.Process(target=train, args=(rank, port, str(folder))) for rank in (0, 1)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(300)
+    return [json.loads((folder / f"rank-{rank}.json").read_text()) for rank in (0, 1)]
+
+
+@pytest.mark.parametrize("way", [name for name in WAYS if name != "all"])
+def test_losses_of_two_ranks_are_the_same_without(way: str, trained: list[dict[str, Any]]) -> None:
+    for found in trained:
+        assert len(set(found["losses"]["all"])) == STEPS
+        assert found["losses"][way] == found["losses"]["all"]
+
+
+def test_the_ranks_trained_on_different_images(trained: list[dict[str, Any]]) -> None:
+    assert trained[0]["losses"]["all"] != trained[1]["losses"]["all"]
+
+
+def test_each_way_is_another_one(trained: list[dict[str, Any]]) -> None:
+    ways = trained[0]["ways"]
+
+    assert ways["all"] == ways["small buckets"] == [False, True, True]
+    assert ways["buffers_left_alone"] == [True, True, True]
+    assert ways["gradient_views"] == [False, False, True]
+    assert ways["static_graph"] == [False, True, False]
+    assert ways["none"] == [True, False, False]
+
+
+def alone(**changes: Any) -> Settings:
+    return replace(small_settings(Path("data"), Path("run")), **changes)
+
+
+def test_one_rank_has_nothing_to_exchange() -> None:
+    model = torch.nn.Linear(1, 1)
+
+    assert exchanging(model, alone(), load_backend("cpu"), 1) is model
+    assert set(not_here(alone(), load_backend("cpu"), 1)) == set(OF_RANKS)
+
+
+def test_a_framework_that_nobody_could_try_is_asked_for_the_plainest_exchange() -> None:
+    absent = not_here(alone(), load_backend("kunlunxin"), 8)
+
+    assert set(absent) == {"gradient_views", "static_graph"}
+    assert "kunlunxin" in absent["static_graph"]
+    assert not_here(alone(), load_backend("cuda"), 8) == {}

@@ -1,0 +1,169 @@
+"""All ways of scoring give pycocotools' twelve statistics, and say which of them it was."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+torch = pytest.importorskip("torch")
+
+from tests.trainer.scoring_data import LARGE, SMALL, made_up, plain, truth_of
+from tests.trainer.small import small_settings
+from trainer import scoring
+from trainer.data.ground_truth import GroundTruth
+from trainer.errors import DataError
+from trainer.published.scoring import BatchScores
+from trainer.ranks import HostGroup, Ranks
+from trainer.scoring import COLUMNS, FAST, REFERENCE, Score, not_here, score_rows, version
+
+pytestmark = pytest.mark.needs_torch
+
+needs_fast = pytest.mark.skipif(not version(FAST), reason=f"{FAST} is not installed (extra: fast)")
+WAYS = [pytest.param(True, marks=needs_fast, id="fast"), pytest.param(False, id="reference")]
+
+
+def box(**changes: Any) -> dict[str, Any]:
+    values = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [10.0, 10.0, 20.0, 20.0], "area": 400.0, "iscrowd": 0}
+    return {**values, **changes}
+
+
+def truth_with(*boxes: dict[str, Any]) -> GroundTruth:
+    return truth_of({"images": [{"id": 1}], "categories": [{"id": 1}], "annotations": list(boxes)})
+
+
+def by_batches(content: dict, rows: np.ndarray, image_ids: list[int], size: int) -> Score:
+    scores = BatchScores(truth_of(content))
+    for start in range(0, len(image_ids), size):
+        batch = image_ids[start : start + size]
+        scores.add_rows(batch, np.concatenate([rows[rows[:, 0] == image_id] for image_id in batch]))
+    return scores.total(HostGroup(Ranks()))[0]
+
+
+@needs_fast
+@pytest.mark.parametrize("categories", [3, 80])
+def test_fast_scoring_gives_the_same_statistics(categories: int) -> None:
+    content, rows = made_up(200, 90, categories=categories)
+
+    score = score_rows(rows, truth_of(content), fast=True)
+
+    assert score.stats == pytest.approx(plain(content, rows), rel=0, abs=1e-12)
+    assert all(0.05 < one < 0.95 for one in score.stats)
+    assert score.scorer == f"{FAST} {version(FAST)}"
+
+
+@needs_fast
+@given(seed=st.integers(0, 2**32 - 1), images=st.integers(1, 8), categories=st.integers(1, 4))
+def test_fast_scoring_gives_the_same_statistics_whatever_was_found(seed: int, images: int, categories: int) -> None:
+    content, rows = made_up(images, 12, categories=categories, seed=seed)
+    truth = truth_of(content)
+    try:
+        expected = score_rows(rows, truth, fast=False).stats
+    except DataError:
+        with pytest.raises(DataError):
+            score_rows(rows, truth, fast=True)
+        return
+
+    assert score_rows(rows, truth, fast=True).stats == pytest.approx(expected, rel=0, abs=1e-12)
+
+
+def test_scoring_batch_by_batch_gives_the_same_statistics() -> None:
+    content, rows = made_up(60, 90, categories=20)
+    image_ids = np.random.RandomState(1).permutation(60) + 1
+
+    score = by_batches(content, rows, image_ids.tolist(), size=7)
+
+    assert score.stats == pytest.approx(plain(content, rows), rel=0, abs=1e-12)
+    assert all(0.05 < one < 0.95 for one in score.stats)
+    assert score.scorer == f"{REFERENCE} {version(REFERENCE)}"
+
+
+def test_an_image_that_was_scored_twice_counts_once() -> None:
+    content, rows = made_up(20, 30, categories=5)
+
+    score = by_batches(content, rows, [*range(1, 21), 1, 2, 3], size=20)
+
+    assert score.stats == pytest.approx(plain(content, rows), rel=0, abs=1e-12)
+
+
+@pytest.mark.parametrize("fast", WAYS)
+def test_an_annotation_of_id_0_is_never_found(fast: bool) -> None:
+    found = np.array([[1, 10, 10, 20, 20, 0.9, 1]], dtype=float)
+
+    assert score_rows(found, truth_with(box(id=0)), fast=fast).map == 0.0
+    assert score_rows(found, truth_with(box(id=1)), fast=fast).map == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("fast", WAYS)
+@pytest.mark.parametrize(
+    ("area", "in_ranges"),
+    [
+        (SMALL - 0.5, [True, False, False]),
+        (SMALL, [True, True, False]),
+        (SMALL + 0.5, [False, True, False]),
+        (LARGE, [False, True, True]),
+        (LARGE + 0.5, [False, False, True]),
+    ],
+)
+def test_an_area_on_a_bound_belongs_to_both_ranges(area: float, in_ranges: list[bool], fast: bool) -> None:
+    found = np.array([[1, 10, 10, 20, 20, 0.9, 1]], dtype=float)
+
+    stats = score_rows(found, truth_with(box(area=area)), fast=fast).stats
+
+    assert [one == pytest.approx(1.0) for one in stats[3:6]] == in_ranges
+    assert [one == -1 for one in stats[3:6]] == [not inside for inside in in_ranges]
+
+
+@pytest.mark.parametrize("fast", WAYS)
+def test_no_detection_at_all_scores_zero(fast: bool) -> None:
+    assert score_rows(np.zeros((0, COLUMNS)), truth_with(box()), fast=fast).map == 0.0
+
+
+@pytest.mark.parametrize("fast", WAYS)
+def test_a_truth_of_crowds_only_has_no_score(fast: bool) -> None:
+    found = np.array([[1, 10, 10, 20, 20, 0.9, 1]], dtype=float)
+
+    with pytest.raises(DataError, match="no box that is not a crowd"):
+        score_rows(found, truth_with(box(iscrowd=1)), fast=fast)
+
+
+@pytest.mark.parametrize("fast", WAYS)
+def test_a_detection_of_a_category_that_the_truth_lacks_is_not_counted(fast: bool) -> None:
+    found = np.array([[1, 10, 10, 20, 20, 0.9, 1], [1, 10, 10, 20, 20, 0.95, 2]], dtype=float)
+
+    assert score_rows(found, truth_with(box()), fast=fast).map == pytest.approx(1.0)
+
+
+def test_without_the_fast_scorer_pycocotools_scores(monkeypatch: Any, tmp_path: Path) -> None:
+    installed = version(REFERENCE)
+    monkeypatch.setattr(scoring, "version", {REFERENCE: installed, FAST: ""}.__getitem__)
+    found = np.array([[1, 10, 10, 20, 20, 0.9, 1]], dtype=float)
+
+    score = score_rows(found, truth_with(box()), fast=True)
+
+    assert score.scorer == f"{REFERENCE} {installed}"
+    assert not_here(small_settings(tmp_path, tmp_path)) == {"fast_scoring": f"{FAST} is not installed"}
+
+
+def test_a_run_that_evaluates_nothing_has_no_use_for_any_of_it(tmp_path: Path) -> None:
+    steady = small_settings(tmp_path, tmp_path, protocol="steady", steps=3)
+
+    assert set(not_here(steady)) == {"grouped_evaluation", "scored_once", "fast_scoring"}
+
+
+def test_batches_scored_one_by_one_are_not_scored_fast(tmp_path: Path) -> None:
+    assert list(not_here(small_settings(tmp_path, tmp_path, without=("scored_once",)))) == ["fast_scoring"]
+
+
+def test_a_package_that_is_not_installed_has_no_version() -> None:
+    assert version("a-package-that-nobody-has") == ""
+
+
+def test_scores_differ_by_their_most_different_statistic() -> None:
+    one, other = Score([0.5] * 12, 1, "a"), Score([0.5] * 11 + [0.25], 1, "b")
+
+    assert one.difference(other) == other.difference(one) == 0.25
