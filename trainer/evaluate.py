@@ -44,10 +44,11 @@ def detect(
     """
     model.eval()
     images_seen = 0
+    blocking = not getattr(batches, "pin_memory", False)  # a loader's, which pins only where copies may overlap
     try:
         with torch.no_grad(), backend.autocast(precision):
             for batch in batches:
-                images, _ = to_device(require_batch(batch), backend.device, blocking=not backend.pin_memory)
+                images, _ = to_device(require_batch(batch), backend.device, blocking=blocking)
                 found([int(target["image_id"]) for target in batch.targets], model(images))
                 images_seen += len(images)
                 on_batch(images_seen)
@@ -119,7 +120,8 @@ class PublishedScores:
         shares = [np.array(ids, dtype=np.float64) for ids in image_ids]
         rank = group.ranks.rank
         mine = np.isin(shares[rank], _before(shares, rank), invert=True)
-        return Outcome(score.map, int(mine.sum()), self._scores.detections, {} if rank else _facts(score, shares))
+        detections = int(np.array(self._scores.detections, dtype=np.int64)[mine].sum())
+        return Outcome(score.map, int(mine.sum()), detections, {} if rank else _facts(score, shares))
 
 
 def rows_of(image_ids: Sequence[int], outputs: Sequence[Any]) -> np.ndarray:

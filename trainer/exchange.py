@@ -25,7 +25,8 @@ def exchanging(model: torch.nn.Module, settings: Settings, backend: Backend, wor
     return torch.nn.parallel.DistributedDataParallel(
         model,
         broadcast_buffers=not settings.uses("buffers_left_alone"),
-        bucket_cap_mb=settings.bucket_mb,
+        # Not even torch's own 25 unless it is asked for: told nothing, torch has a smaller first bucket.
+        **({} if settings.bucket_mb is None else {"bucket_cap_mb": settings.bucket_mb}),
         gradient_as_bucket_view=wants["gradient_views"],
         static_graph=wants["static_graph"],
     )

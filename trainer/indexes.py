@@ -41,9 +41,10 @@ class Indexes:
 
 
 def read_indexes(settings: Settings, group: HostGroup) -> Indexes:
-    """Return the indexes; every rank of the group has to call this, and all go on or none does.
+    """Return the indexes; every rank of the group has to call this.
 
-    Raises DataError, on every rank, for what local rank 0 of any host has found to be wrong with the data.
+    Raises DataError, on every rank, for what local rank 0 of any host has found to be wrong with the data. What a rank
+    finds that parses the files for itself, it raises alone.
     """
     begun_s = time.perf_counter()
     if not settings.uses(_NAME):

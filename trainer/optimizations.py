@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 ALWAYS = "always"
 """The rules leave it to whoever runs the benchmark."""
 DECLARED = "declared"
-"""Allowed as a declared deviation: it changes how fast something is done, not what is computed."""
+"""Allowed as a declared deviation: it changes how fast something is done, and what is computed only as it says."""
 OWN_ROW = "own row"
 """It changes what is computed, so a vendor's table has to have a row for it."""
 
@@ -24,7 +24,8 @@ OWN_ROW = "own row"
 class Optimization:
     """A speed-up: `what` is done, `published` what is done instead with it off, `allowed` by the rules when.
 
-    `proof` names the test that shows that results are the same with it on and off; "" where they are not.
+    `proof` names the test that shows that results are the same with it on and off, except for what `what` says; ""
+    where they are not.
     """
 
     name: str
@@ -47,7 +48,7 @@ SWITCHED: tuple[Optimization, ...] = (
     ),
     Optimization(
         "bytes_on_device",
-        "images travel as bytes and become numbers on the device",
+        "images travel as bytes, in memory that is used again, and become numbers on the device",
         "images become float32 in the loader, four times the bytes",
         DECLARED,
         _LOSSES,
@@ -57,7 +58,7 @@ SWITCHED: tuple[Optimization, ...] = (
         "batches are copied from pinned memory beside the step before",
         "pageable copies that block, between two steps",
         DECLARED,
-        _LOSSES,
+        "tests/trainer/test_optimizations.py::test_losses_are_the_same_when_copies_overlap",
     ),
     Optimization(
         "persistent_workers",
@@ -89,7 +90,7 @@ SWITCHED: tuple[Optimization, ...] = (
     ),
     Optimization(
         "grouped_evaluation",
-        "images of one shape are evaluated together, each once over all ranks",
+        "images of similar shape are evaluated together, each once over all ranks; they are padded less, which moves mAP",
         "images are evaluated in the order of their ids, of all shapes in one batch, the last share filled up",
         DECLARED,
         "tests/trainer/test_optimizations.py::test_map_is_the_same_without_grouping",
@@ -103,7 +104,7 @@ SWITCHED: tuple[Optimization, ...] = (
     ),
     Optimization(
         "fast_scoring",
-        "evaluations are scored by faster-coco-eval, the last one by pycocotools too",
+        "evaluations are scored by faster-coco-eval, the one that ends a full run by pycocotools too",
         "evaluations are scored by pycocotools",
         DECLARED,
         "tests/trainer/test_scoring.py::test_fast_scoring_gives_the_same_statistics",

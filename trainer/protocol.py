@@ -63,8 +63,8 @@ class Protocol:
         if self._settings.protocol == "steady":
             return self._steady()
         epochs = self._settings.epochs if self._settings.protocol == "full" else 1
-        self._ask_ahead(self._from.epoch, self._from.step, epochs)
         if self._settings.protocol == "full" and self._resumed is None:
+            self._ask_ahead(self._from.epoch, self._from.step, epochs)
             self._evaluate(_BEFORE_TRAINING)
         self._begin()
         reason = "last_epoch"

@@ -37,7 +37,8 @@ class Score:
 
     def difference(self, other: Score) -> float:
         """The largest absolute difference between two scores' statistics."""
-        return max(abs(one - two) for one, two in zip(self.stats, other.stats))
+        # numpy's maximum of numbers with a NaN among them is NaN, which is no agreement.
+        return float(np.max(np.abs(np.subtract(self.stats, other.stats))))
 
 
 def not_here(settings: Settings) -> dict[str, str]:
@@ -46,7 +47,19 @@ def not_here(settings: Settings) -> dict[str, str]:
         return dict.fromkeys(("grouped_evaluation", "scored_once", "fast_scoring"), "nothing is evaluated")
     if not settings.uses("scored_once"):
         return {"fast_scoring": "every batch is scored by itself, which pycocotools does"}
-    return {} if version(FAST) else {"fast_scoring": f"{FAST} is not installed"}
+    why = fast_is_absent()
+    return {"fast_scoring": why} if why else {}
+
+
+def fast_is_absent() -> str:
+    """Return why faster-coco-eval cannot be used; "" where it can."""
+    if not version(FAST):
+        return f"{FAST} is not installed"
+    try:
+        import faster_coco_eval  # noqa: F401 - a wheel that does not fit the host's libraries fails here
+    except Exception as error:
+        return f"{FAST} {version(FAST)} cannot be imported: {type(error).__name__}: {error}"
+    return ""
 
 
 def version(package: str) -> str:
@@ -62,10 +75,10 @@ def version(package: str) -> str:
 def score_rows(rows: np.ndarray, truth: GroundTruth, *, fast: bool) -> Score:
     """Score detections, float64 [n, 7] (see COLUMNS), against all images of the ground truth.
 
-    By faster-coco-eval if `fast` and it is installed, else by pycocotools. Images without a detection count as missed,
+    By faster-coco-eval if `fast` and it can be used, else by pycocotools. Images without a detection count as missed,
     not as absent. Raises DataError when the ground truth has no box that could be found, since AP is undefined then.
     """
-    name = FAST if fast and version(FAST) else REFERENCE
+    name = FAST if fast and not fast_is_absent() else REFERENCE
     scorer = f"{name} {version(name)}"
     with quietly():
         scoring = (_fast if name == FAST else _reference)(rows, truth)

@@ -141,12 +141,13 @@ def _prepare(settings: Settings, ranks: Ranks, backend: Backend, log: EventLog, 
         decode_delay_s=backend.decode_delay_s,
     )
     log.write("data", **loaders.counts)
+    missing = group.all_gather_json(dict(loaders.not_here))  # a host of its own may have no room for a cache
     if ranks.rank == 0:
         not_here = {
             **staging.not_here(settings, backend),
             **exchange.not_here(settings, backend, ranks.world_size),
             **scoring.not_here(settings),
-            **loaders.not_here,
+            **{name: why for reasons in missing for name, why in reasons.items()},
         }
         log.write("optimizations", items=ledger(settings, not_here))
     # One seed for the weights, so that every rank starts from the same; then one per rank, so that no two draw the

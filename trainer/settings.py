@@ -62,7 +62,7 @@ class Settings:
     workers: int = 4
     seed: int = 0
     # how gradients are exchanged
-    bucket_mb: int = 25  # MiB of gradients that are exchanged at once; torch's own default
+    bucket_mb: int | None = None  # MiB of gradients that are exchanged at once; None leaves it to torch
     # how it is watched
     host_clock: bool = False  # the published p_core was read by a host clock; see StepLoop
     window: int = 20

@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 import tempfile
 import time
 from dataclasses import dataclass, fields
@@ -39,6 +40,21 @@ _ABANDONED_S = 86400
 _TRIES = 3
 _BLOCK_BYTES = 2**20
 
+
+
+def _code_digest() -> str:
+    """SHA-256 of the modules that decide the content of an entry; "" where they cannot be read."""
+    digest = hashlib.sha256()
+    try:
+        for name in _MAKERS:
+            digest.update(Path(__file__).with_name(name).read_bytes())
+    except OSError:
+        return ""
+    return digest.hexdigest()
+
+
+_CODE_SHA256 = _code_digest()  # of what has been imported, whatever becomes of the files during the run
+
 Arrays = Dict[str, np.ndarray]
 """By the name of its file, without `.npy`."""
 
@@ -59,7 +75,9 @@ class Key:
 
     def facts(self) -> dict[str, Any]:
         """Everything that an entry has to agree with."""
-        return {**vars(self), "schema": SCHEMA, "code_sha256": _code_digest()}
+        if not _CODE_SHA256:
+            raise EntryError("the modules that make an index cannot be read, and so neither told from other versions")
+        return {**vars(self), "schema": SCHEMA, "code_sha256": _CODE_SHA256}
 
     @property
     def name(self) -> str:
@@ -135,9 +153,8 @@ def load(key: Key, split: str, *, check: bool) -> Entry | None:
     """
     folder = cache_folder() / key.name
     try:
-        status = os.lstat(folder)
-        if status.st_uid != os.geteuid():
-            raise EntryError(f"{folder}: belongs to user {status.st_uid}, expected {os.geteuid()}")
+        for place in (folder.parent, folder):
+            _require_own(place)
         meta = _read_meta(folder, key)
         arrays = {name: _map(folder / f"{name}.npy", digest, check) for name, digest in meta["arrays"].items()}
         entry = _unpack(arrays, split, meta["counts"])
@@ -158,6 +175,7 @@ def store(key: Key, entry: Entry) -> None:
     try:
         os.makedirs(folder.parent, mode=0o700, exist_ok=True)
         os.makedirs(folder, mode=0o700, exist_ok=True)
+        _require_own(folder)
         _tidy(folder)
         partial = Path(tempfile.mkdtemp(prefix=_PARTIAL, dir=folder))
         try:
@@ -169,6 +187,17 @@ def store(key: Key, entry: Entry) -> None:
         raise EntryError(
             f"{folder}: {error}; set {FOLDER_VARIABLE} to a folder that is writable and has room"
         ) from error
+
+
+def _require_own(folder: Path) -> None:
+    """Raise EntryError unless nobody else can put something into the folder; OSError where it cannot be looked at."""
+    status = os.lstat(folder)
+    if not stat.S_ISDIR(status.st_mode):
+        raise EntryError(f"{folder}: is no folder, or a link to one")
+    if status.st_uid != os.geteuid():
+        raise EntryError(f"{folder}: belongs to user {status.st_uid}, expected {os.geteuid()}")
+    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise EntryError(f"{folder}: may be written to by others; take that right away: chmod go-w")
 
 
 def digest_of(file: Path) -> str:
@@ -295,14 +324,6 @@ def _sha256(path: Path) -> str:
     with open(path, "rb") as file:
         for block in iter(lambda: file.read(_BLOCK_BYTES), b""):
             digest.update(block)
-    return digest.hexdigest()
-
-
-def _code_digest() -> str:
-    """SHA-256 of the modules that decide the content of an entry, for the changes that SCHEMA does not count."""
-    digest = hashlib.sha256()
-    for name in _MAKERS:
-        digest.update(Path(__file__).with_name(name).read_bytes())
     return digest.hexdigest()
 
 

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 from trainer.data.coco import CocoIndex
 from trainer.data.dataset import CocoBoxes
 from trainer.data.sampler import EpochBatches, Item, aspect_groups, shard_validation
-from trainer.data.slots import Slots, can_share
+from trainer.data.slots import slots_for
 from trainer.published.shares import shard_in_order
 
 _TRAIN, _VAL = 1, 2
@@ -95,8 +95,9 @@ def _loader(
     generator = torch.Generator()
     generator.manual_seed(_mix(seeds))
     collate_fn = images.collate
-    if isinstance(images, CocoBoxes) and workers and can_share():
-        collate_fn = partial(images.collate, slots=Slots(workers, images.largest_bytes * batch_size))
+    # Workers of one pass may end with slots lent for batches that nobody took; those would never come back.
+    if isinstance(images, CocoBoxes) and persistent_workers:
+        collate_fn = partial(images.collate, slots=slots_for(workers, images.largest_bytes * batch_size))
     return DataLoader(
         images,
         batch_sampler=batches,

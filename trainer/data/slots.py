@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import mmap
 import multiprocessing
+import os
 import weakref
 from typing import Any, NamedTuple
 
@@ -13,6 +14,7 @@ import torch
 from torch.utils.data import get_worker_info
 
 _PER_WORKER = 5  # two that the loader has ordered from a worker, and what its process still holds
+_MOST_BYTES = 2**28  # of a slot; a larger batch goes another way, and what an annotation file says may be anything
 _FREE, _LENT = 0, 1
 
 _numbers = itertools.count()
@@ -38,6 +40,7 @@ class Slots:
     """
 
     def __init__(self, workers: int, size: int) -> None:
+        self._owner = os.getpid()
         self._size = -(-size // mmap.PAGESIZE) * mmap.PAGESIZE
         self._memory = mmap.mmap(-1, workers * _PER_WORKER * self._size)
         self._state = mmap.mmap(-1, workers * _PER_WORKER)
@@ -66,7 +69,9 @@ class Slots:
         return torch.from_numpy(array)
 
     def _give_back(self, slot: int) -> None:
-        self._state[slot] = _FREE
+        # A process that was forked meanwhile has what its parent held; that it lets go of it says nothing.
+        if os.getpid() == self._owner:
+            self._state[slot] = _FREE
 
     def _array(self, slot: int, size: int) -> np.ndarray:
         return np.frombuffer(self._memory, dtype=np.uint8, count=size, offset=slot * self._size)
@@ -74,6 +79,16 @@ class Slots:
 
 def _received(slots: int, slot: int, size: int) -> torch.Tensor:
     return _opened[slots].receive(slot, size)
+
+
+def slots_for(workers: int, size: int) -> Slots | None:
+    """Return slots for batches of up to `size` bytes; None where nothing can be shared, or there is no room for it."""
+    if not workers or not can_share():
+        return None
+    try:
+        return Slots(workers, min(size, _MOST_BYTES))
+    except (OSError, OverflowError, ValueError):
+        return None
 
 
 def can_share() -> bool:

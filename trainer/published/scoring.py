@@ -29,7 +29,8 @@ class BatchScores:
             self._scoring = COCOeval(self._given, iouType="bbox")
         self._image_ids: list[int] = []
         self._parts: list[np.ndarray] = []
-        self.detections = 0
+        self.detections: list[int] = []
+        """How many there were on each image, in the order in which their ids come out of `total`"""
 
     def add(self, image_ids: Sequence[int], outputs: Sequence[Any]) -> None:
         """Match what was found on the images of a batch with what is there."""
@@ -39,7 +40,6 @@ class BatchScores:
         """The same for detections, float64 [n, 7] (see COLUMNS), on these images."""
         from pycocotools.coco import COCO
 
-        self.detections += len(rows)
         # A part has the images in this order, and the parameters have to say so.
         ordered = sorted(set(image_ids))
         self._scoring.params.imgIds = ordered
@@ -49,6 +49,7 @@ class BatchScores:
         parameters = self._scoring.params
         shape = (len(parameters.catIds), len(parameters.areaRng), len(ordered))
         self._image_ids += ordered
+        self.detections += [int(np.count_nonzero(rows[:, 0] == image_id)) for image_id in ordered]
         self._parts.append(np.array(self._scoring.evalImgs, dtype=object).reshape(shape))
 
     def total(self, group: HostGroup) -> tuple[Score, list[list[int]]]:

@@ -53,6 +53,9 @@ class FakeCuda:
         self.calls: list[Any] = []
         self._current = FakeStream("computing", self.calls)
 
+    def set_device(self, device: Any) -> None:
+        self.calls.append(("card", str(device)))
+
     def Stream(self, device: Any) -> FakeStream:  # noqa: N802 - torch's name
         return FakeStream("copying", self.calls)
 
@@ -77,7 +80,7 @@ def test_work_is_queued_on_the_copying_stream_and_marked_after_it() -> None:
     result, event = stream.run(work)
 
     assert result == "result"
-    assert cuda.calls == [("work", "copying"), ("record", "copying", event)]
+    assert cuda.calls == [("card", "cpu"), ("work", "copying"), ("record", "copying", event)]
     assert cuda.current_stream(None).name == "computing"
 
 
