@@ -87,6 +87,8 @@ def filling(evidence: Evidence, device: Device, cell: Cell, run: str) -> Filling
         raise SuiteError(f"{visible(run)}: {visible(problem)}")
     values: dict[str, float] = {}
     remarks: list[str] = []
+    if verdict.without:
+        remarks.append(f"made without {', '.join(verdict.without)}, as --recipe or --without asked for")
     found = _in_own_timing(measure(evidence), cell)
     for name in METRICS:
         if cell.expectations[name].state != UNPUBLISHED:

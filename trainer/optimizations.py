@@ -90,7 +90,7 @@ SWITCHED: tuple[Optimization, ...] = (
     ),
     Optimization(
         "grouped_evaluation",
-        "images of similar shape are evaluated together, each once over all ranks; they are padded less, which moves mAP",
+        "images of similar shape are evaluated together, each once over all ranks; less padding moves mAP a little",
         "images are evaluated in the order of their ids, of all shapes in one batch, the last share filled up",
         DECLARED,
         "tests/trainer/test_optimizations.py::test_map_is_the_same_without_grouping",

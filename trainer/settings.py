@@ -77,8 +77,10 @@ class Settings:
         _one_of("smi", self.smi, ("", *SMI_NAMES))
         for name in self.without:
             _one_of("without", name, NAMES)
-        for name in ("batch_size", "bucket_mb", "epochs", "window", "aspect_ratio_groups"):
+        for name in ("batch_size", "epochs", "window", "aspect_ratio_groups"):
             _at_least(name, getattr(self, name), 1)
+        if self.bucket_mb is not None:
+            _at_least("bucket_mb", self.bucket_mb, 1)
         for name in ("workers", "warmup_steps", "steady_warmup", "gradient_clip", "momentum", "weight_decay"):
             _at_least(name, getattr(self, name), 0)
         for name in ("attempt", "checkpoint_steps"):

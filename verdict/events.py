@@ -62,6 +62,7 @@ class Start:
     serial: str | None
     attempt: int | None
     without: tuple[str, ...] | None
+    bucket_mb: int | None
 
 
 @dataclass(frozen=True)

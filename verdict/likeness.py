@@ -57,7 +57,7 @@ def circumstances(evidence: Evidence, p_core_method: str = "") -> dict[str, str]
         "timing of steps": _joined(start.timing for start in starts),
         "wait after each step for the host's clock": _joined(str(start.host_clock).lower() for start in starts),
         "data set": _data_set(evidence, record.get("own_data")),
-        **({"optimizations switched off": _joined(run.without)} if run.without else {}),
+        **_speed_ups(evidence, run.without),
         **{f"recipe: {name}": json.dumps(value) for name, value in sorted(run.recipe.items())},
     }
     seen = fingerprint(evidence)
@@ -75,6 +75,21 @@ def differing(first: Mapping[str, str], second: Mapping[str, str]) -> Iterator[t
         pair = first.get(name, ""), second.get(name, "")
         if pair[0] != pair[1]:
             yield (name, *pair)
+
+
+def _speed_ups(evidence: Evidence, without: Sequence[str]) -> dict[str, str]:
+    """What was off although the recipe has it, and what was tuned: both change times, and neither is the device's."""
+    found = {}
+    if without:
+        found["optimizations switched off"] = _joined(without)
+    off = [one.name for rank in evidence.ranks for one in rank.optimizations if one.why and not one.on]
+    lacking = sorted(set(off) - set(without))
+    if lacking:
+        found["optimizations that could not be had"] = _joined(lacking)
+    sizes = {start.bucket_mb for _, start in evidence.starts} - {None}
+    if sizes:
+        found["gradients exchanged at once"] = _joined(f"{size} MiB" for size in sizes)
+    return found
 
 
 def _share(cell_id: str) -> str:

@@ -132,6 +132,7 @@ _START_OPTIONAL = {
     "serial": text,
     "attempt": whole,
     "without": texts,
+    "bucket_mb": whole,
 }
 
 _OPTIMIZATION = {**dict.fromkeys(("name", "what", "published", "allowed", "proof", "why"), text), "on": flag}

@@ -117,12 +117,18 @@ def _of_verdict(verdict: Mapping[str, Any]) -> Row:
         "batch_size": _whole(cell.get("batch_size")),
         "learning_rate": _real(cell.get("learning_rate")),
         "card": _whole(cell.get("card")),
-        "protocol": _text(verdict["protocol"]),
+        "protocol": _protocol(verdict),
         "simulated": bool(verdict["simulated"]),
         "restarts": _whole(verdict.get("restarts")) or 0,
         "outcome": _text(verdict["outcome"]),
         "reasons": _json([_text(reason) for reason in verdict["reasons"]]),
     }
+
+
+def _protocol(verdict: Mapping[str, Any]) -> str:
+    """The protocol and what was switched off: a run without it is a way of measuring of its own, and its own course."""
+    without = verdict.get("without") or ()
+    return _text(verdict["protocol"] + (f" without {', '.join(without)}" if without else ""))
 
 
 def _cards(evidence: Evidence) -> Iterator[Row]:

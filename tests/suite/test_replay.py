@@ -184,6 +184,7 @@ def test_a_verdict_that_cannot_be_written_is_a_warning(tmp_path: Path) -> None:
         (["--replay={one}", "--epochs=5"], "leave out --epochs"),
         (["--replay={one}", "--recipe=flagperf", "--bucket-mb=5"], "leave out --recipe, --bucket-mb"),
         (["--recipe=flagperf", "--without=boxes_only"], "leave out --without"),
+        (["--recipe=flagperf", "--bucket-mb=5"], "leave out --bucket-mb"),
         (["--without=everything"], "invalid choice: 'everything'"),
         (["--replay={one}/nowhere"], "no such folder"),
         (["--replay=suite"], "holds no run.json"),

@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import socket
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,12 +20,13 @@ torch = pytest.importorskip("torch")
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from tests.trainer.scoring_data import made_up, truth_of
 from tests.trainer.small import small_settings
 from trainer import scoring
 from trainer.data.shapes import ensure
 from trainer.devices import load_backend
 from trainer.errors import DataError
-from trainer.evaluate import Outcome, collector, detect, rows_of
+from trainer.evaluate import Outcome, PublishedScores, collector, detect, rows_of
 from trainer.loaders import build_loaders
 from trainer.published.scoring import rows_of_image
 from trainer.ranks import HostGroup, Ranks
@@ -212,3 +214,44 @@ def test_the_model_is_back_in_training_mode_after_a_failure(shapes: Path) -> Non
         detect(model, [BadSample("broken")], backend, "fp32", lambda image_ids, outputs: None)
 
     assert model.training
+
+
+@pytest.mark.parametrize("pinned", [True, False])
+def test_only_copies_from_pinned_memory_are_not_waited_for(monkeypatch: Any, pinned: bool) -> None:
+    class Batches(list):
+        pin_memory = pinned
+
+    backend = load_backend("cpu")
+    backend.open(0, 1)
+    monkeypatch.setattr(backend, "pin_memory", True)
+    asked: list[bool] = []
+
+    def copying(batch: Any, device: Any, *, blocking: bool) -> Any:
+        asked.append(blocking)
+        return [], []
+
+    monkeypatch.setattr("trainer.evaluate.to_device", copying)
+    batch = SimpleNamespace(targets=[], images=[])
+    monkeypatch.setattr("trainer.evaluate.require_batch", lambda one: one)
+
+    detect(torch.nn.Identity(), Batches([batch]), backend, "fp32", lambda ids, found: None)
+
+    assert asked == [not pinned]
+
+
+def test_detections_of_an_image_that_a_rank_before_looked_at_are_not_counted_again(monkeypatch: Any) -> None:
+    content, rows = made_up(6, 20, categories=3)
+    first, second = PublishedScores(truth_of(content)), PublishedScores(truth_of(content))
+    for scores, ids in ((first, [1, 2, 3, 4]), (second, [4, 5, 6])):
+        scores._scores.add_rows(ids, rows[np.isin(rows[:, 0], ids)])
+    told: list[Any] = []
+    monkeypatch.setattr(
+        "trainer.published.scoring.all_gather_pickles", lambda value, group: told.append(value) or [value]
+    )
+    first.outcome(HostGroup(Ranks()), lambda reached: False)
+    monkeypatch.setattr("trainer.published.scoring.all_gather_pickles", lambda value, group: [told[0], value])
+
+    outcome = second.outcome(HostGroup(Ranks(1, 1, 2, 2)), lambda reached: False)
+
+    assert outcome.images == 2
+    assert outcome.detections == np.count_nonzero(rows[:, 0] > 4)

@@ -51,7 +51,7 @@ def train(rank: int, port: int, folder: str) -> None:
     torch.set_num_threads(1)
     group, backend = HostGroup(Ranks(rank, rank, 2, 2)), load_backend("cpu")
     group.join(backend)
-    losses, ways = {}, {}
+    losses, ways, states = {}, {}, {}
     for name, changes in WAYS.items():
         settings = replace(small_settings(Path("data"), Path("run")), **changes)
         torch.manual_seed(settings.seed)
@@ -60,9 +60,11 @@ def train(rank: int, port: int, folder: str) -> None:
         model = exchanging(bare, settings, backend, 2)
         trainee = Trainee(settings, backend, model, build_optimizer(bare, settings))
         losses[name] = [float(trainee.step(*images_of(rank, step))).hex() for step in range(STEPS)]
+        group.broadcast_buffers(bare)
+        states[name] = {key: value.double().sum().item().hex() for key, value in bare.state_dict().items()}
         ways[name] = [model.broadcast_buffers, model.gradient_as_bucket_view, model.static_graph]
     group.leave()
-    Path(folder, f"rank-{rank}.json").write_text(json.dumps({"losses": losses, "ways": ways}))
+    Path(folder, f"rank-{rank}.json").write_text(json.dumps({"losses": losses, "ways": ways, "states": states}))
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +88,9 @@ def test_losses_of_two_ranks_are_the_same_without(way: str, trained: list[dict[s
     for found in trained:
         assert len(set(found["losses"]["all"])) == STEPS
         assert found["losses"][way] == found["losses"]["all"]
+        # Running statistics are in no loss of training, and in every evaluation.
+        assert any("running_var" in name for name in found["states"]["all"])
+        assert found["states"][way] == found["states"]["all"] == trained[0]["states"]["all"]
 
 
 def test_the_ranks_trained_on_different_images(trained: list[dict[str, Any]]) -> None:

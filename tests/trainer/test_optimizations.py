@@ -46,16 +46,20 @@ def losses_of(shapes: Path, run_dir: Path, without: tuple[str, ...], workers: in
             **changes,
         },
     )
-    backend, ranks, log = load_backend("cpu"), Ranks(0, 0, 1, 1), EventLog(run_dir, 0)
+    backend, ranks, log = load_backend(settings.device), Ranks(0, 0, 1, 1), EventLog(run_dir, 0)
     threads = torch.get_num_threads()
+    backend.configure(None, rank=0, world_size=1)
     backend.open(0, 1)
     torch.set_num_threads(1)
     try:
         _prepare(settings, ranks, backend, log, HostGroup(ranks)).run()
     finally:
         torch.set_num_threads(threads)
-    events = [json.loads(line) for line in log.path.read_text().splitlines()]
-    return [loss for event in events if event["event"] == "window" for loss in event["loss"]]
+    return [loss for event in events_of(run_dir) if event["event"] == "window" for loss in event["loss"]]
+
+
+def events_of(run_dir: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run_dir / "rank-0000.jsonl").read_text().splitlines()]
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +74,22 @@ def test_losses_are_the_same_without(name: str, shapes: Path, tmp_path: Path, lo
     assert len(losses) == STEPS
     assert len(set(losses)) > 1
     assert losses == losses_with_all
+
+
+@pytest.mark.parametrize(
+    "device",
+    ["virtual", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"))],
+)
+def test_losses_are_the_same_when_copies_overlap(device: str, shapes: Path, tmp_path: Path) -> None:
+    """On a device that has a way for copies beside its computing; the CPU has none, and both ways would be one."""
+    ways = [(), ("overlapped_copies",)]
+
+    losses = [losses_of(shapes, tmp_path / str(len(way)), way, 2, device=device) for way in ways]
+
+    assert losses[0] == losses[1]
+    assert len(set(losses[0])) > 1
+    ledgers = [next(e for e in events_of(tmp_path / str(len(way))) if e["event"] == "optimizations") for way in ways]
+    assert [one["on"] for e in ledgers for one in e["items"] if one["name"] == "overlapped_copies"] == [True, False]
 
 
 @pytest.mark.parametrize("workers", [0, 2])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -167,3 +168,22 @@ def test_scores_differ_by_their_most_different_statistic() -> None:
     one, other = Score([0.5] * 12, 1, "a"), Score([0.5] * 11 + [0.25], 1, "b")
 
     assert one.difference(other) == other.difference(one) == 0.25
+
+
+def test_statistics_that_are_no_numbers_do_not_agree() -> None:
+    one, other = (Score([0.5] * 5 + [value] + [0.5] * 6, 1, REFERENCE) for value in (0.5, float("nan")))
+
+    assert one.difference(one) == 0
+    assert not one.difference(other) <= 1
+    assert not other.difference(one) <= 1
+
+
+@needs_fast
+def test_a_fast_scorer_that_cannot_be_imported_is_told_and_done_without(monkeypatch: Any, tmp_path: Path) -> None:
+    monkeypatch.setitem(sys.modules, "faster_coco_eval", None)
+    found = np.array([[1, 10, 10, 20, 20, 0.9, 1]], dtype=float)
+
+    reasons = not_here(small_settings(tmp_path, tmp_path))
+
+    assert score_rows(found, truth_with(box()), fast=True).scorer.startswith(REFERENCE)
+    assert reasons["fast_scoring"].startswith(f"{FAST} {version(FAST)} cannot be imported: ModuleNotFoundError")

@@ -564,6 +564,13 @@ def the_last_map_was_not_checked(bundle: Bundle) -> None:
     checked(bundle, 1)
 
 
+@fault(NOT_CHECKED.replace(FAST, "None"))
+def the_ledger_has_a_fast_scorer_that_nobody_names(bundle: Bundle) -> None:
+    item = dict.fromkeys(("what", "published", "allowed", "proof", "why"), "")
+    items = [{"name": "fast_scoring", "on": True, **item}]
+    bundle.ranks[0].insert(1, {"event": "optimizations", "t_ns": bundle.one("start")["t_ns"], "items": items})
+
+
 @fault(NOT_CHECKED.replace(FAST, "pycocotools2 1.0"))
 def a_library_of_a_similar_name_scored(bundle: Bundle) -> None:
     bundle.all("eval_end")[2]["scorer"] = "pycocotools2 1.0"

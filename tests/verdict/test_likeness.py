@@ -35,6 +35,16 @@ def at_start(**facts: Any) -> Change:
     return change
 
 
+def lacking(name: str) -> Change:
+    item = {**dict.fromkeys(("what", "published", "allowed", "proof"), ""), "name": name, "on": False, "why": "no room"}
+
+    def change(bundle: Any) -> None:
+        event = {"event": "optimizations", "t_ns": bundle.one("start", 0)["t_ns"], "items": [item]}
+        bundle.ranks[0].insert(1, event)
+
+    return change
+
+
 def in_run(**facts: Any) -> Change:
     return lambda bundle: bundle.run.update(facts)
 
@@ -75,6 +85,8 @@ def test_two_runs_of_a_cell_are_comparable(tmp_path: Path) -> None:
         (at_start(host_clock=False), "wait after each step for the host's clock"),
         (lambda bundle: bundle.run["recipe"].update(tf32=True), "recipe: tf32"),
         (in_run(without=["boxes_only"]), "optimizations switched off"),
+        (lacking("fast_scoring"), "optimizations that could not be had"),
+        (at_start(bucket_mb=50), "gradients exchanged at once"),
     ],
 )
 def test_what_differs_is_named(tmp_path: Path, change: Change, name: str) -> None:

@@ -41,7 +41,6 @@ _TRIES = 3
 _BLOCK_BYTES = 2**20
 
 
-
 def _code_digest() -> str:
     """SHA-256 of the modules that decide the content of an entry; "" where they cannot be read."""
     digest = hashlib.sha256()

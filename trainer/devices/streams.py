@@ -34,7 +34,7 @@ class CudaCopyStream(CopyStream):
 
     def run(self, work: Callable[[], T]) -> tuple[T, Any]:
         """Queue what `work` queues on this stream; return its result, and the event that marks it done."""
-        # Each thread has a current card of its own, at first card 0: there a context would be made as well, for nothing.
+        # Each thread has a current card of its own, at first card 0, where a context would be made for nothing.
         self._cuda.set_device(self._device)
         with self._cuda.stream(self._stream):
             result = work()

@@ -140,6 +140,8 @@ def masks_of(segmentations: Sequence[Any], height: int, width: int) -> torch.Ten
         packed = isinstance(one, dict) and not isinstance(one["counts"], list)
         inside = mask.decode(one if packed else mask.frPyObjects(one, height, width))
         parts = inside if inside.ndim == 3 else inside[..., np.newaxis]  # run lengths have one part, polygons several
+        if parts.shape[:2] != (height, width):
+            raise DataError(f"run lengths of {parts.shape[1]}x{parts.shape[0]} pixels in an image of {width}x{height}")
         masks.append(torch.as_tensor(parts, dtype=torch.uint8).any(dim=2))
     return torch.stack(masks) if masks else torch.zeros((0, height, width), dtype=torch.uint8)
 

@@ -61,6 +61,12 @@ def test_a_run_is_entered_with_its_question_and_its_answer(tmp_path: Path) -> No
     assert json.loads(run["circumstances"])["protocol"] == "full of at most 26 epochs"
 
 
+def test_what_a_run_did_without_makes_it_a_course_of_its_own(tmp_path: Path) -> None:
+    run_dir = store(tmp_path / "run", without=["boxes_only", "static_graph"])
+
+    assert entry_of(run_dir).run["protocol"] == "full without boxes_only, static_graph"
+
+
 def test_metrics_cards_versions_and_findings_are_entered(tmp_path: Path) -> None:
     bundle = bundle_of("r300", "1x8")
     for rank in bundle.ranks:

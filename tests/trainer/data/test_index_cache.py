@@ -265,7 +265,20 @@ def test_another_users_entry_is_not_used(data: Path, cache: Path, monkeypatch: p
     assert again.index.labels.tolist() == [3, 1, 2]
 
 
-@pytest.mark.parametrize("made", ["a file", "a broken link", "an empty folder"])
+@pytest.mark.parametrize("rights", [0o770, 0o707])
+def test_a_folder_that_others_may_write_to_is_not_used(data: Path, cache: Path, rights: int) -> None:
+    obtained(data)
+    cache.chmod(rights)
+
+    again = obtained(data)
+
+    assert again.source == MEMORY
+    assert f"{cache}: may be written to by others; take that right away: chmod go-w" in again.why
+    cache.chmod(0o700)
+    assert obtained(data).source == CACHE
+
+
+@pytest.mark.parametrize("made", ["a file", "a broken link", "a link to another's", "an empty folder"])
 def test_something_else_under_the_name_of_an_entry_is_put_aside(data: Path, cache: Path, made: str) -> None:
     obtained(data)
     entry = entry_of(cache)
@@ -274,6 +287,8 @@ def test_something_else_under_the_name_of_an_entry_is_put_aside(data: Path, cach
         entry.write_text("mine")
     elif made == "a broken link":
         entry.symlink_to("nowhere")
+    elif made == "a link to another's":
+        entry.symlink_to(cache.parent / "moved")
     else:
         entry.mkdir()
 

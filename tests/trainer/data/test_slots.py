@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import pickle
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,7 +17,7 @@ torch = pytest.importorskip("torch")
 from trainer.data import shapes, slots
 from trainer.data.coco import load_index
 from trainer.data.loader import train_loader
-from trainer.data.slots import Slots
+from trainer.data.slots import Slots, slots_for
 
 pytestmark = pytest.mark.needs_torch
 
@@ -110,7 +111,7 @@ def test_nothing_is_lent_that_has_no_room_or_no_worker(worker: Any, monkeypatch:
 @pytest.mark.parametrize("forked", [True, False])
 def test_batches_that_are_kept_stay_as_they_were(tmp_path: Path, forked: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """More batches than there are slots, and all of them kept; then none is, and slots are used over and over."""
-    monkeypatch.setattr("trainer.data.loader.can_share", lambda: forked)
+    monkeypatch.setattr("trainer.data.slots.can_share", lambda: forked)
     data = shapes.ensure(tmp_path, seed=0, train_images=40, val_images=1)
     index = load_index(data, "train2017", num_classes=4, training=True)
 
@@ -131,12 +132,54 @@ def test_batches_that_are_kept_stay_as_they_were(tmp_path: Path, forked: bool, m
     alone = [batch.pixels for batch in loader(0)]
     helped = loader(2)
 
+    lending: list[str] = []
+    receive = Slots.receive
+
+    def noting(self: Slots, slot: int, size: int) -> Any:
+        lending.append("slots")
+        return receive(self, slot, size)
+
+    monkeypatch.setattr(Slots, "receive", noting)
     kept = [batch.pixels for batch in helped]
     passing = [bytes(batch.pixels.numpy()) for batch in helped]
 
     assert len(kept) > 10
+    assert ("slots" in lending) == forked
     assert all(torch.equal(one, other) for one, other in zip(kept, alone))
     assert passing == [bytes(one.numpy()) for one in alone]
+
+
+def test_what_a_forked_process_lets_go_of_stays_lent(worker: Any) -> None:
+    memory = Slots(2, 100)
+    lent = memory.lend(12)
+    assert lent is not None
+    kept = [sent(lent)]
+
+    child = os.fork()
+    if child == 0:
+        kept.clear()
+        gc.collect()
+        os._exit(0)
+    os.waitpid(child, 0)
+
+    assert [one for one in (memory.lend(1) for _ in range(6)) if one is not None and one.slot == lent.slot] == []
+
+
+@pytest.mark.parametrize("size", [2**70, 2**40])
+def test_what_there_is_no_room_for_is_done_without(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slots, "_MOST_BYTES", 2**80)
+
+    assert slots_for(4, size) is None
+
+
+def test_a_slot_is_never_larger_than_any_batch_ought_to_be(worker: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slots, "_MOST_BYTES", 2**20)
+    memory = slots_for(2, 2**50)
+
+    assert memory is not None
+    assert memory.lend(2**20) is not None
+    assert memory.lend(2**20 + 1) is None
+    assert slots_for(0, 100) is None
 
 
 def test_memory_is_shared_only_with_workers_that_are_forked(monkeypatch: pytest.MonkeyPatch) -> None:

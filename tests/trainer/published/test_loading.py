@@ -127,6 +127,18 @@ def test_an_outline_that_cannot_be_decoded_is_named_with_its_image(tmp_path: Pat
     assert sample.message.startswith("image 7: a segmentation cannot be decoded: ")
 
 
+def test_run_lengths_of_another_size_than_the_image_are_named_with_it(tmp_path: Path) -> None:
+    content = good()
+    content["annotations"][0]["segmentation"] = {"size": [10, 20], "counts": [100, 100]}
+    write(tmp_path, content)
+    _, images = loaded(tmp_path)
+
+    found = [images[Item(position, False)] for position in range(len(images))]
+
+    (bad,) = [sample for sample in found if isinstance(sample, BadSample)]
+    assert "run lengths of 20x10 pixels in an image of " in bad.message
+
+
 def test_a_damaged_file_takes_the_place_of_its_batch(tmp_path: Path) -> None:
     write(tmp_path, good())
     index, images = loaded(tmp_path)
