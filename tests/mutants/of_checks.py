@@ -198,7 +198,12 @@ OF_CHECKS = (
             "and _has",
             "an evaluation that gives no map has to be checked",
         ),
-        ("return scorer is not None and", "return scorer is None or", "runs of before, which do not tell, are invalid"),
+        (
+            "        return any(one.on and one",
+            "        return True or any(one.on and one",
+            "runs of before are invalid",
+        ),
+        ("        return any(one.on and one", "        return False and any(one.on and one", "who is silent passes"),
         (
             "scorer.split()[:1] != [_REFERENCE_SCORER]",
             "not scorer.startswith(_REFERENCE_SCORER)",

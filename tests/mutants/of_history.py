@@ -9,6 +9,12 @@ OF_HISTORY = (
         "likeness",
         ('"simulated" if evidence.simulated else "real"', '"real"', "simulated runs are held against real ones"),
         ("    if run.invalid:", "    if not run:", "an invalid run is compared"),
+        (
+            "if one.why and not one.on]",
+            "if not one.on and not one.why]",
+            "a package that is missing makes no difference",
+        ),
+        ("        **_speed_ups(evidence, run.without),\n", "", "a run that was slowed down is compared"),
         ("    if run.restarts:", "    if not run:", "a restarted run is compared"),
         ("        if pair[0] != pair[1]:", "        if pair[0] < pair[1]:", "half of the differences are not seen"),
         ("    if not run.facts:", "    if not run:", "a run of which nothing is known is compared"),

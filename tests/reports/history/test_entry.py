@@ -62,7 +62,9 @@ def test_a_run_is_entered_with_its_question_and_its_answer(tmp_path: Path) -> No
 
 
 def test_what_a_run_did_without_makes_it_a_course_of_its_own(tmp_path: Path) -> None:
-    run_dir = store(tmp_path / "run", without=["boxes_only", "static_graph"])
+    bundle = bundle_of("r300", "1x8")
+    bundle.run["without"] = ["boxes_only", "static_graph"]
+    run_dir = bundle.write(tmp_path / "run")
 
     assert entry_of(run_dir).run["protocol"] == "full without boxes_only, static_graph"
 

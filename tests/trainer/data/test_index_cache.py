@@ -134,9 +134,21 @@ def test_another_file_another_kind_and_another_model_have_entries_of_their_own(d
 
 def test_code_that_has_changed_has_entries_of_its_own(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     obtained(data)
-    monkeypatch.setattr(index_cache, "_code_digest", lambda: "another")
+    monkeypatch.setattr(index_cache, "_CODE_SHA256", "another")
 
     assert obtained(data).source == BUILT
+
+
+def test_code_that_cannot_be_told_from_other_versions_uses_no_entry(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    obtained(data)
+    monkeypatch.setattr(index_cache, "_CODE_SHA256", "")
+
+    again = obtained(data)
+
+    assert again.source == MEMORY
+    assert "the modules that make an index cannot be read" in again.why
 
 
 def seal(entry: Path, change: Callable[[dict[str, Any]], None]) -> None:
