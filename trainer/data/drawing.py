@@ -82,11 +82,9 @@ def _background(rng: np.random.Generator, width: int, height: int, base: np.ndar
     knots = rng.integers(-12, 13, size=(height // cell + 2, width // cell + 2, 3))
     rows, row_part = np.divmod(np.arange(height), cell)
     columns, column_part = np.divmod(np.arange(width), cell)
-    right = column_part[None, :, None]
-    upper = knots[rows][:, columns] * (cell - right) + knots[rows][:, columns + 1] * right
-    lower = knots[rows + 1][:, columns] * (cell - right) + knots[rows + 1][:, columns + 1] * right
-    down = row_part[:, None, None]
-    patches = (upper * (cell - down) + lower * down) // (cell * cell)
+    right, down = column_part[None, :, None], row_part[:, None, None]
+    across = knots[:, columns] * (cell - right) + knots[:, columns + 1] * right  # of the few rows that have knots
+    patches = (across[rows] * (cell - down) + across[rows + 1] * down) // (cell * cell)
     return base + patches + rng.integers(-6, 7, size=(height, width, 1))
 
 
