@@ -59,6 +59,14 @@ def test_a_host_clock_that_did_not_wait_is_told(tmp_path: Path, capsys: Any) -> 
     assert "without a wait for the device after each step" in capsys.readouterr().out
 
 
+def test_what_a_run_did_without_is_told(tmp_path: Path, capsys: Any) -> None:
+    bundle = bundle_of("r300", "1x8")
+    bundle.run["without"] = ["boxes_only"]
+
+    assert table(bundle.write(tmp_path / "run")) == 0
+    assert "  - made without boxes_only, as --recipe or --without asked for" in capsys.readouterr().out
+
+
 def test_runs_of_several_rows_fill_theirs(tmp_path: Path, capsys: Any) -> None:
     assert table(store(tmp_path / "a"), store(tmp_path / "b", topology="1x1")) == 0
 
