@@ -64,6 +64,7 @@ def test_a_text_of_several_lines_keeps_them() -> None:
         "facts": [],
         "simulated": False,
         "restarts": 0,
+        "without": "",
         "folder": "a\nb",
     }
 
