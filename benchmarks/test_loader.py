@@ -11,8 +11,8 @@ torch = pytest.importorskip("torch")
 
 from benchmarks.beside import beside
 from benchmarks.pictures import OUTLINES, write_pictures
+from tests.trainer.data.one_rank import loader_of_one_rank
 from trainer.data.coco import load_index
-from trainer.data.loader import train_loader
 from trainer.data.shapes import ensure
 from trainer.published.loading import PublishedImages, read_outlines
 
@@ -35,19 +35,7 @@ def epoch_of(pictures: Path, *, masks: bool = False, floats: bool = False) -> Ca
     if masks or floats:
         annotations = read_outlines(pictures, "train2017", index, num_classes=_CLASSES) if masks else None
         images = PublishedImages(index, folder, annotations=annotations, floats=floats)
-    loader = train_loader(
-        index,
-        folder,
-        batch_size=BATCH_SIZE,
-        rank=0,
-        world_size=1,
-        seed=0,
-        flip_probability=0.5,
-        aspect_ratio_groups=3,
-        workers=1,
-        pin_memory=False,
-        images=images,
-    )
+    loader = loader_of_one_rank(index, folder, batch_size=BATCH_SIZE, workers=1, images=images)
 
     def epoch() -> list[Any]:
         seen = [(int(one["image_id"]), len(one["boxes"])) for batch in loader for one in batch.targets]
@@ -78,18 +66,7 @@ def test_an_epoch_of_the_generated_data_set(benchmark: Any, tmp_path_factory: An
     """256 images of 128 pixels in this process, without a worker; the rate is 256 over the time shown."""
     data: Path = ensure(Path(str(tmp_path_factory.mktemp("data"))), seed=0, train_images=256, val_images=8)
     index = load_index(data, "train2017", num_classes=4, training=True)
-    loader = train_loader(
-        index,
-        data / "train2017",
-        batch_size=8,
-        rank=0,
-        world_size=1,
-        seed=0,
-        flip_probability=0.5,
-        aspect_ratio_groups=3,
-        workers=0,
-        pin_memory=False,
-    )
+    loader = loader_of_one_rank(index, data / "train2017", batch_size=8)
 
     batches = benchmark(lambda: sum(1 for _ in loader))
 

@@ -32,7 +32,7 @@ STEP_COLUMNS = ("images", "compute_ns", "loss")
 
 @dataclass(frozen=True)
 class Start:
-    """How a rank introduced itself; the last nine are None where it did not say.
+    """How a rank introduced itself; the last ten are None where it did not say.
 
     `without` names the trainer's optimizations that were switched off.
     """

@@ -14,9 +14,9 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from tests.trainer.data.one_rank import loader_of_one_rank
 from trainer.data import shapes, slots
 from trainer.data.coco import load_index
-from trainer.data.loader import train_loader
 from trainer.data.slots import Slots, slots_for
 
 pytestmark = pytest.mark.needs_torch
@@ -116,18 +116,7 @@ def test_batches_that_are_kept_stay_as_they_were(tmp_path: Path, forked: bool, m
     index = load_index(data, "train2017", num_classes=4, training=True)
 
     def loader(workers: int) -> Any:
-        return train_loader(
-            index,
-            data / "train2017",
-            batch_size=2,
-            rank=0,
-            world_size=1,
-            seed=0,
-            flip_probability=0.5,
-            aspect_ratio_groups=3,
-            workers=workers,
-            pin_memory=False,
-        )
+        return loader_of_one_rank(index, data / "train2017", batch_size=2, workers=workers)
 
     alone = [batch.pixels for batch in loader(0)]
     helped = loader(2)

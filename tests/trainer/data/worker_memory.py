@@ -22,11 +22,11 @@ from unittest import mock
 import numpy as np
 
 from tests.trainer.data.large import IMAGES, large_index, write_large
+from tests.trainer.data.one_rank import loader_of_one_rank
 from trainer.data import dataset
 from trainer.data.coco import CocoIndex
 from trainer.data.dataset import CocoBoxes, Sample
 from trainer.data.index_cache import FOLDER_VARIABLE, Entry, Key, load, obtain, store
-from trainer.data.loader import train_loader
 from trainer.data.sampler import Item
 
 BATCH = 1024  # large, for the time that each takes to travel
@@ -74,19 +74,7 @@ def memories(index: CocoIndex, images: CocoBoxes, epochs: int, batch: int = BATC
     def fake_decode(*_: Any) -> np.ndarray:
         return _PIXEL
 
-    loader: Any = train_loader(
-        index,
-        Path("nowhere"),
-        batch_size=batch,
-        rank=0,
-        world_size=1,
-        seed=0,
-        flip_probability=0.5,
-        aspect_ratio_groups=3,
-        workers=1,
-        pin_memory=False,
-        images=images,
-    )
+    loader: Any = loader_of_one_rank(index, Path("nowhere"), batch_size=batch, workers=1, images=images)
     # As a rank does before it forks.
     gc.collect()
     gc.freeze()
