@@ -35,6 +35,14 @@ def the_run(folder: Path, topology: str) -> tuple[Path, RunVerdict]:
     return run_dir, judge_run(read_run(run_dir), cell_of("cpu", topology), backend="cpu")
 
 
+def account(run_dir: Path, verdict: RunVerdict, done: subprocess.CompletedProcess[str]) -> str:
+    """What there is to know of a run that should have been sound: a run that hangs once must not do so in vain."""
+    told = [*verdict.reasons, done.stdout]
+    for path in sorted([*run_dir.glob("rank-*.jsonl"), *run_dir.glob("*.log")]):
+        told.append(f"--- {path.name}\n{path.read_text(errors='replace')[-3000:]}")
+    return "\n".join(told)
+
+
 def starts_of(run_dir: Path) -> list[dict[str, Any]]:
     return [json.loads(path.read_text().splitlines()[0]) for path in sorted(run_dir.glob("rank-*.jsonl"))]
 
@@ -57,7 +65,7 @@ def test_four_ranks_on_two_hosts_over_ssh(copied: bool, hosts: Hosts, tmp_path: 
     done = hosts.run(hosts.a, command, cwd=ROOT, capture_output=True, text=True, timeout=400)
 
     run_dir, verdict = the_run(tmp_path, "2x2")
-    assert verdict.outcome in ("recorded", "missing"), (verdict.reasons, done.stdout)
+    assert verdict.outcome in ("recorded", "missing"), account(run_dir, verdict, done)
     assert done.returncode == 0, done.stdout
     starts = starts_of(run_dir)
     assert [(start["rank"], start["local_rank"], start["host"]) for start in starts] == [
@@ -87,7 +95,7 @@ def test_two_ranks_on_two_nodes_by_slurm(allocated: bool, tmp_path: Path, shapes
         left = (cluster.leftovers(), cluster.jobs())
 
     run_dir, verdict = the_run(tmp_path, "2x1")
-    assert verdict.outcome in ("recorded", "missing"), (verdict.reasons, done.stdout)
+    assert verdict.outcome in ("recorded", "missing"), account(run_dir, verdict, done)
     assert done.returncode == 0, done.stdout
     assert [start["host"] for start in starts_of(run_dir)] == ["node-a", "node-b"]
     starts = json.loads((run_dir / "run.json").read_text())["starts"]
