@@ -6,14 +6,22 @@ import os
 from pathlib import Path
 from typing import Any, Iterator
 
-import hypothesis
 import pytest
 
 from trainer.launch.leases import FOLDER_VARIABLE
 
-# How long an example takes is the machine's affair: no test asserts it.
-hypothesis.settings.register_profile("project", deadline=None)
-hypothesis.settings.load_profile("project")
+
+def pytest_collect_file(file_path: Path) -> None:
+    """Set hypothesis up before the first test file here is imported: no example of a property test has a deadline.
+
+    Not when this file is: pytest reads the conftest.py of every folder `test*` beside the suite, also where only the
+    suite is asked for (`pytest -m r300 --topo 1x8`), and hypothesis is no part of what the suite needs.
+    """
+    import hypothesis
+
+    # How long an example takes is the machine's affair: no test asserts it.
+    hypothesis.settings.register_profile("project", deadline=None)
+    hypothesis.settings.load_profile("project")
 
 
 @pytest.fixture(scope="session", autouse=True)

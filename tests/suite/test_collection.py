@@ -55,6 +55,18 @@ def test_without_a_marker_the_cpu_is_asked(tmp_path: Path) -> None:
     assert set(collected(tmp_path)) == set(about("cpu-1x1-fp32-bs8", R300_1X8, CPU))
 
 
+def test_a_gate_needs_none_of_the_packages_that_only_the_projects_own_tests_need(tmp_path: Path) -> None:
+    """Named by two words, a topology makes pytest read tests/conftest.py too, whose packages a lab has not installed."""
+    missing = tmp_path / "missing"
+    missing.mkdir()
+    for name in ("faster_coco_eval", "hypothesis", "psycopg", "selenium", "xmlschema", "yaml"):
+        (missing / f"{name}.py").write_text(f"raise ModuleNotFoundError('No module named {name}')")
+
+    names = collected(tmp_path, "-m", "r300", "--topo", "1x8", PYTHONPATH=str(missing))
+
+    assert sorted(names) == sorted(about("r300-1x8-fp32-bs16", [*R300_1X8, "skew"], R300))
+
+
 def test_other_data_than_the_tables_is_not_asked_how_many_images_it_has(tmp_path: Path) -> None:
     names = collected(tmp_path, "suite/test_environment.py", "--data", str(tmp_path))
 
