@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import gc
+import multiprocessing
 import os
 import sys
 import time
@@ -55,10 +57,14 @@ def _run(settings: Settings, ranks: Ranks, log: EventLog) -> None:
     backend = load_backend(settings.device)
     backend.configure(settings.scenario, rank=ranks.rank, world_size=ranks.world_size)
     backend.set_environment()
-    # The slow imports, the vendor's framework among them, come before the run's clock starts.
+    # The slow imports, the vendor's framework among them, come before the run's clock starts. Nearly all that they make
+    # stays, and looking for garbage in it again and again takes a good part of their time.
+    gc.disable()
     from trainer.session import run_rank
 
     backend.import_framework()
+    gc.freeze()
+    gc.enable()
     run_rank(settings, ranks, backend, log, time.perf_counter_ns())
 
 
@@ -80,4 +86,12 @@ def _redirect_output(settings: Settings, ranks: Ranks) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    code = main(sys.argv[1:])
+    for worker in multiprocessing.active_children():  # after a failure there may be some
+        worker.terminate()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError):
+            stream.flush()
+    # All that this process was for is in its files, and whoever waits for it waits for the card too: taking apart the
+    # interpreter and a framework, object by object, would take seconds, and can fail for reasons of the framework's.
+    os._exit(code)

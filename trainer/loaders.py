@@ -42,10 +42,11 @@ def build_loaders(
     pin_memory: bool,
     group: HostGroup | None = None,
     decode_delay_s: float = 0.0,
+    floats: bool = False,
 ) -> Loaders:
     """Return the loaders of this rank; without a `group` it reads the data by itself. Raises DataError.
 
-    An image takes `decode_delay_s` seconds longer to decode than it does, where a simulated device is to wait for it.
+    With `floats` images leave the loader as floats, for a device that is not to make them of bytes. An image takes `decode_delay_s` seconds longer to decode than it does, where a simulated device is to wait for it.
     """
     data: Path = settings.data
     indexes = read_indexes(settings, group or HostGroup(Ranks()))
@@ -63,13 +64,13 @@ def build_loaders(
         indexes.train,
         data / TRAIN,
         flip_probability=settings.horizontal_flip,
-        images=_images(settings, indexes.train, TRAIN, decode_delay_s),
+        images=_images(settings, indexes.train, TRAIN, decode_delay_s, floats),
         **shared,
     )
     val: Any = val_loader(
         indexes.val,
         data / VAL,
-        images=_images(settings, indexes.val, VAL, decode_delay_s),
+        images=_images(settings, indexes.val, VAL, decode_delay_s, floats),
         grouped=settings.uses("grouped_evaluation"),
         **shared,
     )
@@ -85,6 +86,6 @@ def build_loaders(
     return Loaders(train, val, plan, indexes.val.ground_truth, mine, counts, not_here)
 
 
-def _images(settings: Settings, index: CocoIndex, split: str, decode_delay_s: float) -> Any:
-    images: Any = published_images(settings, index, split) or CocoBoxes(index, settings.data / split)
+def _images(settings: Settings, index: CocoIndex, split: str, decode_delay_s: float, floats: bool) -> Any:
+    images: Any = published_images(settings, index, split, floats=floats) or CocoBoxes(index, settings.data / split)
     return Slowed(images, decode_delay_s) if decode_delay_s else images

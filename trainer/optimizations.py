@@ -118,8 +118,8 @@ SWITCHED: tuple[Optimization, ...] = (
     ),
     Optimization(
         "gradient_views",
-        "gradients are views into the buckets that are exchanged",
-        "gradients are copied into buckets and back",
+        "what was exchanged is not copied back: gradients become views into the buckets",
+        "gradients are copied into the buckets that are exchanged, and back from them",
         ALWAYS,
         _LOSSES_OF_RANKS,
     ),

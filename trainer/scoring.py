@@ -10,16 +10,18 @@ from typing import TYPE_CHECKING, Any, Iterator
 
 import numpy as np
 
+from trainer.data.ground_truth import GroundTruth
 from trainer.errors import DataError
 
 if TYPE_CHECKING:
-    from trainer.data.ground_truth import GroundTruth
     from trainer.settings import Settings
 
 #: Columns of a detection: image id, x, y, width, height (pixels of the original image), score, category id.
 COLUMNS = 7
 
 REFERENCE, FAST = "pycocotools", "faster-coco-eval"
+
+_CERTAIN = 1e-9
 
 
 @dataclass(frozen=True)
@@ -52,14 +54,20 @@ def not_here(settings: Settings) -> dict[str, str]:
 
 
 def fast_is_absent() -> str:
-    """Return why faster-coco-eval cannot be used; "" where it can."""
+    """Return why faster-coco-eval cannot be used; "" where it can: where it finds one box on one image.
+
+    A wheel may not fit the host's libraries, and another version may have another interface: better told when a run
+    begins than by its first evaluation, which may be hours away.
+    """
     if not version(FAST):
         return f"{FAST} is not installed"
+    box = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [1.0, 1.0, 8.0, 8.0], "area": 64.0, "iscrowd": 0}
+    truth = GroundTruth.of({"images": [{"id": 1}], "categories": [{"id": 1}], "annotations": [box]})
     try:
-        import faster_coco_eval  # noqa: F401 - a wheel that does not fit the host's libraries fails here
+        found = _score(np.array([[1.0, 1.0, 1.0, 8.0, 8.0, 0.9, 1.0]]), truth, FAST).map
     except Exception as error:
-        return f"{FAST} {version(FAST)} cannot be imported: {type(error).__name__}: {error}"
-    return ""
+        return f"{FAST} {version(FAST)} cannot be used: {type(error).__name__}: {error}"
+    return "" if abs(found - 1.0) < _CERTAIN else f"{FAST} {version(FAST)} gave a box that was found an AP of {found}"
 
 
 def version(package: str) -> str:
@@ -78,14 +86,16 @@ def score_rows(rows: np.ndarray, truth: GroundTruth, *, fast: bool) -> Score:
     By faster-coco-eval if `fast` and it can be used, else by pycocotools. Images without a detection count as missed,
     not as absent. Raises DataError when the ground truth has no box that could be found, since AP is undefined then.
     """
-    name = FAST if fast and not fast_is_absent() else REFERENCE
-    scorer = f"{name} {version(name)}"
+    return _score(rows, truth, FAST if fast and not fast_is_absent() else REFERENCE)
+
+
+def _score(rows: np.ndarray, truth: GroundTruth, name: str) -> Score:
     with quietly():
         scoring = (_fast if name == FAST else _reference)(rows, truth)
         scoring.evaluate()
         scoring.accumulate()
         scoring.summarize()
-    return as_score(scoring, len(truth.image_ids), scorer)
+    return as_score(scoring, len(truth.image_ids), f"{name} {version(name)}")
 
 
 def as_score(scoring: Any, images: int, scorer: str) -> Score:

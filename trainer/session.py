@@ -132,6 +132,7 @@ def _introduction(settings: Settings, ranks: Ranks, backend: Backend, card: Card
 
 def _prepare(settings: Settings, ranks: Ranks, backend: Backend, log: EventLog, group: HostGroup) -> Protocol:
     log.write("progress", phase="data", done=0, total=1)
+    unable = staging.other_floats(backend.device) if settings.uses("bytes_on_device") else ""
     loaders: Loaders = build_loaders(
         settings,
         rank=ranks.rank,
@@ -139,9 +140,11 @@ def _prepare(settings: Settings, ranks: Ranks, backend: Backend, log: EventLog, 
         pin_memory=backend.pin_memory,
         group=group,
         decode_delay_s=backend.decode_delay_s,
+        floats=bool(unable),
     )
     log.write("data", **loaders.counts)
-    missing = group.all_gather_json(dict(loaders.not_here))  # a host of its own may have no room for a cache
+    # A host of its own may have no room for a cache, and a card of its own its own arithmetic.
+    missing = group.all_gather_json({**loaders.not_here, **({"bytes_on_device": unable} if unable else {})})
     if ranks.rank == 0:
         not_here = {
             **staging.not_here(settings, backend),

@@ -7,7 +7,7 @@ from typing import Any, List, NamedTuple, Tuple
 import numpy as np
 import torch
 
-from trainer.data.dataset import BadSample, Batch, Target, cut, cut_boxes
+from trainer.data.dataset import BadSample, Batch, Sample, Target, collate, cut, cut_boxes
 from trainer.devices import Backend
 from trainer.settings import Settings
 
@@ -63,6 +63,34 @@ def _on_the_card(image: torch.Tensor, mirrored: bool) -> torch.Tensor:
     planes = (image.flip(-1) if mirrored else image).to(torch.float32).contiguous()
     # Divided by a plain number, cards multiply by its reciprocal, and half of all bytes come out in other bits.
     return planes.div_(torch.full((), 255.0, device=image.device))
+
+
+def other_floats(device: torch.device) -> str:
+    """Return why bytes must not become numbers on a device; "" where they come out as the host's, bit for bit.
+
+    Tried with every byte, mirrored and not, in images of two shapes, with and without boxes. A device may lack an
+    operation that this takes, or divide in its own way.
+    """
+    every = np.arange(256 * 3, dtype=np.int64).astype(np.uint8)
+    samples = [
+        Sample(every.reshape(*shape, 3), mirrored, np.ones((boxes, 4), np.float32), np.ones(boxes, np.int64), 1)
+        for shape, mirrored, boxes in (((16, 16), False, 2), ((32, 8), True, 0), ((8, 32), True, 1))
+    ]
+    batch = collate(samples)
+    assert isinstance(batch, Batch)
+    try:
+        images, targets = to_device(batch, device)
+        found = [one.cpu().numpy() for one in (*images, *(one for target in targets for one in target.values()))]
+    except Exception as error:
+        said = str(error).strip().splitlines()
+        return f"this device could not make numbers of bytes: {type(error).__name__}: {said[0] if said else ''}"
+    expected = [
+        *(np.divide(one.pixels[:, :: -1 if one.mirrored else 1].transpose(2, 0, 1), np.float32(255)) for one in samples),
+        *(values for one in samples for values in (one.boxes, one.labels)),
+    ]
+    if all(np.array_equal(one, other) for one, other in zip(found, expected)):
+        return ""
+    return "this device made other numbers of bytes than the host does"
 
 
 class Staged(NamedTuple):

@@ -13,6 +13,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from tests.trainer.small import small_settings
+from trainer import staging
 from trainer.data.ground_truth import GroundTruth
 from trainer.devices import load_backend
 from trainer.evaluate import Outcome, collector, detect, rows_of
@@ -107,6 +108,29 @@ def test_losses_of_a_model_with_batch_norm_are_the_same_without_all_of_them(shap
 
     assert losses[0] == losses[1]
     assert len(set(losses[0])) == STEPS
+
+
+def test_losses_are_the_same_on_a_device_that_cannot_make_numbers_of_bytes(
+    shapes: Path, tmp_path: Path, losses_with_all: list[float], monkeypatch: Any
+) -> None:
+    """The loader makes them then, as in the published runs, and the ledger says why."""
+    floats = staging._floats
+
+    def fake_floats(image: Any, mirrored: bool) -> Any:
+        if image.dtype == torch.uint8:
+            raise NotImplementedError("no kernel for bytes")
+        return floats(image, mirrored)
+
+    monkeypatch.setattr(staging, "_floats", fake_floats)
+
+    losses = losses_of(shapes, tmp_path / "run", (), workers=2)
+
+    assert losses == losses_with_all
+    (told,) = (one for one in events_of(tmp_path / "run") if one["event"] == "optimizations")
+    off = {one["name"]: one["why"] for one in told["items"] if one["name"] == "bytes_on_device" and not one["on"]}
+    assert off == {
+        "bytes_on_device": "this device could not make numbers of bytes: NotImplementedError: no kernel for bytes"
+    }
 
 
 def test_another_seed_gives_other_losses(shapes: Path, tmp_path: Path, losses_with_all: list[float]) -> None:

@@ -186,4 +186,25 @@ def test_a_fast_scorer_that_cannot_be_imported_is_told_and_done_without(monkeypa
     reasons = not_here(small_settings(tmp_path, tmp_path))
 
     assert score_rows(found, truth_with(box()), fast=True).scorer.startswith(REFERENCE)
-    assert reasons["fast_scoring"].startswith(f"{FAST} {version(FAST)} cannot be imported: ModuleNotFoundError")
+    assert reasons["fast_scoring"].startswith(f"{FAST} {version(FAST)} cannot be used: ModuleNotFoundError")
+
+
+@needs_fast
+def test_a_fast_scorer_of_another_interface_is_told_and_done_without(monkeypatch: Any, tmp_path: Path) -> None:
+    monkeypatch.delattr("faster_coco_eval.COCOeval_faster")
+    found = np.array([[1, 10, 10, 20, 20, 0.9, 1]], dtype=float)
+
+    reasons = not_here(small_settings(tmp_path, tmp_path))
+
+    assert score_rows(found, truth_with(box()), fast=True).scorer.startswith(REFERENCE)
+    assert reasons["fast_scoring"].startswith(f"{FAST} {version(FAST)} cannot be used: ImportError")
+
+
+@needs_fast
+def test_a_fast_scorer_that_misses_a_box_that_was_found_is_done_without(monkeypatch: Any, tmp_path: Path) -> None:
+    fast = scoring._fast
+    monkeypatch.setattr(scoring, "_fast", lambda rows, truth: fast(rows[:0], truth))
+
+    reasons = not_here(small_settings(tmp_path, tmp_path))
+
+    assert reasons["fast_scoring"] == f"{FAST} {version(FAST)} gave a box that was found an AP of 0.0"

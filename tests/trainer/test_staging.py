@@ -19,7 +19,7 @@ from tests.trainer.small import small_settings
 from trainer.data.dataset import BadSample, Sample, collate
 from trainer.devices import load_backend
 from trainer.loaders import build_loaders
-from trainer.staging import Staged, Staging, not_here, to_device
+from trainer.staging import Staged, Staging, not_here, other_floats, to_device
 
 pytestmark = pytest.mark.needs_torch
 
@@ -81,6 +81,48 @@ def test_the_way_of_other_devices_gives_the_same_bits_too(mirrored: bool, monkey
     planes = torch.from_numpy(pixels).permute(2, 0, 1)
 
     assert torch.equal(staging._on_the_card(planes, mirrored), expected)
+
+
+@pytest.mark.parametrize("name", ["cpu", "virtual", "cuda"])
+def test_devices_are_found_to_make_the_hosts_floats(name: str) -> None:
+    if name == "cuda" and not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
+    backend = load_backend(name)
+    threads = torch.get_num_threads()
+    backend.open(0, 1)
+    torch.set_num_threads(threads)
+
+    assert other_floats(backend.device) == ""
+
+
+def fake_reciprocal(image: Any, mirrored: bool) -> Any:
+    return (image.flip(-1) if mirrored else image).to(torch.float32) * (torch.tensor(1.0) / 255)
+
+
+def fake_upright(image: Any, mirrored: bool) -> Any:
+    return image.to(torch.float32) / 255
+
+
+def fake_without_flip(image: Any, mirrored: bool) -> Any:
+    raise NotImplementedError("Could not run 'aten::flip' with arguments from the 'XPU' backend.\nMore follows.")
+
+
+@pytest.mark.parametrize(
+    ("floats", "says"),
+    [
+        (fake_reciprocal, "this device made other numbers of bytes than the host does"),
+        (fake_upright, "this device made other numbers of bytes than the host does"),
+        (
+            fake_without_flip,
+            "this device could not make numbers of bytes: NotImplementedError: Could not run 'aten::flip' with "
+            "arguments from the 'XPU' backend.",
+        ),
+    ],
+)
+def test_a_device_that_makes_other_floats_or_none_is_told(floats: Any, says: str, monkeypatch: Any) -> None:
+    monkeypatch.setattr("trainer.staging._floats", floats)
+
+    assert other_floats(HOST) == says
 
 
 def test_a_reciprocal_would_give_other_bits() -> None:

@@ -182,6 +182,7 @@ def decode(index: CocoIndex, folder: Path, position: int, read: Callable[[Any], 
 
 def pixels_of(picture: Any) -> np.ndarray:
     """Returns the pixels of an open image, uint8 [height, width, 3], read-only."""
+    picture.load()  # here a damaged file raises: numpy before 1.23 swallows what is raised while it asks for pixels
     # Asked for what an image is already, Pillow copies it.
     return np.asarray(picture if picture.mode == "RGB" else picture.convert("RGB"))
 

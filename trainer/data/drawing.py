@@ -77,15 +77,19 @@ def draw(rng: np.random.Generator, *, shapes: int, crowd: bool = False) -> tuple
 
 
 def _background(rng: np.random.Generator, width: int, height: int, base: np.ndarray) -> np.ndarray:
-    """Soft patches of a colour under fine noise, int64 [height, width, 3]: textured, yet unlike any shape's colour."""
+    """Soft patches of a colour under fine noise, int32 [height, width, 3]: textured, yet unlike any shape's colour."""
     cell = 16
-    knots = rng.integers(-12, 13, size=(height // cell + 2, width // cell + 2, 3))
-    rows, row_part = np.divmod(np.arange(height), cell)
-    columns, column_part = np.divmod(np.arange(width), cell)
+    # Drawn as int64, as ever, since another type is another sequence of numbers; int32 is enough from here on.
+    knots = rng.integers(-12, 13, size=(height // cell + 2, width // cell + 2, 3)).astype(np.int32)
+    rows, row_part = np.divmod(np.arange(height, dtype=np.int32), cell)
+    columns, column_part = np.divmod(np.arange(width, dtype=np.int32), cell)
     right, down = column_part[None, :, None], row_part[:, None, None]
     across = knots[:, columns] * (cell - right) + knots[:, columns + 1] * right  # of the few rows that have knots
-    patches = (across[rows] * (cell - down) + across[rows + 1] * down) // (cell * cell)
-    return base + patches + rng.integers(-6, 7, size=(height, width, 1))
+    patches = across[rows] * (cell - down) + across[rows + 1] * down
+    patches >>= 8  # divides by cell * cell and rounds down
+    noise = rng.integers(-6, 7, size=(height, width, 1))
+    patches += base.astype(np.int32) + noise.astype(np.int32)
+    return patches
 
 
 def _free_frame(

@@ -113,7 +113,7 @@ def cache_folder() -> Path:
     try:
         # The XDG base directory specification: a path that is not absolute is to be ignored.
         base = Path(users) if os.path.isabs(users) else Path.home() / ".cache"
-    except RuntimeError as error:  # a container's user may have no home
+    except (RuntimeError, KeyError) as error:  # a container's user may have no home; KeyError before Python 3.10
         raise EntryError(f"this user has no home folder ({error}); set {FOLDER_VARIABLE} to a folder") from error
     return base / "accelerator-conformance" / "indexes"
 

@@ -99,13 +99,17 @@ def _tensor_of(picture: Any) -> torch.Tensor:
     return tensor
 
 
-def published_images(settings: Settings, index: CocoIndex, split: str) -> PublishedImages | None:
+def published_images(
+    settings: Settings, index: CocoIndex, split: str, *, floats: bool = False
+) -> PublishedImages | None:
     """Return the images of a split as the published runs loaded them, as far as the settings ask for it; else None.
+
+    With `floats` as floats, whatever the settings say.
 
     What torchvision's reference training does to each (coco_utils.py), in the same order, without its classes.
     Raises DataError where masks are asked for and there are none.
     """
-    wants_masks, wants_floats = not settings.uses("boxes_only"), not settings.uses("bytes_on_device")
+    wants_masks, wants_floats = not settings.uses("boxes_only"), floats or not settings.uses("bytes_on_device")
     if not wants_masks and not wants_floats:
         return None
     root = settings.data

@@ -17,7 +17,7 @@ torch = pytest.importorskip("torch")
 
 from trainer.data import shapes
 from trainer.data.coco import load_index
-from trainer.data.dataset import BadSample, Batch, CocoBoxes, Sample, collate, require_batch
+from trainer.data.dataset import BadSample, Batch, CocoBoxes, Sample, collate, pixels_of, require_batch
 from trainer.data.sampler import Item
 from trainer.errors import DataError
 from trainer.staging import to_device
@@ -157,6 +157,18 @@ def test_a_file_that_cannot_be_read_is_named_with_its_image(boxes: CocoBoxes, tm
 
     assert message.startswith(f"{file}: image 7 cannot be read: ")
     assert message.endswith("fetch the file again")
+
+
+def test_a_file_is_decoded_before_numpy_asks_for_its_pixels(tmp_path: Path) -> None:
+    """Older versions of numpy take an image that cannot be decoded, when they ask for its pixels, for an object."""
+    file = tmp_path / "damaged.jpg"
+    write_jpeg(file, 64, 48)
+    truncated(file)
+
+    with Image.open(file) as picture:
+        picture.__class__ = type("Unasked", (type(picture),), {"__array_interface__": None})
+        with pytest.raises(OSError, match="truncated"):
+            pixels_of(picture)
 
 
 def test_an_image_of_another_size_than_annotated_is_named_with_both_sizes(boxes: CocoBoxes, tmp_path: Path) -> None:

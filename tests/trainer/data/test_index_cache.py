@@ -407,9 +407,15 @@ def test_where_the_cache_is(variables: dict[str, str], expected: str, monkeypatc
     assert str(index_cache.cache_folder()) == expected
 
 
-def test_a_user_without_a_home_is_told_what_to_set(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "raised",  # by pathlib, before Python 3.10 and since
+    [KeyError("getpwuid(): uid not found: 12345"), RuntimeError("Could not determine home directory.")],
+)
+def test_a_user_without_a_home_is_told_what_to_set(
+    data: Path, monkeypatch: pytest.MonkeyPatch, raised: Exception
+) -> None:
     def fake_home() -> Path:
-        raise RuntimeError("Could not determine home directory.")
+        raise raised
 
     monkeypatch.delenv("CONFORMANCE_CACHE")
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
