@@ -65,6 +65,10 @@ class Start:
     bucket_mb: int | None
 
 
+SWITCHED_OFF = "switched off"
+"""What the ledger says of an optimization that somebody wanted to do without."""
+
+
 @dataclass(frozen=True)
 class Optimization:
     """An item of the trainer's optimization ledger: `what` is done, and `published` what is done instead.

@@ -7,7 +7,7 @@ from typing import Iterator, Sequence
 
 from expected import PUBLISHED, Recipe
 from verdict.case import Case
-from verdict.events import HOST_BACKENDS
+from verdict.events import HOST_BACKENDS, SWITCHED_OFF
 
 VIRTUAL_DEVICE = "virtual"
 """The marker of the one device that may be simulated."""
@@ -144,6 +144,20 @@ def cell_is_this_one(case: Case) -> Iterator[str]:
         # What a rank does not say is not held against it: run.json and the events say it too.
         found = {name: value for name, value in told.items() if value is not None and name in expected}
         yield from _differences(f"rank {rank}", found, expected)
+
+
+def ledger_is_the_runs(case: Case) -> Iterator[str]:
+    """Rank 0 tells of its optimizations, and switched off were those that the run was to do without, no others."""
+    run = case.evidence.run
+    for rank in case.evidence.ranks:
+        silent = rank.start is None or rank.start.without is None  # as before there was a ledger
+        if run is None or rank.rank != 0 or (silent and not rank.optimizations):
+            continue
+        if not rank.optimizations:
+            yield "rank 0: found no ledger of optimizations, expected what was on and what was off"
+            continue
+        found = _listed([one.name for one in rank.optimizations if not one.on and one.why == SWITCHED_OFF])
+        yield from _differences("rank 0: ledger", {SWITCHED_OFF: found}, {SWITCHED_OFF: _listed(run.without)})
 
 
 def recipe_is_the_cells(case: Case) -> Iterator[str]:

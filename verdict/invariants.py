@@ -20,6 +20,7 @@ CHECKS: tuple[Check, ...] = (
     identity.one_card_a_rank,
     identity.card_is_the_asked_one,
     identity.cell_is_this_one,
+    identity.ledger_is_the_runs,
     identity.recipe_is_the_cells,
     identity.host_clock_is_the_published,
     identity.backend_is_the_devices,

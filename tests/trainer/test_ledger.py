@@ -11,6 +11,7 @@ import pytest
 from trainer.errors import SettingsError
 from trainer.optimizations import ALWAYS, DECLARED, NAMES, OF_THE_ROW, OWN_ROW, SWITCHED, Optimization, ledger
 from trainer.settings import Settings, parse, to_flags
+from verdict.events import SWITCHED_OFF
 
 ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = Settings(Path("run"), Path("data"), pretrained_backbone=False)
@@ -49,7 +50,7 @@ def test_everything_is_on_by_default_except_what_the_row_decides() -> None:
 def test_what_was_switched_off_says_so_and_what_a_run_cannot_have_says_why() -> None:
     found = states(replace(SETTINGS, without=("boxes_only",)), static_graph="there is one rank", boxes_only="no")
 
-    assert found["boxes_only"] == (False, "switched off")
+    assert found["boxes_only"] == (False, SWITCHED_OFF)
     assert found["static_graph"] == (False, "there is one rank")
     assert [name for name, (on, _) in found.items() if name in NAMES and not on] == ["boxes_only", "static_graph"]
 

@@ -237,6 +237,30 @@ def rank_switches_something_off(bundle: Bundle) -> None:
     bundle.one("start", rank=1)["without"] = ["boxes_only"]
 
 
+def ledger(bundle: Bundle, *items: tuple[str, bool, str]) -> None:
+    """Let rank 0 tell of those optimizations: name, whether it was on, why not."""
+    rest = dict.fromkeys(("what", "published", "allowed", "proof"), "")
+    told = [{"name": name, "on": on, "why": why, **rest} for name, on, why in items]
+    bundle.ranks[0].insert(1, {"event": "optimizations", "t_ns": bundle.one("start")["t_ns"], "items": told})
+
+
+@fault("rank 0: found no ledger of optimizations, expected what was on and what was off")
+def a_rank_of_today_has_no_ledger(bundle: Bundle) -> None:
+    bundle.one("start", rank=0)["without"] = []
+
+
+@fault("rank 0: ledger: found switched off boxes_only, expected none")
+def the_ledger_says_more_was_switched_off(bundle: Bundle) -> None:
+    bundle.one("start", rank=0)["without"] = []
+    ledger(bundle, ("boxes_only", False, "switched off"), ("scored_once", True, ""))
+
+
+@fault("rank 0: ledger: found switched off scored_once, expected boxes_only, scored_once")
+def what_was_switched_off_is_on_in_the_ledger(bundle: Bundle) -> None:
+    bundle.run["without"] = ["boxes_only", "scored_once"]
+    ledger(bundle, ("boxes_only", True, "switched off"), ("scored_once", False, "switched off"))
+
+
 @fault("run.json: recipe: found tf32 0, expected False")
 def recipe_has_a_number_for_a_flag(bundle: Bundle) -> None:
     bundle.run["recipe"]["tf32"] = 0
@@ -566,9 +590,7 @@ def the_last_map_was_not_checked(bundle: Bundle) -> None:
 
 @fault(NOT_CHECKED.replace(FAST, "None"))
 def the_ledger_has_a_fast_scorer_that_nobody_names(bundle: Bundle) -> None:
-    item = dict.fromkeys(("what", "published", "allowed", "proof", "why"), "")
-    items = [{"name": "fast_scoring", "on": True, **item}]
-    bundle.ranks[0].insert(1, {"event": "optimizations", "t_ns": bundle.one("start")["t_ns"], "items": items})
+    ledger(bundle, ("fast_scoring", True, ""))
 
 
 @fault(NOT_CHECKED.replace(FAST, "pycocotools2 1.0"))
