@@ -46,7 +46,8 @@ def build_loaders(
 ) -> Loaders:
     """Return the loaders of this rank; without a `group` it reads the data by itself. Raises DataError.
 
-    With `floats` images leave the loader as floats, for a device that is not to make them of bytes. An image takes `decode_delay_s` seconds longer to decode than it does, where a simulated device is to wait for it.
+    With `floats` images leave the loader as floats, for a device that is not to make them of bytes. An image takes
+    `decode_delay_s` seconds longer to decode than it does, where a simulated device is to wait for it.
     """
     data: Path = settings.data
     indexes = read_indexes(settings, group or HostGroup(Ranks()))

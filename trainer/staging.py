@@ -84,10 +84,9 @@ def other_floats(device: torch.device) -> str:
     except Exception as error:
         said = str(error).strip().splitlines()
         return f"this device could not make numbers of bytes: {type(error).__name__}: {said[0] if said else ''}"
-    expected = [
-        *(np.divide(one.pixels[:, :: -1 if one.mirrored else 1].transpose(2, 0, 1), np.float32(255)) for one in samples),
-        *(values for one in samples for values in (one.boxes, one.labels)),
-    ]
+    upright = [one.pixels[:, :: -1 if one.mirrored else 1].transpose(2, 0, 1) for one in samples]
+    expected = [np.divide(one, np.float32(255)) for one in upright]
+    expected += [values for one in samples for values in (one.boxes, one.labels)]
     if all(np.array_equal(one, other) for one, other in zip(found, expected)):
         return ""
     return "this device made other numbers of bytes than the host does"

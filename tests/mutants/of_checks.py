@@ -13,7 +13,11 @@ OF_CHECKS = (
             "a rank did without what it was not told to do without",
         ),
         ("(silent and not rank.optimizations)", "not rank.optimizations", "a run without a ledger passes"),
-        ("if not one.on and one.why == SWITCHED_OFF", "if one.why == SWITCHED_OFF", "what is on passes for switched off"),
+        (
+            "if not one.on and one.why == SWITCHED_OFF",
+            "if one.why == SWITCHED_OFF",
+            "what is on passes for switched off",
+        ),
         ("    elif boot.failed:", "    elif boot.failed and boot.message:", "a boot that failed without a word passes"),
         ("elif boot.exit_code is None:", "elif boot.exit_code is None and boot.phase:", "a launch cut short passes"),
         ("elif boot.exit_code != 0:", "elif boot.exit_code > 0:", "a launch that was killed by a signal passes"),

@@ -56,7 +56,7 @@ def test_without_a_marker_the_cpu_is_asked(tmp_path: Path) -> None:
 
 
 def test_a_gate_needs_none_of_the_packages_that_only_the_projects_own_tests_need(tmp_path: Path) -> None:
-    """Named by two words, a topology makes pytest read tests/conftest.py too, whose packages a lab has not installed."""
+    """A topology that is given as a word of its own makes pytest read tests/conftest.py too."""
     missing = tmp_path / "missing"
     missing.mkdir()
     for name in ("faster_coco_eval", "hypothesis", "psycopg", "selenium", "xmlschema", "yaml"):

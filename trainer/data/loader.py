@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import random
 from functools import partial
 from pathlib import Path
@@ -18,6 +19,10 @@ from trainer.data.slots import slots_for
 from trainer.published.shares import shard_in_order
 
 _TRAIN, _VAL = 1, 2
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h of glibc
+_KEPT_BYTES = 2**28
+_FROM_THE_HEAP_BYTES = 2**25  # the most that glibc takes
 
 
 def train_loader(
@@ -94,9 +99,9 @@ def _loader(
     # A generator of its own: otherwise every pass would draw from the one that the model samples its proposals with.
     generator = torch.Generator()
     generator.manual_seed(_mix(seeds))
-    collate_fn = images.collate
+    collate_fn, as_bytes = images.collate, isinstance(images, CocoBoxes)
     # Workers of one pass may end with slots lent for batches that nobody took; those would never come back.
-    if isinstance(images, CocoBoxes) and persistent_workers:
+    if as_bytes and persistent_workers:
         collate_fn = partial(images.collate, slots=slots_for(workers, images.largest_bytes * batch_size))
     return DataLoader(
         images,
@@ -104,19 +109,34 @@ def _loader(
         num_workers=workers,
         collate_fn=collate_fn,
         pin_memory=pin_memory,
-        worker_init_fn=partial(_start_worker, seeds),
+        worker_init_fn=partial(_start_worker, seeds, as_bytes),
         persistent_workers=persistent_workers and workers > 0,
         generator=generator,
     )
 
 
-def _start_worker(seeds: list[int], worker: int) -> None:
+def _start_worker(seeds: list[int], keeps_memory: bool, worker: int) -> None:
     """One thread a worker, and a seed that no other worker of any rank has."""
     torch.set_num_threads(1)
+    if keeps_memory:
+        keep_freed_memory()
     seed = _mix([*seeds, worker + 1])
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
+
+
+def keep_freed_memory() -> bool:
+    """Have this process's C library use again what was freed; return whether it does.
+
+    Else glibc gives the megabytes of every image and every batch back to the system, and to be given each page anew
+    takes a good part of the time that decoding does. What is kept is at most what was in use at once, and _KEPT_BYTES.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):  # another C library, which has its own ways
+        return False
+    return bool(mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES) and mallopt(_M_MMAP_THRESHOLD, _FROM_THE_HEAP_BYTES))
 
 
 def _mix(words: list[int]) -> int:

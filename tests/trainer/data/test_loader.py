@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import os
+import platform
 import random
+import resource
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +17,11 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from tests.support import ROOT
 from trainer.data import loader, shapes
 from trainer.data.coco import CocoIndex, load_index
 from trainer.data.dataset import BadSample, Batch, require_batch
-from trainer.data.loader import train_loader, val_loader
+from trainer.data.loader import keep_freed_memory, train_loader, val_loader
 from trainer.errors import DataError
 
 pytestmark = pytest.mark.needs_torch
@@ -197,7 +202,7 @@ def test_no_two_workers_share_a_seed(monkeypatch: pytest.MonkeyPatch) -> None:
     for rank in range(3):
         for kind in (loader._TRAIN, loader._VAL):
             for worker in range(4):
-                loader._start_worker([0, rank, kind], worker)
+                loader._start_worker([0, rank, kind], False, worker)
                 draws.append((random.random(), float(np.random.rand()), float(torch.rand(1))))
     random.setstate(states[0])
     np.random.set_state(states[1])
@@ -213,9 +218,47 @@ def test_a_worker_uses_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     states = (random.getstate(), np.random.get_state(), torch.get_rng_state())
     monkeypatch.setattr(torch, "set_num_threads", counts.append)
 
-    loader._start_worker([0, 0, 1], 0)
+    loader._start_worker([0, 0, 1], False, 0)
 
     random.setstate(states[0])
     np.random.set_state(states[1])
     torch.set_rng_state(states[2])
     assert counts == [1]
+
+
+FAULTS = """
+import resource, sys
+from trainer.data.loader import keep_freed_memory
+
+kept = sys.argv[1] == "kept" and keep_freed_memory()
+def batch():
+    images = [b"x" * 2**20 for _ in range(16)]
+for _ in range(3):
+    batch()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(10):
+    batch()
+print(int(kept), resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc, whose malloc can be told")
+def test_a_worker_is_not_given_the_same_pages_again_and_again() -> None:
+    def pages_of(way: str) -> list[int]:
+        command = [sys.executable, "-c", FAULTS, way]
+        said = subprocess.run(command, cwd=str(ROOT), stdout=subprocess.PIPE, text=True, check=True).stdout
+        return [int(word) for word in said.split()]
+
+    usual, kept = pages_of("usual"), pages_of("kept")
+
+    every_page = 10 * 16 * 2**20 // resource.getpagesize()
+    assert usual[0] == 0
+    assert usual[1] > every_page / 2
+    assert kept[0] == 1
+    assert kept[1] < every_page / 100
+
+
+def test_another_c_library_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loader.ctypes, "CDLL", lambda name: object())
+
+    assert keep_freed_memory() is False
