@@ -18,7 +18,7 @@ _QUALITY = 90
 def write_pictures(root: Path, *, images: int, split: str = "train2017") -> Path:
     """Write `images` pictures with their annotations and return `root`."""
     (root / split).mkdir(parents=True)
-    (root / "annotations").mkdir()
+    (root / "annotations").mkdir(exist_ok=True)
     entries, annotations = [], []
     for image_id in range(1, images + 1):
         rng = np.random.RandomState(image_id)

@@ -85,13 +85,22 @@ def _redirect_output(settings: Settings, ranks: Ranks) -> None:
     os.close(handle)
 
 
+def _leave(code: int) -> None:
+    """End this process at once.
+
+    All that it was for is in its files, and whoever waits for it waits for the card too: taking apart the interpreter
+    and a framework, object by object, takes seconds, and can fail for reasons of the framework's. What native code has
+    printed is out: ranks are started with -u, which C's streams heed too.
+    """
+    try:
+        for worker in multiprocessing.active_children():  # after a failure there may be some
+            worker.terminate()
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError):
+                stream.flush()
+    finally:
+        os._exit(code)
+
+
 if __name__ == "__main__":
-    code = main(sys.argv[1:])
-    for worker in multiprocessing.active_children():  # after a failure there may be some
-        worker.terminate()
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError):
-            stream.flush()
-    # All that this process was for is in its files, and whoever waits for it waits for the card too: taking apart the
-    # interpreter and a framework, object by object, would take seconds, and can fail for reasons of the framework's.
-    os._exit(code)
+    _leave(main(sys.argv[1:]))

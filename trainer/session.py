@@ -56,7 +56,6 @@ def run_rank(settings: Settings, ranks: Ranks, backend: Backend, log: EventLog, 
         reason = _prepare(settings, ranks, backend, log, group).run()
     finally:
         stop_all(watches)
-        gc.unfreeze()  # else what is left when the interpreter ends is reported as leaked
     allocated_gib, reserved_gib = backend.allocator_peak_gib()
     log.write("memory", allocated_gib=allocated_gib, reserved_gib=reserved_gib, resident_gib=peak_resident_gib())
     # The last rank's end is the run's end, so no rank leaves before the others are done.
@@ -144,7 +143,8 @@ def _prepare(settings: Settings, ranks: Ranks, backend: Backend, log: EventLog, 
     )
     log.write("data", **loaders.counts)
     # A host of its own may have no room for a cache, and a card of its own its own arithmetic.
-    missing = group.all_gather_json({**loaders.not_here, **({"bytes_on_device": unable} if unable else {})})
+    whose = f"rank {ranks.rank}: {unable}" if unable and ranks.world_size > 1 else unable
+    missing = group.all_gather_json({**loaders.not_here, **({"bytes_on_device": whose} if unable else {})})
     if ranks.rank == 0:
         not_here = {
             **staging.not_here(settings, backend),

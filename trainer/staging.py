@@ -68,7 +68,7 @@ def _on_the_card(image: torch.Tensor, mirrored: bool) -> torch.Tensor:
 def other_floats(device: torch.device) -> str:
     """Return why bytes must not become numbers on a device; "" where they come out as the host's, bit for bit.
 
-    Tried with every byte, mirrored and not, in images of two shapes, with and without boxes. A device may lack an
+    Tried with every byte, mirrored and not, in images of three shapes, with and without boxes. A device may lack an
     operation that this takes, or divide in its own way.
     """
     every = np.arange(256 * 3, dtype=np.int64).astype(np.uint8)
@@ -80,13 +80,14 @@ def other_floats(device: torch.device) -> str:
     assert isinstance(batch, Batch)
     try:
         images, targets = to_device(batch, device)
-        found = [one.cpu().numpy() for one in (*images, *(one for target in targets for one in target.values()))]
+        told = (*images, *(values for target in targets for values in target.values()))
+        found = [one.cpu().numpy() for one in told if len(one)]
     except Exception as error:
         said = str(error).strip().splitlines()
         return f"this device could not make numbers of bytes: {type(error).__name__}: {said[0] if said else ''}"
     upright = [one.pixels[:, :: -1 if one.mirrored else 1].transpose(2, 0, 1) for one in samples]
     expected = [np.divide(one, np.float32(255)) for one in upright]
-    expected += [values for one in samples for values in (one.boxes, one.labels)]
+    expected += [values for one in samples for values in (one.boxes, one.labels) if len(values)]
     if all(np.array_equal(one, other) for one, other in zip(found, expected)):
         return ""
     return "this device made other numbers of bytes than the host does"

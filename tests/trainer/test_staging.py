@@ -16,6 +16,7 @@ from PIL import Image
 from torchvision.transforms import functional
 
 from tests.trainer.small import small_settings
+from trainer import staging
 from trainer.data.dataset import BadSample, Sample, collate
 from trainer.devices import load_backend
 from trainer.loaders import build_loaders
@@ -75,8 +76,6 @@ def test_every_byte_becomes_the_hosts_float_on_every_device(name: str, mirrored:
 
 @pytest.mark.parametrize("mirrored", [False, True])
 def test_the_way_of_other_devices_gives_the_same_bits_too(mirrored: bool, monkeypatch: Any) -> None:
-    from trainer import staging
-
     pixels, expected = every_byte(mirrored)
     planes = torch.from_numpy(pixels).permute(2, 0, 1)
 
@@ -93,6 +92,12 @@ def test_devices_are_found_to_make_the_hosts_floats(name: str) -> None:
     torch.set_num_threads(threads)
 
     assert other_floats(backend.device) == ""
+
+
+def test_the_way_of_cards_is_found_to_make_the_hosts_floats(monkeypatch: Any) -> None:
+    monkeypatch.setattr(staging, "_floats", staging._on_the_card)
+
+    assert other_floats(HOST) == ""
 
 
 def fake_reciprocal(image: Any, mirrored: bool) -> Any:

@@ -227,9 +227,10 @@ def test_a_worker_uses_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 FAULTS = """
-import resource, sys
+import ctypes, resource, sys
 from trainer.data.loader import keep_freed_memory
 
+ctypes.CDLL(None).prctl(41, 1, 0, 0, 0)  # PR_SET_THP_DISABLE: a fault is one page, also where huge ones are the rule
 kept = sys.argv[1] == "kept" and keep_freed_memory()
 def batch():
     images = [b"x" * 2**20 for _ in range(16)]
