@@ -47,6 +47,21 @@ def junit_xml(verdict: Mapping[str, Any], *, run: str, waived: Mapping[str, str]
             ElementTree.SubElement(case, element, {"type": metric["verdict"], "message": message})
         told = metric_properties(verdict, name, run=run, waiver=waiver)
         ElementTree.SubElement(case, "system-out").text = "".join(f"{key}: {value}\n" for key, value in told)
+    return _document(root)
+
+
+def preflight_xml(message: str) -> str:
+    """Return the JUnit file of a session that ended before it began: the test case `preflight` says why."""
+    counts = {"tests": "1", "failures": "0", "errors": "1"}
+    root = ElementTree.Element("testsuites", {"name": "accelerator-conformance", **counts})
+    suite = ElementTree.SubElement(root, "testsuite", {"name": "accelerator-conformance", **counts, "skipped": "0"})
+    case = ElementTree.SubElement(suite, "testcase", {"classname": "suite", "name": "preflight", "time": "0"})
+    said = "\n".join(map(visible, message.splitlines()))
+    ElementTree.SubElement(case, "error", {"type": "usage", "message": said}).text = said
+    return _document(root)
+
+
+def _document(root: ElementTree.Element) -> str:
     return '<?xml version="1.0" encoding="utf-8"?>\n' + ElementTree.tostring(root, encoding="unicode") + "\n"
 
 

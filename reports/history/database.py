@@ -45,6 +45,11 @@ class History:
             with self._engine.begin() as connection:
                 yield connection
 
+    def require_writable(self) -> None:
+        """Raise HistoryError unless runs can be entered; the history is in its newest schema after this."""
+        with told_plainly(self.address), self._writing():
+            pass
+
     def enter(self, entries: Iterable[Entry]) -> int:
         """Enter runs, in the place of what they were entered as before, and return how many; HistoryError if it fails.
 
