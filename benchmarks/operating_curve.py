@@ -139,7 +139,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error("expected at least one run and devices that move: --runs 1 or more, --points above -100")
     whole = arguments.runs == RUNS and arguments.points == list(OFFSETS_PERCENT)
     if whole and importlib.util.find_spec("matplotlib") is None:
-        print('found no matplotlib, which draws the plot; install it: pip install -e ".[docs]"', file=sys.stderr)
+        print('found no matplotlib, which draws the plot; install it: pip install ".[docs]"', file=sys.stderr)
         return 1
     points = []
     for correlation in CORRELATIONS:
