@@ -1,0 +1,1 @@
+"""Real installations into Pythons of their own; they need PyPI, and no torch."""

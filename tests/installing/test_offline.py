@@ -1,0 +1,105 @@
+"""docs/install.md, done: a Python 3.8 image with pip 20, its own torch and no network; and a read-only checkout."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.installing.pythons import Python, copy_of_the_checkout, python38
+from tests.suite.stored import store
+from tests.support import ROOT
+
+TORCH = {"torch": "1.12.1+vendor", "torchvision": "0.13.1+vendor"}
+
+
+def commands() -> list[str]:
+    """The commands of the section, in their order."""
+    _, _, section = (ROOT / "docs" / "install.md").read_text(encoding="utf-8").partition("## Without a network")
+    blocks = re.findall(r"(?:^    .*\n)+", section, re.MULTILINE)
+    return [line.strip() for block in blocks for line in block.replace("\\\n", "").splitlines()]
+
+
+def test_everything_but_torch_is_downloaded() -> None:
+    """The list of the documentation is that of pyproject.toml."""
+    _, _, listed = (ROOT / "pyproject.toml").read_text(encoding="utf-8").partition("\ndependencies = [\n")
+    required = re.findall(r'^    "([\w-]+)', listed.partition("\n]\n")[0], re.MULTILINE)
+
+    words = commands()[0].split()
+
+    assert set(required) - {"torch", "torchvision"} == set(words[words.index("manylinux2014_x86_64") + 1 :])
+
+
+def torch_of_the_image(python: Python, folder: Path) -> None:
+    """Install what pip knows of a vendor's torch; its code is not needed here."""
+    for name, version in TORCH.items():
+        wheel, told = folder / f"{name}-{version}-py3-none-any.whl", f"{name}-{version}.dist-info"
+        with zipfile.ZipFile(str(wheel), "w") as archive:
+            archive.writestr(f"{told}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+            archive.writestr(f"{told}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+            archive.writestr(f"{told}/RECORD", f"{told}/METADATA,,\n{told}/WHEEL,,\n{told}/RECORD,,\n")
+        python.pip("install", "-q", "--no-deps", wheel)
+
+
+def without_network() -> list[str]:
+    """The words before a command that has no network, where this may be had; else `--no-index` has to do."""
+    allowed = subprocess.run(["unshare", "-n", "true"], capture_output=True).returncode == 0
+    return ["unshare", "-n"] if allowed else []
+
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory: Any) -> Python:
+    """A Python 3.8 with pip 20 and a vendor's torch, in which the documented commands were run."""
+    folder = Path(str(tmp_path_factory.mktemp("offline")))
+    checkout, newer = copy_of_the_checkout(folder / "checkout"), Python.made(folder / "newer", python38())
+    python = Python.made(folder / "image", python38())
+    python.pip("install", "-q", "pip==20.0.2")
+    torch_of_the_image(python, folder)
+    *online, offline = commands()
+    for command in online:
+        words = command.replace("python3.8", str(newer.folder / "bin" / "python3.8"), 1).split()
+        subprocess.run(words, cwd=str(checkout), check=True)
+    path = f"{python.folder / 'bin'}{os.pathsep}{os.environ['PATH']}"
+    subprocess.run(
+        [*without_network(), *offline.split()],
+        cwd=str(checkout),
+        env={**os.environ, "PATH": path, "PIP_CONFIG_FILE": os.devnull},
+        check=True,
+    )
+    return python
+
+
+@pytest.mark.integration
+def test_an_image_is_equipped_without_a_network_and_keeps_its_torch(image: Python, tmp_path: Path) -> None:
+    checkout, run_dir = copy_of_the_checkout(tmp_path / "checkout"), store(tmp_path / "run")
+
+    kept = image.run(tmp_path, "pip", "list", "--format=freeze").output.splitlines()
+    done = image.run(checkout, "pytest", "-p", "no:cacheprovider", "--replay", run_dir)
+
+    assert {f"{name}=={version}" for name, version in TORCH.items()} <= set(kept)
+    assert done.code == 0, done.output
+
+
+@pytest.mark.integration
+def test_a_read_only_checkout_needs_no_install(image: Python, tmp_path: Path) -> None:
+    checkout, run_dir = copy_of_the_checkout(tmp_path / "checkout"), store(tmp_path / "run")
+    image.pip("uninstall", "-q", "-y", "accelerator-conformance")
+    pytest_ = f"{image.folder / 'bin' / 'pytest'} -p no:cacheprovider"
+    if os.getuid() == 0:  # permissions do not keep root from writing
+        made = ["unshare", "-m", "bash", "-ec"]
+        prepare = f'mount --bind "{checkout}" "{checkout}"; mount -o remount,ro,bind "{checkout}"; cd "{checkout}"; '
+    else:
+        made, prepare = ["bash", "-ec"], f'chmod -R a-w "{checkout}"; cd "{checkout}"; '
+    program = f'{prepare}! touch new 2>/dev/null; {pytest_} --collect-only -q; {pytest_} "--replay={run_dir}"'
+
+    done = subprocess.run([*made, program], capture_output=True, text=True)
+
+    subprocess.run(["chmod", "-R", "u+w", str(checkout)], check=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "suite/test_memory.py::test_mem[cpu-1x1-fp32-bs8]" in done.stdout
+    assert "R300 1x8 fp32 bs16" in done.stdout
