@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.installing.pythons import Python, copy_of_the_checkout, python38
+from tests.installing.pythons import Python, copy_of_the_checkout, python38, written
 from tests.suite.stored import store
 from tests.support import ROOT
 
@@ -35,15 +34,12 @@ def test_everything_but_torch_is_downloaded() -> None:
     assert set(required) - {"torch", "torchvision"} == set(words[words.index("manylinux2014_x86_64") + 1 :])
 
 
-def torch_of_the_image(python: Python, folder: Path) -> None:
-    """Install what pip knows of a vendor's torch; its code is not needed here."""
+def torch_of_the_image(python: Python) -> None:
+    """Put there what pip knows of a vendor's torch; its code is not needed here."""
+    (packages,) = python.folder.glob("lib/python3*/site-packages")
     for name, version in TORCH.items():
-        wheel, told = folder / f"{name}-{version}-py3-none-any.whl", f"{name}-{version}.dist-info"
-        with zipfile.ZipFile(str(wheel), "w") as archive:
-            archive.writestr(f"{told}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
-            archive.writestr(f"{told}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
-            archive.writestr(f"{told}/RECORD", f"{told}/METADATA,,\n{told}/WHEEL,,\n{told}/RECORD,,\n")
-        python.pip("install", "-q", "--no-deps", wheel)
+        metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+        written(packages / f"{name}-{version}.dist-info", {"METADATA": metadata, "RECORD": "", "INSTALLER": "vendor\n"})
 
 
 def without_network() -> list[str]:
@@ -59,18 +55,15 @@ def image(tmp_path_factory: Any) -> Python:
     checkout, newer = copy_of_the_checkout(folder / "checkout"), Python.made(folder / "newer", python38())
     python = Python.made(folder / "image", python38())
     python.pip("install", "-q", "pip==20.0.2")
-    torch_of_the_image(python, folder)
+    torch_of_the_image(python)
     *online, offline = commands()
     for command in online:
         words = command.replace("python3.8", str(newer.folder / "bin" / "python3.8"), 1).split()
         subprocess.run(words, cwd=str(checkout), check=True)
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("PIP_")}
     path = f"{python.folder / 'bin'}{os.pathsep}{os.environ['PATH']}"
-    subprocess.run(
-        [*without_network(), *offline.split()],
-        cwd=str(checkout),
-        env={**os.environ, "PATH": path, "PIP_CONFIG_FILE": os.devnull},
-        check=True,
-    )
+    bare = {**kept, "PATH": path, "PIP_CONFIG_FILE": os.devnull}
+    subprocess.run([*without_network(), *offline.split()], cwd=str(checkout), env=bare, check=True)
     return python
 
 
