@@ -45,6 +45,15 @@ def _folder_of_its_own(tmp_path_factory: Any, variable: str, name: str) -> Itera
         os.environ[variable] = before
 
 
+@pytest.fixture
+def forked_ranks(monkeypatch: Any) -> None:
+    """What is booted in this process on a simulated device has ranks that are forked (forked.py)."""
+    import fixtures.boot
+    from tests.forked_ranks import forked_control_of
+
+    monkeypatch.setattr(fixtures.boot, "control_of", forked_control_of)
+
+
 @pytest.fixture(scope="session")
 def shapes(tmp_path_factory: Any) -> Path:
     """A generated data set of 32 training and 12 validation images, in COCO's layout; read only."""

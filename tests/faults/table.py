@@ -31,7 +31,7 @@ ROWS: list[Row] = []
 
 
 def _in_a_run(name: str, outcome: str, words: str, scenario: str, stall_timeout_s: float = 60.0) -> None:
-    ROWS.append(Row(name, RUN, outcome, words, lambda lab: lab.run(scenario, stall_timeout_s=stall_timeout_s)))
+    ROWS.append(Row(name, RUN, outcome, words, lambda lab: lab.run(scenario, stall_timeout_s)))
 
 
 def _in_a_stored_run(name: str, words: str, outcome: str = "invalid") -> Callable[..., None]:
@@ -214,7 +214,7 @@ def _shortened(lab: Lab) -> RunVerdict:
 def _byte_changed(lab: Lab) -> RunVerdict:
     stored = lab.stored()
     path = stored.path("rank-0000.jsonl")
-    path.write_bytes(path.read_bytes().replace(b'"lr":0.0', b'"lr":0.1', 1))
+    path.write_bytes(path.read_bytes().replace(b'"lr": 0.0', b'"lr": 0.1', 1))
     return stored.judged(seal=False)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.suite.junit import Session, run_suite
-from tests.suite.stored import bundle_of
+from tests.suite.stored import virtual_bundle
 
 CELL = "virtual-1x1-fp32-bs2"
 SIBLINGS = f"test_no_card_is_slower[{CELL}]"
@@ -18,15 +18,12 @@ SLOW_CARD = "noise = 0.005\n[[fault]]\nkind = 'slow'\nfactor = 1.15\ncards = [6]
 
 def card_run(folder: Path, card: int, step_ms: float = 92.0, found: int | None = None) -> Path:
     """Store a run of one virtual card, which did a step of two images, every seventh of one, in so many ms."""
-    plan = {"protocol": "steady", "steps": 100, "warmup": 20, "window": 7, "compute_ns": int(step_ms * 1e6)}
-    bundle = bundle_of("virtual", "1x1", simulated=True, pixels=1024, proposals=10, positives=1, **plan)
+    bundle = virtual_bundle("1x1", compute_ns=int(step_ms * 1e6))
     bundle.run["cell"]["id"] = bundle.one("start")["cell"] = f"{CELL}-card{card}"
     used = card if found is None else found
     bundle.one("start").update(card=used, serial=f"SIM-{used:04d}")
     for sample in bundle.telemetry:
         sample["card"] = used
-    for window in bundle.all("window"):
-        window["sampled"] = 8 * sum(window["images"])  # what the tiny model's box head is given
     return bundle.write(folder / f"card{card}")
 
 
