@@ -24,6 +24,36 @@ def pytest_collect_file(file_path: Path) -> None:
     hypothesis.settings.load_profile("project")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[Any]) -> None:
+    """Put a test that is skipped where something is missing into the labs' tier."""
+    for item in items:
+        if item.nodeid.startswith("tests/") and item.get_closest_marker("skipif"):
+            item.add_marker("labs")
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: Any) -> Iterator[None]:
+    """Let nothing be skipped in the other tiers."""
+    outcome: Any = yield
+    if not item.get_closest_marker("labs"):
+        _forbid_skip(outcome.get_result())
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_make_collect_report() -> Iterator[None]:
+    """Let no file be skipped at all."""
+    outcome: Any = yield
+    _forbid_skip(outcome.get_result())
+
+
+def _forbid_skip(report: Any) -> None:
+    if report.skipped and not hasattr(report, "wasxfail"):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
+        report.outcome = "failed"
+        report.longrepr = f"{reason}: only a test marked `labs` may be skipped; mark it, or install what it needs"
+
+
 @pytest.fixture(scope="session", autouse=True)
 def leases_of_these_tests(tmp_path_factory: Any) -> Iterator[Path]:
     """Runs of different workers, and of a person beside them, do not stand in each other's way."""

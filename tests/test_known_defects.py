@@ -81,7 +81,7 @@ def test_04_a_diverged_model_is_invalid_whatever_its_rate(tmp_path: Path) -> Non
     assert any("loss" in reason for reason in verdict.reasons)
 
 
-@pytest.mark.slow
+@pytest.mark.integration
 def test_05_any_ranks_failure_is_the_runs_failure(shapes: Path, tmp_path: Path) -> None:
     cell, device = cell_of("cpu", "1x2"), device_of("cpu")
     options = options_for(tmp_path, data=shapes, steps=1)

@@ -265,8 +265,6 @@ def test_two_devices_of_one_name_are_an_error(tmp_path: Path) -> None:
 def test_two_markers_that_differ_in_case_only_are_an_error(tmp_path: Path) -> None:
     write(tmp_path, GOOD)
     write(tmp_path, change('"x100"', '"X100"', change('"X100"', '"X100 new"')), "X100.toml")
-    if len(list(tmp_path.iterdir())) == 1:
-        pytest.skip("this file system does not tell the two names apart")
     with pytest.raises(ExpectationError, match=r"^x100\.toml: device\.marker: found 'x100', which X100\.toml has"):
         load_devices(tmp_path)
 

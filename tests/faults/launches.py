@@ -40,8 +40,13 @@ class Launch(NamedTuple):
 LAUNCHES: list[Launch] = []
 
 
+def nothing() -> str:
+    """What most faults need."""
+    return ""
+
+
 def _fault(
-    name: str, words: str, outcome: str = "invalid", needs: Callable[[], str] = lambda: ""
+    name: str, words: str, outcome: str = "invalid", needs: Callable[[], str] = nothing
 ) -> Callable[[Callable[[Path], RunVerdict]], Callable[[Path], RunVerdict]]:
     def note(break_it: Callable[[Path], RunVerdict]) -> Callable[[Path], RunVerdict]:
         LAUNCHES.append(Launch(name, outcome, words, break_it, needs))

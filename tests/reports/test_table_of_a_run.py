@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from expected import Device, load_device
 from expected.__main__ import main as expected_main
 from fixtures.boot import boot
@@ -14,8 +12,6 @@ from fixtures.bundle import new_run_dir
 from reports.__main__ import main
 from tests.support import ROOT, options_for
 from verdict import compared_value, measure, read_run
-
-pytestmark = [pytest.mark.needs_torch, pytest.mark.slow, pytest.mark.thorough]
 
 BLANK = """
 [[cell]]

@@ -41,9 +41,6 @@ def burnt_in(tmp_path_factory: Any) -> Session:
     return run_suite(folder, *options, VIRTUAL_VISIBLE_DEVICES="4,5,6,7", OMP_NUM_THREADS="1")
 
 
-@pytest.mark.needs_torch
-@pytest.mark.one_version
-@pytest.mark.slow
 def test_every_card_is_booted_once_and_has_a_verdict_of_its_own(burnt_in: Session) -> None:
     records = [json.loads((run / "run.json").read_text()) for run in burnt_in.runs]
 
@@ -52,9 +49,6 @@ def test_every_card_is_booted_once_and_has_a_verdict_of_its_own(burnt_in: Sessio
     assert outcomes == {4: "passed", 5: "passed", 6: "failure", 7: "passed"}, burnt_in.output
 
 
-@pytest.mark.needs_torch
-@pytest.mark.one_version
-@pytest.mark.slow
 def test_the_slow_card_is_named_among_its_siblings(burnt_in: Session) -> None:
     case = burnt_in.cases[SIBLINGS]
 
@@ -64,9 +58,6 @@ def test_the_slow_card_is_named_among_its_siblings(burnt_in: Session) -> None:
     assert f"cards of {CELL}" in burnt_in.output
 
 
-@pytest.mark.needs_torch
-@pytest.mark.one_version
-@pytest.mark.slow
 def test_the_cards_worked_side_by_side(burnt_in: Session) -> None:
     records = [json.loads((run / "run.json").read_text()) for run in burnt_in.runs]
 

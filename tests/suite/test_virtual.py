@@ -10,8 +10,6 @@ import pytest
 
 from tests.suite.junit import Session, run_suite
 
-pytestmark = [pytest.mark.needs_torch, pytest.mark.slow]
-
 SCENARIO = "seed = 3\nmemory_gib = 19.5\n"
 
 

@@ -153,7 +153,6 @@ def test_two_ranks_score_is_pycocotools_and_both_know_it(tmp_path: Path) -> None
         assert min(zero["images"], one["images"]) > 0
 
 
-@pytest.mark.skipif(not version(FAST), reason=f"{FAST} is not installed (extra: fast)")
 def test_pycocotools_scores_again_what_decides(shapes: Path, tmp_path: Path) -> None:
     group = HostGroup(Ranks())
 

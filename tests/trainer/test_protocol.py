@@ -17,7 +17,6 @@ from trainer.devices import load_backend
 from trainer.events import EventLog
 from trainer.protocol import Protocol
 from trainer.ranks import HostGroup, Ranks
-from trainer.scoring import FAST, version
 from trainer.session import _prepare
 
 pytestmark = pytest.mark.needs_torch
@@ -95,7 +94,6 @@ def test_batches_of_an_epoch_that_is_not_trained_any_more_leave_no_thread(
     assert "prefetch" not in {thread.name for thread in threading.enumerate()}
 
 
-@pytest.mark.skipif(not version(FAST), reason=f"{FAST} is not installed (extra: fast)")
 @pytest.mark.parametrize(
     ("changes", "checked"),
     [
