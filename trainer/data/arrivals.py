@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import Any, Deque, Iterable
+from typing import Any, Iterable
 
 from trainer.devices.clocks import SimulatedClock
 
@@ -23,7 +23,7 @@ class Arrivals:
         self._clock = clock
         self._decode_ns = decode_ns
         self._free_ns = [clock.now_ns()] * workers
-        self._arrivals_ns: Deque[int] = deque()
+        self._arrivals_ns: deque[int] = deque()
         for _ in range(_AHEAD * workers):
             self._ask()
 
