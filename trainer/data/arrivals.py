@@ -13,8 +13,8 @@ _AHEAD = 2  # batches that torch's DataLoader asks of each worker before they ar
 class Arrivals:
     """Iterates over `batches`, advancing `clock` to the arrival of each.
 
-    A worker decodes a batch in `decode_ns`, one after the other; as one is taken, the next is asked for. Without workers
-    a batch is decoded when it is wanted. `ready`: whether the next one has arrived, where `batches` knows such a thing.
+    A worker decodes a batch in `decode_ns`, one after the other; as one is taken, the next is asked for. Without
+    workers a batch is decoded when it is wanted.
     """
 
     def __init__(self, batches: Iterable[Any], clock: SimulatedClock, decode_ns: int, workers: int) -> None:

@@ -147,7 +147,7 @@ class Backend:
         return batches
 
     def copied(self, images: int) -> None:
-        """Take note that a batch of so many images was copied, not ahead of its step; only a simulated device needs to."""
+        """Take note that a batch of so many images was copied for the next step; only a simulated device needs to."""
 
     def copy_stream(self) -> CopyStream | None:
         """Return a new stream for copies beside the computing; None where copies are queued with it."""

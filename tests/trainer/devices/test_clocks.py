@@ -48,16 +48,16 @@ def test_calls_are_made_in_order_each_at_its_own_time() -> None:
 
 
 def test_what_would_take_decades_hangs_in_real_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Hanging(Exception):
+    class HangsError(Exception):
         pass
 
     def sleep(seconds: float) -> None:
-        raise Hanging
+        raise HangsError
 
     monkeypatch.setattr(clocks.time, "sleep", sleep)
     clock = SimulatedClock()
 
-    with pytest.raises(Hanging):
+    with pytest.raises(HangsError):
         clock.wait_until(2**61)
 
 
