@@ -112,6 +112,17 @@ def test_clocks_that_disagree_are_named(elapsed_s: float, utc_s: float, words: s
     assert any(words in reason for reason in verdict.reasons), verdict.reasons
 
 
+def test_a_simulated_clock_may_run_faster_than_the_launch_and_a_real_one_may_not(tmp_path: Path) -> None:
+    bundle = build(Plan())
+    bundle.run["boot"].update(elapsed_s=8.0, elapsed_utc_s=8.0)
+    bundle.one("start", 1)["clock"] = "simulated"
+
+    found = clock_faults(read_run(bundle.write(tmp_path / "run")), a_cell(Plan()))
+
+    assert found is not None
+    assert [fault.partition(":")[0] for fault in found["clocks_agree"]] == ["rank 0"]
+
+
 @pytest.mark.parametrize(("elapsed_s", "utc_s"), [(40.0, 44.9), (40.0, 35.1), (40_000.0, 40_400.0)])
 def test_clocks_that_a_time_service_slews_agree(elapsed_s: float, utc_s: float, tmp_path: Path) -> None:
     bundle = build(Plan())

@@ -293,6 +293,11 @@ def rank_was_simulated(bundle: Bundle) -> None:
     bundle.one("start", rank=1)["simulated"] = True
 
 
+@fault("rank 1: found a simulated clock, expected the host's own on r300")
+def rank_was_timed_by_a_simulated_clock(bundle: Bundle) -> None:
+    bundle.one("start", rank=1)["clock"] = "simulated"
+
+
 @fault(
     "rank 1: found a real device, expected the simulated device virtual",
     replace(FULL, device="virtual", simulated=True),
