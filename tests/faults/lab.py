@@ -66,17 +66,18 @@ class Stored:
 
 
 class Lab:
-    """Runs below `folder`, the test's own."""
+    """Runs below `folder`, the test's own; the data set that they train on is kept in `shared`."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, shared: Path) -> None:
         self._folder = folder
+        self._shared = shared
 
     def run(self, scenario: str, stall_timeout_s: float) -> RunVerdict:
         """Boot the virtual device with a scenario and judge what it left."""
         path, run_dir = self._folder / "scenario.toml", self._folder / "run"
         path.write_text(scenario)
         run_dir.mkdir()
-        options = options_for(self._folder, scenario=path, steps=STEPS, stall_timeout_s=stall_timeout_s)
+        options = options_for(self._shared, scenario=path, steps=STEPS, stall_timeout_s=stall_timeout_s)
         boot(the_cell(), device_of(DEVICE), options, run_dir, lambda line: None)
         return judge_run(read_run(run_dir), the_cell(), backend=device_of(DEVICE).backend)
 

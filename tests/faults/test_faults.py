@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,8 +18,8 @@ pytestmark = pytest.mark.needs_torch
 
 
 @pytest.fixture
-def lab(forked_ranks: None, tmp_path: Path) -> Lab:
-    return Lab(tmp_path)
+def lab(forked_ranks: None, tmp_path: Path, tmp_path_factory: Any) -> Lab:
+    return Lab(tmp_path, Path(str(tmp_path_factory.getbasetemp())))
 
 
 def test_the_runs_that_are_altered_are_sound(lab: Lab) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.suite.junit import Session, run_suite
+from tests.suite.junit import Session, launch_suite, run_suite
 from tests.suite.stored import virtual_bundle
 
 CELL = "virtual-1x1-fp32-bs2"
@@ -37,8 +37,8 @@ def burnt_in(tmp_path_factory: Any) -> Session:
     folder = Path(str(tmp_path_factory.mktemp("burn-in")))
     plan = folder / "plan.toml"
     plan.write_text(SLOW_CARD)
-    options = ["-m", "virtual", "--each-card", "--steps", "100", "--scenario", plan, "-n", "4"]
-    return run_suite(folder, *options, VIRTUAL_VISIBLE_DEVICES="4,5,6,7", OMP_NUM_THREADS="1")
+    options = ["-m", "virtual", "--each-card", "--steps", "100", "--scenario", plan, "-n", "2"]
+    return run_suite(folder, *options, VIRTUAL_VISIBLE_DEVICES="4,5,6,7")
 
 
 def test_every_card_is_booted_once_and_has_a_verdict_of_its_own(burnt_in: Session) -> None:
@@ -58,10 +58,17 @@ def test_the_slow_card_is_named_among_its_siblings(burnt_in: Session) -> None:
     assert f"cards of {CELL}" in burnt_in.output
 
 
-def test_the_cards_worked_side_by_side(burnt_in: Session) -> None:
-    records = [json.loads((run / "run.json").read_text()) for run in burnt_in.runs]
+@pytest.mark.integration
+def test_cards_work_side_by_side(tmp_path: Path) -> None:
+    plan = tmp_path / "plan.toml"
+    plan.write_text('clock = "real"\n')
+    options = ["-m", "virtual", "--each-card", "--steps", "50", "--scenario", plan, "-n", "2"]
+
+    session = launch_suite(tmp_path, *options, VIRTUAL_VISIBLE_DEVICES="4,5")
 
     # To the second, as run.json has it; one after another, each would begin when the one before had ended.
+    records = [json.loads((run / "run.json").read_text()) for run in session.runs]
+    assert len(records) == 2, session.output
     assert max(record["started_utc"] for record in records) < min(record["ended_utc"] for record in records)
 
 
