@@ -63,9 +63,9 @@ def _kill_rank(folder: Path) -> RunVerdict:
     return session.end()
 
 
-@_fault("SIGSTOP of a rank (`--stall-timeout 8`)", "rank 1 is stopped (SIGSTOP)")
+@_fault("SIGSTOP of a rank (`--stall-timeout 25`)", "rank 1 is stopped (SIGSTOP)")
 def _stop_rank(folder: Path) -> RunVerdict:
-    session = simulated(folder, "--stall-timeout", 8)
+    session = simulated(folder, "--stall-timeout", 25)
     session.until_event("window", rank=1)
     session.rank(1).suspend()
     verdict = session.end()
@@ -217,7 +217,7 @@ def _fill(disk: Path) -> None:
 @_fault("the newest checkpoint is cut in half, and a rank killed (`--max-restarts 1`)", "", "pass")
 def _torn_checkpoint(folder: Path) -> RunVerdict:
     words = ("--epochs", 2, "--checkpoint-steps", 4, "--max-restarts", 1, "--gate")
-    session = simulated(folder, *words, image_ms=20.0)
+    session = simulated(folder, *words, clock="simulated")
     session.until_event("checkpoint", count=3)
     rank = session.rank(1)
     rank.suspend()  # so that nobody writes another one

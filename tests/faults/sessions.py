@@ -144,11 +144,11 @@ class Session:
             self.process.wait()
 
 
-def simulated(folder: Path, *arguments: Any, topology: str = "1x2", image_ms: float = 50.0, **options: Any) -> Session:
-    """A session of the virtual device that trains for minutes of real time unless something happens to it."""
+def simulated(folder: Path, *arguments: Any, topology: str = "1x2", clock: str = "real", **options: Any) -> Session:
+    """A session of the virtual device that trains for minutes unless something happens to it."""
     folder.mkdir(parents=True, exist_ok=True)
     scenario = folder / "scenario.toml"
-    scenario.write_text(f'clock = "real"\nimage_ms = {image_ms}\n')
+    scenario.write_text(f'clock = "{clock}"\n')
     steps = () if {"--epochs", "--steps"} & set(arguments) else ("--steps", 5000)
     return Session(folder, cell_of("virtual", topology), f"--scenario={scenario}", *steps, *arguments, **options)
 
