@@ -69,10 +69,15 @@ def launch_suite(folder: Path, *arguments: Any, **environment: str) -> Session:
 
 
 def _command(folder: Path, arguments: Sequence[Any]) -> list[str]:
-    command = ["-p", "no:cacheprovider", f"--basetemp={folder / 'tmp'}", f"--junitxml={folder / 'report.xml'}"]
-    command += [f"--runs={folder / 'runs'}", *map(str, arguments)]
+    words = ["-p", "no:cacheprovider", f"--basetemp={folder / 'tmp'}", f"--junitxml={folder / 'report.xml'}"]
+    words.append(f"--runs={folder / 'runs'}")
+    for argument in arguments:
+        if isinstance(argument, Path) and words[-1].startswith("--"):
+            words[-1] += f"={argument}"  # a path on its own, pytest may take for the place of its configuration
+        else:
+            words.append(str(argument))
     # The history costs a second, and few sessions are about it.
-    return command if "--history" in arguments else [*command, "--history", "none"]
+    return words if "--history" in words else [*words, "--history", "none"]
 
 
 def _environment(added: Mapping[str, str]) -> dict[str, str]:
