@@ -21,7 +21,7 @@ def pytest_collect_file(file_path: Path) -> None:
     _load_hypothesis_profile()
 
 
-@lru_cache(maxsize=None)  # once: a profile inherits from the one in force, so every further call would lengthen the chain
+@lru_cache(maxsize=None)  # once: a profile inherits from the one in force, so each further call lengthens the chain
 def _load_hypothesis_profile() -> None:
     import hypothesis
 
