@@ -458,7 +458,7 @@ def test_a_rank_that_does_not_say_how_it_was_timed_was_not_timed_so(tmp_path: Pa
     verdict = judge_run(read_run(bundle.write(tmp_path / "run")), with_timing(a_cell(STEADY, p_core=1.0), "host"))
 
     assert verdict.outcome == "invalid"
-    assert "rank 1: found host_clock None, expected true" in verdict.reasons[0]
+    assert verdict.reasons[0].startswith("rank 1: found host_clock None")
 
 
 def test_what_is_not_published_needs_no_such_run(tmp_path: Path) -> None:
