@@ -10,8 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-
-torch = pytest.importorskip("torch")
+import torch
 
 from expected import ExpectationError, load_device
 from fixtures.boot import boot
@@ -28,8 +27,6 @@ from trainer.loaders import build_loaders
 from trainer.ranks import HostGroup, Ranks
 from trainer.session import _prepare
 from verdict import judge_run, measure, read_run
-
-pytestmark = pytest.mark.needs_torch
 
 
 def test_01_the_compute_timer_waits_for_the_device() -> None:

@@ -7,14 +7,10 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("torch")
-
 from tests.faults.lab import Lab
 from tests.faults.table import ROWS, SESSIONS, Row, SessionRow, lines
 from tests.suite.junit import run_suite
 from tests.support import ROOT
-
-pytestmark = pytest.mark.needs_torch
 
 
 @pytest.fixture

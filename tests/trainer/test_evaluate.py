@@ -14,9 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-
-torch = pytest.importorskip("torch")
-
+import torch
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
@@ -31,8 +29,6 @@ from trainer.loaders import build_loaders
 from trainer.published.scoring import rows_of_image
 from trainer.ranks import HostGroup, Ranks
 from trainer.scoring import FAST, REFERENCE, Score, version
-
-pytestmark = pytest.mark.needs_torch
 
 
 def guesses(image_id: int, annotations: list[dict[str, Any]]) -> list[list[float]]:

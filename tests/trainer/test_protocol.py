@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-torch = pytest.importorskip("torch")
+import torch
 
 from tests.trainer.small import small_settings
 from trainer.data.sampler import EpochBatches
@@ -18,8 +17,6 @@ from trainer.events import EventLog
 from trainer.protocol import Protocol
 from trainer.ranks import HostGroup, Ranks
 from trainer.session import _prepare
-
-pytestmark = pytest.mark.needs_torch
 
 
 def course_of(settings: Any, monkeypatch: Any) -> list[Any]:

@@ -11,15 +11,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-
-torch = pytest.importorskip("torch")
+import torch
 
 from trainer.devices import load_backend
 from trainer.devices.clocks import SimulatedClock
 from trainer.ranks import HostGroup, Ranks
 from trainer.samplers.base import CardPlace
-
-pytestmark = pytest.mark.needs_torch
 
 SENT = {
     "scalar": torch.tensor(2.5),

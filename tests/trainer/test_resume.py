@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-torch = pytest.importorskip("torch")
+import torch
 
 from tests.trainer.resuming import events, finish, kill_at, losses, named, next_attempt, run
 from tests.trainer.small import small_settings
@@ -22,8 +21,6 @@ from trainer.ranks import HostGroup, Ranks
 from trainer.resume import resume, snapshot
 from trainer.settings import Settings
 from trainer.steps import Trainee
-
-pytestmark = pytest.mark.needs_torch
 
 
 def settings_of(shapes: Path, run_dir: Path, **changes: Any) -> Settings:

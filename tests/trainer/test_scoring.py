@@ -11,8 +11,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-torch = pytest.importorskip("torch")
-
 from tests.trainer.scoring_data import LARGE, SMALL, made_up, plain, truth_of
 from tests.trainer.small import small_settings
 from trainer import scoring
@@ -21,8 +19,6 @@ from trainer.errors import DataError
 from trainer.published.scoring import BatchScores
 from trainer.ranks import HostGroup, Ranks
 from trainer.scoring import COLUMNS, FAST, REFERENCE, Score, not_here, score_rows, version
-
-pytestmark = pytest.mark.needs_torch
 
 WAYS = [pytest.param(True, id="fast"), pytest.param(False, id="reference")]
 

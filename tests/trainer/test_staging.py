@@ -7,9 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-
-torch = pytest.importorskip("torch")
-
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -21,8 +19,6 @@ from trainer.data.dataset import BadSample, Sample, collate
 from trainer.devices import load_backend
 from trainer.loaders import build_loaders
 from trainer.staging import Staged, Staging, not_here, other_floats, to_device
-
-pytestmark = pytest.mark.needs_torch
 
 HOST = torch.device("cpu")
 NEEDS_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

@@ -9,11 +9,7 @@ from pathlib import Path
 
 import pytest
 
-torch = pytest.importorskip("torch")
-
 from tests.trainer.data.worker_memory import Memory
-
-pytestmark = pytest.mark.needs_torch
 
 
 def measured(*options: str) -> list[Memory]:

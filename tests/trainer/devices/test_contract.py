@@ -6,13 +6,10 @@ import os
 from typing import Any
 
 import pytest
-
-torch = pytest.importorskip("torch")
+import torch
 
 from trainer.devices import Backend, StepTimes, backend_names, is_simulated, load_backend
 from trainer.errors import DeviceError
-
-pytestmark = pytest.mark.needs_torch
 
 NEEDS_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 OPENED = [pytest.param(name, marks=[NEEDS_CUDA] * (name == "cuda")) for name in backend_names()]

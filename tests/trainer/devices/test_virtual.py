@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-torch = pytest.importorskip("torch")
+import torch
 
 from tests.trainer.small import small_settings
 from trainer.clock_probe import probe_clock
@@ -17,8 +16,6 @@ from trainer.errors import DeviceError
 from trainer.model import build_model
 from trainer.optim import build_optimizer
 from trainer.steps import Trainee
-
-pytestmark = pytest.mark.needs_torch
 
 STEP_MS = 80.0  # two images; far longer than the host takes to queue them
 
