@@ -170,7 +170,7 @@ def test_every_marker_that_this_python_knows_already_is_reserved() -> None:
     names = set(re.findall(r"(?m)^@pytest\.mark\.(\w+)", listed.stdout))
     devices = set(load_devices())
     assert names - devices <= RESERVED_MARKERS
-    assert {"skip", "parametrize", "needs_torch"} <= names
+    assert {"skip", "parametrize", "labs"} <= names
 
 
 @pytest.mark.parametrize("name", ["none.toml", "folder.toml"])
