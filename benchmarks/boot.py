@@ -1,7 +1,7 @@
 """Where the time goes from pytest's start to the first training step: python -m benchmarks.boot [pytest options].
 
-Starts the suite as a user does (`pytest -m cpu --topo 1x1` without options), and watches rank 0's file for when each event
-is written, whatever clock the rank itself goes by. Printed are seconds since the start of pytest, to a fiftieth.
+Starts the suite as a user does (`pytest -m cpu --topo 1x1` without options), and watches rank 0's file for when each
+event is written, whatever clock the rank goes by. Printed are seconds since the start of pytest, to a fiftieth.
 """
 
 from __future__ import annotations
