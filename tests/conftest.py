@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Iterator
 
@@ -17,6 +18,11 @@ def pytest_collect_file(file_path: Path) -> None:
     Not when this file is: pytest reads the conftest.py of every folder `test*` beside the suite, also where only the
     suite is asked for (`pytest -m r300 --topo 1x8`), and hypothesis is no part of what the suite needs.
     """
+    _load_hypothesis_profile()
+
+
+@lru_cache(maxsize=None)  # once: a profile inherits from the one in force, so each further call lengthens the chain
+def _load_hypothesis_profile() -> None:
     import hypothesis
 
     # How long an example takes is the machine's affair: no test asserts it.
