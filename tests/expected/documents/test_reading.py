@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -420,6 +421,11 @@ def test_another_models_table_under_a_heading_of_its_own_is_told_and_left_alone(
 
 
 PLACED = {
+    "a general column twice": (
+        changed("| 特殊说明 ", "| 指标值 ", re.sub(r"fasterRCNN +\| +\|", "fasterRCNN | fasterRCNN |", SEED)),
+        "指标值 ",
+        "found the column '指标值' twice",
+    ),
     "a general row of four cells": (
         changed("coco2017", "coco2017 | x"),
         "| 数据集",
