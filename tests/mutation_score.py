@@ -1,4 +1,4 @@
-"""`python -m tests.mutation_score 0.1`: exit code 1 where more than that share of the tried mutants survived."""
+"""`python -m tests.mutation_score 0.1`: exit code 1 where more than that share of the mutants that were tried lived."""
 
 from __future__ import annotations
 

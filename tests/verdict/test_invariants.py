@@ -11,7 +11,7 @@ import pytest
 
 from expected import Recipe, Topology
 from tests.verdict.bundles import CPU, EPOCH, STEADY, Bundle, Plan, a_cell, build
-from verdict import INVALID, PASS, accounts, course, identity, judge_run, measure, read_run, violations
+from verdict import INVALID, PASS, Evidence, accounts, course, identity, judge_run, measure, read_run, violations
 from verdict.case import Case, Check
 from verdict.invariants import CAUSES, CHECKS
 
@@ -135,7 +135,6 @@ FAULTS = [
     Fault(identity.recipe_is_the_cells, "run.json: recipe: found tf32", run("recipe", tf32=0)),
     Fault(identity.device_is_real, "run.json: found a simulated device, expected a real r300", run(simulated=True)),
     Fault(identity.device_is_real, "rank 1:", one("start", 1, simulated=True)),
-    Fault(identity.device_is_real, "rank 1: found a simulated clock", one("start", 1, clock="simulated")),
     Fault(identity.device_is_real, "run.json:", lambda b: None, replace(FULL, device="virtual")),
     Fault(identity.card_is_the_model, "rank 1:", one("start", 1, capacity_gib=24.0)),
     Fault(None, "run.json: schema 1, expected 2", run(schema=1)),
@@ -805,13 +804,29 @@ def memory_was_watched_before_training_only(bundle: Bundle) -> None:
     bundle.telemetry = [one for one in bundle.telemetry if one["card"] == 1 or one["t_ns"] < begin]
 
 
+@fault(course.windows_lie_in_training, "rank 1:")
+def a_rank_after_one_without_a_training_measured_before_its_own(bundle: Bundle) -> None:
+    bundle.drop("train_begin", rank=0)
+    begin = bundle.one("train_begin", rank=1)
+    bundle.ranks[1].remove(begin)
+    window = bundle.all("window", rank=1)[1]
+    begin["t_ns"] = window["t_ns"]
+    bundle.ranks[1].insert(bundle.ranks[1].index(window), begin)
+
+
+@fault(course.evaluations_saw_all_images, "rank 0: evaluation of epoch 1:")
+def a_rank_missed_the_last_evaluation(bundle: Bundle) -> None:
+    bundle.ranks[1].remove(bundle.all("eval_begin", rank=1)[-1])
+    bundle.ranks[1].remove(bundle.all("eval_end", rank=1)[-1])
+
+
 EASY = {"e2e_time": 1e6, "p_whole": 1e-3, "p_train": 1e-3, "p_core": 1e-3, "map": 0.01, "mem": 30.0}
 """Numbers that any run reaches: if a bad one is not stopped by a check, it passes."""
 
 
-def judged(bundle: Bundle, plan: Plan, folder: Path, backend: str | None = None) -> list[str]:
-    """Judge the bundle against numbers that any run reaches; assert that nothing passes; return the reasons."""
-    verdict = judge_run(read_run(bundle.write(folder / "run")), a_cell(plan, **EASY), backend=backend or plan.backend)
+def judged(evidence: Evidence, plan: Plan) -> list[str]:
+    """Judge a run against numbers that any run reaches; assert that nothing passes; return the reasons."""
+    verdict = judge_run(evidence, a_cell(plan, **EASY), backend=plan.backend)
     assert verdict.outcome == INVALID
     assert {metric.verdict for metric in verdict.metrics.values()} == {INVALID}
     assert set(verdict.metrics) == set(EASY)
@@ -823,15 +838,25 @@ def judged(bundle: Bundle, plan: Plan, folder: Path, backend: str | None = None)
     "fault", FAULTS, ids=lambda fault: fault.name or f"{fault.check.__name__ if fault.check else 'file'}: {fault.says}"
 )
 def test_a_fault_makes_the_run_invalid_and_is_named(fault: Fault, tmp_path: Path) -> None:
-    bundle, cell = build(fault.plan), a_cell(fault.plan, **EASY)
+    bundle = build(fault.plan)
     fault.break_it(bundle)
+    evidence = read_run(bundle.write(tmp_path / "run"))
 
-    reasons = judged(bundle, fault.plan, tmp_path)
+    reasons = judged(evidence, fault.plan)
 
-    evidence = read_run(tmp_path / "run")
-    case = Case(evidence, cell, measure(evidence), fault.plan.backend)
+    case = Case(evidence, a_cell(fault.plan, **EASY), measure(evidence), fault.plan.backend)
     found = evidence.problems if fault.check is None else tuple(fault.check(case))
     assert any(reason in reasons and reason.startswith(fault.says) for reason in found), found
+
+
+def test_no_check_needs_more_than_there_is(tmp_path: Path) -> None:
+    folder = build(FULL).write(tmp_path / "run")
+    (folder / "run.json").unlink()
+
+    for evidence in (read_run(folder), read_run(tmp_path)):
+        case = Case(evidence, a_cell(FULL, **EASY), measure(evidence))
+        for check in (*CAUSES, *CHECKS):
+            assert all(isinstance(reason, str) for reason in check(case)), check
 
 
 @pytest.mark.parametrize("bad", ["NaN", "Infinity", "-Infinity"])
@@ -839,7 +864,7 @@ def test_a_loss_that_is_not_finite_makes_the_run_invalid(bad: str, tmp_path: Pat
     bundle = build(FULL)
     bundle.all("window", rank=1)[12]["loss"][7] = bad
 
-    found = judged(bundle, FULL, tmp_path)
+    found = judged(read_run(bundle.write(tmp_path / "run")), FULL)
 
     assert any(reason.startswith("rank 1: step 127:") for reason in found)
 
@@ -954,7 +979,7 @@ def test_a_boot_that_failed_is_the_only_reason_given(tmp_path: Path) -> None:
     bundle = build(FULL)
     boot_failed(bundle)
 
-    reasons = judged(bundle, FULL, tmp_path)
+    reasons = judged(read_run(bundle.write(tmp_path / "run")), FULL)
 
     assert reasons == ["the run failed in phase preflight: torch_xmlir is missing"]
 
@@ -965,7 +990,7 @@ def test_many_violations_of_one_kind_are_counted_after_the_first_four(tmp_path: 
     for rank in bundle.ranks:
         bundle.one("start", rank)["precision"] = "bf16"
 
-    reasons = judged(bundle, plan, tmp_path)
+    reasons = judged(read_run(bundle.write(tmp_path / "run")), plan)
 
     assert reasons == [f"rank {rank}: found precision bf16, expected fp32" for rank in range(4)] + [
         "and 4 more like it"
@@ -977,7 +1002,7 @@ def test_four_violations_of_one_kind_are_all_there_is_to_say(tmp_path: Path) -> 
     for rank in bundle.ranks:
         bundle.one("start", rank)["precision"] = "bf16"
 
-    reasons = judged(bundle, FOUR, tmp_path)
+    reasons = judged(read_run(bundle.write(tmp_path / "run")), FOUR)
 
     assert reasons == [f"rank {rank}: found precision bf16, expected fp32" for rank in range(4)]
 

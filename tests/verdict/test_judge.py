@@ -343,6 +343,22 @@ def test_a_missing_metric_says_why_it_is_missing(plan: Plan, name: str, reason: 
     assert (result.verdict, result.reason) == (MISSING, reason)
 
 
+def test_a_verdict_names_the_parts_of_its_cell(tmp_path: Path) -> None:
+    cell = replace(a_cell(STEADY), card=3)
+
+    verdict = judge_run(read_run(build(STEADY).write(tmp_path / "run")), cell)
+
+    assert verdict.cell_parts == {
+        "device": "r300",
+        "topology": "1x2",
+        "precision": "fp32",
+        "batch_size": 4,
+        "learning_rate": 0.02,
+        "timing": "device",
+        "card": 3,
+    }
+
+
 def test_three_reasons_are_quoted_whole() -> None:
     assert judge_metric("p_core", P_CORE, None, broken=["a", "b", "c"]).reason == "a; b; c"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -420,6 +421,16 @@ def test_another_models_table_under_a_heading_of_its_own_is_told_and_left_alone(
 
 
 PLACED = {
+    "a general column twice": (
+        changed("| 特殊说明 ", "| 指标值 ", re.sub(r"fasterRCNN +\| +\|", "fasterRCNN | fasterRCNN |", SEED)),
+        "指标值 ",
+        "found the column '指标值' twice",
+    ),
+    "a general row of four cells": (
+        changed("coco2017", "coco2017 | x"),
+        "| 数据集",
+        "found 4 cells in this row, expected 3",
+    ),
     "no model": (changed("| 模型 ", "| 型号 "), "", "found no table 通用指标 with a row 模型"),
     "another model": (changed("fasterRCNN", "maskRCNN"), "", "found no table 通用指标 with a row 模型"),
     "a smaller model": (changed("fasterRCNN", "fasterrcnn_mobilenet"), "", "found no table 通用指标"),
@@ -535,6 +546,10 @@ NOTED = {
         "4:5: note: the label of '机箱: 昆仑芯AI加速器组R480-X8' is not known, and the item is left out",
     ),
     "a label that states nothing": (changed("：4.0.25", "：/"), "11:13: note: driver: nothing is stated"),
+    "a sentence below a list": (
+        changed("：pytorch-1.12.1+cpu", "：pytorch-1.12.1+cpu\n\n    as installed"),
+        "16:5: note: 'as installed' is no item of the list, and is left out",
+    ),
     "a table before any general one": (
         "\n".join((HEADER, DASHES, row(p_core="777"), "", "")) + document(row()),
         "1:3: note: a performance table stands before any table 通用指标",
