@@ -135,6 +135,7 @@ FAULTS = [
     Fault(identity.recipe_is_the_cells, "run.json: recipe: found tf32", run("recipe", tf32=0)),
     Fault(identity.device_is_real, "run.json: found a simulated device, expected a real r300", run(simulated=True)),
     Fault(identity.device_is_real, "rank 1:", one("start", 1, simulated=True)),
+    Fault(identity.device_is_real, "rank 1: found a simulated clock", one("start", 1, clock="simulated")),
     Fault(identity.device_is_real, "run.json:", lambda b: None, replace(FULL, device="virtual")),
     Fault(identity.card_is_the_model, "rank 1:", one("start", 1, capacity_gib=24.0)),
     Fault(None, "run.json: schema 1, expected 2", run(schema=1)),
