@@ -31,7 +31,7 @@ def run(folder: Path, data: Path, steps: int, changes: dict[str, Any]) -> list[d
     """The events of a steady run of one rank."""
     folder.mkdir()
     scenario = folder / "scenario.toml"
-    scenario.write_text("decode_ms = 30\n", encoding="utf-8")
+    scenario.write_text('clock = "real"\ndecode_ms = 30\n', encoding="utf-8")
     settings = Settings(
         run_dir=folder,
         data=data,

@@ -21,7 +21,7 @@ RESERVED_MARKERS = frozenset(
         *("tryfirst", "trylast", "hookwrapper", "optionalhook", "historic"),
         *("benchmark", "xdist_group", "no_cover", "hypothesis"),  # plugins that the project installs
         *("timeout", "flaky", "asyncio", "anyio"),  # plugins that a site may have
-        *("metric", "slow", "needs_torch", "one_version", "thorough"),  # this suite's
+        *("metric", "integration", "labs"),  # this suite's
     )
 )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Iterator
 
@@ -17,11 +18,46 @@ def pytest_collect_file(file_path: Path) -> None:
     Not when this file is: pytest reads the conftest.py of every folder `test*` beside the suite, also where only the
     suite is asked for (`pytest -m r300 --topo 1x8`), and hypothesis is no part of what the suite needs.
     """
+    _load_hypothesis_profile()
+
+
+@lru_cache(maxsize=None)  # once: a profile inherits from the one in force, so each further call lengthens the chain
+def _load_hypothesis_profile() -> None:
     import hypothesis
 
     # How long an example takes is the machine's affair: no test asserts it.
     hypothesis.settings.register_profile("project", deadline=None)
     hypothesis.settings.load_profile("project")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[Any]) -> None:
+    """Put a test that is skipped where something is missing into the labs' tier."""
+    for item in items:
+        if item.nodeid.startswith("tests/") and item.get_closest_marker("skipif"):
+            item.add_marker("labs")
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: Any) -> Iterator[None]:
+    """Let nothing be skipped in the other tiers."""
+    outcome: Any = yield
+    if not item.get_closest_marker("labs"):
+        _forbid_skip(outcome.get_result())
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_make_collect_report() -> Iterator[None]:
+    """Let no file be skipped at all."""
+    outcome: Any = yield
+    _forbid_skip(outcome.get_result())
+
+
+def _forbid_skip(report: Any) -> None:
+    if report.skipped and not hasattr(report, "wasxfail"):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
+        report.outcome = "failed"
+        report.longrepr = f"{reason}: only a test marked `labs` may be skipped; mark it, or install what it needs"
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -43,6 +79,15 @@ def _folder_of_its_own(tmp_path_factory: Any, variable: str, name: str) -> Itera
     os.environ.pop(variable)
     if before is not None:
         os.environ[variable] = before
+
+
+@pytest.fixture
+def forked_ranks(monkeypatch: Any) -> None:
+    """What is booted in this process on a simulated device has ranks that are forked (forked.py)."""
+    import fixtures.boot
+    from tests.forked_ranks import forked_control_of
+
+    monkeypatch.setattr(fixtures.boot, "control_of", forked_control_of)
 
 
 @pytest.fixture(scope="session")

@@ -20,8 +20,7 @@ from typing import Callable, NamedTuple
 
 import psutil
 
-from tests.faults.sessions import Session
-from tests.support import cell_of
+from tests.faults.sessions import Session, simulated
 from verdict import RunVerdict
 
 _STEPS_OF_A_BOOT, _STEPS_OF_A_KILL = 20, 5000
@@ -106,7 +105,7 @@ def _first(verdict: RunVerdict) -> str:
 def _session(folder: Path, topology: str, steps: int) -> Session:
     temporary = _temporary(folder)
     temporary.mkdir(parents=True)
-    return Session(folder, cell_of("virtual", topology), "--steps", steps, environment={"TMPDIR": str(temporary)})
+    return simulated(folder, "--steps", steps, topology=topology, environment={"TMPDIR": str(temporary)})
 
 
 def _temporary(folder: Path) -> Path:

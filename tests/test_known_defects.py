@@ -10,8 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-
-torch = pytest.importorskip("torch")
+import torch
 
 from expected import ExpectationError, load_device
 from fixtures.boot import boot
@@ -28,8 +27,6 @@ from trainer.loaders import build_loaders
 from trainer.ranks import HostGroup, Ranks
 from trainer.session import _prepare
 from verdict import judge_run, measure, read_run
-
-pytestmark = pytest.mark.needs_torch
 
 
 def test_01_the_compute_timer_waits_for_the_device() -> None:
@@ -81,7 +78,7 @@ def test_04_a_diverged_model_is_invalid_whatever_its_rate(tmp_path: Path) -> Non
     assert any("loss" in reason for reason in verdict.reasons)
 
 
-@pytest.mark.slow
+@pytest.mark.integration
 def test_05_any_ranks_failure_is_the_runs_failure(shapes: Path, tmp_path: Path) -> None:
     cell, device = cell_of("cpu", "1x2"), device_of("cpu")
     options = options_for(tmp_path, data=shapes, steps=1)

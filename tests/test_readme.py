@@ -6,11 +6,10 @@ import re
 from typing import Any
 
 import pytest
+import yaml
 
 from fixtures.options import add_options
 from tests.support import ROOT
-
-yaml = pytest.importorskip("yaml")
 
 READMES = ("README.md", "README.zh-CN.md")
 GATE = 'pytest -m r300 --topo 1x8 --data="$COCO" --backbone="$BACKBONE" --gate --junitxml=report.xml'

@@ -6,11 +6,9 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("torch")
-
 from tests.soak import soak
 
-pytestmark = [pytest.mark.needs_torch, pytest.mark.one_version, pytest.mark.slow, pytest.mark.thorough]
+pytestmark = pytest.mark.labs
 
 
 def test_boots_and_kills_leave_nothing_behind(tmp_path: Path) -> None:

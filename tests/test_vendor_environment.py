@@ -6,8 +6,6 @@ import sys
 
 import pytest
 
-pytestmark = pytest.mark.needs_torch
-
 
 @pytest.mark.skipif(sys.version_info[:2] != (3, 8), reason="the R300's image has Python 3.8")
 def test_the_install_left_the_vendors_versions_in_place() -> None:

@@ -7,7 +7,6 @@ import gc
 import multiprocessing
 import os
 import sys
-import time
 import traceback
 from typing import Sequence
 
@@ -56,6 +55,7 @@ def main(argv: Sequence[str]) -> int:
 def _run(settings: Settings, ranks: Ranks, log: EventLog) -> None:
     backend = load_backend(settings.device)
     backend.configure(settings.scenario, rank=ranks.rank, world_size=ranks.world_size)
+    log.now_ns = backend.clock.now_ns
     backend.set_environment()
     # The slow imports, the vendor's framework among them, come before the run's clock starts. Nearly all that they make
     # stays, and looking for garbage in it again and again takes a good part of their time.
@@ -65,7 +65,7 @@ def _run(settings: Settings, ranks: Ranks, log: EventLog) -> None:
     backend.import_framework()
     gc.freeze()
     gc.enable()
-    run_rank(settings, ranks, backend, log, time.perf_counter_ns())
+    run_rank(settings, ranks, backend, log, backend.clock.now_ns())
 
 
 def _out_of_memory(error: BaseException) -> bool:

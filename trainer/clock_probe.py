@@ -7,7 +7,6 @@ measure of all: that cannot return before the work is done.
 from __future__ import annotations
 
 import math
-import time
 from typing import Any, Callable
 
 from trainer.devices import Backend
@@ -41,7 +40,7 @@ def probe_clock(backend: Backend) -> dict[str, Any]:
         "after_ns": [after for _, after in waits],
         "timer_ns": [seen for seen, _ in timed],
         "timer_wall_ns": [wall for _, wall in timed],
-        "steps_back": _steps_back(time.perf_counter_ns),
+        "steps_back": _steps_back(backend.clock.now_ns),
     }
 
 
@@ -60,30 +59,30 @@ def _unit_ns(backend: Backend, side: int) -> int:
 
 
 def _work_ns(backend: Backend, side: int, units: int) -> int:
-    begun_ns = time.perf_counter_ns()
+    begun_ns = backend.clock.now_ns()
     backend.queue_work(side, units)()
-    return time.perf_counter_ns() - begun_ns
+    return backend.clock.now_ns() - begun_ns
 
 
 def _synchronise_ns(backend: Backend, side: int, units: int) -> tuple[int, int]:
-    begun_ns = time.perf_counter_ns()
+    begun_ns = backend.clock.now_ns()
     read = backend.queue_work(side, units)
     backend.synchronise()
-    waited_ns = time.perf_counter_ns()
+    waited_ns = backend.clock.now_ns()
     read()
-    return waited_ns - begun_ns, time.perf_counter_ns() - waited_ns
+    return waited_ns - begun_ns, backend.clock.now_ns() - waited_ns
 
 
 def _timer_ns(backend: Backend, side: int, units: int) -> tuple[int, int]:
     timer = backend.step_timer()
-    begun_ns = time.perf_counter_ns()
+    begun_ns = backend.clock.now_ns()
     timer.start()
     read = backend.queue_work(side, units)
     timer.forward_done()
     timer.stop()
     times = timer.drain()
     read()
-    return times.compute_ns[0], time.perf_counter_ns() - begun_ns
+    return times.compute_ns[0], backend.clock.now_ns() - begun_ns
 
 
 def _steps_back(clock: Callable[[], int]) -> int:

@@ -17,7 +17,8 @@ class EventLog:
     """Appends events to `rank-NNNN.jsonl`. Every event carries its name and the rank's monotonic time in ns."""
 
     def __init__(self, run_dir: Path, rank: int, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
+        self.now_ns: Callable[[], int] = time.perf_counter_ns
+        self._clock = clock  # heartbeats are for the supervision, whose time is real
         self._written_s = clock()
         self.path = run_dir / f"rank-{rank:04d}.jsonl"
         # O_EXCL: two processes that both believe to be this rank are an error, not a mixed file.
@@ -26,7 +27,7 @@ class EventLog:
 
     def write(self, event: str, t_ns: int | None = None, **facts: Any) -> None:
         """Append one event; numbers that JSON cannot hold are written as the strings NaN, Infinity and -Infinity."""
-        line: dict[str, Any] = {"event": event, "t_ns": time.perf_counter_ns() if t_ns is None else t_ns}
+        line: dict[str, Any] = {"event": event, "t_ns": self.now_ns() if t_ns is None else t_ns}
         line.update(facts)
         try:
             text = json.dumps(line, allow_nan=False, separators=(",", ":"))

@@ -49,7 +49,7 @@ class Protocol:
         self._loaders = loaders
         self._group = group
         self._log = log
-        self._ledger = Ledger()
+        self._ledger = Ledger(trainee.backend.clock.now_ns)
         self._loop = StepLoop(trainee, log, self._ledger)
         self._settings: Settings = trainee.settings
         self._checkpoints = checkpoints
@@ -92,7 +92,7 @@ class Protocol:
             images=self._loop.images,
             steps=self._loop.steps - self._from.taken,
             ledger=spent,
-            t_ns=time.perf_counter_ns(),
+            t_ns=self._trainee.backend.clock.now_ns(),
         )
 
     def _train_epoch(self, epoch: int, first: int) -> None:
@@ -122,6 +122,13 @@ class Protocol:
         self._loaders.train_plan.set_epoch(epoch, first)
         return self._ahead(iter(self._loaders.train))
 
+    def _ahead(self, batches: Any) -> Any:
+        return self._arriving(Prefetch(batches, self._loop.staging.ahead) if self._takes_ahead else batches)
+
+    def _arriving(self, batches: Any) -> Any:
+        settings = self._settings
+        return self._trainee.backend.arriving(batches, batch_size=settings.batch_size, workers=settings.workers)
+
     def _ask_ahead(self, epoch: int, first: int, epochs: int) -> None:
         """Let workers load an epoch's first batches during the evaluation before it, if that epoch is to be trained."""
         if self._takes_ahead and epoch < epochs and first < len(self._loaders.train_plan):
@@ -131,7 +138,7 @@ class Protocol:
 
     @staticmethod
     def _close(batches: Any) -> None:
-        if isinstance(batches, Prefetch):
+        if hasattr(batches, "close"):
             batches.close()
 
     def _keep(self, position: Position) -> None:
@@ -152,7 +159,7 @@ class Protocol:
         scores = collector(self._settings, self._loaders.ground_truth)
         detect(
             self._bare_model,
-            self._loaders.val,
+            self._arriving(self._loaders.val),
             self._trainee.backend,
             self._settings.precision,
             scores.add,
@@ -227,9 +234,6 @@ class Protocol:
     def _takes_ahead(self) -> bool:
         # Without workers the loader decodes when it is asked, and a thread would only take the device's cores.
         return self._settings.workers > 0 and self._settings.uses("batches_ahead")
-
-    def _ahead(self, batches: Any) -> Any:
-        return Prefetch(batches, self._loop.staging.ahead) if self._takes_ahead else batches
 
     def _endless(self, first: Iterator[Any]) -> Iterator[Any]:
         yield from first

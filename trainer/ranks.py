@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Mapping
 
 import numpy as np
 
+from trainer.devices.clocks import Clock
 from trainer.errors import SettingsError
 from trainer.samplers.base import CardPlace, normal_pci
 
@@ -55,9 +56,11 @@ class HostGroup:
     def __init__(self, ranks: Ranks) -> None:
         self.ranks = ranks
         self._group: Any = None
+        self._clock = Clock()
 
     def join(self, backend: Backend) -> None:
         """Meet the other ranks: the device's collectives as the default group, gloo for the host's arrays."""
+        self._clock = backend.clock
         if self.ranks.world_size == 1:
             return
         import torch.distributed as dist
@@ -83,21 +86,26 @@ class HostGroup:
         self.all_gather(np.zeros((1, 1)))
 
     def all_gather(self, rows: np.ndarray) -> list[np.ndarray]:
-        """Return every rank's float64 array [n_rank, columns], by rank; the ranks' row counts may differ."""
+        """Return every rank's float64 array [n_rank, columns], by rank; the ranks' row counts may differ.
+
+        Simulated clocks are set to the latest of them.
+        """
         if self._group is None:
             return [rows]
         import torch
         import torch.distributed as dist
 
         world = self.ranks.world_size
-        counts = [torch.zeros(1, dtype=torch.int64) for _ in range(world)]
-        dist.all_gather(counts, torch.tensor([rows.shape[0]]), group=self._group)
-        longest = max(int(count) for count in counts)
+        told = [torch.zeros(2, dtype=torch.int64) for _ in range(world)]
+        dist.all_gather(told, torch.tensor([rows.shape[0], self._clock.now_ns()]), group=self._group)
+        counts, times_ns = zip(*(one.tolist() for one in told))
+        self._clock.join(max(times_ns))
+        longest = max(counts)
         padded = torch.zeros((longest, rows.shape[1]), dtype=torch.float64)
         padded[: rows.shape[0]] = torch.from_numpy(np.ascontiguousarray(rows, dtype=np.float64))
         gathered = [torch.zeros_like(padded) for _ in range(world)]
         dist.all_gather(gathered, padded, group=self._group)
-        return [part[: int(count)].numpy() for part, count in zip(gathered, counts)]
+        return [part[:count].numpy() for part, count in zip(gathered, counts)]
 
     def gather(self, rows: np.ndarray) -> list[np.ndarray] | None:
         """Return every rank's float64 array [n_rank, columns], by rank, on rank 0; None on the others.

@@ -73,9 +73,16 @@ def _watches(settings: Settings, ranks: Ranks, backend: Backend, card: Card, gro
     places = group.cards_of_this_node(card.index, card.pci)
     others = backend.samplers(ranks.local_rank, places, settings.smi)
     return [
-        Watch(path, read, interval_s=interval_s, source=backend.sampler_source, **labels),
+        Watch(path, read, interval_s=interval_s, source=backend.sampler_source, clock=backend.clock, **labels),
         *(
-            Watch(path, one.read, interval_s=max(interval_s, one.least_interval_s), source=one.source, **labels)
+            Watch(
+                path,
+                one.read,
+                interval_s=max(interval_s, one.least_interval_s),
+                source=one.source,
+                clock=backend.clock,
+                **labels,
+            )
             for one in others
         ),
     ]
@@ -99,6 +106,7 @@ def _introduction(settings: Settings, ranks: Ranks, backend: Backend, card: Card
         "pid": os.getpid(),
         "backend": backend.name,
         "simulated": backend.simulated,
+        "clock": backend.clock.kind,
         "device_name": card.name,
         "card": card.index,
         "serial": card.serial,

@@ -106,6 +106,7 @@ class Staging:
 
     def __init__(self, settings: Settings, backend: Backend) -> None:
         wanted = settings.uses("overlapped_copies")
+        self._backend = backend
         self._device = backend.device
         self._blocking = not (wanted and backend.pin_memory)
         possible = "overlapped_copies" not in not_here(settings, backend)
@@ -125,7 +126,9 @@ class Staging:
         Nothing waits on the host for a batch that was begun ahead; its device waits if the copy is not done yet.
         """
         if not isinstance(batch, Staged):
-            return to_device(batch, self._device, blocking=self._blocking, everything=True)
+            inputs = to_device(batch, self._device, blocking=self._blocking, everything=True)
+            self._backend.copied(len(inputs[0]))
+            return inputs
         assert self._stream is not None  # who else staged it
         used = [*batch.images, *(tensor for target in batch.targets for tensor in target.values())]
         self._stream.join(batch.event, used)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import os
 import threading
-import time
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Sequence
+
+from trainer.devices.clocks import Clock, SimulatedClock
 
 Read = Callable[[], List[Dict[str, Any]]]
 
@@ -26,14 +27,23 @@ class Watch:
 
     A reading that fails is written as a line with `error` and `source`, each message once: whoever judges the run must
     learn that the figure is incomplete, and the run must not die of it. Each source has a thread of its own, so that a
-    tool that hangs keeps nothing from the others.
+    tool that hangs keeps nothing from the others. On a simulated clock samples are taken when that clock gets to them.
     """
 
     def __init__(
-        self, path: Path, read: Read | None, *, interval_s: float, source: str = "sampler", **labels: Any
+        self,
+        path: Path,
+        read: Read | None,
+        *,
+        interval_s: float,
+        source: str = "sampler",
+        clock: Clock | None = None,
+        **labels: Any,
     ) -> None:
         self._path = path
         self._read = read
+        self._clock = clock or Clock()
+        self._begun_ns = 0
         self._interval_s = interval_s
         self._longest_s = max(interval_s, _LONGEST_INTERVAL_S)
         self._source = source
@@ -45,7 +55,12 @@ class Watch:
 
     def start(self) -> None:
         """Begin sampling; does nothing when there is nothing to read."""
-        if self._read is not None:
+        if self._read is None:
+            return
+        self._begun_ns = self._clock.now_ns()
+        if isinstance(self._clock, SimulatedClock):
+            self._sample_and_plan(self._clock)
+        else:
             self._thread.start()
 
     def end(self) -> None:
@@ -55,6 +70,8 @@ class Watch:
     def stop(self) -> None:
         """Take a last sample and end the thread."""
         self.end()
+        if self._read is not None and isinstance(self._clock, SimulatedClock):
+            self._sample()
         if self._thread.is_alive():
             self._thread.join(_PATIENCE_S)
         if self._thread.is_alive():  # a library that hangs cannot be ended, and the run is over
@@ -62,8 +79,16 @@ class Watch:
                 [{"error": f"did not answer within {_PATIENCE_S:g} s at the end; its last samples are missing"}]
             )
 
+    def _sample_and_plan(self, clock: SimulatedClock) -> None:
+        if not self._done.is_set():
+            self._sample()
+            clock.call_at(clock.now_ns() + round(self._pause_s() * 1e9), lambda: self._sample_and_plan(clock))
+
+    def _pause_s(self) -> float:
+        elapsed_s = (self._clock.now_ns() - self._begun_ns) / 1e9
+        return min(max(elapsed_s / _SAMPLES_AT_FULL_RATE, self._interval_s), self._longest_s)
+
     def _run(self) -> None:
-        begun_s = time.monotonic()
         while True:
             last = self._done.is_set()
             # Of a tool that hung a moment ago nobody waits for another answer at the very end.
@@ -71,12 +96,11 @@ class Watch:
                 self._sample()
             if last:
                 return
-            elapsed_s = time.monotonic() - begun_s
-            self._done.wait(min(max(elapsed_s / _SAMPLES_AT_FULL_RATE, self._interval_s), self._longest_s))
+            self._done.wait(self._pause_s())
 
     def _sample(self) -> None:
         assert self._read is not None
-        now_ns = time.perf_counter_ns()
+        now_ns = self._clock.now_ns()
         try:
             samples = self._read()
             self._failing = False
@@ -86,7 +110,7 @@ class Watch:
         self._write([one for one in samples if "error" not in one or self._is_new(one)], now_ns)
 
     def _write(self, samples: Sequence[dict[str, Any]], now_ns: int | None = None) -> None:
-        head = {"t_ns": time.perf_counter_ns() if now_ns is None else now_ns, "source": self._source, **self._labels}
+        head = {"t_ns": self._clock.now_ns() if now_ns is None else now_ns, "source": self._source, **self._labels}
         lines = [json.dumps({**head, **sample}) + "\n" for sample in samples]
         if not lines:
             return

@@ -30,11 +30,16 @@ STEP_COLUMNS = ("images", "compute_ns", "loss")
 """The columns of Windows with one entry a step; the others have one a window."""
 
 
+SIMULATED_CLOCK = "simulated"
+"""What a rank says of a clock that only planted work advances."""
+
+
 @dataclass(frozen=True)
 class Start:
-    """How a rank introduced itself; the last ten are None where it did not say.
+    """How a rank introduced itself; the last eleven are None where it did not say.
 
-    `without` names the trainer's optimizations that were switched off.
+    `clock` is "simulated" where only planted work advanced it; `without` names the trainer's optimizations that were
+    switched off.
     """
 
     t_ns: int
@@ -58,6 +63,7 @@ class Start:
     model: str | None
     seed: int | None
     tf32: bool | None
+    clock: str | None
     host_clock: bool | None
     serial: str | None
     attempt: int | None

@@ -7,7 +7,7 @@ from typing import Iterator, Sequence
 
 from expected import PUBLISHED, Recipe
 from verdict.case import Case
-from verdict.events import HOST_BACKENDS, SWITCHED_OFF
+from verdict.events import HOST_BACKENDS, SIMULATED_CLOCK, SWITCHED_OFF
 
 VIRTUAL_DEVICE = "virtual"
 """The marker of the one device that may be simulated."""
@@ -209,6 +209,9 @@ def device_is_real(case: Case) -> Iterator[str]:
         if simulated != wanted:
             found, expected = ("a real", "the simulated device") if wanted else ("a simulated", "a real")
             yield f"{who}: found {found} device, expected {expected} {device}"
+    for rank, start in case.evidence.starts:
+        if start.clock == SIMULATED_CLOCK and not wanted:
+            yield f"rank {rank}: found a simulated clock, expected the host's own on {device}"
 
 
 def card_is_the_model(case: Case) -> Iterator[str]:

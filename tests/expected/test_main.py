@@ -132,7 +132,7 @@ REFUSED = {
     "another suffix": ("--out", "x.txt", "expected a path that ends with x.toml"),
     "another marker": ("--out", "x.toml", "--marker", "y", "expected a path that ends with y.toml"),
     "a marker that is none": ("--out", "a-b.toml", "expected a name that pytest -m understands"),
-    "a reserved marker": ("--out", "slow.toml", "which pytest or this suite uses already"),
+    "a reserved marker": ("--out", "labs.toml", "which pytest or this suite uses already"),
     "a folder that is not there": ("--out", "none/x.toml", "cannot be written"),
     "a backend that is none": ("--out", "x.toml", "--backend", "a b", "expected the name of a backend"),
     "a vendor that is blank": ("--out", "x.toml", "--vendor", " ", "no vendor ' ' is known: give --backend"),

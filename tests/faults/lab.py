@@ -1,25 +1,22 @@
-"""Where faults are planted: real runs of the virtual device, and altered copies of one that was sound, sealed again."""
+"""Where faults are planted: runs of the virtual device, and stored ones that were sound, altered and sealed again."""
 
 from __future__ import annotations
 
 import json
-import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Callable, Dict, Sequence
 
-from filelock import FileLock
-
 from expected import METRICS, Cell, Expectation
 from fixtures.boot import boot
-from tests.suite.stored import site_file, store, waiver
+from tests.suite.stored import site_file, store, virtual_bundle, waiver
 from tests.support import cell_of, device_of, options_for
+from tests.verdict.bundles import Bundle
 from verdict import RunVerdict, judge_run, read_run
 from verdict.seal import write_seal
 
 DEVICE = "virtual"
 STEPS = 100
-_MORE_TRIES = 2
 Event = Dict[str, Any]
 
 
@@ -39,7 +36,7 @@ def the_full_cell() -> Cell:
 
 
 class Stored:
-    """A copy of a sound run's folder, to be altered at will."""
+    """The folder of a sound run, to be altered at will."""
 
     def __init__(self, folder: Path, cell: Cell) -> None:
         self.folder = folder
@@ -69,28 +66,29 @@ class Stored:
 
 
 class Lab:
-    """Runs in `shared`, a folder of the whole session, and in `folder`, the test's own."""
+    """Runs below `folder`, the test's own; the data set that they train on is kept in `shared`."""
 
-    def __init__(self, shared: Path, folder: Path) -> None:
-        self._shared = shared
+    def __init__(self, folder: Path, shared: Path) -> None:
         self._folder = folder
+        self._shared = shared
 
-    def run(self, scenario: str, *, cell: Cell | None = None, stall_timeout_s: float = 60.0) -> RunVerdict:
+    def run(self, scenario: str, stall_timeout_s: float) -> RunVerdict:
         """Boot the virtual device with a scenario and judge what it left."""
-        path = self._folder / "scenario.toml"
+        path, run_dir = self._folder / "scenario.toml", self._folder / "run"
         path.write_text(scenario)
-        cell = cell or the_cell()
-        run_dir = self._folder / f"run-{len(list(self._folder.glob('run-*')))}"
-        _boot(cell, run_dir, scenario=path, steps=STEPS, stall_timeout_s=stall_timeout_s)
-        return judge_run(read_run(run_dir), cell, backend=device_of(DEVICE).backend)
+        run_dir.mkdir()
+        options = options_for(self._shared, scenario=path, steps=STEPS, stall_timeout_s=stall_timeout_s)
+        boot(the_cell(), device_of(DEVICE), options, run_dir, lambda line: None)
+        return judge_run(read_run(run_dir), the_cell(), backend=device_of(DEVICE).backend)
 
     def stored(self) -> Stored:
-        """A copy of a sound steady run of two ranks."""
-        return self._copy("steady", the_cell(), steps=STEPS)
+        """A sound steady run of two ranks."""
+        return self._write(virtual_bundle("1x2"), the_cell())
 
     def stored_full(self) -> Stored:
-        """A copy of a sound run with evaluations."""
-        return self._copy("full", the_full_cell())
+        """A sound run with evaluations."""
+        cell = the_full_cell()
+        return self._write(virtual_bundle("1x1", protocol="full", warmup=0, recipe=cell.recipe, maps=(0.02,)), cell)
 
     def stored_r300(self) -> Path:
         """The folder of a made-up run of the R300 at 1x8, whose row has blanks."""
@@ -101,36 +99,6 @@ class Lab:
         blocks = [waiver(metric, until="2020-01-01" if metric == ended else "2999-12-31") for metric in metrics]
         return site_file(self._folder / "site.toml", {}, blocks)
 
-    def _copy(self, name: str, cell: Cell, **options: Any) -> Stored:
-        original = self._shared / name
-        with FileLock(str(self._shared / f"{name}.lock")):
-            if not (original / "SHA256SUMS").exists():
-                unless_too_busy(lambda: _boot_and_judge(cell, original, **options))
-        copy = self._folder / name
-        shutil.copytree(str(original), str(copy))
-        return Stored(copy, cell)
-
-
-def unless_too_busy(plant: Callable[[], RunVerdict]) -> RunVerdict:
-    """The verdict on a run that is to be a sound one, of another try where it is invalid.
-
-    A host that has too much else to do is no sound simulated card. The run then says that it proves nothing, and only
-    such a run is worth a retry.
-    """
-    verdict = plant()
-    for _ in range(_MORE_TRIES):
-        if verdict.outcome != "invalid":
-            break
-        verdict = plant()
-    return verdict
-
-
-def _boot_and_judge(cell: Cell, run_dir: Path, **options: Any) -> RunVerdict:
-    shutil.rmtree(str(run_dir), ignore_errors=True)
-    _boot(cell, run_dir, **options)
-    return judge_run(read_run(run_dir), cell, backend=device_of(DEVICE).backend)
-
-
-def _boot(cell: Cell, run_dir: Path, **options: Any) -> None:
-    run_dir.mkdir(parents=True)
-    boot(cell, device_of(DEVICE), options_for(run_dir.parent, **options), run_dir, lambda line: None)
+    def _write(self, bundle: Bundle, cell: Cell) -> Stored:
+        bundle.run["boot"].update(elapsed_s=60.0, elapsed_utc_s=60.0)
+        return Stored(bundle.write(self._folder / cell.id), cell)

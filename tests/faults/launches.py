@@ -40,8 +40,13 @@ class Launch(NamedTuple):
 LAUNCHES: list[Launch] = []
 
 
+def nothing() -> str:
+    """What most faults need."""
+    return ""
+
+
 def _fault(
-    name: str, words: str, outcome: str = "invalid", needs: Callable[[], str] = lambda: ""
+    name: str, words: str, outcome: str = "invalid", needs: Callable[[], str] = nothing
 ) -> Callable[[Callable[[Path], RunVerdict]], Callable[[Path], RunVerdict]]:
     def note(break_it: Callable[[Path], RunVerdict]) -> Callable[[Path], RunVerdict]:
         LAUNCHES.append(Launch(name, outcome, words, break_it, needs))
@@ -211,7 +216,8 @@ def _fill(disk: Path) -> None:
 
 @_fault("the newest checkpoint is cut in half, and a rank killed (`--max-restarts 1`)", "", "pass")
 def _torn_checkpoint(folder: Path) -> RunVerdict:
-    session = simulated(folder, "--epochs", 2, "--checkpoint-steps", 4, "--max-restarts", 1, "--gate")
+    words = ("--epochs", 2, "--checkpoint-steps", 4, "--max-restarts", 1, "--gate")
+    session = simulated(folder, *words, clock="simulated")
     session.until_event("checkpoint", count=3)
     rank = session.rank(1)
     rank.suspend()  # so that nobody writes another one

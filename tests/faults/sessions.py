@@ -144,10 +144,13 @@ class Session:
             self.process.wait()
 
 
-def simulated(folder: Path, *arguments: Any, topology: str = "1x2", **options: Any) -> Session:
+def simulated(folder: Path, *arguments: Any, topology: str = "1x2", clock: str = "real", **options: Any) -> Session:
     """A session of the virtual device that trains for minutes unless something happens to it."""
-    steps = () if "--epochs" in " ".join(map(str, arguments)) else ("--steps", "5000")
-    return Session(folder, cell_of("virtual", topology), *steps, *arguments, **options)
+    folder.mkdir(parents=True, exist_ok=True)
+    scenario = folder / "scenario.toml"
+    scenario.write_text(f'clock = "{clock}"\n')
+    steps = () if {"--epochs", "--steps"} & set(arguments) else ("--steps", 5000)
+    return Session(folder, cell_of("virtual", topology), f"--scenario={scenario}", *steps, *arguments, **options)
 
 
 def _hear_signals() -> None:

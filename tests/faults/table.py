@@ -31,7 +31,7 @@ ROWS: list[Row] = []
 
 
 def _in_a_run(name: str, outcome: str, words: str, scenario: str, stall_timeout_s: float = 60.0) -> None:
-    ROWS.append(Row(name, RUN, outcome, words, lambda lab: lab.run(scenario, stall_timeout_s=stall_timeout_s)))
+    ROWS.append(Row(name, RUN, outcome, words, lambda lab: lab.run(scenario, stall_timeout_s)))
 
 
 def _in_a_stored_run(name: str, words: str, outcome: str = "invalid") -> Callable[..., None]:
@@ -73,9 +73,7 @@ _in_a_run("device events that run too fast", "invalid", "the step timer saw", _f
 _in_a_run("loss is NaN", "invalid", "the model has diverged", _fault("loss", value=float("nan"), from_step=30))
 _in_a_run("loss is constant", "invalid", "found loss 1.5 on", _fault("loss", value=1.5))
 _in_a_run("a rank dies", "invalid", "rank 1 (SIGKILL) ended without a word", _fault("die", step=30, ranks=[1]))
-_in_a_run(
-    "a rank hangs", "invalid", "(--stall-timeout), so the run was ended", _fault("hang", step=30, ranks=[1]), 30.0
-)
+_in_a_run("a rank hangs", "invalid", "(--stall-timeout), so the run was ended", _fault("hang", step=30, ranks=[1]), 8.0)
 _in_a_run("a card is out of memory", "invalid", "rank 1: memory", _fault("out_of_memory", step=30, ranks=[1]))
 _in_a_run(
     "memory creeps up",
@@ -214,7 +212,7 @@ def _shortened(lab: Lab) -> RunVerdict:
 def _byte_changed(lab: Lab) -> RunVerdict:
     stored = lab.stored()
     path = stored.path("rank-0000.jsonl")
-    path.write_bytes(path.read_bytes().replace(b'"lr":0.0', b'"lr":0.1', 1))
+    path.write_bytes(path.read_bytes().replace(b'"lr": 0.0', b'"lr": 0.1', 1))
     return stored.judged(seal=False)
 
 

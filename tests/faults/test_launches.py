@@ -7,20 +7,17 @@ from typing import Any, Iterator
 
 import pytest
 
-pytest.importorskip("torch")
-
-from tests.faults.launches import LAUNCHES, Launch, lines
+from tests.faults.launches import LAUNCHES, Launch, lines, nothing
 from tests.support import ROOT
-
-pytestmark = [pytest.mark.needs_torch, pytest.mark.slow]
 
 
 def _parameters() -> Iterator[Any]:
     for launch in LAUNCHES:
-        yield pytest.param(launch, id=launch.name, marks=[pytest.mark.thorough] * launch.name.endswith("twice"))
+        tier = pytest.mark.integration if launch.needs is nothing else pytest.mark.labs
+        yield pytest.param(launch, id=launch.name, marks=tier)
 
 
-@pytest.mark.parametrize("launch", _parameters())
+@pytest.mark.parametrize("launch", list(_parameters()))
 def test_a_launch_that_breaks_ends_in_its_verdict_and_leaves_nothing(launch: Launch, tmp_path: Path) -> None:
     reason = launch.needs()
     if reason:

@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import xmlschema
 from hypothesis import given
 from hypothesis import strategies as st
 
 from reports.escapes import as_it_was
 from reports.junit import junit_xml
 from tests.reports.test_console import metric, verdict_of
-
-xmlschema = pytest.importorskip("xmlschema")
 
 JENKINS = xmlschema.XMLSchema(str(Path(__file__).parent / "jenkins" / "junit-10.xsd"))
 """As it stands in pytest's own tests, which have it from Jenkins' xUnit plugin."""

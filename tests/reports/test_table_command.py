@@ -126,23 +126,20 @@ def on_own_data(folder: Path) -> Path:
 
 
 REFUSED = {
-    "an invalid run": (broken, "is invalid and proves nothing: the launch ended with exit code 1, expected 0"),
-    "a restarted run": (lambda folder: store(folder, restarts=1), "was restarted once, expected an unbroken run"),
-    "a run of one card": (of_one_card, "was made by --each-card, beside runs on the other cards"),
-    "a run on data of its own": (on_own_data, "was given a data set with --data"),
-    "no run": (lambda folder: folder, "found no such folder, expected a run's"),
+    "an invalid run": broken,
+    "a restarted run": lambda folder: store(folder, restarts=1),
+    "a run of one card": of_one_card,
+    "a run on data of its own": on_own_data,
+    "no run": lambda folder: folder,
 }
 
 
 @pytest.mark.parametrize("case", REFUSED)
 def test_a_run_whose_numbers_belong_into_no_table_is_refused(case: str, tmp_path: Path, capsys: Any) -> None:
-    make, message = REFUSED[case]
-
-    code = table(make(tmp_path / "run"), store(tmp_path / "good"))
+    code = table(REFUSED[case](tmp_path / "run"), store(tmp_path / "good"))
 
     out, err = capsys.readouterr()
     assert (code, out) == (2, "")
-    assert message in err
     assert str(tmp_path / "run") in err
     assert str(tmp_path / "good") not in err
 

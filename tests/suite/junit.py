@@ -1,4 +1,4 @@
-"""Runs the suite as a person does, in a process of its own, and reads the JUnit file that it leaves."""
+"""Runs the suite as a person does, and reads the JUnit file that it leaves."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ import sys
 import xml.etree.ElementTree as ElementTree
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Mapping, Sequence
 
 from expected import METRICS
+from tests.forked import Forked
 from tests.support import ROOT
+
+_TIMEOUT_S = 600.0
 
 
 @dataclass(frozen=True)
@@ -42,25 +45,63 @@ class Session:
 
 
 def run_suite(folder: Path, *arguments: Any, **environment: str) -> Session:
-    """Run `pytest` with `arguments` from the project's root, its runs and its report under `folder`."""
-    report = folder / "report.xml"
-    runs = folder / "runs"
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", f"--basetemp={folder / 'tmp'}"]
-    command += [f"--junitxml={report}", "--runs", str(runs), *map(str, arguments)]
-    if "--history" not in arguments:  # costs a second, and few sessions are about it
-        command += ["--history", "none"]
+    """Run `pytest` with `arguments` from the project's root, its runs and its report under `folder`.
+
+    The session is forked from a process that has its imports done, and forks the ranks of simulated devices likewise.
+    """
+    words, told, output = _command(folder, arguments), _environment(environment), folder / "output"
+    told["PYTEST_PLUGINS"] = "tests.forked_ranks"
+    if any(name.startswith("PYTHON") for name in environment):
+        return _in_a_process(folder, words, told)  # Python reads those when it starts
+    session = Forked("tests.forked:pytest_session", *words, environment=told, output=str(output))
+    try:
+        code = session.wait(_TIMEOUT_S)
+    finally:
+        session.kill()
+    said = output.read_text(encoding="utf-8")
+    output.unlink()
+    return _session(folder, code, said)
+
+
+def launch_suite(folder: Path, *arguments: Any, **environment: str) -> Session:
+    """Do so as a person does: a process of its own, whose agents start torchrun."""
+    return _in_a_process(folder, _command(folder, arguments), _environment(environment))
+
+
+def _command(folder: Path, arguments: Sequence[Any]) -> list[str]:
+    words = ["-p", "no:cacheprovider", f"--basetemp={folder / 'tmp'}", f"--junitxml={folder / 'report.xml'}"]
+    words.append(f"--runs={folder / 'runs'}")
+    for argument in arguments:
+        if isinstance(argument, Path) and words[-1].startswith("--"):
+            words[-1] += f"={argument}"  # a path on its own, pytest may take for the place of its configuration
+        else:
+            words.append(str(argument))
+    # The history costs a second, and few sessions are about it.
+    return words if "--history" in words else [*words, "--history", "none"]
+
+
+def _environment(added: Mapping[str, str]) -> dict[str, str]:
     inherited = {key: value for key, value in os.environ.items() if not key.startswith(("PYTEST_", "COV_"))}
+    return {**inherited, **added}
+
+
+def _in_a_process(folder: Path, words: Sequence[str], environment: Mapping[str, str]) -> Session:
     done = subprocess.run(
-        command,
+        [sys.executable, "-m", "pytest", *words],
         cwd=str(ROOT),
-        env={**inherited, **environment},
+        env=dict(environment),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,  # in the order of writing, as on a terminal
         text=True,
-        timeout=600,
+        timeout=_TIMEOUT_S,
     )
+    return _session(folder, done.returncode, done.stdout)
+
+
+def _session(folder: Path, code: int, output: str) -> Session:
+    report = folder / "report.xml"
     cases, counts = read_junit(report) if report.exists() else ({}, {})
-    return Session(done.returncode, done.stdout, cases, counts, sorted(runs.glob("*Z-*")))
+    return Session(code, output, cases, counts, sorted((folder / "runs").glob("*Z-*")))
 
 
 def read_junit(report: Path) -> tuple[dict[str, Case], dict[str, int]]:

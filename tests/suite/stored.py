@@ -51,6 +51,17 @@ def bundle_of(marker: str, topology: str, **changes: Any) -> Bundle:
     return bundle
 
 
+def virtual_bundle(topology: str, **changes: Any) -> Bundle:
+    """A steady run of simulated cards that deliver what their table says: two images a step, every seventh of one."""
+    steady = {"protocol": "steady", "steps": 100, "warmup": 20, "window": 7, "compute_ns": 92_000_000}
+    tiny = {"pixels": 1024, "proposals": 10, "positives": 1}
+    bundle = bundle_of("virtual", topology, simulated=True, **{**steady, **tiny, **changes})
+    for rank in bundle.ranks:
+        for window in bundle.all("window", rank):
+            window["sampled"] = 8 * sum(window["images"])  # what the tiny model's box head is given
+    return bundle
+
+
 def environment_of(device: Device) -> Event:
     """What a host is found to be on which everything is as the device's table states."""
     hardware, software = device.environment["hardware"], device.environment["software"]

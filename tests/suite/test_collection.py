@@ -83,8 +83,8 @@ def test_collecting_boots_nothing(tmp_path: Path) -> None:
         (["-m", "r300", "--topo", "3x7"], "r300: 1x1, 1x8, 2x8"),
         (["-m", "r300", "--topo", "eight"], "NODESxCARDS"),
         (["-m", "nosuch"], "Devices: a100, bi_v100, c500, cpu, r300"),
-        (["-m", "slow"], "selects no device; devices: a100"),
-        (["suite/test_steps.py", "-m", "slow"], "selects no device; devices: a100"),
+        (["-m", "labs"], "selects no device; devices: a100"),
+        (["suite/test_steps.py", "-m", "labs"], "selects no device; devices: a100"),
         (["--steps", "3", "--epochs", "1"], "give one of them"),
         (["--steps", "0"], "at least 1"),
         (["--precision", "int8"], "invalid choice"),
@@ -113,7 +113,7 @@ def test_each_topology_is_held_against_the_next_smaller_one_of_the_same_batch_si
 def test_where_no_batch_size_is_common_the_test_says_both(tmp_path: Path) -> None:
     names = collected(tmp_path, "suite/test_scaling.py", "-m", "virtual", "--topo", "1x1", "--topo", "1x8")
 
-    assert sorted(names) == ["test_efficiency[virtual-1x1-fp32-bs2-to-1x8-bs4]", "test_skew[virtual-1x8-fp32-bs4]"]
+    assert sorted(names) == ["test_efficiency[virtual-1x1-fp32-bs2-to-1x8]", "test_skew[virtual-1x8-fp32-bs2]"]
 
 
 def test_what_needs_several_runs_is_asked_last(tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.suite.junit import Session, run_suite
-from tests.suite.stored import bundle_of
+from tests.suite.junit import Session, launch_suite, run_suite
+from tests.suite.stored import virtual_bundle
 
 CELL = "virtual-1x1-fp32-bs2"
 SIBLINGS = f"test_no_card_is_slower[{CELL}]"
@@ -18,15 +18,12 @@ SLOW_CARD = "noise = 0.005\n[[fault]]\nkind = 'slow'\nfactor = 1.15\ncards = [6]
 
 def card_run(folder: Path, card: int, step_ms: float = 92.0, found: int | None = None) -> Path:
     """Store a run of one virtual card, which did a step of two images, every seventh of one, in so many ms."""
-    plan = {"protocol": "steady", "steps": 100, "warmup": 20, "window": 7, "compute_ns": int(step_ms * 1e6)}
-    bundle = bundle_of("virtual", "1x1", simulated=True, pixels=1024, proposals=10, positives=1, **plan)
+    bundle = virtual_bundle("1x1", compute_ns=int(step_ms * 1e6))
     bundle.run["cell"]["id"] = bundle.one("start")["cell"] = f"{CELL}-card{card}"
     used = card if found is None else found
     bundle.one("start").update(card=used, serial=f"SIM-{used:04d}")
     for sample in bundle.telemetry:
         sample["card"] = used
-    for window in bundle.all("window"):
-        window["sampled"] = 8 * sum(window["images"])  # what the tiny model's box head is given
     return bundle.write(folder / f"card{card}")
 
 
@@ -40,13 +37,10 @@ def burnt_in(tmp_path_factory: Any) -> Session:
     folder = Path(str(tmp_path_factory.mktemp("burn-in")))
     plan = folder / "plan.toml"
     plan.write_text(SLOW_CARD)
-    options = ["-m", "virtual", "--each-card", "--steps", "100", "--scenario", plan, "-n", "4"]
-    return run_suite(folder, *options, VIRTUAL_VISIBLE_DEVICES="4,5,6,7", OMP_NUM_THREADS="1")
+    options = ["-m", "virtual", "--each-card", "--steps", "100", "--scenario", plan, "-n", "2"]
+    return run_suite(folder, *options, VIRTUAL_VISIBLE_DEVICES="4,5,6,7")
 
 
-@pytest.mark.needs_torch
-@pytest.mark.one_version
-@pytest.mark.slow
 def test_every_card_is_booted_once_and_has_a_verdict_of_its_own(burnt_in: Session) -> None:
     records = [json.loads((run / "run.json").read_text()) for run in burnt_in.runs]
 
@@ -55,9 +49,6 @@ def test_every_card_is_booted_once_and_has_a_verdict_of_its_own(burnt_in: Sessio
     assert outcomes == {4: "passed", 5: "passed", 6: "failure", 7: "passed"}, burnt_in.output
 
 
-@pytest.mark.needs_torch
-@pytest.mark.one_version
-@pytest.mark.slow
 def test_the_slow_card_is_named_among_its_siblings(burnt_in: Session) -> None:
     case = burnt_in.cases[SIBLINGS]
 
@@ -67,13 +58,17 @@ def test_the_slow_card_is_named_among_its_siblings(burnt_in: Session) -> None:
     assert f"cards of {CELL}" in burnt_in.output
 
 
-@pytest.mark.needs_torch
-@pytest.mark.one_version
-@pytest.mark.slow
-def test_the_cards_worked_side_by_side(burnt_in: Session) -> None:
-    records = [json.loads((run / "run.json").read_text()) for run in burnt_in.runs]
+@pytest.mark.integration
+def test_cards_work_side_by_side(tmp_path: Path) -> None:
+    plan = tmp_path / "plan.toml"
+    plan.write_text('clock = "real"\n')
+    options = ["-m", "virtual", "--each-card", "--steps", "50", "--scenario", plan, "-n", "2"]
+
+    session = launch_suite(tmp_path, *options, VIRTUAL_VISIBLE_DEVICES="4,5")
 
     # To the second, as run.json has it; one after another, each would begin when the one before had ended.
+    records = [json.loads((run / "run.json").read_text()) for run in session.runs]
+    assert len(records) == 2, session.output
     assert max(record["started_utc"] for record in records) < min(record["ended_utc"] for record in records)
 
 

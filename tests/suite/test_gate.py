@@ -242,7 +242,7 @@ def test_a_file_that_cannot_be_collected_is_no_pass(tmp_path: Path, one: Path, b
     "arguments",
     [
         ["-m", "r300", "--topo", "9x9"],
-        ["-m", "slow"],
+        ["-m", "labs"],
         ["--baseline", "/nowhere.toml"],
         ["--no-such-option"],
         ["suite/test_nowhere.py", "-m", "r300"],

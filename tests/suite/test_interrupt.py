@@ -15,7 +15,7 @@ import pytest
 from tests.support import ROOT, cell_of
 from verdict import judge_run, read_run
 
-pytestmark = [pytest.mark.needs_torch, pytest.mark.slow]
+pytestmark = pytest.mark.integration
 
 
 def ranks_of(runs: Path) -> list[psutil.Process]:

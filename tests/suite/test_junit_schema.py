@@ -6,11 +6,10 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import pytest
+import xmlschema
 
 from tests.suite.junit import run_suite
 from tests.suite.stored import EIGHT, store
-
-xmlschema = pytest.importorskip("xmlschema")
 
 JENKINS = Path(__file__).parents[1] / "reports" / "jenkins" / "junit-10.xsd"
 

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from tests.suite.junit import Session, run_suite
+from tests.suite.junit import Session, launch_suite
 from tests.suite.without_torch import link_distributions, run_without_torch
 from tests.support import cell_of, device_of
 from verdict import judge_run, read_run, to_json
 from verdict.seal import seal_problems
 
-pytestmark = [pytest.mark.needs_torch, pytest.mark.slow]
+pytestmark = pytest.mark.integration
 
 STEPS = "20"
 
@@ -23,7 +23,7 @@ STEPS = "20"
 def steady(tmp_path_factory: Any) -> Session:
     """A short steady run of two ranks, asked by two workers."""
     folder = Path(str(tmp_path_factory.mktemp("steady")))
-    return run_suite(folder, "-m", "cpu", "--topo", "1x2", "--steps", STEPS, "-n", "2")
+    return launch_suite(folder, "-m", "cpu", "--topo", "1x2", "--steps", STEPS, "-n", "2")
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def tight(tmp_path_factory: Any) -> Session:
     folder = Path(str(tmp_path_factory.mktemp("tight")))
     # Under -O, and without pytest's rewriting, assert statements are not there: a failure has to be one all the same.
     arguments = ("--assert=plain", "-p", "tests.suite.tight_cpu", "--epochs", "1")
-    return run_suite(folder, *arguments, PYTHONOPTIMIZE="1")
+    return launch_suite(folder, *arguments, PYTHONOPTIMIZE="1")
 
 
 def test_two_workers_and_six_metrics_boot_two_ranks_once(steady: Session) -> None:

@@ -1,4 +1,4 @@
-"""A real run of two ranks on simulated cards: it is judged as any other, and says everywhere that it is simulated."""
+"""A run of two ranks on simulated cards: it is judged as any other, and says everywhere that it is simulated."""
 
 from __future__ import annotations
 
@@ -10,29 +10,23 @@ import pytest
 
 from tests.suite.junit import Session, run_suite
 
-pytestmark = [pytest.mark.needs_torch, pytest.mark.slow]
-
 SCENARIO = "seed = 3\nmemory_gib = 19.5\n"
 
 
 @pytest.fixture(scope="module")
 def steady(tmp_path_factory: Any) -> Session:
-    for _ in range(3):
-        folder = Path(str(tmp_path_factory.mktemp("virtual")))
-        scenario = folder / "plan.toml"
-        scenario.write_text(SCENARIO)
-        session = run_suite(folder, "-m", "virtual", "--topo", "1x2", "--steps", "100", "--scenario", scenario)
-        if not session.counts.get("errors"):
-            break  # else the run was invalid, as it is where the host has too much else to do, and worth a retry
-    return session
+    folder = Path(str(tmp_path_factory.mktemp("virtual")))
+    scenario = folder / "plan.toml"
+    scenario.write_text(SCENARIO)
+    return run_suite(folder, "-m", "virtual", "--topo", "1x2", "--steps", "100", "--scenario", scenario)
 
 
 def test_what_is_planted_is_what_is_measured(steady: Session) -> None:
     verdicts = {name: case.properties["verdict"] for name, case in steady.by_metric.items()}
 
     assert verdicts == {"p_train": "pass", "p_core": "pass", "mem": "pass"}, steady.output
-    # Two cards of 20 images/s, each step waiting for the slower of the two; a busy host may cost some more.
-    assert 38.0 <= float(steady.by_metric["p_core"].properties["measured"]) <= 40.1
+    # Two cards of 20 images/s, each step waiting for the slower of the two.
+    assert 39.0 <= float(steady.by_metric["p_core"].properties["measured"]) <= 40.1
     assert float(steady.by_metric["mem"].properties["measured"]) == 19.5
     assert steady.code == 0
 

@@ -11,16 +11,13 @@ from pathlib import Path
 from typing import Any, Callable, Iterator
 
 import pytest
+import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-
-torch = pytest.importorskip("torch")
 
 from trainer.checkpoint import Checkpoints, Tensors, file_name
 from trainer.errors import DiskError
 from trainer.position import Position
-
-pytestmark = pytest.mark.needs_torch
 
 STEPS = 100
 

@@ -60,7 +60,6 @@ def test_a_clock_that_goes_back_is_counted() -> None:
     assert _steps_back(lambda: next(readings)) == 5_000
 
 
-@pytest.mark.needs_torch
 def test_the_cpus_own_clock_and_timer_are_honest() -> None:
     pytest.importorskip("torch")
     from trainer.devices import load_backend

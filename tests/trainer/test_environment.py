@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-torch = pytest.importorskip("torch")
+import torch
 
 from trainer.devices import load_backend
 from trainer.devices.base import Card, Inventory
@@ -26,8 +25,6 @@ from trainer.environment import (
 )
 from trainer.settings import Settings
 from verdict.host_facts import host_facts
-
-pytestmark = pytest.mark.needs_torch
 
 UBUNTU = 'NAME="Ubuntu"\nVERSION_ID="20.04"\nPRETTY_NAME="Ubuntu 20.04.6 LTS"\nHOME_URL=https://example\n'
 

@@ -14,9 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-
-torch = pytest.importorskip("torch")
-
+import torch
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
@@ -31,8 +29,6 @@ from trainer.loaders import build_loaders
 from trainer.published.scoring import rows_of_image
 from trainer.ranks import HostGroup, Ranks
 from trainer.scoring import FAST, REFERENCE, Score, version
-
-pytestmark = pytest.mark.needs_torch
 
 
 def guesses(image_id: int, annotations: list[dict[str, Any]]) -> list[list[float]]:
@@ -153,7 +149,6 @@ def test_two_ranks_score_is_pycocotools_and_both_know_it(tmp_path: Path) -> None
         assert min(zero["images"], one["images"]) > 0
 
 
-@pytest.mark.skipif(not version(FAST), reason=f"{FAST} is not installed (extra: fast)")
 def test_pycocotools_scores_again_what_decides(shapes: Path, tmp_path: Path) -> None:
     group = HostGroup(Ranks())
 

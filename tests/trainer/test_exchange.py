@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-torch = pytest.importorskip("torch")
+import torch
 
 from tests.trainer.small import small_settings
 from trainer.devices import load_backend
@@ -23,8 +22,6 @@ from trainer.optimizations import SWITCHED
 from trainer.ranks import HostGroup, Ranks
 from trainer.settings import Settings
 from trainer.steps import Trainee
-
-pytestmark = pytest.mark.needs_torch
 
 STEPS = 10
 OF_RANKS = tuple(one.name for one in SWITCHED if one.proof.startswith("tests/trainer/test_exchange.py::"))

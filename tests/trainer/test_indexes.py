@@ -12,8 +12,6 @@ from typing import Any
 
 import pytest
 
-torch = pytest.importorskip("torch")
-
 from tests.trainer.data.test_index_cache import content_of
 from tests.trainer.small import small_settings
 from trainer import indexes
@@ -25,8 +23,6 @@ from trainer.indexes import TRAIN, VAL, read_indexes
 from trainer.loaders import build_loaders
 from trainer.ranks import HostGroup, Ranks
 from trainer.settings import Settings
-
-pytestmark = pytest.mark.needs_torch
 
 
 @pytest.fixture

@@ -7,9 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-torch = pytest.importorskip("torch")
-
+import torch
 import torchvision
 from torchvision.models import resnet50
 from torchvision.models.detection import FasterRCNN
@@ -17,8 +15,6 @@ from torchvision.ops.misc import FrozenBatchNorm2d
 
 from trainer.model import build_model, count_parameters
 from trainer.settings import Settings
-
-pytestmark = pytest.mark.needs_torch
 
 
 def settings(**changes: Any) -> Settings:

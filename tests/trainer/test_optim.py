@@ -6,13 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-torch = pytest.importorskip("torch")
+import torch
 
 from trainer.optim import build_optimizer, learning_rate, set_learning_rate
 from trainer.settings import Settings
-
-pytestmark = pytest.mark.needs_torch
 
 
 def recipe(**changes: Any) -> Settings:

@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-
-torch = pytest.importorskip("torch")
+import torch
 
 from tests.trainer.small import small_settings
 from trainer import staging
@@ -23,8 +22,6 @@ from trainer.model import build_model
 from trainer.optimizations import NAMES, SWITCHED
 from trainer.ranks import HostGroup, Ranks
 from trainer.session import _prepare
-
-pytestmark = pytest.mark.needs_torch
 
 STEPS = 10
 OF_LOSSES = [one.name for one in SWITCHED if one.proof.endswith("::test_losses_are_the_same_without")]

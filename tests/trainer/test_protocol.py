@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-torch = pytest.importorskip("torch")
+import torch
 
 from tests.trainer.small import small_settings
 from trainer.data.sampler import EpochBatches
@@ -17,10 +16,7 @@ from trainer.devices import load_backend
 from trainer.events import EventLog
 from trainer.protocol import Protocol
 from trainer.ranks import HostGroup, Ranks
-from trainer.scoring import FAST, version
 from trainer.session import _prepare
-
-pytestmark = pytest.mark.needs_torch
 
 
 def course_of(settings: Any, monkeypatch: Any) -> list[Any]:
@@ -95,7 +91,6 @@ def test_batches_of_an_epoch_that_is_not_trained_any_more_leave_no_thread(
     assert "prefetch" not in {thread.name for thread in threading.enumerate()}
 
 
-@pytest.mark.skipif(not version(FAST), reason=f"{FAST} is not installed (extra: fast)")
 @pytest.mark.parametrize(
     ("changes", "checked"),
     [

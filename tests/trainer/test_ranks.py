@@ -11,14 +11,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-
-torch = pytest.importorskip("torch")
+import torch
 
 from trainer.devices import load_backend
+from trainer.devices.clocks import SimulatedClock
 from trainer.ranks import HostGroup, Ranks
 from trainer.samplers.base import CardPlace
-
-pytestmark = pytest.mark.needs_torch
 
 SENT = {
     "scalar": torch.tensor(2.5),
@@ -35,13 +33,19 @@ SENT = {
 def receive(rank: int, port: int, folder: str) -> None:
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), GLOO_SOCKET_IFNAME="lo")
     group = HostGroup(Ranks(rank, rank, 2, 2))
-    group.join(load_backend("cpu"))
+    backend = load_backend("virtual")
+    backend.configure(None, rank=rank, world_size=2)
+    backend.clock.spend(rank * 1e9)
+    group.join(backend)
     found = [group.broadcast(SENT if rank == 0 else None), group.broadcast({}), group.broadcast(None)]
+    group.barrier()
+    met_ns = backend.clock.now_ns()
     gathered = [group.gather(np.full((count, 7), rank + 0.1)) for count in (3 - 2 * rank, 2 * rank, 0, 1 - rank)]
     group.leave()
     torch.save(found, str(Path(folder) / f"found-{rank}.pt"))
     listed = [parts and [part.tolist() for part in parts] for parts in gathered]
     (Path(folder) / f"gathered-{rank}.json").write_text(json.dumps(listed))
+    (Path(folder) / f"met-{rank}.json").write_text(json.dumps(met_ns))
 
 
 def same(found: dict[str, torch.Tensor]) -> bool:
@@ -80,6 +84,12 @@ def test_rank_0_has_every_ranks_rows_and_nobody_else_has(told: Path) -> None:
     row, other = [0.1] * 7, [1.1] * 7
     assert of_rank_0 == [[[row] * 3, [other]], [[], [other] * 2], [[], []], [[row], []]]
     assert of_rank_1 == [None] * 4
+
+
+def test_simulated_clocks_meet_at_the_latest_of_them(told: Path) -> None:
+    met_ns = [json.loads((told / f"met-{rank}.json").read_text()) for rank in range(2)]
+
+    assert met_ns == [SimulatedClock().now_ns() + 10**9] * 2
 
 
 def test_a_rank_that_is_alone_keeps_its_rows() -> None:

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-torch = pytest.importorskip("torch")
+import torch
 
 from tests.trainer.resuming import events, finish, kill_at, losses, named, next_attempt, run
 from tests.trainer.small import small_settings
@@ -23,8 +22,6 @@ from trainer.resume import resume, snapshot
 from trainer.settings import Settings
 from trainer.steps import Trainee
 
-pytestmark = pytest.mark.needs_torch
-
 
 def settings_of(shapes: Path, run_dir: Path, **changes: Any) -> Settings:
     values: dict[str, Any] = {"model": "fasterrcnn_tiny", "epochs": 3, "target_map": 1.0, "window": 2, "workers": 1}
@@ -35,7 +32,7 @@ def rank_files(run_dir: Path, ranks: int) -> list[Path]:
     return [run_dir / f"rank-{rank:04d}.jsonl" for rank in range(ranks)]
 
 
-@pytest.mark.slow
+@pytest.mark.integration
 @pytest.mark.parametrize("ranks", [1, 2])
 def test_a_run_that_was_killed_twice_has_the_losses_of_an_unbroken_one(
     shapes: Path, tmp_path: Path, ranks: int
@@ -72,7 +69,7 @@ def test_a_run_that_was_killed_twice_has_the_losses_of_an_unbroken_one(
     assert scores[0] == scores[1]
 
 
-@pytest.mark.slow
+@pytest.mark.integration
 def test_an_epoch_that_was_trained_is_evaluated_first(shapes: Path, tmp_path: Path) -> None:
     settings = settings_of(shapes, tmp_path, epochs=2)
     kill_at(settings, 1, step=1, then="checkpoint")
@@ -89,7 +86,7 @@ def test_an_epoch_that_was_trained_is_evaluated_first(shapes: Path, tmp_path: Pa
     assert [event["epoch"] for event in named(path, "eval_begin")] == [0, 1]
 
 
-@pytest.mark.slow
+@pytest.mark.integration
 def test_without_a_checkpoint_a_run_begins_at_its_beginning(shapes: Path, tmp_path: Path) -> None:
     settings = settings_of(shapes, tmp_path, epochs=1, attempt=1)
 
@@ -101,7 +98,7 @@ def test_without_a_checkpoint_a_run_begins_at_its_beginning(shapes: Path, tmp_pa
     assert [event["epoch"] for event in named(path, "eval_begin")] == [-1, 0]
 
 
-@pytest.mark.slow
+@pytest.mark.integration
 def test_a_steady_run_begins_anew(shapes: Path, tmp_path: Path) -> None:
     settings = settings_of(shapes, tmp_path, protocol="steady", steps=4, steady_warmup=2, attempt=1, checkpoint_steps=2)
 
@@ -112,7 +109,7 @@ def test_a_steady_run_begins_anew(shapes: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "checkpoints").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.integration
 def test_a_disk_that_takes_no_checkpoint_ends_the_run_with_the_reason(shapes: Path, tmp_path: Path) -> None:
     (tmp_path / "checkpoints").write_text("in the way of the folder")
 

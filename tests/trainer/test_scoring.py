@@ -11,8 +11,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-torch = pytest.importorskip("torch")
-
 from tests.trainer.scoring_data import LARGE, SMALL, made_up, plain, truth_of
 from tests.trainer.small import small_settings
 from trainer import scoring
@@ -22,10 +20,7 @@ from trainer.published.scoring import BatchScores
 from trainer.ranks import HostGroup, Ranks
 from trainer.scoring import COLUMNS, FAST, REFERENCE, Score, not_here, score_rows, version
 
-pytestmark = pytest.mark.needs_torch
-
-needs_fast = pytest.mark.skipif(not version(FAST), reason=f"{FAST} is not installed (extra: fast)")
-WAYS = [pytest.param(True, marks=needs_fast, id="fast"), pytest.param(False, id="reference")]
+WAYS = [pytest.param(True, id="fast"), pytest.param(False, id="reference")]
 
 
 def box(**changes: Any) -> dict[str, Any]:
@@ -45,7 +40,6 @@ def by_batches(content: dict, rows: np.ndarray, image_ids: list[int], size: int)
     return scores.total(HostGroup(Ranks()))[0]
 
 
-@needs_fast
 @pytest.mark.parametrize("categories", [3, 80])
 def test_fast_scoring_gives_the_same_statistics(categories: int) -> None:
     content, rows = made_up(200, 90, categories=categories)
@@ -57,7 +51,6 @@ def test_fast_scoring_gives_the_same_statistics(categories: int) -> None:
     assert score.scorer == f"{FAST} {version(FAST)}"
 
 
-@needs_fast
 @given(seed=st.integers(0, 2**32 - 1), images=st.integers(1, 8), categories=st.integers(1, 4))
 def test_fast_scoring_gives_the_same_statistics_whatever_was_found(seed: int, images: int, categories: int) -> None:
     content, rows = made_up(images, 12, categories=categories, seed=seed)
@@ -178,7 +171,6 @@ def test_statistics_that_are_no_numbers_do_not_agree() -> None:
     assert not other.difference(one) <= 1
 
 
-@needs_fast
 def test_a_fast_scorer_that_cannot_be_imported_is_told_and_done_without(monkeypatch: Any, tmp_path: Path) -> None:
     monkeypatch.setitem(sys.modules, "faster_coco_eval", None)
     found = np.array([[1, 10, 10, 20, 20, 0.9, 1]], dtype=float)
@@ -189,7 +181,6 @@ def test_a_fast_scorer_that_cannot_be_imported_is_told_and_done_without(monkeypa
     assert reasons["fast_scoring"].startswith(f"{FAST} {version(FAST)} cannot be used: ModuleNotFoundError")
 
 
-@needs_fast
 def test_a_fast_scorer_of_another_interface_is_told_and_done_without(monkeypatch: Any, tmp_path: Path) -> None:
     monkeypatch.delattr("faster_coco_eval.COCOeval_faster")
     found = np.array([[1, 10, 10, 20, 20, 0.9, 1]], dtype=float)
@@ -200,7 +191,6 @@ def test_a_fast_scorer_of_another_interface_is_told_and_done_without(monkeypatch
     assert reasons["fast_scoring"].startswith(f"{FAST} {version(FAST)} cannot be used: ImportError")
 
 
-@needs_fast
 def test_a_fast_scorer_that_misses_a_box_that_was_found_is_done_without(monkeypatch: Any, tmp_path: Path) -> None:
     fast = scoring._fast
     monkeypatch.setattr(scoring, "_fast", lambda rows, truth: fast(rows[:0], truth))

@@ -7,9 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-
-torch = pytest.importorskip("torch")
-
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -22,9 +20,9 @@ from trainer.devices import load_backend
 from trainer.loaders import build_loaders
 from trainer.staging import Staged, Staging, not_here, other_floats, to_device
 
-pytestmark = pytest.mark.needs_torch
-
 HOST = torch.device("cpu")
+NEEDS_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+DEVICES = ["cpu", "virtual", pytest.param("cuda", marks=NEEDS_CUDA)]
 
 
 def sample(pixels: np.ndarray, mirrored: bool = False, boxes: int = 0) -> Sample:
@@ -58,10 +56,8 @@ def every_byte(mirrored: bool) -> tuple[np.ndarray, Any]:
 
 
 @pytest.mark.parametrize("mirrored", [False, True])
-@pytest.mark.parametrize("name", ["cpu", "virtual", "cuda"])
+@pytest.mark.parametrize("name", DEVICES)
 def test_every_byte_becomes_the_hosts_float_on_every_device(name: str, mirrored: bool) -> None:
-    if name == "cuda" and not torch.cuda.is_available():
-        pytest.skip("needs a CUDA device")
     backend = load_backend(name)
     threads = torch.get_num_threads()
     backend.open(0, 1)
@@ -82,10 +78,8 @@ def test_the_way_of_other_devices_gives_the_same_bits_too(mirrored: bool, monkey
     assert torch.equal(staging._on_the_card(planes, mirrored), expected)
 
 
-@pytest.mark.parametrize("name", ["cpu", "virtual", "cuda"])
+@pytest.mark.parametrize("name", DEVICES)
 def test_devices_are_found_to_make_the_hosts_floats(name: str) -> None:
-    if name == "cuda" and not torch.cuda.is_available():
-        pytest.skip("needs a CUDA device")
     backend = load_backend(name)
     threads = torch.get_num_threads()
     backend.open(0, 1)

@@ -7,9 +7,7 @@ from pathlib import Path
 from typing import Any, Iterator
 
 import pytest
-
-torch = pytest.importorskip("torch")
-
+import torch
 from PIL import Image
 from torchvision.transforms import functional
 
@@ -24,8 +22,6 @@ from trainer.model import build_model
 from trainer.optim import build_optimizer
 from trainer.settings import Settings
 from trainer.steps import StepLoop, Trainee
-
-pytestmark = pytest.mark.needs_torch
 
 STEPS = 10
 

@@ -8,6 +8,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+from trainer.devices.clocks import SimulatedClock
 from trainer.samplers.tool import run_tool
 from trainer.telemetry import Watch, stop_all
 
@@ -145,3 +146,17 @@ def test_a_library_that_never_returns_does_not_keep_the_run_from_its_end(tmp_pat
     (told,) = lines(tmp_path / "t.jsonl")
     assert (told["source"], told["rank"]) == ("nvml", 3)
     assert told["error"].startswith("did not answer within 0.05 s at the end")
+
+
+def test_on_a_simulated_clock_samples_are_taken_when_it_gets_to_them(tmp_path: Path) -> None:
+    clock = SimulatedClock()
+    begun_ns = clock.now_ns()
+    watch = Watch(tmp_path / "t.jsonl", lambda: [{"card": 0}], interval_s=1, clock=clock)
+
+    watch.start()
+    clock.spend(2.5e9)
+    watch.stop()
+    clock.spend(5e9)
+
+    times = [line["t_ns"] - begun_ns for line in lines(tmp_path / "t.jsonl")]
+    assert times == [0, 1_000_000_000, 2_000_000_000, 2_500_000_000]

@@ -10,15 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-torch = pytest.importorskip("torch")
-
+import torch
 from torchvision.models import resnet50
 
 from trainer.errors import WeightsError
 from trainer.weights import _restricted_pickle, load_backbone, read_state_dict
-
-pytestmark = pytest.mark.needs_torch
 
 
 def digits_of(path: Path) -> str:

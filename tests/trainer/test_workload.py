@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
-torch = pytest.importorskip("torch")
+import torch
 
 from tests.trainer.small import small_settings
 from trainer.model import build_model
 from trainer.workload import Fingerprint
-
-pytestmark = pytest.mark.needs_torch
 
 
 def batch() -> tuple[list[torch.Tensor], list[dict[str, torch.Tensor]]]:

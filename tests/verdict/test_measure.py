@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from expected import METRICS, SuiteError, Topology
 from tests.verdict.bundles import CPU, EPOCH, STEADY, Bundle, Plan, build
 from verdict import PROTOCOL_METRICS, Interval, Measurement, compared_value, measure, protocol_metrics, read_run
+from verdict.measure import shortened_run
 from verdict.throughput import _window_blocks
 
 FULL = Plan(slower={1: 1.25}, jitter=10)
@@ -257,8 +258,11 @@ def test_every_metric_of_the_table_is_measured_by_the_full_protocol() -> None:
 def test_a_shortened_run_tells_map_and_e2e_time_only_if_it_reached_the_target(
     maps: Any, epochs: int, told: bool, tmp_path: Path
 ) -> None:
-    metrics = measured(build(replace(FULL, maps=maps, epochs=epochs)), tmp_path)
+    evidence = read_run(build(replace(FULL, maps=maps, epochs=epochs)).write(tmp_path / "run"))
 
+    metrics = measure(evidence)
+
+    assert bool(shortened_run(evidence)) is not told
     assert ("e2e_time" in metrics, "map" in metrics) == (told, told)
     assert "p_whole" in metrics
 

@@ -63,16 +63,16 @@ def test_steps_without_an_image_have_no_fingerprint(tmp_path: Path) -> None:
     ("plan", "field", "an_image", "words"),
     [
         (Plan(), "padded_pixels", 3071, "found 3071 padded pixels an image, expected 3072 to 9216"),
-        (Plan(), "padded_pixels", 9217, "found 9217 padded pixels an image"),
+        (Plan(), "padded_pixels", 9217, "found 9217 padded pixels"),
         (BENCHMARK, "padded_pixels", 400 * 544, "found 217600 padded pixels an image, expected 592296 to 1.80634e+06"),
-        (BENCHMARK, "padded_pixels", 1344 * 1344 + 1, "padded pixels an image"),
+        (BENCHMARK, "padded_pixels", 1344 * 1344 + 1, "padded pixels"),
         (Plan(), "proposals", 0.9, "proposals an image, expected 1 to 300"),
-        (Plan(), "proposals", 301, "found 301 proposals an image"),
+        (Plan(), "proposals", 301, "found 301 proposals"),
         (Plan(), "sampled", 28, "found 28 sampled boxes an image, expected 28.8 to 32"),
-        (Plan(), "sampled", 33, "sampled boxes an image"),
-        (BENCHMARK, "sampled", 100, "found 100 sampled boxes an image, expected 460.8 to 512"),
+        (Plan(), "sampled", 33, "sampled boxes"),
+        (BENCHMARK, "sampled", 100, "found 100 sampled boxes"),
         (Plan(), "positives", 0.4, "positives an image, expected 0.5 to 8"),
-        (Plan(), "positives", 8.1, "positives an image"),
+        (Plan(), "positives", 8.1, "positives"),
     ],
 )
 def test_another_workload_is_invalid_and_named(

@@ -17,6 +17,7 @@ from typing import (
     Sequence,
 )
 
+from trainer.devices.clocks import Clock
 from trainer.devices.streams import CopyStream
 from trainer.devices.timers import StepTimer, WindowTimer
 from trainer.errors import DeviceError
@@ -81,6 +82,8 @@ class Backend:
     sampler_source = "sampler"
 
     device: torch.device
+    #: What all times of the rank are read from, those of the supervision apart.
+    clock: Clock = Clock()
 
     def configure(self, scenario: Path | None, *, rank: int, world_size: int) -> None:
         """Take what a simulated device is to do. Raises DeviceError: a real one cannot be told."""
@@ -137,7 +140,14 @@ class Backend:
 
     def step_timer(self) -> StepTimer:
         """Return a timer for compute regions, by device events where the backend has them."""
-        return WindowTimer(self.synchronise)
+        return WindowTimer(self.synchronise, self.clock.now_ns)
+
+    def arriving(self, batches: Any, *, batch_size: int, workers: int) -> Any:
+        """Return a loader's batches as they arrive; on a simulated clock, when the planted decoding is done."""
+        return batches
+
+    def copied(self, images: int) -> None:
+        """Take note that a batch of so many images was copied for the next step; only a simulated device needs to."""
 
     def copy_stream(self) -> CopyStream | None:
         """Return a new stream for copies beside the computing; None where copies are queued with it."""

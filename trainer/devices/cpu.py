@@ -35,7 +35,7 @@ class CpuBackend(Backend):
 
     def step_timer(self) -> StepTimer:
         """Read the clock at each step: nothing is ever waited for here, so that costs nothing and is exact."""
-        return SynchronisedTimer(self.synchronise)
+        return SynchronisedTimer(self.synchronise, self.clock.now_ns)
 
     def sampler(self, local_rank: int, rank_pids: Sequence[int]) -> Callable[[], Samples] | None:
         """Local rank 0 reads the resident memory of every rank of the host together with its loader workers."""

@@ -81,7 +81,7 @@ class CudaBackend(Backend):
         """Time by device events."""
         import torch
 
-        return EventTimer(self.synchronise, lambda: torch.cuda.Event(enable_timing=True))
+        return EventTimer(self.synchronise, lambda: torch.cuda.Event(enable_timing=True), self.clock.now_ns)
 
     def copy_stream(self) -> CudaCopyStream:
         """Return a stream of this rank's card: it copies from pinned memory while the current stream computes."""

@@ -17,6 +17,7 @@ else:  # pragma: no cover
     import tomli as tomllib
 
 TIMINGS = ("events", "windows")
+CLOCKS = ("simulated", "real")
 
 _REQUIRED = object()
 
@@ -53,11 +54,14 @@ class Scenario:
 
     A step takes `image_ms` for each image of a card's batch, of which `forward_share` is the forward pass. Its noise is
     Gaussian, with the relative standard deviation `noise`, and each step keeps `autocorrelation` of the one before.
-    `memory_gib` is in use in training. To decode an image takes the loader `decode_ms` more than it does, asleep.
+    `memory_gib` is in use in training. An image takes `decode_ms` to decode, `copy_ms` to copy and `evaluate_ms` in
+    evaluation; queueing a step takes the host `launch_ms`. On a real clock `decode_ms` comes on top of what decoding
+    takes this machine, and copies, evaluation and launches take what they take.
     """
 
     seed: int = 0
     name: str = "Virtual accelerator"
+    clock: str = "simulated"
     timing: str = "events"
     image_ms: float = 50.0
     noise: float = 0.01
@@ -66,6 +70,9 @@ class Scenario:
     memory_gib: float = 20.0
     capacity_gib: float = 32.0
     decode_ms: float = 0.0
+    copy_ms: float = 0.1
+    evaluate_ms: float = 20.0
+    launch_ms: float = 4.0
     faults: tuple[Fault, ...] = ()
 
     def of_kind(self, kind: str, rank: int, card: int) -> list[Fault]:
@@ -116,6 +123,7 @@ _FROM_STEP = _whole(0, default=0)
 SCENARIO: Mapping[str, Key] = {
     "seed": _whole(0, default=Scenario.seed),
     "name": _text(default=Scenario.name),
+    "clock": _choice(*CLOCKS, default=Scenario.clock),
     "timing": _choice(*TIMINGS, default=Scenario.timing),
     "image_ms": _number(0.1, 60_000, default=Scenario.image_ms),
     "noise": _number(0, 0.3, default=Scenario.noise),
@@ -124,6 +132,9 @@ SCENARIO: Mapping[str, Key] = {
     "memory_gib": _number(0, default=Scenario.memory_gib),
     "capacity_gib": _number(0, above=True, default=Scenario.capacity_gib),
     "decode_ms": _number(0, 60_000, default=Scenario.decode_ms),
+    "copy_ms": _number(0, 60_000, default=Scenario.copy_ms),
+    "evaluate_ms": _number(0, 60_000, default=Scenario.evaluate_ms),
+    "launch_ms": _number(0, 60_000, default=Scenario.launch_ms),
 }
 """The keys of a file beside its [[fault]] tables."""
 

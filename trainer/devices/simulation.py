@@ -6,16 +6,15 @@ import math
 import os
 import random
 import signal
-import time
 from dataclasses import dataclass
 from typing import Any, Callable, Iterator, Mapping, Sequence
 
+from trainer.devices.clocks import Clock
 from trainer.devices.scenario import Fault, Scenario
 from trainer.errors import DeviceError
 
 NS_PER_MS = 1e6
 _NEVER_NS = 2**61  # some seventy years
-_NAP_S = 1.0
 _FASTEST = 0.1  # of the planted time: noise never brings a step below it
 _IDLE_GIB = 0.5  # before training, the driver's own
 # Of what the SMI shows, the shares that the framework's allocator has given out and has reserved.
@@ -40,18 +39,15 @@ _POWER_SWAY_W, _SWAY_S, _WARMING_S = 12.0, 7.0, 60.0
 
 
 class Stream:
-    """The work that was queued on a card: it is done one after the other, while the host goes on."""
+    """The work that was queued on a device: it is done in order, while the host goes on."""
 
-    def __init__(
-        self, clock: Callable[[], int] = time.perf_counter_ns, sleep: Callable[[float], None] = time.sleep
-    ) -> None:
+    def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._sleep = sleep
         self._busy_until_ns = 0
 
     def reached_ns(self) -> int:
-        """Return when the card will have done all that was queued: now, if it has."""
-        return max(self._clock(), self._busy_until_ns)
+        """Return when the device will have done all that was queued: now, if it has."""
+        return max(self._clock.now_ns(), self._busy_until_ns)
 
     def queue(self, work_ns: float) -> int:
         """Queue work that takes so long and return when it will be done."""
@@ -59,13 +55,8 @@ class Stream:
         return self._busy_until_ns
 
     def wait(self, until_ns: int | None = None) -> None:
-        """Return at that time of the card's; without one, when all that was queued so far is done."""
-        until_ns = self._busy_until_ns if until_ns is None else until_ns
-        while True:
-            left_s = (until_ns - self._clock()) / 1e9
-            if left_s <= 0:
-                return
-            self._sleep(min(left_s, _NAP_S))
+        """Return at that time of the device's; without one, when all that was queued so far is done."""
+        self._clock.wait_until(self._busy_until_ns if until_ns is None else until_ns)
 
 
 class Event:
@@ -169,11 +160,10 @@ class SimulatedCard:
         *,
         index: int,
         host_cards: Sequence[int] = (),
-        clock: Callable[[], int] = time.perf_counter_ns,
-        sleep: Callable[[float], None] = time.sleep,
+        clock: Clock,
         kill: Callable[[int, int], None] = os.kill,
     ) -> None:
-        self.stream = Stream(clock, sleep)
+        self.stream = Stream(clock)
         self.name, self.capacity_gib, self.index = scenario.name, scenario.capacity_gib, index
         self._scenario, self._rank, self._true_index = scenario, rank, index
         for fault in self._planted("card"):
@@ -190,7 +180,7 @@ class SimulatedCard:
         """Queue the forward pass of the next step, of so many images. Raises RuntimeError for a card that is full."""
         step, self._begun = self._begun, self._begun + 1
         if self._trains_since_ns is None:
-            self._trains_since_ns = self._clock()
+            self._trains_since_ns = self._clock.now_ns()
         if any(fault["step"] == step for fault in self._planted("die")):
             self._kill(os.getpid(), signal.SIGKILL)
         full = self._wanted_gib() > self.capacity_gib
@@ -201,10 +191,23 @@ class SimulatedCard:
             )
         self._now = next(self._steps).of(images)
         self.stream.queue(self._now.forward_ns)
+        self._launch(self._scenario.forward_share)
 
     def backward(self) -> None:
         """Queue the rest of the step that `forward` began."""
         self.stream.queue(self._now.all_ns - self._now.forward_ns)
+        self._launch(1 - self._scenario.forward_share)
+
+    def _launch(self, share: float) -> None:
+        self._clock.spend(self._scenario.launch_ms * NS_PER_MS * share)
+
+    def evaluate(self, images: int) -> None:
+        """Spend the time of so many images in an evaluation."""
+        self._clock.spend(self._scenario.evaluate_ms * NS_PER_MS * images)
+
+    def copy(self, images: int) -> None:
+        """Spend the host's time for copying a batch of so many images to the card, which may compute meanwhile."""
+        self._clock.spend(self._scenario.copy_ms * NS_PER_MS * images)
 
     def loss(self) -> float | None:
         """Return the number that the card gives for the loss of this step whatever it is; None: it computes rightly."""
@@ -256,7 +259,7 @@ class SimulatedCard:
         """
         if self._trains_since_ns is None:
             return dict(_AT_REST)
-        trained_s = (self._clock() - self._trains_since_ns) / 1e9
+        trained_s = (self._clock.now_ns() - self._trains_since_ns) / 1e9
         sway = math.sin(trained_s / _SWAY_S + self.index)
         warmed = 1 - math.exp(-trained_s / _WARMING_S)
         return {
@@ -272,7 +275,7 @@ class SimulatedCard:
     def _wanted_gib(self) -> float:
         if self._trains_since_ns is None:
             return min(_IDLE_GIB, self._scenario.memory_gib)
-        trained_s = (self._clock() - self._trains_since_ns) / 1e9
+        trained_s = (self._clock.now_ns() - self._trains_since_ns) / 1e9
         crept = [
             fault["gib_per_step"] * self._begun + fault["gib_per_s"] * trained_s
             for fault in self._planted("memory_creep")

@@ -6,6 +6,9 @@ import time
 from dataclasses import dataclass, field
 from typing import Any, Callable
 
+Now = Callable[[], int]
+"""A clock's reading in ns."""
+
 
 @dataclass
 class StepTimes:
@@ -28,22 +31,23 @@ class StepTimer:
 
     method = ""
 
-    def __init__(self, synchronise: Callable[[], None]) -> None:
+    def __init__(self, synchronise: Callable[[], None], now_ns: Now = time.perf_counter_ns) -> None:
         self._synchronise = synchronise
+        self._now_ns = now_ns
         self._begun_ns = 0
         self._times = StepTimes()
 
     def start(self) -> None:
         """Begin a region."""
-        self._begun_ns = time.perf_counter_ns()
+        self._begun_ns = self._now_ns()
 
     def forward_done(self) -> None:
         """Note that the forward pass has been queued."""
-        self._times.forward_ns.append(time.perf_counter_ns() - self._begun_ns)
+        self._times.forward_ns.append(self._now_ns() - self._begun_ns)
 
     def stop(self) -> None:
         """End the region."""
-        self._times.host_ns.append(time.perf_counter_ns() - self._begun_ns)
+        self._times.host_ns.append(self._now_ns() - self._begun_ns)
 
     def settle(self) -> None:
         """The host is about to wait for data: a timer that has to know when the device is idle waits for it now."""
@@ -71,7 +75,7 @@ class SynchronisedTimer(StepTimer):
         """End the region."""
         super().stop()
         self._synchronise()
-        self._times.compute_ns.append(time.perf_counter_ns() - self._begun_ns)
+        self._times.compute_ns.append(self._now_ns() - self._begun_ns)
 
 
 class WindowTimer(StepTimer):
@@ -85,8 +89,8 @@ class WindowTimer(StepTimer):
 
     method = "synchronised_windows"
 
-    def __init__(self, synchronise: Callable[[], None]) -> None:
-        super().__init__(synchronise)
+    def __init__(self, synchronise: Callable[[], None], now_ns: Now = time.perf_counter_ns) -> None:
+        super().__init__(synchronise, now_ns)
         self._opened_ns: int | None = None
         self._idle_ns = 0
         self._settled = False
@@ -95,7 +99,7 @@ class WindowTimer(StepTimer):
         """Begin a region, and with the first one the window."""
         if self._opened_ns is None:
             self._synchronise()
-            self._opened_ns = time.perf_counter_ns()
+            self._opened_ns = self._now_ns()
         super().start()
 
     def settle(self) -> None:
@@ -115,7 +119,7 @@ class WindowTimer(StepTimer):
         times = super().drain()
         if self._opened_ns is not None:
             self._synchronise()
-            spent_ns = time.perf_counter_ns() - self._opened_ns - self._idle_ns
+            spent_ns = self._now_ns() - self._opened_ns - self._idle_ns
             times.compute_ns = _shared_out(spent_ns, times.host_ns)
         self._opened_ns, self._idle_ns = None, 0
         return times
@@ -126,8 +130,10 @@ class EventTimer(StepTimer):
 
     method = "device_events"
 
-    def __init__(self, synchronise: Callable[[], None], new_event: Callable[[], Any]) -> None:
-        super().__init__(synchronise)
+    def __init__(
+        self, synchronise: Callable[[], None], new_event: Callable[[], Any], now_ns: Now = time.perf_counter_ns
+    ) -> None:
+        super().__init__(synchronise, now_ns)
         self._new_event = new_event
         self._events: list[list[Any]] = []
 

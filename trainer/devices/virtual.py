@@ -1,7 +1,8 @@
-"""Simulated cards: everything is real but the device, which takes the time and shows the memory that a scenario plants.
+"""Simulated cards: everything is real but the device and, unless a scenario wants it, the time.
 
 The ranks, their collectives, the data, the model and the loop are those of any run, on this machine's CPU. What is
-simulated is a card with a queue: a step takes its planted time there while the host runs ahead, as on a real one.
+simulated is a card with a queue: a step takes its planted time there while the host runs ahead, as on a real one. The
+time is that of a clock which only what is planted advances.
 """
 
 from __future__ import annotations
@@ -10,7 +11,9 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable, ClassVar, Mapping, Sequence
 
+from trainer.data.arrivals import Arrivals
 from trainer.devices.base import Backend, Card, Inventory, Samples, visible_index
+from trainer.devices.clocks import Clock, SimulatedClock
 from trainer.devices.scenario import Scenario, load_scenario
 from trainer.devices.simulation import NS_PER_MS, SimulatedCard
 from trainer.devices.streams import CopyStream
@@ -43,7 +46,11 @@ class VirtualBackend(Backend):
         self._rank, self._world_size = rank, world_size
         if scenario is not None:
             self._scenario = load_scenario(scenario, world_size=world_size)
-        self.decode_delay_s = self._scenario.decode_ms / 1e3
+        if self._scenario.clock == "simulated":
+            self.clock = SimulatedClock()
+        else:
+            self.clock = Clock()
+            self.decode_delay_s = self._scenario.decode_ms / 1e3
 
     def planted(self) -> dict[str, Any]:
         """Return the scenario in force, defaults included."""
@@ -69,7 +76,12 @@ class VirtualBackend(Backend):
         # Those of this host; of the others' the same is assumed.
         host_cards = [visible_index(self.visible_cards, local) for local in range(local_world_size)]
         self._card = SimulatedCard(
-            self._scenario, self._rank, self._world_size, index=host_cards[local_rank], host_cards=host_cards
+            self._scenario,
+            self._rank,
+            self._world_size,
+            index=host_cards[local_rank],
+            host_cards=host_cards,
+            clock=self.clock,
         )
         card = self._card
         return Card(card.name, card.index, card.capacity_gib, "simulated", serial=f"SIM-{card.index:04d}")
@@ -80,6 +92,8 @@ class VirtualBackend(Backend):
         def before(module: Any, batch: Any) -> None:
             if module.training:
                 self._card.forward(len(batch[0]))
+            else:
+                self._card.evaluate(len(batch[0]))
 
         def after(module: Any, _: Any, losses: Any) -> Any:
             if not module.training:
@@ -105,8 +119,18 @@ class VirtualBackend(Backend):
     def step_timer(self) -> StepTimer:
         """Time by the card's events, or by windows where the scenario says so."""
         if self._scenario.timing == "windows":
-            return WindowTimer(self.synchronise)
-        return EventTimer(self.synchronise, self._card.event)
+            return WindowTimer(self.synchronise, self.clock.now_ns)
+        return EventTimer(self.synchronise, self._card.event, self.clock.now_ns)
+
+    def arriving(self, batches: Any, *, batch_size: int, workers: int) -> Any:
+        """Return the batches as the planted decoding delivers them, in simulated time."""
+        if not isinstance(self.clock, SimulatedClock):
+            return batches
+        return Arrivals(batches, self.clock, round(batch_size * self._scenario.decode_ms * NS_PER_MS), workers)
+
+    def copied(self, images: int) -> None:
+        """Spend the planted time of a copy."""
+        self._card.copy(images)
 
     def copy_stream(self) -> CopyStream:
         """Return copies in the thread that asks for them, which take the card no time."""

@@ -24,7 +24,7 @@ def server() -> Iterator[Server]:
         yield running
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.labs)])
 def url(request: Any, tmp_path: Path) -> str:
     """The URL of an empty place, of each kind of database."""
     if request.param == "sqlite":

@@ -9,20 +9,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from tests.trainer.data.sample import good, write, write_jpeg
-
-torch = pytest.importorskip("torch")
-
 from trainer.data import shapes
 from trainer.data.coco import load_index
 from trainer.data.dataset import BadSample, Batch, CocoBoxes, Sample, collate, pixels_of, require_batch
 from trainer.data.sampler import Item
 from trainer.errors import DataError
 from trainer.staging import to_device
-
-pytestmark = pytest.mark.needs_torch
 
 
 @pytest.fixture

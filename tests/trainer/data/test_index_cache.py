@@ -510,8 +510,8 @@ def test_processes_that_build_at_once_leave_one_sound_entry(data: Path, cache: P
         flip_a_bit(entry_of(cache) / "boxes.npy")
     else:
         entry_of(cache).rename(cache.parent / "moved")
-    racers = [python(RACING, data) for _ in range(4)]
-    assert [racer.stdout.readline() for racer in racers if racer.stdout] == ["ready\n"] * 4
+    racers = [python(RACING, data) for _ in range(3)]
+    assert [racer.stdout.readline() for racer in racers if racer.stdout] == ["ready\n"] * 3
     for racer in racers:
         assert racer.stdin is not None
         racer.stdin.write("go\n")
@@ -549,11 +549,11 @@ def mapped(pid: int, folder: Path) -> dict[str, int]:
     return sums
 
 
-def test_eight_processes_hold_one_copy(cache: Path) -> None:
+def test_several_processes_hold_one_copy(cache: Path) -> None:
     index = large_index(40_000)
     store(Key("0" * 64, False, 91), Entry(index, index.image_ids, index.file_names))
-    holders = [python(HOLDING) for _ in range(8)]
-    assert [holder.stdout.readline() for holder in holders if holder.stdout] == ["True\n"] * 8
+    holders = [python(HOLDING) for _ in range(3)]
+    assert [holder.stdout.readline() for holder in holders if holder.stdout] == ["True\n"] * 3
 
     sums = [mapped(holder.pid, cache) for holder in holders]
 
@@ -562,7 +562,7 @@ def test_eight_processes_hold_one_copy(cache: Path) -> None:
     read_kib = (index.boxes.nbytes + index.labels.nbytes + index.ground_truth.boxes.nbytes) // 1024  # type: ignore[union-attr]
     assert min(one["files"] for one in sums) == 15
     assert min(one["Rss"] for one in sums) > read_kib > 10_000
-    # One copy for all eight: their shares sum up to what one of them sees, and none has a page to itself.
+    # One copy for all: their shares sum up to what one of them sees, and none has a page to itself.
     assert sum(one["Pss"] for one in sums) < 1.05 * max(one["Rss"] for one in sums)
     assert sum(one["Private_Clean"] + one["Private_Dirty"] for one in sums) < 0.01 * read_kib
 

@@ -14,8 +14,7 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
-
-torch = pytest.importorskip("torch")
+import torch
 
 from tests.support import ROOT
 from trainer.data import loader, shapes
@@ -23,8 +22,6 @@ from trainer.data.coco import CocoIndex, load_index
 from trainer.data.dataset import BadSample, Batch, require_batch
 from trainer.data.loader import keep_freed_memory, train_loader, val_loader
 from trainer.errors import DataError
-
-pytestmark = pytest.mark.needs_torch
 
 SHARED: dict[str, Any] = {"rank": 0, "world_size": 1, "seed": 0, "aspect_ratio_groups": 3, "pin_memory": False}
 

@@ -11,15 +11,12 @@ from typing import Any, Callable
 
 import numpy as np
 import pytest
-
-torch = pytest.importorskip("torch")
+import torch
 
 from tests.trainer.data.one_rank import loader_of_one_rank
 from trainer.data import shapes, slots
 from trainer.data.coco import load_index
 from trainer.data.slots import Slots, slots_for
-
-pytestmark = pytest.mark.needs_torch
 
 
 @pytest.fixture

@@ -4,14 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
-
-pytest.importorskip("torch")
-
 from trainer.data import slowed
 from trainer.data.slowed import Slowed
-
-pytestmark = pytest.mark.needs_torch
 
 
 class Letters:

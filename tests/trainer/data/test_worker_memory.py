@@ -9,11 +9,7 @@ from pathlib import Path
 
 import pytest
 
-torch = pytest.importorskip("torch")
-
 from tests.trainer.data.worker_memory import Memory
-
-pytestmark = pytest.mark.needs_torch
 
 
 def measured(*options: str) -> list[Memory]:
@@ -34,7 +30,7 @@ def grown(found: list[Memory]) -> float:
     return max(memory.own - found[0].own for memory in found) / found[0].resident
 
 
-@pytest.mark.slow
+@pytest.mark.integration
 def test_a_worker_has_no_more_memory_after_five_epochs() -> None:
     found = measured("--epochs=5")
 

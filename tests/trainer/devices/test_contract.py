@@ -6,15 +6,13 @@ import os
 from typing import Any
 
 import pytest
-
-torch = pytest.importorskip("torch")
+import torch
 
 from trainer.devices import Backend, StepTimes, backend_names, is_simulated, load_backend
 from trainer.errors import DeviceError
 
-pytestmark = pytest.mark.needs_torch
-
-HAVE_CUDA = torch.cuda.is_available()
+NEEDS_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+OPENED = [pytest.param(name, marks=[NEEDS_CUDA] * (name == "cuda")) for name in backend_names()]
 
 
 @pytest.fixture(params=backend_names())
@@ -22,11 +20,9 @@ def name(request: Any) -> str:
     return str(request.param)
 
 
-@pytest.fixture
-def backend(name: str, fake_kunlunxin: Any) -> Backend:
-    if name == "cuda" and not HAVE_CUDA:
-        pytest.skip("needs a CUDA device; what the backend says without one is tested below")
-    opened = load_backend(name)
+@pytest.fixture(params=OPENED)
+def backend(request: Any, fake_kunlunxin: Any) -> Backend:
+    opened = load_backend(request.param)
     opened.set_environment()
     opened.import_framework()
     opened.card = opened.open(0, 1)  # type: ignore[attr-defined]
@@ -88,7 +84,7 @@ def test_the_host_draws_on_from_where_its_generator_was(backend: Any) -> None:
     assert all(state.dtype == torch.uint8 and state.device.type == "cpu" for state in states.values())
 
 
-@pytest.mark.skipif(not HAVE_CUDA, reason="needs a CUDA device")
+@NEEDS_CUDA
 def test_a_cuda_card_draws_on_from_where_its_generator_was() -> None:
     backend = load_backend("cuda")
     backend.open(0, 1)
@@ -154,8 +150,9 @@ def test_tf32_is_off_or_refused_unless_the_device_has_it(backend: Any) -> None:
             backend.set_tf32(True)
 
 
-@pytest.mark.skipif(HAVE_CUDA, reason="there is a CUDA device")
-def test_cuda_without_a_device_says_what_to_do() -> None:
+def test_cuda_without_a_device_says_what_to_do(monkeypatch: Any) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+
     with pytest.raises(DeviceError, match=r"sees no CUDA device; install the vendor's driver"):
         load_backend("cuda").open(0, 1)
 

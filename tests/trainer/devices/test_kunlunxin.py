@@ -10,13 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-torch = pytest.importorskip("torch")
+import torch
 
 from trainer.devices import load_backend
 from trainer.errors import DeviceError
-
-pytestmark = pytest.mark.needs_torch
 
 
 def opened(local_rank: int = 0, local_world_size: int = 1) -> Any:

@@ -14,7 +14,7 @@ from tests.support import ROOT
 from trainer.devices.scenario import FAULTS, SCENARIO, Scenario, _read_faults, load_scenario
 from trainer.errors import DeviceError
 
-NUMBERS = set(SCENARIO) - {"name", "timing"}
+NUMBERS = set(SCENARIO) - {"name", "clock", "timing"}
 
 WHOLE = """
 seed = 7
@@ -94,7 +94,7 @@ def test_the_facts_are_everything_that_is_planted_in_a_form_that_json_has(tmp_pa
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("step_time = 5", "'step_time': unknown key (allowed here: seed, name, timing, image_ms,"),
+        ("step_time = 5", "'step_time': unknown key (allowed here: seed, name, clock, timing, image_ms,"),
         ("imagems = 5", "'imagems': unknown key; did you mean image_ms?"),
         ("image_ms = 0", "image_ms: found 0, expected a number >= 0.1 and <= 60000"),
         ("image_ms = '5'", "image_ms: found '5', expected a number"),

@@ -1,4 +1,4 @@
-"""The simulated card does in its own time what is planted, while a clock that the tests turn goes on for the host."""
+"""The simulated card does in its own time what is planted, while the host goes on by a simulated clock."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trainer.devices.clocks import SimulatedClock
 from trainer.devices.scenario import FAULTS, Fault, Scenario
 from trainer.devices.simulation import Event, PlantedStep, SimulatedCard, Stream, planted_steps
 from trainer.errors import DeviceError
@@ -20,18 +21,15 @@ MS = 1_000_000
 
 
 class Host:
-    """A clock that goes on when somebody sleeps, and where tests say so."""
+    """The simulated clock that a card goes by, and the signals that it sends."""
 
     def __init__(self) -> None:
-        self.now_ns = 1_000 * MS
+        self.clock = SimulatedClock()
         self.killed: list[Any] = []
 
-    def clock(self) -> int:
-        return self.now_ns
-
-    def sleep(self, seconds: float) -> None:
-        assert seconds > 0
-        self.now_ns += math.ceil(seconds * 1e9)
+    @property
+    def now_ns(self) -> int:
+        return self.clock.now_ns()
 
     def kill(self, pid: int, number: int) -> None:
         self.killed.append(number)
@@ -49,11 +47,11 @@ def fault(kind: str, **values: Any) -> Fault:
 
 
 def planted(*faults: Fault, **changes: Any) -> Scenario:
-    return Scenario(**{"noise": 0.0, "image_ms": 10.0, "faults": faults, **changes})
+    return Scenario(**{"noise": 0.0, "image_ms": 10.0, "launch_ms": 0.0, "faults": faults, **changes})
 
 
 def card_of(host: Host, scenario: Scenario, rank: int = 0, world_size: int = 2) -> SimulatedCard:
-    return SimulatedCard(scenario, rank, world_size, index=rank, clock=host.clock, sleep=host.sleep, kill=host.kill)
+    return SimulatedCard(scenario, rank, world_size, index=rank, clock=host.clock, kill=host.kill)
 
 
 def times_ms(scenario: Scenario, steps: int, rank: int = 0, world_size: int = 1) -> list[float]:
@@ -64,7 +62,7 @@ def times_ms(scenario: Scenario, steps: int, rank: int = 0, world_size: int = 1)
 
 
 def test_work_is_done_one_after_the_other_while_the_host_goes_on(host: Host) -> None:
-    stream = Stream(host.clock, host.sleep)
+    stream = Stream(host.clock)
 
     first, second = stream.queue(5 * MS), stream.queue(7 * MS)
 
@@ -73,15 +71,15 @@ def test_work_is_done_one_after_the_other_while_the_host_goes_on(host: Host) -> 
 
 
 def test_an_idle_card_begins_when_the_work_comes(host: Host) -> None:
-    stream = Stream(host.clock, host.sleep)
+    stream = Stream(host.clock)
     stream.queue(5 * MS)
-    host.now_ns += 20 * MS
+    host.clock.spend(20 * MS)
 
     assert stream.queue(5 * MS) == 1_025 * MS
 
 
 def test_waiting_lasts_until_the_work_is_done_and_no_longer(host: Host) -> None:
-    stream = Stream(host.clock, host.sleep)
+    stream = Stream(host.clock)
     early = stream.queue(2_500 * MS)
     stream.queue(500 * MS)
 
@@ -94,7 +92,7 @@ def test_waiting_lasts_until_the_work_is_done_and_no_longer(host: Host) -> None:
 
 
 def test_events_tell_the_cards_time_between_what_was_queued(host: Host) -> None:
-    stream = Stream(host.clock, host.sleep)
+    stream = Stream(host.clock)
     begin, end = Event(stream), Event(stream)
 
     begin.record()
@@ -106,12 +104,12 @@ def test_events_tell_the_cards_time_between_what_was_queued(host: Host) -> None:
 
 
 def test_a_host_that_is_slower_than_the_card_is_seen_by_the_events(host: Host) -> None:
-    stream = Stream(host.clock, host.sleep)
+    stream = Stream(host.clock)
     begin, end = Event(stream), Event(stream)
 
     begin.record()
     stream.queue(7 * MS)
-    host.now_ns += 9 * MS
+    host.clock.spend(9 * MS)
     end.record()
 
     assert begin.elapsed_time(end) == 9.0
@@ -271,7 +269,7 @@ def test_memory_creeps_by_step_or_by_second_until_the_card_is_full(host: Host) -
     for expected_gib in (25.0, 30.0):
         card.forward(images=1)
         assert card.used_gib() == expected_gib
-    host.now_ns += 3_000 * MS
+    host.clock.spend(3_000 * MS)
 
     assert other.used_gib() == 23.0
     with pytest.raises(RuntimeError, match="virtual accelerator out of memory"):
@@ -344,7 +342,7 @@ def test_a_card_that_trains_draws_more_and_warms_up_and_one_that_throttles_is_cl
     card = card_of(host, planted(fault("throttle", from_step=1, factor=2.0)))
     (rest,) = card.samples()
     card.forward(images=1)
-    host.now_ns += 120 * 10**9
+    host.clock.spend(120 * 10**9)
     (work,) = card.samples()
     card.forward(images=1)
     (slowed,) = card.samples()
@@ -412,7 +410,7 @@ def test_a_hang_stays_with_its_card() -> None:
 
 def test_a_card_that_claims_another_place_keeps_its_own_faults(host: Host) -> None:
     scenario = planted(fault("card", index=1, cards=(3,)), fault("out_of_memory", step=0, cards=(3,)))
-    card = SimulatedCard(scenario, 0, 1, index=3, host_cards=[3], clock=host.clock, sleep=host.sleep, kill=host.kill)
+    card = SimulatedCard(scenario, 0, 1, index=3, host_cards=[3], clock=host.clock, kill=host.kill)
 
     assert card.index == 1
     with pytest.raises(RuntimeError, match="out of memory"):

@@ -6,12 +6,9 @@ import contextlib
 from typing import Any, Iterator
 
 import pytest
-
-torch = pytest.importorskip("torch")
+import torch
 
 from trainer.devices.streams import CopyStream, CudaCopyStream
-
-pytestmark = pytest.mark.needs_torch
 
 HAVE_CUDA = torch.cuda.is_available()
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.devices import timers
-from trainer.devices.timers import EventTimer, StepTimer, StepTimes, SynchronisedTimer, WindowTimer
+from trainer.devices.timers import EventTimer, StepTimer, StepTimes, SynchronisedTimer, WindowTimer, _shared_out
 
 
 class Bench:
@@ -45,10 +42,8 @@ class Event:
 
 
 @pytest.fixture
-def bench(monkeypatch: Any) -> Bench:
-    made = Bench()
-    monkeypatch.setattr(timers.time, "perf_counter_ns", made.clock)
-    return made
+def bench() -> Bench:
+    return Bench()
 
 
 def step(bench: Bench, timer: StepTimer, forward_ns: int = 30, backward_ns: int = 70) -> None:
@@ -66,7 +61,7 @@ def wait_for_data(bench: Bench, timer: StepTimer, ns: int) -> None:
 
 
 def test_a_synchronised_step_lasts_until_the_device_is_done(bench: Bench) -> None:
-    timer = SynchronisedTimer(bench.synchronise)
+    timer = SynchronisedTimer(bench.synchronise, bench.clock)
     bench.queue(500)  # a copy that is still on its way when the step begins
 
     step(bench, timer)
@@ -76,7 +71,7 @@ def test_a_synchronised_step_lasts_until_the_device_is_done(bench: Bench) -> Non
 
 
 def test_a_window_lasts_until_the_device_is_done_with_all_of_its_steps(bench: Bench) -> None:
-    timer = WindowTimer(bench.synchronise)
+    timer = WindowTimer(bench.synchronise, bench.clock)
 
     for _ in range(4):
         step(bench, timer)
@@ -88,7 +83,7 @@ def test_a_window_lasts_until_the_device_is_done_with_all_of_its_steps(bench: Be
 
 
 def test_a_wait_for_data_with_the_device_idle_is_taken_off_and_nothing_else_is(bench: Bench) -> None:
-    timer = WindowTimer(bench.synchronise)
+    timer = WindowTimer(bench.synchronise, bench.clock)
 
     step(bench, timer)
     wait_for_data(bench, timer, 1_000)
@@ -100,7 +95,7 @@ def test_a_wait_for_data_with_the_device_idle_is_taken_off_and_nothing_else_is(b
 
 
 def test_the_wait_before_the_first_step_of_a_window_belongs_to_no_window(bench: Bench) -> None:
-    timer = WindowTimer(bench.synchronise)
+    timer = WindowTimer(bench.synchronise, bench.clock)
 
     for _ in range(2):
         wait_for_data(bench, timer, 5_000)
@@ -109,7 +104,7 @@ def test_the_wait_before_the_first_step_of_a_window_belongs_to_no_window(bench: 
 
 
 def test_taking_off_waits_without_settling_would_call_a_slow_device_fast(bench: Bench) -> None:
-    timer = WindowTimer(bench.synchronise)
+    timer = WindowTimer(bench.synchronise, bench.clock)
 
     for _ in range(3):
         step(bench, timer)
@@ -120,7 +115,7 @@ def test_taking_off_waits_without_settling_would_call_a_slow_device_fast(bench: 
 
 
 def test_events_see_the_device_and_not_the_host(bench: Bench) -> None:
-    timer = EventTimer(bench.synchronise, bench.event)
+    timer = EventTimer(bench.synchronise, bench.event, bench.clock)
 
     for _ in range(3):
         step(bench, timer)
@@ -133,7 +128,7 @@ def test_events_see_the_device_and_not_the_host(bench: Bench) -> None:
 
 @given(total=st.integers(0, 10**12), weights=st.lists(st.integers(0, 10**9), min_size=1, max_size=50))
 def test_what_is_shared_out_is_all_there_is_and_none_is_negative(total: int, weights: list[int]) -> None:
-    parts = timers._shared_out(total, weights)
+    parts = _shared_out(total, weights)
 
     assert sum(parts) == total
     assert len(parts) == len(weights)
@@ -145,17 +140,15 @@ def test_what_is_shared_out_is_all_there_is_and_none_is_negative(total: int, wei
 )
 def test_a_windows_time_is_never_less_than_the_device_worked(steps: list[tuple[int, int, int]]) -> None:
     bench = Bench()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(timers.time, "perf_counter_ns", bench.clock)
-        timer = WindowTimer(bench.synchronise)
-        for work_ns, host_ns, wait_ns in steps:
-            if wait_ns > 200:  # not there yet
-                wait_for_data(bench, timer, wait_ns)
-            else:
-                bench.now += wait_ns
-            timer.start()
-            bench.queue(work_ns, host_ns)
-            timer.stop()
-        times = timer.drain()
+    timer = WindowTimer(bench.synchronise, bench.clock)
+    for work_ns, host_ns, wait_ns in steps:
+        if wait_ns > 200:  # not there yet
+            wait_for_data(bench, timer, wait_ns)
+        else:
+            bench.now += wait_ns
+        timer.start()
+        bench.queue(work_ns, host_ns)
+        timer.stop()
+    times = timer.drain()
 
     assert sum(times.compute_ns) >= sum(work for work, _, _ in steps)

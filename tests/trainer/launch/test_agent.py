@@ -253,7 +253,6 @@ def begin(agent: Session, order: Order, run_dir: Path) -> None:
     assert len([words for words in left(run_dir) if "SIG_IGN" in words]) == 1
 
 
-@pytest.mark.slow
 def test_when_the_session_is_gone_the_ranks_and_their_orphans_are_ended_and_the_run_is_marked(
     tmp_path: Path, run_dir: Path
 ) -> None:
@@ -269,7 +268,6 @@ def test_when_the_session_is_gone_the_ranks_and_their_orphans_are_ended_and_the_
     assert failure["message"] == "the session that started this run is gone; the ranks were ended"
 
 
-@pytest.mark.slow
 def test_silence_ends_the_ranks_and_is_said_while_a_heartbeat_keeps_them(tmp_path: Path, run_dir: Path) -> None:
     with session(tmp_path) as agent:
         begin(agent, order_for(tmp_path, silence_s=1.5), run_dir)
@@ -298,7 +296,6 @@ def test_a_signal_ends_the_ranks_and_is_said(tmp_path: Path, run_dir: Path, numb
         assert agent.code() == 1
 
 
-@pytest.mark.slow
 def test_told_to_stop_it_says_why_it_ended_and_leaves_no_orphan(tmp_path: Path, run_dir: Path) -> None:
     with session(tmp_path) as agent:
         begin(agent, order_for(tmp_path), run_dir)

@@ -12,12 +12,9 @@ from pathlib import Path
 from typing import Any, Callable, Iterator
 
 import psutil
-import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
 WAIT_S = 30.0
-
-pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="prctl is Linux's")
 
 # Starts what it is told to, says its number, and on a line of input ends all its descendants and says whom it killed.
 ADOPTER = """

@@ -32,8 +32,6 @@ if "--with-worker" in sys.argv and os.fork() == 0:  # a loader's worker: the sam
 waits_for_its_peers()
 """
 
-HAS_PY_SPY = (Path(sys.executable).parent / "py-spy").exists()
-
 
 @contextlib.contextmanager
 def rank(folder: Path, number: str, *flags: str) -> Iterator[Any]:
@@ -77,7 +75,6 @@ def test_other_processes_are_no_ranks(command: list[str], tmp_path: Path) -> Non
         process.wait()
 
 
-@pytest.mark.skipif(not HAS_PY_SPY, reason="needs py-spy beside this Python")
 def test_a_stopped_rank_says_where_it_is_and_that_it_is_stopped(tmp_path: Path) -> None:
     with rank(tmp_path, "1") as process:
         os.kill(process.pid, signal.SIGSTOP)

@@ -58,7 +58,6 @@ def test_ranks_that_torchrun_starts_are_told_their_places_by_it(ranks: int, inte
     assert not {"RANK", "WORLD_SIZE"} & set(added({}, interface, ranks=ranks))
 
 
-@pytest.mark.needs_torch
 @pytest.mark.parametrize("nodes", [1, 2])
 def test_torchrun_knows_every_option(nodes: int) -> None:
     run = pytest.importorskip("torch.distributed.run")

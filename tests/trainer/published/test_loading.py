@@ -9,9 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-
-torch = pytest.importorskip("torch")
-
+import torch
 from pycocotools.coco import COCO
 
 from tests.trainer.data.sample import box, good, image, write
@@ -22,8 +20,6 @@ from trainer.data.dataset import BadSample, CocoBoxes, collate
 from trainer.data.sampler import Item
 from trainer.errors import DataError
 from trainer.published.loading import PublishedBatch, PublishedImages, PublishedSample, published_images, read_outlines
-
-pytestmark = pytest.mark.needs_torch
 
 
 def loaded(root: Path, split: str = "train2017", floats: bool = True) -> tuple[CocoIndex, PublishedImages]:

@@ -7,15 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch")
-
 from tests.trainer.scoring_data import made_up, plain, truth_of
 from trainer.errors import DataError
 from trainer.published import scoring
 from trainer.published.scoring import BatchScores
 from trainer.ranks import HostGroup, Ranks
-
-pytestmark = pytest.mark.needs_torch
 
 
 def test_a_rank_without_images_adds_nothing(monkeypatch: Any) -> None:

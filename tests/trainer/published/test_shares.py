@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-torch = pytest.importorskip("torch")
-
 from trainer.published.shares import shard_in_order
-
-pytestmark = pytest.mark.needs_torch
 
 
 def positions(images: int, batch_size: int, rank: int, world_size: int) -> list[list[int]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+
 import pytest
 
 from trainer.samplers.throttling import clock_words
@@ -25,8 +27,9 @@ def test_heat_and_a_power_brake_slow_a_card_down_and_a_power_cap_does_not(bits: 
     assert clock_words(bits) == words
 
 
+@pytest.mark.skipif(importlib.util.find_spec("pynvml") is None, reason="needs nvidia-ml-py (extra: nvidia)")
 def test_the_bits_are_those_of_the_library() -> None:
-    pynvml = pytest.importorskip("pynvml")
+    import pynvml
 
     names = {
         "HwSlowdown": "hw_slowdown",

@@ -1,0 +1,222 @@
+"""Processes forked from one that has imported torch, so that pytest sessions and simulated ranks start in milliseconds.
+
+The first caller in a pytest worker starts the server. It imports, listens and forks; it never runs a test, so each
+child is a fresh process whose imports are done. Children inherit its address: a session forks its ranks from it too.
+A child is killed with all its processes when whoever asked for it closes the connection, by ending too.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import gc
+import importlib
+import json
+import os
+import secrets
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import time
+import traceback
+from typing import Any, Mapping
+
+from tests.support import ROOT
+
+_ADDRESS = "TESTS_FORK_SERVER"
+# Not pytest's plug-ins: each session imports those itself, to rewrite their assert statements.
+_PRELOADED = (
+    *("torch", "torchvision", "torch.distributed", "pycocotools.cocoeval", "trainer.session", "trainer.__main__"),
+    *("trainer.devices.virtual", "pytest", "expected", "verdict", "reports", "reports.html", "fixtures.boot"),
+)
+_START_S = 120.0
+
+
+class Forked:
+    """A child of the server: calls `function` ("module:name") with `arguments`, and exits with the code it returns."""
+
+    def __init__(self, function: str, *arguments: str, environment: Mapping[str, str], output: str) -> None:
+        told = {**environment, _ADDRESS: _address()}
+        request = {"function": function, "arguments": arguments, "environment": told, "output": output}
+        self.returncode: int | None = None
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.settimeout(_START_S)
+        self._socket.connect(f"\0{_address()}")
+        self._socket.sendall(f"{json.dumps(request)}\n".encode("ascii"))
+        self._answers = self._socket.makefile("rb")
+        self.pid = self._next()
+
+    def poll(self) -> int | None:
+        """Return the exit code, negative for a signal; None while it runs."""
+        if self.returncode is None and _readable(self._socket, 0.0):
+            self.returncode = self._next()
+            self._socket.close()
+        return self.returncode
+
+    def wait(self, timeout_s: float) -> int:
+        """Return the exit code. Raises TimeoutError, the child killed, when it runs for longer than that."""
+        if self.returncode is None and not _readable(self._socket, timeout_s):
+            self.kill()
+            raise TimeoutError(f"process {self.pid} still ran after {timeout_s:.0f} s")
+        code = self.poll()
+        assert code is not None
+        return code
+
+    def kill(self) -> None:
+        """End it and all its processes; harmless when it has ended."""
+        if self.poll() is None:
+            self._socket.shutdown(socket.SHUT_WR)
+            assert _readable(self._socket, _START_S), f"process {self.pid} does not end"
+            self.poll()
+
+    def _next(self) -> int:
+        line = self._answers.readline()
+        if not line:
+            raise RuntimeError("the process that forks sessions and ranks (tests/forked.py) has ended")
+        return int(line)
+
+
+def _readable(connection: socket.socket, timeout_s: float) -> bool:
+    with selectors.DefaultSelector() as selector:
+        selector.register(connection, selectors.EVENT_READ)
+        return bool(selector.select(timeout_s))
+
+
+def _address() -> str:
+    """Return the address of the server, started now where there is none."""
+    if _ADDRESS not in os.environ:
+        address = f"conformance-tests-{os.getpid()}-{secrets.token_hex(8)}"
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(f"\0{address}")  # Linux's abstract name: no file that somebody has to remove
+            listener.listen(64)
+            server = subprocess.Popen(
+                [sys.executable, "-c", f"from tests.forked import serve; serve({listener.fileno()})"],
+                cwd=str(ROOT),
+                env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", _ADDRESS: address},
+                stdin=subprocess.PIPE,  # closed by the system when this process ends: then the server ends too
+                pass_fds=[listener.fileno()],
+            )
+        _SERVERS.append(server)
+        os.environ[_ADDRESS] = address
+    return os.environ[_ADDRESS]
+
+
+_SERVERS: list[subprocess.Popen[bytes]] = []
+
+
+def serve(listening: int) -> None:
+    """Fork a child for every connection until standard input ends, then kill them all."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for pytest, whose end is ours
+    listener = socket.socket(fileno=listening)
+    for name in _PRELOADED:
+        importlib.import_module(name)
+    gc.collect()
+    gc.freeze()
+    children: dict[int, socket.socket] = {}
+    woken, wake = os.pipe()
+    os.set_blocking(wake, False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.set_wakeup_fd(wake)
+    selector = selectors.DefaultSelector()
+    for source in (listener, woken, 0):
+        selector.register(source, selectors.EVENT_READ)
+    while True:
+        for key, _ in selector.select():
+            if key.fileobj == 0:
+                for pid in children:
+                    _kill_group(pid)
+                os._exit(0)
+            elif key.fileobj == woken:
+                os.read(woken, 4096)
+                for pid, code in _ended():
+                    connection = children.pop(pid)
+                    with contextlib.suppress(KeyError):
+                        selector.unregister(connection)
+                    with contextlib.suppress(OSError):
+                        connection.sendall(f"{code}\n".encode("ascii"))
+                    connection.close()
+            elif key.fileobj is listener:
+                connection, _ = listener.accept()
+                line = connection.makefile("rb").readline()
+                if not line:
+                    connection.close()  # it was gone before it had asked
+                    continue
+                request = json.loads(line)
+                pid = os.fork()
+                if pid == 0:
+                    for inherited in (selector, listener, connection, *children.values()):
+                        inherited.close()
+                    _run(request)
+                connection.sendall(f"{pid}\n".encode("ascii"))
+                children[pid] = connection
+                selector.register(connection, selectors.EVENT_READ, pid)
+            else:  # whoever asked for this child wants its end, or has ended
+                selector.unregister(key.fileobj)
+                _kill_group(key.data)
+
+
+def _ended() -> list[tuple[int, int]]:
+    """(process id, exit code) of children that have ended, nothing that they started left running."""
+    ended = []
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            if found is None:
+                break
+            _kill_group(found.si_pid)  # before its number is free for another process
+            _, status = os.waitpid(found.si_pid, 0)
+            ended.append((found.si_pid, -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)))
+    return ended
+
+
+def _kill_group(pid: int) -> None:
+    with contextlib.suppress(OSError):
+        os.killpg(pid, signal.SIGKILL)
+
+
+def _run(request: Mapping[str, Any]) -> None:
+    """Be the child: a process group of its own, signals as in a process that a shell starts, output to a file."""
+    code = 1
+    try:
+        os.setsid()
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        os.chdir(str(ROOT))
+        os.environ.clear()
+        os.environ.update(request["environment"])
+        time.tzset()
+        output = os.open(request["output"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        os.dup2(output, 1)
+        os.dup2(output, 2)
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        module, _, name = request["function"].partition(":")
+        code = int(getattr(importlib.import_module(module), name)(*request["arguments"]))
+        atexit._run_exitfuncs()
+    except SystemExit as leaving:
+        code = leaving.code if isinstance(leaving.code, int) else 1
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(code)
+
+
+def pytest_session(*arguments: str) -> int:
+    """Be `python -m pytest`."""
+    import pytest
+
+    sys.argv = [os.path.join(os.path.dirname(pytest.__file__), "__main__.py"), *arguments]
+    return int(pytest.main(list(arguments)))
+
+
+def rank(*flags: str) -> int:
+    """Be `python -u -m trainer`."""
+    import trainer.__main__ as program
+
+    program._leave(program.main(flags))
+    return 1
