@@ -90,6 +90,7 @@ def test_the_last_file_of_a_folder_that_devices_share_is_refused_to_another(tmp_
     storage = f"--benchmark-storage={tmp_path / 'storage'}"
     replayed(tmp_path / "first", cpu_bundle(), "--benchmark-autosave", storage)
 
+    (tmp_path / "second").mkdir()
     session = run_suite(tmp_path / "second", "-m", "r300", "--topo", "1x8", "--benchmark-compare", storage)
 
     assert len(list((tmp_path / "storage").rglob("0001_*.json"))) == 1
