@@ -38,7 +38,7 @@ _BELOW_EPHEMERAL = (10_000, 30_000)
 
 
 class Forked:
-    """A child of the server: calls `function` ("module:name") with JSON `arguments`, and exits with the code returned."""
+    """A child of the server: calls `function` ("module:name") with JSON `arguments`, and exits with its code."""
 
     def __init__(self, function: str, *arguments: Any, environment: Mapping[str, str], output: str) -> None:
         told = {**environment, _ADDRESS: _address()}
