@@ -13,6 +13,7 @@ import gc
 import importlib
 import json
 import os
+import random
 import secrets
 import selectors
 import signal
@@ -21,6 +22,7 @@ import subprocess
 import sys
 import time
 import traceback
+from pathlib import Path
 from typing import Any, Mapping
 
 from tests.support import ROOT
@@ -31,13 +33,14 @@ _PRELOADED = (
     *("torch", "torchvision", "torch.distributed", "pycocotools.cocoeval", "trainer.session", "trainer.__main__"),
     *("trainer.devices.virtual", "pytest", "expected", "verdict", "reports", "reports.html", "fixtures.boot"),
 )
-_START_S = 120.0
+_START_S = 300.0
+_BELOW_EPHEMERAL = (10_000, 30_000)
 
 
 class Forked:
-    """A child of the server: calls `function` ("module:name") with `arguments`, and exits with the code it returns."""
+    """A child of the server: calls `function` ("module:name") with JSON `arguments`, and exits with its code."""
 
-    def __init__(self, function: str, *arguments: str, environment: Mapping[str, str], output: str) -> None:
+    def __init__(self, function: str, *arguments: Any, environment: Mapping[str, str], output: str) -> None:
         told = {**environment, _ADDRESS: _address()}
         request = {"function": function, "arguments": arguments, "environment": told, "output": output}
         self.returncode: int | None = None
@@ -76,6 +79,31 @@ class Forked:
         if not line:
             raise RuntimeError("the process that forks sessions and ranks (tests/forked.py) has ended")
         return int(line)
+
+
+def run_two_ranks(function: str, *arguments: Any, folder: Path) -> None:
+    """Have two children call `function` with their rank, a port to meet at, and `arguments`; output is in `folder`."""
+    port = free_port()
+    logs = [folder / f"rank-{rank}.log" for rank in (0, 1)]
+    ranks = [
+        Forked(function, rank, port, *arguments, environment=os.environ, output=str(log))
+        for rank, log in enumerate(logs)
+    ]
+    try:
+        codes = [rank.wait(_START_S) for rank in ranks]
+    finally:
+        for rank in ranks:
+            rank.kill()
+    assert codes == [0, 0], [log.read_text() for log in logs]
+
+
+def free_port() -> int:
+    """Return a port that nobody listens at, and that the system gives to no socket which asks for any."""
+    while True:
+        port = random.randrange(*_BELOW_EPHEMERAL)
+        with socket.socket() as candidate:
+            if candidate.connect_ex(("127.0.0.1", port)) != 0:
+                return port
 
 
 def _readable(connection: socket.socket, timeout_s: float) -> bool:
@@ -193,7 +221,7 @@ def _run(request: Mapping[str, Any]) -> None:
         os.dup2(output, 2)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         module, _, name = request["function"].partition(":")
-        code = int(getattr(importlib.import_module(module), name)(*request["arguments"]))
+        code = getattr(importlib.import_module(module), name)(*request["arguments"]) or 0
         atexit._run_exitfuncs()
     except SystemExit as leaving:
         code = leaving.code if isinstance(leaving.code, int) else 1

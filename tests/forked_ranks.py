@@ -6,7 +6,6 @@ A pytest plug-in of sessions that tests run, and a fixture for tests that boot i
 from __future__ import annotations
 
 import os
-import random
 import socket
 from pathlib import Path
 from typing import Any, Mapping, Sequence
@@ -15,13 +14,11 @@ import fixtures.boot
 from expected import Cell
 from fixtures.launching import control_of
 from fixtures.options import Options
-from tests.forked import Forked
+from tests.forked import Forked, free_port
 from trainer.devices import is_simulated, load_backend
 from trainer.launch.control import Ending
 from trainer.launch.messages import Order
 from trainer.launch.torchrun import chosen_environment
-
-_BELOW_EPHEMERAL = (10_000, 30_000)  # the system gives none of these to a socket that asks for any port
 
 
 class ForkedRanks:
@@ -38,7 +35,7 @@ class ForkedRanks:
         """Fork the ranks."""
         order = self._order
         (self._run_dir / "launcher.log").touch()
-        shared = {**os.environ, **order.environment, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port())}
+        shared = {**os.environ, **order.environment, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
         interface = None if order.nodes == 1 else "lo"
         for node in range(order.nodes):
             chosen = chosen_environment(order.backend, shared, ranks_per_node=order.ranks_per_node, interface=interface)
@@ -101,14 +98,6 @@ class ForkedRanks:
 
     def _log(self, node: int) -> Path:
         return self._run_dir / f"host-{node:04d}.log"
-
-
-def _free_port() -> int:
-    while True:
-        port = random.randrange(*_BELOW_EPHEMERAL)
-        with socket.socket() as candidate:
-            if candidate.connect_ex(("127.0.0.1", port)) != 0:
-                return port
 
 
 def forked_control_of(cell: Cell, options: Options, order: Order, run_dir: Path) -> Any:

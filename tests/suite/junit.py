@@ -49,6 +49,7 @@ def run_suite(folder: Path, *arguments: Any, **environment: str) -> Session:
 
     The session is forked from a process that has its imports done, and forks the ranks of simulated devices likewise.
     """
+    folder.mkdir(parents=True, exist_ok=True)
     words, told, output = _command(folder, arguments), _environment(environment), folder / "output"
     told["PYTEST_PLUGINS"] = "tests.forked_ranks"
     if any(name.startswith("PYTHON") for name in environment):

@@ -5,9 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import multiprocessing
 import os
-import socket
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,6 +16,7 @@ import torch
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from tests.forked import run_two_ranks
 from tests.trainer.scoring_data import made_up, truth_of
 from tests.trainer.small import small_settings
 from trainer import scoring
@@ -125,17 +124,7 @@ def test_one_ranks_score_is_pycocotools(shapes: Path, tmp_path: Path, without: t
 def test_two_ranks_score_is_pycocotools_and_both_know_it(tmp_path: Path) -> None:
     # An odd number of images, so that the last share is filled up where they are taken in order.
     data = ensure(tmp_path / "data", seed=2, train_images=4, val_images=13)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    context = multiprocessing.get_context("spawn")
-    workers = [
-        context.Process(target=evaluate_in_process, args=(rank, port, str(data), str(tmp_path))) for rank in (0, 1)
-    ]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join(120)
+    run_two_ranks("tests.trainer.test_evaluate:evaluate_in_process", str(data), str(tmp_path), folder=tmp_path)
 
     of_rank_0, of_rank_1 = (json.loads((tmp_path / f"outcomes-{rank}.json").read_text()) for rank in (0, 1))
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
-import socket
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 
+from tests.forked import run_two_ranks
 from tests.trainer.small import small_settings
 from trainer.devices import load_backend
 from trainer.exchange import exchanging, not_here
@@ -68,18 +67,11 @@ def train(rank: int, port: int, folder: str) -> None:
 def trained(tmp_path_factory: Any) -> list[dict[str, Any]]:
     """What either rank did."""
     folder = tmp_path_factory.mktemp("exchange")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    context = multiprocessing.get_context("spawn")
-    workers = [context.Process(target=train, args=(rank, port, str(folder))) for rank in (0, 1)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join(300)
+    run_two_ranks("tests.trainer.test_exchange:train", str(folder), folder=folder)
     return [json.loads((folder / f"rank-{rank}.json").read_text()) for rank in (0, 1)]
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("way", [name for name in WAYS if name != "all"])
 def test_losses_of_two_ranks_are_the_same_without(way: str, trained: list[dict[str, Any]]) -> None:
     for found in trained:
@@ -90,10 +82,12 @@ def test_losses_of_two_ranks_are_the_same_without(way: str, trained: list[dict[s
         assert found["states"][way] == found["states"]["all"] == trained[0]["states"]["all"]
 
 
+@pytest.mark.integration
 def test_the_ranks_trained_on_different_images(trained: list[dict[str, Any]]) -> None:
     assert trained[0]["losses"]["all"] != trained[1]["losses"]["all"]
 
 
+@pytest.mark.integration
 def test_each_way_is_another_one(trained: list[dict[str, Any]]) -> None:
     ways = trained[0]["ways"]
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import shutil
-import socket
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.forked import run_two_ranks
 from tests.trainer.data.test_index_cache import content_of
 from tests.trainer.small import small_settings
 from trainer import indexes
@@ -88,15 +87,7 @@ def of_two_ranks(shapes: Path, root: Path, hosts: int) -> tuple[dict[str, Any], 
     (root / "only-0").symlink_to(root / "data")
     (root / "file").write_text("")
     (root / "file-0").write_text("")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    context = multiprocessing.get_context("spawn")
-    workers = [context.Process(target=rank_of, args=(rank, port, str(root), hosts)) for rank in (0, 1)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join(120)
+    run_two_ranks("tests.trainer.test_indexes:rank_of", str(root), hosts, folder=root)
     zero, one = (json.loads((root / f"found-{rank}.json").read_text()) for rank in (0, 1))
     return zero, one
 

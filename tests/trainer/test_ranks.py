@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
-import socket
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.forked import run_two_ranks
 from trainer.devices import load_backend
 from trainer.devices.clocks import SimulatedClock
 from trainer.ranks import HostGroup, Ranks
@@ -59,15 +58,7 @@ def same(found: dict[str, torch.Tensor]) -> bool:
 def told(tmp_path_factory: Any) -> Path:
     """What two ranks wrote down of all that they were told."""
     folder = Path(str(tmp_path_factory.mktemp("told")))
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    context = multiprocessing.get_context("spawn")
-    workers = [context.Process(target=receive, args=(rank, port, str(folder))) for rank in (0, 1)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join(120)
+    run_two_ranks("tests.trainer.test_ranks:receive", str(folder), folder=folder)
     return folder
 
 

@@ -47,6 +47,7 @@ def windows(log: EventLog) -> list[dict[str, Any]]:
     return [event for event in events if event["event"] == "window"]
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("clip", [0.0, 10.0])
 def test_ten_losses_equal_those_of_plain_torchvision_to_the_last_bit(shapes: Path, tmp_path: Path, clip: float) -> None:
     settings = small_settings(shapes, tmp_path, horizontal_flip=0.0, gradient_clip=clip)
@@ -98,7 +99,7 @@ def plain_losses(shapes: Path, settings: Settings, rates: list[float], clip: flo
 
 
 def test_windows_hold_every_step_once_and_count_what_was_consumed(shapes: Path, tmp_path: Path) -> None:
-    settings = small_settings(shapes, tmp_path, window=4)
+    settings = small_settings(shapes, tmp_path, model="fasterrcnn_tiny", window=4)
     log = EventLog(tmp_path, 0)
     loop = loop_for(settings, log)
 

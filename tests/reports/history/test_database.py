@@ -117,6 +117,7 @@ def test_a_server_that_is_not_there_is_said_without_the_password() -> None:
     assert "hunter2" not in str(told.value)
 
 
+@pytest.mark.labs
 def test_a_wrong_password_is_said_without_it(server: Server) -> None:
     with pytest.raises(HistoryError, match="password authentication failed") as told:
         enter(server.url(password="hun/ter:2"), an_entry(1))
@@ -126,6 +127,7 @@ def test_a_wrong_password_is_said_without_it(server: Server) -> None:
     assert told.value.__suppress_context__
 
 
+@pytest.mark.labs
 def test_a_history_is_reached_over_the_servers_socket_too(server: Server) -> None:
     server.create("over_socket")
 
@@ -134,6 +136,7 @@ def test_a_history_is_reached_over_the_servers_socket_too(server: Server) -> Non
     assert server.psql("SELECT run_id FROM runs", "over_socket") == "run-1"
 
 
+@pytest.mark.labs
 def test_tables_of_another_application_in_the_same_database_are_left_alone(server: Server) -> None:
     url = server.create("shared")
     server.psql("CREATE TABLE runs (id int)", "shared")
@@ -144,6 +147,7 @@ def test_tables_of_another_application_in_the_same_database_are_left_alone(serve
     assert server.psql("SELECT count(*) FROM information_schema.tables WHERE table_schema = 'public'", "shared") == "1"
 
 
+@pytest.mark.labs
 def test_a_user_without_rights_is_told_so(server: Server) -> None:
     url = server.create("no_rights").replace("postgres:", "guest:")
     server.psql("CREATE ROLE guest LOGIN PASSWORD 's3cret/@:% word'")
@@ -152,6 +156,7 @@ def test_a_user_without_rights_is_told_so(server: Server) -> None:
         enter(url, an_entry(1))
 
 
+@pytest.mark.labs
 def test_an_empty_database_has_no_history_to_read(server: Server) -> None:
     url = server.create("empty")
 
