@@ -25,6 +25,8 @@ from trainer.launch.network import free_port
 from trainer.launch.source import PROGRAM_FOLDER
 from trainer.launch.workplace import SESSION_FILE
 
+pytestmark = pytest.mark.integration
+
 GO = {"go": {"address": "127.0.0.1", "port": 29500}}
 
 

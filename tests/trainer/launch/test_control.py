@@ -362,12 +362,14 @@ def real(tmp_path: Path, *flags: str, **changes: Any) -> Control:
     return control_for(tmp_path, [real_agent(tmp_path)], order)
 
 
+@pytest.mark.integration
 def test_a_real_agent_runs_torchrun_and_ends_well(tmp_path: Path) -> None:
     assert seen_through(real(tmp_path, "write:rank-0000.jsonl={}")) == Ending(0)
     assert (tmp_path / "session" / "rank-0000.jsonl").read_text() == "{}\n"
     assert left(tmp_path) == []
 
 
+@pytest.mark.integration
 def test_what_a_real_agent_misses_is_a_failed_preflight(tmp_path: Path) -> None:
     ending = seen_through(real(tmp_path, data="/nowhere/coco"))
 
@@ -375,6 +377,7 @@ def test_what_a_real_agent_misses_is_a_failed_preflight(tmp_path: Path) -> None:
     assert ending.message.startswith("/nowhere/coco: ")
 
 
+@pytest.mark.integration
 def test_evidence_comes_from_a_host_with_its_own_file_system(tmp_path: Path) -> None:
     text = "x" * 100_000
     order = order_for(tmp_path, f"write:rank-0000.jsonl={text}", "say:over", "exit:3")
@@ -388,6 +391,7 @@ def test_evidence_comes_from_a_host_with_its_own_file_system(tmp_path: Path) -> 
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("prefix", [("sh", "-c", 'exec "$@" < /dev/null', "prefix")])
 def test_a_prefix_that_does_not_hand_the_lifeline_on_is_told_what_to_do(tmp_path: Path, prefix: Any) -> None:
     start = real_agent(tmp_path, prefix=prefix)
@@ -399,6 +403,7 @@ def test_a_prefix_that_does_not_hand_the_lifeline_on_is_told_what_to_do(tmp_path
     assert "docker exec -i NAME" in ending.message
 
 
+@pytest.mark.integration
 def test_a_prefix_that_says_something_first_disturbs_nobody(tmp_path: Path) -> None:
     prefix = ("sh", "-c", 'echo Loading modules...; exec "$@"', "prefix")
     order = order_for(tmp_path, "exit:0", run_dir=str(tmp_path / "session"))
@@ -419,6 +424,7 @@ def begun(control: Control, tmp_path: Path) -> psutil.Process:
     return agent
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("hurry", [False, True])
 def test_nothing_is_left_of_an_agent_that_is_stopped(tmp_path: Path, hasty: None, hurry: bool) -> None:
     control = real(tmp_path, "deaf:", "write:begun=1", "sleep:600")
@@ -430,6 +436,7 @@ def test_nothing_is_left_of_an_agent_that_is_stopped(tmp_path: Path, hasty: None
     assert until(lambda: not left(tmp_path)), left(tmp_path)
 
 
+@pytest.mark.integration
 def test_an_agent_that_is_told_to_end_by_a_signal_says_so(tmp_path: Path) -> None:
     control = real(tmp_path, "write:begun=1", "sleep:600")
     try:
@@ -441,6 +448,7 @@ def test_an_agent_that_is_told_to_end_by_a_signal_says_so(tmp_path: Path) -> Non
     assert left(tmp_path) == []
 
 
+@pytest.mark.integration
 def test_an_agent_that_is_killed_is_a_failure_of_the_run(tmp_path: Path) -> None:
     control = real(tmp_path, "write:begun=1", "sleep:600")
     try:
@@ -454,12 +462,14 @@ def test_an_agent_that_is_killed_is_a_failure_of_the_run(tmp_path: Path) -> None
     assert until(lambda: not left(tmp_path))
 
 
+@pytest.mark.integration
 def test_the_heartbeat_keeps_an_agent_that_would_end_in_silence(tmp_path: Path) -> None:
     control = real(tmp_path, "write:begun=1", "sleep:5", silence_s=2.5)
 
     assert seen_through(control) == Ending(0)
 
 
+@pytest.mark.integration
 def test_without_a_heartbeat_an_agent_ends_its_ranks(tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setattr(Control, "_beat", lambda self: None)
     control = real(tmp_path, "write:begun=1", "sleep:600", silence_s=2.0)
