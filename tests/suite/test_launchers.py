@@ -96,7 +96,7 @@ def test_two_ranks_on_two_nodes_by_slurm(allocated: bool, tmp_path: Path, shapes
 
 @pytest.mark.integration
 def test_all_ranks_of_a_large_topology_leave_evidence_that_is_judged(tmp_path: Path) -> None:
-    session = launch_suite(tmp_path, "-m", "virtual", "--topo", "2x8", "--steps", "30")
+    session = run_suite(tmp_path, "-m", "virtual", "--topo", "2x8", "--steps", "30")
 
     (run_dir,) = session.runs
     verdict = judge_run(read_run(run_dir), cell_of("virtual", "2x8"), backend="virtual")

@@ -5,16 +5,14 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Mapping
 
+from tests.forked import Forked
+from trainer.launch.network import free_port
 from trainer.settings import Settings, to_flags
-
-ROOT = Path(__file__).resolve().parents[2]
 
 _POLL_S = 0.02
 _LONGEST_S = 300.0
@@ -22,9 +20,8 @@ _ENDS_S = 60.0
 
 
 def run(settings: Settings, ranks: int) -> int:
-    """Run the trainer to whatever end and return torchrun's exit code."""
-    code: int = _start(settings, ranks).wait(_LONGEST_S)
-    return code
+    """Run the trainer to whatever end and return 0, or the code of a rank that broke."""
+    return _Running(settings, ranks).wait(_LONGEST_S)
 
 
 def finish(settings: Settings, ranks: int) -> None:
@@ -40,7 +37,7 @@ def kill_at(settings: Settings, ranks: int, *, step: int, then: str = "window") 
     The step is that of a window's first; of another event it is the one that it names. Files are moved away as a
     session does that starts a run again.
     """
-    process = _start(settings, ranks)
+    process = _Running(settings, ranks)
     victim = settings.run_dir / f"rank-{0 if then == 'checkpoint' else ranks - 1:04d}.jsonl"
     begun_s = time.monotonic()
     while not _has_come(victim, step, then):
@@ -75,22 +72,42 @@ def next_attempt(settings: Settings) -> Settings:
     return replace(settings, attempt=settings.attempt + 1)
 
 
-def _start(settings: Settings, ranks: int) -> Any:
-    settings.run_dir.mkdir(parents=True, exist_ok=True)
-    # One thread a rank, whatever machine this is: sums of floats depend on how they are split.
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo", "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "torch.distributed.run", "--nnodes=1", f"--nproc_per_node={ranks}"]
-    command += ["--max_restarts=0", "--monitor_interval=1", "--rdzv_backend=c10d", "--rdzv_endpoint=localhost:0"]
-    command += ["-m", "trainer", *to_flags(settings)]
-    with (settings.run_dir / "launcher.log").open("wb") as log:
-        return subprocess.Popen(
-            command,
-            cwd=str(ROOT),
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-        )
+class _Running:
+    """Ranks of the trainer's program, each forked from a process that has imported torch (tests/forked.py)."""
+
+    def __init__(self, settings: Settings, ranks: int) -> None:
+        settings.run_dir.mkdir(parents=True, exist_ok=True)
+        # One thread a rank, whatever machine this is: sums of floats depend on how they are split.
+        shared = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo", "MASTER_ADDR": "127.0.0.1"}
+        shared.update(MASTER_PORT=str(free_port()), WORLD_SIZE=str(ranks), LOCAL_WORLD_SIZE=str(ranks))
+        log = str(settings.run_dir / "launcher.log")
+        self._ranks = [
+            Forked(
+                "tests.forked:rank",
+                *to_flags(settings),
+                environment={**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+                output=log,
+            )
+            for rank in range(ranks)
+        ]
+
+    def poll(self) -> int | None:
+        """Return 0 when all have ended well, the code of one that has not, the others ended too; None while they run."""
+        codes = [one.poll() for one in self._ranks]
+        broken = next((code for code in codes if code), None)
+        if broken is not None:
+            for one in self._ranks:
+                one.kill()
+        return 0 if codes == [0] * len(codes) else broken
+
+    def wait(self, longest_s: float) -> int:
+        """Return what `poll` does in the end."""
+        begun_s, code = time.monotonic(), self.poll()
+        while code is None:
+            assert time.monotonic() - begun_s < longest_s, f"the ranks still ran after {longest_s:.0f} s"
+            time.sleep(_POLL_S)
+            code = self.poll()
+        return code
 
 
 def _has_come(path: Path, step: int, then: str) -> bool:
