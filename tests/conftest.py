@@ -9,6 +9,7 @@ from typing import Any, Iterator
 
 import pytest
 
+from tests import forked
 from trainer.launch.leases import FOLDER_VARIABLE
 
 
@@ -28,6 +29,18 @@ def _load_hypothesis_profile() -> None:
     # How long an example takes is the machine's affair: no test asserts it.
     hypothesis.settings.register_profile("project", deadline=None)
     hypothesis.settings.load_profile("project")
+
+
+def pytest_configure(config: Any) -> None:
+    """Start what sessions and ranks are forked from, once for all workers of pytest-xdist.
+
+    Not for a session of the suite, where pytest may read this file too.
+    """
+    here, start = Path(__file__).resolve().parent, Path(str(config.invocation_params.dir))
+    asked = [(start / argument.partition("::")[0]).resolve() for argument in config.args]
+    own = any(path == here or here in path.parents for path in asked)
+    if own and getattr(config.option, "numprocesses", None) and not config.getoption("collectonly"):
+        forked.start_server()
 
 
 @pytest.hookimpl(tryfirst=True)

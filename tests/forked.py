@@ -1,7 +1,8 @@
 """Processes forked from one that has imported torch, so that pytest sessions and simulated ranks start in milliseconds.
 
-The first caller in a pytest worker starts the server. It imports, listens and forks; it never runs a test, so each
-child is a fresh process whose imports are done. Children inherit its address: a session forks its ranks from it too.
+With pytest-xdist the session starts one server for all workers (conftest.py), otherwise its first caller does. It imports,
+listens and forks; it never runs a test, so each child is a fresh process whose imports are done. Children inherit its
+address: a session forks its ranks from it too.
 A child is killed with all its processes when whoever asked for it closes the connection, by ending too.
 """
 
@@ -110,6 +111,11 @@ def _readable(connection: socket.socket, timeout_s: float) -> bool:
     with selectors.DefaultSelector() as selector:
         selector.register(connection, selectors.EVENT_READ)
         return bool(selector.select(timeout_s))
+
+
+def start_server() -> None:
+    """Start the server now, so that all pytest workers which this process starts share it."""
+    _address()
 
 
 def _address() -> str:

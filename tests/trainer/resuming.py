@@ -10,8 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Mapping
 
-from tests.forked import Forked
-from trainer.launch.network import free_port
+from tests.forked import Forked, free_port
 from trainer.settings import Settings, to_flags
 
 _POLL_S = 0.02
@@ -92,7 +91,7 @@ class _Running:
         ]
 
     def poll(self) -> int | None:
-        """Return 0 when all have ended well, the code of one that has not, the others ended too; None while they run."""
+        """Return 0 when all have ended well, the code of one that has not, the others killed; None while they run."""
         codes = [one.poll() for one in self._ranks]
         broken = next((code for code in codes if code), None)
         if broken is not None:

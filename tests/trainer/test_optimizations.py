@@ -97,6 +97,7 @@ def test_losses_are_the_same_without_all_of_them(
     assert losses_of(shapes, tmp_path / "run", NAMES, workers) == losses_with_all
 
 
+@pytest.mark.integration
 def test_losses_of_a_model_with_batch_norm_are_the_same_without_all_of_them(shapes: Path, tmp_path: Path) -> None:
     losses = [
         losses_of(shapes, tmp_path / f"run{len(without)}", without, 0, model="fasterrcnn_resnet18_fpn_small")

@@ -40,6 +40,7 @@ def test_a_worker_has_no_more_memory_after_five_epochs() -> None:
     assert grown(found) <= 0.05
 
 
+@pytest.mark.integration
 def test_the_measurement_sees_what_a_worker_copies() -> None:
     found = measured("--epochs=2", "--images=30000", "--batch=128", "--lists")
 
