@@ -1,8 +1,8 @@
 """Processes forked from one that has imported torch, so that pytest sessions and simulated ranks start in milliseconds.
 
-With pytest-xdist the session starts one server for all workers (conftest.py), otherwise its first caller does. It imports,
-listens and forks; it never runs a test, so each child is a fresh process whose imports are done. Children inherit its
-address: a session forks its ranks from it too.
+With pytest-xdist the session starts one server for all workers (conftest.py), otherwise its first caller does. It
+imports, listens and forks; it never runs a test, so each child is a fresh process whose imports are done. Children
+inherit its address: a session forks its ranks from it too.
 A child is killed with all its processes when whoever asked for it closes the connection, by ending too.
 """
 
