@@ -53,7 +53,7 @@ def pytest_collection_modifyitems(items: list[Any]) -> None:
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item: Any) -> Iterator[None]:
-    """Let nothing be skipped in the other tiers."""
+    """Turn a skip outside the labs tier into a failure."""
     outcome: Any = yield
     if not item.get_closest_marker("labs"):
         _forbid_skip(outcome.get_result())
@@ -61,7 +61,7 @@ def pytest_runtest_makereport(item: Any) -> Iterator[None]:
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_make_collect_report() -> Iterator[None]:
-    """Let no file be skipped at all."""
+    """Turn a skip of a whole file into a failure."""
     outcome: Any = yield
     _forbid_skip(outcome.get_result())
 

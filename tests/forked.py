@@ -3,7 +3,7 @@
 With pytest-xdist the session starts one server for all workers (conftest.py), otherwise its first caller does. It
 imports, listens and forks; it never runs a test, so each child is a fresh process whose imports are done. Children
 inherit its address: a session forks its ranks from it too.
-A child is killed with all its processes when whoever asked for it closes the connection, by ending too.
+A child is killed with its process group when its requester closes the connection or ends.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def run_two_ranks(function: str, *arguments: Any, folder: Path) -> None:
 
 
 def free_port() -> int:
-    """Return a port that nobody listens at, and that the system gives to no socket which asks for any."""
+    """Return a port without a listener, outside the range of ephemeral ports."""
     while True:
         port = random.randrange(*_BELOW_EPHEMERAL)
         with socket.socket() as candidate:
@@ -123,7 +123,7 @@ def _address() -> str:
     if _ADDRESS not in os.environ:
         address = f"conformance-tests-{os.getpid()}-{secrets.token_hex(8)}"
         with socket.socket(socket.AF_UNIX) as listener:
-            listener.bind(f"\0{address}")  # Linux's abstract name: no file that somebody has to remove
+            listener.bind(f"\0{address}")  # an abstract name (Linux): no socket file to remove
             listener.listen(64)
             server = subprocess.Popen(
                 [sys.executable, "-c", f"from tests.forked import serve; serve({listener.fileno()})"],
@@ -186,7 +186,7 @@ def serve(listening: int) -> None:
                 connection.sendall(f"{pid}\n".encode("ascii"))
                 children[pid] = connection
                 selector.register(connection, selectors.EVENT_READ, pid)
-            else:  # whoever asked for this child wants its end, or has ended
+            else:  # the requester of this child has closed its end
                 selector.unregister(key.fileobj)
                 _kill_group(key.data)
 

@@ -101,7 +101,7 @@ class ForkedRanks:
 
 
 def forked_control_of(cell: Cell, options: Options, order: Order, run_dir: Path) -> Any:
-    """Return the session's end of a launch: of forked ranks where the device is simulated and nobody chose how."""
+    """Return ForkedRanks for a simulated device with the default launcher, otherwise the Control of a real launch."""
     plain = options.launch.launcher == "local" and not options.launch.exec_prefix and options.launch.python is None
     if is_simulated(order.backend) and plain:
         return ForkedRanks(order, run_dir)

@@ -1,4 +1,4 @@
-"""Processes forked for tests are as fresh ones, and none outlives whoever asked for it."""
+"""Forked processes start like fresh ones, and none outlives its requester."""
 
 from __future__ import annotations
 

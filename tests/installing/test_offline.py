@@ -67,7 +67,7 @@ def image(tmp_path_factory: Any) -> Python:
     return python
 
 
-@pytest.mark.integration
+@pytest.mark.labs
 def test_an_image_is_equipped_without_a_network_and_keeps_its_torch(image: Python, tmp_path: Path) -> None:
     checkout, run_dir = copy_of_the_checkout(tmp_path / "checkout"), store(tmp_path / "run")
 
@@ -78,7 +78,7 @@ def test_an_image_is_equipped_without_a_network_and_keeps_its_torch(image: Pytho
     assert done.code == 0, done.output
 
 
-@pytest.mark.integration
+@pytest.mark.labs
 def test_a_read_only_checkout_needs_no_install(image: Python, tmp_path: Path) -> None:
     checkout, run_dir = copy_of_the_checkout(tmp_path / "checkout"), store(tmp_path / "run")
     image.pip("uninstall", "-q", "-y", "accelerator-conformance")

@@ -11,7 +11,7 @@ import pytest
 from tests.installing.pythons import Python, copy_of_the_checkout, python38
 from tests.suite.stored import store
 
-pytestmark = pytest.mark.integration
+pytestmark = pytest.mark.labs
 
 
 @pytest.fixture(scope="module", params=["7.4.4", "8.3.5"])
