@@ -17,9 +17,9 @@ for _name, _module in list(sys.modules.items()):
 
 pytest_plugins = [
     "fixtures.plugin",
-    "fixtures.benchmarks",
-    "fixtures.clock",
-    "fixtures.comparisons",
-    "fixtures.dry_run",
-    "fixtures.environment",
+    "fixtures.ask.benchmarks",
+    "fixtures.ask.clock",
+    "fixtures.ask.comparisons",
+    "fixtures.boot.dry_run",
+    "fixtures.ask.environment",
 ]

@@ -12,11 +12,12 @@ from typing import Any, Iterator, Mapping, Sequence
 import numpy as np
 
 from benchmarks.operating_document import document, plot
-from expected import METRICS, PUBLISHED, Expectation, SuiteError, default_bounds
-from verdict.events import STEP_COLUMNS, RankEvidence, Start, TrainEnd, Windows
-from verdict.evidence import Evidence, Run
+from evidence.bundle import Evidence, Run
+from evidence.errors import SuiteError
+from evidence.events import STEP_COLUMNS, RankEvidence, Start, TrainEnd, Windows
+from expected import METRICS, PUBLISHED, Expectation, default_bounds
 from verdict.judge import FAIL, INCONCLUSIVE, PASS, judge_metric
-from verdict.throughput import p_core
+from verdict.metrics.throughput import p_core
 
 RUNS = 2000
 STEPS, WINDOW, RANKS, BATCH = 200, 20, 2, 16

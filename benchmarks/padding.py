@@ -17,14 +17,14 @@ import torch
 
 from trainer.data.shapes import NUM_CLASSES, ensure
 from trainer.devices import Backend, load_backend
-from trainer.evaluate import Outcome, collector, detect
-from trainer.loaders import build_loaders
-from trainer.model import build_model
-from trainer.optim import build_optimizer
+from trainer.loop.evaluate import Outcome, collector, detect
+from trainer.loop.loaders import build_loaders
+from trainer.loop.staging import to_device
+from trainer.loop.steps import Trainee
+from trainer.model.networks import build_model
+from trainer.model.optim import build_optimizer
 from trainer.ranks import HostGroup, Ranks
 from trainer.settings import Settings
-from trainer.staging import to_device
-from trainer.steps import Trainee
 
 _SIDES = (96, 160)  # shorter side, and what the longer one is kept below: 128x96 stays 128x96
 _BATCH_SIZE = 8

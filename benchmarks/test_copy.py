@@ -15,7 +15,7 @@ from benchmarks.beside import beside
 from benchmarks.pictures import HEIGHT, WIDTH
 from trainer.data.dataset import Sample, collate
 from trainer.devices import load_backend
-from trainer.staging import to_device
+from trainer.loop.staging import to_device
 
 IMAGES = 16
 

@@ -15,9 +15,9 @@ pytest.importorskip("faster_coco_eval")
 from benchmarks.beside import beside
 from tests.trainer.scoring_data import made_up, plainly
 from trainer.data.ground_truth import GroundTruth
+from trainer.data.scoring import score_rows
 from trainer.published.scoring import BatchScores
 from trainer.ranks import HostGroup, Ranks
-from trainer.scoring import score_rows
 
 IMAGES, DETECTIONS = 5000, 100
 FEWER_IMAGES, BATCH_SIZE = 1000, 16

@@ -13,14 +13,16 @@ from typing import Any, Iterator
 import numpy as np
 import pytest
 
+from evidence.bundle import read_run
 from expected import load_devices
 from reports.history import default_url
 from reports.history.database import open_history
 from reports.history.entry import Entry, read_entry
 from tests.suite.stored import store
 from tests.support import ROOT
-from verdict import judge_run, read_run, to_json
+from verdict.judge import judge_run
 from verdict.lookup import find_cell
+from verdict.record import to_json
 
 RUNS, CELLS, RELEASES = 10_000, 5, 40
 BEGIN = datetime.datetime(2020, 1, 1, tzinfo=datetime.timezone.utc)

@@ -6,9 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from evidence.bundle import read_run
 from expected import Topology
 from tests.verdict.bundles import Plan, a_cell, build
-from verdict import judge_run, read_run
+from verdict.judge import judge_run
 
 EIGHT_RANKS = replace(Plan(), topology=Topology(1, 8), steps=3_500, window=20)
 

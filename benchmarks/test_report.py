@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 
+from evidence.bundle import Evidence, read_run
 from expected import Cell, Device, Topology, load_devices
 from reports.html import run_page
 from tests.verdict.bundles import Plan, a_cell, build, published
-from verdict import Evidence, judge_run, read_run, to_json
+from verdict.judge import judge_run
+from verdict.record import to_json
 
 SIXTEEN_RANKS = replace(Plan(), topology=Topology(2, 8), steps=25_000, window=20, maps=(0.1, 0.2, 0.3, 0.37), jitter=5)
 LARGEST_BYTES = 2_000_000

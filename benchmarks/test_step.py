@@ -12,14 +12,14 @@ torch = pytest.importorskip("torch")
 from benchmarks.beside import beside
 from benchmarks.pictures import write_pictures
 from trainer.devices import Backend, load_backend
-from trainer.loaders import build_loaders
-from trainer.model import build_model
-from trainer.optim import build_optimizer
+from trainer.loop.loaders import build_loaders
+from trainer.loop.staging import to_device
+from trainer.loop.steps import Trainee
+from trainer.model.networks import build_model
+from trainer.model.optim import build_optimizer
 from trainer.optimizations import NAMES
 from trainer.published.losses import read_each
 from trainer.settings import Settings
-from trainer.staging import to_device
-from trainer.steps import Trainee
 
 CLASSES = 91
 _ON_A_CARD = {"model": "fasterrcnn_resnet50_fpn", "batch_size": 16}

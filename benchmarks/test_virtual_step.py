@@ -15,11 +15,11 @@ from trainer.data.coco import load_index
 from trainer.data.dataset import require_batch
 from trainer.data.shapes import ensure
 from trainer.devices import load_backend
-from trainer.model import build_model
-from trainer.optim import build_optimizer
+from trainer.loop.staging import to_device
+from trainer.loop.steps import Trainee
+from trainer.model.networks import build_model
+from trainer.model.optim import build_optimizer
 from trainer.settings import Settings
-from trainer.staging import to_device
-from trainer.steps import Trainee
 
 
 @pytest.mark.benchmark(timer=time.process_time)

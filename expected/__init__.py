@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from expected.bounds import default_bounds
-from expected.errors import ExpectationError, SuiteError
+from expected.errors import ExpectationError
 from expected.load import load_device, load_devices
 from expected.metrics import METRICS, Metric
 from expected.model import (
@@ -35,7 +35,6 @@ __all__ = [
     "Metric",
     "Recipe",
     "Site",
-    "SuiteError",
     "Topology",
     "Waiver",
     "default_bounds",

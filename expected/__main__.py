@@ -9,12 +9,13 @@ import tempfile
 from pathlib import Path
 from typing import Sequence
 
+from evidence.errors import SuiteError
 from expected.documents import Document, DocumentError, Given, device_toml, differences, read_document_file
 from expected.documents.importing import short_name
 from expected.documents.model import quote
 from expected.documents.quoting import visible
 from expected.documents.rows import Default, read_default
-from expected.errors import ExpectationError, SuiteError
+from expected.errors import ExpectationError
 from expected.load import load_device, load_devices
 from expected.model import TIMINGS, Device
 

@@ -1,10 +1,8 @@
-"""The base of the project's errors, and the one that an expectation file can raise."""
+"""The error of an expectation file."""
 
 from __future__ import annotations
 
-
-class SuiteError(Exception):
-    """Base of the errors raised on purpose: they say what was found, what was expected, where, what to do."""
+from evidence.errors import SuiteError
 
 
 class ExpectationError(SuiteError):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from reports.comparison import comparison_lines
-from reports.console import Line, run_lines
-from reports.properties import comparison_properties, metric_properties
+from reports.terminal.comparison import comparison_lines
+from reports.terminal.console import Line, run_lines
+from reports.terminal.properties import comparison_properties, metric_properties
 
 __all__ = ["Line", "comparison_lines", "comparison_properties", "metric_properties", "run_lines"]

@@ -8,14 +8,14 @@ import os
 import sys
 from typing import Sequence
 
-from expected import SuiteError
+from evidence.errors import SuiteError
 
 COMMANDS = {
-    "table": ("reports.table_command", "the vendor's table, its blank cells filled from runs"),
-    "html": ("reports.html_command", "the page of a run, made anew"),
-    "history": ("reports.history_command", "the runs that were entered in the history, and entering more"),
-    "compare": ("reports.compare_command", "two runs of a cell held against each other"),
-    "trend": ("reports.trend_command", "a page of every metric over the releases in the history"),
+    "table": ("reports.commands.table", "the vendor's table, its blank cells filled from runs"),
+    "html": ("reports.commands.html", "the page of a run, made anew"),
+    "history": ("reports.commands.history", "the runs that were entered in the history, and entering more"),
+    "compare": ("reports.commands.compare", "two runs of a cell held against each other"),
+    "trend": ("reports.commands.trend", "a page of every metric over the releases in the history"),
 }
 """Module and purpose by command; a module has `add_arguments(parser)` and `main(arguments)`, which returns a code."""
 

@@ -6,7 +6,7 @@ import xml.etree.ElementTree as ElementTree
 from typing import Any, Mapping, Sequence
 
 from reports.escapes import visible
-from reports.properties import metric_properties
+from reports.terminal.properties import metric_properties
 
 _ELEMENTS = {
     "fail": "failure",

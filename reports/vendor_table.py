@@ -7,16 +7,19 @@ from dataclasses import dataclass, field
 from decimal import Context, Decimal
 from typing import Mapping, Sequence
 
-from expected import METRICS, NOT_APPLICABLE, PUBLISHED, UNPUBLISHED, Cell, Device, SuiteError
+from evidence.bundle import Evidence
+from evidence.errors import SuiteError
+from expected import METRICS, NOT_APPLICABLE, PUBLISHED, UNPUBLISHED, Cell, Device
 from expected.documents.quoting import one_line, quoted, visible
 from expected.documents.vendors import VENDORS
 from expected.documents.words import GENERATED, PRINTED_COLUMNS, PRINTED_LABELS
 from expected.recipe import deviations
-from verdict import INVALID, Evidence, Measurement, compared_value, judge_run, measure
-from verdict.attempts import times
+from verdict.judge import INVALID, judge_run
 from verdict.lookup import OWN_DATA, on_other_data
-from verdict.throughput import RATES
-from verdict.wording import figure
+from verdict.metrics.measure import compared_value, measure
+from verdict.metrics.measurement import Measurement
+from verdict.metrics.throughput import RATES
+from verdict.wording import figure, times
 
 _MANY = {1: "单", 2: "两", 3: "三", 4: "四", 5: "五", 6: "六", 7: "七", 8: "八", 9: "九", 10: "十"}
 _LEAST_PERCENT = 0.01

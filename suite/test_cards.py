@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fixtures.runs import MetricResult
+from fixtures.ask.runs import MetricResult
 
 
 def test_no_card_is_slower(siblings: MetricResult) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fixtures.runs import MetricResult
+from fixtures.ask.runs import MetricResult
 
 
 @pytest.mark.metric("e2e_time")

@@ -97,10 +97,10 @@ def _folder_of_its_own(tmp_path_factory: Any, variable: str, name: str) -> Itera
 @pytest.fixture
 def forked_ranks(monkeypatch: Any) -> None:
     """What is booted in this process on a simulated device has ranks that are forked (forked.py)."""
-    import fixtures.boot
+    import fixtures.boot.boot
     from tests.forked_ranks import forked_control_of
 
-    monkeypatch.setattr(fixtures.boot, "control_of", forked_control_of)
+    monkeypatch.setattr(fixtures.boot.boot, "control_of", forked_control_of)
 
 
 @pytest.fixture(scope="session")

@@ -31,8 +31,8 @@ from tests.support import ROOT
 _ADDRESS = "TESTS_FORK_SERVER"
 # Not pytest's plug-ins: each session imports those itself, to rewrite their assert statements.
 _PRELOADED = (
-    *("torch", "torchvision", "torch.distributed", "pycocotools.cocoeval", "trainer.session", "trainer.__main__"),
-    *("trainer.devices.virtual", "pytest", "expected", "verdict", "reports", "reports.html", "fixtures.boot"),
+    *("torch", "torchvision", "torch.distributed", "pycocotools.cocoeval", "trainer.loop.session", "trainer.__main__"),
+    *("trainer.devices.virtual", "pytest", "expected", "verdict", "reports", "reports.html", "fixtures.boot.boot"),
 )
 _START_S = 300.0
 _BELOW_EPHEMERAL = (10_000, 30_000)

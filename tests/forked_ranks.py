@@ -10,10 +10,10 @@ import socket
 from pathlib import Path
 from typing import Any, Mapping, Sequence
 
-import fixtures.boot
+import fixtures.boot.boot
 from expected import Cell
-from fixtures.launching import control_of
-from fixtures.options import Options
+from fixtures.boot.launching import control_of
+from fixtures.options.session import Options
 from tests.forked import Forked, free_port
 from trainer.devices import is_simulated, load_backend
 from trainer.launch.control import Ending
@@ -110,4 +110,4 @@ def forked_control_of(cell: Cell, options: Options, order: Order, run_dir: Path)
 
 def pytest_configure() -> None:
     """As a plug-in of a session: all of its boots."""
-    fixtures.boot.control_of = forked_control_of
+    fixtures.boot.boot.control_of = forked_control_of

@@ -21,7 +21,7 @@ from typing import Callable, NamedTuple
 import psutil
 
 from tests.faults.sessions import Session, simulated
-from verdict import RunVerdict
+from verdict.judge import RunVerdict
 
 _STEPS_OF_A_BOOT, _STEPS_OF_A_KILL = 20, 5000
 _LATEST_KILL_S = 30.0

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from expected import Cell, Device, load_devices
-from fixtures.options import Options
+from fixtures.options.session import Options
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 import torch
 
+from evidence.bundle import read_run
 from expected import ExpectationError, load_device
-from fixtures.boot import boot
+from fixtures.boot.boot import boot
 from tests.support import cell_of, device_of, options_for
 from tests.trainer.small import small_settings
 from tests.verdict.bundles import CPU, a_cell, build
@@ -21,12 +22,13 @@ from trainer.data.sampler import aspect_groups, plan_flips, shard_validation
 from trainer.devices import load_backend
 from trainer.devices.timers import SynchronisedTimer
 from trainer.errors import DataError
-from trainer.evaluate import Detections
 from trainer.events import EventLog
-from trainer.loaders import build_loaders
+from trainer.loop.evaluate import Detections
+from trainer.loop.loaders import build_loaders
+from trainer.loop.session import _prepare
 from trainer.ranks import HostGroup, Ranks
-from trainer.session import _prepare
-from verdict import judge_run, measure, read_run
+from verdict.judge import judge_run
+from verdict.metrics.measure import measure
 
 
 def test_01_the_compute_timer_waits_for_the_device() -> None:

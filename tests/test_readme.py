@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from fixtures.options import add_options
+from fixtures.options.session import add_options
 from tests.support import ROOT
 
 READMES = ("README.md", "README.zh-CN.md")

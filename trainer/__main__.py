@@ -60,7 +60,7 @@ def _run(settings: Settings, ranks: Ranks, log: EventLog) -> None:
     # The slow imports, the vendor's framework among them, come before the run's clock starts. Nearly all that they make
     # stays, and looking for garbage in it again and again takes a good part of their time.
     gc.disable()
-    from trainer.session import run_rank
+    from trainer.loop.session import run_rank
 
     backend.import_framework()
     gc.freeze()

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Mapping
 
 import numpy as np
 
-from trainer.devices.clocks import Clock
+from trainer.clocks import Clock
 from trainer.errors import SettingsError
-from trainer.samplers.base import CardPlace, normal_pci
+from trainer.telemetry.base import CardPlace, normal_pci
 
 if TYPE_CHECKING:
     import torch

@@ -9,7 +9,7 @@ from typing import Any, Sequence
 
 from trainer.errors import SettingsError
 from trainer.optimizations import NAMES
-from trainer.samplers import SMI_NAMES
+from trainer.telemetry import SMI_NAMES
 
 PROTOCOLS = ("full", "epoch", "steady")
 PRECISIONS = ("fp32", "amp", "fp16", "bf16")

@@ -7,9 +7,10 @@ import sys
 from pathlib import Path
 from typing import Sequence
 
-from expected import SuiteError, load_devices
-from verdict import accept_command
-from verdict.evidence import read_run
+from evidence.bundle import read_run
+from evidence.errors import SuiteError
+from expected import load_devices
+from verdict.baseline import command as accept_command
 from verdict.judge import INVALID, PASS, RECORDED, RunVerdict, judge_run
 from verdict.lookup import find_cell
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Mapping
 
+from evidence.bundle import Evidence, RunCell
+from evidence.fields import FieldError, decode, number, table, text
 from expected import METRICS, NOT_APPLICABLE, Cell, Expectation
-from verdict.evidence import Evidence, RunCell
-from verdict.fields import FieldError, decode, number, table, text
 
 NOT_RECORDED = "run.json does not record what was expected when the run was made"
 

@@ -6,17 +6,18 @@ import math
 from dataclasses import dataclass, replace
 from typing import Mapping, Sequence
 
-from expected import METRICS, UNPUBLISHED, Cell, Expectation, Metric, SuiteError
+from evidence.bundle import Evidence
+from evidence.errors import SuiteError
+from expected import METRICS, UNPUBLISHED, Cell, Expectation, Metric
 from verdict.changes import changes
-from verdict.evidence import Evidence
-from verdict.invariants import violations
-from verdict.measure import compared_value, measure, unmeasured
-from verdict.measurement import Measurement
-from verdict.statistics import MIN_STEPS, Interval, steps_to_decide
-from verdict.stragglers import stragglers
-from verdict.throughput import RATES
+from verdict.checks.invariants import violations
+from verdict.checks.workload import Workload, fingerprint
+from verdict.metrics.measure import compared_value, measure, unmeasured
+from verdict.metrics.measurement import Measurement
+from verdict.metrics.statistics import MIN_STEPS, Interval, steps_to_decide
+from verdict.metrics.stragglers import stragglers
+from verdict.metrics.throughput import RATES
 from verdict.wording import against, figure, origin, quantity
-from verdict.workload import Workload, fingerprint
 
 INVALID = "invalid"
 FAIL = "fail"

@@ -7,8 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Mapping
 
-from expected import Cell, Device, SuiteError, split_card
-from verdict.evidence import RUN_FILE, Evidence
+from evidence.bundle import RUN_FILE, Evidence
+from evidence.errors import SuiteError
+from expected import Cell, Device, split_card
 
 OWN_DATA = "the table's numbers belong to the generated data set, not to the one of --data"
 

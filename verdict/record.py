@@ -8,13 +8,13 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from verdict.atomic import write_whole
-from verdict.errors import EvidenceError
-from verdict.fields import FieldError, KindError, decode, flag, number, table, text, texts, whole
-from verdict.jsonlines import parse_object
+from evidence.atomic import write_whole
+from evidence.errors import EvidenceError
+from evidence.fields import FieldError, KindError, decode, flag, number, table, text, texts, whole
+from evidence.jsonlines import parse_object
+from verdict.checks.workload import Workload
 from verdict.judge import VERDICTS, MetricVerdict, RunVerdict
-from verdict.statistics import Interval
-from verdict.workload import Workload
+from verdict.metrics.statistics import Interval
 
 SCHEMA = 2
 VERDICT_FILE = "verdict.json"

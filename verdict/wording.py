@@ -44,3 +44,8 @@ def origin(metric: Metric, expectation: Expectation, bound: float) -> str:
     if value and math.isclose(round(bound / value, 4), bound / value, rel_tol=1e-12):
         return f"{round(bound / value, 4):g} x {number}"
     return number
+
+
+def times(count: int) -> str:
+    """A number of restarts in words: "once", "twice", "3 times"."""
+    return {1: "once", 2: "twice"}.get(count, f"{count} times")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Mapping
 
-from expected.errors import SuiteError
+from evidence.errors import SuiteError
 from expected.topology import Topology
 
 

@@ -9,7 +9,7 @@ from urllib.parse import quote
 from reports.history.errors import HistoryError
 
 if TYPE_CHECKING:
-    from verdict import Evidence
+    from evidence.bundle import Evidence
 
 HISTORY_FILE = "history.sqlite"
 

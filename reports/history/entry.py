@@ -9,17 +9,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Iterator, Mapping, Sequence
 
-from expected import METRICS, Device, SuiteError, load_devices
+from evidence.bundle import RUN_FILE, Evidence, read_run
+from evidence.errors import EvidenceError, SuiteError
+from evidence.fields import text
+from evidence.jsonlines import Problems, parse_object, read_objects
+from evidence.seal import SEAL_FILE
+from expected import METRICS, Device, load_devices
 from reports.history.errors import HistoryError
-from verdict import Evidence, EvidenceError, read_run
-from verdict.environment import environment_findings
-from verdict.evidence import RUN_FILE
-from verdict.fields import text
-from verdict.jsonlines import Problems, parse_object, read_objects
-from verdict.likeness import circumstances
+from verdict.compare.likeness import circumstances
+from verdict.compare.provenance import read_provenance
+from verdict.environment.findings import environment_findings
 from verdict.lookup import find_cell
-from verdict.provenance import read_provenance
-from verdict.seal import SEAL_FILE
 
 Row = Mapping[str, Any]
 

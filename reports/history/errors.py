@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from expected import SuiteError
+from evidence.errors import SuiteError
 
 
 class HistoryError(SuiteError):

@@ -34,7 +34,7 @@ class Value:
 
 @dataclass(frozen=True)
 class StoredRun:
-    """A run as it was entered; `facts` are verdict/likeness.py's circumstances, `metrics` its values by name."""
+    """A run as it was entered: `facts` as verdict/compare/likeness.py has them, `metrics` its values by name."""
 
     number: int
     run_id: str

@@ -73,7 +73,7 @@ RUNS = sa.Table(
     _words("command"),  # a JSON list of words
     _words("seal_sha256"),
     _words("release_label"),
-    _words("circumstances"),  # a JSON object of texts: verdict/likeness.py
+    _words("circumstances"),  # a JSON object of texts: verdict/compare/likeness.py
     sa.UniqueConstraint("identity", name="one_row_a_run"),
 )
 

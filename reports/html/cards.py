@@ -6,12 +6,12 @@ from typing import Any, Mapping, Sequence
 
 import numpy as np
 
+from evidence.bundle import Evidence
+from evidence.telemetry import CardSamples, HostSamples
 from reports.html.charts import Chart, Level, Mark, Series
 from reports.html.course import TIME
 from reports.html.series import Spans, on_grid, samples, zero_ns
-from verdict.evidence import Evidence
-from verdict.memory import CardMemory, card_memories
-from verdict.telemetry import CardSamples, HostSamples
+from verdict.metrics.memory import CardMemory, card_memories
 
 _READ = {
     "memory": ("Memory in use", "GiB"),

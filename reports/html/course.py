@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Mapping, Sequence
 
+from evidence.bundle import Evidence
+from evidence.events import RankEvidence
 from reports.html.charts import Chart, Level, Mark, Series
 from reports.html.series import (
     STALL,
@@ -17,8 +19,6 @@ from reports.html.series import (
     zero_ns,
 )
 from reports.numbers import quantity
-from verdict.events import RankEvidence
-from verdict.evidence import Evidence
 
 TIME = "time since training began"
 _MARKED = 60  # the longest stalls; more would cover the chart

@@ -7,15 +7,15 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, Iterator, Mapping
 
+from evidence.bundle import RUN_FILE, Evidence
+from evidence.events import Optimization, Start
+from evidence.jsonlines import parse_object
+from evidence.seal import SEAL_FILE
 from expected import Device, Recipe, split_card
 from expected.recipe import deviations
-from verdict.environment import EnvironmentFinding, environment_findings
-from verdict.events import Optimization, Start
-from verdict.evidence import RUN_FILE, Evidence
-from verdict.identity import COCO_TRAIN_IMAGES, COCO_VAL_IMAGES
-from verdict.jsonlines import parse_object
+from verdict.checks.identity import COCO_TRAIN_IMAGES, COCO_VAL_IMAGES
+from verdict.environment.findings import EnvironmentFinding, environment_findings
 from verdict.lookup import on_other_data
-from verdict.seal import SEAL_FILE
 
 _LONGEST_START = 1 << 20  # bytes; a line that is longer is no rank's introduction
 _FINDINGS = {"match": "good", "differs": "bad", "unknown": "warn", "unstated": ""}

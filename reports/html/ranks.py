@@ -6,11 +6,11 @@ from typing import Any, Sequence
 
 import numpy as np
 
+from evidence.bundle import Evidence
+from evidence.events import LEDGER_PARTS, RankEvidence
 from reports.html.charts import Chart, Mark, Series
 from reports.html.series import histogram
-from verdict.events import LEDGER_PARTS, RankEvidence
-from verdict.evidence import Evidence
-from verdict.stragglers import TOLERANCE, Straggler, paces
+from verdict.metrics.stragglers import TOLERANCE, Straggler, paces
 
 PARTS = {name: name[: -len("_ns")].replace("_", " ") for name in LEDGER_PARTS}
 _PERCENTILES = (50, 95, 99)

@@ -7,6 +7,7 @@ from typing import Any, Mapping, Sequence
 
 from markupsafe import Markup
 
+from evidence.bundle import Evidence
 from expected import Device
 from reports.html.cards import cards_part
 from reports.html.charts import Chart
@@ -17,7 +18,6 @@ from reports.html.page import page
 from reports.html.ranks import ranks_part
 from reports.html.series import stalls
 from reports.html.templates import render
-from verdict.evidence import Evidence
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,13 @@ import re
 from typing import Any, Mapping, Sequence
 
 from expected import METRICS
-from reports.comparison import comparison_lines
 from reports.html.charts import Chart
 from reports.html.metrics import badge
 from reports.html.page import page
 from reports.html.run import run_body
 from reports.html.templates import render
 from reports.numbers import half_width_percent, quantity
+from reports.terminal.comparison import comparison_lines
 
 _GATE = re.compile(r"(GATE: [A-Z]+)(.*)", re.DOTALL)
 _GATE_KINDS = {"GATE: PASS": "good", "GATE: FAIL": "bad", "GATE: INVALID": "bad", "GATE: INCOMPLETE": "warn"}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pickle
 
-from expected import ExpectationError, SuiteError
+from evidence.errors import SuiteError
+from expected import ExpectationError
 
 
 def test_an_expectation_error_belongs_to_the_family() -> None:

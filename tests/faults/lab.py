@@ -7,13 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Callable, Dict, Sequence
 
+from evidence.bundle import read_run
+from evidence.seal import write_seal
 from expected import METRICS, Cell, Expectation
-from fixtures.boot import boot
+from fixtures.boot.boot import boot
 from tests.suite.stored import site_file, store, virtual_bundle, waiver
 from tests.support import cell_of, device_of, options_for
 from tests.verdict.bundles import Bundle
-from verdict import RunVerdict, judge_run, read_run
-from verdict.seal import write_seal
+from verdict.judge import RunVerdict, judge_run
 
 DEVICE = "virtual"
 STEPS = 100

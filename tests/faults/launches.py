@@ -22,7 +22,7 @@ from tests.labs import disks, hosts
 from tests.labs.hosts import Hosts, two_hosts
 from tests.support import cell_of
 from trainer.data.shapes import ensure
-from verdict import RunVerdict
+from verdict.judge import RunVerdict
 
 MIB = 2**20
 

@@ -13,11 +13,12 @@ from typing import Any, Callable, Mapping
 
 import psutil
 
+from evidence.bundle import read_run
 from expected import Cell
 from tests.labs.hosts import Host
 from tests.support import ROOT, cell_of, device_of
 from trainer.launch.leases import FOLDER_VARIABLE, Leases
-from verdict import RunVerdict, judge_run, read_run
+from verdict.judge import RunVerdict, judge_run
 
 ENDS_WITHIN_S = 60.0
 """Whatever breaks, this much later everything has ended: the promise that the rows are held to."""

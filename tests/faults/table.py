@@ -11,7 +11,7 @@ from typing import Callable, NamedTuple
 
 from tests.faults.lab import Event, Lab, the_cell
 from tests.support import cell_of
-from verdict import RunVerdict
+from verdict.judge import RunVerdict
 
 RUN, STORED = "a run", "a stored run"
 SLOW_7_PERCENT = 1 / 0.93

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from reports.comparison import comparison_lines
+from reports.terminal.comparison import comparison_lines
 
 ONE, EIGHT, SIXTEEN = "r300-1x1-fp32-bs16", "r300-1x8-fp32-bs16", "r300-2x8-fp32-bs16"
 

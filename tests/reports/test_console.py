@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from reports.console import run_lines
+from reports.terminal.console import run_lines
 
 CELL = {
     "id": "r300-1x8-fp32-bs16",

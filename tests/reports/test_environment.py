@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from reports.environment import environment_lines, telemetry_lines
+from reports.terminal.environment import environment_lines, telemetry_lines
 
 
 def finding(host: str, verdict: str, found: str, reason: str = "", item: str = "driver") -> dict[str, Any]:

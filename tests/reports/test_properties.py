@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reports.properties import metric_properties
+from reports.terminal.properties import metric_properties
 from tests.reports.test_console import metric, verdict_of
 
 

@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
+from evidence.bundle import read_run
 from expected import METRICS, load_device
 from expected.__main__ import main as expected_main
 from reports.__main__ import main
 from tests.suite.stored import bundle_of, store
 from tests.verdict.bundles import STEADY
-from verdict import compared_value, measure, read_run
+from verdict.metrics.measure import compared_value, measure
 
 
 def table(*words: Any) -> int:

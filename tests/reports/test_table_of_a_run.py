@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from evidence.bundle import read_run
 from expected import Device, load_device
 from expected.__main__ import main as expected_main
 from reports.__main__ import main
 from tests.support import ROOT
 from tests.verdict.bundles import Plan, build
-from verdict import compared_value, measure, read_run
+from verdict.metrics.measure import compared_value, measure
 
 BLANK = """
 [[cell]]

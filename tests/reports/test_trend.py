@@ -12,7 +12,7 @@ from reports.__main__ import main
 from reports.history import default_url
 from reports.history.database import open_history
 from reports.history.queries import Course
-from reports.trend import release_of_each, steps_of, trend_page
+from reports.history.trend import release_of_each, steps_of, trend_page
 from tests.reports.history.entries import CELL, HOSTILE, an_entry
 
 NOISE = (0.1, -0.2, 0.3, 0.0, -0.1, 0.2, -0.3, 0.15, -0.05, 0.25)

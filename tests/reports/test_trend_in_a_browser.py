@@ -8,7 +8,7 @@ from typing import Iterator
 
 import pytest
 
-from reports.trend import trend_page
+from reports.history.trend import trend_page
 from tests.reports.history.entries import HOSTILE
 from tests.reports.html.chromium import Browser, missing
 from tests.reports.test_trend import a_course, stepped

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
+from evidence.bundle import read_run
 from tests.suite.junit import Session, run_suite
 from tests.suite.stored import EIGHT, bundle_of, site_file
 from tests.support import cell_of
-from verdict import judge_run, read_run
+from verdict.judge import judge_run
 
 TWO = "r300-2x8-fp32-bs16"
 

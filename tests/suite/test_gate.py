@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
+from evidence.bundle import read_run
 from fixtures.last_line import LAST_LINE
 from tests.suite.junit import Session, run_suite
 from tests.suite.stored import EIGHT, ONE, site_file, store, waiver
 from tests.support import ROOT, cell_of
-from verdict import judge_run, read_run
+from verdict.judge import judge_run
 
 RATES = ("p_whole", "p_train", "p_core")
 """What the table of the R300 leaves blank at 1x1."""

@@ -12,8 +12,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from evidence.bundle import read_run
 from tests.support import ROOT, cell_of
-from verdict import judge_run, read_run
+from verdict.judge import judge_run
 
 pytestmark = pytest.mark.integration
 

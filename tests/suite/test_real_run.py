@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 
+from evidence.bundle import read_run
+from evidence.seal import seal_problems
 from tests.suite.junit import Session, launch_suite
 from tests.suite.without_torch import link_distributions, run_without_torch
 from tests.support import cell_of, device_of
-from verdict import judge_run, read_run, to_json
-from verdict.seal import seal_problems
+from verdict.judge import judge_run
+from verdict.record import to_json
 
 pytestmark = pytest.mark.integration
 

@@ -15,9 +15,9 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from trainer.checkpoint import Checkpoints, Tensors, file_name
 from trainer.errors import DiskError
-from trainer.position import Position
+from trainer.loop.checkpoint import Checkpoints, Tensors, file_name
+from trainer.loop.position import Position
 
 STEPS = 100
 

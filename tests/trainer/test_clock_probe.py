@@ -7,9 +7,9 @@ from typing import Any, Callable
 
 import pytest
 
-from trainer.clock_probe import _steps_back, probe_clock
 from trainer.devices import Backend
 from trainer.devices.timers import StepTimer, WindowTimer
+from trainer.probes.clocks import _steps_back, probe_clock
 
 LISTS = ("work_ns", "synchronise_ns", "after_ns", "timer_ns", "timer_wall_ns")
 

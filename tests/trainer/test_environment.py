@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 import torch
 
+from evidence.host import host_facts
 from trainer.devices import load_backend
 from trainer.devices.base import Card, Inventory
-from trainer.environment import (
+from trainer.probes.environment import (
     container_sign,
     ethernet_speeds,
     gather,
@@ -24,7 +25,6 @@ from trainer.environment import (
     parse_os_release,
 )
 from trainer.settings import Settings
-from verdict.host_facts import host_facts
 
 UBUNTU = 'NAME="Ubuntu"\nVERSION_ID="20.04"\nPRETTY_NAME="Ubuntu 20.04.6 LTS"\nHOME_URL=https://example\n'
 
@@ -167,7 +167,7 @@ def test_a_tool_that_fails_leaves_its_reason_and_the_rest(tmp_path: Path) -> Non
 
 def test_a_library_that_hangs_is_left_behind(tmp_path: Path, monkeypatch: Any) -> None:
     never = threading.Event()
-    monkeypatch.setattr("trainer.environment._PATIENCE_S", 0.05)
+    monkeypatch.setattr("trainer.probes.environment._PATIENCE_S", 0.05)
 
     facts = gathered(tmp_path, lambda: never.wait() and Inventory())
     never.set()

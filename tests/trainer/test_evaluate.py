@@ -19,15 +19,15 @@ from pycocotools.cocoeval import COCOeval
 from tests.forked import run_two_ranks
 from tests.trainer.scoring_data import made_up, truth_of
 from tests.trainer.small import small_settings
-from trainer import scoring
+from trainer.data import scoring
+from trainer.data.scoring import FAST, REFERENCE, Score, version
 from trainer.data.shapes import ensure
 from trainer.devices import load_backend
 from trainer.errors import DataError
-from trainer.evaluate import Outcome, PublishedScores, collector, detect, rows_of
-from trainer.loaders import build_loaders
+from trainer.loop.evaluate import Outcome, PublishedScores, collector, detect, rows_of
+from trainer.loop.loaders import build_loaders
 from trainer.published.scoring import rows_of_image
 from trainer.ranks import HostGroup, Ranks
-from trainer.scoring import FAST, REFERENCE, Score, version
 
 
 def guesses(image_id: int, annotations: list[dict[str, Any]]) -> list[list[float]]:
@@ -159,7 +159,7 @@ def test_the_check_finds_what_the_fast_scorer_got_wrong(shapes: Path, tmp_path: 
         wrong = [*right.stats[:11], right.stats[11] + 0.125]
         return Score(wrong, right.images, f"{FAST} 0") if fast else right
 
-    monkeypatch.setattr("trainer.evaluate.score_rows", score_rows)
+    monkeypatch.setattr("trainer.loop.evaluate.score_rows", score_rows)
 
     facts = evaluate(shapes, tmp_path, HostGroup(Ranks()), ()).facts
 
@@ -214,9 +214,9 @@ def test_only_copies_from_pinned_memory_are_not_waited_for(monkeypatch: Any, pin
         asked.append(blocking)
         return [], []
 
-    monkeypatch.setattr("trainer.evaluate.to_device", copying)
+    monkeypatch.setattr("trainer.loop.evaluate.to_device", copying)
     batch = SimpleNamespace(targets=[], images=[])
-    monkeypatch.setattr("trainer.evaluate.require_batch", lambda one: one)
+    monkeypatch.setattr("trainer.loop.evaluate.require_batch", lambda one: one)
 
     detect(torch.nn.Identity(), Batches([batch]), backend, "fp32", lambda ids, found: None)
 

@@ -14,13 +14,13 @@ import torch
 from tests.forked import run_two_ranks
 from tests.trainer.small import small_settings
 from trainer.devices import load_backend
-from trainer.exchange import exchanging, not_here
-from trainer.model import build_model
-from trainer.optim import build_optimizer
+from trainer.loop.exchange import exchanging, not_here
+from trainer.loop.steps import Trainee
+from trainer.model.networks import build_model
+from trainer.model.optim import build_optimizer
 from trainer.optimizations import SWITCHED
 from trainer.ranks import HostGroup, Ranks
 from trainer.settings import Settings
-from trainer.steps import Trainee
 
 STEPS = 10
 OF_RANKS = tuple(one.name for one in SWITCHED if one.proof.startswith("tests/trainer/test_exchange.py::"))

@@ -13,13 +13,12 @@ import pytest
 from tests.forked import run_two_ranks
 from tests.trainer.data.test_index_cache import content_of
 from tests.trainer.small import small_settings
-from trainer import indexes
-from trainer.data import index_cache
+from trainer.data import index_cache, indexes
 from trainer.data.coco import load_index
+from trainer.data.indexes import TRAIN, VAL, read_indexes
 from trainer.devices import load_backend
 from trainer.errors import DataError
-from trainer.indexes import TRAIN, VAL, read_indexes
-from trainer.loaders import build_loaders
+from trainer.loop.loaders import build_loaders
 from trainer.ranks import HostGroup, Ranks
 from trainer.settings import Settings
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from evidence.events import SWITCHED_OFF
 from trainer.errors import SettingsError
 from trainer.optimizations import ALWAYS, DECLARED, NAMES, OF_THE_ROW, OWN_ROW, SWITCHED, Optimization, ledger
 from trainer.settings import Settings, parse, to_flags
-from verdict.events import SWITCHED_OFF
 
 ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = Settings(Path("run"), Path("data"), pretrained_backbone=False)

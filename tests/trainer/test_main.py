@@ -24,8 +24,8 @@ def run_rank(settings, ranks, backend, log, started_ns):
         print("worker", worker.pid)
         raise DataError("no more images")
 
-sys.modules["trainer.session"] = types.ModuleType("trainer.session")
-sys.modules["trainer.session"].run_rank = run_rank
+sys.modules["trainer.loop.session"] = types.ModuleType("trainer.loop.session")
+sys.modules["trainer.loop.session"].run_rank = run_rank
 runpy.run_module("trainer", run_name="__main__", alter_sys=True)
 """
 """`python -m trainer` with another session, which costs no import of torch."""

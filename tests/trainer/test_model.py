@@ -13,7 +13,7 @@ from torchvision.models import resnet50
 from torchvision.models.detection import FasterRCNN
 from torchvision.ops.misc import FrozenBatchNorm2d
 
-from trainer.model import build_model, count_parameters
+from trainer.model.networks import build_model, count_parameters
 from trainer.settings import Settings
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from trainer.optim import build_optimizer, learning_rate, set_learning_rate
+from trainer.model.optim import build_optimizer, learning_rate, set_learning_rate
 from trainer.settings import Settings
 
 

@@ -12,16 +12,16 @@ import pytest
 import torch
 
 from tests.trainer.small import small_settings
-from trainer import staging
 from trainer.data.ground_truth import GroundTruth
 from trainer.devices import load_backend
-from trainer.evaluate import Outcome, collector, detect, rows_of
 from trainer.events import EventLog
-from trainer.loaders import build_loaders
-from trainer.model import build_model
+from trainer.loop import staging
+from trainer.loop.evaluate import Outcome, collector, detect, rows_of
+from trainer.loop.loaders import build_loaders
+from trainer.loop.session import _prepare
+from trainer.model.networks import build_model
 from trainer.optimizations import NAMES, SWITCHED
 from trainer.ranks import HostGroup, Ranks
-from trainer.session import _prepare
 
 STEPS = 10
 OF_LOSSES = [one.name for one in SWITCHED if one.proof.endswith("::test_losses_are_the_same_without")]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.position import Position, stretches
+from trainer.loop.position import Position, stretches
 
 STEPS = st.integers(1, 400)
 

@@ -14,9 +14,9 @@ from tests.trainer.small import small_settings
 from trainer.data.sampler import EpochBatches
 from trainer.devices import load_backend
 from trainer.events import EventLog
-from trainer.protocol import Protocol
+from trainer.loop.protocol import Protocol
+from trainer.loop.session import _prepare
 from trainer.ranks import HostGroup, Ranks
-from trainer.session import _prepare
 
 
 def course_of(settings: Any, monkeypatch: Any) -> list[Any]:

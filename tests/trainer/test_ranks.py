@@ -12,10 +12,10 @@ import pytest
 import torch
 
 from tests.forked import run_two_ranks
+from trainer.clocks import SimulatedClock
 from trainer.devices import load_backend
-from trainer.devices.clocks import SimulatedClock
 from trainer.ranks import HostGroup, Ranks
-from trainer.samplers.base import CardPlace
+from trainer.telemetry.base import CardPlace
 
 SENT = {
     "scalar": torch.tensor(2.5),

@@ -12,15 +12,15 @@ import torch
 
 from tests.trainer.resuming import events, finish, kill_at, losses, named, next_attempt, run
 from tests.trainer.small import small_settings
-from trainer.checkpoint import Checkpoints
 from trainer.devices import load_backend
-from trainer.model import build_model
-from trainer.optim import build_optimizer
-from trainer.position import Position
+from trainer.loop.checkpoint import Checkpoints
+from trainer.loop.position import Position
+from trainer.loop.resume import resume, snapshot
+from trainer.loop.steps import Trainee
+from trainer.model.networks import build_model
+from trainer.model.optim import build_optimizer
 from trainer.ranks import HostGroup, Ranks
-from trainer.resume import resume, snapshot
 from trainer.settings import Settings
-from trainer.steps import Trainee
 
 
 def settings_of(shapes: Path, run_dir: Path, **changes: Any) -> Settings:

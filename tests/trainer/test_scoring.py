@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 
 from tests.trainer.scoring_data import LARGE, SMALL, made_up, plain, truth_of
 from tests.trainer.small import small_settings
-from trainer import scoring
+from trainer.data import scoring
 from trainer.data.ground_truth import GroundTruth
+from trainer.data.scoring import COLUMNS, FAST, REFERENCE, Score, not_here, score_rows, version
 from trainer.errors import DataError
 from trainer.published.scoring import BatchScores
 from trainer.ranks import HostGroup, Ranks
-from trainer.scoring import COLUMNS, FAST, REFERENCE, Score, not_here, score_rows, version
 
 WAYS = [pytest.param(True, id="fast"), pytest.param(False, id="reference")]
 

@@ -14,11 +14,11 @@ from PIL import Image
 from torchvision.transforms import functional
 
 from tests.trainer.small import small_settings
-from trainer import staging
 from trainer.data.dataset import BadSample, Sample, collate
 from trainer.devices import load_backend
-from trainer.loaders import build_loaders
-from trainer.staging import Staged, Staging, not_here, other_floats, to_device
+from trainer.loop import staging
+from trainer.loop.loaders import build_loaders
+from trainer.loop.staging import Staged, Staging, not_here, other_floats, to_device
 
 HOST = torch.device("cpu")
 NEEDS_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
@@ -119,7 +119,7 @@ def fake_without_flip(image: Any, mirrored: bool) -> Any:
     ],
 )
 def test_a_device_that_makes_other_floats_or_none_is_told(floats: Any, says: str, monkeypatch: Any) -> None:
-    monkeypatch.setattr("trainer.staging._floats", floats)
+    monkeypatch.setattr("trainer.loop.staging._floats", floats)
 
     assert other_floats(HOST) == says
 

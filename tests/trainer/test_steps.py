@@ -12,16 +12,16 @@ from PIL import Image
 from torchvision.transforms import functional
 
 from tests.trainer.small import small_settings
-from trainer.clock import Ledger
 from trainer.data.dataset import BadSample
 from trainer.devices import load_backend
 from trainer.errors import DataError, DivergedError
 from trainer.events import EventLog
-from trainer.loaders import build_loaders
-from trainer.model import build_model
-from trainer.optim import build_optimizer
+from trainer.ledger import Ledger
+from trainer.loop.loaders import build_loaders
+from trainer.loop.steps import StepLoop, Trainee
+from trainer.model.networks import build_model
+from trainer.model.optim import build_optimizer
 from trainer.settings import Settings
-from trainer.steps import StepLoop, Trainee
 
 STEPS = 10
 

@@ -14,7 +14,7 @@ import torch
 from torchvision.models import resnet50
 
 from trainer.errors import WeightsError
-from trainer.weights import _restricted_pickle, load_backbone, read_state_dict
+from trainer.model.weights import _restricted_pickle, load_backbone, read_state_dict
 
 
 def digits_of(path: Path) -> str:

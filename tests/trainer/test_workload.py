@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 
 from tests.trainer.small import small_settings
-from trainer.model import build_model
-from trainer.workload import Fingerprint
+from trainer.loop.workload import Fingerprint
+from trainer.model.networks import build_model
 
 
 def batch() -> tuple[list[torch.Tensor], list[dict[str, torch.Tensor]]]:

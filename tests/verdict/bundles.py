@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Dict, Mapping
 
+from evidence.seal import write_seal
 from expected import METRICS, Cell, Expectation, Recipe, Topology, default_bounds
-from verdict.seal import write_seal
 
 CARD_GIB = 32.0
 SMALL = Recipe(

@@ -8,13 +8,15 @@ from typing import Any, Callable
 
 import pytest
 
-from expected import METRICS, Expectation, SuiteError
+from evidence.bundle import read_run
+from evidence.errors import SuiteError
+from expected import METRICS, Expectation
 from tests.verdict.accepting import COMPUTE_NS, PLAN, Change, device_with, devices_of, write_runs
 from tests.verdict.bundles import CPU, STEADY, Bundle, Plan, a_cell
-from verdict import judge_run, measure, read_run
-from verdict.accept import accept_runs
-from verdict.errors import AcceptError
-from verdict.spread import accepted_value
+from verdict.baseline.accept import accept_runs
+from verdict.baseline.spread import AcceptError, accepted_value
+from verdict.judge import judge_run
+from verdict.metrics.measure import measure
 
 LONG_STEADY = replace(STEADY, steps=240)
 

@@ -11,7 +11,7 @@ import pytest
 from expected import load_devices, load_site
 from tests.verdict.accepting import PLAN, devices_of, write_runs
 from tests.verdict.shipped import bundle_of
-from verdict.accept_command import main
+from verdict.baseline.command import main
 
 
 def cpu_runs(folder: Path, *compute_ns: int, **changes: Any) -> list[str]:
@@ -60,7 +60,7 @@ def test_simulated_runs_are_listed_as_such(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan = replace(PLAN, simulated=True, device="virtual", backend="virtual")
-    monkeypatch.setattr("verdict.accept_command.load_devices", lambda: devices_of(plan))
+    monkeypatch.setattr("verdict.baseline.command.load_devices", lambda: devices_of(plan))
 
     code = main([*map(str, write_runs(tmp_path, plan)), "--out", str(tmp_path / "site.toml")])
 

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from evidence.bundle import read_run
 from tests.verdict.bundles import EPOCH, STEADY, Bundle, Plan, a_cell, build
-from verdict import INVALID, MISSING, PASS, RunVerdict, judge_run, read_run
-from verdict.attempts import times
+from verdict.judge import INVALID, MISSING, PASS, RunVerdict, judge_run
+from verdict.wording import times
 
 BROKEN = Plan(restarts=1, resumed=(1, 40))
 """Broken off in the second of two epochs of 120 steps."""

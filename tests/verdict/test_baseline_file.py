@@ -11,17 +11,17 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
+from evidence.bundle import read_run
 from expected import METRICS, ExpectationError, load_site
 from expected.site import MIN_RUNS, check_site
 from expected.toml_file import parse_toml
 from tests.verdict.accepting import PLAN, device_with, devices_of, write_runs
 from tests.verdict.bundles import Plan
-from verdict import judge_run, read_run
-from verdict.accept import Acceptance, accept_runs
-from verdict.baseline_file import add_accepted, to_toml
-from verdict.errors import AcceptError
-from verdict.provenance import Provenance, plain
-from verdict.spread import AcceptedValue, accepted_value
+from verdict.baseline.accept import Acceptance, accept_runs
+from verdict.baseline.file import add_accepted, to_toml
+from verdict.baseline.spread import AcceptedValue, AcceptError, accepted_value
+from verdict.compare.provenance import Provenance, plain
+from verdict.judge import judge_run
 
 DEVICES = devices_of(PLAN)
 CELL = DEVICES["r300"].cells[0]

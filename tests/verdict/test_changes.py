@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from evidence.bundle import Evidence, read_run
 from expected import METRICS, Cell, Expectation
 from tests.verdict.bundles import Plan, a_cell, build, published
-from verdict import Evidence, judge_run, read_run
 from verdict.changes import NOT_RECORDED, changes
+from verdict.judge import judge_run
 
 SHORT = Plan(steps=40, maps=(0.4,))
 

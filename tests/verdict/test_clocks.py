@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from evidence.bundle import read_run
 from tests.verdict.bundles import HONEST_CLOCK, Bundle, Plan, a_cell, build
-from verdict import INVALID, RunVerdict, judge_run, read_run
-from verdict.clocks import clock_faults
+from verdict.checks.clocks import clock_faults
+from verdict.judge import INVALID, RunVerdict, judge_run
 
 MS = 1_000_000
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from verdict.contrast import PERMUTATIONS, Blocks, _t_quantile, holm, least_p, of_two_groups, of_two_runs
+from verdict.compare.contrast import PERMUTATIONS, Blocks, _t_quantile, holm, least_p, of_two_groups, of_two_runs
 
 
 def a_run(random: np.random.Generator, blocks: int = 100, *, likeness: float = 0.0, rate: float = 100.0) -> Blocks:

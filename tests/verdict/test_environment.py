@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
+from evidence.bundle import read_run
 from expected import Topology
 from tests.suite.stored import bundle_of
 from tests.support import device_of
 from tests.verdict.bundles import Bundle
 from trainer.settings import Settings
-from verdict import read_run
-from verdict.environment import ITEMS, EnvironmentFinding, environment_findings, stated_items
-from verdict.environment_rules import BACKBONE_SHA256
+from verdict.environment.findings import ITEMS, EnvironmentFinding, environment_findings, stated_items
+from verdict.environment.rules import BACKBONE_SHA256
 
 EIGHT = Topology(1, 8)
 

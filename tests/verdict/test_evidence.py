@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from expected import SuiteError
+from evidence.bundle import read_run
+from evidence.errors import EvidenceError, SuiteError
+from evidence.seal import seal_problems, write_seal
 from tests.verdict.bundles import STEADY, Bundle, Plan, a_cell, build, lines
-from verdict import INVALID, PASS, EvidenceError, judge_run, read_run
-from verdict.judge import RunVerdict
-from verdict.seal import seal_problems, write_seal
+from verdict.judge import INVALID, PASS, RunVerdict, judge_run
 
 SHORT = Plan(steps=40, maps=(0.4,))
 EASY = {"e2e_time": 1e6, "p_whole": 1e-3, "p_train": 1e-3, "p_core": 1e-3, "map": 0.01, "mem": 30.0}
@@ -300,7 +300,7 @@ def test_evidence_that_is_written_while_it_is_read_is_named(tmp_path: Path, monk
         (folder / "rank-0000.jsonl").write_bytes(honest)
         return seal_problems(run_dir)
 
-    monkeypatch.setattr("verdict.evidence.seal_problems", swap)
+    monkeypatch.setattr("evidence.bundle.seal_problems", swap)
     (folder / "rank-0000.jsonl").write_bytes(honest.replace(b'"lr": 0.02', b'"lr": 0.01'))
 
     (problem,) = read_run(folder).problems

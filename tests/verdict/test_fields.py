@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from verdict.fields import FieldError, any_number, decode, flag, number, shortened, table, text, whole
+from evidence.fields import FieldError, any_number, decode, flag, number, shortened, table, text, whole
 
 
 @pytest.mark.parametrize("value", [True, 1.0, "1", None, [1], 2**63, -(2**63)])

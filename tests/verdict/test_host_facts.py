@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from evidence.bundle import read_run
+from evidence.fields import FieldError
+from evidence.host import host_facts
 from tests.suite.stored import bundle_of
-from verdict import read_run
-from verdict.fields import FieldError
-from verdict.host_facts import host_facts
 
 
 def test_an_event_without_anything_is_a_host_of_which_nothing_is_known() -> None:

@@ -9,11 +9,14 @@ from typing import Any, Callable, NamedTuple
 
 import pytest
 
+from evidence.bundle import Evidence, read_run
 from expected import Recipe, Topology
 from tests.verdict.bundles import CPU, EPOCH, STEADY, Bundle, Plan, a_cell, build
-from verdict import INVALID, PASS, Evidence, accounts, course, identity, judge_run, measure, read_run, violations
-from verdict.case import Case, Check
-from verdict.invariants import CAUSES, CHECKS
+from verdict.checks import accounts, course, identity
+from verdict.checks.case import Case, Check
+from verdict.checks.invariants import CAUSES, CHECKS, violations
+from verdict.judge import INVALID, PASS, judge_run
+from verdict.metrics.measure import measure
 
 FULL = Plan()
 FOUR = Plan(topology=Topology(2, 2))
@@ -1047,7 +1050,7 @@ def test_a_cell_whose_rates_are_upside_down_is_invalid(tmp_path: Path) -> None:
 
 
 def test_every_check_of_the_modules_is_in_the_table() -> None:
-    from verdict import accounts, attempts, clocks, course, identity, workload
+    from verdict.checks import accounts, attempts, clocks, course, identity, workload
 
     defined = {
         value

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from verdict.jsonlines import Problems, parse_object, read_objects
+from evidence.jsonlines import Problems, parse_object, read_objects
 
 
 def read(path: Path) -> tuple[list[tuple[int, dict]], tuple[str, ...]]:

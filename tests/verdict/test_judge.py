@@ -11,9 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from expected import METRICS, Expectation, SuiteError
+from evidence.bundle import read_run
+from evidence.errors import SuiteError
+from expected import METRICS, Expectation
 from tests.verdict.bundles import EPOCH, STEADY, Plan, a_cell, build, published, with_timing
-from verdict import (
+from verdict.checks.workload import fingerprint
+from verdict.judge import (
     FAIL,
     INCONCLUSIVE,
     INVALID,
@@ -21,15 +24,13 @@ from verdict import (
     PASS,
     RECORDED,
     VERDICTS,
-    Interval,
-    Measurement,
     RunVerdict,
     judge_metric,
     judge_run,
-    measure,
-    read_run,
 )
-from verdict.workload import fingerprint
+from verdict.metrics.measure import measure
+from verdict.metrics.measurement import Measurement
+from verdict.metrics.statistics import Interval
 
 FULL = Plan()
 P_CORE = published("p_core", 200.0)

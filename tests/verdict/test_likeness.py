@@ -8,9 +8,9 @@ from typing import Any, Callable
 
 import pytest
 
+from evidence.bundle import read_run
 from tests.suite.stored import bundle_of
-from verdict import read_run
-from verdict.likeness import Candidate, circumstances, differing, refusals
+from verdict.compare.likeness import Candidate, circumstances, differing, refusals
 
 Change = Callable[[Any], None]
 

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from expected import SuiteError, Topology
+from evidence.bundle import read_run
+from evidence.errors import SuiteError
+from expected import Topology
 from tests.verdict.accepting import device_with, devices_of
 from tests.verdict.bundles import CPU, Plan, a_cell, build
-from verdict import read_run
 from verdict.lookup import OWN_DATA, find_cell
 
 SHAPES = {"train_images": 256}

@@ -10,11 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from expected import METRICS, SuiteError, Topology
+from evidence.bundle import read_run
+from evidence.errors import SuiteError
+from expected import METRICS, Topology
 from tests.verdict.bundles import CPU, EPOCH, STEADY, Bundle, Plan, build
-from verdict import PROTOCOL_METRICS, Interval, Measurement, compared_value, measure, protocol_metrics, read_run
-from verdict.measure import shortened_run
-from verdict.throughput import _window_blocks
+from verdict.metrics.measure import PROTOCOL_METRICS, compared_value, measure, protocol_metrics, shortened_run
+from verdict.metrics.measurement import Measurement
+from verdict.metrics.statistics import Interval
+from verdict.metrics.throughput import _window_blocks
 
 FULL = Plan(slower={1: 1.25}, jitter=10)
 

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from evidence.bundle import read_run
 from expected import Topology
 from tests.verdict.bundles import CPU, Bundle, Plan, a_cell, build
-from verdict import INCONCLUSIVE, PASS, judge_run, read_run
-from verdict.memory import CardMemory, card_memories, still_rising, throttled, unwatched
+from verdict.judge import INCONCLUSIVE, PASS, judge_run
+from verdict.metrics.memory import CardMemory, card_memories, still_rising, throttled, unwatched
 
 SHORT = Plan(steps=40, maps=(0.4,))
 LONG = Plan(steps=40, maps=(0.4,), eval_ns=2_000_000_000_000)

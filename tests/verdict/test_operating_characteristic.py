@@ -6,10 +6,10 @@ import pytest
 
 from benchmarks import operating_curve
 from benchmarks.operating_curve import CORRELATIONS, DOCS, STEPS, Point, operating_point, published, simulated_runs
-from verdict.evidence import Evidence
+from evidence.bundle import Evidence
 from verdict.judge import FAIL, INCONCLUSIVE, PASS, MetricVerdict, judge_metric
-from verdict.statistics import steps_to_decide
-from verdict.throughput import p_core
+from verdict.metrics.statistics import steps_to_decide
+from verdict.metrics.throughput import p_core
 
 RUNS = 2000
 

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from evidence.bundle import read_run
+from evidence.errors import EvidenceError
 from tests.verdict.bundles import STEADY, Bundle, Plan, build
-from verdict import EvidenceError, read_run
-from verdict.provenance import Provenance, plain, read_provenance
+from verdict.compare.provenance import Provenance, plain, read_provenance
 
 VERSIONS = {"python": "3.8.18", "torch": "1.12.1+cpu", "os": "Linux-5.4"}
 

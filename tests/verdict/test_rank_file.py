@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from evidence.events import RankEvidence
+from evidence.jsonlines import Problems
+from evidence.rank_file import read_rank
 from tests.verdict.bundles import Plan, build, lines
-from verdict.events import RankEvidence
-from verdict.jsonlines import Problems
-from verdict.rank_file import read_rank
 
 
 def read(events: list[dict[str, Any]], folder: Path, rank: int = 0) -> tuple[RankEvidence, tuple[str, ...]]:

@@ -11,9 +11,12 @@ from typing import Any, Callable
 
 import pytest
 
+from evidence.bundle import read_run
+from evidence.errors import EvidenceError
 from expected import Expectation
 from tests.verdict.bundles import STEADY, Plan, a_cell, build
-from verdict import EvidenceError, RunVerdict, judge_run, read_run, read_verdict, to_json, write_verdict
+from verdict.judge import RunVerdict, judge_run
+from verdict.record import read_verdict, to_json, write_verdict
 
 
 @pytest.fixture

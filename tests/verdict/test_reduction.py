@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from evidence.bundle import read_run
 from tests.verdict.bundles import Plan, build
-from verdict import read_run
-from verdict.reduction import card_readings, over_time, run_readings
+from verdict.metrics.reduction import card_readings, over_time, run_readings
 
 SHORT = Plan(steps=40, maps=(0.4,))
 

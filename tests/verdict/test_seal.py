@@ -13,9 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from evidence.bundle import read_run
+from evidence.seal import SEAL_FILE, seal_problems, write_seal
 from tests.verdict.bundles import Plan, a_cell, build
-from verdict import INVALID, judge_run, read_run
-from verdict.seal import SEAL_FILE, seal_problems, write_seal
+from verdict.judge import INVALID, judge_run
 
 SEALED = [
     "attempt-0.host-0001.log",

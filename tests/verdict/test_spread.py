@@ -13,8 +13,15 @@ from hypothesis import strategies as st
 from expected import METRICS, default_bounds
 from expected.bounds import ABSOLUTE_TOLERANCE
 from expected.site import LARGEST_TOLERANCE, MIN_RUNS
-from verdict.errors import AcceptError
-from verdict.spread import _T, SMALLEST_TOLERANCE, AcceptedValue, accepted_value, in_words, outliers
+from verdict.baseline.spread import (
+    _T,
+    SMALLEST_TOLERANCE,
+    AcceptedValue,
+    AcceptError,
+    accepted_value,
+    in_words,
+    outliers,
+)
 
 RATES = [name for name, metric in METRICS.items() if metric.unit == "images/s"]
 

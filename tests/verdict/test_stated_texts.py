@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from verdict.host_facts import Port
-from verdict.stated_texts import (
+from evidence.host import Port
+from verdict.environment.stated import (
     Answer,
     compare_image,
     compare_machine,

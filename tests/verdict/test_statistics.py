@@ -11,7 +11,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from benchmarks.operating_curve import CORRELATIONS, autoregression
-from verdict.statistics import (
+from verdict.metrics.statistics import (
     Interval,
     _likeness,
     _stretches,

@@ -10,8 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from evidence.bundle import read_run
 from tests.verdict.bundles import STEADY, Bundle, Plan, build
-from verdict import StepTimes, measure, read_run, step_times
+from verdict.metrics.measure import measure
+from verdict.metrics.step_times import StepTimes, step_times
 
 PLAN = replace(STEADY, jitter=3, slower={1: 1.1})
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from verdict.steps_in_time import FALSE_STEPS, FEWEST, find_steps
+from verdict.compare.steps_in_time import FALSE_STEPS, FEWEST, find_steps
 
 Draw = Callable[[np.random.Generator, int], Any]
 

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from evidence.bundle import read_run
 from expected import Topology
 from tests.verdict.bundles import STEADY, Plan, a_cell, build
-from verdict import judge_run, read_run
-from verdict.stragglers import stragglers
+from verdict.judge import judge_run
+from verdict.metrics.stragglers import stragglers
 
 EIGHT = replace(STEADY, topology=Topology(1, 8))
 

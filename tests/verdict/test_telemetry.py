@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from verdict.jsonlines import Problems
-from verdict.telemetry import Telemetry, read_telemetry
+from evidence.jsonlines import Problems
+from evidence.telemetry import Telemetry, read_telemetry
 
 
 def sample(**change: Any) -> dict[str, Any]:

@@ -9,10 +9,11 @@ from typing import Any, Callable
 
 import pytest
 
+from evidence.bundle import read_run
 from expected import Recipe
 from tests.verdict.bundles import STEADY, Bundle, Plan, a_cell, build
-from verdict import INVALID, judge_run, read_run
-from verdict.workload import DETECTORS, Workload, fingerprint
+from verdict.checks.workload import DETECTORS, Workload, fingerprint
+from verdict.judge import INVALID, judge_run
 
 BENCHMARK = Plan(recipe=replace(Recipe(), epochs=4))
 

@@ -54,7 +54,7 @@ class Row(NamedTuple):
 class Batch(NamedTuple):
     """Images of various sizes with their boxes, in as few tensors as can be: each costs the queue of the workers time.
 
-    Whoever wants floats on a device asks `trainer.staging`; `images` and `targets` show the same images one by one.
+    `trainer.loop.staging` makes floats of them on the device; `images` and `targets` show the same images one by one.
     """
 
     pixels: torch.Tensor

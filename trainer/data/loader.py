@@ -14,9 +14,8 @@ from torch.utils.data import DataLoader
 
 from trainer.data.coco import CocoIndex
 from trainer.data.dataset import CocoBoxes
-from trainer.data.sampler import EpochBatches, Item, aspect_groups, shard_validation
+from trainer.data.sampler import EpochBatches, Item, aspect_groups, shard_in_order, shard_validation
 from trainer.data.slots import slots_for
-from trainer.published.shares import shard_in_order
 
 _TRAIN, _VAL = 1, 2
 

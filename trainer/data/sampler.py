@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Iterator, NamedTuple
+from typing import Any, Iterator, NamedTuple
 
 import numpy as np
+from torch.utils.data.distributed import DistributedSampler
 
 from trainer.errors import DataError
 
@@ -141,3 +142,16 @@ def shard_validation(groups: np.ndarray, *, batch_size: int, rank: int, world_si
             mine.append((group, members))
     mine.sort(key=lambda batch: batch[0])
     return [[Item(int(index), False) for index in members] for _, members in mine]
+
+
+def shard_in_order(images: int, *, batch_size: int, rank: int, world_size: int) -> list[list[Item]]:
+    """Return the rank's batches of `images` images as the published runs share them, in order.
+
+    Every `world_size`-th image is the rank's, from its own number on.
+
+    The last batch may be short. All ranks have equally many, for which the first images are shared out again.
+    """
+    every: Any = range(images)
+    sampler: DistributedSampler = DistributedSampler(every, num_replicas=world_size, rank=rank, shuffle=False)
+    mine = [Item(int(position), False) for position in sampler]
+    return [mine[start : start + batch_size] for start in range(0, len(mine), batch_size)]

@@ -11,7 +11,7 @@ from trainer.errors import DeviceError
 
 __all__ = ["Backend", "Card", "StepTimer", "StepTimes", "backend_names", "is_simulated", "load_backend"]
 
-_HELPERS = ("base", "clocks", "scenario", "simulation", "streams", "timers")
+_HELPERS = ("arrivals", "base", "scenario", "simulation", "streams", "timers")
 
 
 def backend_names() -> tuple[str, ...]:

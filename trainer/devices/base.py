@@ -17,11 +17,11 @@ from typing import (
     Sequence,
 )
 
-from trainer.devices.clocks import Clock
+from trainer.clocks import Clock
 from trainer.devices.streams import CopyStream
 from trainer.devices.timers import StepTimer, WindowTimer
 from trainer.errors import DeviceError
-from trainer.samplers import CardPlace, Sampler, Samples, host_sampler
+from trainer.telemetry import CardPlace, Sampler, Samples, host_sampler
 
 if TYPE_CHECKING:
     import torch

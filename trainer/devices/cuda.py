@@ -9,7 +9,7 @@ from trainer.devices.base import GIB, Backend, Card, Inventory, Samples, visible
 from trainer.devices.streams import CudaCopyStream
 from trainer.devices.timers import EventTimer, StepTimer
 from trainer.errors import DeviceError
-from trainer.samplers import CardPlace, Sampler, card_sampler, load_smi
+from trainer.telemetry import CardPlace, Sampler, card_sampler, load_smi
 
 if TYPE_CHECKING:
     import torch

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Callable, ClassVar, Mapping, Sequence
 
 from trainer.devices.base import Backend, Card, Inventory, Samples, visible_index
 from trainer.errors import DeviceError
-from trainer.samplers.tool import run_tool
-from trainer.samplers.xpu_smi import TOOL, XpuSmi, parse_xpu_driver, parse_xpu_models, parse_xpu_smi
+from trainer.telemetry.tool import run_tool
+from trainer.telemetry.xpu_smi import TOOL, XpuSmi, parse_xpu_driver, parse_xpu_models, parse_xpu_smi
 
 if TYPE_CHECKING:
     import torch

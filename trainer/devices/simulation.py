@@ -9,7 +9,7 @@ import signal
 from dataclasses import dataclass
 from typing import Any, Callable, Iterator, Mapping, Sequence
 
-from trainer.devices.clocks import Clock
+from trainer.clocks import Clock
 from trainer.devices.scenario import Fault, Scenario
 from trainer.errors import DeviceError
 

@@ -11,9 +11,9 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable, ClassVar, Mapping, Sequence
 
-from trainer.data.arrivals import Arrivals
+from trainer.clocks import Clock, SimulatedClock
+from trainer.devices.arrivals import Arrivals
 from trainer.devices.base import Backend, Card, Inventory, Samples, visible_index
-from trainer.devices.clocks import Clock, SimulatedClock
 from trainer.devices.scenario import Scenario, load_scenario
 from trainer.devices.simulation import NS_PER_MS, SimulatedCard
 from trainer.devices.streams import CopyStream

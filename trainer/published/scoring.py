@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Sequence
 
 import numpy as np
 
+from trainer.data.scoring import COLUMNS, REFERENCE, Score, as_score, quietly, version
 from trainer.ranks import HostGroup
-from trainer.scoring import COLUMNS, REFERENCE, Score, as_score, quietly, version
 
 if TYPE_CHECKING:
     from trainer.data.ground_truth import GroundTruth

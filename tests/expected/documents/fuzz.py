@@ -18,7 +18,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Sequence
 
-from expected import METRICS, PUBLISHED, SuiteError, load_device
+from evidence.errors import SuiteError
+from expected import METRICS, PUBLISHED, load_device
 from expected.documents import Document, Given, Stated, device_toml, differences, read_document
 from expected.load import load_devices
 from tests.expected.documents.making import CELLS, DASHES, HEADER, SEED, document, row

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from expected import Cell, Device, SuiteError, load_device, load_devices
+from evidence.errors import SuiteError
+from expected import Cell, Device, load_device, load_devices
 from expected.documents import Given, device_toml
 from expected.documents.rows import read_default
 from tests.expected.documents.making import SEED, changed, document, read, row

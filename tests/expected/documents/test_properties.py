@@ -9,7 +9,8 @@ from typing import Any, Mapping
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from expected import METRICS, SuiteError
+from evidence.errors import SuiteError
+from expected import METRICS
 from expected.documents import Given, device_toml, read_document
 from tests.expected.documents.making import HEADER, SEED, document, numbers
 

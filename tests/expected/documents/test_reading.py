@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from expected import SuiteError, Topology
+from evidence.errors import SuiteError
+from expected import Topology
 from expected.documents import read_document
 from expected.documents.reading import LARGEST_BYTES, read_document_file
 from expected.documents.rows import Default, Hyper

@@ -9,13 +9,15 @@ from typing import Any
 
 import pytest
 
+from evidence.bundle import read_run
 from expected import load_devices
 from reports.history import HistoryError, enter_run
 from reports.history.entry import Entry, read_entry
 from tests.reports.history.entries import HOSTILE, rows_of
 from tests.suite.stored import bundle_of, store
-from verdict import judge_run, read_run, to_json
+from verdict.judge import judge_run
 from verdict.lookup import find_cell
+from verdict.record import to_json
 
 
 def verdict_of(run_dir: Path) -> dict[str, Any]:

@@ -6,9 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from evidence.bundle import read_run
 from expected import load_devices
 from tests.verdict.bundles import Bundle, Plan, a_cell, build
-from verdict import judge_run, read_run, to_json
+from verdict.judge import judge_run
+from verdict.record import to_json
 
 TWO_RANKS = replace(Plan(), slower={1: 1.1}, jitter=5)
 HOSTILE = (

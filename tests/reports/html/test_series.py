@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from evidence.bundle import Evidence, read_run
 from expected import Topology
 from reports.html.series import Spans, histogram, losses, on_grid, rank_rates, run_rates, samples, stalls, zero_ns
 from tests.reports.html.runs import TWO_RANKS, stall, told_everything
 from tests.verdict.bundles import STEADY, Bundle, Plan, build
-from verdict import Evidence, read_run
 
 NUMBERS = st.floats(-1e6, 1e6)
 

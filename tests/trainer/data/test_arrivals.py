@@ -6,8 +6,8 @@ from typing import Any, Iterator
 
 import pytest
 
-from trainer.data.arrivals import Arrivals
-from trainer.devices.clocks import SimulatedClock
+from trainer.clocks import SimulatedClock
+from trainer.devices.arrivals import Arrivals
 
 DECODE_NS, STEP_NS = 100, 40
 

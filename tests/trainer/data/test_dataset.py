@@ -18,7 +18,7 @@ from trainer.data.coco import load_index
 from trainer.data.dataset import BadSample, Batch, CocoBoxes, Sample, collate, pixels_of, require_batch
 from trainer.data.sampler import Item
 from trainer.errors import DataError
-from trainer.staging import to_device
+from trainer.loop.staging import to_device
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from trainer.devices import clocks
-from trainer.devices.clocks import Clock, SimulatedClock
+from trainer import clocks
+from trainer.clocks import Clock, SimulatedClock
 
 
 def test_a_simulated_clock_stands_still_while_the_host_works() -> None:

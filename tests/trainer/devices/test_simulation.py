@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.devices.clocks import SimulatedClock
+from trainer.clocks import SimulatedClock
 from trainer.devices.scenario import FAULTS, Fault, Scenario
 from trainer.devices.simulation import Event, PlantedStep, SimulatedCard, Stream, planted_steps
 from trainer.errors import DeviceError

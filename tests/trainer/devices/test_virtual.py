@@ -10,12 +10,12 @@ import pytest
 import torch
 
 from tests.trainer.small import small_settings
-from trainer.clock_probe import probe_clock
 from trainer.devices import load_backend
 from trainer.errors import DeviceError
-from trainer.model import build_model
-from trainer.optim import build_optimizer
-from trainer.steps import Trainee
+from trainer.loop.steps import Trainee
+from trainer.model.networks import build_model
+from trainer.model.optim import build_optimizer
+from trainer.probes.clocks import probe_clock
 
 STEP_MS = 80.0  # two images; far longer than the host takes to queue them
 

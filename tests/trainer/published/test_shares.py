@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.published.shares import shard_in_order
+from trainer.data.sampler import shard_in_order
 
 
 def positions(images: int, batch_size: int, rank: int, world_size: int) -> list[list[int]]:

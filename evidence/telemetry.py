@@ -1,0 +1,169 @@
+"""Samples of cards and hosts, read from telemetry.jsonl and the other hosts' files like it."""
+
+from __future__ import annotations
+
+import math
+from array import array
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Iterable, Mapping, Tuple
+
+from evidence.fields import FieldError, decode, number, text, whole
+from evidence.jsonlines import Problems, read_objects
+
+if TYPE_CHECKING:
+    import numpy as np
+
+Card = Tuple[str, int]
+"""(host, index of the card in that host)."""
+
+
+READINGS = ("power_w", "temperature_c", "use_percent", "core_clock_mhz", "memory_clock_mhz")
+"""What a tool may say of a card beside its memory."""
+HOST_READINGS = (
+    "host_memory_used_gib",
+    "host_memory_total_gib",
+    "host_cpu_percent",
+    "host_load_1m",
+    "host_temperature_c",
+)
+"""What is read of a host as a whole."""
+
+
+@dataclass(frozen=True, eq=False)
+class CardSamples:
+    """What one rank saw of one card through one tool: `t_ns` by that rank's clock, int64; `used_gib`, float64.
+
+    `used_gib` is in the same order and NaN where a sample has no memory. `total_gib` is the largest total that was
+    reported, None where none was; `sources` has the tool that was asked. `throttled` has (t_ns, reason) of the samples
+    in which the card said that it had been slowed down. `readings` has columns of READINGS, those of which there is
+    any: float64, one entry a sample, NaN where a sample has none.
+    """
+
+    card: Card
+    rank: int
+    sources: tuple[str, ...]
+    t_ns: np.ndarray
+    used_gib: np.ndarray
+    total_gib: float | None
+    throttled: tuple[tuple[int, str], ...] = ()
+    readings: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class HostSamples:
+    """What one rank saw of its host: `t_ns` by that rank's clock, int64, and the columns of HOST_READINGS."""
+
+    host: str
+    rank: int
+    sources: tuple[str, ...]
+    t_ns: np.ndarray
+    readings: Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True, eq=False)
+class Telemetry:
+    """All samples, by card, sampling rank and tool, the samplers' own complaints, and the samples of hosts."""
+
+    cards: tuple[CardSamples, ...]
+    errors: tuple[str, ...]
+    hosts: tuple[HostSamples, ...] = ()
+
+
+_SAMPLE = {"t_ns": whole, "host": text, "rank": whole, "source": text}
+_OF_CARD = {
+    "card": whole,
+    "memory_used_gib": number,
+    "memory_total_gib": number,
+    "throttle": text,
+    **dict.fromkeys(READINGS, number),
+}
+_OF_HOST = dict.fromkeys(HOST_READINGS, number)
+
+
+def read_telemetry(files: Iterable[tuple[Path, Problems]]) -> Telemetry:
+    """Read the files together; lines that report a sampler's error are no damage and are kept apart."""
+    cards: dict[tuple[str, int, int, str], _Column] = {}
+    hosts: dict[tuple[str, int, str], _Column] = {}
+    errors: list[str] = []
+    for problems, line, record in ((log, *found) for path, log in files for found in read_objects(path, log)):
+        try:
+            if "error" in record:
+                errors.append(f"{record.get('source', 'sampler')}: {record['error']}")
+                continue
+            if any(name in record for name in _OF_HOST):
+                sample = decode(record, _SAMPLE, _OF_HOST)
+                seen = hosts.setdefault((sample["host"], sample["rank"], sample["source"]), _Column(HOST_READINGS))
+            else:
+                sample = decode(record, {**_SAMPLE, "card": whole}, _OF_CARD)
+                if all(sample[name] is None for name in ("memory_used_gib", "throttle", *READINGS)):
+                    raise FieldError("'memory_used_gib' is missing, and so is every other reading")
+                key = sample["host"], sample["card"], sample["rank"], sample["source"]
+                seen = cards.setdefault(key, _Column(("memory_used_gib", *READINGS)))
+        except FieldError as error:
+            problems.add(str(error), line)
+            continue
+        seen.take(sample)
+    return Telemetry(
+        tuple(_card_samples(*item) for item in sorted(cards.items(), key=_by_key)),
+        tuple(errors),
+        tuple(_host_samples(*item) for item in sorted(hosts.items(), key=_by_key)),
+    )
+
+
+def _by_key(item: tuple[Any, _Column]) -> Any:
+    return item[0]
+
+
+class _Column:
+    """The samples of one card or host by one rank and tool, while they are read."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self.t_ns = array("q")
+        self.values = {name: array("d") for name in names}
+        self.throttled: list[tuple[int, str]] = []
+        self.totals: set[float] = set()
+
+    def take(self, sample: dict[str, Any]) -> None:
+        """Add one sample; what it does not have is NaN."""
+        self.t_ns.append(sample["t_ns"])
+        for name, values in self.values.items():
+            value = sample[name]
+            values.append(math.nan if value is None else value)
+        if sample.get("throttle"):
+            self.throttled.append((sample["t_ns"], sample["throttle"]))
+        if sample.get("memory_total_gib") is not None:
+            self.totals.add(sample["memory_total_gib"])
+
+    def arrays(self) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """Return the times, and the columns in which there is any number."""
+        import numpy as np  # here, so that collecting tests does not pay for it
+
+        columns = {name: np.array(values, dtype=np.float64) for name, values in self.values.items()}
+        return np.array(self.t_ns, dtype=np.int64), {
+            name: column for name, column in columns.items() if not np.isnan(column).all()
+        }
+
+
+def _card_samples(key: tuple[str, int, int, str], column: _Column) -> CardSamples:
+    import numpy as np  # here, so that collecting tests does not pay for it
+
+    host, card, rank, source = key
+    t_ns, columns = column.arrays()
+    used_gib = columns.pop("memory_used_gib", None)
+    return CardSamples(
+        card=(host, card),
+        rank=rank,
+        sources=(source,),
+        t_ns=t_ns,
+        used_gib=np.full(len(t_ns), np.nan) if used_gib is None else used_gib,
+        total_gib=max(column.totals, default=None),
+        throttled=tuple(column.throttled),
+        readings=columns,
+    )
+
+
+def _host_samples(key: tuple[str, int, str], column: _Column) -> HostSamples:
+    host, rank, source = key
+    t_ns, columns = column.arrays()
+    return HostSamples(host, rank, (source,), t_ns, columns)

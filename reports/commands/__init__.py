@@ -1,0 +1,3 @@
+"""The subcommands of `python -m reports`."""
+
+from __future__ import annotations

@@ -1,0 +1,95 @@
+"""`mx-smi` as it has been listed in public; no card is at hand."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trainer.errors import DeviceError
+from trainer.telemetry.mx_smi import METRICS, parse_mx_driver, parse_mx_smi
+
+OLDER = """\
+Attached GPUs                                     : 2
++---------------------------------------------------------------------------------+
+| MX-SMI 2.1.6                        Kernel Mode Driver Version: 2.2.0            |
+| MACA Version: 2.18.0.8              BIOS Version: 1.13.4.0                      |
+|------------------------------------+---------------------+----------------------+
+| GPU         NAME                   | Bus-id              | GPU-Util             |
+| Temp        Power                  | Memory-Usage        |                      |
+|====================================+=====================+======================|
+| 0           MXC500                 | 0000:1a:00.0        | 97%                  |
+| 36C         60W                    | 858/65536 MiB       |                      |
++------------------------------------+---------------------+----------------------+
+| 1           MXC500                 | 0000:1b:00.0        | 0%                   |
+| 37C         61W                    | 32768/65536 MiB     |                      |
++------------------------------------+---------------------+----------------------+
+| Process:                                                                        |
+|  GPU                    PID         Process Name                 GPU Memory     |
+|  0                  1234567         python                       842            |
++---------------------------------------------------------------------------------+
+"""
+NEWER = """\
+| 0           MetaX C500             | 0           Off     | 0000:0f:00.0 | 5%    Disabled |
+| 31C         43W / 350W       P0    | 858/65536 MiB       | Available                     |
+"""
+
+
+def test_two_lines_are_a_card() -> None:
+    records = parse_mx_smi(OLDER)
+
+    assert records[1] == {
+        "card": 1,
+        "name": "MXC500",
+        "pci": "0000:1b:00.0",
+        "memory_used_gib": 32.0,
+        "memory_total_gib": 64.0,
+        "temperature_c": 37.0,
+        "power_w": 61.0,
+        "use_percent": 0.0,
+    }
+    assert len(records) == 2
+    assert set(records[0]) - {"card", "name", "pci"} == {metric.name for metric in METRICS}
+
+
+def test_a_power_limit_is_not_the_power() -> None:
+    (record,) = parse_mx_smi(NEWER)
+
+    assert (record["power_w"], record["temperature_c"], record["use_percent"]) == (43.0, 31.0, 5.0)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("36C ", "36F ", "0 numbers that could be temperature_c, expected one"),
+        ("60W ", "60W  70W ", "2 numbers that could be power_w, expected one"),
+        ("858/65536 MiB", "858 MiB      ", "printed no memory below card 0"),
+        ("858/65536 MiB", "99999/65536 MiB", "memory 99999 of 65536 MiB, which cannot be"),
+        ("97%", "--", "0 numbers that could be use_percent"),
+    ],
+)
+def test_what_is_new_is_told_and_the_other_card_is_read(old: str, new: str, says: str) -> None:
+    records = parse_mx_smi(OLDER.replace(old, new, 1))
+
+    assert says in " ".join(record.get("error", "") for record in records)
+    assert any(record.get("card") == 1 and record["memory_used_gib"] == 32.0 for record in records)
+
+
+def test_the_process_table_is_no_card() -> None:
+    assert [record.get("card") for record in parse_mx_smi(OLDER)] == [0, 1]
+
+
+@given(st.text(alphabet="0123456789 |:.%/CWMiBax\n", max_size=200))
+def test_no_text_makes_the_parser_fail_in_another_way(text: str) -> None:
+    try:
+        records = parse_mx_smi(text)
+    except DeviceError:
+        return
+    for record in records:
+        assert "error" in record or 0 <= record["memory_used_gib"] <= record["memory_total_gib"]
+
+
+def test_the_driver_is_read_from_its_words() -> None:
+    assert parse_mx_driver(OLDER) == "2.2.0"
+    with pytest.raises(DeviceError, match="Kernel Mode Driver Version"):
+        parse_mx_driver("MX-SMI 2.1.6")

@@ -1,0 +1,155 @@
+"""COCO box AP: inference on every rank's own share of the images, scored once on rank 0."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Callable, Iterable, Sequence
+
+import numpy as np
+import torch
+
+from trainer.data.dataset import require_batch
+from trainer.data.ground_truth import GroundTruth
+from trainer.data.scoring import COLUMNS, FAST, Score, score_rows
+from trainer.devices import Backend
+from trainer.loop.staging import to_device
+from trainer.published.scoring import BatchScores
+from trainer.ranks import HostGroup
+from trainer.settings import Settings
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What an evaluation came to: the AP on every rank, and how much of it was this rank's."""
+
+    map: float
+    images: int
+    """Images that this rank looked at, less those that a rank before it has looked at too"""
+    detections: int
+    facts: dict[str, Any] = field(default_factory=dict)
+    """Rank 0's alone, for the evidence"""
+
+
+def detect(
+    model: torch.nn.Module,
+    batches: Iterable[Any],
+    backend: Backend,
+    precision: str,
+    found: Callable[[Sequence[int], Sequence[Any]], None],
+    on_batch: Callable[[int], None] = lambda done: None,
+) -> None:
+    """Hand over to `found` the ids of each batch's images, and what the model finds on them, as it is on the device.
+
+    `on_batch` is then called with the number of images so far. Raises DataError for an image that cannot be read.
+    """
+    model.eval()
+    images_seen = 0
+    blocking = not getattr(batches, "pin_memory", False)  # a loader's, which pins only where copies may overlap
+    try:
+        with torch.no_grad(), backend.autocast(precision):
+            for batch in batches:
+                images, _ = to_device(require_batch(batch), backend.device, blocking=blocking)
+                found([int(target["image_id"]) for target in batch.targets], model(images))
+                images_seen += len(images)
+                on_batch(images_seen)
+    finally:
+        model.train()
+
+
+def collector(settings: Settings, truth: GroundTruth | None) -> Detections | PublishedScores:
+    """Return what collects the detections of an evaluation and scores them, in the way of the settings."""
+    assert truth is not None  # an index of validation images has it
+    if settings.uses("scored_once"):
+        return Detections(truth, fast=settings.uses("fast_scoring"))
+    return PublishedScores(truth)
+
+
+class Detections:
+    """Collects a rank's detections as arrays, which rank 0 scores in one go."""
+
+    def __init__(self, truth: GroundTruth, *, fast: bool) -> None:
+        self._truth = truth
+        self._fast = fast
+        self._image_ids: list[int] = []
+        self._rows: list[np.ndarray] = []
+
+    def add(self, image_ids: Sequence[int], outputs: Sequence[Any]) -> None:
+        """Take what was found on the images of a batch; one copy from the device."""
+        self._image_ids += image_ids
+        self._rows.append(rows_of(image_ids, outputs))
+
+    def outcome(self, group: HostGroup, decides: Callable[[float], bool]) -> Outcome:
+        """Score the detections of all ranks; every rank has to call this.
+
+        Where rank 0 finds that a score `decides` how the run ends, it has pycocotools score the same detections too.
+        Raises DataError when there is no box that could be found.
+        """
+        ids = np.array(self._image_ids, dtype=np.float64).reshape(-1, 1)
+        shares = [part[:, 0] for part in group.all_gather(ids)]
+        mine = np.isin(ids[:, 0], _before(shares, group.ranks.rank), invert=True)
+        rows = np.concatenate([np.zeros((0, COLUMNS)), *self._rows])
+        rows = rows[np.isin(rows[:, 0], ids[mine, 0])]
+        gathered = group.gather(rows)
+        score, facts = None, {}
+        if gathered is not None:
+            every = np.concatenate(gathered)
+            score = score_rows(every, self._truth, fast=self._fast)
+            facts = _facts(score, shares)
+            if score.scorer.startswith(FAST) and decides(score.map):
+                checked = score_rows(every, self._truth, fast=False)
+                facts.update(checked_map=checked.map, check_difference=score.difference(checked))
+        return Outcome(group.from_rank_0(score.map if score else None), int(mine.sum()), len(rows), facts)
+
+
+class PublishedScores:
+    """Scores every batch by itself, and brings the parts together."""
+
+    def __init__(self, truth: GroundTruth) -> None:
+        self._scores = BatchScores(truth)
+
+    def add(self, image_ids: Sequence[int], outputs: Sequence[Any]) -> None:
+        """Score what was found on the images of a batch."""
+        self._scores.add(image_ids, outputs)
+
+    def outcome(self, group: HostGroup, decides: Callable[[float], bool]) -> Outcome:
+        """Score the batches of all ranks; every rank has to call this. Raises DataError as `Detections` does.
+
+        It is pycocotools that scores, so nothing is left to be checked.
+        """
+        score, image_ids = self._scores.total(group)
+        shares = [np.array(ids, dtype=np.float64) for ids in image_ids]
+        rank = group.ranks.rank
+        mine = np.isin(shares[rank], _before(shares, rank), invert=True)
+        detections = int(np.array(self._scores.detections, dtype=np.int64)[mine].sum())
+        return Outcome(score.map, int(mine.sum()), detections, {} if rank else _facts(score, shares))
+
+
+def rows_of(image_ids: Sequence[int], outputs: Sequence[Any]) -> np.ndarray:
+    """Return a batch's detections, float64 [n, 7] (see COLUMNS), in the order of the images."""
+    counts = [len(output["scores"]) for output in outputs]
+    boxes, scores, labels = (
+        torch.cat([output[name] for output in outputs]).float() for name in ("boxes", "scores", "labels")
+    )
+    # As float32, in which a label is exact, all of it is one tensor to copy.
+    values = torch.cat([boxes, scores[:, None], labels[:, None]], dim=1).cpu().numpy().astype(np.float64)
+    rows = np.empty((len(values), COLUMNS))
+    rows[:, 0] = np.repeat(image_ids, counts)
+    rows[:, 1:3] = values[:, :2]
+    rows[:, 3:5] = values[:, 2:4] - values[:, :2]
+    rows[:, 5:] = values[:, 4:]
+    return rows
+
+
+def _before(shares: Sequence[np.ndarray], rank: int) -> np.ndarray:
+    """Return the ids of the images that ranks before this one looked at: a share may have been filled up with them."""
+    return np.concatenate([np.zeros(0), *shares[:rank]])
+
+
+def _facts(score: Score, shares: Sequence[np.ndarray]) -> dict[str, Any]:
+    return {
+        "map": score.map,
+        "stats": score.stats,
+        "scorer": score.scorer,
+        "images_total": len(np.unique(np.concatenate(shares))),
+        "images_expected": score.images,
+    }

@@ -1,0 +1,255 @@
+"""The three protocols: what is trained and evaluated in which order, and which events tell of it."""
+
+from __future__ import annotations
+
+import itertools
+import resource
+import time
+from typing import Any, Callable, Iterator
+
+import numpy as np
+
+from trainer.data.prefetch import Prefetch
+from trainer.events import EventLog
+from trainer.ledger import Ledger
+from trainer.loop.checkpoint import Checkpoints
+from trainer.loop.evaluate import collector, detect
+from trainer.loop.loaders import Loaders
+from trainer.loop.position import Position, stretches
+from trainer.loop.resume import snapshot
+from trainer.loop.steps import StepLoop, Trainee
+from trainer.model.optim import learning_rate
+from trainer.ranks import HostGroup
+from trainer.settings import Settings
+
+_BEFORE_TRAINING = -1
+_PROGRESS_EVERY_S = 1.0
+_WARMUP_LIMIT = 5
+_WARM_WITHIN = 0.05  # windows of 20 steps with 3 % noise differ by less, also where neighbouring steps are alike
+
+
+class Protocol:
+    """One run on one rank. The reason it ends with is `target`, `last_epoch` or `steps`.
+
+    `resumed` is the position that an earlier attempt has brought the trainee to, None at the beginning of a run.
+    """
+
+    def __init__(
+        self,
+        trainee: Trainee,
+        bare_model: Any,
+        loaders: Loaders,
+        group: HostGroup,
+        log: EventLog,
+        checkpoints: Checkpoints,
+        resumed: Position | None = None,
+    ) -> None:
+        self._trainee = trainee
+        self._bare_model = bare_model  # without the gradient exchange, which evaluation and checkpoints do not want
+        self._loaders = loaders
+        self._group = group
+        self._log = log
+        self._ledger = Ledger(trainee.backend.clock.now_ns)
+        self._loop = StepLoop(trainee, log, self._ledger)
+        self._settings: Settings = trainee.settings
+        self._checkpoints = checkpoints
+        self._resumed = resumed
+        self._from = resumed or Position(0, 0, len(loaders.train_plan))
+        self._loop.steps = self._from.taken
+        self._asked: Any = None  # the batches of the next epoch, once they have been asked for
+
+    def run(self) -> str:
+        """Run the protocol of the settings and return the reason it ended with."""
+        if self._settings.protocol == "steady":
+            return self._steady()
+        epochs = self._settings.epochs if self._settings.protocol == "full" else 1
+        if self._settings.protocol == "full" and self._resumed is None:
+            self._ask_ahead(self._from.epoch, self._from.step, epochs)
+            self._evaluate(_BEFORE_TRAINING)
+        self._begin()
+        reason = "last_epoch"
+        for epoch in range(self._from.epoch, epochs):
+            first = self._from.step if epoch == self._from.epoch else 0
+            if first < self._from.steps:
+                self._train_epoch(epoch, first)
+            self._ask_ahead(epoch + 1, 0, epochs)
+            reached = self._evaluate(epoch)
+            if self._settings.protocol == "full" and reached >= self._settings.target_map:
+                reason = "target"
+                break
+        self._end()
+        self._close(self._asked)
+        return reason
+
+    def _begin(self) -> None:
+        self._group.barrier()
+        self._log.write("train_begin", t_ns=self._ledger.begin())
+
+    def _end(self) -> None:
+        spent = self._ledger.spent()
+        self._log.write(
+            "train_end",
+            images=self._loop.images,
+            steps=self._loop.steps - self._from.taken,
+            ledger=spent,
+            t_ns=self._trainee.backend.clock.now_ns(),
+        )
+
+    def _train_epoch(self, epoch: int, first: int) -> None:
+        """Take the steps of an epoch from `first` on; the ones before it are an earlier attempt's."""
+        plan = self._loaders.train_plan
+        self._ledger.enter("bookkeeping")
+        steps, before = len(plan), self._loop.images
+        partly = {"from_step": first} if first else {}
+        self._log.write("epoch_begin", epoch=epoch, steps=steps - first, images_unused=plan.unused, **partly)
+        self._ledger.enter("data_wait")
+        batches, self._asked = self._asked or self._ask(epoch, first), None
+        for begin, end in stretches(first, steps, self._settings.checkpoint_steps):
+            rates = [
+                learning_rate(self._settings, epoch=epoch, step=step, steps_per_epoch=steps)
+                for step in range(begin, end)
+            ]
+            self._loop.run(batches, rates, epoch=epoch)
+            if end < steps:
+                self._keep(Position(epoch, end, steps))
+        # The loader's own iterator is one for all epochs: nobody may still be asking it for the last one.
+        self._close(batches)
+        self._log.write("epoch_end", epoch=epoch, steps=steps - first, images=self._loop.images - before)
+        self._keep(Position(epoch, steps, steps))
+
+    def _ask(self, epoch: int, first: int) -> Any:
+        """Return the batches of an epoch from its step `first` on; workers begin to load them now."""
+        self._loaders.train_plan.set_epoch(epoch, first)
+        return self._ahead(iter(self._loaders.train))
+
+    def _ahead(self, batches: Any) -> Any:
+        return self._arriving(Prefetch(batches, self._loop.staging.ahead) if self._takes_ahead else batches)
+
+    def _arriving(self, batches: Any) -> Any:
+        settings = self._settings
+        return self._trainee.backend.arriving(batches, batch_size=settings.batch_size, workers=settings.workers)
+
+    def _ask_ahead(self, epoch: int, first: int, epochs: int) -> None:
+        """Let workers load an epoch's first batches during the evaluation before it, if that epoch is to be trained."""
+        if self._takes_ahead and epoch < epochs and first < len(self._loaders.train_plan):
+            self._ledger.enter("data_wait")
+            self._asked = self._ask(epoch, first)
+            self._ledger.enter("idle")
+
+    @staticmethod
+    def _close(batches: Any) -> None:
+        if hasattr(batches, "close"):
+            batches.close()
+
+    def _keep(self, position: Position) -> None:
+        """Write a checkpoint. Raises DiskError on rank 0."""
+        self._ledger.enter("checkpoint")
+        tensors = snapshot(self._trainee, self._bare_model, self._group, position)
+        if self._group.ranks.rank == 0:
+            file, size = self._checkpoints.save(position, tensors)
+            self._log.write("checkpoint", epoch=position.epoch, step=position.step, file=file, bytes=size)
+        # Others who went on to train would wait for rank 0 in their next step, and book the wait as computing.
+        self._group.barrier()
+        self._ledger.enter("idle")
+
+    def _evaluate(self, epoch: int) -> float:
+        """Return the mAP of the model as it is, the same number on every rank."""
+        self._log.write("eval_begin", epoch=epoch, t_ns=self._ledger.enter("evaluation"))
+        self._group.broadcast_buffers(self._bare_model)
+        scores = collector(self._settings, self._loaders.ground_truth)
+        detect(
+            self._bare_model,
+            self._arriving(self._loaders.val),
+            self._trainee.backend,
+            self._settings.precision,
+            scores.add,
+            self._progress(),
+        )
+        outcome = scores.outcome(self._group, lambda reached: self._decides(epoch, reached))
+        facts = {"epoch": epoch, "images": outcome.images, "detections": outcome.detections, **outcome.facts}
+        # The phase ends where the event says, so that judging can compare the two.
+        self._log.write("eval_end", t_ns=self._ledger.enter("idle"), **facts)
+        return outcome.map
+
+    def _decides(self, epoch: int, reached: float) -> bool:
+        """Whether a run that is to reach an mAP ends with this one."""
+        settings = self._settings
+        if settings.protocol != "full" or epoch == _BEFORE_TRAINING:
+            return False
+        return epoch == settings.epochs - 1 or reached >= settings.target_map
+
+    def _progress(self) -> Any:
+        total, last = self._loaders.val_images_of_rank, [time.monotonic()]
+
+        def tell(done: int) -> None:
+            if time.monotonic() - last[0] >= _PROGRESS_EVERY_S:
+                last[0] = time.monotonic()
+                self._log.write("progress", phase="evaluation", done=done, total=total)
+
+        return tell
+
+    def _steady(self) -> str:
+        assert self._settings.steps is not None  # Settings ties it to this protocol
+        plan = self._loaders.train_plan
+        # Only where nothing of it is asked to begin anew in every epoch.
+        endless = self._takes_ahead and self._settings.uses("persistent_workers")
+        plan.set_epoch(0, endless=endless)
+        # Begun here and not in the thread that fetches: workers and pinned memory belong to this thread's card.
+        batches = self._ahead(self._endless(iter(self._loaders.train)))
+
+        def rates(first: int, count: int) -> list[float]:
+            return [
+                learning_rate(self._settings, epoch=0, step=step, steps_per_epoch=len(plan))
+                for step in range(first, first + count)
+            ]
+
+        warmup = self._warm_up(batches, rates)
+        warmup_images = self._loop.images
+        self._begin()
+        self._loop.run(batches, rates(warmup, self._settings.steps), epoch=0)
+        self._loop.steps, self._loop.images = self._settings.steps, self._loop.images - warmup_images
+        self._end()
+        batches.close()
+        return "steps"
+
+    def _warm_up(self, batches: Iterator[Any], rates: Callable[[int, int], list[float]]) -> int:
+        """Take the steps that are not measured, at least those of the settings, and return how many they were.
+
+        A window at a time, until one takes as long as the one before on every rank; at most _WARMUP_LIMIT times the
+        steps of the settings. Whether the device was warm then is for the evidence to show.
+        """
+        asked, done, before_ns = self._settings.steady_warmup, 0, 0.0
+        while done < _WARMUP_LIMIT * asked:
+            count = self._settings.window if done else asked
+            self._loop.run(batches, rates(done, count), epoch=0, warmup=True)
+            done += count
+            step_ns, before_ns = self._loop.last_step_ns, before_ns or self._loop.last_step_ns
+            change = np.array([[abs(step_ns / before_ns - 1)]])
+            if done > asked and max(part[0, 0] for part in self._group.all_gather(change)) <= _WARM_WITHIN:
+                break
+            before_ns = step_ns
+        return done
+
+    @property
+    def _takes_ahead(self) -> bool:
+        # Without workers the loader decodes when it is asked, and a thread would only take the device's cores.
+        return self._settings.workers > 0 and self._settings.uses("batches_ahead")
+
+    def _endless(self, first: Iterator[Any]) -> Iterator[Any]:
+        yield from first
+        for epoch in itertools.count(1):
+            self._loaders.train_plan.set_epoch(epoch)
+            yield from self._loaders.train
+
+
+def peak_resident_gib() -> float | None:
+    """Return this process's peak resident memory in GiB."""
+    try:
+        with open("/proc/self/status", encoding="ascii", errors="replace") as status:
+            for line in status:
+                # Unlike ru_maxrss this does not remember the parent's size from before exec.
+                if line.startswith("VmHWM:"):
+                    return int(line.split()[1]) / 2**20
+    except OSError:
+        pass
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

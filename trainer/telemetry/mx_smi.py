@@ -1,0 +1,87 @@
+"""MetaX's `mx-smi`: reads the table that it prints without arguments.
+
+The form is that of listings which MetaX and users of its cards have published; it was never tried on a card here. Two
+lines a card, between bars: index, name, PCI address, use; then temperature, power, memory used/total in MiB. Clocks and
+reasons for throttling are not in that table, and are not read.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from trainer.errors import DeviceError
+from trainer.telemetry.base import MIB_PER_GIB, Samples, Smi, normal_pci
+from trainer.telemetry.metrics import card_metrics
+from trainer.telemetry.tool import run_tool
+
+SOURCE = "mx-smi"
+TOOL = ("mx-smi", "mx_smi")
+METRICS = card_metrics("memory_used_gib", "memory_total_gib", "power_w", "temperature_c", "use_percent")
+
+_CARD = re.compile(r"^\s*([0-9]{1,3})\s+(\S.*?)\s*$")
+_ADDRESS = re.compile(r"\b([0-9a-fA-F]{4,8}:[0-9a-fA-F]{2}:[0-9a-fA-F]{2}\.[0-7])\b")
+_MEMORY = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*/\s*([0-9]+(?:\.[0-9]+)?)\s*MiB")
+_READINGS = {
+    "temperature_c": re.compile(r"(?<![\w.])(-?[0-9]+(?:\.[0-9]+)?)\s*C\b"),
+    "power_w": re.compile(r"(?<![\w./])([0-9]+(?:\.[0-9]+)?)\s*W\b(?:\s*/\s*[0-9.]+\s*W\b)?"),
+}
+_USE = re.compile(r"(?<![\w.])([0-9]+(?:\.[0-9]+)?)\s*%")
+_DRIVER = re.compile(r"Kernel Mode Driver Version:\s*([^\s|]{1,60})")
+
+
+def open_smi() -> Smi:
+    """Return the tool."""
+    return Smi(SOURCE, METRICS, lambda: parse_mx_smi(run_tool(TOOL)), lambda: parse_mx_driver(run_tool(TOOL)))
+
+
+def parse_mx_smi(text: str) -> Samples:
+    """Return a record of each card: card, name, pci, and the metrics.
+
+    A card whose second line has no memory is a complaint; what else is not found once is left out, with a complaint.
+    Raises DeviceError where no line begins a card.
+    """
+    lines = [line.strip().strip("|").split("|") for line in text.splitlines() if "|" in line]
+    records: Samples = []
+    complaints: Samples = []
+    for parts, below in zip(lines, [*lines[1:], []]):
+        card, address = _CARD.match(parts[0]), _ADDRESS.search("|".join(parts[1:]))
+        if card is None or address is None:
+            continue
+        record: dict[str, Any] = {
+            "card": int(card.group(1)),
+            "name": card.group(2),
+            "pci": normal_pci(address.group(1)),
+        }
+        memory = _MEMORY.findall("|".join(below))
+        if len(memory) != 1:
+            complaints.append(
+                {"error": f"mx-smi printed no memory below card {record['card']}: {'|'.join(below)!r:.120}"}
+            )
+            continue
+        used_mib, total_mib = map(float, memory[0])
+        record.update(memory_used_gib=used_mib / MIB_PER_GIB, memory_total_gib=total_mib / MIB_PER_GIB)
+        found = {name: form.findall("|".join(below)) for name, form in _READINGS.items()}
+        found["use_percent"] = _USE.findall("|".join(parts[1:]))
+        for name, numbers in found.items():
+            if len(numbers) == 1:
+                record[name] = float(numbers[0])
+            else:
+                complaints.append(
+                    {"error": f"mx-smi printed {len(numbers)} numbers that could be {name}, expected one"}
+                )
+        if used_mib > total_mib:
+            complaints.append({"error": f"mx-smi printed memory {used_mib:g} of {total_mib:g} MiB, which cannot be"})
+            continue
+        records.append(record)
+    if not records and not complaints:
+        raise DeviceError(f"mx-smi printed no line of a card: {text.strip()[:120]!r}")
+    return [*records, *complaints]
+
+
+def parse_mx_driver(text: str) -> str:
+    """Return the kernel driver's version. Raises DeviceError where none is printed."""
+    found = _DRIVER.search(text)
+    if found is None:
+        raise DeviceError("mx-smi printed no 'Kernel Mode Driver Version'")
+    return found.group(1)

@@ -1,0 +1,264 @@
+"""Checks that a run was of this cell, on this device, by all of its ranks."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Iterator, Sequence
+
+from evidence.events import HOST_BACKENDS, SIMULATED_CLOCK, SWITCHED_OFF
+from expected import PUBLISHED, Recipe
+from verdict.checks.case import Case
+
+VIRTUAL_DEVICE = "virtual"
+"""The marker of the one device that may be simulated."""
+
+COCO_TRAIN_IMAGES = 117_266
+"""Images of train2017 with a valid box: what the benchmark's recipe trains on."""
+COCO_VAL_IMAGES = 5_000
+
+CAPACITY_TOLERANCE = 0.1  # drivers keep some of a card's memory for themselves; another model differs by more
+
+
+def booted(case: Case) -> Iterator[str]:
+    """The launch succeeded and came to its end."""
+    run = case.evidence.run
+    if run is None:
+        return
+    boot = run.boot
+    if boot.phase == "aborted":
+        yield f"the run was aborted: {boot.message or 'no message was recorded'}"
+    elif boot.failed:
+        yield f"the run failed in phase {boot.phase or 'unknown'}: {boot.message or 'no message was recorded'}"
+    elif boot.exit_code is None:
+        yield "run.json has no exit code, expected 0: the launch was cut short or is still running"
+    elif boot.exit_code != 0:
+        yield f"the launch ended with exit code {boot.exit_code}, expected 0; see the ranks' logs"
+
+
+def no_failures(case: Case) -> Iterator[str]:
+    """No rank gave up."""
+    for rank in case.evidence.ranks:
+        for failure in rank.failures:
+            yield f"rank {rank.rank}: failed ({failure.kind}): {failure.message}"
+
+
+def all_ranks_reported(case: Case) -> Iterator[str]:
+    """Every rank of the topology, and no other, has a file with the events that frame a run."""
+    world = case.cell.topology.ranks
+    reported = {rank.rank: rank for rank in case.evidence.ranks}
+    for number in sorted(reported.keys() - set(range(world))):
+        yield f"rank {number}: found a file, expected only ranks 0 to {world - 1} of {case.cell.topology}"
+    for number in range(world):
+        if number not in reported:
+            yield f"rank {number}: found no file, expected rank-{number:04d}.jsonl: the rank never started"
+            continue
+        for event in ("start", "data", "train_begin", "train_end", "end"):
+            count = reported[number].seen.get(event, 0)
+            if count != 1:
+                yield f"rank {number}: found {count} {event!r} events, expected 1"
+
+
+def world_is_the_topology(case: Case) -> Iterator[str]:
+    """World size, hosts, and ranks on each host are the topology's."""
+    topology, starts = case.cell.topology, case.evidence.starts
+    local_ranks: dict[str, list[int]] = {}
+    for rank, start in starts:
+        local_ranks.setdefault(start.host, []).append(start.local_rank)
+        for name, found, expected in (
+            ("world size", start.world_size, topology.ranks),
+            ("local world size", start.local_world_size, topology.cards),
+        ):
+            if found != expected:
+                yield f"rank {rank}: found {name} {found}, expected {expected} for topology {topology}"
+    if not starts:
+        return
+    if len(local_ranks) != topology.nodes:
+        hosts = ", ".join(sorted(local_ranks))
+        yield f"found {len(local_ranks)} hosts ({hosts}), expected {topology.nodes} for topology {topology}"
+    for host, found_ranks in sorted(local_ranks.items()):
+        if sorted(found_ranks) != list(range(topology.cards)):
+            yield (
+                f"host {host}: found local ranks {sorted(found_ranks)}, expected each of 0 to {topology.cards - 1} "
+                f"once for topology {topology}"
+            )
+
+
+def one_card_a_rank(case: Case) -> Iterator[str]:
+    """No two ranks share a card."""
+    users: dict[tuple[str, int], int] = {}
+    for rank, start in case.evidence.starts:
+        if start.backend in HOST_BACKENDS:
+            continue
+        other = users.setdefault((start.host, start.card), rank)
+        if other != rank:
+            yield f"rank {rank}: found card {start.card} of {start.host} in use by rank {other}, expected its own"
+
+
+def card_is_the_asked_one(case: Case) -> Iterator[str]:
+    """A run that was to use one card of the host used that one."""
+    if case.cell.card is None:
+        return
+    for rank, start in case.evidence.starts:
+        if start.card != case.cell.card:
+            yield f"rank {rank}: found card {start.card} of {start.host}, expected card {case.cell.card}"
+
+
+def cell_is_this_one(case: Case) -> Iterator[str]:
+    """The bundle and each rank name the cell, and trained with its hyper-parameters."""
+    cell, run = case.cell, case.evidence.run
+    expected = {
+        "cell": cell.id,
+        "precision": cell.precision,
+        "batch size": cell.batch_size,
+        "learning rate": cell.learning_rate,
+        "device": cell.device,
+        "topology": str(cell.topology),
+    }
+    if run is not None:
+        found = {
+            "cell": run.cell.id,
+            "precision": run.cell.precision,
+            "batch size": run.cell.batch_size,
+            "learning rate": run.cell.learning_rate,
+            "device": run.cell.device,
+            "topology": run.cell.topology,
+        }
+        yield from _differences("run.json", found, expected)
+    recipe = asdict(cell.recipe)
+    expected.update({name: recipe[name] for name in ("model", "seed", "tf32")})
+    if run is not None:
+        expected["protocol"] = run.protocol
+        expected["optimizations switched off"] = _listed(run.without)
+    for rank, start in case.evidence.starts:
+        told = {
+            "cell": start.cell,
+            "precision": start.precision,
+            "batch size": start.batch_size,
+            "learning rate": start.learning_rate,
+            "protocol": start.protocol,
+            "model": start.model,
+            "seed": start.seed,
+            "tf32": start.tf32,
+            "optimizations switched off": None if start.without is None else _listed(start.without),
+        }
+        # What a rank does not say is not held against it: run.json and the events say it too.
+        found = {name: value for name, value in told.items() if value is not None and name in expected}
+        yield from _differences(f"rank {rank}", found, expected)
+
+
+def ledger_is_the_runs(case: Case) -> Iterator[str]:
+    """Rank 0 tells of its optimizations, and switched off were those that the run was to do without, no others."""
+    run = case.evidence.run
+    for rank in case.evidence.ranks:
+        silent = rank.start is None or rank.start.without is None  # as before there was a ledger
+        if run is None or rank.rank != 0 or (silent and not rank.optimizations):
+            continue
+        if not rank.optimizations:
+            yield "rank 0: found no ledger of optimizations, expected what was on and what was off"
+            continue
+        found = _listed([one.name for one in rank.optimizations if not one.on and one.why == SWITCHED_OFF])
+        yield from _differences("rank 0: ledger", {SWITCHED_OFF: found}, {SWITCHED_OFF: _listed(run.without)})
+
+
+def recipe_is_the_cells(case: Case) -> Iterator[str]:
+    """The run was told to train by the cell's recipe, every field of it."""
+    run = case.evidence.run
+    if run is None:
+        return
+    expected = {
+        name: list(value) if isinstance(value, tuple) else value for name, value in asdict(case.cell.recipe).items()
+    }
+    missing = [name for name in expected if name not in run.recipe]
+    if missing:
+        yield f"run.json: the recipe lacks {', '.join(missing)}, expected every field of the cell's"
+    found = {name: value for name, value in run.recipe.items() if name in expected}
+    yield from _differences("run.json: recipe", found, expected)
+
+
+def host_clock_is_the_published(case: Case) -> Iterator[str]:
+    """A p_core that was published from a host's clock is held against one that was read in the same way."""
+    if case.cell.timing != "host" or case.cell.expectations["p_core"].state != PUBLISHED:
+        return
+    for rank, start in case.evidence.starts:
+        if not start.host_clock:
+            yield (
+                f"rank {rank}: found host_clock {start.host_clock}, expected true: the published p_core was read by a "
+                "host's clock with a wait after each step, and this run's was not; run it again with this table"
+            )
+
+
+def backend_is_the_devices(case: Case) -> Iterator[str]:
+    """The device's own backend did the work, on every rank."""
+    run = case.evidence.run
+    if run is None:
+        return
+    if case.backend is not None and run.backend != case.backend:
+        yield f"run.json: found backend {run.backend}, expected {case.backend} for device {case.cell.device}"
+    for rank, start in case.evidence.starts:
+        if start.backend != run.backend:
+            yield f"rank {rank}: found backend {start.backend}, expected {run.backend}"
+
+
+def device_is_real(case: Case) -> Iterator[str]:
+    """What was simulated proves nothing about a physical device, and a physical device is not the simulated one."""
+    run, device = case.evidence.run, case.cell.device
+    wanted = device == VIRTUAL_DEVICE
+    told = [] if run is None else [("run.json", run.simulated)]
+    told += [(f"rank {rank}", start.simulated) for rank, start in case.evidence.starts]
+    for who, simulated in told:
+        if simulated != wanted:
+            found, expected = ("a real", "the simulated device") if wanted else ("a simulated", "a real")
+            yield f"{who}: found {found} device, expected {expected} {device}"
+    for rank, start in case.evidence.starts:
+        if start.clock == SIMULATED_CLOCK and not wanted:
+            yield f"rank {rank}: found a simulated clock, expected the host's own on {device}"
+
+
+def card_is_the_model(case: Case) -> Iterator[str]:
+    """All cards are of one model, with the memory that the device's table states."""
+    run = case.evidence.run
+    starts = [(rank, start) for rank, start in case.evidence.starts if start.backend not in HOST_BACKENDS]
+    for rank, start in starts:
+        name = starts[0][1].device_name
+        if start.device_name != name:
+            yield f"rank {rank}: found a card {start.device_name}, expected {name} as on rank {starts[0][0]}"
+        stated = None if run is None else run.card_memory_gib
+        if stated is None or start.capacity_gib is None:
+            continue
+        if abs(start.capacity_gib - stated) > CAPACITY_TOLERANCE * stated:
+            yield (
+                f"rank {rank}: found a card of {start.capacity_gib:.1f} GiB ({start.device_name}), expected about "
+                f"{stated:.1f} GiB for device {case.cell.device}: this is another model"
+            )
+
+
+def data_set_is_the_benchmarks(case: Case) -> Iterator[str]:
+    """All ranks read the same data set; under the benchmark's recipe, COCO 2017, whole."""
+    read = [(rank.rank, data) for rank in case.evidence.ranks for data in rank.data]
+    for rank, data in read:
+        if data != read[0][1]:
+            yield f"rank {rank}: found {_images(data)}, expected {_images(read[0][1])} as on rank {read[0][0]}"
+    recipe, benchmark = case.cell.recipe, Recipe()
+    if case.evidence.simulated or (recipe.model, recipe.num_classes) != (benchmark.model, benchmark.num_classes):
+        return
+    for rank, data in read[:1]:
+        if data.train_images != COCO_TRAIN_IMAGES:
+            found = data.train_images
+            yield f"rank {rank}: found {found} images to train on, expected {COCO_TRAIN_IMAGES} of COCO 2017"
+        if data.val_images not in (None, COCO_VAL_IMAGES):
+            yield f"rank {rank}: found {data.val_images} images to evaluate, expected {COCO_VAL_IMAGES} of COCO 2017"
+
+
+def _images(data: object) -> str:
+    told = {name: value for name, value in vars(data).items() if value is not None or not name.endswith("_listed")}
+    return ", ".join(f"{name} {value}" for name, value in told.items())
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(sorted(names)) or "none"
+
+
+def _differences(who: str, found: dict[str, object], expected: dict[str, object]) -> Iterator[str]:
+    for name, value in found.items():
+        if value != expected[name] or isinstance(value, bool) != isinstance(expected[name], bool):
+            yield f"{who}: found {name} {value}, expected {expected[name]}"

@@ -1,0 +1,204 @@
+"""Peak memory of every card of a run, and whether the samples of it cover the training."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+from evidence.bundle import Evidence
+from evidence.events import HOST_BACKENDS, RankEvidence
+from evidence.telemetry import Card, CardSamples
+
+LARGEST_GAP = 0.1
+"""Share of the training that may pass between two samples."""
+SHORT_GAPS_S = (5.0, 30.0)
+"""Always allowed: a third of a short training, but no less than the first and no more than the second."""
+RISING = 0.02
+"""Share of itself by which memory may still grow over the second half of the training."""
+_UNABATED = 0.75
+_LEAST_SAMPLES = 8  # in training, to tell a rise from a step
+
+
+@dataclass(frozen=True)
+class CardMemory:
+    """The peaks of one card in GiB, None where nothing was read.
+
+    `sampled` is the largest sample, `allocated` and `reserved` the device allocator's peaks summed over the
+    card's ranks, `resident` the largest resident memory of a rank's process (on the host's own backend only).
+    `capacity` is the largest that the card was said to have.
+    """
+
+    card: Card
+    ranks: tuple[int, ...]
+    samples: int
+    sources: tuple[str, ...]
+    sampled: float | None
+    allocated: float | None
+    reserved: float | None
+    resident: float | None
+    capacity: float | None
+
+    @property
+    def peak(self) -> float | None:
+        """Memory in use at its highest; None without samples.
+
+        What the allocator had reserved and what was resident was in use too, whether or not a sample saw it.
+        """
+        if self.sampled is None:
+            return None
+        return max(self.sampled, self.reserved or 0.0, self.resident or 0.0)
+
+    def __str__(self) -> str:
+        return f"card {self.card[1]} of {self.card[0]}"
+
+
+def card_memories(evidence: Evidence) -> tuple[CardMemory, ...]:
+    """The cards that the run's ranks used, in the order of their first rank."""
+    users: dict[Card, list[RankEvidence]] = {}
+    for rank in evidence.ranks:
+        if rank.start is not None:
+            users.setdefault((rank.start.host, rank.start.card), []).append(rank)
+    return tuple(_card_memory(evidence, card, ranks) for card, ranks in users.items())
+
+
+def unwatched(evidence: Evidence) -> tuple[str, ...]:
+    """What is missing for the samples to be proof of the peak, card by card; empty when nothing is.
+
+    Every card of the run needs a sample after training began, and no part of the training, by the clock of the
+    rank that took the samples, may pass unseen for longer than LARGEST_GAP of it.
+    """
+    ranks = {rank.rank: rank for rank in evidence.ranks}
+    missing = []
+    for memory in card_memories(evidence):
+        found = _samples_of(evidence, memory.card)
+        faults = [_gap(samples, ranks.get(samples.rank)) for samples in found]
+        if not found:
+            why = f" ({evidence.telemetry.errors[0]})" if evidence.telemetry.errors else ""
+            missing.append(f"{memory}: found no memory sample in telemetry.jsonl{why}, expected some in training")
+        elif all(faults):
+            missing.append(f"{memory}: {faults[0]}")
+    return tuple(missing)
+
+
+def still_rising(evidence: Evidence) -> tuple[str, ...]:
+    """The cards whose memory grew to the very end of the training: what a longer run would take is not known.
+
+    The samples are cut into four equal parts of the training. Memory rises where the median grows from the second
+    part to the third and on to the fourth by more than half of RISING each, and from the second to the fourth by three
+    quarters at least of what it grew from the first to the third. What an allocator keeps is its highest peak so far,
+    which grows too, but ever slower.
+    """
+    ranks = {rank.rank: rank for rank in evidence.ranks}
+    found = []
+    for memory in card_memories(evidence):
+        for samples in _samples_of(evidence, memory.card):
+            medians = _quarter_medians(samples, ranks.get(samples.rank))
+            if medians and _rises(medians):
+                shown = ", ".join(f"{median:.2f}" for median in medians)
+                found.append(f"{memory}: {shown} GiB in four parts of the training")
+    return tuple(found)
+
+
+def _rises(medians: list[float]) -> bool:
+    grown = [later - earlier for earlier, later in zip(medians, medians[1:])]
+    goes_on = sum(grown[1:]) >= _UNABATED * sum(grown[:2])
+    return grown[0] > 0 and min(grown[1:]) > RISING / 2 * medians[1] and goes_on
+
+
+def throttled(evidence: Evidence) -> tuple[str, ...]:
+    """The cards that said in training that they had been slowed down, with the reasons that they gave."""
+    ranks = {rank.rank: rank for rank in evidence.ranks}
+    found = []
+    for memory in card_memories(evidence):
+        for samples in (one for one in evidence.telemetry.cards if one.card == memory.card):
+            begin_ns, end_ns = training_ns(ranks.get(samples.rank))
+            reasons = [reason for t_ns, reason in samples.throttled if begin_ns <= t_ns <= end_ns]
+            if reasons:
+                told = ", ".join(sorted(set(reasons)))
+                found.append(f"{memory}: throttled ({told}) in {len(reasons)} samples of the training, expected none")
+    return tuple(found)
+
+
+def training_ns(watcher: RankEvidence | None) -> tuple[float, float]:
+    """Begin and end by the clock of the rank that took the samples; everything, where it did not say."""
+    if watcher is None or watcher.train_begin_ns is None or watcher.train_end is None:
+        return -math.inf, math.inf
+    return watcher.train_begin_ns, watcher.train_end.t_ns
+
+
+def _quarter_medians(samples: CardSamples, watcher: RankEvidence | None) -> list[float]:
+    """The median of each quarter of the training in GiB; empty where there are too few samples to tell."""
+    import numpy as np  # here, so that collecting tests does not pay for it
+
+    begin_ns, end_ns = training_ns(watcher)
+    if not end_ns < math.inf:
+        return []
+    inside = (samples.t_ns >= begin_ns) & (samples.t_ns < end_ns)
+    quarter = ((samples.t_ns[inside] - begin_ns) * 4 // (end_ns - begin_ns)).astype(int)
+    parts = [samples.used_gib[inside][quarter == number] for number in range(4)]
+    if inside.sum() < _LEAST_SAMPLES or not all(len(part) for part in parts):
+        return []
+    return [float(np.median(part)) for part in parts]
+
+
+def _card_memory(evidence: Evidence, card: Card, ranks: list[RankEvidence]) -> CardMemory:
+    found = _samples_of(evidence, card)
+    starts = [rank.start for rank in ranks if rank.start is not None]
+    resident = [
+        memory.resident_gib
+        for rank, start in zip(ranks, starts)
+        for memory in rank.memories
+        if start.backend in HOST_BACKENDS and memory.resident_gib is not None
+    ]
+    totals = [samples.total_gib for samples in found] + [start.capacity_gib for start in starts]
+    return CardMemory(
+        card=card,
+        ranks=tuple(rank.rank for rank in ranks),
+        samples=sum(len(samples.t_ns) for samples in found),
+        sources=tuple(sorted({source for samples in found for source in samples.sources})),
+        sampled=max((float(samples.used_gib.max()) for samples in found), default=None),
+        allocated=_summed(ranks, "allocated_gib"),
+        reserved=_summed(ranks, "reserved_gib"),
+        resident=max(resident, default=None),
+        capacity=max((total for total in totals if total is not None), default=None),
+    )
+
+
+def _samples_of(evidence: Evidence, card: Card) -> list[CardSamples]:
+    """What was seen of a card's memory; samples without any say nothing about it and are left out."""
+    import numpy as np  # here, so that collecting tests does not pay for it
+
+    found = []
+    for samples in evidence.telemetry.cards:
+        told = ~np.isnan(samples.used_gib) if samples.card == card else np.zeros(0, dtype=bool)
+        if told.all() and len(told):
+            found.append(samples)
+        elif told.any():
+            found.append(replace(samples, t_ns=samples.t_ns[told], used_gib=samples.used_gib[told], readings={}))
+    return found
+
+
+def _summed(ranks: list[RankEvidence], name: str) -> float | None:
+    peaks = [max((getattr(memory, name) or 0.0 for memory in rank.memories), default=0.0) for rank in ranks]
+    return sum(peaks) or None
+
+
+def _gap(samples: CardSamples, watcher: RankEvidence | None) -> str:
+    """What is wrong with the samples that `watcher` took of a card; "" when nothing is."""
+    import numpy as np  # here, so that collecting tests does not pay for it
+
+    if watcher is None or watcher.train_begin_ns is None or watcher.train_end is None:
+        return f"its samples were taken by rank {samples.rank}, expected a rank that reported train_begin and train_end"
+    begin, end = watcher.train_begin_ns, watcher.train_end.t_ns
+    if samples.t_ns.max() < begin:
+        return "found no memory sample after train_begin, expected some in training"
+    inside = np.sort(samples.t_ns[(samples.t_ns > begin) & (samples.t_ns < end)])
+    gap_s = float(np.diff(np.concatenate(([begin], inside, [end]))).max()) / 1e9
+    train_s = (end - begin) / 1e9
+    allowed_s = max(LARGEST_GAP * train_s, min(max(train_s / 3, SHORT_GAPS_S[0]), SHORT_GAPS_S[1]))
+    if gap_s > allowed_s:
+        return (
+            f"{gap_s:.0f} s of the training passed without a memory sample, expected at most {allowed_s:.0f} s; "
+            "a peak may have been missed"
+        )
+    return ""
