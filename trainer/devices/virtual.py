@@ -71,6 +71,8 @@ class VirtualBackend(Backend):
                 f"{self.visible_cards}"
             )
         torch.set_num_threads(1)
+        # To prepare a oneDNN convolution takes longer than to compute one of the tiny model's.
+        torch.backends.mkldnn.set_flags(_enabled=False)
         self.device = torch.device("cpu")
         self._host_cards = max(len(listed), local_world_size)
         # Those of this host; of the others' the same is assumed.
