@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import json
 import os
@@ -19,11 +18,11 @@ import psutil
 import pytest
 
 from tests.trainer.launch.launches import TOKEN, left, order_for, real_agent, until
+from trainer.launch.hosts import free_port
+from trainer.launch.launchers import PROGRAM_FOLDER
 from trainer.launch.leases import Leases
-from trainer.launch.messages import Order, line
-from trainer.launch.network import free_port
-from trainer.launch.source import PROGRAM_FOLDER
-from trainer.launch.workplace import SESSION_FILE
+from trainer.launch.protocol import Order, line
+from trainer.launch.workdir import SESSION_FILE, Receiver
 
 pytestmark = pytest.mark.integration
 
@@ -359,16 +358,7 @@ def test_asked_for_stacks_it_answers_though_there_is_no_rank(tmp_path: Path, run
         assert agent.ended() == (0, "")
 
 
-def streamed(agent: Session) -> dict[str, bytes]:
-    found: dict[str, bytes] = {}
-    for message in agent.said:
-        if "file" in message:
-            assert message["at"] == len(found.get(message["file"], b""))
-            found[message["file"]] = found.get(message["file"], b"") + base64.b64decode(message["data"])
-    return found
-
-
-def test_without_the_sessions_file_system_evidence_is_streamed_while_it_grows(tmp_path: Path) -> None:
+def test_without_the_sessions_file_system_evidence_is_sent_when_the_ranks_have_ended(tmp_path: Path) -> None:
     run_dir = tmp_path / "run"
     run_dir.mkdir()
     (run_dir / SESSION_FILE).write_text("another session's")
@@ -384,16 +374,26 @@ def test_without_the_sessions_file_system_evidence_is_streamed_while_it_grows(tm
         assert agent.hello(order)["shared"] is False
         assert (run_dir / "plan.toml").read_text() == "seed = 1"
         agent.send(GO)
-        while agent.hear("file") != "rank-0000.jsonl":
+        while not agent.hear("progress")["sizes"]:
             pass
+        assert not [message for message in agent.said if "evidence" in message]
         (run_dir / "more").touch()
-        told = agent.hear("ended")
+        sent = agent.hear("ended")["sent"]
         agent.send({"done": {"again": False}})
         agent.code()
 
-    # A file without a byte is evidence too: the session would miss it.
-    assert streamed(agent) == {"rank-0000.jsonl": b"one\ntwo\n", "host-0000.log": b""}
-    assert {name: size for name, (size, _) in told["files"].items()} == {"rank-0000.jsonl": 8, "host-0000.log": 0}
+    here = tmp_path / "here"
+    here.mkdir()
+    receiver = Receiver(here)
+    for message in agent.said:
+        if "evidence" in message:
+            receiver.take(message["evidence"])
+    assert receiver.unpack(sent) == ""
+    # An empty file is evidence too: the session would miss it.
+    assert {path.name: path.read_text() for path in here.iterdir()} == {
+        "rank-0000.jsonl": "one\ntwo\n",
+        "host-0000.log": "",
+    }
     assert not run_dir.exists()
 
 
