@@ -13,8 +13,8 @@ from benchmarks.beside import beside
 from benchmarks.pictures import OUTLINES, write_pictures
 from tests.trainer.data.one_rank import loader_of_one_rank
 from trainer.data.coco import load_index
+from trainer.data.published import PublishedImages, read_outlines
 from trainer.data.shapes import ensure
-from trainer.published.loading import PublishedImages, read_outlines
 
 IMAGES, BATCH_SIZE = 96, 16
 _CLASSES = 91

@@ -16,9 +16,8 @@ from trainer.data.dataset import require_batch
 from trainer.data.shapes import ensure
 from trainer.devices import load_backend
 from trainer.loop.staging import to_device
-from trainer.loop.steps import Trainee
+from trainer.loop.trainee import Trainee, build_optimizer
 from trainer.model.networks import build_model
-from trainer.model.optim import build_optimizer
 from trainer.settings import Settings
 
 

@@ -14,7 +14,7 @@ import torch
 
 from evidence.host import host_facts
 from trainer.devices import load_backend
-from trainer.devices.base import Card, Inventory
+from trainer.devices.base import DeviceInfo, Inventory
 from trainer.probes.environment import (
     container_sign,
     ethernet_speeds,
@@ -52,7 +52,7 @@ class FakeBackend:
     def __init__(self, answer: Any) -> None:
         self._answer = answer
 
-    def inventory(self, card: Card, smi: str) -> Inventory:
+    def inventory(self, device: DeviceInfo, smi: str) -> Inventory:
         if isinstance(self._answer, Exception):
             raise self._answer
         found: Inventory = self._answer() if callable(self._answer) else self._answer
@@ -62,7 +62,7 @@ class FakeBackend:
 def gathered(root: Path, answer: Any = None, **changes: Any) -> dict[str, Any]:
     settings = Settings(run_dir=root, data=root, pretrained_backbone=False, **changes)
     backend: Any = FakeBackend(Inventory() if answer is None else answer)
-    return gather(settings, backend, Card("XPU", 0, 32.0, "4.0.25"), root)
+    return gather(settings, backend, DeviceInfo("XPU", 0, 32.0, "4.0.25"), root)
 
 
 def test_a_machine_is_what_its_firmware_calls_it(tmp_path: Path) -> None:

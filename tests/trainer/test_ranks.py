@@ -15,7 +15,7 @@ from tests.forked import run_two_ranks
 from trainer.clocks import SimulatedClock
 from trainer.devices import load_backend
 from trainer.ranks import HostGroup, Ranks
-from trainer.telemetry.base import CardPlace
+from trainer.telemetry.base import DevicePlace
 
 SENT = {
     "scalar": torch.tensor(2.5),
@@ -98,4 +98,4 @@ def test_a_rank_that_is_alone_keeps_its_own() -> None:
 
 @pytest.mark.parametrize("pci", ["0000:1b:00.0", "10000:ff:1f.7", None])
 def test_a_rank_alone_has_its_own_card(pci: str | None) -> None:
-    assert HostGroup(Ranks()).cards_of_this_node(3, pci) == [CardPlace(3, pci)]
+    assert HostGroup(Ranks()).devices_of_this_node(3, pci) == [DevicePlace(3, pci)]

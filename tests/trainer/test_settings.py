@@ -48,7 +48,7 @@ def test_the_defaults_are_the_benchmarks_recipe() -> None:
         ({"learning_rate": float("nan")}, "learning_rate is nan"),
         ({"horizontal_flip": 1.5}, "horizontal_flip is 1.5"),
         ({"sample_interval_s": 0.0}, "sample_interval_s is 0.0"),
-        ({"smi": "some-smi"}, "smi is 'some-smi'; it must be one of , nvml, mx-smi, ixsmi"),
+        ({"smi": "some-smi"}, "smi is 'some-smi'; it must be one of , ixsmi, mx-smi, nvml"),
         ({"protocol": "steady"}, "protocol steady with steps None"),
         ({"steps": 5}, "protocol full with steps 5"),
         ({"protocol": "steady", "steps": 0}, "steps is 0"),

@@ -1,27 +1,122 @@
-"""Builds the DataLoaders: workers that are started once, know nothing of epochs, and leave the other cores alone."""
+"""The loaders of a rank: indexes read, data sets chosen, DataLoaders built; workers are started once for all epochs."""
 
 from __future__ import annotations
 
 import ctypes
 import random
+import time
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Sequence
+from typing import Any, Mapping, Sequence
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
-from trainer.data.coco import CocoIndex
-from trainer.data.dataset import CocoBoxes
+from trainer.data.coco import CocoIndex, GroundTruth
+from trainer.data.dataset import CocoBoxes, slots_for
+from trainer.data.index_cache import TRAIN, VAL, read_indexes
+from trainer.data.published import published_images
 from trainer.data.sampler import EpochBatches, Item, aspect_groups, shard_in_order, shard_validation
-from trainer.data.slots import slots_for
+from trainer.ranks import HostGroup, Ranks
+from trainer.settings import Settings
 
 _TRAIN, _VAL = 1, 2
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h of glibc
 _KEPT_BYTES = 2**28
 _FROM_THE_HEAP_BYTES = 2**25  # the most that glibc takes
+
+
+@dataclass(frozen=True)
+class Loaders:
+    """The loaders of one rank; `ground_truth` is of the whole validation set.
+
+    `unavailable` has the reasons why optimizations were wanted and could not be had, by name.
+    """
+
+    train: Any
+    val: Any
+    train_plan: EpochBatches
+    ground_truth: GroundTruth | None
+    val_images_of_rank: int
+    counts: Mapping[str, Any]
+    unavailable: Mapping[str, str]
+
+
+def build_loaders(
+    settings: Settings,
+    *,
+    rank: int,
+    world_size: int,
+    pin_memory: bool,
+    group: HostGroup | None = None,
+    decode_delay_s: float = 0.0,
+    floats: bool = False,
+) -> Loaders:
+    """Return the loaders of this rank; without a `group` it reads the data by itself. Raises DataError.
+
+    With `floats` the loader makes floats of the images, for a device that cannot. `decode_delay_s` is added to the
+    decoding of each image, for a simulated device.
+    """
+    data = settings.data
+    indexes = read_indexes(settings, group or HostGroup(Ranks()))
+    shared: dict[str, Any] = {
+        "batch_size": settings.batch_size,
+        "rank": rank,
+        "world_size": world_size,
+        "seed": settings.seed,
+        "aspect_ratio_groups": settings.aspect_ratio_groups,
+        "workers": settings.workers,
+        "pin_memory": pin_memory and settings.uses("overlapped_copies"),
+        "persistent_workers": settings.uses("persistent_workers"),
+    }
+    train: Any = train_loader(
+        indexes.train,
+        data / TRAIN,
+        flip_probability=settings.horizontal_flip,
+        images=_images(settings, indexes.train, TRAIN, decode_delay_s, floats),
+        **shared,
+    )
+    val: Any = val_loader(
+        indexes.val,
+        data / VAL,
+        images=_images(settings, indexes.val, VAL, decode_delay_s, floats),
+        grouped=settings.uses("grouped_evaluation"),
+        **shared,
+    )
+    plan: EpochBatches = train.batch_sampler
+    mine = sum(len(batch) for batch in val.batch_sampler)
+    counts = {
+        "folder": data.name,
+        "train": indexes.train.counts,
+        "val": indexes.val.counts,
+        "index": indexes.facts(),
+    }
+    return Loaders(train, val, plan, indexes.val.ground_truth, mine, counts, indexes.unavailable())
+
+
+def _images(settings: Settings, index: CocoIndex, split: str, decode_delay_s: float, floats: bool) -> Any:
+    images: Any = published_images(settings, index, split, floats=floats) or CocoBoxes(index, settings.data / split)
+    return Slowed(images, decode_delay_s) if decode_delay_s else images
+
+
+class Slowed(Dataset):
+    """The samples of `images`, each `delay_s` seconds later: planted by a simulated device's scenario."""
+
+    def __init__(self, images: Any, delay_s: float) -> None:
+        self._images = images
+        self._delay_s = delay_s
+        self.collate = images.collate
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def __getitem__(self, item: Item) -> Any:
+        """The sample of `images`."""
+        time.sleep(self._delay_s)
+        return self._images[item]
 
 
 def train_loader(
@@ -95,11 +190,11 @@ def _loader(
     pin_memory: bool,
     persistent_workers: bool,
 ) -> DataLoader:
-    # A generator of its own: otherwise every pass would draw from the one that the model samples its proposals with.
+    # A generator of its own: else every pass would draw from the one that the model samples proposals with.
     generator = torch.Generator()
     generator.manual_seed(_mix(seeds))
     collate_fn, as_bytes = images.collate, isinstance(images, CocoBoxes)
-    # Workers of one pass may end with slots lent for batches that nobody took; those would never come back.
+    # Workers that end with a pass may leave slots lent for batches that were not fetched; those would stay lent.
     if as_bytes and persistent_workers:
         collate_fn = partial(images.collate, slots=slots_for(workers, images.largest_bytes * batch_size))
     return DataLoader(
@@ -126,14 +221,14 @@ def _start_worker(seeds: list[int], keeps_memory: bool, worker: int) -> None:
 
 
 def keep_freed_memory() -> bool:
-    """Have this process's C library use again what was freed; return whether it does.
+    """Have glibc keep freed memory for reuse; return whether it does.
 
-    Else glibc gives the megabytes of every image and every batch back to the system, and to be given each page anew
-    takes a good part of the time that decoding does. What is kept is at most what was in use at once, and _KEPT_BYTES.
+    By default it returns the memory of every image and batch to the system, and faulting the pages in again takes a
+    good part of the time of decoding. It keeps at most what was in use at once, and _KEPT_BYTES.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError):  # another C library, which has its own ways
+    except (OSError, AttributeError):  # another C library
         return False
     return bool(mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES) and mallopt(_M_MMAP_THRESHOLD, _FROM_THE_HEAP_BYTES))
 

@@ -15,7 +15,7 @@ import threading
 from pathlib import Path
 from typing import Any, Callable
 
-from trainer.devices.base import Backend, Card, Inventory
+from trainer.devices import Backend, DeviceInfo, Inventory
 from trainer.settings import Settings
 
 IMAGE_VARIABLE = "CONFORMANCE_IMAGE"
@@ -52,11 +52,11 @@ class _Facts:
             self.found[item] = value
 
 
-def gather(settings: Settings, backend: Backend, card: Card, root: Path = _ROOT) -> dict[str, Any]:
+def gather(settings: Settings, backend: Backend, device: DeviceInfo, root: Path = _ROOT) -> dict[str, Any]:
     """Return the facts of this host for its event `environment`; what was not found is in `absent`, by item."""
     facts = _Facts()
     facts.note("machine", lambda: machine(root))
-    _cards(facts, backend, card, settings.smi)
+    _cards(facts, backend, device, settings.smi)
     facts.note("network", lambda: infiniband_ports(root))
     facts.note("ethernet", lambda: ethernet_speeds(root))
     facts.note("container", lambda: container_sign(root))
@@ -157,24 +157,24 @@ def package_versions() -> dict[str, str]:
     return {**found, "torch": _short(str(torch.__version__)), "torchvision": _short(str(torchvision.__version__))}
 
 
-def _cards(facts: _Facts, backend: Backend, card: Card, smi: str) -> None:
+def _cards(facts: _Facts, backend: Backend, device: DeviceInfo, smi: str) -> None:
     try:
-        inventory = _within(_PATIENCE_S, lambda: backend.inventory(card, smi))
+        inventory = _within(_PATIENCE_S, lambda: backend.inventory(device, smi))
     except Exception as error:  # the vendor's tool, which may fail in any way
-        inventory = Inventory(driver=card.driver)
+        inventory = Inventory(driver=device.driver)
         facts.absent.update(
             dict.fromkeys(("card_count", "card_memory_gib"), _short(str(error) or type(error).__name__))
         )
     facts.absent.update(inventory.absent)
     # The name that the ranks found is in their introduction; what the tool calls its cards stands beside it.
-    facts.note("cards", lambda: sorted({card.name, *inventory.names} - {""}))
+    facts.note("cards", lambda: sorted({device.name, *inventory.names} - {""}))
     facts.note("card_count", lambda: inventory.count)
-    facts.note("card_memory_gib", lambda: list(inventory.memory_gib) or _own_memory(card))
-    facts.note("driver", lambda: _short(inventory.driver or card.driver or ""))
+    facts.note("card_memory_gib", lambda: list(inventory.memory_gib) or _own_memory(device))
+    facts.note("driver", lambda: _short(inventory.driver or device.driver or ""))
 
 
-def _own_memory(card: Card) -> list[float] | None:
-    return None if card.capacity_gib is None else [card.capacity_gib]
+def _own_memory(device: DeviceInfo) -> list[float] | None:
+    return None if device.capacity_gib is None else [device.capacity_gib]
 
 
 def _within(patience_s: float, work: Callable[[], Inventory]) -> Inventory:

@@ -1,4 +1,4 @@
-"""Loaders with real workers: started once, seeded apart, and never hanging on a damaged file."""
+"""The loaders: batches as planned, workers seeded and reused, memory kept."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.support import ROOT
 from trainer.data import loader, shapes
 from trainer.data.coco import CocoIndex, load_index
 from trainer.data.dataset import BadSample, Batch, require_batch
-from trainer.data.loader import keep_freed_memory, train_loader, val_loader
+from trainer.data.loader import Slowed, keep_freed_memory, train_loader, val_loader
 from trainer.errors import DataError
 
 SHARED: dict[str, Any] = {"rank": 0, "world_size": 1, "seed": 0, "aspect_ratio_groups": 3, "pin_memory": False}
@@ -260,3 +260,24 @@ def test_another_c_library_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(loader.ctypes, "CDLL", lambda name: object())
 
     assert keep_freed_memory() is False
+
+
+class Letters:
+    """Stands for images: a letter each."""
+
+    collate = staticmethod("".join)
+
+    def __len__(self) -> int:
+        return 3
+
+    def __getitem__(self, at: int) -> str:
+        return "abc"[at]
+
+
+def test_every_sample_is_the_images_own_and_takes_its_delay(monkeypatch: Any) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr(loader.time, "sleep", slept.append)
+    images = Slowed(Letters(), 0.03)
+
+    assert (len(images), images.collate([images[0], images[2]])) == (3, "ac")
+    assert slept == [0.03, 0.03]

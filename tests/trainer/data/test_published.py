@@ -17,9 +17,9 @@ from tests.trainer.small import small_settings
 from trainer.data.annotations import annotation_file
 from trainer.data.coco import CocoIndex, load_index
 from trainer.data.dataset import BadSample, CocoBoxes, collate
+from trainer.data.published import PublishedBatch, PublishedImages, PublishedSample, published_images, read_outlines
 from trainer.data.sampler import Item
 from trainer.errors import DataError
-from trainer.published.loading import PublishedBatch, PublishedImages, PublishedSample, published_images, read_outlines
 
 
 def loaded(root: Path, split: str = "train2017", floats: bool = True) -> tuple[CocoIndex, PublishedImages]:

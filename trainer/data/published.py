@@ -1,4 +1,4 @@
-"""Loads images as the published runs did: polygons decoded into masks, images made floats in the loader."""
+"""Loading as in the published runs, for `--recipe flagperf`: polygons decoded into masks, floats made in the loader."""
 
 from __future__ import annotations
 
