@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Mapping
 
@@ -12,7 +11,6 @@ import numpy as np
 
 from trainer.clocks import Clock
 from trainer.errors import SettingsError
-from trainer.telemetry.base import DevicePlace, normal_pci
 
 if TYPE_CHECKING:
     import torch
@@ -139,23 +137,11 @@ class HostGroup:
         parts = self.all_gather(text.astype(np.float64).reshape(-1, 1))
         return [json.loads(part.astype(np.uint8).tobytes()) for part in parts]
 
-    def processes_of_this_node(self) -> list[int]:
-        """Return the process ids of the ranks on this host, by local rank."""
-        mine = np.array([[self.ranks.node, self.ranks.local_rank, os.getpid()]], dtype=np.float64)
-        rows = np.concatenate(self.all_gather(mine))
-        here = rows[rows[:, 0] == self.ranks.node]
-        return [int(pid) for pid in here[np.argsort(here[:, 1]), 2]]
-
-    def devices_of_this_node(self, index: int, pci: str | None) -> list[DevicePlace]:
-        """Return the devices of this host's ranks, by local rank, from each one's own index and PCI address."""
-        address = normal_pci(pci)
-        parts = [-1] if address is None else [int(part, 16) for part in re.split("[:.]", address)]
-        mine = np.array(
-            [[self.ranks.node, self.ranks.local_rank, index, *parts, *[-1] * (4 - len(parts))]], dtype=float
-        )
-        rows = np.concatenate(self.all_gather(mine))
-        here = rows[rows[:, 0] == self.ranks.node]
-        return [_place(row) for row in here[np.argsort(here[:, 1]), 2:].astype(int).tolist()]
+    def of_this_node(self, value: Any) -> list[Any]:
+        """Return the JSON values of this host's ranks, by local rank."""
+        every = self.all_gather_json([self.ranks.node, self.ranks.local_rank, value])
+        here = [(local_rank, one) for node, local_rank, one in every if node == self.ranks.node]
+        return [one for _, one in sorted(here, key=lambda found: found[0])]
 
     def from_rank_0(self, value: float | None) -> float:
         """Return rank 0's number on every rank; the others' argument is ignored."""
@@ -212,8 +198,3 @@ class HostGroup:
                     copy = buffer.detach().cpu()
                     dist.broadcast(copy, 0, group=self._group)
                     buffer.copy_(copy)
-
-
-def _place(row: list[int]) -> DevicePlace:
-    index, domain, bus, device, function = row
-    return DevicePlace(index, None if domain < 0 else f"{domain:04x}:{bus:02x}:{device:02x}.{function:x}")

@@ -120,7 +120,7 @@ class Settings:
     smi: str = _option("", "management tool that the device's table names", choices=("", *SMI_NAMES))
     without: tuple[str, ...] = _option(
         (),
-        f"switch one optimization off, repeatable: {', '.join(NAMES)}",
+        "switch one optimization off, repeatable",
         choices=NAMES,
         metavar="NAME",
         user=True,
@@ -197,7 +197,7 @@ class Option:
     def values(self) -> str:
         """The values that it takes, in words; "" if any of its type."""
         if self.choices:
-            return f"one of {', '.join(self.choices)}"
+            return f"one of {', '.join(filter(None, self.choices))}"
         return " and ".join(f"{_BOUNDS[word][0]} {bound:g}" for word, bound in self.bounds)
 
     def check(self, value: Any) -> None:
@@ -234,7 +234,7 @@ def pytest_options() -> dict[str, dict[str, Any]]:
         if option.user:
             arguments: dict[str, Any] = {"dest": option.name, "metavar": option.metavar, "help": option.help}
             if option.choices:
-                arguments["choices"] = option.choices
+                arguments.update(choices=option.choices, help=f"{option.help}: {', '.join(option.choices)}")
             else:
                 arguments["type"] = option.read
             arguments.update({"action": "append", "default": []} if option.repeated else {"default": None})

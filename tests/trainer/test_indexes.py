@@ -73,7 +73,7 @@ def rank_of(rank: int, port: int, folder: str, hosts: int) -> None:
         index_cache.read_annotations = fake_memory_error  # type: ignore[assignment]
     case("out of memory", cache="another")
     load = index_cache.load
-    index_cache.load = lambda *_, **__: None
+    index_cache.load = lambda key, split, *, check: load(key, split, check=True) if check else None
     case("an entry that is gone")
     index_cache.load = load
     case("last")

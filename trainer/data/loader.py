@@ -7,8 +7,7 @@ import random
 import time
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import Any, Mapping, Sequence
+from typing import Any, Callable, Mapping, Sequence, Union
 
 import numpy as np
 import torch
@@ -16,8 +15,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from trainer.data.coco import CocoIndex, GroundTruth
 from trainer.data.dataset import CocoBoxes, slots_for
-from trainer.data.index_cache import TRAIN, VAL, read_indexes
-from trainer.data.published import published_images
+from trainer.data.index_cache import read_indexes
+from trainer.data.published import PublishedImages, published_images
 from trainer.data.sampler import EpochBatches, Item, aspect_groups, shard_in_order, shard_validation
 from trainer.ranks import HostGroup, Ranks
 from trainer.settings import Settings
@@ -36,8 +35,8 @@ class Loaders:
     `unavailable` has the reasons why optimizations were wanted and could not be had, by name.
     """
 
-    train: Any
-    val: Any
+    train: DataLoader
+    val: DataLoader
     train_plan: EpochBatches
     ground_truth: GroundTruth | None
     val_images_of_rank: int
@@ -60,46 +59,21 @@ def build_loaders(
     With `floats` the loader makes floats of the images, for a device that cannot. `decode_delay_s` is added to the
     decoding of each image, for a simulated device.
     """
-    data = settings.data
     indexes = read_indexes(settings, group or HostGroup(Ranks()))
-    shared: dict[str, Any] = {
-        "batch_size": settings.batch_size,
-        "rank": rank,
-        "world_size": world_size,
-        "seed": settings.seed,
-        "aspect_ratio_groups": settings.aspect_ratio_groups,
-        "workers": settings.workers,
-        "pin_memory": pin_memory and settings.uses("overlapped_copies"),
-        "persistent_workers": settings.uses("persistent_workers"),
-    }
-    train: Any = train_loader(
-        indexes.train,
-        data / TRAIN,
-        flip_probability=settings.horizontal_flip,
-        images=_images(settings, indexes.train, TRAIN, decode_delay_s, floats),
-        **shared,
-    )
-    val: Any = val_loader(
-        indexes.val,
-        data / VAL,
-        images=_images(settings, indexes.val, VAL, decode_delay_s, floats),
-        grouped=settings.uses("grouped_evaluation"),
-        **shared,
-    )
-    plan: EpochBatches = train.batch_sampler
-    mine = sum(len(batch) for batch in val.batch_sampler)
+    images = [
+        images_of(settings, index, floats=floats, decode_delay_s=decode_delay_s)
+        for index in (indexes.train, indexes.val)
+    ]
+    train = train_loader(settings, indexes.train, images[0], rank, world_size, pin_memory)
+    val = val_loader(settings, indexes.val, images[1], rank, world_size, pin_memory)
     counts = {
-        "folder": data.name,
+        "folder": settings.data.name,
         "train": indexes.train.counts,
         "val": indexes.val.counts,
         "index": indexes.facts(),
     }
-    return Loaders(train, val, plan, indexes.val.ground_truth, mine, counts, indexes.unavailable())
-
-
-def _images(settings: Settings, index: CocoIndex, split: str, decode_delay_s: float, floats: bool) -> Any:
-    images: Any = published_images(settings, index, split, floats=floats) or CocoBoxes(index, settings.data / split)
-    return Slowed(images, decode_delay_s) if decode_delay_s else images
+    mine = sum(len(batch) for batch in val.batch_sampler)
+    return Loaders(train, val, train.batch_sampler, indexes.val.ground_truth, mine, counts, indexes.unavailable())
 
 
 class Slowed(Dataset):
@@ -119,92 +93,83 @@ class Slowed(Dataset):
         return self._images[item]
 
 
+Images = Union[CocoBoxes, PublishedImages, Slowed]
+
+
+def images_of(settings: Settings, index: CocoIndex, *, floats: bool = False, decode_delay_s: float = 0.0) -> Images:
+    """Return the data set of an index's split, as the settings want it loaded. Raises DataError."""
+    images = published_images(settings, index, floats=floats) or CocoBoxes(index, settings.data / index.split)
+    return Slowed(images, decode_delay_s) if decode_delay_s else images
+
+
 def train_loader(
+    settings: Settings,
     index: CocoIndex,
-    folder: Path,
-    *,
-    batch_size: int,
-    rank: int,
-    world_size: int,
-    seed: int,
-    flip_probability: float,
-    aspect_ratio_groups: int,
-    workers: int,
-    pin_memory: bool,
-    persistent_workers: bool = True,
-    images: Any = None,
+    images: Images,
+    rank: int = 0,
+    world_size: int = 1,
+    pin_memory: bool = False,
 ) -> DataLoader:
     """Returns the loader of a rank's training batches; each is a `Batch`, or a `BadSample` that ends the training.
 
     Its `batch_sampler` is an `EpochBatches`: call `set_epoch` on it before every pass; loading starts with the pass.
-    `images` is the data set to load from, where it is not the index's boxes; workers that are not persistent are
-    started for every pass.
-    Raises DataError where the images do not make one batch for every rank.
+    Raises DataError if there are fewer images than one batch for every rank.
     """
     batches = EpochBatches(
-        aspect_groups(index.widths, index.heights, aspect_ratio_groups),
-        batch_size=batch_size,
+        aspect_groups(index.widths, index.heights, settings.aspect_ratio_groups),
+        batch_size=settings.batch_size,
         rank=rank,
         world_size=world_size,
-        seed=seed,
-        flip_probability=flip_probability,
+        seed=settings.seed,
+        flip_probability=settings.horizontal_flip,
     )
-    images = CocoBoxes(index, folder) if images is None else images
-    return _loader(images, batches, batch_size, [seed, rank, _TRAIN], workers, pin_memory, persistent_workers)
+    return _loader(settings, images, batches, [settings.seed, rank, _TRAIN], pin_memory)
 
 
 def val_loader(
+    settings: Settings,
     index: CocoIndex,
-    folder: Path,
-    *,
-    batch_size: int,
-    rank: int,
-    world_size: int,
-    seed: int,
-    aspect_ratio_groups: int,
-    workers: int,
-    pin_memory: bool,
-    persistent_workers: bool = True,
-    images: Any = None,
-    grouped: bool = True,
+    images: Images,
+    rank: int = 0,
+    world_size: int = 1,
+    pin_memory: bool = False,
 ) -> DataLoader:
-    """Returns the loader of a rank's share of the validation images; empty where there are more ranks than batches.
+    """Returns the loader of a rank's share of the validation images; empty if there are more ranks than batches.
 
-    Unless they are `grouped` by their shape, they come in the order of their ids, some of them to two ranks.
+    Without the optimization `grouped_evaluation` they are in the order of their ids, some of them on two ranks.
     """
-    share: dict[str, Any] = {"batch_size": batch_size, "rank": rank, "world_size": world_size}
-    if grouped:
-        batches = shard_validation(aspect_groups(index.widths, index.heights, aspect_ratio_groups), **share)
+    share: dict[str, int] = {"batch_size": settings.batch_size, "rank": rank, "world_size": world_size}
+    if settings.uses("grouped_evaluation"):
+        groups = aspect_groups(index.widths, index.heights, settings.aspect_ratio_groups)
+        batches = shard_validation(groups, **share)
     else:
         batches = shard_in_order(len(index), **share)
-    images = CocoBoxes(index, folder) if images is None else images
-    return _loader(images, batches, batch_size, [seed, rank, _VAL], workers, pin_memory, persistent_workers)
+    return _loader(settings, images, batches, [settings.seed, rank, _VAL], pin_memory)
 
 
 def _loader(
-    images: Any,
+    settings: Settings,
+    images: Images,
     batches: EpochBatches | Sequence[list[Item]],
-    batch_size: int,
     seeds: list[int],
-    workers: int,
     pin_memory: bool,
-    persistent_workers: bool,
 ) -> DataLoader:
     # A generator of its own: else every pass would draw from the one that the model samples proposals with.
     generator = torch.Generator()
     generator.manual_seed(_mix(seeds))
-    collate_fn, as_bytes = images.collate, isinstance(images, CocoBoxes)
+    collate_fn: Callable[[Any], Any] = images.collate
+    workers, persistent = settings.workers, settings.uses("persistent_workers")
     # Workers that end with a pass may leave slots lent for batches that were not fetched; those would stay lent.
-    if as_bytes and persistent_workers:
-        collate_fn = partial(images.collate, slots=slots_for(workers, images.largest_bytes * batch_size))
+    if isinstance(images, CocoBoxes) and persistent:
+        collate_fn = partial(images.collate, slots=slots_for(workers, images.largest_bytes * settings.batch_size))
     return DataLoader(
         images,
         batch_sampler=batches,
         num_workers=workers,
         collate_fn=collate_fn,
-        pin_memory=pin_memory,
-        worker_init_fn=partial(_start_worker, seeds, as_bytes),
-        persistent_workers=persistent_workers and workers > 0,
+        pin_memory=pin_memory and settings.uses("overlapped_copies"),
+        worker_init_fn=partial(_start_worker, seeds, isinstance(images, CocoBoxes)),
+        persistent_workers=persistent and workers > 0,
         generator=generator,
     )
 

@@ -22,11 +22,11 @@ from trainer.loop.protocol import Protocol, peak_resident_gib
 from trainer.loop.trainee import Trainee, build_optimizer, distributed
 from trainer.model.networks import build_model, count_parameters
 from trainer.optimizations import ledger, unavailable
-from trainer.placement import card_numa_node, placement
 from trainer.probes.clocks import probe_clock
-from trainer.probes.environment import gather
+from trainer.probes.environment import device_numa_node, gather, placement
 from trainer.ranks import HostGroup, Ranks
 from trainer.settings import Settings
+from trainer.telemetry import DevicePlace
 from trainer.telemetry.watch import Watch, stop_all
 
 
@@ -65,10 +65,11 @@ def run_rank(settings: Settings, ranks: Ranks, backend: Backend, log: EventLog, 
 
 def _watches(settings: Settings, ranks: Ranks, backend: Backend, device: DeviceInfo, group: HostGroup) -> list[Watch]:
     """Return a watch for each sampler of this rank."""
+    here = group.of_this_node([os.getpid(), device.index, device.pci])
     samplers = backend.samplers(
         ranks.local_rank,
-        rank_pids=group.processes_of_this_node(),
-        places=group.devices_of_this_node(device.index, device.pci),
+        rank_pids=[pid for pid, _, _ in here],
+        places=[DevicePlace(index, pci) for _, index, pci in here],
         smi=settings.smi,
     )
     return [
@@ -93,7 +94,6 @@ def telemetry_name(node: int) -> str:
 def _introduction(settings: Settings, ranks: Ranks, backend: Backend, device: DeviceInfo) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
-        "cell": settings.cell,
         "rank": ranks.rank,
         "local_rank": ranks.local_rank,
         "world_size": ranks.world_size,
@@ -107,23 +107,13 @@ def _introduction(settings: Settings, ranks: Ranks, backend: Backend, device: De
         "device_name": device.name,
         "card": device.index,
         "serial": device.serial,
-        "placement": {**placement(), "card_pci": device.pci, "card_numa_node": card_numa_node(device.pci)},
+        "placement": {**placement(), "card_pci": device.pci, "card_numa_node": device_numa_node(device.pci)},
         "capacity_gib": device.capacity_gib,
         "driver": device.driver,
         "collectives": backend.collectives(),
         "environment": {key: os.environ.get(key) for key in (*backend.environment, backend.visible_cards) if key},
-        "precision": settings.precision,
-        "tf32": settings.tf32,
-        "batch_size": settings.batch_size,
-        "learning_rate": settings.learning_rate,
-        "model": settings.model,
-        "seed": settings.seed,
-        "protocol": settings.protocol,
-        "attempt": settings.attempt,
+        **settings.recorded(),
         "timing": backend.step_timer().method,
-        "host_clock": settings.host_clock,
-        "without": list(settings.without),
-        "bucket_mb": settings.bucket_mb,
         "versions": {
             "python": platform.python_version(),
             "torch": torch.__version__,

@@ -16,7 +16,7 @@ import torch
 from tests.trainer.data.one_rank import loader_of_one_rank
 from trainer.data import dataset, shapes
 from trainer.data.coco import load_index
-from trainer.data.dataset import Slots, slots_for
+from trainer.data.dataset import CocoBoxes, Slots, slots_for
 
 
 @pytest.fixture
@@ -113,7 +113,7 @@ def test_batches_that_are_kept_stay_as_they_were(tmp_path: Path, forked: bool, m
     index = load_index(data, "train2017", num_classes=4, training=True)
 
     def loader(workers: int) -> Any:
-        return loader_of_one_rank(index, data / "train2017", batch_size=2, workers=workers)
+        return loader_of_one_rank(index, CocoBoxes(index, data / "train2017"), batch_size=2, workers=workers)
 
     alone = [batch.pixels for batch in loader(0)]
     helped = loader(2)
