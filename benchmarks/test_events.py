@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.beside import beside
+from trainer.clocks import Ledger
 from trainer.events import EventLog
-from trainer.ledger import Ledger
 
 STEPS = 20
 WINDOWS = 100

@@ -12,12 +12,12 @@ import pytest
 import torch
 
 from tests.trainer.small import small_settings
-from trainer.data.ground_truth import GroundTruth
+from trainer.data.coco import GroundTruth
+from trainer.data.loader import build_loaders
 from trainer.devices import load_backend
 from trainer.events import EventLog
 from trainer.loop import staging
 from trainer.loop.evaluate import Outcome, collector, detect, rows_of
-from trainer.loop.loaders import build_loaders
 from trainer.loop.session import _prepare
 from trainer.model.networks import build_model
 from trainer.optimizations import NAMES, SWITCHED

@@ -1,8 +1,8 @@
-"""Keeps the index of a split on disk, as plain arrays that the processes of a host map, by what decided its content.
+"""The indexes of both splits for every rank: read once a host, kept in a cache on disk, mapped by the other ranks.
 
-An entry is a folder: one `.npy` file for each array, and `meta.json`, which has the SHA-256 of each of them and of its
-own content. Nothing in it is ever unpickled. An entry appears under its name when all of it has been written, and is
-never changed afterwards: whoever finds it unfit moves it aside and puts another in its place, so that maps stay whole.
+A cache entry is a folder, named by what decides its content: one `.npy` file an array, and `meta.json` with the SHA-256
+of each array and of itself. Nothing is unpickled. An entry appears under its name when it is complete and is never
+changed; an invalid one is moved aside and replaced, so that existing maps stay valid.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import json
 import os
 import shutil
 import stat
+import sys
 import tempfile
 import time
 from dataclasses import dataclass, fields
@@ -23,9 +24,15 @@ from typing import Any, Dict
 import numpy as np
 
 from trainer.data.annotations import annotation_file, check_present, find_annotations, read_annotations
-from trainer.data.coco import CocoIndex, make_index
-from trainer.data.ground_truth import GroundTruth
+from trainer.data.coco import CocoIndex, GroundTruth, load_index, make_index
 from trainer.errors import DataError, TrainerError
+from trainer.ranks import HostGroup
+from trainer.settings import Settings
+
+TRAIN, VAL = "train2017", "val2017"
+_SPLITS = ((TRAIN, True), (VAL, False))
+_OPTIMIZATION = "cached_index"
+_OFF = "switched off"
 
 FOLDER_VARIABLE = "CONFORMANCE_CACHE"
 SCHEMA = 1
@@ -33,7 +40,7 @@ SCHEMA = 1
 CACHE, BUILT, MEMORY = "cache", "built", "memory"
 
 _META = "meta.json"
-_MAKERS = ("annotations.py", "coco.py", "ground_truth.py", "index_cache.py")
+_MAKERS = ("annotations.py", "coco.py", "index_cache.py")
 _ENTRY, _PARTIAL = "index-", ".partial-"
 _UNUSED_S = 90 * 86400
 _ABANDONED_S = 86400
@@ -42,7 +49,7 @@ _BLOCK_BYTES = 2**20
 
 
 def _code_digest() -> str:
-    """SHA-256 of the modules that decide the content of an entry; "" where they cannot be read."""
+    """SHA-256 of the modules that decide the content of an entry; "" if they cannot be read."""
     digest = hashlib.sha256()
     try:
         for name in _MAKERS:
@@ -52,28 +59,28 @@ def _code_digest() -> str:
     return digest.hexdigest()
 
 
-_CODE_SHA256 = _code_digest()  # of what has been imported, whatever becomes of the files during the run
+_CODE_SHA256 = _code_digest()  # at import: the files may change during the run
 
 Arrays = Dict[str, np.ndarray]
 """By the name of its file, without `.npy`."""
 
 
 class EntryError(TrainerError):
-    """An entry of the cache cannot be used, or cannot be written: the index has to come from the annotation file."""
+    """A cache entry cannot be used or written: the index has to be made from the annotation file."""
 
     kind = "cache"
 
 
 @dataclass(frozen=True)
 class Key:
-    """What decides the content of an index, beside the code that makes it."""
+    """What decides the content of an index besides the code that makes it."""
 
     annotations_sha256: str
     training: bool
     num_classes: int
 
     def facts(self) -> dict[str, Any]:
-        """Everything that an entry has to agree with."""
+        """Everything that an entry has to match."""
         if not _CODE_SHA256:
             raise EntryError("the modules that make an index cannot be read, and so neither told from other versions")
         return {**vars(self), "schema": SCHEMA, "code_sha256": _CODE_SHA256}
@@ -86,7 +93,7 @@ class Key:
 
 @dataclass(frozen=True)
 class Entry:
-    """What an entry holds: the index, and every image that the file lists, in its order, whatever became of it."""
+    """The content of an entry: the index, and every image that the file lists, in its order."""
 
     index: CocoIndex
     listed_ids: np.ndarray
@@ -97,7 +104,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Obtained:
-    """An index, where it came from (CACHE, BUILT or MEMORY), and why not from where it should have come."""
+    """An index, its source (CACHE, BUILT or MEMORY), and why it is not from the cache."""
 
     index: CocoIndex
     key: Key
@@ -107,9 +114,9 @@ class Obtained:
 
 def cache_folder() -> Path:
     """Returns the folder of the entries: in $CONFORMANCE_CACHE, else in the user's own cache. Raises EntryError."""
-    told, users = os.environ.get(FOLDER_VARIABLE), os.environ.get("XDG_CACHE_HOME", "")
-    if told:
-        return Path(told).absolute() / "indexes"
+    chosen, users = os.environ.get(FOLDER_VARIABLE), os.environ.get("XDG_CACHE_HOME", "")
+    if chosen:
+        return Path(chosen).absolute() / "indexes"
     try:
         # The XDG base directory specification: a path that is not absolute is to be ignored.
         base = Path(users) if os.path.isabs(users) else Path.home() / ".cache"
@@ -119,10 +126,10 @@ def cache_folder() -> Path:
 
 
 def obtain(root: Path, split: str, *, num_classes: int, training: bool) -> Obtained:
-    """Returns the index of `load_index`, from the cache if it has a sound one, else built and left there for others.
+    """Returns the index of `load_index`: from a valid cache entry, else built and stored there.
 
-    Whether the images listed are in their folder is looked up in either case. Where the cache cannot be used the index
-    stays in this process's memory. Raises DataError as `load_index` does, and for a file that changes meanwhile.
+    In either case the listed images have to be in their folder. If the cache cannot be used, the index stays in this
+    process's memory. Raises DataError as `load_index` does, and for a file that changes while it is read.
     """
     file = find_annotations(root, split)
     key = Key(digest_of(file), training, num_classes)
@@ -145,10 +152,10 @@ def obtain(root: Path, split: str, *, num_classes: int, training: bool) -> Obtai
 
 
 def load(key: Key, split: str, *, check: bool) -> Entry | None:
-    """Returns the entry of that key, its arrays mapped; None where there is none.
+    """Returns the entry of a key with its arrays mapped; None without one.
 
-    With `check` each file is read once and compared with its SHA-256: for one process of a host, before the others map
-    them. Raises EntryError for an entry that is not whole, not readable, or another user's.
+    With `check` each file is compared with its SHA-256: one process of a host does so before the others map them.
+    Raises EntryError for an entry that is incomplete, unreadable, or another user's.
     """
     folder = cache_folder() / key.name
     try:
@@ -169,7 +176,7 @@ def load(key: Key, split: str, *, check: bool) -> Entry | None:
 
 
 def store(key: Key, entry: Entry) -> None:
-    """Writes the entry and puts it in its place as a whole, unless another process was faster. Raises EntryError."""
+    """Writes the entry atomically, unless another process was faster. Raises EntryError."""
     folder = cache_folder()
     try:
         os.makedirs(folder.parent, mode=0o700, exist_ok=True)
@@ -189,7 +196,7 @@ def store(key: Key, entry: Entry) -> None:
 
 
 def _require_own(folder: Path) -> None:
-    """Raise EntryError unless nobody else can put something into the folder; OSError where it cannot be looked at."""
+    """Raise EntryError if another user can write to the folder, OSError if it cannot be examined."""
     status = os.lstat(folder)
     if not stat.S_ISDIR(status.st_mode):
         raise EntryError(f"{folder}: is no folder, or a link to one")
@@ -208,7 +215,7 @@ def digest_of(file: Path) -> str:
 
 
 def _build(root: Path, split: str, key: Key) -> Entry:
-    # In a function of its own: what was parsed is many times the index, and is gone when this returns.
+    # A function of its own: the parsed file is many times as large as the index, and is freed on return.
     content = read_annotations(root, split, num_classes=key.num_classes)
     images = content["images"]
     return Entry(
@@ -219,7 +226,7 @@ def _build(root: Path, split: str, key: Key) -> Entry:
 
 
 def _stored(key: Key, entry: Entry, split: str) -> Entry:
-    """Stores the entry and returns it mapped, so that its builder too has no copy of its own. Raises EntryError."""
+    """Stores the entry and returns it mapped, so that its builder keeps no copy in memory. Raises EntryError."""
     problem = EntryError(f"{cache_folder() / key.name}: others keep removing it")
     for _ in range(_TRIES):
         store(key, entry)
@@ -229,7 +236,7 @@ def _stored(key: Key, entry: Entry, split: str) -> Entry:
             problem, mapped = error, None
         if mapped is not None:
             return mapped
-        # Somebody who had seen an unfit entry took ours for it, and is about to put a sound one there.
+        # Another process that had found an invalid entry moved ours aside, and is about to store a valid one.
     raise problem
 
 
@@ -257,19 +264,19 @@ def _map(path: Path, digest: str, check: bool) -> np.ndarray:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except OSError:
         raise
-    except Exception as error:  # its header is read as Python's literals, which may raise anything
+    except Exception as error:  # the header is parsed as Python literals: any error
         raise EntryError(f"{path}: is no plain array: {type(error).__name__}: {error}") from error
     if not isinstance(array, np.memmap):
         raise EntryError(f"{path}: is no plain array")
-    return array.view(np.ndarray)  # a memmap would make each of its slices one as well, which takes time
+    return array.view(np.ndarray)  # slices of a memmap are memmaps too, which is slow
 
 
 def _read_meta(folder: Path, key: Key) -> dict[str, Any]:
     path = folder / _META
     try:
-        told = json.loads(path.read_bytes())
-        meta: dict[str, Any] = told["content"]
-        sound = told["sha256"] == hashlib.sha256(_plain_json(meta)).hexdigest() and meta["of"] == key.facts()
+        found = json.loads(path.read_bytes())
+        meta: dict[str, Any] = found["content"]
+        sound = found["sha256"] == hashlib.sha256(_plain_json(meta)).hexdigest() and meta["of"] == key.facts()
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise EntryError(f"{path}: is damaged: {type(error).__name__}: {error}") from error
     if not sound:
@@ -307,7 +314,7 @@ def _publish(partial: Path, place: Path, key: Key) -> None:
 
 
 def _tidy(folder: Path) -> None:
-    """Removes what nobody has used for long, and what was left behind by whoever was killed while writing it."""
+    """Removes entries unused for long, and partial ones of processes that were killed."""
     now_s = time.time()
     for name in os.listdir(folder):
         path = folder / name
@@ -328,3 +335,94 @@ def _sha256(path: Path) -> str:
 
 def _plain_json(content: Any) -> bytes:
     return json.dumps(content, sort_keys=True, separators=(",", ":")).encode("ascii")
+
+
+@dataclass(frozen=True)
+class Indexes:
+    """The indexes of both splits, their source (CACHE, BUILT or MEMORY), why not the cache, and the time taken."""
+
+    train: CocoIndex
+    val: CocoIndex
+    source: str
+    why: str
+    seconds: float
+
+    def facts(self) -> dict[str, Any]:
+        """For the evidence: all but the indexes themselves."""
+        return {"source": self.source, "seconds": self.seconds, "why": self.why}
+
+    def unavailable(self) -> dict[str, str]:
+        """Why the optimization `cached_index` was wanted and could not be had, by name."""
+        return {_OPTIMIZATION: self.why} if self.source == MEMORY and self.why != _OFF else {}
+
+
+def read_indexes(settings: Settings, group: HostGroup) -> Indexes:
+    """Return the indexes of both splits; a collective call.
+
+    Raises DataError on every rank if local rank 0 of any host finds the data wrong; errors of a rank that has to parse
+    the files itself are raised on that rank alone.
+    """
+    begun_s = time.perf_counter()
+    if not settings.uses(_OPTIMIZATION):
+        train, val = (_parsed(settings, split, training) for split, training in _SPLITS)
+        return Indexes(train, val, MEMORY, _OFF, time.perf_counter() - begun_s)
+    found = _lead(settings, group) if group.ranks.local_rank == 0 else _follow(settings, group)
+    source = next(one for one in (MEMORY, BUILT, CACHE) if one in [part.source for part in found])
+    why = "; ".join(sorted({part.why for part in found if part.why}))
+    if why:
+        print(f"trainer: index: {why}", file=sys.stderr, flush=True)
+    return Indexes(found[0].index, found[1].index, source, why, time.perf_counter() - begun_s)
+
+
+def _lead(settings: Settings, group: HostGroup) -> list[Obtained]:
+    """Find or build the entries of this host, and send their keys to its other ranks."""
+    try:
+        found = [
+            obtain(settings.data, split, num_classes=settings.num_classes, training=training)
+            for split, training in _SPLITS
+        ]
+    except Exception as error:
+        # The other ranks wait for this one, and raise its error too.
+        said = (
+            str(error) if isinstance(error, DataError) else f"the index was not made: {type(error).__name__}: {error}"
+        )
+        with contextlib.suppress(Exception):
+            group.all_gather_json({"node": group.ranks.node, "failed": said})
+        raise
+    keys = [[part.key.annotations_sha256, part.why if part.source == MEMORY else None] for part in found]
+    _exchange(group, {"node": group.ranks.node, "entries": keys})
+    return found
+
+
+def _follow(settings: Settings, group: HostGroup) -> list[Obtained]:
+    """Map the entries that local rank 0 of this host has sent; parse the files for those that cannot be mapped."""
+    found = []
+    for (split, training), (digest, why) in zip(_SPLITS, _exchange(group, None)["entries"]):
+        key, entry = Key(digest, training, settings.num_classes), None
+        if why is None:
+            try:
+                entry, why = load(key, split, check=False), f"the entry of {split} was removed meanwhile"
+            except EntryError as error:
+                why = str(error)
+        if entry is not None:
+            found.append(Obtained(entry.index, key, CACHE))
+        else:
+            found.append(Obtained(_parsed(settings, split, training), key, MEMORY, why))
+    return found
+
+
+def _exchange(group: HostGroup, message: dict[str, Any] | None) -> dict[str, Any]:
+    """Return the message of local rank 0 of this host. Raises DataError if that of any host has failed."""
+    answers = group.all_gather_json(message)
+    leaders = [(rank, answer) for rank, answer in enumerate(answers) if answer is not None]
+    # This host's own reason first.
+    for rank, answer in sorted(leaders, key=lambda leader: leader[1]["node"] != group.ranks.node):
+        if "failed" in answer:
+            here = answer["node"] == group.ranks.node
+            raise DataError(answer["failed"] if here else f"on the host of rank {rank}: {answer['failed']}")
+    mine: dict[str, Any] = next(answer for _, answer in leaders if answer["node"] == group.ranks.node)
+    return mine
+
+
+def _parsed(settings: Settings, split: str, training: bool) -> CocoIndex:
+    return load_index(settings.data, split, num_classes=settings.num_classes, training=training)

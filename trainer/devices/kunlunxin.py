@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import importlib
 import os
-from typing import TYPE_CHECKING, Any, Callable, ClassVar, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Mapping, Sequence
 
-from trainer.devices.base import Backend, Card, Inventory, Samples, visible_index
+from trainer.devices.base import Backend, DeviceInfo, Inventory, visible_index
 from trainer.errors import DeviceError
-from trainer.telemetry.tool import run_tool
-from trainer.telemetry.xpu_smi import TOOL, XpuSmi, parse_xpu_driver, parse_xpu_models, parse_xpu_smi
+from trainer.telemetry import DevicePlace, Sampler
+from trainer.telemetry.base import run_tool
+from trainer.telemetry.xpu_smi import TOOL, XPU_SMI, XpuSmi, parse_xpu_driver, parse_xpu_models, parse_xpu_smi
 
 if TYPE_CHECKING:
     import torch
@@ -25,8 +26,7 @@ class KunlunxinBackend(Backend):
     }
     environment: ClassVar[Mapping[str, str]] = {"XACC_ENABLE": "1", "XACC_ARGS": "-L O0", "BKCL_PCIE_RING": "1"}
     visible_cards = "XPU_VISIBLE_DEVICES"
-    sampler_source = "xpu_smi"
-    plain_exchange = True
+    plain_ddp = True
 
     _xmlir: Any = None
 
@@ -46,8 +46,8 @@ class KunlunxinBackend(Backend):
                     "the interface of framework xmlir+e70db8f6"
                 )
 
-    def open(self, local_rank: int, local_world_size: int) -> Card:
-        """Bind this rank to `xpu:<local rank>` of the visible cards, after asking xpu_smi what the host has."""
+    def open(self, local_rank: int, local_world_size: int) -> DeviceInfo:
+        """Bind this rank to `xpu:<local rank>` of the visible devices, after asking xpu_smi what the host has."""
         records = parse_xpu_smi(run_tool(TOOL, "-m"))
         listed = [name for name in os.environ.get("XPU_VISIBLE_DEVICES", "").split(",") if name.strip()]
         found = len(listed) or len(records)
@@ -66,7 +66,7 @@ class KunlunxinBackend(Backend):
         if callable(choose):
             choose(local_rank)
         driver = parse_xpu_driver(run_tool(TOOL))
-        return Card("Kunlunxin XPU", self._index, records[self._index]["memory_total_gib"], driver)
+        return DeviceInfo("Kunlunxin XPU", self._index, records[self._index]["memory_total_gib"], driver)
 
     def collectives(self) -> str:
         """`xccl` where the framework has registered it, else `nccl`, which it hooks."""
@@ -90,17 +90,17 @@ class KunlunxinBackend(Backend):
         """Wait for the card; the framework calls it a barrier on the card."""
         self._xmlir.xpu.xpu_synchronize()
 
-    def sampler(self, local_rank: int, rank_pids: Sequence[int]) -> Callable[[], Samples] | None:
-        """Local rank 0 asks xpu_smi for all cards of the host at once."""
-        if local_rank != 0:
-            return None
-        return XpuSmi().read
+    def samplers(
+        self, local_rank: int, *, rank_pids: Sequence[int] = (), places: Sequence[DevicePlace] = (), smi: str = ""
+    ) -> list[Sampler]:
+        """Local rank 0 asks xpu_smi for all devices of the host at once."""
+        return [Sampler(XPU_SMI, XpuSmi().read), *super().samplers(local_rank)] if local_rank == 0 else []
 
-    def inventory(self, card: Card, smi: str = "") -> Inventory:
+    def inventory(self, device: DeviceInfo, smi: str = "") -> Inventory:
         """Return what xpu_smi lists; its models only where it prints their names."""
         records, listing = parse_xpu_smi(run_tool(TOOL, "-m")), run_tool(TOOL)
         memory_gib = tuple(record["memory_total_gib"] for record in records)
-        return Inventory(len(records), parse_xpu_models(listing), memory_gib, card.driver)
+        return Inventory(len(records), parse_xpu_models(listing), memory_gib, device.driver)
 
 
 BACKEND = KunlunxinBackend

@@ -149,7 +149,7 @@ _FACTORS: Mapping[str, Callable[[Fault, int, random.Random], float]] = {
 }
 
 
-class SimulatedCard:
+class SimulatedDevice:
     """One rank's card. The trainer's thread calls `forward` and `backward` for each step, the watch's `samples`."""
 
     def __init__(

@@ -8,12 +8,11 @@ from typing import Any, Callable, Iterable, Sequence
 import numpy as np
 import torch
 
+from trainer.data.coco import GroundTruth
 from trainer.data.dataset import require_batch
-from trainer.data.ground_truth import GroundTruth
-from trainer.data.scoring import COLUMNS, FAST, Score, score_rows
+from trainer.data.scoring import COLUMNS, FAST, BatchScores, Score, score_rows
 from trainer.devices import Backend
 from trainer.loop.staging import to_device
-from trainer.published.scoring import BatchScores
 from trainer.ranks import HostGroup
 from trainer.settings import Settings
 

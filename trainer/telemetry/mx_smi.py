@@ -11,13 +11,16 @@ import re
 from typing import Any
 
 from trainer.errors import DeviceError
-from trainer.telemetry.base import MIB_PER_GIB, Samples, Smi, normal_pci
+from trainer.telemetry.base import MIB_PER_GIB, Samples, Smi, declare, normal_pci, run_tool, smi_tool
 from trainer.telemetry.metrics import card_metrics
-from trainer.telemetry.tool import run_tool
 
-SOURCE = "mx-smi"
 TOOL = ("mx-smi", "mx_smi")
-METRICS = card_metrics("memory_used_gib", "memory_total_gib", "power_w", "temperature_c", "use_percent")
+MX_SMI = declare(
+    "mx-smi",
+    card_metrics("memory_used_gib", "memory_total_gib", "power_w", "temperature_c", "use_percent"),
+    "local rank 0",
+    "listings published by MetaX and its users; **never tried on a card here**",
+)
 
 _CARD = re.compile(r"^\s*([0-9]{1,3})\s+(\S.*?)\s*$")
 _ADDRESS = re.compile(r"\b([0-9a-fA-F]{4,8}:[0-9a-fA-F]{2}:[0-9a-fA-F]{2}\.[0-7])\b")
@@ -30,9 +33,10 @@ _USE = re.compile(r"(?<![\w.])([0-9]+(?:\.[0-9]+)?)\s*%")
 _DRIVER = re.compile(r"Kernel Mode Driver Version:\s*([^\s|]{1,60})")
 
 
-def open_smi() -> Smi:
-    """Return the tool."""
-    return Smi(SOURCE, METRICS, lambda: parse_mx_smi(run_tool(TOOL)), lambda: parse_mx_driver(run_tool(TOOL)))
+@smi_tool(MX_SMI)
+def open_mx_smi() -> Smi:
+    """Return mx-smi."""
+    return Smi(MX_SMI, lambda: parse_mx_smi(run_tool(TOOL)), lambda: parse_mx_driver(run_tool(TOOL)))
 
 
 def parse_mx_smi(text: str) -> Samples:

@@ -7,13 +7,16 @@ import re
 from typing import Any, Sequence
 
 from trainer.errors import DeviceError
-from trainer.telemetry.base import MIB_PER_GIB, Samples
+from trainer.telemetry.base import MIB_PER_GIB, Samples, declare, run_tool
 from trainer.telemetry.metrics import card_metrics
-from trainer.telemetry.tool import run_tool
 
-SOURCE = "xpu_smi"
 TOOL = ("xpu_smi", "xpu-smi")
-METRICS = card_metrics("memory_used_gib", "memory_total_gib", "power_w", "use_percent", "temperature_c")
+XPU_SMI = declare(
+    "xpu_smi",
+    card_metrics("memory_used_gib", "memory_total_gib", "power_w", "use_percent", "temperature_c"),
+    "local rank 0, for all cards of the host; temperature only if its column is certain",
+    "the vendor's columns; **never tried on a card here**",
+)
 
 # `xpu_smi -m`, columns counted from 0: power 8, memory used 17 and total 18 (MiB), use 19.
 _POWER, _USED, _TOTAL, _USE = 8, 17, 18, 19
@@ -39,7 +42,7 @@ class XpuSmi:
         records = parse_xpu_smi(text)
         rows = [line.split() for line in text.splitlines() if line.strip()]
         self._possible = [column for column in self._possible if all(_warm(row[column]) for row in rows)]
-        samples: Samples = [{**record, "source": SOURCE} for record in records]
+        samples: Samples = [{**record, "source": XPU_SMI.name} for record in records]
         if not self._possible:
             return [*samples, {"error": "temperature not read: neither column 5 nor 7 of xpu_smi -m can be one"}]
         columns = [[float(row[column]) for row in rows] for column in self._possible]

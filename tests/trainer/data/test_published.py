@@ -17,14 +17,14 @@ from tests.trainer.small import small_settings
 from trainer.data.annotations import annotation_file
 from trainer.data.coco import CocoIndex, load_index
 from trainer.data.dataset import BadSample, CocoBoxes, collate
+from trainer.data.published import PublishedBatch, PublishedImages, PublishedSample, published_images, read_outlines
 from trainer.data.sampler import Item
 from trainer.errors import DataError
-from trainer.published.loading import PublishedBatch, PublishedImages, PublishedSample, published_images, read_outlines
 
 
 def loaded(root: Path, split: str = "train2017", floats: bool = True) -> tuple[CocoIndex, PublishedImages]:
     index = load_index(root, split, num_classes=4, training=split == "train2017")
-    annotations = read_outlines(root, split, index, num_classes=4)
+    annotations = read_outlines(root, index, num_classes=4)
     return index, PublishedImages(index, root / split, annotations=annotations, floats=floats)
 
 
@@ -108,7 +108,7 @@ def test_a_box_without_an_outline_is_refused(tmp_path: Path) -> None:
     index = load_index(tmp_path, "train2017", num_classes=4, training=True)
 
     with pytest.raises(DataError, match=r"instances_train2017\.json: annotation 1 has no segmentation"):
-        read_outlines(tmp_path, "train2017", index, num_classes=4)
+        read_outlines(tmp_path, index, num_classes=4)
 
 
 def test_an_outline_that_cannot_be_decoded_is_named_with_its_image(tmp_path: Path) -> None:
@@ -159,7 +159,7 @@ def test_a_damaged_file_takes_the_place_of_its_batch(tmp_path: Path) -> None:
 def test_each_part_of_it_can_be_asked_for(shapes: Path, tmp_path: Path, without: Any, dtype: Any, masks: Any) -> None:
     index = load_index(shapes, "train2017", num_classes=4, training=True)
 
-    images = published_images(small_settings(shapes, tmp_path, without=without), index, "train2017")
+    images = published_images(small_settings(shapes, tmp_path, without=without), index)
 
     if dtype is None:
         assert images is None

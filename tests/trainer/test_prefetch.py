@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from trainer.data.prefetch import Prefetch
+from trainer.loop.staging import Prefetch
 
 
 @hypothesis_settings(deadline=None)

@@ -1,4 +1,4 @@
-"""Two real ranks train the same with every way of exchanging gradients, to the last bit."""
+"""Two real ranks train the same with every setting of DDP, to the last bit."""
 
 from __future__ import annotations
 
@@ -14,16 +14,14 @@ import torch
 from tests.forked import run_two_ranks
 from tests.trainer.small import small_settings
 from trainer.devices import load_backend
-from trainer.loop.exchange import exchanging, not_here
-from trainer.loop.steps import Trainee
+from trainer.loop.trainee import Trainee, build_optimizer, distributed
 from trainer.model.networks import build_model
-from trainer.model.optim import build_optimizer
-from trainer.optimizations import SWITCHED
+from trainer.optimizations import SWITCHED, unavailable
 from trainer.ranks import HostGroup, Ranks
 from trainer.settings import Settings
 
 STEPS = 10
-OF_RANKS = tuple(one.name for one in SWITCHED if one.proof.startswith("tests/trainer/test_exchange.py::"))
+OF_RANKS = tuple(one.name for one in SWITCHED if one.proof.startswith("tests/trainer/test_ddp.py::"))
 WAYS: dict[str, dict[str, Any]] = {
     "all": {},
     **{name: {"without": (name,)} for name in OF_RANKS},
@@ -53,7 +51,7 @@ def train(rank: int, port: int, folder: str) -> None:
         torch.manual_seed(settings.seed)
         bare = build_model(settings)
         torch.manual_seed(settings.seed + 1 + rank)
-        model = exchanging(bare, settings, backend, 2)
+        model = distributed(bare, settings, backend, 2)
         trainee = Trainee(settings, backend, model, build_optimizer(bare, settings))
         losses[name] = [float(trainee.step(*images_of(rank, step))).hex() for step in range(STEPS)]
         group.broadcast_buffers(bare)
@@ -66,8 +64,8 @@ def train(rank: int, port: int, folder: str) -> None:
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: Any) -> list[dict[str, Any]]:
     """What either rank did."""
-    folder = tmp_path_factory.mktemp("exchange")
-    run_two_ranks("tests.trainer.test_exchange:train", str(folder), folder=folder)
+    folder = tmp_path_factory.mktemp("ddp")
+    run_two_ranks("tests.trainer.test_ddp:train", str(folder), folder=folder)
     return [json.loads((folder / f"rank-{rank}.json").read_text()) for rank in (0, 1)]
 
 
@@ -102,16 +100,16 @@ def alone(**changes: Any) -> Settings:
     return replace(small_settings(Path("data"), Path("run")), **changes)
 
 
-def test_one_rank_has_nothing_to_exchange() -> None:
+def test_one_rank_needs_no_ddp() -> None:
     model = torch.nn.Linear(1, 1)
 
-    assert exchanging(model, alone(), load_backend("cpu"), 1) is model
-    assert set(not_here(alone(), load_backend("cpu"), 1)) == set(OF_RANKS)
+    assert distributed(model, alone(), load_backend("cpu"), 1) is model
+    assert set(OF_RANKS) <= set(unavailable(alone(), load_backend("cpu"), 1))
 
 
-def test_a_framework_that_nobody_could_try_is_asked_for_the_plainest_exchange() -> None:
-    absent = not_here(alone(), load_backend("kunlunxin"), 8)
+def test_ddp_is_plain_with_a_framework_on_which_nothing_else_was_tried() -> None:
+    absent = unavailable(alone(workers=1), load_backend("kunlunxin"), 8)
 
-    assert set(absent) == {"gradient_views", "static_graph"}
+    assert set(absent) == {"gradient_views", "static_graph", "overlapped_copies"}
     assert "kunlunxin" in absent["static_graph"]
-    assert not_here(alone(), load_backend("cuda"), 8) == {}
+    assert unavailable(alone(workers=1), load_backend("cuda"), 8) == {}

@@ -1,4 +1,4 @@
-"""Loads images as the published runs did: polygons decoded into masks, images made floats in the loader."""
+"""Loading as in the published runs, for `--recipe flagperf`: polygons decoded into masks, floats made in the loader."""
 
 from __future__ import annotations
 
@@ -99,22 +99,17 @@ def _tensor_of(picture: Any) -> torch.Tensor:
     return tensor
 
 
-def published_images(
-    settings: Settings, index: CocoIndex, split: str, *, floats: bool = False
-) -> PublishedImages | None:
-    """Return the images of a split as the published runs loaded them, as far as the settings ask for it; else None.
+def published_images(settings: Settings, index: CocoIndex, *, floats: bool = False) -> PublishedImages | None:
+    """Return the images of a split with masks or as floats, if the settings (or `floats`) want that; else None.
 
-    With `floats` as floats, whatever the settings say.
-
-    What torchvision's reference training does to each (coco_utils.py), in the same order, without its classes.
-    Raises DataError where masks are asked for and there are none.
+    Loaded as in torchvision's reference training (coco_utils.py). Raises DataError if masks are wanted and missing.
     """
     wants_masks, wants_floats = not settings.uses("boxes_only"), floats or not settings.uses("bytes_on_device")
     if not wants_masks and not wants_floats:
         return None
     root = settings.data
-    annotations = read_outlines(root, split, index, num_classes=settings.num_classes) if wants_masks else None
-    return PublishedImages(index, root / split, annotations=annotations, floats=wants_floats)
+    annotations = read_outlines(root, index, num_classes=settings.num_classes) if wants_masks else None
+    return PublishedImages(index, root / index.split, annotations=annotations, floats=wants_floats)
 
 
 def _target_of(image_id: int, annotations: Sequence[dict[str, Any]], height: int, width: int) -> Target:
@@ -150,13 +145,13 @@ def masks_of(segmentations: Sequence[Any], height: int, width: int) -> torch.Ten
     return torch.stack(masks) if masks else torch.zeros((0, height, width), dtype=torch.uint8)
 
 
-def read_outlines(root: Path, split: str, index: CocoIndex, *, num_classes: int) -> Annotations:
+def read_outlines(root: Path, index: CocoIndex, *, num_classes: int) -> Annotations:
     """Return the annotations of the images that the index of that split has, segmentations and all, without crowds.
 
     Raises DataError for what `read_annotations` refuses, and for an annotation without a segmentation.
     """
-    file = annotation_file(root, split)
-    content = read_annotations(root, split, num_classes=num_classes, keep_segmentations=True)
+    file = annotation_file(root, index.split)
+    content = read_annotations(root, index.split, num_classes=num_classes, keep_segmentations=True)
     found: Annotations = {image_id: [] for image_id in index.image_ids.tolist()}
     for one in content["annotations"]:
         if one["iscrowd"] or one["image_id"] not in found:
