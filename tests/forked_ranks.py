@@ -101,7 +101,7 @@ class ForkedRanks:
     def _cards(self) -> dict[str, str]:
         variable = load_backend(self._order.backend).visible_cards
         listed = [name.strip() for name in os.environ.get(variable or "", "").split(",") if name.strip()]
-        cards = self._order.cards or listed or [str(card) for card in range(self._order.ranks_per_node)]
+        cards = self._order.devices or listed or [str(card) for card in range(self._order.ranks_per_node)]
         return {} if variable is None else {variable: ",".join(cards[: self._order.ranks_per_node])}
 
     def _log(self, node: int) -> Path:

@@ -110,13 +110,13 @@ class Agent:
         variable = load_backend(order.backend).visible_cards if not problems else None
         if not problems:
             listed = [name.strip() for name in os.environ.get(variable or "", "").split(",") if name.strip()]
-            available = listed or [str(number) for number in range(order.card_count or order.ranks_per_node)]
-            if order.cards is None and len(available) < order.ranks_per_node:
+            available = listed or [str(number) for number in range(order.device_count or order.ranks_per_node)]
+            if order.devices is None and len(available) < order.ranks_per_node:
                 where = variable or "the topology"
                 problems = [f"{order.ranks_per_node} cards are needed, there are {len(available)}; check {where}"]
         if not problems:
             try:
-                devices = leases.take(order.cards, available, order.ranks_per_node, wait_s=order.lease_wait_s)
+                devices = leases.take(order.devices, available, order.ranks_per_node, wait_s=order.lease_wait_s)
             except TrainerError as error:
                 problems = [str(error)]
         hello = Hello(
@@ -127,7 +127,7 @@ class Agent:
             source=source_digest(),
             shared=self._work.shared,
             port=free_port(),
-            cards=devices,
+            devices=devices,
             addresses=own_addresses(),
             problems=problems,
         )
@@ -247,7 +247,7 @@ class Agent:
             raise _EndedError(why)
 
     def _received_signal(self) -> str:
-        return f"its agent was told to end by {self._signal}" if self._signal else ""
+        return f"its agent was ended by {self._signal}" if self._signal else ""
 
     def _host_name(self) -> str:
         name = socket.gethostname()

@@ -45,7 +45,7 @@ _PIPE_BYTES = 4096  # a pipe that select reports as writable takes so much witho
 class Order:
     """What the agents of a run have to do; the same for all hosts.
 
-    `flags` are the trainer's. `cards` are the devices to use, None for any free ones of `card_count` (None: as many as
+    `flags` are the trainer's. `devices` are those to use, None for any free ones of `device_count` (None: as many as
     ranks). `shapes` is a generated data set to make if it is missing: its folder and its parameters. `files` are small
     texts to put into the run's folder for the ranks. `simulated_hosts`: several agents on one host stand for several.
     """
@@ -59,8 +59,8 @@ class Order:
     ranks_per_node: int
     data: str
     backbone: str | None = None
-    cards: list[str] | None = None
-    card_count: int | None = None
+    devices: list[str] | None = None
+    device_count: int | None = None
     shapes: Mapping[str, Any] | None = None
     files: Mapping[str, str] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -99,7 +99,7 @@ class Hello:
     source: str
     shared: bool
     port: int
-    cards: list[str]
+    devices: list[str]
     addresses: list[list[Any]]
     problems: list[str]
 

@@ -77,7 +77,7 @@ def fake_agent(node: int, *steps: Mapping[str, Any], name: str = "") -> Start:
 def hello(node: int = 0, **changes: Any) -> dict[str, Any]:
     """Return the step that says hello as a host without problems does; `off_s` sets its clock."""
     record = {"host": f"host-{node}", "utc_s": None, "pid": 1, "source": source_digest(), "shared": True}
-    record.update({"port": 29500, "cards": [], "addresses": [[f"10.0.0.{node + 1}", 24]], "problems": []})
+    record.update({"port": 29500, "devices": [], "addresses": [[f"10.0.0.{node + 1}", 24]], "problems": []})
     return {"say": {"hello": {**record, **changes}}}
 
 

@@ -120,7 +120,7 @@ def test_it_says_hello_with_what_the_session_has_to_know(tmp_path: Path, run_dir
         ({"backbone": "/nowhere/resnet50.pth"}, "/nowhere/resnet50.pth: no such file"),
         ({"source": "another"}, "another version of the suite"),
         ({"backend": "kunlunxin"}, "torch_xmlir is missing"),
-        ({"backend": "virtual", "card_count": 1, "ranks_per_node": 2}, "check VIRTUAL_VISIBLE_DEVICES"),
+        ({"backend": "virtual", "device_count": 1, "ranks_per_node": 2}, "check VIRTUAL_VISIBLE_DEVICES"),
     ],
 )
 def test_what_is_missing_on_a_host_is_said_before_anything_starts(
@@ -133,7 +133,7 @@ def test_what_is_missing_on_a_host_is_said_before_anything_starts(
 
 
 def test_cards_in_use_are_a_problem_that_names_their_holder(tmp_path: Path, run_dir: Path) -> None:
-    order = order_for(tmp_path, backend="virtual", cards=["1"], ranks_per_node=1, card_count=2)
+    order = order_for(tmp_path, backend="virtual", devices=["1"], ranks_per_node=1, device_count=2)
     holder = Leases(tmp_path / "leases", "virtual", {"run": "/runs/other"})
     with holder, session(tmp_path) as agent:
         holder.take(["1"], [], 1)
@@ -144,12 +144,12 @@ def test_cards_in_use_are_a_problem_that_names_their_holder(tmp_path: Path, run_
 
 
 def test_ranks_see_the_cards_that_were_leased_and_no_others(tmp_path: Path, run_dir: Path) -> None:
-    order = order_for(tmp_path, "environment:seen", backend="virtual", ranks_per_node=2, card_count=8)
+    order = order_for(tmp_path, "environment:seen", backend="virtual", ranks_per_node=2, device_count=8)
     with Leases(tmp_path / "leases", "virtual", {}) as other, session(
         tmp_path, VIRTUAL_VISIBLE_DEVICES="7, 3,5"
     ) as agent:
         other.take(["3"], [], 1)
-        cards = agent.hello(order)["cards"]
+        cards = agent.hello(order)["devices"]
         agent.send(GO)
         assert agent.ended() == (0, "")
 
@@ -158,7 +158,7 @@ def test_ranks_see_the_cards_that_were_leased_and_no_others(tmp_path: Path, run_
 
 
 def test_leases_end_with_the_run(tmp_path: Path, run_dir: Path) -> None:
-    order = order_for(tmp_path, "until:stop", backend="virtual", cards=["1"])
+    order = order_for(tmp_path, "until:stop", backend="virtual", devices=["1"])
     mine = Leases(tmp_path / "leases", "virtual", {})
     with session(tmp_path) as agent:
         agent.hello(order)
@@ -293,7 +293,7 @@ def test_a_signal_ends_the_ranks_and_is_said(tmp_path: Path, run_dir: Path, numb
         assert until((run_dir / "begun").exists)
         agent.process.send_signal(number)
 
-        assert agent.ended() == (None, f"its agent was told to end by {number.name}")
+        assert agent.ended() == (None, f"its agent was ended by {number.name}")
         assert agent.code() == 1
 
 

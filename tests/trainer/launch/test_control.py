@@ -472,7 +472,7 @@ def test_an_agent_that_is_told_to_end_by_a_signal_says_so(tmp_path: Path) -> Non
     try:
         begun(control, tmp_path).terminate()
         assert polled(control, lambda: control.ending)
-        assert control.ending == Ending(None, "run", "its agent was told to end by SIGTERM")
+        assert control.ending == Ending(None, "run", "its agent was ended by SIGTERM")
     finally:
         control.end("the run is over")
     assert left(tmp_path) == []

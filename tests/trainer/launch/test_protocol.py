@@ -40,8 +40,8 @@ TEXTS = st.text(max_size=20)
         replace,
         st.just(ORDER),
         flags=st.lists(TEXTS),
-        cards=st.none() | st.lists(TEXTS),
-        card_count=st.none() | st.integers(1, 64),
+        devices=st.none() | st.lists(TEXTS),
+        device_count=st.none() | st.integers(1, 64),
         shapes=st.none() | st.dictionaries(TEXTS, st.integers() | TEXTS),
         files=st.dictionaries(TEXTS, TEXTS),
         environment=st.dictionaries(TEXTS, TEXTS),
@@ -74,7 +74,7 @@ def test_an_order_of_another_version_is_refused_in_words(record: Any) -> None:
 
 
 def test_what_an_order_leaves_out_has_its_default() -> None:
-    record = {name: value for name, value in asdict(ORDER).items() if name not in ("cards", "silence_s", "files")}
+    record = {name: value for name, value in asdict(ORDER).items() if name not in ("devices", "silence_s", "files")}
 
     assert Order.of(record) == ORDER
 
