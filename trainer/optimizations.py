@@ -45,7 +45,7 @@ def _one_rank(settings: Settings, backend: Backend, world_size: int) -> str:
 
 def _untried_ddp(settings: Settings, backend: Backend, world_size: int) -> str:
     if world_size > 1 and backend.plain_ddp:
-        return f"nobody has tried it with the {backend.name} backend's framework"
+        return f"untested with the {backend.name} backend's framework"
     return _one_rank(settings, backend, world_size)
 
 

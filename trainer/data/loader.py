@@ -14,9 +14,9 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from trainer.data.coco import CocoIndex, GroundTruth
-from trainer.data.dataset import CocoBoxes, slots_for
+from trainer.data.dataset import BadSample, Batch, CocoBoxes, Sample, slots_for
 from trainer.data.index_cache import read_indexes
-from trainer.data.published import PublishedImages, published_images
+from trainer.data.published import PublishedBatch, PublishedImages, PublishedSample, published_images
 from trainer.data.sampler import EpochBatches, Item, aspect_groups, shard_in_order, shard_validation
 from trainer.ranks import HostGroup, Ranks
 from trainer.settings import Settings
@@ -79,7 +79,7 @@ def build_loaders(
 class Slowed(Dataset):
     """The samples of `images`, each `delay_s` seconds later: planted by a simulated device's scenario."""
 
-    def __init__(self, images: Any, delay_s: float) -> None:
+    def __init__(self, images: CocoBoxes | PublishedImages, delay_s: float) -> None:
         self._images = images
         self._delay_s = delay_s
         self.collate = images.collate
@@ -87,13 +87,15 @@ class Slowed(Dataset):
     def __len__(self) -> int:
         return len(self._images)
 
-    def __getitem__(self, item: Item) -> Any:
+    def __getitem__(self, item: Item) -> Sample | PublishedSample | BadSample:
         """The sample of `images`."""
         time.sleep(self._delay_s)
         return self._images[item]
 
 
 Images = Union[CocoBoxes, PublishedImages, Slowed]
+Loaded = Union[Batch, PublishedBatch, BadSample]
+"""What a loader yields."""
 
 
 def images_of(settings: Settings, index: CocoIndex, *, floats: bool = False, decode_delay_s: float = 0.0) -> Images:
@@ -157,7 +159,7 @@ def _loader(
     # A generator of its own: else every pass would draw from the one that the model samples proposals with.
     generator = torch.Generator()
     generator.manual_seed(_mix(seeds))
-    collate_fn: Callable[[Any], Any] = images.collate
+    collate_fn: Callable[..., Loaded] = images.collate
     workers, persistent = settings.workers, settings.uses("persistent_workers")
     # Workers that end with a pass may leave slots lent for batches that were not fetched; those would stay lent.
     if isinstance(images, CocoBoxes) and persistent:

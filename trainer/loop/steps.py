@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Iterator
+from typing import Iterator
 
 import torch
 
 from trainer.clocks import Ledger
-from trainer.data.dataset import require_batch
+from trainer.data.dataset import Batch, require_batch
+from trainer.data.loader import Loaded
+from trainer.data.published import PublishedBatch
 from trainer.errors import DataError, DivergedError
 from trainer.events import EventLog
-from trainer.loop.staging import Staging
+from trainer.loop.staging import Staged, Staging
 from trainer.loop.trainee import Trainee
 
 
 class Window:
-    """The readings of a few steps, written as one event; losses stay on the device until then."""
+    """The measurements of a few steps, written as one event; losses stay on the device until then."""
 
     def __init__(self) -> None:
         self.images: list[int] = []
@@ -46,7 +48,7 @@ class StepLoop:
 
     def run(
         self,
-        batches: Iterator[Any],
+        batches: Iterator[Loaded | Staged],
         rates: list[float],
         *,
         epoch: int,
@@ -54,7 +56,8 @@ class StepLoop:
     ) -> None:
         """Take one step per learning rate in `rates`, each with the next batch.
 
-        Raises DataError when a sample cannot be read or the batches end early, DivergedError when a loss is not finite.
+        Raises DataError for a sample that cannot be read and if the batches end early, DivergedError for a loss that is
+        not finite.
         """
         settings, ledger, done = self._trainee.settings, self._ledger, 0
         while done < len(rates):
@@ -68,17 +71,17 @@ class StepLoop:
             done += count
         ledger.enter("idle")
 
-    def _one(self, batches: Iterator[Any], rate: float, window: Window) -> None:
+    def _one(self, batches: Iterator[Loaded | Staged], rate: float, window: Window) -> None:
         ready = getattr(batches, "ready", False)
         if not ready:
             # The timer may wait for the device here; that wait is compute time.
             self._ledger.enter("compute")
             self._timer.settle()
         wait_from_ns = self._ledger.enter("data_wait")
-        batch = next(batches, None)
-        if batch is None:
+        loaded = next(batches, None)
+        if loaded is None:
             raise DataError("the loader ended before the epoch's planned steps; a worker may have been killed")
-        require_batch(batch)
+        batch: Batch | PublishedBatch | Staged = require_batch(loaded)
         copy_from_ns = self._ledger.enter("copy")
         if not ready:
             self._timer.idle(copy_from_ns - wait_from_ns)
