@@ -152,9 +152,8 @@ class Settings:
         return optimization not in self.without
 
     def recorded(self) -> dict[str, Any]:
-        """Return the settings that the `start` event of a rank has, as JSON can hold them."""
-        values = {option.name: getattr(self, option.name) for option in OPTIONS if option.metadata.get("recorded")}
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+        """Return the settings that are fields of a rank's `start` event."""
+        return {option.name: getattr(self, option.name) for option in OPTIONS if option.metadata.get("recorded")}
 
 
 OPTIONS = dataclasses.fields(Settings)
@@ -182,9 +181,10 @@ def values_of(option: Option) -> str:
 
 def check(option: Option, value: Any) -> None:
     """Raise SettingsError unless a value has the declared choices and bounds; None is not checked."""
-    for one in value if is_repeated(option) else (value,):
-        within = all(holds(one, option.metadata[key]) for key, (_, holds) in _BOUNDS.items() if key in option.metadata)
-        if one is not None and not (within and one in option.metadata.get("choices", (one,))):
+    declared = option.metadata
+    for one in value if is_repeated(option) else (value,) if value is not None else ():
+        within = all(holds(one, declared[key]) for key, (_, holds) in _BOUNDS.items() if key in declared)
+        if not (within and one in declared.get("choices", (one,))):
             raise SettingsError(f"{option.name} is {one!r}; it must be {values_of(option)}")
 
 

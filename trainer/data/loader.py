@@ -7,12 +7,13 @@ import random
 import time
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Callable, Mapping, Sequence, Union
+from typing import Callable, Mapping, Sequence, Union
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from evidence.events import DataSet, Split
 from trainer.data.coco import CocoIndex, GroundTruth
 from trainer.data.dataset import BadSample, Batch, CocoBoxes, Sample, slots_for
 from trainer.data.index_cache import read_indexes
@@ -40,7 +41,7 @@ class Loaders:
     train_plan: EpochBatches
     ground_truth: GroundTruth | None
     val_images_of_rank: int
-    counts: Mapping[str, Any]
+    data_set: DataSet
     unavailable: Mapping[str, str]
 
 
@@ -66,14 +67,10 @@ def build_loaders(
     ]
     train = train_loader(settings, indexes.train, images[0], rank, world_size, pin_memory)
     val = val_loader(settings, indexes.val, images[1], rank, world_size, pin_memory)
-    counts = {
-        "folder": settings.data.name,
-        "train": indexes.train.counts,
-        "val": indexes.val.counts,
-        "index": indexes.facts(),
-    }
+    splits = Split(**indexes.train.counts), Split(**indexes.val.counts)
+    data_set = DataSet(*splits, settings.data.name, indexes.facts())
     mine = sum(len(batch) for batch in val.batch_sampler)
-    return Loaders(train, val, train.batch_sampler, indexes.val.ground_truth, mine, counts, indexes.unavailable())
+    return Loaders(train, val, train.batch_sampler, indexes.val.ground_truth, mine, data_set, indexes.unavailable())
 
 
 class Slowed(Dataset):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import collections
-import hashlib
 import pickle
 import types
 import zipfile
@@ -12,6 +11,7 @@ from typing import Any
 
 import torch
 
+from evidence.files import sha256_of
 from trainer.errors import WeightsError
 
 _BENCHMARK_FILE = "resnet50-0676ba61.pth"
@@ -42,7 +42,7 @@ def load_backbone(body: torch.nn.Module, path: Path, digits: str) -> None:
 def check_file(path: Path, digits: str) -> str:
     """Return the file's SHA-256 in hex. Raises WeightsError unless it begins with `digits`."""
     try:
-        digest = sha256(path)
+        digest = sha256_of(path)
     except OSError as error:
         raise WeightsError(f"{path}: {error.strerror}; --backbone names torchvision's {_BENCHMARK_FILE}") from None
     if not digest.startswith(digits):
@@ -51,15 +51,6 @@ def check_file(path: Path, digits: str) -> str:
             "the file is damaged or another one, fetch it again"
         )
     return digest
-
-
-def sha256(path: Path) -> str:
-    """Return a file's SHA-256 in hex, read in pieces."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        for piece in iter(lambda: file.read(1 << 20), b""):
-            digest.update(piece)
-    return digest.hexdigest()
 
 
 def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
