@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.beside import beside
+from evidence.rank_file import EventLog
 from trainer.clocks import Ledger
-from trainer.events import EventLog
 
 STEPS = 20
 WINDOWS = 100

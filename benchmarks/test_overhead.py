@@ -15,11 +15,11 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from evidence.rank_file import EventLog
 from trainer.clocks import Ledger
 from trainer.data.dataset import Batch
 from trainer.devices.cpu import CpuBackend
 from trainer.devices.timers import EventTimer, StepTimer, SynchronisedTimer, WindowTimer
-from trainer.events import EventLog
 from trainer.loop.steps import StepLoop
 from trainer.loop.trainee import Seen
 

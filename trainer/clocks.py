@@ -7,11 +7,11 @@ import itertools
 import time
 from typing import Callable
 
+from evidence.events import PHASES
+
 _NAP_S = 1.0
 _FIRST_NS = 1_000_000_000  # a simulated clock begins here on every rank
 _NEVER_NS = 2**60  # 36 years; a longer wait is a planted hang
-
-PHASES = ("compute", "data_wait", "copy", "evaluation", "checkpoint", "bookkeeping", "idle")
 
 
 class Clock:

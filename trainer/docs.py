@@ -6,12 +6,13 @@ A table stands between the lines `<!-- trainer.docs NAME -->` and `<!-- end -->`
 from __future__ import annotations
 
 import re
+from dataclasses import MISSING
 from pathlib import Path
 from typing import Callable, Iterable, Mapping, Sequence
 
 import trainer.devices
 from trainer.optimizations import OF_THE_ROW, SWITCHED
-from trainer.settings import OPTIONS, Option
+from trainer.settings import OPTIONS, Option, flag_of, is_repeated, values_of
 from trainer.telemetry import SOURCES
 
 PAGES = Path(__file__).resolve().parents[1] / "docs"
@@ -19,7 +20,10 @@ PAGES = Path(__file__).resolve().parents[1] / "docs"
 
 def options() -> list[str]:
     """Return the table of the trainer's options."""
-    rows = [(f"`{one.flag}`", _default(one), one.values, one.help, "yes" if one.user else "") for one in OPTIONS]
+    rows = [
+        (f"`{flag_of(one)}`", _default(one), values_of(one), one.metadata["help"], "yes" * ("user" in one.metadata))
+        for one in OPTIONS
+    ]
     return _table(("flag", "default", "values", "meaning", "option of pytest"), rows)
 
 
@@ -62,9 +66,9 @@ def renewed(name: str) -> tuple[Path, str, str]:
 
 
 def _default(option: Option) -> str:
-    if option.required:
+    if option.default is MISSING:
         return "required"
-    value = ",".join(map(str, option.default)) if option.repeated else option.default
+    value = ",".join(map(str, option.default)) if is_repeated(option) else option.default
     return f"`{value}`" if value not in ("", None) else "-"
 
 

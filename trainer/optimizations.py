@@ -9,7 +9,9 @@ free; any other difference from the published runs is a declared deviation, and 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Callable, Mapping
+from typing import TYPE_CHECKING, Callable, Mapping
+
+from evidence import events
 
 if TYPE_CHECKING:
     from trainer.devices import Backend
@@ -45,7 +47,7 @@ def _one_rank(settings: Settings, backend: Backend, world_size: int) -> str:
 
 def _untried_ddp(settings: Settings, backend: Backend, world_size: int) -> str:
     if world_size > 1 and backend.plain_ddp:
-        return f"nobody has tried it with the {backend.name} backend's framework"
+        return f"untested with the {backend.name} backend's framework"
     return _one_rank(settings, backend, world_size)
 
 
@@ -201,8 +203,8 @@ def in_use(name: str, settings: Settings, backend: Backend, world_size: int) -> 
     return settings.uses(name) and name not in unavailable(settings, backend, world_size)
 
 
-def ledger(settings: Settings, absent: Mapping[str, str]) -> list[dict[str, Any]]:
-    """Return the ledger for the event `optimizations`, one JSON object an item.
+def ledger(settings: Settings, absent: Mapping[str, str]) -> tuple[events.Optimization, ...]:
+    """Return the ledger of a run for its evidence.
 
     `absent` has why this run cannot have an optimization, by name. `on` is false for these, and for those switched off
     by the settings, whose `why` is "switched off".
@@ -210,7 +212,7 @@ def ledger(settings: Settings, absent: Mapping[str, str]) -> list[dict[str, Any]
     row = {"tf32": settings.tf32, "mixed_precision": settings.precision != "fp32"}
     entries = []
     for one in (*SWITCHED, *OF_THE_ROW):
-        why = absent.get(one.name, "") if one.name in row or settings.uses(one.name) else "switched off"
+        why = absent.get(one.name, "") if one.name in row or settings.uses(one.name) else events.SWITCHED_OFF
         facts = {name: getattr(one, name) for name in ("name", "what", "published", "allowed", "proof")}
-        entries.append({**facts, "on": row.get(one.name, not why), "why": why})
-    return entries
+        entries.append(events.Optimization(**facts, on=row.get(one.name, not why), why=why))
+    return tuple(entries)

@@ -14,6 +14,7 @@ from trainer.errors import SettingsError
 
 if TYPE_CHECKING:
     import torch
+    from torch.distributed import ProcessGroup
 
     from trainer.devices.base import Backend
 
@@ -56,7 +57,7 @@ class HostGroup:
 
     def __init__(self, ranks: Ranks) -> None:
         self.ranks = ranks
-        self._group: Any = None
+        self._group: ProcessGroup | None = None
         self._clock = Clock()
 
     def join(self, backend: Backend) -> None:
@@ -78,7 +79,7 @@ class HostGroup:
             dist.destroy_process_group()
 
     @property
-    def handle(self) -> Any:
+    def handle(self) -> ProcessGroup | None:
         """torch's process group for the host's data; None with one rank or before `join`."""
         return self._group
 

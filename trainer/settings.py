@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
+import re
 from dataclasses import MISSING, dataclass
 from pathlib import Path
 from typing import Any, Callable, Mapping, Sequence
@@ -28,6 +30,8 @@ def _boolean(text: str) -> bool:
     return text == "True"
 
 
+Option = dataclasses.Field
+
 _PARSERS: Mapping[str, Callable[[str], Any]] = {"Path": Path, "str": str, "int": int, "float": float, "bool": _boolean}
 _BOUNDS: Mapping[str, tuple[str, Callable[[Any, Any], bool]]] = {
     "least": ("at least", lambda value, bound: value >= bound),
@@ -38,7 +42,7 @@ _BOUNDS: Mapping[str, tuple[str, Callable[[Any, Any], bool]]] = {
 
 
 def _option(default: Any = MISSING, help: str = "", **declared: Any) -> Any:
-    """Return a dataclass field. `declared`: choices, a bound of _BOUNDS, metavar, user, recorded (see Option)."""
+    """Return a dataclass field. `declared`: choices, bounds of _BOUNDS; user and metavar; recorded."""
     return dataclasses.field(default=default, metadata={"help": help, **declared})
 
 
@@ -129,7 +133,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         for option in OPTIONS:
-            option.check(getattr(self, option.name))
+            check(option, getattr(self, option.name))
         if (self.protocol == "steady") != (self.steps is not None):
             raise SettingsError(
                 f"protocol {self.protocol} with steps {self.steps}: steps is the length of the steady protocol; "
@@ -148,77 +152,40 @@ class Settings:
         return optimization not in self.without
 
     def recorded(self) -> dict[str, Any]:
-        """Return the settings that the `start` event of a rank has, as JSON can hold them."""
-        values = {option.name: getattr(self, option.name) for option in OPTIONS if option.recorded}
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+        """Return the settings that are fields of a rank's `start` event."""
+        return {option.name: getattr(self, option.name) for option in OPTIONS if option.metadata.get("recorded")}
 
 
-@dataclass(frozen=True)
-class Option:
-    """A field of Settings as a command-line option.
-
-    `parser` makes a value of an argument's text and raises ValueError; of a `repeated` option, one item of the value.
-    `user` marks the options that pytest offers too, `recorded` those in a rank's `start` event.
-    """
-
-    name: str
-    type: str
-    default: Any
-    help: str
-    parser: Callable[[str], Any]
-    repeated: bool
-    choices: tuple[str, ...] | None = None
-    bounds: tuple[tuple[str, float], ...] = ()
-    metavar: str | None = None
-    user: bool = False
-    recorded: bool = False
-
-    @classmethod
-    def of(cls, field: dataclasses.Field[Any]) -> Option:
-        """Return the option that a field declares."""
-        declared = dict(field.metadata)
-        bounds = tuple((word, declared.pop(word)) for word in _BOUNDS if word in declared)
-        kind = str(field.type)  # annotations are strings here: their evaluation is postponed
-        item = kind.replace("tuple[", "").replace(", ...]", "").replace(" | None", "")
-        repeated, parser = "tuple" in kind, _PARSERS[item]
-        return cls(field.name, kind, field.default, parser=parser, repeated=repeated, bounds=bounds, **declared)
-
-    @property
-    def flag(self) -> str:
-        """The flag, as in --batch-size."""
-        return "--" + self.name.replace("_", "-")
-
-    @property
-    def required(self) -> bool:
-        """Whether there is no default."""
-        return self.default is MISSING
-
-    @property
-    def values(self) -> str:
-        """The values that it takes, in words; "" if any of its type."""
-        if self.choices:
-            return f"one of {', '.join(filter(None, self.choices))}"
-        return " and ".join(f"{_BOUNDS[word][0]} {bound:g}" for word, bound in self.bounds)
-
-    def check(self, value: Any) -> None:
-        """Raise SettingsError unless the value lies within the declared choices and bounds; None is not checked."""
-        for one in value if self.repeated else (value,):
-            fits = self.choices is None or one in self.choices
-            if one is not None and not (fits and all(_BOUNDS[word][1](one, bound) for word, bound in self.bounds)):
-                raise SettingsError(f"{self.name} is {one!r}; it must be {self.values}")
-
-    def read(self, text: str) -> Any:
-        """Return the checked value of an argument. Raises argparse.ArgumentTypeError."""
-        try:
-            value = self.parser(text)
-            self.check((value,) if self.repeated else value)
-        except (ValueError, argparse.ArgumentTypeError, SettingsError) as error:
-            raise argparse.ArgumentTypeError(f"{text!r} is not valid: {error}") from None
-        return value
+OPTIONS = dataclasses.fields(Settings)
+"""Every option of the trainer; see the metadata of `_option`."""
 
 
-OPTIONS: tuple[Option, ...] = tuple(map(Option.of, dataclasses.fields(Settings)))
-"""Every option of the trainer, in the order of the fields."""
+def flag_of(option: Option) -> str:
+    """Return the flag of an option, as in --batch-size."""
+    return "--" + option.name.replace("_", "-")
+
+
+def is_repeated(option: Option) -> bool:
+    """Return whether an option's value is a tuple, whose items are parsed and checked one by one."""
+    return "tuple" in str(option.type)
+
+
+def values_of(option: Option) -> str:
+    """Return the values that an option takes, in words; "" if any of its type."""
+    if "choices" in option.metadata:
+        return f"one of {', '.join(filter(None, option.metadata['choices']))}"
+    return " and ".join(
+        f"{word} {option.metadata[key]:g}" for key, (word, _) in _BOUNDS.items() if key in option.metadata
+    )
+
+
+def check(option: Option, value: Any) -> None:
+    """Raise SettingsError unless a value has the declared choices and bounds; None is not checked."""
+    declared = option.metadata
+    for one in value if is_repeated(option) else (value,) if value is not None else ():
+        within = all(holds(one, declared[key]) for key, (_, holds) in _BOUNDS.items() if key in declared)
+        if not (within and one in declared.get("choices", (one,))):
+            raise SettingsError(f"{option.name} is {one!r}; it must be {values_of(option)}")
 
 
 def pytest_options() -> dict[str, dict[str, Any]]:
@@ -231,14 +198,15 @@ def pytest_options() -> dict[str, dict[str, Any]]:
     """
     declared = {}
     for option in OPTIONS:
-        if option.user:
-            arguments: dict[str, Any] = {"dest": option.name, "metavar": option.metavar, "help": option.help}
-            if option.choices:
-                arguments.update(choices=option.choices, help=f"{option.help}: {', '.join(option.choices)}")
+        if option.metadata.get("user"):
+            names: Sequence[str] = option.metadata.get("choices", ())
+            arguments = {"dest": option.name, "metavar": option.metadata["metavar"], "help": option.metadata["help"]}
+            arguments.update({"action": "append", "default": []} if is_repeated(option) else {"default": None})
+            if names:
+                arguments.update(choices=names, help=f"{arguments['help']}: {', '.join(names)}")
             else:
-                arguments["type"] = option.read
-            arguments.update({"action": "append", "default": []} if option.repeated else {"default": None})
-            declared[option.flag] = arguments
+                arguments["type"] = functools.partial(_read, option)
+            declared[flag_of(option)] = arguments
     return declared
 
 
@@ -248,8 +216,8 @@ def to_flags(settings: Settings) -> list[str]:
     for option in OPTIONS:
         value = getattr(settings, option.name)
         if value != option.default:
-            text = ",".join(map(str, value)) if option.repeated else str(value)
-            flags.append(f"{option.flag}={text}")
+            text = ",".join(map(str, value)) if is_repeated(option) else str(value)
+            flags.append(f"{flag_of(option)}={text}")
     return flags
 
 
@@ -259,15 +227,23 @@ def parse(argv: Sequence[str]) -> Settings:
         prog="python -m trainer", description="Train Faster R-CNN on one rank; run it under torchrun."
     )
     for option in OPTIONS:
-        parser.add_argument(
-            option.flag,
-            type=_list_of(option.parser) if option.repeated else option.parser,
-            required=option.required,
-            default=argparse.SUPPRESS,
-            help=option.help.replace("%", "%%"),
-        )
+        read, required = functools.partial(_parsed, option), option.default is dataclasses.MISSING
+        help_ = option.metadata["help"].replace("%", "%%")
+        parser.add_argument(flag_of(option), type=read, required=required, default=argparse.SUPPRESS, help=help_)
     return Settings(**vars(parser.parse_args(list(argv))))
 
 
-def _list_of(parser: Callable[[str], Any]) -> Callable[[str], tuple[Any, ...]]:
-    return lambda text: tuple(parser(part) for part in text.split(",") if part)
+def _parsed(option: Option, text: str) -> Any:
+    item = re.sub(r"tuple\[|, \.\.\.\]| \| None", "", str(option.type))  # annotations are strings here
+    if is_repeated(option):
+        return tuple(_PARSERS[item](part) for part in text.split(",") if part)
+    return _PARSERS[item](text)
+
+
+def _read(option: Option, text: str) -> Any:
+    try:
+        value = _parsed(option, text)
+        check(option, value)
+    except (ValueError, SettingsError) as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not valid: {error}") from None
+    return value

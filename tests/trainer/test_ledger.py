@@ -34,7 +34,7 @@ def functions_of(file: Path) -> set[str]:
 
 
 def states(settings: Settings, **absent: str) -> dict[str, tuple[bool, str]]:
-    return {item["name"]: (item["on"], item["why"]) for item in ledger(settings, absent)}
+    return {item.name: (item.on, item.why) for item in ledger(settings, absent)}
 
 
 @pytest.mark.parametrize("one", SWITCHED, ids=lambda one: one.name)

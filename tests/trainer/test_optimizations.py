@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 import torch
 
+from evidence.rank_file import EventLog
 from tests.trainer.small import small_settings
 from trainer.data.coco import GroundTruth
 from trainer.data.loader import build_loaders
 from trainer.devices import load_backend
-from trainer.events import EventLog
 from trainer.loop import staging
 from trainer.loop.evaluate import Outcome, collector, detect, rows_of
 from trainer.loop.session import _prepare

@@ -98,7 +98,7 @@ class CocoIndex:
     labels: np.ndarray
     """int64 [M], category ids"""
     counts: Mapping[str, Any]
-    """For the evidence: what was listed, what is left, and what was dropped for which reason"""
+    """For the evidence: the numbers of images and boxes listed, kept, and dropped by reason"""
     ground_truth: GroundTruth | None
     """Every annotation of the file, crowds and all, to score against; None for training"""
 
@@ -114,7 +114,7 @@ class CocoIndex:
 def load_index(root: Path, split: str, *, num_classes: int, training: bool) -> CocoIndex:
     """Reads and checks `annotations/instances_{split}.json` under `root` and returns its index (see `make_index`).
 
-    Raises DataError for whatever `read_annotations` refuses, and where no box is left to train on or to score.
+    Raises DataError as `read_annotations` does, and if no box is left to train on or to score.
     """
     content = read_annotations(root, split, num_classes=num_classes)
     return make_index(content, annotation_file(root, split), split, training=training)
@@ -126,7 +126,7 @@ def make_index(content: Mapping[str, Any], file: Path, split: str, *, training: 
     Training drops images without a box of more than one pixel each way (a crowd's box counts), which leaves 117,266 of
     COCO's 118,287; validation keeps every image and the ground truth. Boxes of crowds and boxes of zero size are no
     targets; boxes that reach out of the image are clipped. All of it is counted in `counts`.
-    Raises DataError where no box is left to train on or to score.
+    Raises DataError if no box is left to train on or to score.
     """
     images, truth = content["images"], GroundTruth.of(content)
     listed = np.argsort(np.array([image["id"] for image in images], dtype=np.int64))

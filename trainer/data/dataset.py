@@ -121,7 +121,7 @@ class Lent(NamedTuple):
     slot: int
     array: np.ndarray
 
-    def __reduce__(self) -> Any:
+    def __reduce__(self) -> tuple[Callable[..., torch.Tensor], tuple[int, int, int]]:
         return _received, (self.slots, self.slot, len(self.array))
 
 
@@ -246,7 +246,7 @@ class CocoBoxes(Dataset):
         return Sample(pixels, item.flip, boxes, labels, int(self._index.image_ids[item.position]))
 
 
-def decode(index: CocoIndex, folder: Path, position: int, read: Callable[[Any], T]) -> T | BadSample:
+def decode(index: CocoIndex, folder: Path, position: int, read: Callable[[Image.Image], T]) -> T | BadSample:
     """Returns `read` of the opened image; a BadSample if the file cannot be used."""
     image_id, path = int(index.image_ids[position]), folder / str(index.file_names[position])
     width, height = int(index.widths[position]), int(index.heights[position])
@@ -266,7 +266,7 @@ def decode(index: CocoIndex, folder: Path, position: int, read: Callable[[Any], 
         )
 
 
-def pixels_of(picture: Any) -> np.ndarray:
+def pixels_of(picture: Image.Image) -> np.ndarray:
     """Returns the pixels of an open image, uint8 [height, width, 3], read-only."""
     picture.load()  # raises for a damaged file here: numpy before 1.23 swallows the error
     # Pillow's convert copies an image that is RGB already.

@@ -23,6 +23,7 @@ from typing import Any, Dict
 
 import numpy as np
 
+from evidence.files import sha256_of
 from trainer.data.annotations import annotation_file, check_present, find_annotations, read_annotations
 from trainer.data.coco import CocoIndex, GroundTruth, load_index, make_index
 from trainer.errors import DataError, TrainerError
@@ -45,7 +46,6 @@ _ENTRY, _PARTIAL = "index-", ".partial-"
 _UNUSED_S = 90 * 86400
 _ABANDONED_S = 86400
 _TRIES = 3
-_BLOCK_BYTES = 2**20
 
 
 def _code_digest() -> str:
@@ -209,7 +209,7 @@ def _require_own(folder: Path) -> None:
 def digest_of(file: Path) -> str:
     """Returns the SHA-256 of a file, in hexadecimal digits. Raises DataError where it cannot be read."""
     try:
-        return _sha256(file)
+        return sha256_of(file)
     except OSError as error:
         raise DataError(f"{file}: cannot be read: {error}") from error
 
@@ -258,7 +258,7 @@ def _unpack(arrays: Arrays, split: str, counts: dict[str, Any]) -> Entry:
 
 
 def _map(path: Path, digest: str, check: bool) -> np.ndarray:
-    if check and _sha256(path) != digest:
+    if check and sha256_of(path) != digest:
         raise EntryError(f"{path}: is damaged: its SHA-256 is not the one in {_META}")
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -289,7 +289,7 @@ def _write(folder: Path, key: Key, entry: Entry) -> None:
     for name, array in _pack(entry).items():
         path = folder / f"{name}.npy"
         np.save(path, array, allow_pickle=False)
-        digests[name] = _sha256(path)
+        digests[name] = sha256_of(path)
     meta = {"of": key.facts(), "counts": entry.index.counts, "arrays": digests}
     text = _plain_json({"sha256": hashlib.sha256(_plain_json(meta)).hexdigest(), "content": meta})
     (folder / _META).write_bytes(text)
@@ -323,14 +323,6 @@ def _tidy(folder: Path) -> None:
             marked = path / _META if (path / _META).is_file() else path
             if limit_s is not None and now_s - marked.stat().st_mtime > limit_s:
                 shutil.rmtree(path, ignore_errors=True)
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        for block in iter(lambda: file.read(_BLOCK_BYTES), b""):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _plain_json(content: Any) -> bytes:

@@ -7,16 +7,17 @@ import random
 import time
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Callable, Mapping, Sequence, Union
+from typing import Callable, Mapping, Sequence, Union
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from evidence.events import DataSet, Split
 from trainer.data.coco import CocoIndex, GroundTruth
-from trainer.data.dataset import CocoBoxes, slots_for
+from trainer.data.dataset import BadSample, Batch, CocoBoxes, Sample, slots_for
 from trainer.data.index_cache import read_indexes
-from trainer.data.published import PublishedImages, published_images
+from trainer.data.published import PublishedBatch, PublishedImages, PublishedSample, published_images
 from trainer.data.sampler import EpochBatches, Item, aspect_groups, shard_in_order, shard_validation
 from trainer.ranks import HostGroup, Ranks
 from trainer.settings import Settings
@@ -40,7 +41,7 @@ class Loaders:
     train_plan: EpochBatches
     ground_truth: GroundTruth | None
     val_images_of_rank: int
-    counts: Mapping[str, Any]
+    data_set: DataSet
     unavailable: Mapping[str, str]
 
 
@@ -66,20 +67,16 @@ def build_loaders(
     ]
     train = train_loader(settings, indexes.train, images[0], rank, world_size, pin_memory)
     val = val_loader(settings, indexes.val, images[1], rank, world_size, pin_memory)
-    counts = {
-        "folder": settings.data.name,
-        "train": indexes.train.counts,
-        "val": indexes.val.counts,
-        "index": indexes.facts(),
-    }
+    splits = Split(**indexes.train.counts), Split(**indexes.val.counts)
+    data_set = DataSet(*splits, settings.data.name, indexes.facts())
     mine = sum(len(batch) for batch in val.batch_sampler)
-    return Loaders(train, val, train.batch_sampler, indexes.val.ground_truth, mine, counts, indexes.unavailable())
+    return Loaders(train, val, train.batch_sampler, indexes.val.ground_truth, mine, data_set, indexes.unavailable())
 
 
 class Slowed(Dataset):
     """The samples of `images`, each `delay_s` seconds later: planted by a simulated device's scenario."""
 
-    def __init__(self, images: Any, delay_s: float) -> None:
+    def __init__(self, images: CocoBoxes | PublishedImages, delay_s: float) -> None:
         self._images = images
         self._delay_s = delay_s
         self.collate = images.collate
@@ -87,13 +84,15 @@ class Slowed(Dataset):
     def __len__(self) -> int:
         return len(self._images)
 
-    def __getitem__(self, item: Item) -> Any:
+    def __getitem__(self, item: Item) -> Sample | PublishedSample | BadSample:
         """The sample of `images`."""
         time.sleep(self._delay_s)
         return self._images[item]
 
 
 Images = Union[CocoBoxes, PublishedImages, Slowed]
+Loaded = Union[Batch, PublishedBatch, BadSample]
+"""What a loader yields."""
 
 
 def images_of(settings: Settings, index: CocoIndex, *, floats: bool = False, decode_delay_s: float = 0.0) -> Images:
@@ -157,7 +156,7 @@ def _loader(
     # A generator of its own: else every pass would draw from the one that the model samples proposals with.
     generator = torch.Generator()
     generator.manual_seed(_mix(seeds))
-    collate_fn: Callable[[Any], Any] = images.collate
+    collate_fn: Callable[..., Loaded] = images.collate
     workers, persistent = settings.workers, settings.uses("persistent_workers")
     # Workers that end with a pass may leave slots lent for batches that were not fetched; those would stay lent.
     if isinstance(images, CocoBoxes) and persistent:

@@ -8,6 +8,7 @@ from typing import Any, Dict, List, NamedTuple, Sequence
 
 import numpy as np
 import torch
+from PIL import Image
 from torch.utils.data import Dataset
 from torchvision.transforms import functional
 
@@ -93,7 +94,7 @@ class PublishedImages(Dataset):
         return PublishedSample(functional.convert_image_dtype(image) if self._floats else image, target)
 
 
-def _tensor_of(picture: Any) -> torch.Tensor:
+def _tensor_of(picture: Image.Image) -> torch.Tensor:
     # Contiguous, as to_tensor gives it: older versions of torch resize another layout to other bits.
     tensor: torch.Tensor = functional.pil_to_tensor(picture.convert("RGB")).contiguous()
     return tensor

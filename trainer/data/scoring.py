@@ -7,13 +7,16 @@ import copy
 import io
 import warnings
 from dataclasses import dataclass
-from typing import Any, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Iterator, Mapping, Sequence
 
 import numpy as np
 
 from trainer.data.coco import GroundTruth
 from trainer.errors import DataError
 from trainer.ranks import HostGroup
+
+if TYPE_CHECKING:
+    import torch
 
 #: Columns of a detection: image id, x, y, width, height (pixels of the original image), score, category id.
 COLUMNS = 7
@@ -38,7 +41,7 @@ class Score:
 
     def difference(self, other: Score) -> float:
         """The largest absolute difference between two scores' statistics."""
-        # numpy's maximum of numbers with a NaN among them is NaN, which is no agreement.
+        # np.max propagates NaN, which is not below any limit.
         return float(np.max(np.abs(np.subtract(self.stats, other.stats))))
 
 
@@ -88,7 +91,7 @@ def _score(rows: np.ndarray, truth: GroundTruth, name: str) -> Score:
 
 
 def as_score(scoring: Any, images: int, scorer: str) -> Score:
-    """Return the statistics that a COCOeval has come to. Raises DataError where there was no box to find."""
+    """Return the statistics of a COCOeval. Raises DataError if there was no box to find."""
     stats = [float(value) for value in scoring.stats[:12]]
     if stats[0] < 0:
         raise DataError("the validation set has no box that is not a crowd, so mAP is undefined")
@@ -159,8 +162,8 @@ class BatchScores:
         self.detections: list[int] = []
         """How many there were on each image, in the order in which their ids come out of `total`"""
 
-    def add(self, image_ids: Sequence[int], outputs: Sequence[Any]) -> None:
-        """Match what was found on the images of a batch with what is there."""
+    def add(self, image_ids: Sequence[int], outputs: Sequence[Mapping[str, torch.Tensor]]) -> None:
+        """Match the detections on a batch's images with the ground truth."""
         self.add_rows(image_ids, np.concatenate([rows_of_image(*one) for one in zip(image_ids, outputs)]))
 
     def add_rows(self, image_ids: Sequence[int], rows: np.ndarray) -> None:
@@ -211,7 +214,7 @@ def all_gather_pickles(value: Any, group: HostGroup) -> list[Any]:
     return values
 
 
-def rows_of_image(image_id: int, output: Any) -> np.ndarray:
+def rows_of_image(image_id: int, output: Mapping[str, torch.Tensor]) -> np.ndarray:
     """Return what was found on one image, float64 [n, 7] (see COLUMNS): three copies from the device."""
     boxes = output["boxes"].float().cpu().numpy().astype(np.float64)
     rows = np.empty((len(boxes), COLUMNS))

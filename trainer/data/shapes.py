@@ -230,9 +230,9 @@ class Drawn:
 
 
 def draw(rng: np.random.Generator, *, shapes: int, crowd: bool = False) -> tuple[np.ndarray, tuple[Drawn, ...]]:
-    """Returns a picture, uint8 [height, width, 3], and what is on it; fewer than `shapes` where no more find room.
+    """Returns a picture, uint8 [height, width, 3], and its shapes; fewer than `shapes` if there is no room.
 
-    Shapes do not touch each other. The first always finds room, and so does the crowd, which is placed before them.
+    Shapes do not touch each other. There is always room for the first, and for the crowd, which is placed before.
     """
     width, height = SIZES[rng.integers(len(SIZES))]
     base = rng.integers(*_BACKGROUND, size=3)

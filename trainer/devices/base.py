@@ -165,7 +165,7 @@ class Backend:
     def queue_work(self, side: int, units: int) -> Callable[[], float]:
         """Queue `units` products of square fp32 matrices of `side`, each on the result of the one before.
 
-        Return a function that reads one number of the last result: it returns when all of the work is done, whatever
+        Return a function that reads one number of the last result, and so returns when all work is done, whatever
         `synchronise` does. The clock probe relies on it.
         """
         import torch
@@ -186,13 +186,13 @@ class Backend:
         read: list[float] = torch.stack([scalar.float() for scalar in scalars]).cpu().tolist()
         return read
 
-    def autocast(self, precision: str) -> ContextManager[Any]:
+    def autocast(self, precision: str) -> ContextManager[None]:
         """Return the context in which the forward pass runs at `precision`."""
         if precision == "fp32":
             return contextlib.nullcontext()
         raise DeviceError(f"the {self.name} backend has no precision {precision}; it has {self._precision_list()}")
 
-    def gradient_scaler(self, precision: str) -> Any:
+    def gradient_scaler(self, precision: str) -> torch.cuda.amp.GradScaler | None:
         """Return a GradScaler where the precision needs one, else None."""
         return None
 

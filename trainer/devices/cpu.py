@@ -24,9 +24,8 @@ class CpuBackend(Backend):
     """Ranks are processes, a device is a rank's share of the machine, and work is finished when a call returns."""
 
     name = "cpu"
-    # Threads that wait for each other while spinning starve the loader's workers and whatever else the machine does:
-    # with one busy process beside it, training on two cores was three times as fast when they slept instead; on an
-    # idle machine it was a sixth slower.
+    # Spinning OpenMP threads starve the loader's workers and other processes: with one busy process beside it, training
+    # on two cores was three times as fast with sleeping threads; on an idle machine it was a sixth slower.
     environment: ClassVar[Mapping[str, str]] = {"OMP_WAIT_POLICY": "PASSIVE"}
     # bf16 would be emulated on most CPUs, and torchvision 0.13 has no kernels for it there.
     precisions = ("fp32",)
@@ -44,7 +43,7 @@ class CpuBackend(Backend):
         return DeviceInfo(platform.processor() or platform.machine(), local_rank, memory_gib)
 
     def step_timer(self) -> StepTimer:
-        """Read the clock at each step: nothing is ever waited for here, so that costs nothing and is exact."""
+        """Read the clock at each step, which is exact: work is done when a call returns."""
         return SynchronisedTimer(self.synchronise, self.clock.now_ns)
 
     def samplers(

@@ -24,10 +24,7 @@ DRIVER = declare(
 
 
 class CudaCopyStream(CopyStream):
-    """A stream of a card beside the one that computes, and the order between the two.
-
-    `cuda` is torch.cuda, or what has its streams. Threads may differ: each has a current stream of its own.
-    """
+    """A CUDA stream for copies, ordered with the current stream of each thread. `cuda` is torch.cuda."""
 
     def __init__(self, device: torch.device, cuda: Any) -> None:
         self._device = device
@@ -36,7 +33,7 @@ class CudaCopyStream(CopyStream):
 
     def run(self, work: Callable[[], T]) -> tuple[T, Any]:
         """Queue what `work` queues on this stream; return its result, and the event that marks it done."""
-        # Each thread has a current card of its own, at first card 0, where a context would be made for nothing.
+        # Each thread has its own current device, at first device 0, where this would create a context.
         self._cuda.set_device(self._device)
         with self._cuda.stream(self._stream):
             result = work()
@@ -47,8 +44,8 @@ class CudaCopyStream(CopyStream):
         computing = self._cuda.current_stream(self._device)
         computing.wait_event(event)
         for tensor in used:
-            # The allocator gives memory back to the stream that asked for it, which here is not the one that uses it:
-            # untold, it would let the next copy overwrite a batch that is still being computed.
+            # The allocator reuses memory in order of the stream that allocated it: without this, the next copy could
+            # overwrite a batch that is still in use.
             tensor.record_stream(computing)
 
 
@@ -125,7 +122,7 @@ class CudaBackend(Backend):
 
         return CudaCopyStream(self.device, torch.cuda)
 
-    def autocast(self, precision: str) -> ContextManager[Any]:
+    def autocast(self, precision: str) -> ContextManager[None]:
         """Return the autocast context: fp16 for amp."""
         import torch
 
@@ -133,14 +130,14 @@ class CudaBackend(Backend):
             return torch.autocast("cuda", dtype=torch.float16 if precision == "amp" else torch.bfloat16)
         return contextlib.nullcontext() if precision == "fp32" else super().autocast(precision)
 
-    def gradient_scaler(self, precision: str) -> Any:
+    def gradient_scaler(self, precision: str) -> torch.cuda.amp.GradScaler | None:
         """Amp scales the loss so that small fp16 gradients survive."""
         import torch
 
         return torch.cuda.amp.GradScaler() if precision == "amp" else None
 
     def set_tf32(self, allowed: bool) -> None:
-        """Set both switches; torch's defaults for them differ, and differ between versions."""
+        """Set both switches; torch's defaults differ between them and between versions."""
         import torch
 
         torch.backends.cuda.matmul.allow_tf32 = allowed
@@ -196,7 +193,7 @@ class CudaBackend(Backend):
 
 
 def _pci_address(facts: Any) -> str | None:
-    """The slot's address as the kernel writes it; None where this version of torch, or a vendor's build, has none."""
+    """The slot's address in the kernel's form; None if this version or build of torch has none."""
     parts: list[Any] = [getattr(facts, f"pci_{name}_id", None) for name in ("domain", "bus", "device")]
     if not all(isinstance(part, int) and part >= 0 for part in parts):
         return None

@@ -61,7 +61,7 @@ class KunlunxinBackend(Backend):
                 f"{self.visible_cards} names card {self._index} and xpu_smi lists {len(records)}, counted from 0"
             )
         self.device = self._xmlir.device(f"xpu:{local_rank}")
-        # Waiting for the device takes no argument: where the framework has a current card, it has to be this one.
+        # xpu_synchronize takes no argument: the current device, if the framework has one, has to be this one.
         choose = getattr(self._xmlir.xpu, "set_device", None)
         if callable(choose):
             choose(local_rank)
@@ -69,25 +69,25 @@ class KunlunxinBackend(Backend):
         return DeviceInfo("Kunlunxin XPU", self._index, records[self._index]["memory_total_gib"], driver)
 
     def collectives(self) -> str:
-        """`xccl` where the framework has registered it, else `nccl`, which it hooks."""
+        """`xccl` if the framework has registered it, else `nccl`, which it hooks."""
         import torch.distributed as dist
 
-        # Newer versions of torch have an xccl of their own, which is Intel's: the name is then not Kunlunxin's to take.
+        # Newer versions of torch have an xccl backend of Intel's under the same name.
         intels = hasattr(dist, "is_xccl_available")
         return "xccl" if hasattr(dist.Backend, "XCCL") and not intels else "nccl"
 
     def seed(self, seed: int) -> None:
-        """Seed the host's generator and the cards'."""
+        """Seed the generators of host and devices."""
         super().seed(seed)
         self._xmlir.xpu.manual_seed_all(seed)
 
     def set_random_states(self, states: Mapping[str, torch.Tensor], anew: int) -> None:
-        """Put the host's generator back; no call is known that tells the state of a card's, which begins anew."""
+        """Restore the host's generator and seed the device's with `anew`: its state cannot be read."""
         super().set_random_states(states, anew)
         self._xmlir.xpu.manual_seed_all(anew)
 
     def synchronise(self) -> None:
-        """Wait for the card; the framework calls it a barrier on the card."""
+        """Wait for the device."""
         self._xmlir.xpu.xpu_synchronize()
 
     def samplers(
@@ -97,7 +97,7 @@ class KunlunxinBackend(Backend):
         return [Sampler(XPU_SMI, XpuSmi().read), *super().samplers(local_rank)] if local_rank == 0 else []
 
     def inventory(self, device: DeviceInfo, smi: str = "") -> Inventory:
-        """Return what xpu_smi lists; its models only where it prints their names."""
+        """Return what xpu_smi lists; models only if it prints their names."""
         records, listing = parse_xpu_smi(run_tool(TOOL, "-m")), run_tool(TOOL)
         memory_gib = tuple(record["memory_total_gib"] for record in records)
         return Inventory(len(records), parse_xpu_models(listing), memory_gib, device.driver)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, Mapping, Sequence
 
+from evidence.files import LAUNCHER_LOG
 from trainer.launch.hosts import meeting_address, unfit
 from trainer.launch.launchers import Start, ssh_advice
 from trainer.launch.progress import HostProgress
@@ -107,7 +108,7 @@ class Control:
         """
         self._again = again
         (self._run_dir / SESSION_FILE).write_text(self._order.token, encoding="utf-8")
-        log = self._run_dir / "launcher.log"
+        log = self._run_dir / LAUNCHER_LOG
         log.touch()
         for start in self._starts:
             try:

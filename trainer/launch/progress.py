@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Iterator, Sequence
 
+from evidence.files import rank_file
+
 _LAST_EVENT_BYTES = 16_384  # no event that ends a file is longer
 
 
@@ -94,7 +96,7 @@ class ProgressReader:
         return HostProgress(dict(self._sizes), sorted(self._done), state)
 
     def _file(self, rank: int) -> Path:
-        return self._folder / f"rank-{rank:04d}.jsonl"
+        return self._folder / rank_file(rank)
 
     def _ends(self, rank: int, size: int) -> bool:
         try:

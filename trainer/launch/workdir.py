@@ -9,17 +9,18 @@ from __future__ import annotations
 import base64
 import contextlib
 import hashlib
-import json
 import re
 import shutil
 import sys
 import tarfile
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Callable, Mapping
 
-from evidence.atomic import write_whole
+from evidence.files import RUN_FILE
+from evidence.run_file import Boot, Broken, decode_run, write_run
 from trainer.errors import SettingsError
 from trainer.launch.protocol import LINE_BYTES, Order
 
@@ -77,17 +78,16 @@ class WorkDir:
 
     def mark_aborted(self, reason: str) -> None:
         """Record in the session's run.json that the run was aborted, unless the session has recorded its end itself."""
-        path = self.folder / "run.json"
         try:
-            record = json.loads(path.read_text(encoding="utf-8"))
-            if record["boot"]["failure"] is None and record["boot"]["exit_code"] is None:
-                record["boot"]["failure"] = {"phase": "aborted", "message": f"{reason}; the ranks were ended"}
-                write_whole(path, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            run = decode_run((self.folder / RUN_FILE).read_bytes())
+            if run.boot == Boot():
+                failure = Broken("aborted", f"{reason}; the ranks were ended")
+                write_run(self.folder, replace(run, boot=Boot(failure=failure)))
+        except (OSError, ValueError) as error:
             print(f"agent: run.json could not be marked: {error}", file=sys.stderr)
 
     def _make(self) -> None:
-        if (self.folder / "run.json").exists():
+        if (self.folder / RUN_FILE).exists():
             # Nothing may be removed here: it may be the session's, on a file system that shows new files late.
             raise SettingsError(
                 f"{self.folder} holds a run and not the session's mark ({SESSION_FILE}): the hosts' file system shows "

@@ -15,9 +15,10 @@ from typing import Any, BinaryIO, Callable, Dict, Iterator, Mapping
 import numpy as np
 import torch
 
+from evidence.files import sha256_of
 from trainer.errors import DiskError, WeightsError
 from trainer.loop.trainee import Trainee
-from trainer.model.weights import read_state_dict, sha256
+from trainer.model.weights import read_state_dict
 from trainer.ranks import HostGroup
 
 Tensors = Dict[str, torch.Tensor]
@@ -256,7 +257,7 @@ def _read(path: Path) -> Tensors:
     match = _DIGEST.fullmatch(_digest_path(path).read_text(encoding="ascii"))
     if match is None or match.group(2) != path.name:
         raise ValueError(f"{_digest_path(path).name} holds no digest of it")
-    found = sha256(path)
+    found = sha256_of(path)
     if found != match.group(1):
         raise ValueError(
             f"found sha256 {found[:12]}..., expected {match.group(1)[:12]}...: it is torn, or was altered after it "

@@ -10,12 +10,13 @@ from typing import Any, Callable, Iterator
 import numpy as np
 import torch
 
+from evidence import events
+from evidence.rank_file import EventLog
 from trainer.clocks import Ledger
-from trainer.data.loader import Loaders
-from trainer.events import EventLog
+from trainer.data.loader import Loaded, Loaders
 from trainer.loop.checkpoint import Checkpoints, Position, blocks, snapshot
 from trainer.loop.evaluate import collector, detect
-from trainer.loop.staging import Prefetch
+from trainer.loop.staging import Prefetch, Staged
 from trainer.loop.steps import StepLoop
 from trainer.loop.trainee import Trainee, learning_rate
 from trainer.ranks import HostGroup
@@ -55,7 +56,7 @@ class Protocol:
         self._resumed = resumed
         self._from = resumed or Position(0, 0, len(loaders.train_plan))
         self._loop.steps = self._from.taken
-        self._asked: Any = None  # the iterator of the next epoch, once workers load for it
+        self._asked: Iterator[Loaded | Staged] | None = None  # the iterator of the next epoch, once workers load for it
 
     def run(self) -> str:
         """Run the protocol of the settings and return the reason it ended with."""
@@ -82,25 +83,19 @@ class Protocol:
 
     def _begin(self) -> None:
         self._group.barrier()
-        self._log.write("train_begin", t_ns=self._ledger.begin())
+        self._log.write(events.TrainBegin(), self._ledger.begin())
 
     def _end(self) -> None:
         spent = self._ledger.spent()
-        self._log.write(
-            "train_end",
-            images=self._loop.images,
-            steps=self._loop.steps - self._from.taken,
-            ledger=spent,
-            t_ns=self._trainee.backend.clock.now_ns(),
-        )
+        end = events.TrainEnd(self._loop.images, self._loop.steps - self._from.taken, spent)
+        self._log.write(end, self._trainee.backend.clock.now_ns())
 
     def _train_epoch(self, epoch: int, first: int) -> None:
         """Take the steps of an epoch from `first` on; earlier ones were taken before the restart."""
         plan = self._loaders.train_plan
         self._ledger.enter("bookkeeping")
         steps, before = len(plan), self._loop.images
-        partly = {"from_step": first} if first else {}
-        self._log.write("epoch_begin", epoch=epoch, steps=steps - first, images_unused=plan.unused, **partly)
+        self._log.write(events.EpochBegin(epoch, steps - first, plan.unused, from_step=first or None))
         self._ledger.enter("data_wait")
         batches, self._asked = self._asked or self._ask(epoch, first), None
         for begin, end in blocks(first, steps, self._settings.checkpoint_steps):
@@ -113,15 +108,15 @@ class Protocol:
                 self._keep(Position(epoch, end, steps))
         # A loader with persistent workers has one iterator for all epochs: stop fetching from it first.
         self._close(batches)
-        self._log.write("epoch_end", epoch=epoch, steps=steps - first, images=self._loop.images - before)
+        self._log.write(events.EpochEnd(epoch, steps - first, self._loop.images - before))
         self._keep(Position(epoch, steps, steps))
 
-    def _ask(self, epoch: int, first: int) -> Any:
+    def _ask(self, epoch: int, first: int) -> Iterator[Loaded | Staged]:
         """Return the batches of an epoch from its step `first` on; workers begin to load them now."""
         self._loaders.train_plan.set_epoch(epoch, first)
         return self._ahead(iter(self._loaders.train))
 
-    def _ahead(self, batches: Any) -> Any:
+    def _ahead(self, batches: Iterator[Loaded]) -> Iterator[Loaded | Staged]:
         return self._arriving(Prefetch(batches, self._loop.staging.ahead) if self._takes_ahead else batches)
 
     def _arriving(self, batches: Any) -> Any:
@@ -136,9 +131,10 @@ class Protocol:
             self._ledger.enter("idle")
 
     @staticmethod
-    def _close(batches: Any) -> None:
-        if hasattr(batches, "close"):
-            batches.close()
+    def _close(batches: Iterator[Loaded | Staged] | None) -> None:
+        close = getattr(batches, "close", None)
+        if close is not None:
+            close()
 
     def _keep(self, position: Position) -> None:
         """Write a checkpoint. Raises DiskError on rank 0."""
@@ -146,14 +142,14 @@ class Protocol:
         tensors = snapshot(self._trainee, self._bare_model, self._group, position)
         if self._group.ranks.rank == 0:
             file, size = self._checkpoints.save(position, tensors)
-            self._log.write("checkpoint", epoch=position.epoch, step=position.step, file=file, bytes=size)
+            self._log.write(events.Checkpoint(position.epoch, position.step, file, size))
         # Without it, other ranks would wait for rank 0 in their next step, and count the wait as compute.
         self._group.barrier()
         self._ledger.enter("idle")
 
     def _evaluate(self, epoch: int) -> float:
         """Evaluate; return the mAP, the same on every rank."""
-        self._log.write("eval_begin", epoch=epoch, t_ns=self._ledger.enter("evaluation"))
+        self._log.write(events.EvalBegin(epoch), self._ledger.enter("evaluation"))
         self._group.broadcast_buffers(self._bare_model)
         scores = collector(self._settings, self._loaders.ground_truth)
         detect(
@@ -165,9 +161,9 @@ class Protocol:
             self._progress(),
         )
         outcome = scores.outcome(self._group, lambda reached: self._decides(epoch, reached))
-        facts = {"epoch": epoch, "images": outcome.images, "detections": outcome.detections, **outcome.facts}
-        # The phase ends where the event says, so that judging can compare the two.
-        self._log.write("eval_end", t_ns=self._ledger.enter("idle"), **facts)
+        end = events.EvalEnd(epoch, outcome.images, outcome.detections, **outcome.facts)
+        # The phase ends at the time of the event, so that judging can compare the two.
+        self._log.write(end, self._ledger.enter("idle"))
         return outcome.map
 
     def _decides(self, epoch: int, reached: float) -> bool:
@@ -177,15 +173,15 @@ class Protocol:
             return False
         return epoch == settings.epochs - 1 or reached >= settings.target_map
 
-    def _progress(self) -> Any:
+    def _progress(self) -> Callable[[int], None]:
         total, last = self._loaders.val_images_of_rank, [time.monotonic()]
 
-        def tell(done: int) -> None:
+        def report(done: int) -> None:
             if time.monotonic() - last[0] >= _PROGRESS_EVERY_S:
                 last[0] = time.monotonic()
-                self._log.write("progress", phase="evaluation", done=done, total=total)
+                self._log.write(events.Progress("evaluation", done, total))
 
-        return tell
+        return report
 
     def _steady(self) -> str:
         assert self._settings.steps is not None  # Settings ties it to this protocol
@@ -208,10 +204,10 @@ class Protocol:
         self._loop.run(batches, rates(warmup, self._settings.steps), epoch=0)
         self._loop.steps, self._loop.images = self._settings.steps, self._loop.images - warmup_images
         self._end()
-        batches.close()
+        self._close(batches)
         return "steps"
 
-    def _warm_up(self, batches: Iterator[Any], rates: Callable[[int, int], list[float]]) -> int:
+    def _warm_up(self, batches: Iterator[Loaded | Staged], rates: Callable[[int, int], list[float]]) -> int:
         """Take the warm-up steps and return their number.
 
         At least those of the settings, then a window at a time until one takes as long as the one before on every rank;
@@ -234,7 +230,7 @@ class Protocol:
         # Without workers the loader decodes in the calling thread; a thread would compete with the device's cores.
         return self._settings.workers > 0 and self._settings.uses("batches_ahead")
 
-    def _endless(self, first: Iterator[Any]) -> Iterator[Any]:
+    def _endless(self, first: Iterator[Loaded]) -> Iterator[Loaded]:
         yield from first
         for epoch in itertools.count(1):
             self._loaders.train_plan.set_epoch(epoch)

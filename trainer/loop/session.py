@@ -6,16 +6,17 @@ import gc
 import os
 import platform
 import sys
-from typing import Any
 
 import numpy
 import torch
 import torchvision
 
+from evidence import events
+from evidence.files import SCHEMA, telemetry_file
+from evidence.rank_file import EventLog
 from trainer.data.loader import build_loaders
 from trainer.data.scoring import fast_is_absent
 from trainer.devices import Backend, DeviceInfo
-from trainer.events import SCHEMA, EventLog
 from trainer.loop import staging
 from trainer.loop.checkpoint import Checkpoints, Position, resume
 from trainer.loop.protocol import Protocol, peak_resident_gib
@@ -38,27 +39,27 @@ def run_rank(settings: Settings, ranks: Ranks, backend: Backend, log: EventLog, 
     backend.check_precision(settings.precision)
     device = backend.open(ranks.local_rank, ranks.local_world_size)
     backend.set_tf32(settings.tf32)
-    log.write("start", t_ns=started_ns, **_introduction(settings, ranks, backend, device))
+    log.write(_introduction(settings, ranks, backend, device), started_ns)
     group = HostGroup(ranks)
     group.join(backend)
     # Together: while other ranks still import their frameworks, a busy host disturbs the clock probe.
     group.barrier()
-    log.write("clock_test", **probe_clock(backend))
+    log.write(probe_clock(backend))
     backend.release_memory()
     watches = _watches(settings, ranks, backend, device, group)
     for watch in watches:
         watch.start()
     try:
         if ranks.local_rank == 0:
-            log.write("environment", **gather(settings, backend, device))
+            log.write(gather(settings, backend, device))
         reason = _prepare(settings, ranks, backend, log, group).run()
     finally:
         stop_all(watches)
     allocated_gib, reserved_gib = backend.allocator_peak_gib()
-    log.write("memory", allocated_gib=allocated_gib, reserved_gib=reserved_gib, resident_gib=peak_resident_gib())
+    log.write(events.Memory(allocated_gib, reserved_gib, peak_resident_gib()))
     # The last rank's end is the run's end, so no rank leaves before the others are done.
     group.barrier()
-    log.write("end", reason=reason)
+    log.write(events.End(reason))
     # Not after a failure: destroying a group can wait for ranks that have ended, and would hide the reason.
     group.leave()
 
@@ -74,7 +75,7 @@ def _watches(settings: Settings, ranks: Ranks, backend: Backend, device: DeviceI
     )
     return [
         Watch(
-            settings.run_dir / telemetry_name(ranks.node),
+            settings.run_dir / telemetry_file(ranks.node),
             one.read,
             interval_s=max(settings.sample_interval_s, one.least_interval_s),
             source=one.source.name,
@@ -86,46 +87,41 @@ def _watches(settings: Settings, ranks: Ranks, backend: Backend, device: DeviceI
     ]
 
 
-def telemetry_name(node: int) -> str:
-    """Return the name of a host's file: appending is atomic on one host, not on a file system of several."""
-    return "telemetry.jsonl" if node == 0 else f"telemetry-{node:04d}.jsonl"
-
-
-def _introduction(settings: Settings, ranks: Ranks, backend: Backend, device: DeviceInfo) -> dict[str, Any]:
-    return {
-        "schema": SCHEMA,
-        "rank": ranks.rank,
-        "local_rank": ranks.local_rank,
-        "world_size": ranks.world_size,
-        "local_world_size": ranks.local_world_size,
-        "node": ranks.node,
-        "host": backend.host_name(),
-        "pid": os.getpid(),
-        "backend": backend.name,
-        "simulated": backend.simulated,
-        "clock": backend.clock.kind,
-        "device_name": device.name,
-        "card": device.index,
-        "serial": device.serial,
-        "placement": {**placement(), "card_pci": device.pci, "card_numa_node": device_numa_node(device.pci)},
-        "capacity_gib": device.capacity_gib,
-        "driver": device.driver,
-        "collectives": backend.collectives(),
-        "environment": {key: os.environ.get(key) for key in (*backend.environment, backend.visible_cards) if key},
+def _introduction(settings: Settings, ranks: Ranks, backend: Backend, device: DeviceInfo) -> events.Start:
+    return events.Start(
+        schema=SCHEMA,
+        rank=ranks.rank,
+        local_rank=ranks.local_rank,
+        world_size=ranks.world_size,
+        local_world_size=ranks.local_world_size,
+        node=ranks.node,
+        host=backend.host_name(),
+        pid=os.getpid(),
+        backend=backend.name,
+        simulated=backend.simulated,
+        clock=backend.clock.kind,
+        device_name=device.name,
+        card=device.index,
+        serial=device.serial,
+        placement={**placement(), "card_pci": device.pci, "card_numa_node": device_numa_node(device.pci)},
+        capacity_gib=device.capacity_gib,
+        driver=device.driver,
+        collectives=backend.collectives(),
+        environment={key: os.environ.get(key) for key in (*backend.environment, backend.visible_cards) if key},
+        timing=backend.step_timer().method,
         **settings.recorded(),
-        "timing": backend.step_timer().method,
-        "versions": {
+        versions={
             "python": platform.python_version(),
             "torch": torch.__version__,
             "torchvision": torchvision.__version__,
             "numpy": numpy.__version__,
             "os": platform.platform(),
         },
-    }
+    )
 
 
 def _prepare(settings: Settings, ranks: Ranks, backend: Backend, log: EventLog, group: HostGroup) -> Protocol:
-    log.write("progress", phase="data", done=0, total=1)
+    log.write(events.Progress("data", 0, 1))
     unable = staging.other_floats(backend.device) if settings.uses("bytes_on_device") else ""
     loaders = build_loaders(
         settings,
@@ -136,7 +132,7 @@ def _prepare(settings: Settings, ranks: Ranks, backend: Backend, log: EventLog, 
         decode_delay_s=backend.decode_delay_s,
         floats=bool(unable),
     )
-    log.write("data", **loaders.counts)
+    log.write(loaders.data_set)
     # Hosts differ in room for a cache, devices in arithmetic: collect the reasons of all ranks.
     whose = f"rank {ranks.rank}: {unable}" if unable and ranks.world_size > 1 else unable
     missing = group.all_gather_json({**loaders.unavailable, **({"bytes_on_device": whose} if unable else {})})
@@ -145,11 +141,11 @@ def _prepare(settings: Settings, ranks: Ranks, backend: Backend, log: EventLog, 
         if settings.uses("fast_scoring") and "fast_scoring" not in absent:
             missing.append({"fast_scoring": fast_is_absent()})
         absent.update({name: why for reasons in missing for name, why in reasons.items() if why})
-        log.write("optimizations", items=ledger(settings, absent))
+        log.write(events.Optimizations(ledger(settings, absent)))
     # The same seed on every rank for the weights, then one per rank for the sampling of proposals.
     backend.seed(settings.seed)
     bare_model = build_model(settings).to(backend.device)
-    log.write("model", name=settings.model, parameters=count_parameters(bare_model))
+    log.write(events.Model(settings.model, count_parameters(bare_model)))
     backend.attend(bare_model)
     backend.seed(settings.seed + 1 + ranks.rank)
     model = distributed(bare_model, settings, backend, ranks.world_size)
@@ -180,12 +176,13 @@ def _begin(
         print(f"trainer: passed over a checkpoint: {problem}", file=sys.stderr, flush=True)
     if position is not None:
         log.write(
-            "resumed",
-            epoch=position.epoch,
-            step=position.step,
-            steps_left=position.left,
-            first_step=position.taken,
-            file=position.file,
-            skipped=checkpoints.skipped,
+            events.Resumed(
+                epoch=position.epoch,
+                step=position.step,
+                steps_left=position.left,
+                first_step=position.taken,
+                file=position.file,
+                skipped=tuple(checkpoints.skipped),
+            )
         )
     return position

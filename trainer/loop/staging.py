@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import queue
 import threading
-from typing import Any, Callable, Iterator, List, NamedTuple, Tuple
+from typing import Any, Callable, Iterator, List, NamedTuple, Tuple, TypeVar
 
 import numpy as np
 import torch
 
 from trainer.data.dataset import BadSample, Batch, Sample, Target, collate, cut, cut_boxes
+from trainer.data.loader import Loaded
+from trainer.data.published import PublishedBatch
 from trainer.devices import Backend
 from trainer.optimizations import in_use
 from trainer.settings import Settings
@@ -18,12 +20,16 @@ Inputs = Tuple[List[torch.Tensor], List[Target]]
 """Images, float32 [3, height, width] of 0..1, contiguous; targets of `boxes` float32 [n, 4] and `labels` int64 [n],
 and of `masks` uint8 [n, height, width] where masks were decoded."""
 
+B = TypeVar("B")
+
 _WANTED = ("boxes", "labels")
 _END = object()
 _JOIN_S = 10.0
 
 
-def to_device(batch: Any, device: torch.device, *, blocking: bool = True, everything: bool = False) -> Inputs:
+def to_device(
+    batch: Batch | PublishedBatch, device: torch.device, *, blocking: bool = True, everything: bool = False
+) -> Inputs:
     """Return the Inputs of a batch on `device`; with `everything`, all tensors of a published target, masks too.
 
     A copy that does not block has to come from pinned memory: other memory may be reused before it is read. Images are
@@ -36,7 +42,7 @@ def to_device(batch: Any, device: torch.device, *, blocking: bool = True, everyt
             {
                 name: value.to(device, non_blocking=wait)
                 for name, value in one.items()
-                if name in _WANTED or (everything and isinstance(value, torch.Tensor))
+                if isinstance(value, torch.Tensor) and (everything or name in _WANTED)
             }
             for one in batch.targets
         ]
@@ -114,7 +120,7 @@ class Staging:
         self._blocking = not (wanted and backend.pin_memory)
         self._stream = backend.copy_stream() if in_use("overlapped_copies", settings, backend, 1) else None
 
-    def ahead(self, batch: Any) -> Any:
+    def ahead(self, batch: Loaded) -> Loaded | Staged:
         """Begin the copy of a later step's batch, in any thread; return the argument for `take`."""
         stream = self._stream
         if stream is None or isinstance(batch, BadSample):
@@ -122,7 +128,7 @@ class Staging:
         (images, targets), event = stream.run(lambda: to_device(batch, self._device, everything=True))
         return Staged(images, targets, event)
 
-    def take(self, batch: Any) -> Inputs:
+    def take(self, batch: Batch | PublishedBatch | Staged) -> Inputs:
         """Return the Inputs of a batch or of a result of `ahead`, valid for work queued after this in this thread.
 
         The host does not wait for a copy begun ahead; the device does, if it is not done yet.
@@ -137,14 +143,14 @@ class Staging:
         return batch.images, batch.targets
 
 
-class Prefetch:
+class Prefetch(Iterator[B]):
     """Iterates over `batches` with one fetched ahead in a thread; `ready` is true if the next one is there.
 
     Yields `prepare(batch)`, which runs in that thread too. Exceptions of both are raised in place of the batch. `close`
     ends the thread; being a daemon, it does not keep the process alive if its source blocks.
     """
 
-    def __init__(self, batches: Iterator[Any], prepare: Callable[[Any], Any] = lambda batch: batch) -> None:
+    def __init__(self, batches: Iterator[Any], prepare: Callable[[Any], B] = lambda batch: batch) -> None:
         self._batches = batches
         self._prepare = prepare
         self._queue: queue.Queue[Any] = queue.Queue(maxsize=1)
@@ -158,10 +164,7 @@ class Prefetch:
         """Whether the next call of `next` returns at once."""
         return self._over or not self._queue.empty()
 
-    def __iter__(self) -> Prefetch:
-        return self
-
-    def __next__(self) -> Any:
+    def __next__(self) -> B:
         if self._over:
             raise StopIteration
         batch, error = self._queue.get()

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Iterator
+from typing import Iterator
 
 import torch
 
+from evidence import events
+from evidence.rank_file import EventLog
 from trainer.clocks import Ledger
-from trainer.data.dataset import require_batch
+from trainer.data.dataset import Batch, require_batch
+from trainer.data.loader import Loaded
+from trainer.data.published import PublishedBatch
 from trainer.errors import DataError, DivergedError
-from trainer.events import EventLog
-from trainer.loop.staging import Staging
+from trainer.loop.staging import Staged, Staging
 from trainer.loop.trainee import Trainee
 
 
 class Window:
-    """The readings of a few steps, written as one event; losses stay on the device until then."""
+    """The measurements of a few steps, written as one event; losses stay on the device until then."""
 
     def __init__(self) -> None:
         self.images: list[int] = []
@@ -46,7 +49,7 @@ class StepLoop:
 
     def run(
         self,
-        batches: Iterator[Any],
+        batches: Iterator[Loaded | Staged],
         rates: list[float],
         *,
         epoch: int,
@@ -54,7 +57,8 @@ class StepLoop:
     ) -> None:
         """Take one step per learning rate in `rates`, each with the next batch.
 
-        Raises DataError when a sample cannot be read or the batches end early, DivergedError when a loss is not finite.
+        Raises DataError for a sample that cannot be read and if the batches end early, DivergedError for a loss that is
+        not finite.
         """
         settings, ledger, done = self._trainee.settings, self._ledger, 0
         while done < len(rates):
@@ -68,17 +72,17 @@ class StepLoop:
             done += count
         ledger.enter("idle")
 
-    def _one(self, batches: Iterator[Any], rate: float, window: Window) -> None:
+    def _one(self, batches: Iterator[Loaded | Staged], rate: float, window: Window) -> None:
         ready = getattr(batches, "ready", False)
         if not ready:
             # The timer may wait for the device here; that wait is compute time.
             self._ledger.enter("compute")
             self._timer.settle()
         wait_from_ns = self._ledger.enter("data_wait")
-        batch = next(batches, None)
-        if batch is None:
+        loaded = next(batches, None)
+        if loaded is None:
             raise DataError("the loader ended before the epoch's planned steps; a worker may have been killed")
-        require_batch(batch)
+        batch: Batch | PublishedBatch | Staged = require_batch(loaded)
         copy_from_ns = self._ledger.enter("copy")
         if not ready:
             self._timer.idle(copy_from_ns - wait_from_ns)
@@ -115,23 +119,24 @@ class StepLoop:
         numbers = self._trainee.backend.numbers([*window.losses, *seen.positives])
         losses, positives = numbers[: len(window)], int(sum(numbers[len(window) :]))
         self._log.write(
-            "window",
-            epoch=epoch,
-            step=self.steps,
-            warmup=warmup,
-            lr=window.rate,
-            wall_ns=ended_ns - begun_ns,
-            wait_ns=window.wait_ns,
-            copy_ns=window.copy_ns,
-            compute_host_ns=sum(times.host_ns),
-            forward_ns=sum(times.forward_ns),
-            images=window.images,
-            compute_ns=times.compute_ns,
-            loss=losses,
-            padded_pixels=seen.padded_pixels,
-            proposals=seen.proposals,
-            sampled=seen.sampled,
-            positives=positives,
+            events.Window(
+                epoch=epoch,
+                step=self.steps,
+                warmup=warmup,
+                lr=window.rate,
+                wall_ns=ended_ns - begun_ns,
+                wait_ns=window.wait_ns,
+                copy_ns=window.copy_ns,
+                compute_host_ns=sum(times.host_ns),
+                forward_ns=sum(times.forward_ns),
+                padded_pixels=seen.padded_pixels,
+                proposals=seen.proposals,
+                sampled=seen.sampled,
+                positives=positives,
+                images=tuple(window.images),
+                compute_ns=tuple(times.compute_ns),
+                loss=tuple(losses),
+            )
         )
         self.last_step_ns = sum(times.compute_ns) / len(times.compute_ns)
         for offset, loss in enumerate(losses):

@@ -142,16 +142,16 @@ class Fingerprint:
         seen, self._seen = self._seen, Seen()
         return seen
 
-    def _transformed(self, module: Any, _: Any, output: Any) -> None:
+    def _transformed(self, module: torch.nn.Module, _: object, output: Any) -> None:
         if module.training:
             images, _channels, height, width = output[0].tensors.shape
             self._seen.padded_pixels += images * height * width
 
-    def _proposed(self, module: Any, _: Any, output: Any) -> None:
+    def _proposed(self, module: torch.nn.Module, _: object, output: Any) -> None:
         if module.training:
             self._seen.proposals += sum(len(boxes) for boxes in output[0])
 
-    def _count_positives(self, heads: Any) -> None:
+    def _count_positives(self, heads: torch.nn.Module) -> None:
         # The sampled labels are no module's output, so the method that samples them is wrapped.
         draw = heads.select_training_samples
 

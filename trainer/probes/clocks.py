@@ -1,47 +1,41 @@
-"""The clock probe: a known amount of work is queued on the device, to see whether its timer and its waiting are honest.
+"""The clock probe: compares step timer and synchronisation with the time until a known amount of work is really done.
 
-What it measures goes into the evidence; whoever judges the run compares. Reading a number of the result back is the
-measure of all: that cannot return before the work is done.
+The reference is reading a number of the result back, which cannot return before the work is done. Judging compares.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any, Callable
+from typing import Callable
 
+from evidence.events import ClockProbe
 from trainer.devices import Backend
 
 _ROUNDS = 5
 _WORK_NS = 20_000_000
-_UNIT_NS = 2_000_000  # of work in one product: so much more than queueing it takes that the host runs ahead
+_UNIT_NS = 2_000_000  # of work in one product: much more than queueing it takes
 _SMALLEST, _LARGEST = 256, 4096
 _MOST_UNITS = 64
 _DIFFERENCE = 8
 _CLOCK_READINGS = 10_000
 
 
-def probe_clock(backend: Backend) -> dict[str, Any]:
-    """Return what the backend's clock does; times in ns, one entry a round in each list.
-
-    `side`, `units`: the work of a round, see Backend.queue_work. `work_ns`: until a number of its result was read.
-    `synchronise_ns` and `after_ns`: of work queued again, until `synchronise` returned, and from there until the number
-    was read. `timer_ns` and `timer_wall_ns`: what the step timer says of the work, and the host's clock around it.
-    `steps_back`: how often the host's clock went backwards in 10,000 readings.
-    """
+def probe_clock(backend: Backend) -> ClockProbe:
+    """Measure a known amount of work by the backend's clocks and the host's; see ClockProbe."""
     side = _side(backend)
     units = max(2, min(_MOST_UNITS, math.ceil(_WORK_NS / _unit_ns(backend, side))))
     waits = [_synchronise_ns(backend, side, units) for _ in range(_ROUNDS)]
     timed = [_timer_ns(backend, side, units) for _ in range(_ROUNDS)]
-    return {
-        "side": side,
-        "units": units,
-        "work_ns": [_work_ns(backend, side, units) for _ in range(_ROUNDS)],
-        "synchronise_ns": [wait for wait, _ in waits],
-        "after_ns": [after for _, after in waits],
-        "timer_ns": [seen for seen, _ in timed],
-        "timer_wall_ns": [wall for _, wall in timed],
-        "steps_back": _steps_back(backend.clock.now_ns),
-    }
+    return ClockProbe(
+        work_ns=tuple(_work_ns(backend, side, units) for _ in range(_ROUNDS)),
+        synchronise_ns=tuple(wait for wait, _ in waits),
+        after_ns=tuple(after for _, after in waits),
+        timer_ns=tuple(seen for seen, _ in timed),
+        timer_wall_ns=tuple(wall for _, wall in timed),
+        steps_back=_steps_back(backend.clock.now_ns),
+        side=side,
+        units=units,
+    )
 
 
 def _side(backend: Backend) -> int:
@@ -53,7 +47,7 @@ def _side(backend: Backend) -> int:
 
 
 def _unit_ns(backend: Backend, side: int) -> int:
-    """What one product takes; the difference of many and one, so that starting and reading back cancel out."""
+    """The time of one product: the difference of many and one, which cancels launch and read-back."""
     many, one = (min(_work_ns(backend, side, units) for _ in range(2)) for units in (1 + _DIFFERENCE, 1))
     return max(1, (many - one) // _DIFFERENCE)
 

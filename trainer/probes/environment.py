@@ -15,6 +15,8 @@ import threading
 from pathlib import Path
 from typing import Any, Callable, Iterable
 
+from evidence.files import sha256_of
+from evidence.host import Environment, Interface, Port
 from trainer.devices import Backend, DeviceInfo, Inventory
 from trainer.settings import Settings
 from trainer.telemetry.base import normal_pci
@@ -47,14 +49,14 @@ class _Facts:
             where = f"{error.filename}: " if isinstance(error, OSError) and error.filename else ""
             self.absent[item] = _short(f"{where}{said or type(error).__name__}")
             return
-        if value is None or value in ("", [], {}):
+        if value is None or value in ("", [], (), {}):
             self.absent.setdefault(item, "nothing found")
         else:
             self.found[item] = value
 
 
-def gather(settings: Settings, backend: Backend, device: DeviceInfo, root: Path = ROOT) -> dict[str, Any]:
-    """Return the facts of this host for the event `environment`; `absent` has the reasons for missing items."""
+def gather(settings: Settings, backend: Backend, device: DeviceInfo, root: Path = ROOT) -> Environment:
+    """Return the event `environment` of this host; `absent` has the reasons for missing items."""
     facts = _Facts()
     facts.note("machine", lambda: machine(root))
     _cards(facts, backend, device, settings.smi)
@@ -67,9 +69,10 @@ def gather(settings: Settings, backend: Backend, device: DeviceInfo, root: Path 
     if "image" in facts.absent:
         facts.absent["image"] = f"{IMAGE_VARIABLE} is not set; a container does not know its image's name"
     facts.note("packages", package_versions)
-    if settings.backbone is not None:
-        facts.note("backbone_sha256", lambda: _digest(settings.backbone))
-    return {**facts.found, "absent": facts.absent}
+    backbone = settings.backbone
+    if backbone is not None:
+        facts.note("backbone_sha256", lambda: sha256_of(backbone))
+    return Environment(**facts.found, absent=facts.absent)
 
 
 def machine(root: Path = ROOT) -> dict[str, str]:
@@ -144,7 +147,7 @@ def _memory_nodes(status: Path) -> list[int]:
         return []
 
 
-def infiniband_ports(root: Path = ROOT) -> list[dict[str, str]]:
+def infiniband_ports(root: Path = ROOT) -> tuple[Port, ...]:
     """Return each port's device, port, link layer (InfiniBand, or Ethernet for RoCE), rate and state, as in sysfs.
 
     Source: Documentation/ABI/stable/sysfs-class-infiniband. Raises OSError without such devices.
@@ -157,18 +160,18 @@ def infiniband_ports(root: Path = ROOT) -> list[dict[str, str]]:
             for name in ("link_layer", "rate", "state"):
                 with contextlib.suppress(OSError):
                     facts[name] = _line(port / name)
-            ports.append(facts)
-    return ports
+            ports.append(Port(**facts))
+    return tuple(ports)
 
 
-def ethernet_speeds(root: Path = ROOT) -> list[dict[str, Any]]:
+def ethernet_speeds(root: Path = ROOT) -> tuple[Interface, ...]:
     """Return the speed in Mb/s of each network interface with a device and a known speed."""
     found = []
     for path in sorted((root / "sys" / "class" / "net").glob("*")):
         with contextlib.suppress(OSError, ValueError):
             if (path / "device").exists() and int(_line(path / "speed")) > 0:
-                found.append({"interface": _short(path.name), "speed_mb_s": int(_line(path / "speed"))})
-    return found
+                found.append(Interface(_short(path.name), int(_line(path / "speed"))))
+    return tuple(found)
 
 
 def container_sign(root: Path = ROOT) -> str:
@@ -233,14 +236,14 @@ def _cards(facts: _Facts, backend: Backend, device: DeviceInfo, smi: str) -> Non
         )
     facts.absent.update(inventory.absent)
     # The name found by the rank, and the names that the tool lists.
-    facts.note("cards", lambda: sorted({device.name, *inventory.names} - {""}))
+    facts.note("cards", lambda: tuple(sorted({device.name, *inventory.names} - {""})))
     facts.note("card_count", lambda: inventory.count)
-    facts.note("card_memory_gib", lambda: list(inventory.memory_gib) or _own_memory(device))
+    facts.note("card_memory_gib", lambda: tuple(inventory.memory_gib) or _own_memory(device))
     facts.note("driver", lambda: _short(inventory.driver or device.driver or ""))
 
 
-def _own_memory(device: DeviceInfo) -> list[float] | None:
-    return None if device.capacity_gib is None else [device.capacity_gib]
+def _own_memory(device: DeviceInfo) -> tuple[float, ...] | None:
+    return None if device.capacity_gib is None else (device.capacity_gib,)
 
 
 def _within(patience_s: float, work: Callable[[], Inventory]) -> Inventory:
@@ -260,15 +263,8 @@ def _within(patience_s: float, work: Callable[[], Inventory]) -> Inventory:
     if failed:
         raise failed[0]
     if not found:
-        raise TimeoutError(f"the cards' tool did not answer within {patience_s:g} s")
+        raise TimeoutError(f"the management tool did not answer within {patience_s:g} s")
     return found[0]
-
-
-def _digest(path: Path | None) -> str:
-    from trainer.model.weights import sha256
-
-    assert path is not None
-    return sha256(path)
 
 
 def _os_release(root: Path) -> Path:

@@ -27,7 +27,7 @@ _TIMEOUT_S = 10.0
 
 @dataclass(frozen=True)
 class Source:
-    """A source of samples and its row in docs/telemetry.md: who asks it, and what its form is known from."""
+    """A source of samples and its row in docs/telemetry.md: the ranks that read it, and how its format is known."""
 
     name: str
     metrics: tuple[Metric, ...]
@@ -112,7 +112,7 @@ def run_tool(names: Sequence[str], *arguments: str, timeout_s: float = _TIMEOUT_
     except OSError as error:
         raise DeviceError(f"{' '.join(command)} could not be started: {error}") from None
     if done.returncode != 0:
-        # NVIDIA's tool says what was wrong on its standard output.
+        # NVIDIA's tool prints errors on its standard output.
         said = (done.stderr.strip() or done.stdout.strip()).decode("utf-8", "replace").splitlines()[-1:]
         raise RefusedError(f"{' '.join(command)} ended with code {done.returncode}: {' '.join(said)}")
     return done.stdout.decode("utf-8", "replace")

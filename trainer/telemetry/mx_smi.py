@@ -1,8 +1,8 @@
 """MetaX's `mx-smi`: reads the table that it prints without arguments.
 
-The form is that of listings which MetaX and users of its cards have published; it was never tried on a card here. Two
-lines a card, between bars: index, name, PCI address, use; then temperature, power, memory used/total in MiB. Clocks and
-reasons for throttling are not in that table, and are not read.
+The format is that of listings published by MetaX and its users; untested on a device. Two lines a device, between
+bars: index, name, PCI address, use; then temperature, power, memory used/total in MiB. The table has no clocks and no
+throttle reasons.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ def open_mx_smi() -> Smi:
 
 
 def parse_mx_smi(text: str) -> Samples:
-    """Return a record of each card: card, name, pci, and the metrics.
+    """Return a record of each device: card, name, pci, and the metrics.
 
-    A card whose second line has no memory is a complaint; what else is not found once is left out, with a complaint.
-    Raises DeviceError where no line begins a card.
+    A device without memory in its second line is a complaint; other readings not found exactly once are left out,
+    with a complaint. Raises DeviceError if no line begins a device.
     """
     lines = [line.strip().strip("|").split("|") for line in text.splitlines() if "|" in line]
     records: Samples = []

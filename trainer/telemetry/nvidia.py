@@ -134,7 +134,7 @@ class Library:
         try:
             pynvml.nvmlInit()
             self._handles = [pynvml.nvmlDeviceGetHandleByIndex(i) for i in range(pynvml.nvmlDeviceGetCount())]
-        except Exception as error:  # its own family, which another module of this name may lack
+        except Exception as error:  # NVMLError, which another module of this name may lack
             raise DeviceError(f"NVML could not be opened: {error}") from None
         if not self._handles:
             raise DeviceError("NVML lists no card")
@@ -147,7 +147,7 @@ class Library:
             raise DeviceError(f"NVML did not tell the driver's version: {error}") from None
 
     def read(self) -> Samples:
-        """Return a record of every card, a complaint for each reading that failed; what a card lacks is left out."""
+        """Return a record of every device, and a complaint for each failed reading; unsupported ones are left out."""
         nvml = self._nvml
         records: Samples = []
         complaints: Samples = []
@@ -196,7 +196,7 @@ class CsvQuery:
         self._fields: Sequence[str] | None = None
 
     def read(self) -> Samples:
-        """Return a record of every card of the host. Raises DeviceError where the tool is missing, hangs, or fails."""
+        """Return a record of every device. Raises DeviceError if the tool is missing, hangs, or fails."""
         fields, text = self._ask()
         records = parse_csv(self._name, fields, text)
         missing = [name for name in (*_READINGS, "throttle reasons") if name not in fields]
@@ -237,8 +237,8 @@ class CsvQuery:
 def parse_csv(who: str, fields: Sequence[str], text: str) -> Samples:
     """Return a record for each line; a field that is not available is left out.
 
-    A cell that is neither a number nor a word for "not available" is a complaint, as is a line of another form; raises
-    DeviceError where no line is a card's.
+    A cell that is neither a number nor "not available" is a complaint, as is a line of another form. Raises DeviceError
+    if no line is that of a device.
     """
     records: Samples = []
     complaints: list[str] = []

@@ -17,6 +17,8 @@ from typing import Any, Iterator
 import psutil
 import pytest
 
+from evidence.files import SCHEMA
+from evidence.run_file import Boot, Broken, Run, RunCell, decode_run, write_run
 from tests.trainer.launch.launches import TOKEN, left, order_for, real_agent, until
 from trainer.launch.hosts import free_port
 from trainer.launch.launchers import PROGRAM_FOLDER
@@ -240,13 +242,16 @@ def test_an_order_of_another_version_is_refused_in_words(tmp_path: Path) -> None
     )
 
 
+RUN = Run(SCHEMA, "run", RunCell("c", "cpu", "1x2", "fp32", 4, 0.1), "epoch", {}, False, "cpu", Boot())
+
+
 def word_left(run_dir: Path) -> Any:
     return json.loads((run_dir / "run.json").read_text())["boot"]
 
 
 def begin(agent: Session, order: Order, run_dir: Path) -> None:
     """Let the ranks go, which have left an orphan that hears no SIGTERM, and wait for them."""
-    (run_dir / "run.json").write_text(json.dumps({"boot": {"exit_code": None, "failure": None}}))
+    write_run(run_dir, RUN)
     flags = [*order.flags, f"orphan:{run_dir}", "write:begun=1", "sleep:600"]
     agent.hello(replace(order, flags=flags))
     agent.send(GO)
@@ -321,16 +326,16 @@ def test_killed_it_takes_torchrun_along(tmp_path: Path, run_dir: Path) -> None:
 
 
 def test_a_word_that_the_session_has_left_is_not_overwritten(tmp_path: Path, run_dir: Path) -> None:
-    own = {"boot": {"exit_code": 1, "failure": {"phase": "run", "message": "mine"}}}
+    own = replace(RUN, boot=Boot(1, Broken("run", "mine")))
     with session(tmp_path) as agent:
         agent.hello(order_for(tmp_path, "write:begun=1", "sleep:600"))
-        (run_dir / "run.json").write_text(json.dumps(own))
+        write_run(run_dir, own)
         agent.send(GO)
         assert until((run_dir / "begun").exists)
         agent.close()
         agent.code()
 
-    assert json.loads((run_dir / "run.json").read_text()) == own
+    assert decode_run((run_dir / "run.json").read_bytes()) == own
 
 
 @pytest.mark.parametrize(("node", "nodes", "minds"), [(0, 2, True), (1, 2, False), (0, 1, False)])
