@@ -47,7 +47,8 @@ class Order:
 
     `flags` are the trainer's. `devices` are those to use, None for any free ones of `device_count` (None: as many as
     ranks). `shapes` is a generated data set to make if it is missing: its folder and its parameters. `files` are small
-    texts to put into the run's folder for the ranks. `simulated_hosts`: several agents on one host stand for several.
+    texts to put into the run's folder for the ranks. `attempt` counts restarts, from 0. `simulated_hosts`: several
+    agents on one host stand for several.
     """
 
     token: str
@@ -66,6 +67,7 @@ class Order:
     environment: Mapping[str, str] = field(default_factory=dict)
     leases: str | None = None
     lease_wait_s: float = 10.0
+    attempt: int = 0
     silence_s: float = SILENCE_S
     simulated_hosts: bool = False
     line_bytes: int = LINE_BYTES

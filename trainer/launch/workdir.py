@@ -30,13 +30,18 @@ SESSION_FILE = ".session"
 TRANSFER_S = 600.0
 """The longest that an agent sends its evidence."""
 
-_NAME = re.compile(r"(?:rank-[0-9]{4,9}\.(?:jsonl|log|stack\.log)|telemetry(?:-[0-9]{4})?\.jsonl|host-[0-9]{4}\.log)")
+_NAME = r"(?:rank-[0-9]{4,9}\.(?:jsonl|log|stack\.log)|telemetry(?:-[0-9]{4})?\.jsonl|host-[0-9]{4}\.log)"
+_SENT = rf"(?:attempt-[0-9]{{1,4}}\.)?{_NAME}"  # also those of an earlier attempt, set aside
 _ENVELOPE_BYTES = 150  # of a line: the token, the host's number and the key
 
 
 def evidence_files(folder: Path) -> list[Path]:
     """Return the files of evidence that ranks and agents write into a run's folder."""
-    return sorted(path for path in folder.glob("*.*") if _NAME.fullmatch(path.name) and not path.is_symlink())
+    return _files(folder, _NAME)
+
+
+def _files(folder: Path, name: str) -> list[Path]:
+    return sorted(path for path in folder.glob("*.*") if re.fullmatch(name, path.name) and not path.is_symlink())
 
 
 class WorkDir:
@@ -63,7 +68,7 @@ class WorkDir:
 
     def clear(self, *, again: bool) -> None:
         """Remove what the session has received; checkpoints stay if another attempt follows."""
-        for path in evidence_files(self.folder):
+        for path in _files(self.folder, _SENT):
             path.unlink()
         if not again:
             shutil.rmtree(str(self.folder), ignore_errors=True)
@@ -96,7 +101,8 @@ class WorkDir:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             for path in evidence_files(self.folder):
-                path.unlink()  # of an earlier attempt, which the session has
+                # Of an earlier attempt, and not received: sent with this one's.
+                path.rename(self.folder / f"attempt-{max(0, self._order.attempt - 1)}.{path.name}")
             for name, text in self._order.files.items():
                 (self.folder / Path(name).name).write_text(text, encoding="utf-8")
         except OSError as error:
@@ -117,7 +123,7 @@ def send_evidence(
     stream = _Sender(send, piece_bytes, time.monotonic() + limit_s)
     try:
         with tarfile.open(fileobj=stream, mode="w|gz", bufsize=piece_bytes) as archive:  # type: ignore[call-overload]
-            for path in evidence_files(folder):
+            for path in _files(folder, _SENT):
                 archive.add(str(path), path.name, recursive=False)
     except (OSError, tarfile.TarError) as error:
         print(f"agent: the evidence in {folder} was not sent: {error}", file=sys.stderr, flush=True)
@@ -183,7 +189,7 @@ class Receiver:
                 spool.seek(0)
                 with tarfile.open(fileobj=spool, mode="r:gz") as archive:
                     for member in archive:
-                        if not member.isreg() or not _NAME.fullmatch(member.name):
+                        if not member.isreg() or not re.fullmatch(_SENT, member.name):
                             return f"it has a file named {member.name[:60]!r}, expected files of evidence"
                         content = archive.extractfile(member)
                         assert content is not None

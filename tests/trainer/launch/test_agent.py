@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 from evidence.files import SCHEMA
-from evidence.run_file import Boot, Broken, Run, RunCell, decode_run, write_run
+from evidence.run_file import Boot, Broken, Run, RunCell, write_run
 from tests.trainer.launch.launches import TOKEN, left, order_for, real_agent, until
 from trainer.launch.hosts import free_port
 from trainer.launch.launchers import PROGRAM_FOLDER
@@ -330,12 +330,13 @@ def test_a_word_that_the_session_has_left_is_not_overwritten(tmp_path: Path, run
     with session(tmp_path) as agent:
         agent.hello(order_for(tmp_path, "write:begun=1", "sleep:600"))
         write_run(run_dir, own)
+        before = (run_dir / "run.json").read_bytes()
         agent.send(GO)
         assert until((run_dir / "begun").exists)
         agent.close()
         agent.code()
 
-    assert decode_run((run_dir / "run.json").read_bytes()) == own
+    assert (run_dir / "run.json").read_bytes() == before
 
 
 @pytest.mark.parametrize(("node", "nodes", "minds"), [(0, 2, True), (1, 2, False), (0, 1, False)])
@@ -367,13 +368,14 @@ def test_without_the_sessions_file_system_evidence_is_sent_when_the_ranks_have_e
     run_dir = tmp_path / "run"
     run_dir.mkdir()
     (run_dir / SESSION_FILE).write_text("another session's")
-    (run_dir / "rank-0000.jsonl").write_text("of an attempt before\n")
+    (run_dir / "rank-0000.jsonl").write_text("of an attempt before, which the session has not received\n")
     order = order_for(
         tmp_path,
         "write:rank-0000.jsonl=one",
         "until:more",
         "write:rank-0000.jsonl=two",
         files={"plan.toml": "seed = 1"},
+        attempt=2,
     )
     with session(tmp_path) as agent:
         assert agent.hello(order)["shared"] is False
@@ -398,6 +400,7 @@ def test_without_the_sessions_file_system_evidence_is_sent_when_the_ranks_have_e
     assert {path.name: path.read_text() for path in here.iterdir()} == {
         "rank-0000.jsonl": "one\ntwo\n",
         "host-0000.log": "",
+        "attempt-1.rank-0000.jsonl": "of an attempt before, which the session has not received\n",
     }
     assert not run_dir.exists()
 

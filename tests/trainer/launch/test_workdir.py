@@ -95,7 +95,7 @@ def test_a_large_file_comes_in_many_pieces(folders: tuple[Path, Path]) -> None:
 
 def test_only_evidence_is_sent(folders: tuple[Path, Path]) -> None:
     there, here = folders
-    for name in ("run.json", ".session", "launcher.log", "attempt-0.rank-0000.jsonl", "rank-1.jsonl", "notes.txt"):
+    for name in ("run.json", ".session", "launcher.log", "attempt-0.run.json", "rank-1.jsonl", "notes.txt"):
         (there / name).write_text("x")
     (there / "checkpoints").mkdir()
     (there / "secret").write_text("s3cr3t")
@@ -117,7 +117,7 @@ def test_only_evidence_is_sent(folders: tuple[Path, Path]) -> None:
             "verdict.json",
             "SHA256SUMS",
             ".session",
-            "attempt-0.rank-0000.jsonl",
+            "attempt-0.run.json",
             "x" * 300,
             "rank-٣٣٣٣.jsonl",
         ),
