@@ -141,7 +141,7 @@ class Agent:
             self._until_it_ends()
         except _EndedError as ended:
             reason = str(ended)
-        return self._wind_up(reason)
+        return self._wind_up(reason, leases)
 
     def _problems(self) -> list[str]:
         order = self._order
@@ -218,10 +218,11 @@ class Agent:
                     self._writer.send({"progress": asdict(found)})
                     sent = found
 
-    def _wind_up(self, reason: str) -> int:
-        """End what is left of the ranks, transfer their evidence, and say how it ended."""
+    def _wind_up(self, reason: str, leases: Leases) -> int:
+        """End what is left of the ranks, give the devices back, transfer the evidence, and report how it ended."""
         code = None if reason else self._process.poll()
         end_descendants(_GRACE_S)  # afterwards torchrun's exit code is no longer known to the system
+        leases.release()  # the transfer may take minutes
         if reason.startswith((GONE, UNHEARD)) and self._node == 0 and self._work.shared:
             self._work.mark_aborted(reason)
         sent = self._work.send(self._writer.send)
