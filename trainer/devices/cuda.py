@@ -9,15 +9,14 @@ from trainer.devices.base import Backend, CopyStream, DeviceInfo, Inventory, T, 
 from trainer.devices.timers import EventTimer, StepTimer
 from trainer.errors import DeviceError
 from trainer.telemetry import DevicePlace, Sampler, Samples, declare, device_sampler, load_smi
-from trainer.telemetry.base import GIB
-from trainer.telemetry.metrics import card_metrics
+from trainer.telemetry.base import GIB, device_readings
 
 if TYPE_CHECKING:
     import torch
 
 DRIVER = declare(
     "driver",
-    card_metrics("memory_used_gib", "memory_total_gib"),
+    device_readings("memory_used_gib", "memory_total_gib"),
     "every rank, `torch.cuda.mem_get_info`",
     "tried",
 )

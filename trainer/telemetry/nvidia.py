@@ -19,15 +19,15 @@ from trainer.telemetry.base import (
     Samples,
     Smi,
     declare,
+    device_readings,
     normal_pci,
     run_tool,
     smi_tool,
 )
-from trainer.telemetry.metrics import card_metrics
 
 _Read = TypeVar("_Read")
 
-_QUERIED = card_metrics(
+_QUERIED = device_readings(
     *("memory_used_gib", "memory_total_gib", "power_w", "temperature_c", "use_percent"),
     *("core_clock_mhz", "memory_clock_mhz", "throttle", "clock_reasons"),
 )

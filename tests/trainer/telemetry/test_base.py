@@ -12,12 +12,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trainer.errors import DeviceError
-from trainer.telemetry.base import DevicePlace, RefusedError, Smi, Source, device_sampler, matched, normal_pci, run_tool
-from trainer.telemetry.metrics import card_metrics
+from trainer.telemetry.base import (
+    DevicePlace,
+    RefusedError,
+    Smi,
+    Source,
+    device_readings,
+    device_sampler,
+    matched,
+    normal_pci,
+    run_tool,
+)
 
 
 def smi(is_started: bool = True, records: Any = ()) -> Smi:
-    metrics = card_metrics("memory_used_gib", "power_w", "use_percent")
+    metrics = device_readings("memory_used_gib", "power_w", "use_percent")
     source = Source("some-smi", metrics, "local rank 0", "nothing")
     return Smi(source, lambda: list(records), lambda: "1.0", is_started)
 

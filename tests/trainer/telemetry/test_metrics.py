@@ -7,8 +7,9 @@ import math
 import pytest
 
 import expected.model
+from evidence.telemetry import CARD_READINGS, HOST_READINGS
 from trainer.telemetry import SMI_NAMES, SOURCES, host_sampler, load_smi
-from trainer.telemetry.metrics import CARD_METRICS, HOST_METRICS, checked
+from trainer.telemetry.base import checked
 
 
 def test_the_tables_of_devices_know_the_tools() -> None:
@@ -21,16 +22,16 @@ def test_every_tool_declares_its_metrics_out_of_the_table(name: str) -> None:
 
     assert smi.source is SOURCES[name]
     assert smi.source.metrics
-    assert all(CARD_METRICS[metric.name] is metric for metric in smi.source.metrics)
+    assert all(CARD_READINGS[metric.name] is metric for metric in smi.source.metrics)
 
 
 def test_the_host_declares_its_own() -> None:
-    assert host_sampler().source.metrics == tuple(HOST_METRICS.values())
+    assert host_sampler().source.metrics == tuple(HOST_READINGS.values())
 
 
 @pytest.mark.parametrize("value", [-1.0, 101.0, math.nan, math.inf])
 def test_a_number_that_cannot_be_is_taken_out_and_told(value: float) -> None:
-    kept, complaints = checked({"use_percent": value, "card": 0}, [CARD_METRICS["use_percent"]], "nvml, card 0,")
+    kept, complaints = checked({"use_percent": value, "card": 0}, [CARD_READINGS["use_percent"]], "nvml, card 0,")
 
     assert kept == {"card": 0}
     assert len(complaints) == 1
