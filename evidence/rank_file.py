@@ -78,10 +78,15 @@ class EventLog:
         self._file.close()
 
 
-def read_rank(path: Path, rank: int, problems: Problems) -> RankEvidence:
-    """Return what the file of `rank` holds; whatever is wrong with it goes to `problems`."""
-    reader = _RankReader(path.name, rank, problems)
-    for line, record in read_objects(path, problems):
+def read_rank(content: bytes, rank: int, problems: Problems) -> RankEvidence:
+    """Return what the content of a rank's file says; whatever is wrong with it goes to `problems`.
+
+    problems = Problems("rank-0000.jsonl")
+    rank = read_rank(Path("rank-0000.jsonl").read_bytes(), 0, problems)
+    print(rank.start.device_name, rank.windows.compute_ns.mean(), *problems.all())
+    """
+    reader = _RankReader(problems.file, rank, problems)
+    for line, record in read_objects(content, problems):
         reader.take(line, record)
     return reader.finish()
 

@@ -146,7 +146,7 @@ def _cards(evidence: Evidence) -> Iterator[Row]:
 
 def _drivers(evidence: Evidence) -> Iterator[tuple[int, str]]:
     for rank in evidence.ranks:
-        for _, record in read_objects(evidence.path / rank.file, Problems(rank.file)):
+        for _, record in read_objects((evidence.path / rank.file).read_bytes(), Problems(rank.file)):
             if record.get("event") == "start":
                 yield rank.rank, _text(record.get("driver"))
                 break
