@@ -253,7 +253,7 @@ def _within(patience_s: float, work: Callable[[], Inventory]) -> Inventory:
     if failed:
         raise failed[0]
     if not found:
-        raise TimeoutError(f"the management tool did not answer within {patience_s:g} s")
+        raise TimeoutError(f"the cards' tool did not answer within {patience_s:g} s")
     return found[0]
 
 
