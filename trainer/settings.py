@@ -123,12 +123,7 @@ class Settings:
     sample_interval_s: float = _option(1.0, "between two samples of telemetry", above=0)
     smi: str = _option("", "management tool that the device's table names", choices=("", *SMI_NAMES))
     without: tuple[str, ...] = _option(
-        (),
-        "switch one optimization off, repeatable",
-        choices=NAMES,
-        metavar="NAME",
-        user=True,
-        recorded=True,
+        (), "switch one optimization off, repeatable", choices=NAMES, metavar="NAME", user=True, recorded=True
     )
 
     def __post_init__(self) -> None:

@@ -15,10 +15,7 @@ if TYPE_CHECKING:
     import torch
 
 DRIVER = declare(
-    "driver",
-    device_readings("memory_used_gib", "memory_total_gib"),
-    "every rank, `torch.cuda.mem_get_info`",
-    "tried",
+    "driver", device_readings("memory_used_gib", "memory_total_gib"), "every rank, `torch.cuda.mem_get_info`", "tried"
 )
 
 
@@ -185,10 +182,7 @@ class CudaBackend(Backend):
         """Return the caching allocator's peaks."""
         import torch
 
-        return (
-            torch.cuda.max_memory_allocated(self.device) / GIB,
-            torch.cuda.max_memory_reserved(self.device) / GIB,
-        )
+        return (torch.cuda.max_memory_allocated(self.device) / GIB, torch.cuda.max_memory_reserved(self.device) / GIB)
 
 
 def _pci_address(facts: Any) -> str | None:

@@ -22,7 +22,7 @@ class KunlunxinBackend(Backend):
     name = "kunlunxin"
     requires: ClassVar[Mapping[str, str]] = {
         "torch_xmlir": "it comes with Kunlunxin's container image (pytorch1.12.1-cpu-ubuntu18.04:v0.04, framework "
-        "xmlir); run the suite inside that image, with the Python that has it",
+        "xmlir); run the suite inside that image, with the Python that has it"
     }
     environment: ClassVar[Mapping[str, str]] = {"XACC_ENABLE": "1", "XACC_ARGS": "-L O0", "BKCL_PCIE_RING": "1"}
     visible_cards = "XPU_VISIBLE_DEVICES"

@@ -81,15 +81,7 @@ _ALLOWED = {
     ("torch._utils", "_rebuild_tensor_v2"): torch._utils._rebuild_tensor_v2,
     ("torch._utils", "_rebuild_parameter"): torch._utils._rebuild_parameter,
 }
-_STORAGES = (
-    "FloatStorage",
-    "HalfStorage",
-    "DoubleStorage",
-    "LongStorage",
-    "IntStorage",
-    "BoolStorage",
-    "ByteStorage",
-)
+_STORAGES = ("FloatStorage", "HalfStorage", "DoubleStorage", "LongStorage", "IntStorage", "BoolStorage", "ByteStorage")
 
 
 class _TensorsOnly(pickle.Unpickler):
