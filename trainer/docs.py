@@ -14,7 +14,7 @@ import trainer.devices
 from evidence.telemetry import READINGS
 from trainer.optimizations import OF_THE_ROW, SWITCHED
 from trainer.settings import OPTIONS, Option, flag_of, is_repeated, values_of
-from trainer.telemetry import SOURCES
+from trainer.telemetry.base import SOURCES
 
 PAGES = Path(__file__).resolve().parents[1] / "docs"
 

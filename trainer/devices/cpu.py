@@ -8,8 +8,7 @@ from typing import ClassVar, Mapping, Sequence
 
 from trainer.devices.base import Backend, DeviceInfo
 from trainer.devices.timers import StepTimer, SynchronisedTimer
-from trainer.telemetry import DevicePlace, Sampler, Samples, declare
-from trainer.telemetry.base import GIB, device_readings
+from trainer.telemetry.base import GIB, DevicePlace, Sampler, Samples, declare, device_readings
 
 PSUTIL = declare(
     "psutil",

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Callable, ContextManager, Iterable, Mappi
 from trainer.devices.base import Backend, CopyStream, DeviceInfo, Inventory, T, visible_index
 from trainer.devices.timers import EventTimer, StepTimer
 from trainer.errors import DeviceError
-from trainer.telemetry import DevicePlace, Sampler, Samples, declare, device_sampler, load_smi
-from trainer.telemetry.base import GIB, device_readings
+from trainer.telemetry import load_smi
+from trainer.telemetry.base import GIB, DevicePlace, Sampler, Samples, declare, device_readings, device_sampler
 
 if TYPE_CHECKING:
     import torch

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Mapping, Sequence
 
 from trainer.devices.base import Backend, DeviceInfo, Inventory, visible_index
 from trainer.errors import DeviceError
-from trainer.telemetry import DevicePlace, Sampler
-from trainer.telemetry.base import run_tool
+from trainer.telemetry.base import DevicePlace, Sampler, run_tool
 from trainer.telemetry.xpu_smi import TOOL, XPU_SMI, XpuSmi, parse_xpu_driver, parse_xpu_models, parse_xpu_smi
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from trainer.devices.scenario import Scenario, load_scenario
 from trainer.devices.simulation import NS_PER_MS, SimulatedDevice
 from trainer.devices.timers import EventTimer, StepTimer, WindowTimer
 from trainer.errors import DeviceError
-from trainer.telemetry import DevicePlace, Sampler, declare
+from trainer.telemetry.base import DevicePlace, Sampler, declare
 
 if TYPE_CHECKING:
     import torch

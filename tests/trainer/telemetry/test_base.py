@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 import expected.model
 from evidence.telemetry import CARD_READINGS, HOST_READINGS
 from trainer.errors import DeviceError
-from trainer.telemetry import SMI_NAMES, SOURCES, host_sampler, load_smi
+from trainer.telemetry import SMI_NAMES, load_smi
 from trainer.telemetry.base import (
+    SOURCES,
     DevicePlace,
     RefusedError,
     Smi,
@@ -28,6 +29,7 @@ from trainer.telemetry.base import (
     normal_pci,
     run_tool,
 )
+from trainer.telemetry.host import host_sampler
 
 
 def smi(is_started: bool = True, records: Any = ()) -> Smi:
