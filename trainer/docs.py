@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Callable, Iterable, Mapping, Sequence
 
 import trainer.devices
+from evidence.telemetry import READINGS
 from trainer.optimizations import OF_THE_ROW, SWITCHED
 from trainer.settings import OPTIONS, Option, flag_of, is_repeated, values_of
-from trainer.telemetry import SOURCES
+from trainer.telemetry.base import SOURCES
 
 PAGES = Path(__file__).resolve().parents[1] / "docs"
 
@@ -44,9 +45,17 @@ def optimizations() -> list[str]:
     return _table(("name", "allowed", "what is done", "in the published runs", "proof"), rows)
 
 
+def readings() -> list[str]:
+    """Return the table of what samplers read."""
+    ranges = {one.name: f"{one.low:g} to {one.high:g}" if one.low < one.high else "-" for one in READINGS.values()}
+    rows = [(f"`{name}`", one.unit, ranges[name], one.over_time, one.over_cards) for name, one in READINGS.items()]
+    return _table(("reading", "unit", "range", "over time", "over devices"), rows)
+
+
 TABLES: Mapping[str, tuple[str, Callable[[], list[str]]]] = {
     "options": ("settings.md", options),
     "samplers": ("telemetry.md", samplers),
+    "readings": ("telemetry.md", readings),
     "optimizations": ("performance.md", optimizations),
 }
 """By name: the page, and the function that returns the table's lines."""

@@ -123,12 +123,7 @@ class Settings:
     sample_interval_s: float = _option(1.0, "between two samples of telemetry", above=0)
     smi: str = _option("", "management tool that the device's table names", choices=("", *SMI_NAMES))
     without: tuple[str, ...] = _option(
-        (),
-        "switch one optimization off, repeatable",
-        choices=NAMES,
-        metavar="NAME",
-        user=True,
-        recorded=True,
+        (), "switch one optimization off, repeatable", choices=NAMES, metavar="NAME", user=True, recorded=True
     )
 
     def __post_init__(self) -> None:
@@ -235,15 +230,17 @@ def parse(argv: Sequence[str]) -> Settings:
 
 def _parsed(option: Option, text: str) -> Any:
     item = re.sub(r"tuple\[|, \.\.\.\]| \| None", "", str(option.type))  # annotations are strings here
-    if is_repeated(option):
-        return tuple(_PARSERS[item](part) for part in text.split(",") if part)
-    return _PARSERS[item](text)
+    try:
+        values = tuple(map(_PARSERS[item], filter(None, text.split(",")) if is_repeated(option) else [text]))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no {item}") from None
+    return values if is_repeated(option) else values[0]
 
 
 def _read(option: Option, text: str) -> Any:
+    value = _parsed(option, text)
     try:
-        value = _parsed(option, text)
         check(option, value)
-    except (ValueError, SettingsError) as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is not valid: {error}") from None
+    except SettingsError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
     return value

@@ -190,10 +190,7 @@ def _boxes(
     clipped = np.clip(corners, np.float32(0), np.tile(sizes, 2).astype(np.float32))
     flat = (clipped[:, 2:] <= clipped[:, :2]).any(axis=1)
     keep = ~crowd & ~flat
-    reasons = {
-        "crowd": int(crowd.sum()),
-        "zero_size": int((flat & ~crowd).sum()),
-    }
+    reasons = {"crowd": int(crowd.sum()), "zero_size": int((flat & ~crowd).sum())}
     changed = (clipped != corners).any(axis=1)
     return clipped[keep], keep, reasons, int(changed[keep].sum())
 

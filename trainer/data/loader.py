@@ -102,12 +102,7 @@ def images_of(settings: Settings, index: CocoIndex, *, floats: bool = False, dec
 
 
 def train_loader(
-    settings: Settings,
-    index: CocoIndex,
-    images: Images,
-    rank: int = 0,
-    world_size: int = 1,
-    pin_memory: bool = False,
+    settings: Settings, index: CocoIndex, images: Images, rank: int = 0, world_size: int = 1, pin_memory: bool = False
 ) -> DataLoader:
     """Returns the loader of a rank's training batches; each is a `Batch`, or a `BadSample` that ends the training.
 
@@ -126,12 +121,7 @@ def train_loader(
 
 
 def val_loader(
-    settings: Settings,
-    index: CocoIndex,
-    images: Images,
-    rank: int = 0,
-    world_size: int = 1,
-    pin_memory: bool = False,
+    settings: Settings, index: CocoIndex, images: Images, rank: int = 0, world_size: int = 1, pin_memory: bool = False
 ) -> DataLoader:
     """Returns the loader of a rank's share of the validation images; empty if there are more ranks than batches.
 
@@ -147,11 +137,7 @@ def val_loader(
 
 
 def _loader(
-    settings: Settings,
-    images: Images,
-    batches: EpochBatches | Sequence[list[Item]],
-    seeds: list[int],
-    pin_memory: bool,
+    settings: Settings, images: Images, batches: EpochBatches | Sequence[list[Item]], seeds: list[int], pin_memory: bool
 ) -> DataLoader:
     # A generator of its own: else every pass would draw from the one that the model samples proposals with.
     generator = torch.Generator()

@@ -66,14 +66,7 @@ class EpochBatches:
     """
 
     def __init__(
-        self,
-        groups: np.ndarray,
-        *,
-        batch_size: int,
-        rank: int,
-        world_size: int,
-        seed: int,
-        flip_probability: float,
+        self, groups: np.ndarray, *, batch_size: int, rank: int, world_size: int, seed: int, flip_probability: float
     ) -> None:
         if len(groups) < batch_size * world_size:
             raise DataError(

@@ -248,7 +248,9 @@ def draw(rng: np.random.Generator, *, shapes: int, crowd: bool = False) -> tuple
         frame = _free_frame(rng, (width, height), _SIDES, frames)
         if frame is not None:
             frames.append(frame)
-            drawn.append(_shape(int(rng.integers(1, len(CATEGORIES) + 1)), frame, width, height))
+            category, mask = int(rng.integers(1, len(CATEGORIES) + 1)), np.zeros((height, width), dtype=bool)
+            mask[frame.y : frame.y + frame.side, frame.x : frame.x + frame.side] = _stencil(category, frame.side)
+            drawn.append(Drawn(category, mask, _outline(category, frame)))
     for thing in drawn:
         _paint(rng, pixels, thing)
     return np.clip(pixels, 0, 255).astype(np.uint8), tuple(drawn)
@@ -287,12 +289,6 @@ def _free_frame(
         ):
             return Frame(x, y, side)
     return None
-
-
-def _shape(category: int, frame: Frame, width: int, height: int) -> Drawn:
-    mask = np.zeros((height, width), dtype=bool)
-    mask[frame.y : frame.y + frame.side, frame.x : frame.x + frame.side] = _stencil(category, frame.side)
-    return Drawn(category, mask, _outline(category, frame))
 
 
 def _crowd(rng: np.random.Generator, frame: Frame, width: int, height: int) -> Drawn:

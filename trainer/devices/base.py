@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, Callable, ClassVar, ContextManager, Itera
 from trainer.clocks import Clock
 from trainer.devices.timers import StepTimer, WindowTimer
 from trainer.errors import DeviceError
-from trainer.telemetry import DevicePlace, Sampler, host_sampler
+from trainer.telemetry.base import DevicePlace, Sampler
+from trainer.telemetry.host import host_sampler
 
 if TYPE_CHECKING:
     import torch

@@ -8,13 +8,11 @@ from typing import ClassVar, Mapping, Sequence
 
 from trainer.devices.base import Backend, DeviceInfo
 from trainer.devices.timers import StepTimer, SynchronisedTimer
-from trainer.telemetry import DevicePlace, Sampler, Samples, declare
-from trainer.telemetry.base import GIB
-from trainer.telemetry.metrics import card_metrics
+from trainer.telemetry.base import GIB, DevicePlace, Sampler, Samples, declare, device_readings
 
 PSUTIL = declare(
     "psutil",
-    card_metrics("memory_used_gib", "memory_total_gib"),
+    device_readings("memory_used_gib", "memory_total_gib"),
     "local rank 0, on the CPU: resident memory of each rank with its workers",
     "tried",
 )

@@ -8,18 +8,14 @@ from typing import TYPE_CHECKING, Any, Callable, ContextManager, Iterable, Mappi
 from trainer.devices.base import Backend, CopyStream, DeviceInfo, Inventory, T, visible_index
 from trainer.devices.timers import EventTimer, StepTimer
 from trainer.errors import DeviceError
-from trainer.telemetry import DevicePlace, Sampler, Samples, declare, device_sampler, load_smi
-from trainer.telemetry.base import GIB
-from trainer.telemetry.metrics import card_metrics
+from trainer.telemetry import load_smi
+from trainer.telemetry.base import GIB, DevicePlace, Sampler, Samples, declare, device_readings, device_sampler
 
 if TYPE_CHECKING:
     import torch
 
 DRIVER = declare(
-    "driver",
-    card_metrics("memory_used_gib", "memory_total_gib"),
-    "every rank, `torch.cuda.mem_get_info`",
-    "tried",
+    "driver", device_readings("memory_used_gib", "memory_total_gib"), "every rank, `torch.cuda.mem_get_info`", "tried"
 )
 
 
@@ -186,10 +182,7 @@ class CudaBackend(Backend):
         """Return the caching allocator's peaks."""
         import torch
 
-        return (
-            torch.cuda.max_memory_allocated(self.device) / GIB,
-            torch.cuda.max_memory_reserved(self.device) / GIB,
-        )
+        return (torch.cuda.max_memory_allocated(self.device) / GIB, torch.cuda.max_memory_reserved(self.device) / GIB)
 
 
 def _pci_address(facts: Any) -> str | None:

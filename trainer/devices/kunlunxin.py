@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Mapping, Sequence
 
 from trainer.devices.base import Backend, DeviceInfo, Inventory, visible_index
 from trainer.errors import DeviceError
-from trainer.telemetry import DevicePlace, Sampler
-from trainer.telemetry.base import run_tool
+from trainer.telemetry.base import DevicePlace, Sampler, run_tool
 from trainer.telemetry.xpu_smi import TOOL, XPU_SMI, XpuSmi, parse_xpu_driver, parse_xpu_models, parse_xpu_smi
 
 if TYPE_CHECKING:
@@ -22,7 +21,7 @@ class KunlunxinBackend(Backend):
     name = "kunlunxin"
     requires: ClassVar[Mapping[str, str]] = {
         "torch_xmlir": "it comes with Kunlunxin's container image (pytorch1.12.1-cpu-ubuntu18.04:v0.04, framework "
-        "xmlir); run the suite inside that image, with the Python that has it",
+        "xmlir); run the suite inside that image, with the Python that has it"
     }
     environment: ClassVar[Mapping[str, str]] = {"XACC_ENABLE": "1", "XACC_ARGS": "-L O0", "BKCL_PCIE_RING": "1"}
     visible_cards = "XPU_VISIBLE_DEVICES"

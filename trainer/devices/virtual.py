@@ -11,21 +11,21 @@ from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable, ClassVar, Iterable, Iterator, Mapping, Sequence
 
+from evidence.telemetry import CARD_READINGS
 from trainer.clocks import Clock, SimulatedClock
 from trainer.devices.base import Backend, CopyStream, DeviceInfo, Inventory, T, visible_index
 from trainer.devices.scenario import Scenario, load_scenario
 from trainer.devices.simulation import NS_PER_MS, SimulatedDevice
 from trainer.devices.timers import EventTimer, StepTimer, WindowTimer
 from trainer.errors import DeviceError
-from trainer.telemetry import DevicePlace, Sampler, declare
-from trainer.telemetry.metrics import CARD_METRICS
+from trainer.telemetry.base import DevicePlace, Sampler, declare
 
 if TYPE_CHECKING:
     import torch
 
 VIRTUAL_SMI = declare(
     "virtual_smi",
-    tuple(CARD_METRICS.values()),
+    tuple(CARD_READINGS.values()),
     "every rank, on simulated devices: made-up numbers, and what a scenario plants",
     "-",
 )

@@ -277,7 +277,7 @@ class _Sink:
         self._sha256 = hashlib.sha256()
         self._error: OSError | None = None
 
-    def write(self, data: Any) -> int:
+    def write(self, data: bytes) -> int:
         """Write `data`, unless an earlier write failed."""
         if self._error is None:
             try:
@@ -299,37 +299,26 @@ class _Sink:
         return self._sha256.hexdigest()
 
 
-def _write_whole(path: Path, write: Callable[[Any], Any]) -> str:
+def _write_whole(path: Path, write: Callable[[_Sink], object]) -> str:
     """Write a file atomically, also in case of a power cut; return its SHA-256."""
     partial = path.with_name(path.name + ".partial")
-    with _removed_on_error(partial):
+    try:
         with partial.open("wb") as file:
             sink = _Sink(file)
             write(sink)
             digest = sink.finish()
         os.replace(str(partial), str(path))
-    _sync_folder(path.parent)
-    return digest
-
-
-@contextlib.contextmanager
-def _removed_on_error(partial: Path) -> Iterator[None]:
-    try:
-        yield
     except BaseException:
         # Free the space: the evidence still has to be written to the same disk.
         with contextlib.suppress(OSError):
             partial.unlink()
         raise
-
-
-def _sync_folder(folder: Path) -> None:
-    """fsync a folder, which holds the names of its files."""
-    handle = os.open(str(folder), os.O_RDONLY)
+    folder = os.open(str(path.parent), os.O_RDONLY)  # it holds the file's new name
     try:
-        os.fsync(handle)
+        os.fsync(folder)
     finally:
-        os.close(handle)
+        os.close(folder)
+    return digest
 
 
 def _disk_message(path: Path, error: Exception) -> str:

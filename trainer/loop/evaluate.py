@@ -106,23 +106,16 @@ class Detections:
         return Outcome(group.from_rank_0(score.map if score else None), int(mine.sum()), len(rows), facts)
 
 
-class PublishedScores:
+class PublishedScores(BatchScores):
     """Scores batch by batch, as the published runs did."""
-
-    def __init__(self, truth: GroundTruth) -> None:
-        self._scores = BatchScores(truth)
-
-    def add(self, image_ids: Sequence[int], outputs: Sequence[Output]) -> None:
-        """Score the outputs of a batch."""
-        self._scores.add(image_ids, outputs)
 
     def outcome(self, group: HostGroup, decides: Callable[[float], bool]) -> Outcome:
         """Merge the scores of all ranks' batches, by pycocotools; a collective call. Raises DataError."""
-        score, image_ids = self._scores.total(group)
+        score, image_ids = self.total(group)
         shares = [np.array(ids, dtype=np.float64) for ids in image_ids]
         rank = group.ranks.rank
         mine = np.isin(shares[rank], _before(shares, rank), invert=True)
-        detections = int(np.array(self._scores.detections, dtype=np.int64)[mine].sum())
+        detections = int(np.array(self.detections, dtype=np.int64)[mine].sum())
         return Outcome(score.map, int(mine.sum()), detections, {} if rank else _facts(score, shares))
 
 

@@ -27,7 +27,7 @@ from trainer.probes.clocks import probe_clock
 from trainer.probes.environment import device_numa_node, gather, placement
 from trainer.ranks import HostGroup, Ranks
 from trainer.settings import Settings
-from trainer.telemetry import DevicePlace
+from trainer.telemetry.base import DevicePlace
 from trainer.telemetry.watch import Watch, stop_all
 
 

@@ -47,14 +47,7 @@ class StepLoop:
         self.last_step_ns = 0.0
         """Mean compute time of the steps of the window that was closed last."""
 
-    def run(
-        self,
-        batches: Iterator[Loaded | Staged],
-        rates: list[float],
-        *,
-        epoch: int,
-        warmup: bool = False,
-    ) -> None:
+    def run(self, batches: Iterator[Loaded | Staged], rates: list[float], *, epoch: int, warmup: bool = False) -> None:
         """Take one step per learning rate in `rates`, each with the next batch.
 
         Raises DataError for a sample that cannot be read and if the batches end early, DivergedError for a loss that is

@@ -70,15 +70,10 @@ def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
 
 
 def _load_tensors_only(path: Path) -> Any:
-    if _torch_version() >= (1, 13):
+    if tuple(map(int, torch.__version__.split(".")[:2])) >= (1, 13):
         return torch.load(str(path), map_location="cpu", weights_only=True)
     # torch 1.12 has no weights_only, but an argument for the unpickler.
     return torch.load(str(path), map_location="cpu", pickle_module=_restricted_pickle())
-
-
-def _torch_version() -> tuple[int, int]:
-    major, minor = torch.__version__.split(".")[:2]
-    return int(major), int(minor)
 
 
 _ALLOWED = {
@@ -86,15 +81,7 @@ _ALLOWED = {
     ("torch._utils", "_rebuild_tensor_v2"): torch._utils._rebuild_tensor_v2,
     ("torch._utils", "_rebuild_parameter"): torch._utils._rebuild_parameter,
 }
-_STORAGES = (
-    "FloatStorage",
-    "HalfStorage",
-    "DoubleStorage",
-    "LongStorage",
-    "IntStorage",
-    "BoolStorage",
-    "ByteStorage",
-)
+_STORAGES = ("FloatStorage", "HalfStorage", "DoubleStorage", "LongStorage", "IntStorage", "BoolStorage", "ByteStorage")
 
 
 class _TensorsOnly(pickle.Unpickler):

@@ -92,9 +92,9 @@ def placement(root: Path = ROOT, cpus: Iterable[int] | None = None) -> dict[str,
     return {
         "cpus": format_list(own),
         "numa_nodes": sorted(
-            int(path.parent.name[4:]) for path in nodes.glob("node[0-9]*/cpulist") if own.intersection(_read_list(path))
+            int(path.parent.name[4:]) for path in nodes.glob("node[0-9]*/cpulist") if own.intersection(_list_in(path))
         ),
-        "memory_nodes": _memory_nodes(root / "proc" / "self" / "status"),
+        "memory_nodes": _list_in(root / "proc" / "self" / "status", "Mems_allowed_list:"),
     }
 
 
@@ -132,17 +132,11 @@ def parse_list(text: str) -> list[int]:
     return sorted(found)
 
 
-def _read_list(path: Path) -> list[int]:
+def _list_in(path: Path, name: str = "") -> list[int]:
+    """Return the list on a file's first line that begins with `name`; [] without one."""
     try:
-        return parse_list(path.read_text(encoding="ascii"))
-    except (OSError, ValueError):
-        return []
-
-
-def _memory_nodes(status: Path) -> list[int]:
-    try:
-        lines = status.read_text(encoding="utf-8", errors="replace").splitlines()
-        return next((parse_list(line.split(":", 1)[1]) for line in lines if line.startswith("Mems_allowed_list:")), [])
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        return next((parse_list(line[len(name) :]) for line in lines if line.startswith(name)), [])
     except (OSError, ValueError):
         return []
 
@@ -191,10 +185,10 @@ def operating_system(root: Path = ROOT, *, inside: bool) -> dict[str, str]:
 
     A container's os-release is its image's; its host's is read from HOST_OS_RELEASE if mounted.
     """
-    hosts = root / HOST_OS_RELEASE
+    hosts, *others = root / HOST_OS_RELEASE, root / "etc" / "os-release", root / "usr" / "lib" / "os-release"
     of = "host" if hosts.exists() or not inside else "image"
-    text = (hosts if hosts.exists() else _os_release(root)).read_text(encoding="utf-8", errors="replace")
-    values = parse_os_release(text)
+    path = next((path for path in (hosts, *others) if path.exists()), others[-1])
+    values = parse_os_release(path.read_text(encoding="utf-8", errors="replace"))
     keys = (("name", "NAME"), ("version", "VERSION_ID"), ("pretty", "PRETTY_NAME"))
     found = {name: _short(values[key]) for name, key in keys if values.get(key)}
     if not found:
@@ -238,12 +232,8 @@ def _cards(facts: _Facts, backend: Backend, device: DeviceInfo, smi: str) -> Non
     # The name found by the rank, and the names that the tool lists.
     facts.note("cards", lambda: tuple(sorted({device.name, *inventory.names} - {""})))
     facts.note("card_count", lambda: inventory.count)
-    facts.note("card_memory_gib", lambda: tuple(inventory.memory_gib) or _own_memory(device))
+    facts.note("card_memory_gib", lambda: tuple(inventory.memory_gib or filter(None, [device.capacity_gib])))
     facts.note("driver", lambda: _short(inventory.driver or device.driver or ""))
-
-
-def _own_memory(device: DeviceInfo) -> tuple[float, ...] | None:
-    return None if device.capacity_gib is None else (device.capacity_gib,)
 
 
 def _within(patience_s: float, work: Callable[[], Inventory]) -> Inventory:
@@ -263,13 +253,8 @@ def _within(patience_s: float, work: Callable[[], Inventory]) -> Inventory:
     if failed:
         raise failed[0]
     if not found:
-        raise TimeoutError(f"the management tool did not answer within {patience_s:g} s")
+        raise TimeoutError(f"the cards' tool did not answer within {patience_s:g} s")
     return found[0]
-
-
-def _os_release(root: Path) -> Path:
-    path = root / "etc" / "os-release"
-    return path if path.exists() else root / "usr" / "lib" / "os-release"
 
 
 def _line(path: Path) -> str:

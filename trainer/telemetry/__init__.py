@@ -6,32 +6,7 @@ import importlib
 import pkgutil
 
 from trainer.errors import DeviceError
-from trainer.telemetry.base import (
-    SMI_TOOLS,
-    SOURCES,
-    DevicePlace,
-    Sampler,
-    Samples,
-    Smi,
-    Source,
-    declare,
-    device_sampler,
-)
-from trainer.telemetry.host import host_sampler
-
-__all__ = [
-    "SMI_NAMES",
-    "SOURCES",
-    "DevicePlace",
-    "Sampler",
-    "Samples",
-    "Smi",
-    "Source",
-    "declare",
-    "device_sampler",
-    "host_sampler",
-    "load_smi",
-]
+from trainer.telemetry.base import SMI_TOOLS, Smi
 
 for _module in pkgutil.iter_modules(__path__):
     importlib.import_module(f"{__name__}.{_module.name}")

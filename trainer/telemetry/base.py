@@ -9,10 +9,10 @@ import re
 import shutil
 import subprocess
 from dataclasses import dataclass
-from typing import Any, Callable, Dict, List, Mapping, Sequence
+from typing import Any, Callable, Dict, Iterable, List, Mapping, Sequence
 
+from evidence.telemetry import CARD_READINGS, Reading
 from trainer.errors import DeviceError
-from trainer.telemetry.metrics import Metric, checked
 
 Samples = List[Dict[str, Any]]
 """Records for telemetry.jsonl; one with the key `error` is a complaint."""
@@ -30,7 +30,7 @@ class Source:
     """A source of samples and its row in docs/telemetry.md: the ranks that read it, and how its format is known."""
 
     name: str
-    metrics: tuple[Metric, ...]
+    metrics: tuple[Reading, ...]
     asked_by: str
     known_from: str
 
@@ -39,7 +39,7 @@ SOURCES: dict[str, Source] = {}
 """Every declared source, by name."""
 
 
-def declare(name: str, metrics: Sequence[Metric], asked_by: str, known_from: str) -> Source:
+def declare(name: str, metrics: Sequence[Reading], asked_by: str, known_from: str) -> Source:
     """Return a new source, which is entered into SOURCES."""
     SOURCES[name] = Source(name, tuple(metrics), asked_by, known_from)
     return SOURCES[name]
@@ -173,3 +173,24 @@ def normal_pci(text: Any) -> str | None:
 
 def _listed(records: Sequence[Mapping[str, Any]]) -> str:
     return ", ".join(str(record.get("pci") or record.get("card")) for record in records) or "none"
+
+
+def device_readings(*names: str) -> tuple[Reading, ...]:
+    """Return the declarations of a tool's readings of a device. Raises KeyError for an unknown name."""
+    return tuple(CARD_READINGS[name] for name in names)
+
+
+def checked(record: Mapping[str, Any], metrics: Iterable[Reading], who: str) -> tuple[dict[str, Any], list[str]]:
+    """Return a tool's record without impossible numbers, and a complaint for each of these."""
+    kept, complaints = dict(record), []
+    for metric in metrics:
+        value = record.get(metric.name)
+        if value is None:
+            kept.pop(metric.name, None)
+        elif metric.over_time != "any" and not metric.low <= value <= metric.high:
+            del kept[metric.name]
+            complaints.append(
+                f"{who} gave {metric.name} {value:g} {metric.unit}, which cannot be; it is not taken "
+                f"(expected {metric.low:g} to {metric.high:g})"
+            )
+    return kept, complaints

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from typing import Any, Mapping, Sequence
 
-from trainer.telemetry.base import GIB, Sampler, Samples, declare
-from trainer.telemetry.metrics import HOST_METRICS, checked
+from evidence.telemetry import HOST_READINGS
+from trainer.telemetry.base import GIB, Sampler, Samples, checked, declare
 
-HOST = declare("host", tuple(HOST_METRICS.values()), "local rank 0 of every host, `psutil`", "tried")
+HOST = declare("host", tuple(HOST_READINGS.values()), "local rank 0 of every host, `psutil`", "tried")
 
 # The kernel's drivers for processors' own sensors; others are of disks, boards and network cards.
 _PROCESSORS = ("coretemp", "k10temp", "zenpower", "cpu_thermal")
@@ -38,7 +38,7 @@ class _Host:
             "host_temperature_c": hottest_processor(_temperatures()),
         }
         self._begun = True
-        kept, complaints = checked(record, HOST_METRICS.values(), "psutil")
+        kept, complaints = checked(record, HOST_READINGS.values(), "psutil")
         return [kept, *({"error": complaint} for complaint in complaints)]
 
 

@@ -11,13 +11,12 @@ import re
 from typing import Any
 
 from trainer.errors import DeviceError
-from trainer.telemetry.base import MIB_PER_GIB, Samples, Smi, declare, normal_pci, run_tool, smi_tool
-from trainer.telemetry.metrics import card_metrics
+from trainer.telemetry.base import MIB_PER_GIB, Samples, Smi, declare, device_readings, normal_pci, run_tool, smi_tool
 
 TOOL = ("mx-smi", "mx_smi")
 MX_SMI = declare(
     "mx-smi",
-    card_metrics("memory_used_gib", "memory_total_gib", "power_w", "temperature_c", "use_percent"),
+    device_readings("memory_used_gib", "memory_total_gib", "power_w", "temperature_c", "use_percent"),
     "local rank 0",
     "listings published by MetaX and its users; **never tried on a card here**",
 )

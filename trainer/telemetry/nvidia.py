@@ -19,15 +19,15 @@ from trainer.telemetry.base import (
     Samples,
     Smi,
     declare,
+    device_readings,
     normal_pci,
     run_tool,
     smi_tool,
 )
-from trainer.telemetry.metrics import card_metrics
 
 _Read = TypeVar("_Read")
 
-_QUERIED = card_metrics(
+_QUERIED = device_readings(
     *("memory_used_gib", "memory_total_gib", "power_w", "temperature_c", "use_percent"),
     *("core_clock_mhz", "memory_clock_mhz", "throttle", "clock_reasons"),
 )
@@ -46,23 +46,13 @@ IXSMI = declare(
 
 _MILLIWATTS = 1000.0
 _NOT_THERE = (3, 13)  # NVML_ERROR_NOT_SUPPORTED, NVML_ERROR_FUNCTION_NOT_FOUND
-_SLOWED_DOWN = {
-    0x08: "hw_slowdown",
-    0x20: "sw_thermal",
-    0x40: "hw_thermal",
-    0x80: "power_brake",
-}
+_SLOWED_DOWN = {0x08: "hw_slowdown", 0x20: "sw_thermal", 0x40: "hw_thermal", 0x80: "power_brake"}
 """Heat, or insufficient power: a device in this state does not have the speed that its vendor measured."""
 
 # Recorded without making a run invalid. The software power cap (0x04) is how a device at full load keeps to its power
 # limit: many run under it all the time, also when the vendor's numbers were measured, and a run that it slows down too
 # much fails by its numbers. The same holds for clocks that were set (0x02, 0x100) or synchronised (0x10).
-_KEPT_LOW = {
-    0x02: "clocks_setting",
-    0x04: "sw_power_cap",
-    0x10: "sync_boost",
-    0x100: "display_clocks",
-}
+_KEPT_LOW = {0x02: "clocks_setting", 0x04: "sw_power_cap", 0x10: "sync_boost", 0x100: "display_clocks"}
 _IDLE = 0x01
 
 _NUMBERS = {

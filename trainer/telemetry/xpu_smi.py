@@ -7,13 +7,12 @@ import re
 from typing import Any, Sequence
 
 from trainer.errors import DeviceError
-from trainer.telemetry.base import MIB_PER_GIB, Samples, declare, run_tool
-from trainer.telemetry.metrics import card_metrics
+from trainer.telemetry.base import MIB_PER_GIB, Samples, declare, device_readings, run_tool
 
 TOOL = ("xpu_smi", "xpu-smi")
 XPU_SMI = declare(
     "xpu_smi",
-    card_metrics("memory_used_gib", "memory_total_gib", "power_w", "use_percent", "temperature_c"),
+    device_readings("memory_used_gib", "memory_total_gib", "power_w", "use_percent", "temperature_c"),
     "local rank 0, for all cards of the host; temperature only if its column is certain",
     "the vendor's columns; **never tried on a card here**",
 )

@@ -10,7 +10,7 @@ import torch
 
 from trainer.devices import Backend, StepTimes, backend_names, is_simulated, load_backend
 from trainer.errors import DeviceError
-from trainer.telemetry import SOURCES
+from trainer.telemetry.base import SOURCES
 
 NEEDS_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 OPENED = [pytest.param(name, marks=[NEEDS_CUDA] * (name == "cuda")) for name in backend_names()]

@@ -10,7 +10,7 @@ import pytest
 from trainer.devices import load_backend
 from trainer.devices.base import DeviceInfo
 from trainer.devices.cuda import _pci_address
-from trainer.telemetry import DevicePlace
+from trainer.telemetry.base import DevicePlace
 
 
 def test_the_address_of_a_card_is_written_as_the_kernel_writes_it() -> None:

@@ -1,7 +1,8 @@
-"""Management tools: started with a time limit, their devices matched to those of the run by address or index."""
+"""Management tools: declared, started with a time limit, their devices matched to those of the run."""
 
 from __future__ import annotations
 
+import math
 import os
 import stat
 from pathlib import Path
@@ -11,13 +12,28 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import expected.model
+from evidence.telemetry import CARD_READINGS, HOST_READINGS
 from trainer.errors import DeviceError
-from trainer.telemetry.base import DevicePlace, RefusedError, Smi, Source, device_sampler, matched, normal_pci, run_tool
-from trainer.telemetry.metrics import card_metrics
+from trainer.telemetry import SMI_NAMES, load_smi
+from trainer.telemetry.base import (
+    SOURCES,
+    DevicePlace,
+    RefusedError,
+    Smi,
+    Source,
+    checked,
+    device_readings,
+    device_sampler,
+    matched,
+    normal_pci,
+    run_tool,
+)
+from trainer.telemetry.host import host_sampler
 
 
 def smi(is_started: bool = True, records: Any = ()) -> Smi:
-    metrics = card_metrics("memory_used_gib", "power_w", "use_percent")
+    metrics = device_readings("memory_used_gib", "power_w", "use_percent")
     source = Source("some-smi", metrics, "local rank 0", "nothing")
     return Smi(source, lambda: list(records), lambda: "1.0", is_started)
 
@@ -158,3 +174,29 @@ def test_a_refusal_is_told_from_other_failures_and_said_in_the_tools_words(on_pa
 
     with pytest.raises(RefusedError, match='code 2: Field "x" is not a valid field'):
         run_tool((name,))
+
+
+def test_the_tables_of_devices_know_the_tools() -> None:
+    assert tuple(sorted(expected.model.SMI_NAMES)) == SMI_NAMES
+
+
+@pytest.mark.parametrize("name", SMI_NAMES)
+def test_every_tool_declares_its_metrics_out_of_the_table(name: str) -> None:
+    smi = load_smi(name)
+
+    assert smi.source is SOURCES[name]
+    assert smi.source.metrics
+    assert all(CARD_READINGS[metric.name] is metric for metric in smi.source.metrics)
+
+
+def test_the_host_declares_its_own() -> None:
+    assert host_sampler().source.metrics == tuple(HOST_READINGS.values())
+
+
+@pytest.mark.parametrize("value", [-1.0, 101.0, math.nan, math.inf])
+def test_a_number_that_cannot_be_is_taken_out_and_told(value: float) -> None:
+    kept, complaints = checked({"use_percent": value, "card": 0}, [CARD_READINGS["use_percent"]], "nvml, card 0,")
+
+    assert kept == {"card": 0}
+    assert len(complaints) == 1
+    assert complaints[0].startswith(f"nvml, card 0, gave use_percent {value:g} %, which cannot be")

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from evidence.telemetry import CARD_READINGS
 from trainer.errors import DeviceError
-from trainer.telemetry.metrics import CARD_METRICS
 from trainer.telemetry.nvidia import _LISTS, NVML, CsvQuery, Library, clock_words, open_ixsmi, open_nvml, parse_csv
 
 FULL = _LISTS[0]
@@ -114,7 +114,7 @@ def test_every_number_that_is_read_is_finite(cells: list[str]) -> None:
     except DeviceError:
         return
     for record in records:
-        for name in set(record) & set(CARD_METRICS) - {"throttle", "clock_reasons"}:
+        for name in set(record) & set(CARD_READINGS) - {"throttle", "clock_reasons"}:
             assert abs(record[name]) < float("inf")
 
 
