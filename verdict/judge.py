@@ -15,8 +15,7 @@ from verdict.checks.workload import Workload, fingerprint
 from verdict.metrics.measure import compared_value, measure, unmeasured
 from verdict.metrics.measurement import Measurement
 from verdict.metrics.statistics import MIN_STEPS, Interval, steps_to_decide
-from verdict.metrics.stragglers import stragglers
-from verdict.metrics.throughput import RATES
+from verdict.metrics.throughput import RATES, stragglers
 from verdict.wording import against, figure, origin, quantity
 
 INVALID = "invalid"

@@ -11,13 +11,13 @@ from expected import METRICS, load_devices
 from reports.commands.history import add_place, place
 from reports.escapes import visible
 from reports.history import HistoryError
-from reports.history.comparable import Group, Side, contrasts, read_groups, side_of_folder, side_of_history
+from reports.history.comparable import Group, Side, comparisons, read_groups, side_of_folder, side_of_history
 from reports.numbers import half_width_percent, quantity
 from reports.terminal.console import aligned
-from verdict.compare.likeness import differing, refusals
+from verdict.compare.comparability import differing, refusals
 
 if TYPE_CHECKING:
-    from verdict.compare.contrast import Contrast
+    from verdict.compare.ab_comparison import ABComparison
 
 EXIT_NOT_COMPARABLE = 2
 SIGNIFICANT = 0.05
@@ -59,7 +59,7 @@ def _by_run(arguments: argparse.Namespace) -> int:
     why = refusals(first.candidate, second.candidate)
     if why:
         return _refuse(f"{first.candidate.name} and {second.candidate.name}", why)
-    found = contrasts(first, second)
+    found = comparisons(first, second)
     lines = [f"A  {first.told}", f"B  {second.told}", "", *_table(found, (first.intervals, second.intervals))]
     lines += ["", *_changed(first.versions, second.versions), _OF_ONE_RUN]
     print("\n".join(lines))
@@ -85,7 +85,7 @@ def _group(group: Group) -> int:
         return _refuse("the runs of the two releases", group.refused)
     for letter, release, names in zip("AB", group.releases, group.names):
         print(f"{letter}  {visible(release)}: {len(names)} run{'s' * (len(names) != 1)} ({', '.join(names)})")
-    lines = ["", *_table(group.contrasts, ({}, {}))]
+    lines = ["", *_table(group.comparisons, ({}, {}))]
     if group.least_p > SIGNIFICANT:
         lines += ["", f"so few runs cannot show a difference: no p of theirs is less than {group.least_p:.2g}"]
     print("\n".join(lines))
@@ -97,8 +97,8 @@ def _refuse(what: str, why: Sequence[str]) -> int:
     return EXIT_NOT_COMPARABLE
 
 
-def _table(found: Sequence[Contrast], intervals: Sequence[Mapping[str, list[float]]]) -> list[str]:
-    from verdict.compare.contrast import holm
+def _table(found: Sequence[ABComparison], intervals: Sequence[Mapping[str, list[float]]]) -> list[str]:
+    from verdict.compare.ab_comparison import holm
 
     corrected = holm({one.metric: one.p for one in found if one.p is not None})
     rows = [_HEADINGS, *(_row(one, corrected.get(one.metric), intervals) for one in found)]
@@ -107,7 +107,7 @@ def _table(found: Sequence[Contrast], intervals: Sequence[Mapping[str, list[floa
     return [*lines, "", *explained] if explained else lines
 
 
-def _row(one: Contrast, p: float | None, intervals: Sequence[Mapping[str, list[float]]]) -> tuple[str, ...]:
+def _row(one: ABComparison, p: float | None, intervals: Sequence[Mapping[str, list[float]]]) -> tuple[str, ...]:
     unit = METRICS[one.metric].unit
     values = [
         quantity(value, unit) + half_width_percent(value, of_side.get(one.metric))
@@ -126,7 +126,7 @@ def _row(one: Contrast, p: float | None, intervals: Sequence[Mapping[str, list[f
     )
 
 
-def _in_words(one: Contrast) -> str:
+def _in_words(one: ABComparison) -> str:
     if one.p is None or one.ratio is None:
         return "not told"
     if one.p >= SIGNIFICANT:

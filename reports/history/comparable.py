@@ -11,12 +11,11 @@ from evidence.bundle import RUN_FILE, Evidence, read_run
 from evidence.errors import EvidenceError
 from expected import METRICS, Device
 from reports.escapes import visible
-from verdict.compare.contrast import Blocks, Contrast, least_p, of_two_groups, of_two_runs
-from verdict.compare.likeness import Candidate, circumstances, invalid_because, refusals
-from verdict.compare.provenance import read_provenance
+from verdict.compare.ab_comparison import ABComparison, compare_groups, compare_runs, least_p
+from verdict.compare.comparability import Candidate, circumstances, invalid_because, read_provenance, refusals
 from verdict.judge import judge_run
 from verdict.lookup import find_cell
-from verdict.metrics.throughput import RATES, rate_blocks
+from verdict.metrics.throughput import RATES, RateSamples, rate_samples
 
 if TYPE_CHECKING:
     from reports.history.queries import StoredRun
@@ -27,15 +26,15 @@ _TOO_FEW = "too few steps for an interval: no significance can be told"
 
 @dataclass(frozen=True)
 class Side:
-    """One run. `values` has what it measured by metric, `blocks` the steps of its rates, where its folder is there."""
+    """One run. `values` has what it measured by metric, `samples` those of its rates, if its folder is there."""
 
     candidate: Candidate
     told: str
     values: Mapping[str, float] = field(hash=False)
     intervals: Mapping[str, list[float]] = field(hash=False)
     versions: Mapping[str, str] = field(hash=False)
-    blocks: Mapping[str, Blocks] = field(default_factory=dict, hash=False)
-    why_no_blocks: str = _TOO_FEW
+    samples: Mapping[str, RateSamples] = field(default_factory=dict, hash=False)
+    why_no_samples: str = _TOO_FEW
 
 
 @dataclass(frozen=True)
@@ -45,7 +44,7 @@ class Group:
     cell_id: str
     releases: tuple[str, str]
     names: tuple[tuple[str, ...], tuple[str, ...]]
-    contrasts: tuple[Contrast, ...]
+    comparisons: tuple[ABComparison, ...]
     refused: tuple[str, ...]
     least_p: float
 
@@ -62,7 +61,7 @@ def side_of_folder(run_dir: Path, devices: Mapping[str, Device]) -> Side:
     name = visible(run_dir.name if run is None else run.id)
     candidate = Candidate(name, facts, verdict.restarts, invalid_because(verdict.outcome, verdict.reasons))
     read_as = {"p_core": "p_core_host"} if facts.get("clock of p_core") == "host" else {}
-    rates = {name: _blocks(read_as.get(name, name), evidence) for name in metrics if name in RATES}
+    rates = {name: rate_samples(read_as.get(name, name), evidence) for name in metrics if name in RATES}
     return Side(
         candidate,
         f"{name} in {visible(str(run_dir))}",
@@ -92,24 +91,24 @@ def side_of_history(url: str, name: str, devices: Mapping[str, Device], runs: Pa
         values,
         {name: ends for name, ends in intervals.items() if ends is not None},
         versions,
-        why_no_blocks=f"the folder of {found.name} is not there any more, and significance is told from steps",
+        why_no_samples=f"the folder of {found.name} is not there any more, and significance is told from steps",
     )
 
 
-def contrasts(first: Side, second: Side) -> list[Contrast]:
+def comparisons(first: Side, second: Side) -> list[ABComparison]:
     """Each metric that both runs measured, in the table's order."""
     found = []
     for name in METRICS:
         if name not in first.values or name not in second.values:
             continue
-        if name in first.blocks and name in second.blocks:
-            found.append(of_two_runs(name, first.blocks[name], second.blocks[name]))
+        if name in first.samples and name in second.samples:
+            found.append(compare_runs(name, first.samples[name], second.samples[name]))
             continue
         why = _ONE_NUMBER
         if name in RATES:
-            why = next(side.why_no_blocks for side in (first, second) if name not in side.blocks)
+            why = next(side.why_no_samples for side in (first, second) if name not in side.samples)
         one, other = first.values[name], second.values[name]
-        found.append(Contrast(name, one, other, other / one if one > 0 else None, why_not=why))
+        found.append(ABComparison(name, one, other, other / one if one > 0 else None, why_not=why))
     return found
 
 
@@ -148,7 +147,7 @@ def _group(labels: tuple[str, str], sides: Sequence[Sequence[StoredRun]]) -> Gro
             for side in sides
         ]
         if values[0] and values[1]:
-            found.append(of_two_groups(name, values[0], values[1]))
+            found.append(compare_groups(name, values[0], values[1]))
     names = tuple(run.name for run in sides[0]), tuple(run.name for run in sides[1])
     least = least_p(len(sides[0]), len(sides[1]))
     return Group(sides[0][0].cell_id, labels, names, tuple(found), tuple(refused), least)
@@ -163,11 +162,6 @@ def _is_run(folder: Path, run_id: str) -> bool:
         return bool(json.loads((folder / RUN_FILE).read_text(encoding="utf-8")).get("id") == run_id)
     except (OSError, ValueError, AttributeError):
         return False
-
-
-def _blocks(name: str, evidence: Evidence) -> Blocks | None:
-    found = rate_blocks(name, evidence)
-    return None if found is None else Blocks(*found)
 
 
 def _versions(evidence: Evidence) -> dict[str, str]:

@@ -16,8 +16,7 @@ from evidence.jsonlines import Problems, parse_object, read_objects
 from evidence.seal import SEAL_FILE
 from expected import METRICS, Device, load_devices
 from reports.history.errors import HistoryError
-from verdict.compare.likeness import circumstances
-from verdict.compare.provenance import read_provenance
+from verdict.compare.comparability import circumstances, read_provenance
 from verdict.environment.findings import environment_findings
 from verdict.lookup import find_cell
 

@@ -12,8 +12,8 @@ from reports.html.charts import Chart, Mark, Series
 from reports.html.page import page
 from reports.html.templates import render
 from reports.numbers import quantity
-from verdict.compare.likeness import differing
-from verdict.compare.steps_in_time import FALSE_STEPS, Step, find_steps
+from verdict.compare.change_points import FALSE_ALARMS, ChangePoint, find_change_points
+from verdict.compare.comparability import differing
 
 _BOUNDARIES = 24  # marks of new releases; more would hide the chart
 _RELEASES = 30  # rows of a table
@@ -26,7 +26,7 @@ class Found:
     """A step of a metric, `at` which run, and what it is in words."""
 
     metric: str
-    step: Step
+    step: ChangePoint
     at: int
     words: str
 
@@ -53,7 +53,7 @@ def trend_page(courses: Sequence[Course], history: str) -> str:
         )
     count = sum(len(section["steps"]) for section in sections)
     title = f"Trend: {count} step{'s' * (count != 1)} in {len(courses)} course{'s' * (len(courses) != 1)}"
-    body = render("trend.html", title=title, history=history, sections=sections, false_steps=f"{FALSE_STEPS:.0%}")
+    body = render("trend.html", title=title, history=history, sections=sections, false_steps=f"{FALSE_ALARMS:.0%}")
     return page(title, body, charts)
 
 
@@ -61,7 +61,7 @@ def steps_of(course: Course, metric: str) -> Iterator[Found]:
     """The steps of one metric, each with what changed where it is."""
     places = [at for at, value in enumerate(course.values[metric]) if value is not None]
     values = [value for value in course.values[metric] if value is not None]
-    for step in find_steps(values):
+    for step in find_change_points(values):
         yield Found(metric, step, places[step.at], _words(course, metric, step, places[step.at - 1], places[step.at]))
 
 
@@ -73,7 +73,7 @@ def release_of_each(course: Course) -> list[str]:
     ]
 
 
-def _words(course: Course, metric: str, step: Step, last: int, first: int) -> str:
+def _words(course: Course, metric: str, step: ChangePoint, last: int, first: int) -> str:
     unit = METRICS[metric].unit
     by = f" ({step.share:+.1%})" if step.before else ""
     better = (step.after > step.before) == (METRICS[metric].better == "higher")

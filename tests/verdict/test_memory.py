@@ -11,14 +11,14 @@ from evidence.bundle import read_run
 from expected import Topology
 from tests.verdict.bundles import CPU, Bundle, Plan, a_cell, build
 from verdict.judge import INCONCLUSIVE, PASS, judge_run
-from verdict.metrics.memory import CardMemory, card_memories, still_rising, throttled, unwatched
+from verdict.metrics.memory import DeviceMemory, device_memories, still_rising, throttled, unwatched
 
 SHORT = Plan(steps=40, maps=(0.4,))
 LONG = Plan(steps=40, maps=(0.4,), eval_ns=2_000_000_000_000)
 
 
-def first(bundle: Bundle, folder: Path) -> CardMemory:
-    return card_memories(read_run(bundle.write(folder / "run")))[0]
+def first(bundle: Bundle, folder: Path) -> DeviceMemory:
+    return device_memories(read_run(bundle.write(folder / "run")))[0]
 
 
 def test_the_peak_is_the_largest_sample(tmp_path: Path) -> None:
@@ -90,7 +90,7 @@ def test_samples_without_memory_prove_nothing_about_it(tmp_path: Path) -> None:
 
     evidence = read_run(bundle.write(tmp_path / "run"))
 
-    assert card_memories(evidence)[0].peak is None
+    assert device_memories(evidence)[0].peak is None
     assert [fault.partition(":")[0] for fault in unwatched(evidence)] == ["card 0 of node0", "card 1 of node0"]
 
 
@@ -109,7 +109,7 @@ def test_a_rank_without_introduction_has_no_card(tmp_path: Path) -> None:
     bundle = build(SHORT)
     bundle.drop("start", rank=0)
 
-    memories = card_memories(read_run(bundle.write(tmp_path / "run")))
+    memories = device_memories(read_run(bundle.write(tmp_path / "run")))
 
     assert [memory.card for memory in memories] == [("node0", 1)]
 

@@ -6,27 +6,28 @@ import math
 from typing import TYPE_CHECKING, Iterator
 
 from evidence.events import RankEvidence, TrainEnd
-from verdict.checks.case import Case
-from verdict.metrics.memory import card_memories, unwatched
+from verdict.checks.invariants import Case, check
+from verdict.metrics.memory import device_memories, unwatched
 from verdict.metrics.statistics import total
 
 if TYPE_CHECKING:
     import numpy as np
 
 LEDGER_TOLERANCE = 0.01
-"""Share of the wall time by which the parts may miss it."""
+"""Share of the wall time by which the sum of the parts may differ from it."""
 TIMER_TOLERANCE = 0.1
-"""Share of the training without evaluations by which compute time may miss what other clocks saw of it."""
+"""Share of the training without evaluations by which compute time may differ from other clocks' reading."""
 ORDER_TOLERANCE = 1e-9
 """Relative: rates that differ by rounding only are equal."""
 CONSTANT_LOSS_STEPS = 50
-"""A loss that stays the same, to the last bit, for so many steps comes from no training."""
+"""So many steps with the same loss, to the last bit, are no training."""
 
 _DURATIONS = ("wait_ns", "copy_ns", "compute_ns", "compute_host_ns", "forward_ns")
 
 
+@check("steps-counted")
 def steps_were_counted(case: Case) -> Iterator[str]:
-    """At least one step a rank, as many on every rank, none lost, none twice, and as many as were reported."""
+    """Every rank took at least one step, as many as the other ranks and as it reported."""
     first: tuple[int, int] | None = None
     for rank in case.evidence.ranks:
         end = rank.train_end
@@ -45,8 +46,9 @@ def steps_were_counted(case: Case) -> Iterator[str]:
             yield f"rank {rank.rank}: found {windows.steps} steps, expected {first[1]} as on rank {first[0]}"
 
 
+@check("windows-gapless")
 def windows_are_gapless(case: Case) -> Iterator[str]:
-    """Each window begins with the step after the last of the one before, within one phase of the run."""
+    """Each window begins with the step after the last of the window before, in warm-up and in training."""
     for rank in case.evidence.ranks:
         for windows in (rank.windows.measured, rank.windows.select(rank.windows.warmup)):
             expected = windows.step[:-1] + windows.size[:-1]
@@ -56,8 +58,9 @@ def windows_are_gapless(case: Case) -> Iterator[str]:
                 yield f"rank {rank.rank}: found a window from step {windows.step[at + 1]}, expected step {expected[at]}"
 
 
+@check("epochs-counted")
 def epochs_were_counted(case: Case) -> Iterator[str]:
-    """Each epoch that ended had the steps that were planned, and those of its windows."""
+    """Each epoch had the steps that were planned, and the steps and images of its windows."""
     for rank in case.evidence.ranks:
         windows = rank.windows.measured
         for epoch in rank.epochs:
@@ -72,6 +75,7 @@ def epochs_were_counted(case: Case) -> Iterator[str]:
                 yield f"{where} epoch_end says {epoch.images} images, expected the {images} in its batches"
 
 
+@check("batch-size")
 def batches_fit(case: Case) -> Iterator[str]:
     """Every batch has at least one image and at most the cell's batch size."""
     largest = case.cell.batch_size
@@ -83,8 +87,9 @@ def batches_fit(case: Case) -> Iterator[str]:
             yield f"rank {rank.rank}: step {step[1]}: found a batch of {found} images, expected 1 to {largest}"
 
 
+@check("learning-rate")
 def learning_rate_is_the_cells(case: Case) -> Iterator[str]:
-    """Every step moved the weights, and none by more than the cell's learning rate."""
+    """Every step had a learning rate above 0 and at most the cell's."""
     highest = case.cell.learning_rate
     for rank in case.evidence.ranks:
         rates = rank.windows.lr
@@ -94,8 +99,9 @@ def learning_rate_is_the_cells(case: Case) -> Iterator[str]:
             yield f"rank {rank.rank}: step {step}: found learning rate {found:g}, expected above 0, at most {highest:g}"
 
 
+@check("loss-finite")
 def losses_are_finite(case: Case) -> Iterator[str]:
-    """A model that has diverged is another, often faster, workload."""
+    """Every loss is finite: a diverged model is another, often faster, workload."""
     for rank in case.evidence.ranks:
         loss = rank.windows.loss
         step = _first_step(rank, ~(abs(loss) < math.inf))
@@ -103,8 +109,9 @@ def losses_are_finite(case: Case) -> Iterator[str]:
             yield f"rank {rank.rank}: step {step[1]}: found loss {loss[step[0]]}, expected a finite one: it diverged"
 
 
+@check("loss-changes")
 def losses_change(case: Case) -> Iterator[str]:
-    """The loss does not stand still."""
+    """The loss is not the same, to the last bit, for 50 steps in a row."""
     for rank in case.evidence.ranks:
         loss = rank.windows.loss
         longest, at = _longest_run(loss)
@@ -115,8 +122,9 @@ def losses_change(case: Case) -> Iterator[str]:
             )
 
 
+@check("durations")
 def durations_are_possible(case: Case) -> Iterator[str]:
-    """No time is negative, none is longer than what contains it."""
+    """No duration is negative or longer than what contains it."""
     for rank in case.evidence.ranks:
         windows = rank.windows
         negative = [name for name in (*_DURATIONS, "wall_ns") if (getattr(windows, name) < 0).any()]
@@ -135,8 +143,9 @@ def durations_are_possible(case: Case) -> Iterator[str]:
                 )
 
 
+@check("compute-synchronised")
 def compute_was_waited_for(case: Case) -> Iterator[str]:
-    """Compute time is no shorter than what the host's clock and the ledger saw of it.
+    """Compute time is no shorter than what the host's clock and the ledger measured of it.
 
     A timer that stops before the device has finished, or counts in another unit, makes a device look fast.
     """
@@ -153,8 +162,9 @@ def compute_was_waited_for(case: Case) -> Iterator[str]:
                     )
 
 
+@check("time-ledger")
 def ledger_adds_up(case: Case) -> Iterator[str]:
-    """The parts are the wall time, none is negative, and the evaluations took as long as their events say."""
+    """The parts of the time ledger sum to the wall time within 1 %, and its evaluation to that of the events."""
     for rank in case.evidence.ranks:
         for end, train_s in _training(rank):
             for name, part_ns in end.ledger.items():
@@ -177,8 +187,9 @@ def ledger_adds_up(case: Case) -> Iterator[str]:
                 )
 
 
+@check("times-ordered")
 def times_are_ordered(case: Case) -> Iterator[str]:
-    """A rank's training lies within its run, so that the whole run is no shorter than the training."""
+    """Training took time, and no more than e2e_time."""
     whole = case.measurements.get("e2e_time")
     for rank in case.evidence.ranks:
         for _, train_s in _training(rank):
@@ -188,8 +199,9 @@ def times_are_ordered(case: Case) -> Iterator[str]:
                 yield f"rank {rank.rank}: found e2e_time {whole.value} s, expected at least its training, {train_s} s"
 
 
+@check("rates-ordered")
 def rates_are_ordered(case: Case) -> Iterator[str]:
-    """p_core >= p_train >= p_whole > 0, as each leaves out what the next one counts."""
+    """p_core >= p_train >= p_whole > 0."""
     names = [name for name in ("p_core", "p_train", "p_whole") if name in case.measurements]
     values = [case.measurements[name].value for name in names]
     for faster, slower, higher, lower in zip(names, names[1:], values, values[1:]):
@@ -200,11 +212,12 @@ def rates_are_ordered(case: Case) -> Iterator[str]:
             yield f"found {name} {value} images/s, expected more than 0"
 
 
+@check("memory")
 def memory_is_possible(case: Case) -> Iterator[str]:
-    """No card used more memory than it has, and somebody watched the memory of each."""
+    """No device used more memory than it has, and samples cover the training on every device."""
     run = case.evidence.run
     wanted = "mem" in case.cell.applicable
-    for memory in card_memories(case.evidence):
+    for memory in device_memories(case.evidence):
         for name, found in (("sampled", memory.sampled), ("reserved", memory.reserved), ("resident", memory.resident)):
             if found is not None and found < 0:
                 yield f"{memory}: found {found:.3f} GiB {name}, expected 0 or more"
@@ -237,8 +250,8 @@ def _first_step(rank: RankEvidence, wrong: np.ndarray) -> tuple[int, int] | None
 
 
 def _longest_run(values: np.ndarray) -> tuple[int, int]:
-    """(length, first index) of the longest stretch of equal values."""
-    import numpy as np  # here, so that collecting tests does not pay for it
+    """(length, first index) of the longest run of equal values."""
+    import numpy as np
 
     if not len(values):
         return 0, 0

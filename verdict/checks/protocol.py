@@ -1,4 +1,4 @@
-"""Checks that a run took the course that its protocol prescribes, from begin to end."""
+"""Checks that a run did what its protocol prescribes from begin to end, after a restart too."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import statistics
 from typing import Iterator
 
 from evidence.events import RankEvidence
-from verdict.checks.case import Case
-from verdict.metrics.measure import PROTOCOL_METRICS, last_evaluation, protocol_metrics
+from verdict.checks.invariants import Case, check
+from verdict.metrics.measure import last_evaluation, parts, protocol_metrics
+from verdict.metrics.measurement import PROTOCOLS
 from verdict.metrics.memory import throttled
 from verdict.metrics.throughput import STEADY_MIN_STEPS
 
@@ -16,34 +17,50 @@ STEADY_WITHIN = 0.10
 """Share by which a tenth of the steps at the beginning may differ from a quarter at the end."""
 
 SCORERS_MAY_DIFFER = 1e-9
-"""By how much another library's statistics may miss pycocotools'; sums in another order differ by about 1e-16."""
+"""Largest difference to pycocotools' statistics; sums in another order differ by about 1e-16."""
 
 _REFERENCE_SCORER = "pycocotools"
 
 _REASONS = {"full": ("target", "last_epoch"), "epoch": ("last_epoch",), "steady": ("steps",)}
 
 
+@check("protocol-known")
 def protocol_is_known(case: Case) -> Iterator[str]:
-    """Only a known protocol says what was to be measured."""
+    """The protocol is full, epoch or steady."""
     run = case.evidence.run
-    if run is not None and run.protocol not in PROTOCOL_METRICS:
-        yield f"run.json: found protocol {run.protocol}, expected one of {', '.join(PROTOCOL_METRICS)}"
+    if run is not None and run.protocol not in PROTOCOLS:
+        yield f"run.json: found protocol {run.protocol}, expected one of {', '.join(PROTOCOLS)}"
 
 
-def all_was_measured(case: Case) -> Iterator[str]:
-    """Whatever the protocol measures and the cell asks for has a number."""
-    for name in protocol_metrics(case.evidence):
-        for part in ("p_core", "p_core_host") if name == "p_core" else (name,):
-            if name in case.cell.applicable and part not in case.measurements:
-                yield f"found no measurement of {part}, expected one from protocol {_protocol(case)}"
+@check("resumed-position")
+def last_attempt_goes_on(case: Case) -> Iterator[str]:
+    """All ranks of a restarted run resumed from one position, and did exactly what was left."""
+    run, ranks = case.evidence.run, case.evidence.ranks
+    if run is None:
+        return
+    for rank in ranks:
+        if rank.resumed is not None and (not run.restarts or run.protocol == "steady"):
+            yield f"rank {rank.rank}: found a 'resumed' event, expected none in this run"
+        if _place(rank) != _place(ranks[0]):
+            other = f"{_place(ranks[0])} as on rank {ranks[0].rank}"
+            yield f"rank {rank.rank}: went on from {_place(rank)}, expected {other}"
+    if not run.restarts or run.protocol == "steady":
+        return
+    for rank in ranks:
+        yield from _position_adds_up(rank)
+        windows = rank.windows.measured
+        first = 0 if rank.resumed is None else rank.resumed.first_step
+        if windows.steps and windows.step[0] != first:
+            yield f"rank {rank.rank}: found step {windows.step[0]} as the first, expected step {first}"
 
 
+@check("windows-in-training")
 def windows_lie_in_training(case: Case) -> Iterator[str]:
-    """Warm-up steps come before training and under steady only; all others between its begin and its end."""
+    """Warm-up steps come before training, and under steady only; all others lie within training."""
     for rank in case.evidence.ranks:
         windows = rank.windows
-        if _protocol(case) != "steady" and windows.warmup.any():
-            yield f"rank {rank.rank}: found warm-up windows, expected none under protocol {_protocol(case)}"
+        if case.protocol != "steady" and windows.warmup.any():
+            yield f"rank {rank.rank}: found warm-up windows, expected none under protocol {case.protocol}"
         if rank.train_begin_ns is None or rank.train_end is None:
             continue
         outside = (windows.t_ns < rank.train_begin_ns) | (windows.t_ns > rank.train_end.t_ns)
@@ -56,10 +73,11 @@ def windows_lie_in_training(case: Case) -> Iterator[str]:
                 yield f"rank {rank.rank}: found the {kind} window of step {step} elsewhere, expected it {where}"
 
 
+@check("epochs-complete")
 def epochs_are_complete(case: Case) -> Iterator[str]:
     """full: every epoch from 0 to the last; epoch: exactly one; each step belongs to one of them.
 
-    An attempt that went on where another broke off has to show those from there on.
+    A resumed attempt has those from its position on.
     """
     run = case.evidence.run
     if run is None or run.protocol not in ("full", "epoch"):
@@ -79,10 +97,11 @@ def epochs_are_complete(case: Case) -> Iterator[str]:
             yield f"rank {rank.rank}: found steps of epochs {foreign[:4]}, expected steps of completed epochs only"
 
 
+@check("evaluations-made")
 def evaluations_took_place(case: Case) -> Iterator[str]:
     """full: one before training and one after every epoch; epoch: one after it; steady: none in training."""
-    protocol = _protocol(case)
-    if protocol not in PROTOCOL_METRICS:
+    protocol = case.protocol
+    if protocol not in PROTOCOLS:
         return
     for rank in case.evidence.ranks:
         found = [evaluation.epoch for evaluation in rank.evaluations]
@@ -100,8 +119,9 @@ def evaluations_took_place(case: Case) -> Iterator[str]:
             yield from _misplaced(rank, evaluation.epoch, evaluation.begin_ns, evaluation.end_ns)
 
 
+@check("evaluations-complete")
 def evaluations_saw_all_images(case: Case) -> Iterator[str]:
-    """Each evaluation looked at every image of the validation set once, and gave a number that can be a mAP."""
+    """Each evaluation saw every image of the validation set once, and its mAP lies from 0 to 1."""
     ranks = case.evidence.ranks
     for rank in ranks:
         if rank.rank != 0:
@@ -122,20 +142,21 @@ def evaluations_saw_all_images(case: Case) -> Iterator[str]:
                 yield f"{where} found map {score}, expected a number from 0 to 1"
 
 
+@check("map-by-pycocotools")
 def map_is_pycocotools(case: Case) -> Iterator[str]:
-    """Where another library scored the evaluation that decides, pycocotools scored it too and came to the same."""
+    """If another library scored the evaluation that ends a full run, pycocotools agreed to 1e-9."""
     evaluations = [one for rank in case.evidence.ranks if rank.rank == 0 for one in rank.evaluations]
     for one in evaluations:
         where = f"rank 0: evaluation of epoch {one.epoch}:"
         if one.checked_map is not None or one.check_difference is not None:
-            told = (one.map, one.checked_map, one.check_difference)
-            found, checked, apart = (math.nan if value is None else value for value in told)
+            scores = (one.map, one.checked_map, one.check_difference)
+            found, checked, apart = (math.nan if value is None else value for value in scores)
             if not (0 <= apart <= SCORERS_MAY_DIFFER and abs(found - checked) <= SCORERS_MAY_DIFFER):
                 yield (
                     f"{where} found map {found} by {one.scorer}, {checked} by {_REFERENCE_SCORER}, and {apart} between "
                     f"two of their statistics, expected at most {SCORERS_MAY_DIFFER}; switch fast_scoring off"
                 )
-        elif one is evaluations[-1] and _protocol(case) == "full" and _has_to_be_checked(one.scorer, case):
+        elif one is evaluations[-1] and case.protocol == "full" and _has_to_be_checked(one.scorer, case):
             yield (
                 f"{where} found map {one.map} by {one.scorer} alone, expected {_REFERENCE_SCORER} to have scored it "
                 "too, since the run ended with it"
@@ -144,25 +165,26 @@ def map_is_pycocotools(case: Case) -> Iterator[str]:
 
 def _has_to_be_checked(scorer: str | None, case: Case) -> bool:
     if scorer is None:
-        # Runs that do not tell are of a time when nothing else scored, unless their own ledger says otherwise.
+        # Runs without a scorer are older than other scorers, unless their own ledger has fast_scoring on.
         return any(one.on and one.name == "fast_scoring" for rank in case.evidence.ranks for one in rank.optimizations)
     return scorer.split()[:1] != [_REFERENCE_SCORER]
 
 
+@check("end-reached")
 def end_was_reached(case: Case) -> Iterator[str]:
-    """Every rank ended, for the same reason, and what it did bears that reason out."""
+    """Every rank ended for the same reason, and what it did agrees with that reason."""
     run, recipe = case.evidence.run, case.cell.recipe
     ended = [(rank, rank.end.reason) for rank in case.evidence.ranks if rank.end is not None]
     for rank, reason in ended:
         done = rank.first_epoch + len(rank.epochs)
         if reason != ended[0][1]:
             yield f"rank {rank.rank}: ended for reason {reason}, expected {ended[0][1]} as on rank {ended[0][0].rank}"
-        allowed = _REASONS.get(_protocol(case), ())
+        allowed = _REASONS.get(case.protocol, ())
         if allowed and reason not in allowed:
             yield f"rank {rank.rank}: ended for reason {reason}, expected {' or '.join(allowed)}"
         if run is not None and run.protocol == "full" and reason == "last_epoch" and done != run.epochs:
             yield f"rank {rank.rank}: ended after the last epoch with {done} epochs, expected {run.epochs}"
-    if _protocol(case) != "full" or not ended:
+    if case.protocol != "full" or not ended:
         return
     last = last_evaluation(case.evidence)
     score = math.nan if last is None or last.map is None or last.epoch < 0 else last.map
@@ -176,6 +198,7 @@ def end_was_reached(case: Case) -> Iterator[str]:
             )
 
 
+@check("steady-steps")
 def steady_steps_were_taken(case: Case) -> Iterator[str]:
     """A steady run measured as many steps as it was asked to."""
     run = case.evidence.run
@@ -190,9 +213,10 @@ def steady_steps_were_taken(case: Case) -> Iterator[str]:
             yield f"rank {rank.rank}: found {steps} measured steps, expected the {run.steps} asked for"
 
 
+@check("steady-state")
 def steady_state_was_reached(case: Case) -> Iterator[str]:
-    """Under steady, the steps at the beginning take as long as those at the end: the device was warm, and stayed so."""
-    if _protocol(case) != "steady":
+    """Under steady, steps at the beginning and at the end take equally long within 10 %."""
+    if case.protocol != "steady":
         return
     for rank in case.evidence.ranks:
         windows = rank.windows.measured
@@ -210,9 +234,19 @@ def steady_state_was_reached(case: Case) -> Iterator[str]:
             )
 
 
-def no_card_was_throttled(case: Case) -> Iterator[str]:
-    """A device that slows itself down is measured in a state that nobody publishes."""
+@check("not-throttled")
+def no_device_was_throttled(case: Case) -> Iterator[str]:
+    """No telemetry of the training reports a throttled device ([telemetry.md](telemetry.md))."""
     yield from throttled(case.evidence)
+
+
+@check("all-measured")
+def all_was_measured(case: Case) -> Iterator[str]:
+    """Every metric that the protocol measures and the cell asks for was measured."""
+    for name in protocol_metrics(case.evidence):
+        for part in parts(name):
+            if name in case.cell.applicable and part not in case.measurements:
+                yield f"found no measurement of {part}, expected one from protocol {case.protocol}"
 
 
 def _misplaced(rank: RankEvidence, epoch: int, begin_ns: int, end_ns: int) -> Iterator[str]:
@@ -225,5 +259,20 @@ def _misplaced(rank: RankEvidence, epoch: int, begin_ns: int, end_ns: int) -> It
         yield f"rank {rank.rank}: found the evaluation of epoch {epoch} outside of training, expected it within"
 
 
-def _protocol(case: Case) -> str:
-    return "unknown" if case.evidence.run is None else case.evidence.run.protocol
+def _place(rank: RankEvidence) -> str:
+    at = rank.resumed
+    return "the beginning" if at is None else f"step {at.step} of epoch {at.epoch}, {at.steps_left} left"
+
+
+def _position_adds_up(rank: RankEvidence) -> Iterator[str]:
+    """The epoch that was broken off had the steps that were left, the ones after it have all."""
+    at = rank.resumed
+    if at is None:
+        return
+    whole = at.step + at.steps_left
+    if min(at.epoch, at.step, at.steps_left) < 0 or at.first_step != at.epoch * whole + at.step:
+        yield f"rank {rank.rank}: found {_place(rank)} as step {at.first_step} of the run, expected these to agree"
+    for epoch in rank.epochs:
+        expected = at.steps_left if epoch.epoch == at.epoch else whole
+        if epoch.steps != expected:
+            yield f"rank {rank.rank}: epoch {epoch.epoch}: found {epoch.steps} steps, expected the {expected} left"

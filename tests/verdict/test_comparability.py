@@ -1,4 +1,4 @@
-"""Which runs can be held against each other."""
+"""Which runs are comparable, and where a run comes from."""
 
 from __future__ import annotations
 
@@ -7,10 +7,24 @@ from pathlib import Path
 from typing import Any, Callable
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from evidence.bundle import read_run
+from evidence.errors import EvidenceError
 from tests.suite.stored import bundle_of
-from verdict.compare.likeness import Candidate, circumstances, differing, refusals
+from tests.verdict.bundles import STEADY, Bundle, Plan, build
+from verdict.compare.comparability import (
+    Candidate,
+    Provenance,
+    circumstances,
+    differing,
+    plain,
+    read_provenance,
+    refusals,
+)
+
+VERSIONS = {"python": "3.8.18", "torch": "1.12.1+cpu", "os": "Linux-5.4"}
 
 Change = Callable[[Any], None]
 
@@ -140,3 +154,110 @@ def test_a_run_that_tells_nothing_of_itself_is_comparable_with_none(tmp_path: Pa
 
 def test_what_is_not_the_same_is_listed_with_both_values() -> None:
     assert list(differing({"a": "1", "b": "2"}, {"b": "3", "a": "1", "c": "4"})) == [("b", "2", "3"), ("c", "", "4")]
+
+
+def origin_of(bundle: Bundle, tmp_path: Path) -> Provenance:
+    return read_provenance(read_run(bundle.write(tmp_path / "run")))
+
+
+def test_run_json_and_the_ranks_say_where_a_run_comes_from(tmp_path: Path) -> None:
+    bundle = build(Plan())
+    bundle.run.update(id="one", started_utc="2026-11-20T10:00:00+00:00")
+    bundle.run["environment"] = {"packages": {"Pillow": "9.5.0", "torch": "2.0", "pytest": "8.3", "numpy": None}}
+    for rank in bundle.ranks:
+        bundle.one("start", rank).update(driver="4.0.25", versions=VERSIONS, device_name="Kunlunxin XPU")
+
+    assert origin_of(bundle, tmp_path) == Provenance(
+        run="one",
+        started_utc="2026-11-20T10:00:00+00:00",
+        protocol="full of at most 4 epochs",
+        simulated=False,
+        card="Kunlunxin XPU",
+        driver="4.0.25",
+        versions={"pillow": "9.5.0", **VERSIONS},
+    )
+
+
+def test_all_that_has_to_be_equal_of_two_runs_is_its_state(tmp_path: Path) -> None:
+    found = origin_of(build(replace(STEADY, simulated=True)), tmp_path)
+
+    assert found.state == {
+        "protocol": "steady of 120 steps",
+        "simulated": "true",
+        "card": "a card",
+        "driver": "",
+        "python": "3.8",
+    }
+
+
+def test_the_protocol_of_one_epoch_needs_no_limit(tmp_path: Path) -> None:
+    assert origin_of(build(Plan(protocol="epoch", maps=(0.1,))), tmp_path).protocol == "epoch"
+
+
+def test_what_differs_among_the_ranks_is_told_once_each(tmp_path: Path) -> None:
+    bundle = build(Plan())
+    bundle.one("start", 0).update(driver="4.1.0", versions={"python": "3.9", "os": "a"})
+    bundle.one("start", 1).update(driver="4.0.25", versions={"python": "3.8", "os": "a"})
+
+    found = origin_of(bundle, tmp_path)
+
+    assert (found.driver, dict(found.versions)) == ("4.0.25, 4.1.0", {"python": "3.8, 3.9", "os": "a"})
+
+
+def test_a_rank_that_says_nothing_of_itself_adds_nothing(tmp_path: Path) -> None:
+    bundle = build(Plan())
+    bundle.drop("start", 0)
+    del bundle.one("start", 1)["versions"]
+
+    found = origin_of(bundle, tmp_path)
+
+    assert (found.driver, dict(found.versions)) == ("", {})
+
+
+@pytest.mark.parametrize(
+    ("facts", "words"),
+    [
+        ({"started_utc": None}, "'started_utc' is None, expected a string"),
+        ({"environment": "Linux"}, "'environment' is 'Linux', expected an object"),
+        ({"environment": {"packages": []}}, "'packages' is [], expected an object"),
+    ],
+)
+def test_a_run_json_that_does_not_say_it_is_refused(tmp_path: Path, facts: dict[str, object], words: str) -> None:
+    bundle = build(Plan())
+    bundle.run.update(facts)
+
+    with pytest.raises(EvidenceError) as caught:
+        origin_of(bundle, tmp_path)
+
+    assert str(caught.value) == f"{tmp_path / 'run'}: {words}: nobody could tell where a baseline comes from"
+
+
+def test_an_introduction_that_is_none_is_refused(tmp_path: Path) -> None:
+    bundle = build(Plan())
+    bundle.one("start", 1)["versions"] = "many"
+
+    with pytest.raises(EvidenceError, match="'versions' is 'many', expected an object"):
+        origin_of(bundle, tmp_path)
+
+
+def test_without_run_json_nothing_can_be_told(tmp_path: Path) -> None:
+    with pytest.raises(EvidenceError, match=r"cannot tell where the run comes from: .*run\.json: cannot be read"):
+        read_provenance(read_run(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [("4.0.25", "4.0.25"), (" a\tb\nc ", "a b c"), ("bell\x07", "bell"), ("\ud800", "unknown"), ("", "unknown")],
+)
+def test_words_are_made_to_fit_on_a_line(words: str, shown: str) -> None:
+    assert plain(words) == shown
+
+
+@given(st.text(st.characters()))
+def test_plain_words_can_be_printed_and_do_not_change_again(words: str) -> None:
+    found = plain(words)
+
+    assert found
+    assert found.isprintable()
+    assert plain(found) == found
+    assert found.encode("utf-8")
