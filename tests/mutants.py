@@ -1,7 +1,7 @@
 """`python -m tests.mutants run NAMES...`: mutmut, which skips decorated functions, mutates registered ones too.
 
-`@check("clocks-agree")` and `@metric("p_core", ...)` return the function itself, so that registering it at the end of the
-module is the same; there the trampoline that mutmut makes of the function is what is registered.
+`@check("clocks-agree")`, `@rank_check` and `@metric` return the function itself, so that it can be registered at the
+end of the module as well; what is registered there is the trampoline that mutmut makes of the function.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 from mutmut import __main__ as mutmut
 
-_REGISTERED = re.compile(r"^@((?:check|metric)\(.*\))\ndef (\w+)", re.MULTILINE)
+_REGISTERED = re.compile(r"^@((?:check|rank_check|metric)\(.*\))\ndef (\w+)", re.MULTILINE)
 
 _mutate = mutmut.mutate_file_contents
 

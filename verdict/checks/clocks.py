@@ -6,9 +6,9 @@ import statistics
 from typing import Iterator, Mapping
 
 from evidence.bundle import Evidence
-from evidence.events import SIMULATED_CLOCK, ClockProbe
+from evidence.events import SIMULATED_CLOCK, RankEvidence
 from expected import Cell
-from verdict.checks.invariants import CHECKS, Case, check
+from verdict.checks.invariants import CHECKS, Case, check, rank_check
 
 TOLERANCE = 0.25
 """Relative difference allowed between the readings of a round; wrong clocks differ by more, busy hosts by less."""
@@ -19,49 +19,51 @@ HOST_TOLERANCE_S = 5.0
 """What two clocks of a host may differ by over a run: the larger of the share and the seconds."""
 
 
-@check("clock-tested")
-def clock_was_tested(case: Case) -> Iterator[str]:
+@rank_check("clock-tested")
+def clock_was_tested(case: Case, rank: RankEvidence) -> Iterator[str]:
     """Every rank timed a known amount of work before it trained."""
-    for rank in case.evidence.ranks:
-        if rank.clock is None:
-            yield f"rank {rank.rank}: found no 'clock_test' event, expected one: its timer was never put to the test"
+    if rank.clock is None:
+        yield "found no 'clock_test' event, expected one: its timer was never put to the test"
 
 
-@check("timer-sees-work")
-def timer_sees_the_work(case: Case) -> Iterator[str]:
+@rank_check("timer-sees-work")
+def timer_sees_the_work(case: Case, rank: RankEvidence) -> Iterator[str]:
     """The step timer measures queued work as the host's clock does, within 25 %."""
-    for rank, probe in _probes(case):
-        shares = [seen / wall if wall > 0 else 0.0 for seen, wall in zip(probe.timer_ns, probe.timer_wall_ns)]
-        share = statistics.median(shares)
-        if not 1 - TOLERANCE <= share <= 1 + TOLERANCE:
-            yield (
-                f"rank {rank}: clock test: the step timer saw {share:.0%} of the time that queued work took, expected "
-                f"{1 - TOLERANCE:.0%} to {1 + TOLERANCE:.0%}: the device's timer is wrong"
-            )
-        work_ms, timed_ms = statistics.median(probe.work_ns) / 1e6, statistics.median(probe.timer_wall_ns) / 1e6
-        if min(work_ms, timed_ms) * 1e6 < LEAST_WORK_NS:
-            yield f"rank {rank}: clock test: found {min(work_ms, timed_ms):.3f} ms of work, expected 1 ms or more"
+    probe = rank.clock
+    if probe is None:
+        return
+    share = statistics.median(
+        seen / wall if wall > 0 else 0.0 for seen, wall in zip(probe.timer_ns, probe.timer_wall_ns)
+    )
+    if not 1 - TOLERANCE <= share <= 1 + TOLERANCE:
+        yield (
+            f"clock test: the step timer saw {share:.0%} of the time that queued work took, expected "
+            f"{1 - TOLERANCE:.0%} to {1 + TOLERANCE:.0%}: the device's timer is wrong"
+        )
+    shortest_ns = min(statistics.median(probe.work_ns), statistics.median(probe.timer_wall_ns))
+    if shortest_ns < LEAST_WORK_NS:
+        yield f"clock test: found {shortest_ns / 1e6:.3f} ms of work, expected 1 ms or more"
 
 
-@check("synchronise-waits")
-def synchronise_waits(case: Case) -> Iterator[str]:
+@rank_check("synchronise-waits")
+def synchronise_waits(case: Case, rank: RankEvidence) -> Iterator[str]:
     """`synchronise` returns only when the queued work is done."""
-    for rank, probe in _probes(case):
-        pairs = zip(probe.synchronise_ns, probe.after_ns)
-        left = statistics.median(after / (waited + after) if waited + after > 0 else 1.0 for waited, after in pairs)
-        if left > TOLERANCE:
-            yield (
-                f"rank {rank}: clock test: {left:.0%} of the time that queued work took passed after synchronise had "
-                f"returned, expected at most {TOLERANCE:.0%}: it does not wait for the device"
-            )
+    if rank.clock is None:
+        return
+    pairs = zip(rank.clock.synchronise_ns, rank.clock.after_ns)
+    left = statistics.median(after / (waited + after) if waited + after > 0 else 1.0 for waited, after in pairs)
+    if left > TOLERANCE:
+        yield (
+            f"clock test: {left:.0%} of the time that queued work took passed after synchronise had returned, expected "
+            f"at most {TOLERANCE:.0%}: it does not wait for the device"
+        )
 
 
-@check("host-clock-monotonic")
-def host_clock_is_monotonic(case: Case) -> Iterator[str]:
+@rank_check("host-clock-monotonic")
+def host_clock_is_monotonic(case: Case, rank: RankEvidence) -> Iterator[str]:
     """The host's monotonic clock never goes back."""
-    for rank, probe in _probes(case):
-        if probe.steps_back:
-            yield f"rank {rank}: clock test: the host's clock went back {probe.steps_back} times, expected it never to"
+    if rank.clock is not None and rank.clock.steps_back:
+        yield f"clock test: the host's clock went back {rank.clock.steps_back} times, expected it never to"
 
 
 @check("clocks-agree")
@@ -99,9 +101,3 @@ def clock_faults(evidence: Evidence, cell: Cell) -> Mapping[str, tuple[str, ...]
     case = Case(evidence, cell, {})
     names = ("timer-sees-work", "synchronise-waits", "host-clock-monotonic", "clocks-agree")
     return {name: tuple(CHECKS[name].find(case)) for name in names}
-
-
-def _probes(case: Case) -> Iterator[tuple[int, ClockProbe]]:
-    for rank in case.evidence.ranks:
-        if rank.clock is not None:
-            yield rank.rank, rank.clock

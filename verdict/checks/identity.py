@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Iterator, Sequence
+from typing import Any, Iterator, Mapping, Sequence
 
 from evidence.events import HOST_BACKENDS, SIMULATED_CLOCK, SWITCHED_OFF
 from expected import PUBLISHED, Recipe
@@ -113,41 +113,18 @@ def device_index_is_the_asked_one(case: Case) -> Iterator[str]:
 def cell_is_this_one(case: Case) -> Iterator[str]:
     """run.json and every rank name this cell, and trained with its hyper-parameters."""
     cell, run = case.cell, case.evidence.run
-    expected = {
-        "cell": cell.id,
-        "precision": cell.precision,
-        "batch size": cell.batch_size,
-        "learning rate": cell.learning_rate,
-        "device": cell.device,
-        "topology": str(cell.topology),
-    }
+    fields = ("precision", "batch_size", "learning_rate", "device", "topology")
+    expected: dict[str, Any] = {"cell": cell.id, **{name.replace("_", " "): getattr(cell, name) for name in fields}}
+    expected["topology"] = str(cell.topology)
     if run is not None:
-        found = {
-            "cell": run.cell.id,
-            "precision": run.cell.precision,
-            "batch size": run.cell.batch_size,
-            "learning rate": run.cell.learning_rate,
-            "device": run.cell.device,
-            "topology": run.cell.topology,
-        }
+        found = {"cell": run.cell.id, **{name.replace("_", " "): getattr(run.cell, name) for name in fields}}
         yield from _differences("run.json", found, expected)
-    recipe = asdict(cell.recipe)
-    expected.update({name: recipe[name] for name in ("model", "seed", "tf32")})
-    if run is not None:
-        expected["protocol"] = run.protocol
-        expected["optimizations switched off"] = _listed(run.without)
+        expected.update({"protocol": run.protocol, "optimizations switched off": _listed(run.without)})
+    expected.update({name: getattr(cell.recipe, name) for name in ("model", "seed", "tf32")})
+    of_rank = ("cell", "precision", "batch_size", "learning_rate", "protocol", "model", "seed", "tf32")
     for rank, start in case.evidence.starts:
-        named = {
-            "cell": start.cell,
-            "precision": start.precision,
-            "batch size": start.batch_size,
-            "learning rate": start.learning_rate,
-            "protocol": start.protocol,
-            "model": start.model,
-            "seed": start.seed,
-            "tf32": start.tf32,
-            "optimizations switched off": None if start.without is None else _listed(start.without),
-        }
+        named = {name.replace("_", " "): getattr(start, name) for name in of_rank}
+        named["optimizations switched off"] = None if start.without is None else _listed(start.without)
         # A rank may leave a field out: run.json and the events have it too.
         found = {name: value for name, value in named.items() if value is not None and name in expected}
         yield from _differences(f"rank {rank}", found, expected)
@@ -288,7 +265,7 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(sorted(names)) or "none"
 
 
-def _differences(who: str, found: dict[str, object], expected: dict[str, object]) -> Iterator[str]:
+def _differences(who: str, found: Mapping[str, object], expected: Mapping[str, object]) -> Iterator[str]:
     for name, value in found.items():
         if value != expected[name] or isinstance(value, bool) != isinstance(expected[name], bool):
             yield f"{who}: found {name} {value}, expected {expected[name]}"

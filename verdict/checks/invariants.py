@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Callable, Iterator, Mapping, NamedTuple
 
 from evidence.bundle import Evidence
+from evidence.events import RankEvidence
 from expected import Cell
 from verdict.metrics.measurement import Measurement
 
@@ -31,6 +32,7 @@ class Case:
 
 
 Find = Callable[[Case], Iterator[str]]
+FindInRank = Callable[[Case, RankEvidence], Iterator[str]]
 
 
 class Check(NamedTuple):
@@ -61,6 +63,22 @@ def check(id: str, *, cause: bool = False) -> Callable[[Find], Find]:
     def register(find: Find) -> Find:
         assert id not in CHECKS, id
         CHECKS[id] = Check(id, (find.__doc__ or "").partition("\n")[0], find, cause)
+        return find
+
+    return register
+
+
+def rank_check(id: str) -> Callable[[FindInRank], FindInRank]:
+    """Register the decorated function as a check of each rank; its texts follow "rank 1: "."""
+
+    def register(find: FindInRank) -> FindInRank:
+        def in_all_ranks(case: Case) -> Iterator[str]:
+            for rank in case.evidence.ranks:
+                for text in find(case, rank):
+                    yield f"rank {rank.rank}: {text}"
+
+        in_all_ranks.__doc__, in_all_ranks.__module__ = find.__doc__, find.__module__
+        check(id)(in_all_ranks)
         return find
 
     return register

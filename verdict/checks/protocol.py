@@ -7,7 +7,7 @@ import statistics
 from typing import Iterator
 
 from evidence.events import RankEvidence
-from verdict.checks.invariants import Case, check
+from verdict.checks.invariants import Case, check, rank_check
 from verdict.metrics.measure import last_evaluation, parts, protocol_metrics
 from verdict.metrics.measurement import PROTOCOLS
 from verdict.metrics.memory import throttled
@@ -54,23 +54,22 @@ def last_attempt_goes_on(case: Case) -> Iterator[str]:
             yield f"rank {rank.rank}: found step {windows.step[0]} as the first, expected step {first}"
 
 
-@check("windows-in-training")
-def windows_lie_in_training(case: Case) -> Iterator[str]:
+@rank_check("windows-in-training")
+def windows_lie_in_training(case: Case, rank: RankEvidence) -> Iterator[str]:
     """Warm-up steps come before training, and under steady only; all others lie within training."""
-    for rank in case.evidence.ranks:
-        windows = rank.windows
-        if case.protocol != "steady" and windows.warmup.any():
-            yield f"rank {rank.rank}: found warm-up windows, expected none under protocol {case.protocol}"
-        if rank.train_begin_ns is None or rank.train_end is None:
-            continue
-        outside = (windows.t_ns < rank.train_begin_ns) | (windows.t_ns > rank.train_end.t_ns)
-        for kind, wrong, where in (
-            ("warm-up", windows.warmup & (windows.t_ns > rank.train_begin_ns), "before train_begin"),
-            ("measured", ~windows.warmup & outside, "between train_begin and train_end"),
-        ):
-            if wrong.any():
-                step = windows.step[wrong.argmax()]
-                yield f"rank {rank.rank}: found the {kind} window of step {step} elsewhere, expected it {where}"
+    windows = rank.windows
+    if case.protocol != "steady" and windows.warmup.any():
+        yield f"found warm-up windows, expected none under protocol {case.protocol}"
+    if rank.train_begin_ns is None or rank.train_end is None:
+        return
+    outside = (windows.t_ns < rank.train_begin_ns) | (windows.t_ns > rank.train_end.t_ns)
+    for kind, wrong, where in (
+        ("warm-up", windows.warmup & (windows.t_ns > rank.train_begin_ns), "before train_begin"),
+        ("measured", ~windows.warmup & outside, "between train_begin and train_end"),
+    ):
+        if wrong.any():
+            step = windows.step[wrong.argmax()]
+            yield f"found the {kind} window of step {step} elsewhere, expected it {where}"
 
 
 @check("epochs-complete")
@@ -97,26 +96,29 @@ def epochs_are_complete(case: Case) -> Iterator[str]:
             yield f"rank {rank.rank}: found steps of epochs {foreign[:4]}, expected steps of completed epochs only"
 
 
-@check("evaluations-made")
-def evaluations_took_place(case: Case) -> Iterator[str]:
+@rank_check("evaluations-made")
+def evaluations_took_place(case: Case, rank: RankEvidence) -> Iterator[str]:
     """full: one before training and one after every epoch; epoch: one after it; steady: none in training."""
     protocol = case.protocol
     if protocol not in PROTOCOLS:
         return
-    for rank in case.evidence.ranks:
-        found = [evaluation.epoch for evaluation in rank.evaluations]
-        done = [epoch.epoch for epoch in rank.epochs]
-        # What is owed of the time before: under full the evaluation of the weights that training begins with.
-        owed = [-1] if protocol == "full" and rank.resumed is None else []
-        if rank.resumed is not None and rank.nothing_left:
-            owed = [rank.resumed.epoch]
-        expected = {"full": [*owed, *done], "epoch": [*owed, *done]}.get(protocol, [])
-        if protocol == "epoch" and found[:1] == [-1]:
-            found = found[1:]  # before training, so nothing that this protocol measures contains it
-        if found != expected:
-            yield f"rank {rank.rank}: found evaluations of epochs {found}, expected {expected}"
-        for evaluation in rank.evaluations:
-            yield from _misplaced(rank, evaluation.epoch, evaluation.begin_ns, evaluation.end_ns)
+    found = [evaluation.epoch for evaluation in rank.evaluations]
+    # Owed from before: under full the evaluation of the initial weights, and the one that an attempt broke off in.
+    owed = [-1] if protocol == "full" and rank.resumed is None else []
+    if rank.resumed is not None and rank.nothing_left:
+        owed = [rank.resumed.epoch]
+    expected = [] if protocol == "steady" else [*owed, *(epoch.epoch for epoch in rank.epochs)]
+    if protocol == "epoch" and found[:1] == [-1]:
+        found = found[1:]  # before training, so nothing that this protocol measures contains it
+    if found != expected:
+        yield f"found evaluations of epochs {found}, expected {expected}"
+    if rank.train_begin_ns is None or rank.train_end is None:
+        return
+    for one in rank.evaluations:
+        if one.epoch < 0 and one.end_ns > rank.train_begin_ns:
+            yield "found the initial evaluation in training, expected it before"
+        if one.epoch >= 0 and not (rank.train_begin_ns <= one.begin_ns and one.end_ns <= rank.train_end.t_ns):
+            yield f"found the evaluation of epoch {one.epoch} outside of training, expected it within"
 
 
 @check("evaluations-complete")
@@ -213,25 +215,22 @@ def steady_steps_were_taken(case: Case) -> Iterator[str]:
             yield f"rank {rank.rank}: found {steps} measured steps, expected the {run.steps} asked for"
 
 
-@check("steady-state")
-def steady_state_was_reached(case: Case) -> Iterator[str]:
+@rank_check("steady-state")
+def steady_state_was_reached(case: Case, rank: RankEvidence) -> Iterator[str]:
     """Under steady, steps at the beginning and at the end take equally long within 10 %."""
-    if case.protocol != "steady":
-        return
-    for rank in case.evidence.ranks:
-        windows = rank.windows.measured
-        if windows.steps < STEADY_MIN_STEPS:
-            continue  # and then its rates are not judged
-        first, last = windows.steps // 10, windows.steps // 4
-        # Medians: a stall now and then is the device's rate, not its way to a steady state.
-        batch_ms = windows.compute_ns / windows.images.clip(1) * (case.cell.batch_size / 1e6)
-        step_ms = [statistics.median(batch_ms[part].tolist()) for part in (slice(None, first), slice(-last, None))]
-        if abs(step_ms[0] - step_ms[1]) > STEADY_WITHIN * step_ms[1]:
-            yield (
-                f"rank {rank.rank}: the first {first} measured steps took {step_ms[0]:.1f} ms a batch, the last {last} "
-                f"took {step_ms[1]:.1f} ms, expected them within {STEADY_WITHIN:.0%}: the device was not in a steady "
-                "state; warm it up for longer, or cool it"
-            )
+    windows = rank.windows.measured
+    if case.protocol != "steady" or windows.steps < STEADY_MIN_STEPS:
+        return  # with so few steps rates are not judged
+    first, last = windows.steps // 10, windows.steps // 4
+    # Medians: a stall now and then is the device's rate, not its way to a steady state.
+    batch_ms = windows.compute_ns / windows.images.clip(1) * (case.cell.batch_size / 1e6)
+    step_ms = [statistics.median(batch_ms[part].tolist()) for part in (slice(None, first), slice(-last, None))]
+    if abs(step_ms[0] - step_ms[1]) > STEADY_WITHIN * step_ms[1]:
+        yield (
+            f"the first {first} measured steps took {step_ms[0]:.1f} ms a batch, the last {last} took {step_ms[1]:.1f} "
+            f"ms, expected them within {STEADY_WITHIN:.0%}: the device was not in a steady state; warm it up for "
+            "longer, or cool it"
+        )
 
 
 @check("not-throttled")
@@ -247,16 +246,6 @@ def all_was_measured(case: Case) -> Iterator[str]:
         for part in parts(name):
             if name in case.cell.applicable and part not in case.measurements:
                 yield f"found no measurement of {part}, expected one from protocol {case.protocol}"
-
-
-def _misplaced(rank: RankEvidence, epoch: int, begin_ns: int, end_ns: int) -> Iterator[str]:
-    train_end_ns = None if rank.train_end is None else rank.train_end.t_ns
-    if rank.train_begin_ns is None or train_end_ns is None:
-        return
-    if epoch < 0 and end_ns > rank.train_begin_ns:
-        yield f"rank {rank.rank}: found the initial evaluation in training, expected it before"
-    if epoch >= 0 and not (rank.train_begin_ns <= begin_ns and end_ns <= train_end_ns):
-        yield f"rank {rank.rank}: found the evaluation of epoch {epoch} outside of training, expected it within"
 
 
 def _place(rank: RankEvidence) -> str:

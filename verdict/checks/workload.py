@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Callable, Iterator, Mapping
 
 from evidence.bundle import Evidence
-from verdict.checks.invariants import Case, check
+from evidence.events import RankEvidence
+from verdict.checks.invariants import Case, check, rank_check
 from verdict.metrics.statistics import total
 
 if TYPE_CHECKING:
@@ -125,19 +126,18 @@ def positives_are_there(case: Case) -> Iterator[str]:
     yield from _outside(case, "positives", "positives", lambda model: (0.5, model.sampled / 4))
 
 
-@check("loss-not-diverged")
-def loss_did_not_grow(case: Case) -> Iterator[str]:
+@rank_check("loss-not-diverged")
+def loss_did_not_grow(case: Case, rank: RankEvidence) -> Iterator[str]:
     """The loss at the end is at most three times that at the beginning: a diverged model is another workload."""
-    for rank in case.evidence.ranks:
-        loss = rank.windows.loss
-        if len(loss) < 2 * _LEAST_END:
-            continue
-        first, last = _end_losses(loss)
-        if last > DIVERGED * first:
-            yield (
-                f"rank {rank.rank}: the loss went from {first:.3g} at the beginning to {last:.3g} at the end, expected "
-                f"it not to grow to more than {DIVERGED:g} times: the model diverged"
-            )
+    loss = rank.windows.loss
+    if len(loss) < 2 * _LEAST_END:
+        return
+    first, last = _end_losses(loss)
+    if last > DIVERGED * first:
+        yield (
+            f"the loss went from {first:.3g} at the beginning to {last:.3g} at the end, expected "
+            f"it not to grow to more than {DIVERGED:g} times: the model diverged"
+        )
 
 
 def _outside(case: Case, column: str, what: str, bounds: Callable[[Detector], tuple[float, float]]) -> Iterator[str]:
