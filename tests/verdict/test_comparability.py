@@ -229,7 +229,7 @@ def test_a_run_json_that_does_not_say_it_is_refused(tmp_path: Path, facts: dict[
     with pytest.raises(EvidenceError) as caught:
         origin_of(bundle, tmp_path)
 
-    assert str(caught.value) == f"{tmp_path / 'run'}: {words}: nobody could tell where a baseline comes from"
+    assert str(caught.value) == f"{tmp_path / 'run'}: {words}: a baseline needs to know where it comes from"
 
 
 def test_an_introduction_that_is_none_is_refused(tmp_path: Path) -> None:

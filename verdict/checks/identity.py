@@ -194,10 +194,10 @@ def device_is_real(case: Case) -> Iterator[str]:
     wanted = device == VIRTUAL_DEVICE
     named = [] if run is None else [("run.json", run.simulated)]
     named += [(f"rank {rank}", start.simulated) for rank, start in case.evidence.starts]
-    for who, simulated in named:
+    for where, simulated in named:
         if simulated != wanted:
             found, expected = ("a real", "the simulated device") if wanted else ("a simulated", "a real")
-            yield f"{who}: found {found} device, expected {expected} {device}"
+            yield f"{where}: found {found} device, expected {expected} {device}"
     for rank, start in case.evidence.starts:
         if start.clock == SIMULATED_CLOCK and not wanted:
             yield f"rank {rank}: found a simulated clock, expected the host's own on {device}"
@@ -265,7 +265,7 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(sorted(names)) or "none"
 
 
-def _differences(who: str, found: Mapping[str, object], expected: Mapping[str, object]) -> Iterator[str]:
+def _differences(where: str, found: Mapping[str, object], expected: Mapping[str, object]) -> Iterator[str]:
     for name, value in found.items():
         if value != expected[name] or isinstance(value, bool) != isinstance(expected[name], bool):
-            yield f"{who}: found {name} {value}, expected {expected[name]}"
+            yield f"{where}: found {name} {value}, expected {expected[name]}"

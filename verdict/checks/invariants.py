@@ -51,8 +51,8 @@ CHECKS: dict[str, Check] = {}
 def check(id: str, *, cause: bool = False) -> Callable[[Find], Find]:
     """Register the decorated function as a check that invalidates a run.
 
-    It yields a text for each violation: who (rank or file), what was found, what was expected. If a check with `cause`
-    finds something, no other check runs: whatever else is wrong follows from that.
+    It yields a text for each violation: where (rank or file), what was found, what was expected. If a check with
+    `cause` finds something, no other check runs: whatever else is wrong follows from that.
 
     >>> @check("batch-size")
     ... def batches_fit(case):

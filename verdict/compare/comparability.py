@@ -64,7 +64,7 @@ def read_provenance(evidence: Evidence) -> Provenance:
         packages = decode(facts["environment"] or {}, {}, {"packages": table})["packages"] or {}
         starts = [decode(start, {}, {"driver": text, "versions": table}) for start in _start_events(evidence)]
     except FieldError as error:
-        raise EvidenceError(f"{evidence.path}: {error}: nobody could tell where a baseline comes from") from None
+        raise EvidenceError(f"{evidence.path}: {error}: a baseline needs to know where it comes from") from None
     of_ranks = [{"driver": one["driver"], **(one["versions"] or {})} for one in starts]
     names = dict.fromkeys(name for one in of_ranks for name in one)
     by_name = {name: _joined(one.get(name) for one in of_ranks) for name in names}

@@ -275,13 +275,13 @@ def _framework(stated: str, host: Host) -> tuple[str, Answer]:
 def _train_images(stated: str, host: Host) -> tuple[str, Answer]:
     data = host.data
     if data is None:
-        return "", Answer(UNKNOWN, "no rank of this host told its data set")
+        return "", Answer(UNKNOWN, "no rank of this host recorded its data set")
     listed = "" if data.train_listed is None else f" of {data.train_listed:,}"
     found = f"{data.train_images:,}{listed}"
     wanted = [int(word.replace(",", "")) for word in stated.split() if word[0].isdigit()]
     counts = [data.train_listed] if stated.endswith("listed") else [data.train_images, data.train_listed]
     return found, worst(
-        Answer(UNKNOWN, "how many images are listed was not told") if one is None else _is_equal(one, number)
+        Answer(UNKNOWN, "how many images are listed was not recorded") if one is None else _is_equal(one, number)
         for one, number in zip(counts, wanted)
     )
 
@@ -289,7 +289,7 @@ def _train_images(stated: str, host: Host) -> tuple[str, Answer]:
 def _val_images(stated: str, host: Host) -> tuple[str, Answer]:
     data = host.data
     if data is None or data.val_images is None:
-        return "", Answer(UNKNOWN, "no rank of this host told its data set")
+        return "", Answer(UNKNOWN, "no rank of this host recorded its data set")
     return f"{data.val_images:,}", _is_equal(data.val_images, int(stated.replace(",", "") or "0"))
 
 

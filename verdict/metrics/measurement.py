@@ -16,7 +16,7 @@ class Measurement:
     """A metric's value with its unit, how and from what it was computed, and from how many readings (`n`).
 
     `n` counts the steps of the slowest rank for rates, samples for mem, ranks for e2e_time, images for map; below
-    `least` of them there is no interval. `doubt` says why the number may fail but not pass; "" for no reason.
+    `least` of them there is no interval. `doubt` is why the number may fail but not pass, or "".
     """
 
     metric: str
