@@ -10,12 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from evidence.verdict import Interval, MetricVerdict
 from expected import Cell, Expectation, Topology
 from tests.verdict.bundles import STEADY, a_cell, with_timing
 from verdict.compare.scaling import TopologyRun, judge_efficiency, judge_skew, ratio_a_card
-from verdict.judge import MetricVerdict
 from verdict.metrics.measurement import Measurement
-from verdict.metrics.statistics import Interval
 from verdict.metrics.stragglers import Straggler
 
 ONE, EIGHT = Topology(1, 1), Topology(1, 8)

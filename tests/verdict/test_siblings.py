@@ -8,9 +8,9 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from evidence.verdict import Interval
 from verdict.compare.siblings import CardRun, SiblingsVerdict, judge_siblings
 from verdict.metrics.measurement import Measurement
-from verdict.metrics.statistics import Interval
 
 
 def run(card: int, rate: float | None, half: float | None = 0.002, broken: str = "") -> CardRun:

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Collection, Iterator, Mapping, Sequence
 
 from evidence.bundle import read_run
+from evidence.verdict import RunVerdict
 from expected import UNPUBLISHED, Cell, Device
 from expected.site import MIN_RUNS
 from verdict.baseline.spread import AcceptedValue, AcceptError, accepted_value
 from verdict.compare.provenance import Provenance, read_provenance
-from verdict.judge import FAIL, INCONCLUSIVE, INVALID, RunVerdict, judge_run
+from verdict.judge import FAIL, INCONCLUSIVE, INVALID, judge_run
 from verdict.lookup import find_cell, on_other_data
 from verdict.metrics.measure import measure
 from verdict.metrics.measurement import Measurement

@@ -64,7 +64,7 @@ def accepted_value(name: str, readings: Mapping[str, float]) -> AcceptedValue:
     readings = {run: _six_digits(reading) for run, reading in readings.items()}
     trimmed = outliers(name, readings)
     kept = [reading for run, reading in readings.items() if run not in trimmed]
-    shown = ", ".join(f"{quantity(metric, reading, 5)} ({run})" for run, reading in readings.items())
+    shown = ", ".join(f"{quantity(reading, metric.unit, 5)} ({run})" for run, reading in readings.items())
     value = _six_digits(statistics.mean(kept))
     if value <= 0:
         raise AcceptError(f"{name}: found {shown}, expected more than 0; leave the metric out with --without {name}")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Iterator, Mapping
+from typing import TYPE_CHECKING, Iterator, Mapping
 
 from evidence.bundle import Evidence
+from evidence.verdict import Workload
 from verdict.checks.case import Case
 from verdict.metrics.statistics import total
 
@@ -59,24 +59,6 @@ DETECTORS: Mapping[str, Detector] = {
 """torchvision's defaults, which are the benchmark's, and the suite's own small models."""
 
 
-@dataclass(frozen=True)
-class Workload:
-    """The measured steps of all ranks: counts an image, and the median loss at the beginning and at the end."""
-
-    images: int
-    pixels_per_image: float
-    proposals_per_image: float
-    positives_per_image: float
-    first_loss: float
-    last_loss: float
-
-    def __str__(self) -> str:
-        return (
-            f"an image: {self.pixels_per_image:.0f} padded pixels, {self.proposals_per_image:.0f} proposals, "
-            f"{self.positives_per_image:.1f} positives; loss {self.first_loss:.3g} to {self.last_loss:.3g}"
-        )
-
-
 def fingerprint(evidence: Evidence) -> Workload | None:
     """The fingerprint of what was measured; None where no rank measured a step, or no loss is a number."""
     measured = [rank.windows.measured for rank in evidence.ranks]
@@ -93,12 +75,6 @@ def fingerprint(evidence: Evidence) -> Workload | None:
         first_loss=first,
         last_loss=last,
     )
-
-
-def in_words(record: Mapping[str, Any]) -> str:
-    """The fingerprint of a verdict.json as a line that a person reads."""
-    numbers = {name: math.nan if value is None else value for name, value in record.items()}
-    return str(Workload(int(numbers.pop("images")), **numbers))
 
 
 def images_have_their_size(case: Case) -> Iterator[str]:

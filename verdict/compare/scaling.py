@@ -6,10 +6,10 @@ import math
 from dataclasses import dataclass
 from typing import Mapping
 
+from evidence.verdict import Interval, MetricVerdict, Verdict
 from expected import METRICS, Cell, default_bounds
-from verdict.judge import FAIL, INCONCLUSIVE, INVALID, MISSING, PASS, RECORDED, MetricVerdict
+from verdict.judge import FAIL, INCONCLUSIVE, INVALID, MISSING, PASS, RECORDED, against_bounds, steps_advice
 from verdict.metrics.measurement import Measurement
-from verdict.metrics.statistics import Interval, steps_to_decide
 from verdict.metrics.stragglers import TOLERANCE, Straggler
 from verdict.wording import figure
 
@@ -107,21 +107,19 @@ def ratio_a_card(small: TopologyRun, big: TopologyRun, metric: str) -> float | N
 
 def _compare(
     value: float, interval: Interval | None, expected: float | None, low: float | None, steps: int
-) -> tuple[str, str]:
+) -> tuple[Verdict, str]:
     shown = f"efficiency {figure(value)}"
     if expected is None or low is None:
         return RECORDED, shown
     limit = f"{figure(low)} ({low / expected:.4g} x {figure(expected)}, what the expected p_core come to)"
     if interval is None:
         return INCONCLUSIVE, f"{shown} has no confidence interval, as a run has too few steps for one; bound {limit}"
-    if interval.high < low:
-        return FAIL, f"{shown} is below {limit}"
-    if interval.low < low:
-        more = steps_to_decide(value, interval, low, steps)
-        advice = "no number of steps would decide" if more is None else f"about {more} more steps of each would decide"
+    verdict, _ = against_bounds(interval, low, None)
+    if verdict is INCONCLUSIVE:
         span = f"{figure(interval.low)} to {figure(interval.high)}"
-        return INCONCLUSIVE, f"{shown}: its interval, {span}, straddles {limit}; {advice}"
-    return PASS, f"{shown} is at least {limit}"
+        more = steps_advice(value, interval, (low,), steps, " of each")
+        return verdict, f"{shown}: its interval, {span}, straddles {limit}; {more}"
+    return verdict, f"{shown} is {'below' if verdict is FAIL else 'at least'} {limit}"
 
 
 def _ratio_interval(over: Measurement, under: Measurement, value: float) -> Interval | None:

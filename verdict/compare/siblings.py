@@ -6,9 +6,10 @@ import statistics
 from dataclasses import dataclass
 from typing import Sequence
 
-from verdict.judge import FAIL, INCONCLUSIVE, INVALID, PASS, RECORDED, MetricVerdict
+from evidence.verdict import MetricVerdict, Verdict
+from verdict.judge import FAIL, INCONCLUSIVE, INVALID, PASS, RECORDED, against_bounds, steps_advice
 from verdict.metrics.measurement import Measurement
-from verdict.metrics.statistics import MIN_STEPS, steps_to_decide
+from verdict.metrics.statistics import MIN_STEPS
 from verdict.metrics.stragglers import TOLERANCE
 from verdict.wording import figure
 
@@ -42,7 +43,7 @@ class CardVerdict:
 
     run: CardRun
     share: float | None
-    verdict: str
+    verdict: Verdict
     reason: str
 
 
@@ -51,7 +52,7 @@ class SiblingsVerdict:
     """The judgement of all cards: `cards` in the order given, `reason` names those that decided `verdict`."""
 
     cards: tuple[CardVerdict, ...]
-    verdict: str
+    verdict: Verdict
     reason: str
 
     @property
@@ -103,12 +104,12 @@ def _judge(run: CardRun, others: Sequence[Measurement]) -> CardVerdict:
         least = max(1, (own.least or MIN_STEPS) - own.n)
         reason = f"{pace}; from {own.n} steps there is no confidence interval, at least {least} more are needed"
         return CardVerdict(run, share, INCONCLUSIVE, reason)
-    if own.interval.high < bound:
+    verdict, _ = against_bounds(own.interval, bound, None)
+    if verdict is FAIL:
         return CardVerdict(run, share, FAIL, f"{pace}: slower by more than {TOLERANCE:.0%}")
-    if own.interval.low < bound:
+    if verdict is INCONCLUSIVE:
         span = f"{figure(own.interval.low)} to {figure(own.interval.high)}"
-        more = steps_to_decide(own.value, own.interval, bound, own.n)
-        advice = "no number of steps would decide" if more is None else f"about {more} more steps would decide"
-        reason = f"{pace}; its interval, {span}, straddles {figure(bound)} ({TOLERANCE:.0%} below them); {advice}"
+        more = steps_advice(own.value, own.interval, (bound,), own.n)
+        reason = f"{pace}; its interval, {span}, straddles {figure(bound)} ({TOLERANCE:.0%} below them); {more}"
         return CardVerdict(run, share, INCONCLUSIVE, reason)
     return CardVerdict(run, share, PASS, pace)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from verdict.metrics.statistics import Interval
+from evidence.verdict import Interval
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from evidence.verdict import Interval
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,22 +22,6 @@ MIN_STEPS = 16
 _SEED = 20171117  # fixed: the same evidence always has the same interval
 _MOST_LIKENESS = 0.7  # so few stretches cannot tell more; it makes an interval 2.4 times as wide
 _Z = 1.959964  # of the normal distribution at 97.5 %
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A two-sided confidence interval, both ends in the unit of what it belongs to."""
-
-    low: float
-    high: float
-
-    def scaled(self, factor: float) -> Interval:
-        """The interval of a number that is `factor` (> 0) times as large."""
-        return Interval(self.low * factor, self.high * factor)
-
-    def around(self, value: float) -> Interval:
-        """The interval widened, where rounding left `value` out, to contain it."""
-        return Interval(min(self.low, value), max(self.high, value))
 
 
 def total(values: np.ndarray) -> float:
