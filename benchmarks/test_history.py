@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from evidence.bundle import read_run
+from evidence.verdict import encode
 from expected import load_devices
 from reports.history import default_url
 from reports.history.database import open_history
@@ -22,7 +23,6 @@ from tests.suite.stored import store
 from tests.support import ROOT
 from verdict.judge import judge_run
 from verdict.lookup import find_cell
-from verdict.record import to_json
 
 RUNS, CELLS, RELEASES = 10_000, 5, 40
 BEGIN = datetime.datetime(2020, 1, 1, tzinfo=datetime.timezone.utc)
@@ -33,7 +33,7 @@ def a_real_entry(folder: Path) -> Entry:
     run_dir = store(folder / "run", steps=200)
     evidence = read_run(run_dir)
     device, cell = find_cell(evidence, load_devices())
-    return read_entry(run_dir, to_json(judge_run(evidence, cell, backend=device.backend)), evidence=evidence)
+    return read_entry(run_dir, encode(judge_run(evidence, cell, backend=device.backend)), evidence=evidence)
 
 
 def many(entry: Entry, count: int = RUNS) -> Iterator[Entry]:

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from evidence.bundle import Evidence, read_run
+from evidence.verdict import encode
 from expected import Cell, Device, Topology, load_devices
 from reports.html import run_page
 from tests.verdict.bundles import Plan, a_cell, build, published
 from verdict.judge import judge_run
-from verdict.record import to_json
 
 SIXTEEN_RANKS = replace(Plan(), topology=Topology(2, 8), steps=25_000, window=20, maps=(0.1, 0.2, 0.3, 0.37), jitter=5)
 LARGEST_BYTES = 2_000_000
@@ -63,7 +63,7 @@ def test_reading_and_judging(benchmark: Any, folder: Path, cell: Cell) -> None:
 def judged(folder: Path, cell: Cell) -> tuple[Evidence, dict[str, Any]]:
     """The evidence and its verdict.json."""
     evidence = read_run(folder)
-    return evidence, to_json(judge_run(evidence, cell))
+    return evidence, encode(judge_run(evidence, cell))
 
 
 def made(evidence: Evidence, verdict: dict[str, Any]) -> str:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any, Mapping
+
+from evidence.verdict import Workload
+
 _DECIMALS = {"s": 1, "images/s": 1, "0..1": 4, "": 4, "GiB": 2}
 _DIMENSIONLESS = ("0..1", "")
 
@@ -29,3 +34,9 @@ def bound(low: float | None, high: float | None, unit: str) -> str:
     if high is not None:
         sides.append(f"<= {quantity(high, unit)}")
     return " and ".join(sides) or "-"
+
+
+def in_words(record: Mapping[str, Any]) -> str:
+    """Return the fingerprint of a verdict.json as a line that a person reads."""
+    numbers = {name: math.nan if value is None else value for name, value in record.items()}
+    return str(Workload(int(numbers.pop("images")), **numbers))

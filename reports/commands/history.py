@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Iterator, Mapping, Sequence
 
 from evidence.bundle import Evidence, read_run
 from evidence.errors import SuiteError
+from evidence.verdict import encode, read_verdict
 from expected import METRICS, load_devices
 from reports.escapes import visible
 from reports.history import HistoryError, default_url
@@ -15,7 +16,6 @@ from reports.numbers import quantity
 from reports.terminal.console import aligned
 from verdict.judge import INVALID, judge_run
 from verdict.lookup import find_cell
-from verdict.record import read_verdict, to_json
 
 if TYPE_CHECKING:
     from reports.history.entry import Entry
@@ -79,14 +79,14 @@ def _verdict(evidence: Evidence, devices: Mapping[str, Any]) -> Mapping[str, Any
     try:
         stored = read_verdict(evidence.path)
         if not evidence.problems or stored.outcome == INVALID:
-            return to_json(stored)
+            return encode(stored)
     except SuiteError:
         pass  # never judged, or by an older version
     try:
         device, cell = find_cell(evidence, devices)
     except SuiteError as error:
         raise HistoryError(f"nothing can be entered of this run: {error}") from None
-    return to_json(judge_run(evidence, cell, backend=device.backend))
+    return encode(judge_run(evidence, cell, backend=device.backend))
 
 
 def _count(text: str) -> int:

@@ -9,11 +9,11 @@ from pathlib import Path
 from evidence.atomic import write_whole
 from evidence.bundle import read_run
 from evidence.errors import SuiteError
+from evidence.verdict import encode
 from expected import load_devices
 from reports.escapes import visible
 from verdict.judge import judge_run
 from verdict.lookup import find_cell
-from verdict.record import to_json
 
 PAGE_FILE = "report.html"
 
@@ -34,7 +34,7 @@ def main(arguments: argparse.Namespace) -> int:
     run_dir, out = arguments.run_dir, arguments.out or arguments.run_dir / PAGE_FILE
     evidence = read_run(run_dir)
     device, cell = find_cell(evidence, load_devices())
-    verdict = to_json(judge_run(evidence, cell, backend=device.backend))
+    verdict = encode(judge_run(evidence, cell, backend=device.backend))
     shown = shlex.quote(str(run_dir))
     commands = {"again": f"pytest --replay={shown}", "page": f"python -m reports html {shown}"}
     serial = "" if cell.card is None else ", ".join(start.serial or "" for _, start in evidence.starts)

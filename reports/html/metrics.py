@@ -9,9 +9,8 @@ from markupsafe import Markup
 
 from expected.site import ACCEPTED_IN
 from reports.html.templates import render
-from reports.numbers import bound, half_width_percent, quantity
+from reports.numbers import bound, half_width_percent, in_words, quantity
 from reports.optimizations import switched_off
-from verdict.checks.workload import in_words
 
 SIGNS = {"pass": "✓", "fail": "✗", "inconclusive": "≈", "recorded": "·", "missing": "–", "invalid": "!"}
 CLASSES = {"pass": "good", "fail": "bad", "invalid": "bad", "inconclusive": "warn", "missing": "warn", "recorded": ""}

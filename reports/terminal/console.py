@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from typing import Any, Mapping, Sequence
 
 from expected.site import ACCEPTED_IN
-from reports.numbers import bound, half_width_percent, quantity
+from reports.numbers import bound, half_width_percent, in_words, quantity
 from reports.optimizations import switched_off
-from verdict.checks.workload import in_words
 
 COLOURS = {
     "pass": "green",

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Mapping
 
+from evidence.verdict import MetricVerdict
 from reports.escapes import visible
-from reports.numbers import bound
-from verdict.checks.workload import in_words
-from verdict.judge import MetricVerdict
+from reports.numbers import bound, in_words
 
 
 def metric_properties(verdict: Mapping[str, Any], name: str, *, run: str, waiver: str = "") -> list[tuple[str, str]]:

@@ -58,10 +58,10 @@ def test_runs_are_entered_from_their_folders_and_listed(tmp_path: Path, capsys: 
 
 def test_a_verdict_that_was_written_counts_unless_the_evidence_has_changed_since(tmp_path: Path, capsys: Any) -> None:
     from evidence.bundle import read_run
+    from evidence.verdict import write_verdict
     from expected import load_devices
     from verdict.judge import judge_run
     from verdict.lookup import find_cell
-    from verdict.record import write_verdict
 
     run_dir = store(tmp_path / "run")
     evidence = read_run(run_dir)

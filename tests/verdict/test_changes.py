@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from evidence.bundle import Evidence, read_run
 from expected import METRICS, Cell, Expectation
 from tests.verdict.bundles import Plan, a_cell, build, published
-from verdict.changes import NOT_RECORDED, changes
 from verdict.judge import judge_run
+from verdict.lookup import NOT_RECORDED, changes
 
 SHORT = Plan(steps=40, maps=(0.4,))
 

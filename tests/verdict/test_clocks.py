@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from evidence.bundle import read_run
+from evidence.verdict import RunVerdict
 from tests.verdict.bundles import HONEST_CLOCK, Bundle, Plan, a_cell, build
 from verdict.checks.clocks import clock_faults
-from verdict.judge import INVALID, RunVerdict, judge_run
+from verdict.judge import INVALID, judge_run
 
 MS = 1_000_000
 

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from evidence.bundle import read_run
 from evidence.errors import SuiteError
+from evidence.verdict import Interval
 from expected import METRICS, Topology
 from tests.verdict.bundles import CPU, EPOCH, STEADY, Bundle, Plan, build
 from verdict.metrics.measure import compared_value, measure, metrics_of, protocol_metrics, shortened_run
 from verdict.metrics.measurement import Measurement
-from verdict.metrics.statistics import Interval
 from verdict.metrics.throughput import _window_samples
 
 FULL = Plan(slower={1: 1.25}, jitter=10)

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from evidence.verdict import Interval, MetricVerdict
 from expected import Cell, Expectation, Topology
 from tests.verdict.bundles import STEADY, a_cell, with_timing
 from verdict.compare.scaling import (
@@ -21,9 +22,7 @@ from verdict.compare.scaling import (
     judge_stragglers,
     ratio_per_device,
 )
-from verdict.judge import MetricVerdict
 from verdict.metrics.measurement import Measurement
-from verdict.metrics.statistics import Interval
 from verdict.metrics.throughput import Straggler
 
 ONE, EIGHT = Topology(1, 1), Topology(1, 8)

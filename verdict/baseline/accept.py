@@ -11,11 +11,12 @@ from typing import Collection, Iterator, Mapping, Sequence
 
 from evidence.bundle import read_run
 from evidence.errors import SuiteError
+from evidence.verdict import RunVerdict
 from expected import METRICS, UNPUBLISHED, Cell, Device
 from expected.bounds import ABSOLUTE_TOLERANCE, Bounds, default_bounds
 from expected.site import LARGEST_TOLERANCE, MIN_RUNS
 from verdict.compare.comparability import Provenance, differing, read_provenance
-from verdict.judge import FAIL, INCONCLUSIVE, INVALID, RunVerdict, judge_run
+from verdict.judge import FAIL, INCONCLUSIVE, INVALID, judge_run
 from verdict.lookup import find_cell, on_other_data
 from verdict.metrics.measure import measure
 from verdict.metrics.measurement import Measurement
@@ -117,7 +118,7 @@ def accepted_value(name: str, readings: Mapping[str, float]) -> AcceptedValue:
     readings = {run: _six_digits(reading) for run, reading in readings.items()}
     trimmed = outliers(name, readings)
     kept = [reading for run, reading in readings.items() if run not in trimmed]
-    shown = ", ".join(f"{quantity(metric, reading, 5)} ({run})" for run, reading in readings.items())
+    shown = ", ".join(f"{quantity(reading, metric.unit, 5)} ({run})" for run, reading in readings.items())
     value = _six_digits(statistics.mean(kept))
     if value <= 0:
         raise AcceptError(f"{name}: found {shown}, expected more than 0; leave the metric out with --without {name}")

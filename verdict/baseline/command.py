@@ -92,8 +92,14 @@ def _row(acceptance: Acceptance, value: AcceptedValue, site: Site) -> tuple[str,
     runs = f"{len(value.kept)} of {len(value.readings)}"
     if value.trimmed:
         runs += f", trimmed {', '.join(value.trimmed)}"
-    limit = quantity(metric, bound or 0.0)
-    return metric.name, quantity(metric, value.value), in_words(metric.name, value.tolerance), f"{sign} {limit}", runs
+    limit = quantity(bound or 0.0, metric.unit)
+    return (
+        metric.name,
+        quantity(value.value, metric.unit),
+        in_words(metric.name, value.tolerance),
+        f"{sign} {limit}",
+        runs,
+    )
 
 
 def _block(acceptance: Acceptance, value: AcceptedValue) -> dict[str, Any]:

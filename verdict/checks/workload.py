@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Callable, Iterator, Mapping
 
 from evidence.bundle import Evidence
 from evidence.events import RankEvidence
+from evidence.verdict import Workload
 from verdict.checks.invariants import Case, check, rank_check
 from verdict.metrics.statistics import total
 
@@ -58,24 +58,6 @@ DETECTORS: Mapping[str, Detector] = {
 """torchvision's defaults, which are the benchmark's, and the suite's own small models."""
 
 
-@dataclass(frozen=True)
-class Workload:
-    """The measured steps of all ranks: counts an image, and the median loss at the beginning and at the end."""
-
-    images: int
-    pixels_per_image: float
-    proposals_per_image: float
-    positives_per_image: float
-    first_loss: float
-    last_loss: float
-
-    def __str__(self) -> str:
-        return (
-            f"an image: {self.pixels_per_image:.0f} padded pixels, {self.proposals_per_image:.0f} proposals, "
-            f"{self.positives_per_image:.1f} positives; loss {self.first_loss:.3g} to {self.last_loss:.3g}"
-        )
-
-
 def fingerprint(evidence: Evidence) -> Workload | None:
     """The fingerprint of what was measured; None if no rank measured a step with an image."""
     measured = [rank.windows.measured for rank in evidence.ranks]
@@ -92,12 +74,6 @@ def fingerprint(evidence: Evidence) -> Workload | None:
         first_loss=first,
         last_loss=last,
     )
-
-
-def in_words(record: Mapping[str, Any]) -> str:
-    """The fingerprint of a verdict.json as a line that a person reads."""
-    numbers = {name: math.nan if value is None else value for name, value in record.items()}
-    return str(Workload(int(numbers.pop("images")), **numbers))
 
 
 @check("image-size")

@@ -8,7 +8,8 @@ import statistics
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Mapping, Sequence
 
-from verdict.metrics.statistics import BLOCKS, MIN_SAMPLES, Interval, autocorrelation, inflated, seeded, t_quantile
+from evidence.verdict import Interval
+from verdict.metrics.statistics import BLOCKS, MIN_SAMPLES, autocorrelation, inflated, seeded, t_quantile
 from verdict.metrics.throughput import RateSamples
 
 if TYPE_CHECKING:

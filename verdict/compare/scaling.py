@@ -7,10 +7,11 @@ import statistics
 from dataclasses import dataclass
 from typing import Mapping, Sequence
 
+from evidence.verdict import Interval, MetricVerdict, Verdict
 from expected import METRICS, Cell, default_bounds
-from verdict.judge import FAIL, INCONCLUSIVE, INVALID, MISSING, PASS, RECORDED, MetricVerdict
+from verdict.judge import FAIL, INCONCLUSIVE, INVALID, MISSING, PASS, RECORDED, against_bounds, steps_advice
 from verdict.metrics.measurement import Measurement
-from verdict.metrics.statistics import MIN_STEPS, Interval, steps_to_decide
+from verdict.metrics.statistics import MIN_STEPS
 from verdict.metrics.throughput import STRAGGLER_TOLERANCE as TOLERANCE
 from verdict.metrics.throughput import Straggler
 from verdict.wording import figure
@@ -60,7 +61,7 @@ class DeviceVerdict:
 
     run: DeviceRun
     share: float | None
-    verdict: str
+    verdict: Verdict
     reason: str
 
 
@@ -69,7 +70,7 @@ class SiblingsVerdict:
     """The judgement of all devices: `cards` in the order given, `reason` names those that decided `verdict`."""
 
     cards: tuple[DeviceVerdict, ...]
-    verdict: str
+    verdict: Verdict
     reason: str
 
     @property
@@ -181,21 +182,19 @@ def ratio_per_device(small: TopologyRun, big: TopologyRun, metric: str) -> float
 
 def _compare(
     value: float, interval: Interval | None, expected: float | None, low: float | None, steps: int
-) -> tuple[str, str]:
+) -> tuple[Verdict, str]:
     shown = f"efficiency {figure(value)}"
     if expected is None or low is None:
         return RECORDED, shown
     limit = f"{figure(low)} ({low / expected:.4g} x {figure(expected)}, what the expected p_core come to)"
     if interval is None:
         return INCONCLUSIVE, f"{shown} has no confidence interval, as a run has too few steps for one; bound {limit}"
-    if interval.high < low:
-        return FAIL, f"{shown} is below {limit}"
-    if interval.low < low:
-        more = steps_to_decide(value, interval, low, steps)
-        advice = "no number of steps would decide" if more is None else f"about {more} more steps of each would decide"
+    verdict, _ = against_bounds(interval, low, None)
+    if verdict is INCONCLUSIVE:
         span = f"{figure(interval.low)} to {figure(interval.high)}"
-        return INCONCLUSIVE, f"{shown}: its interval, {span}, straddles {limit}; {advice}"
-    return PASS, f"{shown} is at least {limit}"
+        more = steps_advice(value, interval, (low,), steps, " of each")
+        return verdict, f"{shown}: its interval, {span}, straddles {limit}; {more}"
+    return verdict, f"{shown} is {'below' if verdict is FAIL else 'at least'} {limit}"
 
 
 def _ratio_interval(over: Measurement, under: Measurement, value: float) -> Interval | None:
@@ -279,12 +278,11 @@ def _judge_sibling(run: DeviceRun, others: Sequence[Measurement]) -> DeviceVerdi
         least = max(1, (own.least or MIN_STEPS) - own.n)
         reason = f"{pace}; from {own.n} steps there is no confidence interval, at least {least} more are needed"
         return DeviceVerdict(run, share, INCONCLUSIVE, reason)
-    if own.interval.high < bound:
-        return DeviceVerdict(run, share, FAIL, f"{pace}: slower by more than {TOLERANCE:.0%}")
-    if own.interval.low < bound:
+    verdict, _ = against_bounds(own.interval, bound, None)
+    if verdict is FAIL:
+        pace += f": slower by more than {TOLERANCE:.0%}"
+    elif verdict is INCONCLUSIVE:
         span = f"{figure(own.interval.low)} to {figure(own.interval.high)}"
-        more = steps_to_decide(own.value, own.interval, bound, own.n)
-        advice = "no number of steps would decide" if more is None else f"about {more} more steps would decide"
-        reason = f"{pace}; its interval, {span}, straddles {figure(bound)} ({TOLERANCE:.0%} below them); {advice}"
-        return DeviceVerdict(run, share, INCONCLUSIVE, reason)
-    return DeviceVerdict(run, share, PASS, pace)
+        more = steps_advice(own.value, own.interval, (bound,), own.n)
+        pace += f"; its interval, {span}, straddles {figure(bound)} ({TOLERANCE:.0%} below them); {more}"
+    return DeviceVerdict(run, share, verdict, pace)

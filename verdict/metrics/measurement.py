@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Callable, Optional
 
 from evidence.bundle import Evidence
-from verdict.metrics.statistics import Interval
+from evidence.verdict import Interval
 
 PROTOCOLS = ("full", "epoch", "steady")
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import statistics
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from evidence.verdict import Interval
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,22 +25,6 @@ NORMAL_MAD = 0.6745
 _SEED = 20171117  # fixed: the same evidence always gives the same numbers
 _MOST_AUTOCORRELATION = 0.7  # ten blocks cannot show more; it makes an interval 2.4 times as wide
 _Z = 1.959964  # the 97.5 % quantile of the normal distribution
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A two-sided confidence interval, both ends in the unit of what it belongs to."""
-
-    low: float
-    high: float
-
-    def scaled(self, factor: float) -> Interval:
-        """The interval of a number that is `factor` (> 0) times as large."""
-        return Interval(self.low * factor, self.high * factor)
-
-    def around(self, value: float) -> Interval:
-        """The interval extended to contain `value`, where rounding left it out."""
-        return Interval(min(self.low, value), max(self.high, value))
 
 
 def total(values: np.ndarray) -> float:

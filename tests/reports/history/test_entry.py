@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from evidence.bundle import read_run
+from evidence.verdict import encode
 from expected import load_devices
 from reports.history import HistoryError, enter_run
 from reports.history.entry import Entry, read_entry
@@ -17,13 +18,12 @@ from tests.reports.history.entries import HOSTILE, rows_of
 from tests.suite.stored import bundle_of, store
 from verdict.judge import judge_run
 from verdict.lookup import find_cell
-from verdict.record import to_json
 
 
 def verdict_of(run_dir: Path) -> dict[str, Any]:
     evidence = read_run(run_dir)
     device, cell = find_cell(evidence, load_devices())
-    return to_json(judge_run(evidence, cell, backend=device.backend))
+    return encode(judge_run(evidence, cell, backend=device.backend))
 
 
 def entry_of(run_dir: Path, **changes: Any) -> Entry:

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from evidence.bundle import read_run
+from evidence.verdict import encode
 from expected import load_devices
 from tests.verdict.bundles import Bundle, Plan, a_cell, build
 from verdict.judge import judge_run
-from verdict.record import to_json
 
 TWO_RANKS = replace(Plan(), slower={1: 1.1}, jitter=5)
 HOSTILE = (
@@ -31,7 +31,7 @@ def arguments_of(run_dir: Path, plan: Plan = TWO_RANKS, **given: Any) -> dict[st
     cell = a_cell(plan, p_core=200.0, map=0.364, mem=20.0)
     known = {
         "evidence": evidence,
-        "verdict": to_json(judge_run(evidence, cell)),
+        "verdict": encode(judge_run(evidence, cell)),
         "device": load_devices()["r300"],
         "folder": "runs/x",
         "commands": {"again": "pytest --replay=runs/x"},

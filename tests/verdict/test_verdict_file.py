@@ -13,10 +13,10 @@ import pytest
 
 from evidence.bundle import read_run
 from evidence.errors import EvidenceError
+from evidence.verdict import RunVerdict, encode, read_verdict, write_verdict
 from expected import Expectation
 from tests.verdict.bundles import STEADY, Plan, a_cell, build
-from verdict.judge import RunVerdict, judge_run
-from verdict.record import read_verdict, to_json, write_verdict
+from verdict.judge import judge_run
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def verdict(tmp_path: Path) -> RunVerdict:
 
 
 def test_the_object_has_the_documented_form(verdict: RunVerdict) -> None:
-    record = to_json(verdict)
+    record = encode(verdict)
 
     assert list(record) == [
         "schema",
@@ -100,7 +100,7 @@ def test_what_was_switched_off_is_written_and_read(verdict: RunVerdict, tmp_path
 
 @pytest.mark.parametrize("name", ["restarts", "without"])
 def test_a_verdict_from_before_there_was_a_key_has_none_of_it(verdict: RunVerdict, tmp_path: Path, name: str) -> None:
-    record = to_json(verdict)
+    record = encode(verdict)
     del record[name]
     (tmp_path / "verdict.json").write_text(json.dumps(record))
 
@@ -178,7 +178,8 @@ def _drop(name: str) -> Callable[[dict[str, Any]], Any]:
         (lambda record: record.update(restarts="1"), "'restarts' is '1'"),
         (lambda record: record.update(reasons="none"), "'reasons' is 'none'"),
         (lambda record: record.update(reasons=[1]), "'reasons' is [1]"),
-        (lambda record: record["cell"].pop("id"), "a string"),
+        (lambda record: record["cell"].pop("id"), "in 'cell': 'id' is missing"),
+        (lambda record: record["cell"].update(batch_size="16"), "in 'cell': 'batch_size' is '16'"),
         (lambda record: record["metrics"].update(map=None), "an object"),
         (lambda record: record["metrics"]["map"].update(verdict=[]), "'verdict' is []"),
         (lambda record: record["metrics"]["map"].update(measured="1"), "'measured' is '1'"),
@@ -189,7 +190,7 @@ def _drop(name: str) -> Callable[[dict[str, Any]], Any]:
 def test_what_is_no_verdict_is_an_error_that_says_why(
     damage: Callable[[dict[str, Any]], Any], words: str, verdict: RunVerdict, tmp_path: Path
 ) -> None:
-    record = to_json(verdict)
+    record = encode(verdict)
     damage(record)
     (tmp_path / "verdict.json").write_text(json.dumps(record))
 
