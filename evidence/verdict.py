@@ -150,6 +150,33 @@ class RunVerdict:
         return "; ".join(self.reasons) if self.outcome is Verdict.INVALID else ""
 
 
+@dataclass(frozen=True)
+class ComparedDevice:
+    """One device of a host beside the others: `share` is its p_core over the median of theirs, None without numbers."""
+
+    card: int
+    serial: str
+    p_core: float | None
+    interval: Interval | None
+    share: float | None
+    verdict: Verdict
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The judgement of runs, ranks or devices beside each other: `judged.metric` is efficiency, skew or siblings.
+
+    `than` is the smaller topology's cell (efficiency), `slowest` the slowest rank (skew), `devices` those of the host
+    (siblings).
+    """
+
+    cell: str
+    judged: MetricVerdict
+    than: str = ""
+    slowest: str = "-"
+    devices: tuple[ComparedDevice, ...] = ()
+
+
 def encode(verdict: RunVerdict) -> dict[str, Any]:
     """Return the verdict as strict JSON; an interval is [low, high], a number that is not finite null."""
     cell = {name: value for name, value in asdict(verdict.cell).items() if name != "card" or value is not None}
@@ -171,8 +198,7 @@ def encode(verdict: RunVerdict) -> dict[str, Any]:
 def encode_metric(metric: MetricVerdict) -> dict[str, Any]:
     """Return the verdict on one metric as strict JSON, without the metric's name."""
     record = {field.name: getattr(metric, field.name) for field in fields(metric) if field.name != "metric"}
-    interval = None if metric.interval is None else [metric.interval.low, metric.interval.high]
-    return _finite({**record, "interval": interval, "verdict": metric.verdict.value})
+    return _finite({**record, "interval": _ends(metric.interval), "verdict": metric.verdict.value})
 
 
 def decode_verdict(record: Mapping[str, Any]) -> RunVerdict:
@@ -209,6 +235,22 @@ def decode_metric(name: str, record: Any) -> MetricVerdict:
     return MetricVerdict(metric=name, **values)
 
 
+def encode_comparison(comparison: Comparison) -> dict[str, Any]:
+    """Return the comparison as strict JSON."""
+    devices = [
+        _finite({**vars(one), "interval": _ends(one.interval), "verdict": one.verdict.value})
+        for one in comparison.devices
+    ]
+    judged = {"metric": comparison.judged.metric, **encode_metric(comparison.judged)}
+    return {**vars(comparison), "judged": judged, "devices": devices}
+
+
+def decode_comparison(record: Mapping[str, Any]) -> Comparison:
+    """Return the comparison that `encode_comparison` made an object of. Raises FieldError."""
+    values = decode(record, {"cell": text, "than": text, "slowest": text, "judged": table, "devices": _devices})
+    return Comparison(**{**values, "judged": decode_metric(text(values["judged"].get("metric")), values["judged"])})
+
+
 def write_verdict(run_dir: Path, verdict: RunVerdict) -> Path:
     """Write verdict.json into `run_dir`, in one piece, and return its path. Raises OSError."""
     path = Path(run_dir) / VERDICT_FILE
@@ -225,6 +267,10 @@ def read_verdict(run_dir: Path) -> RunVerdict:
         raise EvidenceError(f"{path}: cannot be read ({error.strerror}); judge the run first") from None
     except ValueError as error:
         raise EvidenceError(f"{path}: found no verdict ({error}); judge the run again") from None
+
+
+def _ends(interval: Interval | None) -> list[float] | None:
+    return None if interval is None else [interval.low, interval.high]
 
 
 def _finite(record: dict[str, Any]) -> dict[str, Any]:
@@ -244,6 +290,14 @@ def _workload(value: Any) -> Workload:
     return Workload(
         values.pop("images"), **{name: math.nan if found is None else found for name, found in values.items()}
     )
+
+
+def _devices(value: Any) -> tuple[ComparedDevice, ...]:
+    if type(value) is not list:
+        raise KindError("a list of devices")
+    kinds = {"card": whole, "serial": text, "verdict": _verdict}
+    optional = {"p_core": number, "interval": _interval, "share": number}
+    return tuple(ComparedDevice(**decode(table(one), kinds, optional)) for one in value)
 
 
 def _verdict(value: Any) -> Verdict:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fixtures.ask.clock import ClockTest
+from fixtures.ask.questions import ClockTest
 
 
 def test_timer_sees_queued_work(clock_test: ClockTest) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from evidence.verdict import JudgedCell
 from expected import Cell, Device, load_devices
 from fixtures.options.session import Options
 
@@ -36,3 +37,8 @@ def options_for(folder: Path, **changes: Any) -> Options:
     }
     values.update(changes)
     return Options(**values)
+
+
+def judged_cell(device: str = "r300", topology: str = "1x8") -> JudgedCell:
+    """Return a cell as a verdict names it."""
+    return JudgedCell(f"{device}-{topology}-fp32-bs16", device, topology, "fp32", 16, 0.16)

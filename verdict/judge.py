@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Mapping, Sequence
 
@@ -30,14 +30,19 @@ _REASONS_QUOTED = 3  # in the reason of a metric; RunVerdict.reasons has them al
 class Judged:
     """A run that was judged: the evidence, which is read once, the cell that it was judged as, and the verdict.
 
-    `measurements` has the numbers by metric, p_core_host beside them.
+    `measurements` has the numbers by metric, p_core_host beside them; it is empty if another process has judged.
     """
 
     evidence: Evidence
     device: Device
     cell: Cell
     verdict: RunVerdict
-    measurements: Mapping[str, Measurement]
+    measurements: Mapping[str, Measurement] = field(default_factory=dict)
+
+    @property
+    def is_own(self) -> bool:
+        """Whether the verdict is on the cell that the run is of; also if run.json does not say which that is."""
+        return self.evidence.run is None or self.evidence.run.cell.id == self.cell.id
 
     @property
     def serial(self) -> str:

@@ -1,4 +1,4 @@
-"""What is asked of a history: the runs in a list, one run, and every metric of many runs over time."""
+"""Queries: the runs in a list, one run, and the time series of every metric over many runs."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import Any, Mapping, Sequence
 
 import sqlalchemy as sa
 
-from reports.escapes import visible
-from reports.history.errors import HistoryError
+from evidence.text import visible
+from evidence.verdict import Interval
+from reports.history import HistoryError
 from reports.history.tables import METRICS, RUNS, VERSIONS
 
 _NAMED_AT_MOST = 5
@@ -27,9 +28,9 @@ class Value:
     high: float | None
 
     @property
-    def interval(self) -> list[float] | None:
-        """The interval as verdict.json has it."""
-        return None if self.low is None or self.high is None else [self.low, self.high]
+    def interval(self) -> Interval | None:
+        """The confidence interval, if it has one."""
+        return None if self.low is None or self.high is None else Interval(self.low, self.high)
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,7 @@ def _stored(row: Any, metrics: Mapping[str, Value]) -> StoredRun:
 
 
 @dataclass(frozen=True)
-class Course:
+class TimeSeries:
     """Runs of one kind in the order in which they started; `values` has one entry a run for each metric."""
 
     cell_id: str
@@ -141,7 +142,7 @@ class Course:
     left_out: int
 
 
-def courses(connection: sa.Connection, cell: str | None = None) -> list[Course]:
+def time_series(connection: sa.Connection, cell: str | None = None) -> list[TimeSeries]:
     """All runs by cell, protocol and simulated or real; what was invalid or restarted is only counted."""
     names = (
         "number",
@@ -161,18 +162,18 @@ def courses(connection: sa.Connection, cell: str | None = None) -> list[Course]:
         groups.setdefault((row.cell_id, row.protocol, row.simulated), []).append(row)
     measured = _values(connection, cell)
     versions = _versions(connection, cell)
-    return [_course(key, rows, measured, versions) for key, rows in sorted(groups.items())]
+    return [_series_of(key, rows, measured, versions) for key, rows in sorted(groups.items())]
 
 
-def _course(
+def _series_of(
     key: tuple[str, str, bool],
     rows: Sequence[Any],
     measured: Mapping[str, Mapping[int, float]],
     versions: Mapping[int, Mapping[str, str]],
-) -> Course:
+) -> TimeSeries:
     kept = [row for row in rows if row.outcome != "invalid" and not row.restarts]
     values = {name: [found.get(row.number) for row in kept] for name, found in measured.items()}
-    return Course(
+    return TimeSeries(
         *key,
         run_ids=[row.run_id for row in kept],
         started_utc=[row.started_utc for row in kept],

@@ -1,4 +1,4 @@
-"""Charts as data: what a page draws, in words and numbers; assets/page.js does the drawing."""
+"""Charts as data, which assets/page.js draws."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, Iterable, Mapping, Optional, Sequence
 
-from reports.escapes import visible
+from evidence.text import visible
 
 KINDS = ("elapsed_s", "index", "category")
 STYLES = ("line", "points", "bars", "band")
@@ -64,9 +64,9 @@ class Level:
 class Chart:
     """A chart: `x` ascending, in the unit of `kind` (seconds, a count, or the positions of `categories`).
 
-    `id` is unique on the page: lower-case letters, digits and "-". `summary` says in words what is to be seen; it
-    stands below the chart and is what a screen reader reads. `from_zero`: the vertical scale begins at 0. Charts of the
-    same `group` share their cursor.
+    `id` is unique on the page: lower-case letters, digits and "-". `summary` says in words what is to be seen,
+    below the chart and for screen readers. `from_zero`: the vertical scale begins at 0. Charts of the same `group`
+    share their cursor.
     """
 
     id: str
@@ -91,7 +91,7 @@ class Chart:
 
 
 def to_json(charts: Iterable[Chart]) -> str:
-    """The charts as a JSON object by id, which can stand in a script element as it is: ASCII, without < > and &."""
+    """Return the charts as a JSON object by id that can stand in a script element: ASCII, without < > and &."""
     text = json.dumps({chart.id: _record(chart) for chart in charts}, allow_nan=False, separators=(",", ":"))
     for character, escape in _MARKUP.items():
         text = text.replace(character, escape)
@@ -134,7 +134,7 @@ def _record(chart: Chart) -> Mapping[str, Any]:
 
 
 def _number(value: Number, digits: int = _DIGITS) -> float | int | None:
-    """`value` with so many digits that a chart can show, None for what is no number."""
+    """Return `value` with as many digits as a chart can show; None for NaN and inf."""
     if value is None or not math.isfinite(value):
         return None
     if type(value) is int and abs(value) < 10**digits:  # positions, of which there are many

@@ -14,21 +14,23 @@ from evidence.seal import SEAL_FILE
 from expected import Device, Recipe, split_card
 from expected.recipe import deviations
 from verdict.checks.identity import COCO_TRAIN_IMAGES, COCO_VAL_IMAGES
-from verdict.environment.findings import EnvironmentFinding, environment_findings
+from verdict.environment.findings import EnvironmentFinding
+from verdict.judge import Judged
 from verdict.lookup import on_other_data
 
 _LONGEST_START = 1 << 20  # bytes; a line that is longer is no rank's introduction
 _FINDINGS = {"match": "good", "differs": "bad", "unknown": "warn", "unstated": ""}
 
 
-def facts_part(evidence: Evidence, verdict: Mapping[str, Any], device: Device) -> dict[str, Any]:
-    """What `templates/facts.html` takes."""
+def facts_part(run: Judged) -> dict[str, Any]:
+    """Return what `templates/facts.html` takes."""
+    evidence = run.evidence
     record = _run_file(evidence.path)
     starts = {rank.rank: _start_line(evidence.path / rank.file) for rank in evidence.ranks}
     return {
-        "deviations": list(_deviations(evidence, verdict, device)),
+        "deviations": list(_deviations(run)),
         "optimizations": [_optimization(one) for rank in evidence.ranks for one in rank.optimizations],
-        "environment": [_finding(one) for one in environment_findings(evidence, device)],
+        "environment": [_finding(one) for one in run.environment],
         "cards": [_card(rank, start, starts.get(rank, {})) for rank, start in evidence.starts],
         "versions": _versions(record, starts),
         "launch": _launch(record),
@@ -37,19 +39,20 @@ def facts_part(evidence: Evidence, verdict: Mapping[str, Any], device: Device) -
     }
 
 
-def _deviations(evidence: Evidence, verdict: Mapping[str, Any], device: Device) -> Iterator[str]:
-    """In words, each way in which the run is not the benchmark as the table has it."""
-    run, cell = evidence.run, verdict["cell"]
-    table_id, _ = split_card(str(cell["id"]))
+def _deviations(judged: Judged) -> Iterator[str]:
+    """Yield each way in which the run is not the benchmark as the table has it."""
+    evidence, device, cell = judged.evidence, judged.device, judged.verdict.cell
+    run = evidence.run
+    table_id, _ = split_card(cell.id)
     listed = next((one for one in device.cells if one.id == table_id), None)
     recipe = _recipe({} if run is None else run.recipe) if listed is None else listed.recipe
     if recipe is None:
         yield "unknown: the recipe in run.json cannot be read"
     else:
         yield from deviations(recipe)
-    precisions = sorted({one.precision for one in device.cells if str(one.topology) == cell["topology"]})
-    if precisions and cell["precision"] not in precisions:
-        yield f"precision: {cell['precision']}, the table lists {', '.join(precisions)}"
+    precisions = sorted({one.precision for one in device.cells if str(one.topology) == cell.topology})
+    if precisions and cell.precision not in precisions:
+        yield f"precision: {cell.precision}, the table lists {', '.join(precisions)}"
     if run is None:
         return
     if run.protocol != "full":

@@ -1,4 +1,4 @@
-"""What each rank did with its time: the ledger, how long steps took, and who is slower than the others."""
+"""What each rank did with its time: the ledger, how long steps took, and which rank is slower than the others."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SKEW = 160
 
 
 def ranks_part(evidence: Evidence, prefix: str) -> tuple[dict[str, Any], list[Chart]]:
-    """What `templates/ranks.html` takes, and its charts."""
+    """Return what `templates/ranks.html` takes, and its charts."""
     steps = _step_times(evidence.ranks, prefix)
     part = {
         "parts": list(PARTS.values()),

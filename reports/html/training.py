@@ -1,11 +1,14 @@
-"""How a run went: loss and mAP, images per second over time, and where it stood still."""
+"""How training went: loss, mAP, throughput over time, and stalls."""
 
 from __future__ import annotations
 
-from typing import Any, Mapping, Sequence
+from typing import Any, Sequence
+
+import numpy as np
 
 from evidence.bundle import Evidence
 from evidence.events import RankEvidence
+from evidence.verdict import RunVerdict
 from reports.html.charts import Chart, Level, Mark, Series
 from reports.html.series import (
     STALL,
@@ -18,7 +21,7 @@ from reports.html.series import (
     window_spans,
     zero_ns,
 )
-from reports.numbers import quantity
+from verdict.wording import limit, quantity
 
 TIME = "time since training began"
 _MARKED = 60  # the longest stalls; more would cover the chart
@@ -26,10 +29,10 @@ _LISTED = 12
 _FEW_RANKS = 4  # are drawn in colours of their own; more are drawn alike
 
 
-def course_part(
-    evidence: Evidence, verdict: Mapping[str, Any], found: Sequence[Stall], marks: Sequence[Mark], prefix: str
+def training_part(
+    evidence: Evidence, verdict: RunVerdict, found: Sequence[Stall], marks: Sequence[Mark], prefix: str
 ) -> tuple[dict[str, Any], list[Chart]]:
-    """What `templates/course.html` takes, and its charts, their ids beginning with `prefix`.
+    """Return what `templates/training.html` takes, and its charts, their ids beginning with `prefix`.
 
     `found` are the stalls of the run, `marks` what is marked in each chart over time.
     """
@@ -55,7 +58,7 @@ def course_part(
 
 
 def time_marks(ranks: Sequence[RankEvidence], found: Sequence[Stall]) -> list[Mark]:
-    """Warm-up, evaluations and checkpoints as the first rank saw them, and the stalls of all."""
+    """Return warm-up, evaluations and checkpoints as the first rank recorded them, and the stalls of all ranks."""
     marks: list[Mark] = []
     seen = next((rank for rank in ranks if rank.windows.steps or rank.evaluations), None)
     if seen is not None:
@@ -105,16 +108,16 @@ def _loss(ranks: Sequence[RankEvidence], prefix: str) -> Chart | None:
     )
 
 
-def _score(evidence: Evidence, verdict: Mapping[str, Any], prefix: str) -> Chart | None:
+def _score(evidence: Evidence, verdict: RunVerdict, prefix: str) -> Chart | None:
     known = [one for rank in evidence.ranks for one in rank.evaluations if one.map is not None]
     if not known:
         return None
     levels = []
-    metric = verdict["metrics"].get("map")
-    if metric is not None and metric["low"] is not None:
-        levels.append(Level(f"bound {metric['low']:.4f}", metric["low"]))
-    if metric is not None and metric["expected"] is not None:
-        levels.append(Level(f"published {metric['expected']:.4f}", metric["expected"], "published"))
+    metric = verdict.metrics.get("map")
+    if metric is not None and metric.low is not None:
+        levels.append(Level(f"bound {limit(metric.low, metric.unit)}", metric.low))
+    if metric is not None and metric.expected is not None:
+        levels.append(Level(f"published {quantity(metric.expected, metric.unit)}", metric.expected, "published"))
     finite = [one for one in known if one.map is not None and one.map == one.map]
     best = max(finite, key=lambda one: one.map or 0.0) if finite else None
     words = f"{len(known)} evaluation{'s' * (len(known) > 1)}"
@@ -202,9 +205,7 @@ def _times(marks: Sequence[Mark]) -> list[float]:
     return [time_s for mark in marks for time_s in (mark.begin, mark.end) if time_s is not None]
 
 
-def _median(values: Any) -> float:
-    import numpy as np
-
+def _median(values: np.ndarray) -> float:
     return float(np.median(values)) if len(values) else 0.0
 
 

@@ -1,4 +1,4 @@
-"""What was read of the cards and hosts while the run went on: memory, power, temperature, use and clocks."""
+"""What samplers read of devices and hosts during the run: memory, power, temperature, use and clocks."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ import numpy as np
 
 from evidence.bundle import Evidence
 from evidence.telemetry import CardSamples, HostSamples
+from evidence.verdict import RunVerdict
 from reports.html.charts import Chart, Level, Mark, Series
-from reports.html.course import TIME
 from reports.html.series import Spans, on_grid, samples, zero_ns
+from reports.html.training import TIME
 from verdict.metrics.memory import DeviceMemory, device_memories
+from verdict.wording import limit
 
 _READ = {
     "memory": ("Memory in use", "GiB"),
@@ -26,14 +28,14 @@ _HOST_READ = {
     "host_cpu_percent": ("Use of the host's processors", "%"),
     "host_temperature_c": ("Temperature of the host", "°C"),
 }
-_FEW_CARDS = 4
+_FEW_DEVICES = 4
 _THROTTLES = 60
 
 
-def cards_part(
-    evidence: Evidence, verdict: Mapping[str, Any], marks: Sequence[Mark], prefix: str
+def devices_part(
+    evidence: Evidence, verdict: RunVerdict, marks: Sequence[Mark], prefix: str
 ) -> tuple[dict[str, Any], list[Chart]]:
-    """What `templates/cards.html` takes, and its charts; what nobody read is named and not drawn."""
+    """Return what `templates/devices.html` takes, and its charts; a reading that no tool has is named and not drawn."""
     zeros = {rank.rank: zero_ns(rank) for rank in evidence.ranks}
     slowed, throttled = _throttles(evidence.telemetry.cards, zeros)
     charts, absent = [], []
@@ -76,7 +78,7 @@ def _label(one: CardSamples) -> str:
 
 
 def _zero(zeros: Mapping[int, int | None], seen: CardSamples | HostSamples) -> int:
-    """What the times of the rank that took the samples are counted from; the first of them, where it did not say."""
+    """Return what the sampling rank counts its times from; the time of the first sample if that is not known."""
     zero = zeros.get(seen.rank)
     return zero if zero is not None else int(seen.t_ns.min()) if len(seen.t_ns) else 0
 
@@ -95,7 +97,7 @@ def _chart(
     highs = [float(spans.values.max()) for _, spans in lines]
     # Of clocks and use a low one is what slows a run down, of all else a high one.
     word, told = ("lowest", lows.index(min(lows))) if unit in ("%", "MHz") else ("highest", highs.index(max(highs)))
-    few = len(lines) <= _FEW_CARDS
+    few = len(lines) <= _FEW_DEVICES
     series = [
         Series(label, line, tone="" if few else "muted")
         for at, ((label, _), line) in enumerate(zip(lines, values))
@@ -119,11 +121,11 @@ def _chart(
     )
 
 
-def _memory_levels(evidence: Evidence, verdict: Mapping[str, Any]) -> list[Level]:
-    metric = verdict["metrics"].get("mem")
+def _memory_levels(evidence: Evidence, verdict: RunVerdict) -> list[Level]:
+    metric = verdict.metrics.get("mem")
     levels = []
-    if metric is not None and metric["high"] is not None:
-        levels.append(Level(f"bound {metric['high']:.2f} GiB", metric["high"]))
+    if metric is not None and metric.high is not None:
+        levels.append(Level(f"bound {limit(metric.high, metric.unit)} GiB", metric.high))
     capacities = {one.total_gib for one in evidence.telemetry.cards if one.total_gib is not None}
     if len(capacities) == 1 and not levels:
         levels.append(Level(f"capacity {max(capacities):.2f} GiB", max(capacities), "published"))
