@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, Callable
 
 import pytest
 
@@ -33,53 +34,42 @@ def test_the_peak_is_the_largest_sample(tmp_path: Path) -> None:
     assert str(memory) == "card 0 of node0"
 
 
-def test_what_the_allocator_had_reserved_was_in_use_though_no_sample_saw_it(tmp_path: Path) -> None:
-    bundle = build(SHORT)
+def reserved(bundle: Bundle) -> None:
     bundle.one("memory")["reserved_gib"] = 26.0
 
-    assert first(bundle, tmp_path).peak == 26.0
 
-
-def test_ranks_of_one_card_share_it(tmp_path: Path) -> None:
-    bundle = build(SHORT)
+def share_a_card(bundle: Bundle) -> None:
     bundle.one("start", rank=1)["card"] = 0
 
-    memory = first(bundle, tmp_path)
 
-    assert memory.ranks == (0, 1)
-    assert memory.reserved == 36.0
-
-
-def test_the_resident_memory_of_a_rank_counts_on_the_hosts_own_backend(tmp_path: Path) -> None:
-    bundle = build(replace(CPU, used_gib=1.0))
-
-    assert first(bundle, tmp_path).peak == 1.5
-
-
-def test_the_resident_memory_of_a_rank_does_not_count_on_a_card(tmp_path: Path) -> None:
-    bundle = build(replace(SHORT, used_gib=1.0))
-
-    memory = first(bundle, tmp_path)
-
-    assert memory.resident is None
-    assert memory.peak == 1.0
-
-
-def test_a_card_without_samples_has_no_peak_whatever_the_allocator_says(tmp_path: Path) -> None:
-    bundle = build(SHORT)
+def without_samples(bundle: Bundle) -> None:
     bundle.telemetry.clear()
 
-    memory = first(bundle, tmp_path)
 
-    assert memory.reserved == 18.0
-    assert memory.peak is None
-
-
-def test_the_capacity_is_the_largest_that_was_reported(tmp_path: Path) -> None:
-    bundle = build(SHORT)
+def smaller(bundle: Bundle) -> None:
     bundle.one("start")["capacity_gib"] = 31.5
 
-    assert first(bundle, tmp_path).capacity == 32.0
+
+@pytest.mark.parametrize(
+    ("plan", "change", "expected"),
+    [
+        (SHORT, reserved, {"peak": 26.0}),  # in use, though no sample saw it
+        (SHORT, share_a_card, {"ranks": (0, 1), "reserved": 36.0}),
+        (replace(CPU, used_gib=1.0), lambda bundle: None, {"peak": 1.5}),  # resident memory of the rank's process
+        (replace(SHORT, used_gib=1.0), lambda bundle: None, {"resident": None, "peak": 1.0}),
+        (SHORT, without_samples, {"reserved": 18.0, "peak": None}),  # whatever the allocator reports
+        (SHORT, smaller, {"capacity": 32.0}),  # the largest that was reported
+    ],
+)
+def test_memory_is_that_of_samples_allocator_and_process(
+    plan: Plan, change: Callable[[Bundle], None], expected: dict[str, Any], tmp_path: Path
+) -> None:
+    bundle = build(plan)
+    change(bundle)
+
+    memory = first(bundle, tmp_path)
+
+    assert {name: getattr(memory, name) for name in expected} == expected
 
 
 def test_samples_without_memory_prove_nothing_about_it(tmp_path: Path) -> None:

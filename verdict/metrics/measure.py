@@ -18,8 +18,7 @@ def protocol_metrics(evidence: Evidence) -> tuple[str, ...]:
     """The metrics that this run has to have measured, in the table's order; none when its protocol is unknown."""
     if evidence.run is None:
         return ()
-    measured = metrics_of(evidence.run.protocol)
-    return tuple(name for name in measured if not (lost_by_restart(name, evidence) or _shortened(name, evidence)))
+    return tuple(name for name in metrics_of(evidence.run.protocol) if not _lost(name, evidence))
 
 
 def metrics_of(protocol: str) -> tuple[str, ...]:
@@ -41,10 +40,8 @@ def unmeasured(name: str, evidence: Evidence) -> str:
     if name in protocol_metrics(evidence):
         return ""
     protocol = "unknown" if evidence.run is None else evidence.run.protocol
-    why = ""
-    if name in metrics_of(protocol):
-        why = lost_by_restart(name, evidence) or _shortened(name, evidence)
-    return f"{name} is not measured: {why or f'protocol {protocol} does not measure it'}"
+    why = _lost(name, evidence) if name in metrics_of(protocol) else f"protocol {protocol} does not measure it"
+    return f"{name} is not measured: {why}"
 
 
 def measure(evidence: Evidence) -> Mapping[str, Measurement]:
@@ -90,18 +87,6 @@ def shortened_run(evidence: Evidence) -> str:
     return f"the run was shortened to {run.epochs} of {planned} epochs and ended before the target mAP"
 
 
-def lost_by_restart(name: str, evidence: Evidence) -> str:
-    """Why a restarted run does not show a metric; "" if it does, or was never restarted."""
-    restarts = () if evidence.run is None else evidence.run.restarts
-    if not restarts:
-        return ""
-    why = f"the run was restarted {times(len(restarts))}: {'; '.join(restarts)}"
-    if DEFINITIONS[name].of == "run":
-        return why
-    idle = bool(evidence.ranks) and all(rank.nothing_left and not rank.epochs for rank in evidence.ranks)
-    return f"{why}; the last attempt had nothing left to train" if DEFINITIONS[name].of == "training" and idle else ""
-
-
 def last_evaluation(evidence: Evidence) -> Evaluation | None:
     """Rank 0's last evaluation, the one on which the run decided to stop."""
     scored = [rank.evaluations[-1] for rank in evidence.ranks if rank.rank == 0 and rank.evaluations]
@@ -134,5 +119,14 @@ def mean_average_precision(evidence: Evidence) -> Measurement | None:
     return Measurement("map", last.map, METRICS["map"].unit, None, method, evidence.ranks[0].file, images)
 
 
-def _shortened(name: str, evidence: Evidence) -> str:
-    return shortened_run(evidence) if DEFINITIONS[name].whole_recipe else ""
+def _lost(name: str, evidence: Evidence) -> str:
+    """Why a restarted or shortened run does not show a metric of its protocol; "" if it does."""
+    definition, restarts = DEFINITIONS[name], () if evidence.run is None else evidence.run.restarts
+    if restarts:
+        why = f"the run was restarted {times(len(restarts))}: {'; '.join(restarts)}"
+        if definition.of == "run":
+            return why
+        idle = bool(evidence.ranks) and all(rank.nothing_left and not rank.epochs for rank in evidence.ranks)
+        if definition.of == "training" and idle:
+            return f"{why}; the last attempt had nothing left to train"
+    return shortened_run(evidence) if definition.whole_recipe else ""

@@ -118,16 +118,12 @@ def still_rising(evidence: Evidence) -> tuple[str, ...]:
     for memory in device_memories(evidence):
         for samples in _samples_of(evidence, memory.card):
             medians = _quarter_medians(samples, ranks.get(samples.rank))
-            if medians and _rises(medians):
+            grown = [later - earlier for earlier, later in zip(medians, medians[1:])]
+            goes_on = sum(grown[1:]) >= _UNABATED * sum(grown[:2])
+            if medians and grown[0] > 0 and min(grown[1:]) > RISING / 2 * medians[1] and goes_on:
                 shown = ", ".join(f"{median:.2f}" for median in medians)
                 found.append(f"{memory}: {shown} GiB in four parts of the training")
     return tuple(found)
-
-
-def _rises(medians: list[float]) -> bool:
-    grown = [later - earlier for earlier, later in zip(medians, medians[1:])]
-    goes_on = sum(grown[1:]) >= _UNABATED * sum(grown[:2])
-    return grown[0] > 0 and min(grown[1:]) > RISING / 2 * medians[1] and goes_on
 
 
 def throttled(evidence: Evidence) -> tuple[str, ...]:
