@@ -72,12 +72,9 @@ def test_less_than_the_published_numbers_leave_is_a_fail() -> None:
     assert metric.reason.startswith("efficiency 0.8125 is below 0.8550 (0.95 x 0.9000")
 
 
-def test_a_slow_device_that_scales_as_published_passes() -> None:
-    assert judged(10.0, 72.0).verdict == "pass"
-
-
-def test_more_than_published_passes() -> None:
-    assert judged(20.0, 170.0).verdict == "pass"
+@pytest.mark.parametrize(("small", "big"), [(10.0, 72.0), (20.0, 170.0)])
+def test_a_slow_device_that_scales_as_published_passes_and_so_does_more(small: float, big: float) -> None:
+    assert judged(small, big).verdict == "pass"
 
 
 @pytest.mark.parametrize("big", [137.0, 136.5])
@@ -150,20 +147,18 @@ def test_what_a_site_accepted_counts_as_what_is_published() -> None:
     assert metric.source == "a table; accepted in site.toml"
 
 
-def test_another_batch_size_is_not_comparable() -> None:
-    small, big = cell_at(ONE, 20.0, batch_size=2), cell_at(EIGHT, 144.0, batch_size=16)
-
-    metric = judge_efficiency(run(small, 20.0), run(big, 10.0))
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"batch_size": 16}, "not comparable, as a card's batch is 4 at 1x1 and 16 at 1x8"),
+        ({"recipe": replace(STEADY.recipe, tf32=True)}, "not comparable, as the recipes differ in tf32"),
+    ],
+)
+def test_other_work_on_each_card_is_not_comparable(changes: dict[str, Any], words: str) -> None:
+    metric = judge_efficiency(run(cell_at(ONE, 20.0), 20.0), run(cell_at(EIGHT, 144.0, **changes), 10.0))
 
     assert (metric.verdict, metric.expected) == ("recorded", None)
-    assert metric.reason.endswith("not comparable, as a card's batch is 2 at 1x1 and 16 at 1x8")
-
-
-def test_another_recipe_is_not_comparable() -> None:
-    small = cell_at(ONE, 20.0)
-    big = cell_at(EIGHT, 144.0, recipe=replace(small.recipe, tf32=True))
-
-    assert judge_efficiency(run(small, 20.0), run(big, 10.0)).reason.endswith("as the recipes differ in tf32")
+    assert metric.reason.endswith(words)
 
 
 def test_numbers_that_were_read_by_a_hosts_clock_are_held_against_such_readings() -> None:
@@ -267,38 +262,31 @@ def test_the_verdict_follows_the_interval(small: float, big: float, half: float)
 SLOWEST = Straggler(3, "node0", 5, 0.02)
 
 
-def test_ranks_that_keep_up_with_each_other_pass() -> None:
-    metric = judge_stragglers(SLOWEST, on_host=False)
+@pytest.mark.parametrize(
+    ("slowest", "on_host", "broken", "verdict", "reason"),
+    [
+        (SLOWEST, False, "", "pass", "the slowest, rank 3 (card 5 of node0), takes 1.020 of its siblings' time"),
+        (replace(SLOWEST, slower=0.05), False, "", "pass", "the slowest, rank 3"),  # the tolerance itself
+        (
+            replace(SLOWEST, slower=0.12),
+            False,
+            "",
+            "fail",
+            "rank 3 (card 5 of node0) is 12% slower than its siblings, expected at most 5%",
+        ),
+        (replace(SLOWEST, slower=0.5), True, "", "recorded", "skew 1.500, rank 3 (card 5 of node0): the ranks share"),
+        (None, False, "", "missing", "skew is not measured"),
+        (replace(SLOWEST, slower=0.5), False, "a rank died", "invalid", "a rank died"),
+    ],
+)
+def test_the_slowest_rank_decides_on_the_straggler_ratio(
+    slowest: Straggler | None, on_host: bool, broken: str, verdict: str, reason: str
+) -> None:
+    metric = judge_stragglers(slowest, on_host=on_host, broken=broken)
 
-    assert (metric.metric, metric.verdict, metric.measured, metric.high) == ("skew", "pass", 1.02, 1.05)
-    assert metric.reason == "the slowest, rank 3 (card 5 of node0), takes 1.020 of its siblings' time"
-
-
-def test_a_slow_rank_is_named_with_card_and_host() -> None:
-    metric = judge_stragglers(replace(SLOWEST, slower=0.12), on_host=False)
-
-    assert metric.verdict == "fail"
-    assert metric.reason == "rank 3 (card 5 of node0) is 12% slower than its siblings, expected at most 5%"
-
-
-def test_the_tolerance_itself_is_no_fail() -> None:
-    assert judge_stragglers(replace(SLOWEST, slower=0.05), on_host=False).verdict == "pass"
-
-
-def test_ranks_that_share_a_hosts_cores_are_only_recorded() -> None:
-    assert judge_stragglers(replace(SLOWEST, slower=0.5), on_host=True).verdict == "recorded"
-
-
-def test_without_siblings_there_is_no_skew() -> None:
-    metric = judge_stragglers(None, on_host=False)
-
-    assert (metric.verdict, metric.measured) == ("missing", None)
-
-
-def test_a_run_that_cannot_be_trusted_has_no_skew() -> None:
-    metric = judge_stragglers(replace(SLOWEST, slower=0.5), on_host=False, broken="a rank died")
-
-    assert (metric.verdict, metric.reason) == ("invalid", "a rank died")
+    assert (metric.metric, metric.verdict, metric.high) == ("skew", verdict, 1.05)
+    assert metric.measured == (None if slowest is None else pytest.approx(1 + slowest.slower))
+    assert metric.reason.startswith(reason)
 
 
 def device(card: int, rate: float | None, half: float | None = 0.002, broken: str = "") -> DeviceRun:
@@ -395,19 +383,17 @@ def test_fewer_than_three_cards_are_only_recorded(count: int) -> None:
     assert found.metric.measured is None
 
 
-def test_a_card_whose_run_is_broken_makes_the_answer_invalid() -> None:
-    found = judge_siblings(
-        [*(device(card, 20.0) for card in range(3)), device(3, 20.0, broken="rank 0: failed (device)")]
-    )
+@pytest.mark.parametrize(
+    ("last", "reason"),
+    [
+        ((20.0, 0.002, "rank 0: failed"), "card 3 (S-3): its run cannot be compared: rank 0: failed"),
+        ((None,), "card 3: its run cannot be compared: found no p_core, expected one"),
+    ],
+)
+def test_a_card_that_is_broken_or_has_no_number_makes_the_answer_invalid(last: tuple[Any, ...], reason: str) -> None:
+    found = judge_siblings([*(device(card, 20.0) for card in range(3)), device(3, *last)])
 
-    assert found.verdict == "invalid"
-    assert found.reason == "card 3 (S-3): its run cannot be compared: rank 0: failed (device)"
-
-
-def test_a_card_without_a_number_makes_the_answer_invalid() -> None:
-    found = judge_siblings([*(device(card, 20.0) for card in range(3)), device(3, None)])
-
-    assert found.reason == "card 3: its run cannot be compared: found no p_core, expected one"
+    assert (found.verdict, found.reason) == ("invalid", reason)
 
 
 def test_a_broken_run_is_in_no_median_and_hides_no_slow_card() -> None:
