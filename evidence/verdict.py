@@ -57,7 +57,7 @@ class Interval:
 class Workload:
     """What the measured steps of all ranks worked on: counts per image, median loss at the beginning and at the end.
 
-    A loss is NaN where none was a finite number.
+    A loss is NaN if none was finite.
     """
 
     images: int

@@ -38,7 +38,7 @@ _TOO_FEW = "too few steps for an interval: no significance can be told"
 class Side:
     """One run: what it measured by metric, and the blocks of steps of its rates, if its folder exists.
 
-    `shown` is what a person reads about where it is from.
+    `shown` names the run and its place.
     """
 
     candidate: Candidate
@@ -218,7 +218,7 @@ def _row(one: Contrast, p: float | None, intervals: Sequence[Mapping[str, Interv
 
 def _in_words(one: Contrast) -> str:
     if one.p is None or one.ratio is None:
-        return "not told"
+        return "unknown"
     if one.p >= SIGNIFICANT:
         return "no difference shown"
     better = (one.ratio > 1) == (METRICS[one.metric].better == "higher")
