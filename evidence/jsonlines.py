@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, Iterator
 
-_BLANKS = " \t\r\n"  # what JSON allows around a value
+from evidence.codec import parse_object
+
 _LIMIT = 20  # of problems spelled out for one file; a file full of rubbish needs no more
 
 
@@ -32,23 +32,6 @@ class Problems:
         return (*self._texts, *more)
 
 
-def parse_object(raw: bytes) -> dict[str, Any]:
-    """The JSON object that `raw` writes in UTF-8.
-
-    Raises ValueError for anything else, also for NaN and Infinity as bare words and for a key given twice.
-    """
-    try:
-        text = raw.decode("utf-8").strip(_BLANKS)
-        value, end = _DECODER.raw_decode(text)
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
-    if end != len(text):
-        raise ValueError(f"more than one value, the second at column {end + 1}")
-    if type(value) is not dict:
-        raise ValueError("not an object")
-    return value
-
-
 def read_objects(path: Path, problems: Problems) -> Iterator[tuple[int, dict[str, Any]]]:
     """(line number from 1, object) of each line of the file; a line that is no object is a problem and left out.
 
@@ -67,17 +50,3 @@ def read_objects(path: Path, problems: Problems) -> Iterator[tuple[int, dict[str
                     yield line, record
     except OSError as error:
         problems.add(f"cannot be read: {error.strerror}")
-
-
-def _refuse_constant(word: str) -> float:
-    raise ValueError(f"{word} is not JSON")
-
-
-def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    record = dict(pairs)
-    if len(record) < len(pairs):
-        raise ValueError("a key is given twice")
-    return record
-
-
-_DECODER = json.JSONDecoder(parse_constant=_refuse_constant, object_pairs_hook=_unique_keys)

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Iterator, Mapping, Sequence
 
-from evidence.bundle import RUN_FILE, Evidence
+from evidence.bundle import Evidence
 from evidence.errors import EvidenceError
+from evidence.files import RUN_FILE
 from evidence.text import visible
 from evidence.verdict import Interval
 from expected import METRICS, Device

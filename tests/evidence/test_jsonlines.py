@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from evidence.jsonlines import Problems, parse_object, read_objects
+from evidence.codec import parse_object
+from evidence.jsonlines import Problems, read_objects
 
 
 def read(path: Path) -> tuple[list[tuple[int, dict]], tuple[str, ...]]:
