@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import io
 from typing import Any, Iterator
 
 from evidence.codec import parse_object
@@ -14,7 +14,7 @@ class Problems:
     """What is wrong with one file, each with its line; after the first few they are only counted."""
 
     def __init__(self, file: str) -> None:
-        self._file = file
+        self.file = file
         self._texts: list[str] = []
         self._unsaid = 0
 
@@ -23,30 +23,25 @@ class Problems:
         if len(self._texts) == _LIMIT:
             self._unsaid += 1
             return
-        where = self._file if line is None else f"{self._file} line {line}"
+        where = self.file if line is None else f"{self.file} line {line}"
         self._texts.append(f"{where}: {what}")
 
     def all(self) -> tuple[str, ...]:
         """The problems in the order of finding."""
-        more = (f"{self._file}: and {self._unsaid} more problems",) if self._unsaid else ()
+        more = (f"{self.file}: and {self._unsaid} more problems",) if self._unsaid else ()
         return (*self._texts, *more)
 
 
-def read_objects(path: Path, problems: Problems) -> Iterator[tuple[int, dict[str, Any]]]:
-    """(line number from 1, object) of each line of the file; a line that is no object is a problem and left out.
+def read_objects(content: bytes, problems: Problems) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield (line number from 1, object) for each line; a line that is not an object goes to `problems`.
 
-    A last line without its newline that does not parse was cut off while it was written: also a problem, since
-    what it said is lost.
+    So does a last line without its newline that does not parse: it was cut off while it was written.
     """
-    try:
-        with path.open("rb") as stream:
-            for line, raw in enumerate(stream, start=1):
-                try:
-                    record = parse_object(raw)
-                except ValueError as error:
-                    cut = not raw.endswith(b"\n")
-                    problems.add("the last line is cut off" if cut else f"not a JSON object ({error})", line)
-                else:
-                    yield line, record
-    except OSError as error:
-        problems.add(f"cannot be read: {error.strerror}")
+    for line, raw in enumerate(io.BytesIO(content), start=1):
+        try:
+            record = parse_object(raw)
+        except ValueError as error:
+            cut = not raw.endswith(b"\n")
+            problems.add("the last line is cut off" if cut else f"not a JSON object ({error})", line)
+        else:
+            yield line, record

@@ -78,10 +78,16 @@ class EventLog:
         self._file.close()
 
 
-def read_rank(path: Path, rank: int, problems: Problems) -> RankEvidence:
-    """Return what the file of `rank` holds; whatever is wrong with it goes to `problems`."""
-    reader = _RankReader(path.name, rank, problems)
-    for line, record in read_objects(path, problems):
+def read_rank(content: bytes, rank: int, problems: Problems) -> RankEvidence:
+    """Return what the content of a rank's file says; whatever is wrong with it goes to `problems`.
+
+    >>> log = b'{"event":"failure","t_ns":1,"kind":"disk","message":"full"}\\n'
+    >>> problems = Problems("rank-0000.jsonl")
+    >>> read_rank(log, 0, problems).seen, problems.all()
+    ({'failure': 1}, ("rank-0000.jsonl line 1: failure: 'failure' comes before 'start', which has to be the first event",))
+    """
+    reader = _RankReader(problems.file, rank, problems)
+    for line, record in read_objects(content, problems):
         reader.take(line, record)
     return reader.finish()
 

@@ -47,14 +47,17 @@ def file_states(run_dir: Path) -> dict[str, tuple[int, int, int]]:
     return states
 
 
-def seal_problems(run_dir: Path) -> tuple[str, ...]:
-    """What the seal says against the evidence in `run_dir`, each with the name of the file; empty when it holds."""
+def seal_problems(run_dir: Path, digests: Mapping[str, str] | None = None) -> tuple[str, ...]:
+    """Return how the evidence in `run_dir` differs from its seal, each with the name of the file.
+
+    `digests` are the SHA-256 of files that were read already, by name; the others are read here.
+    """
     problems = Problems(SEAL_FILE)
     try:
         sealed = _read_seal(run_dir / SEAL_FILE, problems)
         if sealed is None:
             return problems.all()
-        return (*problems.all(), *_differences(run_dir, sealed))
+        return (*problems.all(), *_differences(run_dir, sealed, digests or {}))
     except OSError as error:
         problems.add(f"the evidence cannot be held against it: {error.strerror}")
         return problems.all()
@@ -93,25 +96,25 @@ def _entry(raw: bytes, line: int, problems: Problems) -> tuple[str, str]:
     return name, digest
 
 
-def _differences(run_dir: Path, sealed: Mapping[str, str]) -> list[str]:
+def _differences(run_dir: Path, sealed: Mapping[str, str], digests: Mapping[str, str]) -> list[str]:
     found = set(_evidence_files(run_dir))
     texts = []
     for name in sorted({*sealed, *found}):
         gone = f"listed in {SEAL_FILE} and not there"
-        what = _difference(run_dir / name, sealed.get(name)) if name in found else gone
+        what = _difference(run_dir / name, sealed.get(name), digests.get(name)) if name in found else gone
         if what:
             texts.append(f"{name if _PLAIN.fullmatch(name) else repr(name)}: {what}")
     more = len(texts) - _SPELLED_OUT
     return texts if more <= 0 else [*texts[:_SPELLED_OUT], f"{SEAL_FILE}: and {more} more files that differ"]
 
 
-def _difference(path: Path, digest: str | None) -> str:
+def _difference(path: Path, digest: str | None, found: str | None) -> str:
     """What is wrong with a file of evidence; empty when it is as it was sealed."""
     if not _is_file(path):
         return "found a link or something else that is no file, expected the file itself"
     if digest is None:
         return f"not listed in {SEAL_FILE}: it came after the run, or the list was changed"
-    found = sha256_of(path)
+    found = found or sha256_of(path)
     if found == digest:
         return ""
     return f"changed since it was sealed: found sha256 {found[:12]}..., expected {digest[:12]}... of {SEAL_FILE}"

@@ -127,12 +127,12 @@ def append_samples(path: Path, samples: Iterable[Mapping[str, Any]]) -> None:
             os.close(handle)
 
 
-def read_telemetry(files: Iterable[tuple[Path, Problems]]) -> Telemetry:
-    """Read the files together; lines that report a sampler's error are no damage and are kept apart."""
+def read_telemetry(files: Iterable[tuple[bytes, Problems]]) -> Telemetry:
+    """Read the contents of the files together; lines that report a sampler's error are no damage and are kept apart."""
     cards: dict[tuple[str, int, int, str], _Column] = {}
     hosts: dict[tuple[str, int, str], _Column] = {}
     errors: list[str] = []
-    for problems, line, record in ((log, *found) for path, log in files for found in read_objects(path, log)):
+    for problems, line, record in ((log, *found) for content, log in files for found in read_objects(content, log)):
         try:
             if "error" in record:
                 errors.append(f"{record.get('source', 'sampler')}: {record['error']}")
