@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-import json
 import math
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Any, Iterable, Mapping
 
-from evidence.atomic import write_whole
+from evidence.codec import (
+    FieldError,
+    KindError,
+    any_number,
+    decode,
+    decode_fields,
+    dumps,
+    encode,
+    number,
+    parse_object,
+    table,
+    whole,
+)
 from evidence.errors import EvidenceError
-from evidence.fields import FieldError, KindError, decode, flag, number, table, text, texts, whole
-from evidence.jsonlines import parse_object
-
-SCHEMA = 2
-VERDICT_FILE = "verdict.json"
+from evidence.files import SCHEMA, VERDICT_FILE, write_whole
 
 
 class Verdict(str, Enum):
@@ -57,7 +64,7 @@ class Interval:
 class Workload:
     """What the measured steps of all ranks worked on: counts per image, median loss at the beginning and at the end.
 
-    A loss is NaN where none was a finite number.
+    A loss is NaN if none was finite.
     """
 
     images: int
@@ -72,6 +79,9 @@ class Workload:
             f"an image: {self.pixels_per_image:.0f} padded pixels, {self.proposals_per_image:.0f} proposals, "
             f"{self.positives_per_image:.1f} positives; loss {self.first_loss:.3g} to {self.last_loss:.3g}"
         )
+
+
+_FLOATS = ("pixels_per_image", "proposals_per_image", "positives_per_image", "first_loss", "last_loss")
 
 
 @dataclass(frozen=True)
@@ -177,84 +187,37 @@ class Comparison:
     devices: tuple[ComparedDevice, ...] = ()
 
 
-def encode(verdict: RunVerdict) -> dict[str, Any]:
+def encode_verdict(verdict: RunVerdict) -> dict[str, Any]:
     """Return the verdict as strict JSON; an interval is [low, high], a number that is not finite null."""
-    cell = {name: value for name, value in asdict(verdict.cell).items() if name != "card" or value is not None}
-    return {
-        "schema": SCHEMA,
-        "cell": cell,
-        "simulated": verdict.simulated,
-        "protocol": verdict.protocol,
-        "restarts": verdict.restarts,
-        "without": list(verdict.without),
-        "outcome": verdict.outcome.value,
-        "reasons": list(verdict.reasons),
-        "metrics": {name: encode_metric(metric) for name, metric in verdict.metrics.items()},
-        "workload": None if verdict.workload is None else _finite(asdict(verdict.workload)),
-        "changed": list(verdict.changed),
-    }
+    record: dict[str, Any] = {"schema": SCHEMA, **encode(verdict)}
+    if verdict.cell.card is None:
+        del record["cell"]["card"]
+    record["metrics"] = {name: encode_metric(metric) for name, metric in verdict.metrics.items()}
+    record["workload"] = record["workload"] and _finite(record["workload"])
+    return record
 
 
 def encode_metric(metric: MetricVerdict) -> dict[str, Any]:
     """Return the verdict on one metric as strict JSON, without the metric's name."""
-    record = {field.name: getattr(metric, field.name) for field in fields(metric) if field.name != "metric"}
-    return _finite({**record, "interval": _ends(metric.interval), "verdict": metric.verdict.value})
+    record = encode(metric)
+    del record["metric"]
+    return _finite({**record, "interval": record["interval"] and list(record["interval"].values())})
 
 
 def decode_verdict(record: Mapping[str, Any]) -> RunVerdict:
-    """Return the verdict that `encode` made an object of. Raises FieldError, which names the first wrong field."""
-    values = decode(
-        record,
-        {
-            "schema": whole,
-            "cell": _cell,
-            "simulated": flag,
-            "protocol": text,
-            "outcome": _verdict,
-            "reasons": texts,
-            "metrics": table,
-            "changed": texts,
-        },
-        {"workload": _workload, "restarts": whole, "without": texts},  # files of earlier versions lack these
-    )
-    schema = values.pop("schema")
+    """Return the verdict that `encode_verdict` made an object of. Raises FieldError, which names the wrong field."""
+    given = decode_fields(record, {"schema": whole, "metrics": table}, {"workload": _workload})
+    schema = given.pop("schema")
     if schema != SCHEMA:
         raise FieldError(f"schema {schema}, expected {SCHEMA}")
-    values.update(restarts=values["restarts"] or 0, without=values["without"] or ())
-    values["metrics"] = {name: decode_metric(name, metric) for name, metric in values["metrics"].items()}
-    return RunVerdict(**values)
-
-
-def decode_metric(name: str, record: Any) -> MetricVerdict:
-    """Return the verdict on the metric `name` that `encode_metric` made an object of. Raises FieldError."""
-    values = decode(
-        table(record),
-        {"unit": text, "better": text, "method": text, "source": text, "verdict": _verdict, "reason": text},
-        {"measured": number, "interval": _interval, "expected": number, "low": number, "high": number},
-    )
-    return MetricVerdict(metric=name, **values)
-
-
-def encode_comparison(comparison: Comparison) -> dict[str, Any]:
-    """Return the comparison as strict JSON."""
-    devices = [
-        _finite({**vars(one), "interval": _ends(one.interval), "verdict": one.verdict.value})
-        for one in comparison.devices
-    ]
-    judged = {"metric": comparison.judged.metric, **encode_metric(comparison.judged)}
-    return {**vars(comparison), "judged": judged, "devices": devices}
-
-
-def decode_comparison(record: Mapping[str, Any]) -> Comparison:
-    """Return the comparison that `encode_comparison` made an object of. Raises FieldError."""
-    values = decode(record, {"cell": text, "than": text, "slowest": text, "judged": table, "devices": _devices})
-    return Comparison(**{**values, "judged": decode_metric(text(values["judged"].get("metric")), values["judged"])})
+    given["metrics"] = {name: _metric(name, table(metric)) for name, metric in given["metrics"].items()}
+    return decode(RunVerdict, record, **given)
 
 
 def write_verdict(run_dir: Path, verdict: RunVerdict) -> Path:
     """Write verdict.json into `run_dir`, in one piece, and return its path. Raises OSError."""
     path = Path(run_dir) / VERDICT_FILE
-    write_whole(path, json.dumps(encode(verdict), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    write_whole(path, dumps(encode_verdict(verdict), indent=2) + "\n")
     return path
 
 
@@ -269,45 +232,22 @@ def read_verdict(run_dir: Path) -> RunVerdict:
         raise EvidenceError(f"{path}: found no verdict ({error}); judge the run again") from None
 
 
-def _ends(interval: Interval | None) -> list[float] | None:
-    return None if interval is None else [interval.low, interval.high]
-
-
 def _finite(record: dict[str, Any]) -> dict[str, Any]:
     return {
         name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in record.items()
     }
 
 
-def _cell(value: Any) -> JudgedCell:
-    kinds = {**dict.fromkeys(("id", "device", "topology", "precision"), text), "batch_size": whole}
-    return JudgedCell(**decode(table(value), {**kinds, "learning_rate": number}, {"timing": text, "card": whole}))
-
-
-def _workload(value: Any) -> Workload:
-    names = [field.name for field in fields(Workload) if field.name != "images"]
-    values = decode(table(value), {"images": whole}, dict.fromkeys(names, number))
-    return Workload(
-        values.pop("images"), **{name: math.nan if found is None else found for name, found in values.items()}
-    )
-
-
-def _devices(value: Any) -> tuple[ComparedDevice, ...]:
-    if type(value) is not list:
-        raise KindError("a list of devices")
-    kinds = {"card": whole, "serial": text, "verdict": _verdict}
-    optional = {"p_core": number, "interval": _interval, "share": number}
-    return tuple(ComparedDevice(**decode(table(one), kinds, optional)) for one in value)
-
-
-def _verdict(value: Any) -> Verdict:
-    try:
-        return Verdict(value)
-    except ValueError:
-        raise KindError(f"one of {', '.join(Verdict)}") from None
+def _metric(name: str, record: Mapping[str, Any]) -> MetricVerdict:
+    return decode(MetricVerdict, record, metric=name, **decode_fields(record, {}, {"interval": _interval}))
 
 
 def _interval(value: Any) -> Interval:
     if type(value) is not list or len(value) != 2:
         raise KindError("a list of two numbers")
     return Interval(number(value[0]), number(value[1]))
+
+
+def _workload(value: Any) -> Workload:
+    found = {name: math.nan if one is None else one for name, one in table(value).items()}
+    return Workload(**decode_fields(found, {"images": whole, **dict.fromkeys(_FLOATS, any_number)}))

@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Callable, Iterator, Sequence
 
-from evidence.atomic import write_whole
 from evidence.bundle import Evidence, read_run
 from evidence.errors import SuiteError
+from evidence.files import write_whole
 from evidence.text import visible
 from evidence.verdict import RunVerdict, Verdict, read_verdict
 from expected import METRICS, load_device, load_devices

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Iterator, Mapping, Sequence
 
-from evidence.bundle import RUN_FILE, Evidence
+from evidence.bundle import Evidence
 from evidence.errors import EvidenceError
+from evidence.files import RUN_FILE
 from evidence.text import visible
 from evidence.verdict import Interval
 from expected import METRICS, Device
@@ -44,7 +45,7 @@ _TOO_FEW = "too few steps for an interval: no significance can be told"
 class Side:
     """One run: what it measured by metric, and the samples of its rates, if its folder exists.
 
-    `shown` is what a person reads about where it is from.
+    `shown` names the run and its place.
     """
 
     candidate: Candidate
@@ -224,7 +225,7 @@ def _row(one: ABComparison, p: float | None, intervals: Sequence[Mapping[str, In
 
 def _in_words(one: ABComparison) -> str:
     if one.p is None or one.ratio is None:
-        return "not told"
+        return "unknown"
     if one.p >= SIGNIFICANT:
         return "no difference shown"
     better = (one.ratio > 1) == (METRICS[one.metric].better == "higher")

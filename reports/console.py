@@ -74,7 +74,7 @@ def run_lines(
 
 
 def switched_off(verdict: RunVerdict) -> str:
-    """Return what a title says of optimizations that were off: "without boxes_only", "13 optimizations off", or ""."""
+    """Return the optimizations that were off for a title: "without boxes_only", "13 optimizations off", or ""."""
     if len(verdict.without) > _MOST_NAMES:
         return f"{len(verdict.without)} optimizations off"
     return f"without {', '.join(verdict.without)}" if verdict.without else ""
@@ -180,6 +180,6 @@ def _devices(one: Comparison) -> list[Line]:
 
 def _explained(compared: Sequence[Comparison]) -> list[Line]:
     """Return why each one does not pass; of siblings also which is the slowest of those that do."""
-    told = [one.judged for one in compared if one.judged.verdict != Verdict.PASS or one.judged.metric == "siblings"]
-    lines = [Line(f"{one.metric}: {one.reason}", COLOURS[one.verdict]) for one in told]
+    judged = [one.judged for one in compared if one.judged.verdict != Verdict.PASS or one.judged.metric == "siblings"]
+    lines = [Line(f"{one.metric}: {one.reason}", COLOURS[one.verdict]) for one in judged]
     return [Line(""), *lines] if lines else []

@@ -11,9 +11,10 @@ from typing import Mapping, Sequence
 
 from evidence.bundle import Evidence
 from evidence.errors import SuiteError
+from evidence.text import visible
 from evidence.verdict import Verdict
 from expected import METRICS, NOT_APPLICABLE, PUBLISHED, UNPUBLISHED, Cell, Device
-from expected.documents.quoting import one_line, quoted, visible
+from expected.documents.quoting import one_line, quoted
 from expected.documents.vendors import VENDORS
 from expected.documents.words import GENERATED, PRINTED_COLUMNS, PRINTED_LABELS
 from expected.recipe import deviations
@@ -41,7 +42,7 @@ _GENERAL = (
     ("训练结果", "map", "单位为平均目标检测正确率"),
 )
 _IN_STEP = ",与设备同步计时"
-"""Added to the remark on p_core where it is not read with the host's clock alone, as in FlagPerf."""
+"""Added to the remark on p_core if it is not read with the host's clock alone, as in FlagPerf."""
 
 
 @dataclass(frozen=True)

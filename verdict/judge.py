@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Mapping, Sequence
 
@@ -41,7 +42,7 @@ class Judged:
 
     @property
     def is_own(self) -> bool:
-        """Whether the verdict is on the cell that the run is of; also if run.json does not say which that is."""
+        """Whether the verdict is on the cell that the run is of; also true if run.json cannot be read."""
         return self.evidence.run is None or self.evidence.run.cell.id == self.cell.id
 
     @property
@@ -49,7 +50,7 @@ class Judged:
         """The serial number of the one device of a run of --each-card, if it is known; else ""."""
         return "" if self.cell.card is None else ", ".join(start.serial or "" for _, start in self.evidence.starts)
 
-    @property
+    @cached_property
     def environment(self) -> tuple[EnvironmentFinding, ...]:
         """What was found of each host, beside what the vendor's document states."""
         return environment_findings(self.evidence, self.device)
@@ -135,7 +136,7 @@ def judge_metric(
 ) -> MetricVerdict:
     """Return the verdict on one metric that applies to a cell.
 
-    `measurement` is held against the expectation; `unmeasured` says why the run's protocol does not measure the metric,
+    `measurement` is held against the expectation; `unmeasured` is why the run's protocol does not measure the metric,
     `broken` why its evidence cannot be trusted. Raises SuiteError for an expectation that is neither published nor
     accepted nor unpublished.
     """

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, Mapping
 
-from evidence.bundle import RUN_FILE, Evidence, RunCell
+from evidence.bundle import Evidence
+from evidence.codec import FieldError, decode_fields, number, table, text
 from evidence.errors import SuiteError
-from evidence.fields import FieldError, decode, number, table, text
+from evidence.run_file import RunCell
 from expected import METRICS, NOT_APPLICABLE, Cell, Device, Expectation, split_card
 
 OWN_DATA = "the table's numbers belong to the generated data set, not to the one of --data"
@@ -35,12 +34,7 @@ def find_cell(evidence: Evidence, devices: Mapping[str, Device]) -> tuple[Device
 
 def on_other_data(evidence: Evidence, device: Device) -> bool:
     """Return whether the device has a generated data set and the run, by its own run.json, was given another."""
-    return device.shapes is not None and _own_data(evidence.path)
-
-
-def _own_data(run_dir: Path) -> bool:
-    # Only an explicit false says that the data set was generated.
-    return json.loads((run_dir / RUN_FILE).read_text(encoding="utf-8")).get("own_data", True) is not False
+    return device.shapes is not None and evidence.run is not None and evidence.run.own_data
 
 
 def changes(evidence: Evidence, cell: Cell) -> tuple[str, ...]:
@@ -61,7 +55,7 @@ def changes(evidence: Evidence, cell: Cell) -> tuple[str, ...]:
 def _recorded(name: str, record: Mapping[str, Any]) -> Expectation | None:
     """Return the expectation as the run recorded it; None if it is absent or damaged."""
     try:
-        values = decode(
+        values = decode_fields(
             table(record.get(name)),
             {"state": text},
             {**dict.fromkeys(("value", "low", "high", "capacity"), number), "clock": text},

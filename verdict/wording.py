@@ -62,7 +62,7 @@ def span(interval: Interval, unit: str) -> str:
 
 
 def against(metric: Metric, value: float, bound: float) -> tuple[str, str]:
-    """Return `value`, with as few digits as differ from the bound where the two differ, and the exact `bound`."""
+    """Return `value`, with enough digits to differ from the bound if the two differ, and the exact `bound`."""
     digits = 4
     while value != bound and digits < 15 and round(value, _shown_decimals(value, metric.unit, digits)) == bound:
         digits += 1

@@ -61,7 +61,7 @@ class History:
     def enter(self, entries: Iterable[Entry]) -> int:
         """Enter runs, in the place of what they were entered as before, and return how many; HistoryError if it fails.
 
-        AT_ONCE of them are entered together; where that fails, those before them stay.
+        AT_ONCE of them are one transaction; if one fails, those before it stay.
         """
         count = 0
         waiting: list[Entry] = []
@@ -90,7 +90,7 @@ class History:
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[sa.Connection]:
-        """Yield a transaction in the newest schema, which it brings about first where that is needed."""
+        """Yield a transaction in the newest schema, to which it brings an older one."""
         with self._engine.execution_options(**{sqlite_file.WRITES: True}).begin() as connection:
             if self.address.path is not None:
                 sqlite_file.require_whole(connection, self.address.path)

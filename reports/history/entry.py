@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Iterator, Mapping, Sequence
 
-from evidence.bundle import RUN_FILE, Evidence
+from evidence.bundle import Evidence
 from evidence.errors import SuiteError
-from evidence.jsonlines import Problems, parse_object, read_objects
-from evidence.seal import SEAL_FILE
+from evidence.events import Start
+from evidence.files import RUN_FILE, SEAL_FILE, sha256_of
+from evidence.run_file import Run
 from evidence.verdict import MetricVerdict, RunVerdict, encode_metric
 from expected import METRICS
 from verdict.compare.comparability import circumstances, read_provenance
@@ -47,16 +49,15 @@ def read_entry(
     `release` is the label that it is filed under.
     What is damaged or was never written stays empty: a run that failed belongs in the history, too.
     """
-    cell = verdict.cell
-    raw, seal = _content(evidence.path / RUN_FILE), _content(evidence.path / SEAL_FILE)
-    record = _object(raw)
-    run_id = _text(record.get("id")) or evidence.path.name
-    sealed = _sha256(seal) if seal else ""
+    cell, run = verdict.cell, evidence.run
+    run_id = evidence.path.name if run is None else run.id
+    sealed = _sha256(evidence.path / SEAL_FILE)
+    # Without a seal, run.json itself is what differs between two runs of that name.
+    identity = f"{run_id}\n{sealed or _sha256(evidence.path / RUN_FILE)}".encode("utf-8", "surrogatepass")
     p_core = verdict.metrics.get("p_core")
     return Entry(
         run={
-            # Without a seal, run.json itself is what differs between two runs of that name.
-            "identity": _sha256(f"{run_id}\n{sealed or _sha256(raw)}".encode("utf-8", "surrogatepass")),
+            "identity": hashlib.sha256(identity).hexdigest(),
             "run_id": run_id,
             "folder": str(evidence.path),
             "cell_id": cell.id,
@@ -71,83 +72,55 @@ def read_entry(
             "restarts": verdict.restarts,
             "outcome": verdict.outcome.value,
             "reasons": _json(verdict.reasons),
-            **_of_run_file(record),
+            "limits": "" if run is None else _limits(run),
+            "started_utc": "" if run is None else run.started_utc,
+            "ended_utc": "" if run is None else run.ended_utc,
+            "command": _json([] if run is None else run.command),
             "seal_sha256": sealed,
             "release_label": release,
             "circumstances": _json(circumstances(evidence, "" if p_core is None else p_core.method)),
         },
-        cards=tuple(_cards(evidence)),
-        versions=tuple(_versions(evidence, record, findings)),
+        cards=tuple(_device(rank, start) for rank, start in evidence.starts),
+        versions=tuple(_versions(evidence, findings)),
         metrics=tuple(_metric(metric) for name, metric in verdict.metrics.items() if name in METRICS),
         findings=tuple(map(asdict, findings)),
     )
 
 
-def _content(path: Path) -> bytes:
+def _sha256(path: Path) -> str:
+    """Return the digest of a file; "" if it cannot be read."""
     try:
-        return path.read_bytes()
+        return sha256_of(path)
     except OSError:
-        return b""
+        return ""
 
 
-def _sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
+def _limits(run: Run) -> str:
+    limits = {"steps": run.steps, "epochs": run.epochs}
+    return ", ".join(f"{limit} {name}" for name, limit in limits.items() if limit is not None)
 
 
-def _object(raw: bytes) -> dict[str, Any]:
-    try:
-        return parse_object(raw)
-    except ValueError:
-        return {}
-
-
-def _of_run_file(record: Mapping[str, Any]) -> Row:
-    command = record.get("command")
-    limits = {name: record.get(name) for name in ("steps", "epochs") if type(record.get(name)) is int}
+def _device(rank: int, start: Start) -> Row:
     return {
-        "limits": ", ".join(f"{limit} {name}" for name, limit in limits.items()),
-        "started_utc": _text(record.get("started_utc")),
-        "ended_utc": _text(record.get("ended_utc")),
-        "command": _json([_text(word) for word in command] if isinstance(command, list) else []),
+        "rank": rank,
+        "host": start.host,
+        "card": start.card,
+        "name": start.device_name,
+        "serial": start.serial or "",
+        "driver": start.driver or "",
     }
 
 
-def _cards(evidence: Evidence) -> Iterator[Row]:
-    drivers = dict(_drivers(evidence))
-    for rank, start in evidence.starts:
-        yield {
-            "rank": rank,
-            "host": start.host,
-            "card": start.card,
-            "name": start.device_name,
-            "serial": start.serial or "",
-            "driver": drivers.get(rank, ""),
-        }
-
-
-def _drivers(evidence: Evidence) -> Iterator[tuple[int, str]]:
-    for rank in evidence.ranks:
-        for _, record in read_objects(evidence.path / rank.file, Problems(rank.file)):
-            if record.get("event") == "start":
-                yield rank.rank, _text(record.get("driver"))
-                break
-
-
-def _versions(evidence: Evidence, record: Mapping[str, Any], findings: Sequence[EnvironmentFinding]) -> Iterator[Row]:
+def _versions(evidence: Evidence, findings: Sequence[EnvironmentFinding]) -> Iterator[Row]:
     found: dict[str, str] = {}
     for finding in findings:
         if finding.item in _VERSIONS_FOUND and finding.found:
             found.setdefault(finding.item, finding.found)
-    environment = record.get("environment")
-    if isinstance(environment, dict):
-        found.update({name: _text(environment.get(name)) for name in ("os", "kernel", "python")})
-    try:
+    if evidence.run is not None:
+        found.update({name: getattr(evidence.run.environment, name) for name in ("os", "kernel", "python")})
+    with contextlib.suppress(SuiteError):  # it is among the run's reasons
         origin = read_provenance(evidence)
-    except SuiteError:
-        pass  # said in the run's reasons
-    else:
-        found.update(origin.versions)
-        found.update({"driver": origin.driver} if origin.driver else {})
+        found.update({**origin.versions, **({"driver": origin.driver} if origin.driver else {})})
     return ({"name": name, "version": version} for name, version in found.items() if version)
 
 
@@ -159,7 +132,3 @@ def _metric(metric: MetricVerdict) -> Row:
 
 def _json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else ""

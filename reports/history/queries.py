@@ -20,7 +20,7 @@ _AT_ONCE = 500  # numbers in one question; SQLite takes 999 in older versions
 
 @dataclass(frozen=True)
 class Value:
-    """A metric of a run; `low` and `high` are its interval's ends, None where it has none."""
+    """A metric of a run; `low` and `high` are its interval's ends, None without one."""
 
     measured: float | None
     unit: str
@@ -35,7 +35,7 @@ class Value:
 
 @dataclass(frozen=True)
 class StoredRun:
-    """A run as it was entered: `facts` as verdict/compare/likeness.py has them, `metrics` its values by name."""
+    """A run as it was entered: `facts` of `circumstances()`, `metrics` its values by name."""
 
     number: int
     run_id: str
@@ -65,7 +65,7 @@ def runs(
     release: str | None = None,
     limit: int | None = None,
 ) -> list[StoredRun]:
-    """The runs that were asked for, the newest first."""
+    """Return the selected runs, the newest first."""
     chosen = sa.select(RUNS).order_by(RUNS.c.started_utc.desc(), RUNS.c.number.desc())
     for column, wanted in ((RUNS.c.device, device), (RUNS.c.cell_id, cell), (RUNS.c.release_label, release)):
         if wanted is not None:
@@ -74,7 +74,7 @@ def runs(
 
 
 def run(connection: sa.Connection, name: str) -> StoredRun:
-    """The run of that id, or of that number. Raises HistoryError where there is none, or there are several."""
+    """Return the run of that id or number. Raises HistoryError if there is none, or if there are several."""
     found = _with_metrics(connection, sa.select(RUNS).where(RUNS.c.run_id == name))
     if not found and name.isascii() and name.isdigit() and len(name) < 10:
         found = _with_metrics(connection, sa.select(RUNS).where(RUNS.c.number == int(name)))
@@ -85,14 +85,14 @@ def run(connection: sa.Connection, name: str) -> StoredRun:
             f"{visible(name)}: found neither a run's folder nor a run of the history with this id or number; "
             "python -m reports history lists them"
         )
-    told = ", ".join(f"{one.number} ({visible(one.folder)})" for one in found[:_NAMED_AT_MOST])
+    listed = ", ".join(f"{one.number} ({visible(one.folder)})" for one in found[:_NAMED_AT_MOST])
     raise HistoryError(
-        f"{visible(name)}: found {len(found)} runs of this id in the history; name one by number: {told}"
+        f"{visible(name)}: found {len(found)} runs of this id in the history; name one by number: {listed}"
     )
 
 
 def cells(connection: sa.Connection) -> list[str]:
-    """The ids of the cells that there are runs of."""
+    """Return the ids of the cells that have runs."""
     return sorted(connection.execute(sa.select(RUNS.c.cell_id).distinct()).scalars())
 
 
@@ -143,7 +143,7 @@ class TimeSeries:
 
 
 def time_series(connection: sa.Connection, cell: str | None = None) -> list[TimeSeries]:
-    """All runs by cell, protocol and simulated or real; what was invalid or restarted is only counted."""
+    """Return all runs by cell, protocol and simulated or real; what was invalid or restarted is only counted."""
     names = (
         "number",
         "cell_id",
@@ -187,7 +187,7 @@ def _series_of(
 def _values(connection: sa.Connection, cell: str | None) -> dict[str, dict[int, float]]:
     chosen = _of_cell(sa.select(METRICS.c.run, METRICS.c.metric, METRICS.c.measured), METRICS, cell)
     measured: dict[str, dict[int, float]] = {}
-    # All at once, here and below: row by row takes twice the time.
+    # fetchall, here and below: iterating over the result takes twice the time.
     for number, metric, value in connection.execute(chosen.where(METRICS.c.measured.is_not(None))).all():
         measured.setdefault(metric, {})[number] = value
     return measured
@@ -208,6 +208,6 @@ def _of_cell(chosen: sa.Select, table: sa.Table, cell: str | None) -> sa.Select:
 
 
 def versions_of(connection: sa.Connection, number: int) -> dict[str, str]:
-    """The versions that a run was made with, by name."""
+    """Return the versions that a run was made with, by name."""
     found = connection.execute(sa.select(VERSIONS.c.name, VERSIONS.c.version).where(VERSIONS.c.run == number))
     return {row.name: row.version for row in found}

@@ -74,7 +74,7 @@ def nothing_there(place: str) -> HistoryError:
 
 
 def require_whole(connection: sa.Connection, path: Path) -> None:
-    """Raise HistoryError where SQLite finds the file damaged: nothing may be written on top of that."""
+    """Raise HistoryError if SQLite finds the file damaged."""
     found = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar()
     if found != "ok":
         raise damaged(path, str(found))
@@ -94,7 +94,7 @@ def sign(connection: sa.Connection) -> None:
 
 
 def keep_copy(path: Path, revision: str) -> Path:
-    """Copy the file to `<name>.before-<revision>`, numbered where that is taken, and return its path.
+    """Copy the file to `<name>.before-<revision>`, numbered if that exists, and return its path.
 
     The caller has the lock to write, and has changed nothing yet. SQLite itself copies: opening and closing the file in
     this process would give up the lock.

@@ -64,7 +64,7 @@ RUNS = sa.Table(
     sa.Column("batch_size", sa.BigInteger),
     sa.Column("learning_rate", Real),
     _words("timing"),
-    sa.Column("card", sa.BigInteger),  # of --each-card; NULL where the run had the machine to itself
+    sa.Column("card", sa.BigInteger),  # of --each-card; NULL if the run had the machine to itself
     _words("protocol"),
     _words("limits"),
     sa.Column("simulated", sa.Boolean, nullable=False),
@@ -76,7 +76,7 @@ RUNS = sa.Table(
     _words("command"),  # a JSON list of words
     _words("seal_sha256"),
     _words("release_label"),
-    _words("circumstances"),  # a JSON object of texts: verdict/compare/likeness.py
+    _words("circumstances"),  # a JSON object of texts, by which runs are comparable
     sa.UniqueConstraint("identity", name="one_row_a_run"),
 )
 

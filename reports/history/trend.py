@@ -17,7 +17,7 @@ from verdict.wording import quantity
 _BOUNDARIES = 24  # marks of new releases; more would hide the chart
 _RELEASES = 30  # rows of a table
 _IDENTIFYING = ("driver", "framework", "torch")
-"""The versions that tell a release where no label does."""
+"""The versions that identify a release without a label."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Found:
 
 
 def trend_page(series: Sequence[TimeSeries], history: str) -> str:
-    """The page as one file; `history` is where the runs come from, as it may be shown."""
+    """Return the page as one file; `history` is where the runs come from, as it may be shown."""
     charts: list[Chart] = []
     sections = []
     for number, runs in enumerate(series):
@@ -57,7 +57,7 @@ def trend_page(series: Sequence[TimeSeries], history: str) -> str:
 
 
 def steps_of(runs: TimeSeries, metric: str) -> Iterator[Found]:
-    """The steps of one metric, each with what changed where it is."""
+    """Yield the change points of one metric, each with what changed there."""
     places = [at for at, value in enumerate(runs.values[metric]) if value is not None]
     values = [value for value in runs.values[metric] if value is not None]
     for step in find_change_points(values):
@@ -65,9 +65,9 @@ def steps_of(runs: TimeSeries, metric: str) -> Iterator[Found]:
 
 
 def release_of_each(runs: TimeSeries) -> list[str]:
-    """The release of each run: its label or, where it has none, the versions that tell one."""
+    """Return the release of each run: its label or, without one, the versions that identify it."""
     return [
-        label or ", ".join(f"{name} {versions[name]}" for name in _IDENTIFYING if name in versions) or "not told"
+        label or ", ".join(f"{name} {versions[name]}" for name in _IDENTIFYING if name in versions) or "unknown"
         for label, versions in zip(runs.releases, runs.versions)
     ]
 
@@ -144,7 +144,7 @@ def _levels(values: Sequence[float | None], found: Sequence[Found]) -> list[floa
 
 
 def _releases(runs: TimeSeries, releases: Sequence[str], names: Sequence[str]) -> Iterator[dict[str, object]]:
-    """A row a release, the newest first: how many runs, since when, and the median of each metric."""
+    """Yield a row for each release, the newest first: how many runs, since when, and the median of each metric."""
     places: dict[str, list[int]] = {}
     for at, release in enumerate(releases):
         places.setdefault(release, []).append(at)

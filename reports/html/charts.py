@@ -22,7 +22,7 @@ Number = Optional[float]
 
 @dataclass(frozen=True)
 class Series:
-    """One line of a chart: a value for each x, None (or no finite number) where there is none.
+    """One line of a chart: a value for each x, None (or NaN) if there is none.
 
     `style` is one of STYLES; a "band" lies between `values` and `upper`. `tone` is one of TONES: "" takes the next
     colour of the palette, "muted" steps back (one of many ranks), "accent" and "bad" stand out. Colours never stand
@@ -40,7 +40,7 @@ class Series:
 class Mark:
     """A vertical line at `begin`, or the region up to `end`, in the unit of x.
 
-    `sign` is the letter or two that stand above it, `label` what the key below the chart says of all with that sign.
+    `sign` is the letter or two that stand above it, `label` its entry in the key below the chart.
     `tone` is one of TONES.
     """
 

@@ -96,15 +96,15 @@ def _chart(
     lows = [float(spans.values.min()) for _, spans in lines]
     highs = [float(spans.values.max()) for _, spans in lines]
     # Of clocks and use a low one is what slows a run down, of all else a high one.
-    word, told = ("lowest", lows.index(min(lows))) if unit in ("%", "MHz") else ("highest", highs.index(max(highs)))
+    word, extreme = ("lowest", lows.index(min(lows))) if unit in ("%", "MHz") else ("highest", highs.index(max(highs)))
     few = len(lines) <= _FEW_DEVICES
     series = [
         Series(label, line, tone="" if few else "muted")
         for at, ((label, _), line) in enumerate(zip(lines, values))
-        if few or at != told
+        if few or at != extreme
     ]
     if not few:
-        series.append(Series(f"{lines[told][0]}, the {word}", values[told], tone="accent"))
+        series.append(Series(f"{lines[extreme][0]}, the {word}", values[extreme], tone="accent"))
     return Chart(
         id=identity,
         title=title,
@@ -115,7 +115,7 @@ def _chart(
         x_label=TIME,
         marks=[mark for mark in marks if mark.sign in ("E", "T", "W")],
         levels=levels,
-        summary=f"From {min(lows):.4g} to {max(highs):.4g} {unit}; the {word} on {lines[told][0]}.",
+        summary=f"From {min(lows):.4g} to {max(highs):.4g} {unit}; the {word} on {lines[extreme][0]}.",
         from_zero=unit in ("GiB", "W", "%"),
         group=f"{prefix}time",
     )
@@ -139,7 +139,7 @@ def _throttles(
     for one in cards:
         zero = float(_zero(zeros, one))
         times_s = [(t_ns - zero) / 1e9 for t_ns, _ in one.throttled]
-        marks += [Mark("card says it was slowed down", at, None, "T", "bad") for at in times_s]
+        marks += [Mark("throttled by its driver", at, None, "T", "bad") for at in times_s]
         if times_s:
             reasons = sorted({reason for _, reason in one.throttled})
             rows.append({"card": _label(one), "samples": len(times_s), "first": f"{times_s[0]:.1f}", "why": reasons})

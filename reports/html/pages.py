@@ -59,7 +59,7 @@ class _Body:
 
 
 def run_page(of: PageOf) -> str:
-    """Return the page of a run as one HTML file. Broken evidence gives a page that says so.
+    """Return the page of a run as one HTML file. Broken evidence gives a page with its problems on it.
 
     >>> run_page(PageOf(judge_stored(run_dir, load_devices()), "runs/x", {"again": "pytest --replay=runs/x"}))
     '<!DOCTYPE html>...'

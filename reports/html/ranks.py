@@ -57,13 +57,13 @@ def _ledger_row(rank: RankEvidence) -> dict[str, Any]:
             }
         )
         at += width
-    told = ", ".join(f"{part['word']} {part['percent']}" for part in parts if part["width"] >= 1)
+    shares = ", ".join(f"{part['word']} {part['percent']}" for part in parts if part["width"] >= 1)
     return {
         "rank": rank.rank,
         "wall": f"{wall_ns / 1e9:,.1f}".replace(",", " "),
         "booked": f"{sum(ledger.values()) / wall_ns:.1%}" if wall_ns > 0 else "-",
         "parts": parts,
-        "words": f"rank {rank.rank}: {told}",
+        "words": f"rank {rank.rank}: {shares}",
     }
 
 
@@ -74,8 +74,8 @@ def _step_times(ranks: Sequence[RankEvidence], prefix: str) -> Chart | None:
         return None
     middles, counts, beyond = histogram(times_ms)
     at = [float(value) for value in np.percentile(times_ms, _PERCENTILES)]
-    told = ", ".join(f"p{share} {value:.4g} ms" for share, value in zip(_PERCENTILES, at))
-    words = f"{len(times_ms):,} steps of {len(ranks)} ranks: {told}, longest {times_ms.max():.4g} ms.".replace(
+    percentiles = ", ".join(f"p{share} {value:.4g} ms" for share, value in zip(_PERCENTILES, at))
+    words = f"{len(times_ms):,} steps of {len(ranks)} ranks: {percentiles}, longest {times_ms.max():.4g} ms.".replace(
         ",", " ", 0
     )
     if beyond:

@@ -12,7 +12,7 @@ from evidence.events import RankEvidence, Windows
 BUCKETS = 240
 """Parts that a chart's width is cut into; each shows its lowest and its highest value."""
 STALL = 2.0
-"""A window is a stall where its steps took more than so many times what the rank's steps usually take."""
+"""A window is a stall if its steps took more than this many times the rank's median step time."""
 
 Values = List[Optional[float]]
 
@@ -117,7 +117,7 @@ def samples(t_ns: np.ndarray, values: np.ndarray, zero: int) -> Spans:
 def on_grid(
     lines: Sequence[Spans], buckets: int = BUCKETS, also_s: Sequence[float] = ()
 ) -> tuple[list[float], list[Values]]:
-    """Several lines on one axis of time: (x, values of each), two values a bucket, None where a line has none.
+    """Several lines on one axis of time: (x, values of each), two values a bucket, None if a line has none there.
 
     Whatever holds within a bucket counts, so that a single high or low value among thousands remains a spike. The axis
     reaches from the first to the last of the lines' times and of `also_s`.
@@ -200,7 +200,7 @@ def _per_s(images: np.ndarray, time_ns: np.ndarray) -> np.ndarray:
 
 
 def _window_keys(windows: Windows) -> np.ndarray:
-    """A number by which the ranks' windows are told apart: warm-up steps are counted on their own."""
+    """Return a key of each window that is the same on all ranks: warm-up steps have an index of their own."""
     return np.where(windows.warmup, -1 - windows.step, windows.step)
 
 
@@ -253,9 +253,9 @@ def _stalls(rank: RankEvidence) -> list[Stall]:
 
 
 def _one_stall(group: Sequence[Stall]) -> Stall:
-    told = max(group, key=lambda one: (one.cause != "compute", one.lost_s))
+    cause = max(group, key=lambda one: (one.cause != "compute", one.lost_s))
     begin_s, end_s = min(one.begin_s for one in group), max(one.end_s for one in group)
-    return Stall(begin_s, end_s, told.rank, told.step, told.lost_s, told.cause)
+    return Stall(begin_s, end_s, cause.rank, cause.step, cause.lost_s, cause.cause)
 
 
 def histogram(times: np.ndarray, bins: int = 60) -> tuple[np.ndarray, np.ndarray, int]:

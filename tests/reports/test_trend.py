@@ -78,7 +78,7 @@ def test_what_is_better_depends_on_the_metric() -> None:
 def test_a_release_is_its_label_or_the_versions_that_tell_one() -> None:
     course = a_series([1.0, 1.0, 1.0], releases=["1.0", "", ""], versions=[{}, {"driver": "4", "os": "x"}, {}])
 
-    assert release_of_each(course) == ["1.0", "driver 4", "not told"]
+    assert release_of_each(course) == ["1.0", "driver 4", "unknown"]
 
 
 def test_the_page_has_a_chart_for_each_metric_with_the_steps_and_releases_marked() -> None:

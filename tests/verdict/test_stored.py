@@ -12,7 +12,7 @@ import pytest
 
 from evidence.bundle import read_run
 from evidence.errors import SuiteError
-from evidence.verdict import encode
+from evidence.verdict import encode_verdict
 from expected import load_devices
 from tests.support import ROOT
 from verdict.judge import judge_run
@@ -28,7 +28,7 @@ def judged_again(run_dir: Path) -> dict[str, Any]:
     except SuiteError:  # run.json cannot be read
         device = devices["virtual"]
         (cell,) = (cell for cell in device.cells if str(cell.topology) == "1x2")
-    verdict: dict[str, Any] = json.loads(json.dumps(encode(judge_run(evidence, cell, backend=device.backend))))
+    verdict: dict[str, Any] = json.loads(json.dumps(encode_verdict(judge_run(evidence, cell, backend=device.backend))))
     return verdict
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from evidence.bundle import read_run
 from evidence.errors import EvidenceError
-from evidence.verdict import RunVerdict, encode, read_verdict, write_verdict
+from evidence.verdict import RunVerdict, encode_verdict, read_verdict, write_verdict
 from expected import Expectation
 from tests.verdict.bundles import STEADY, Plan, a_cell, build
 from verdict.judge import judge_run
@@ -27,20 +27,20 @@ def verdict(tmp_path: Path) -> RunVerdict:
 
 
 def test_the_object_has_the_documented_form(verdict: RunVerdict) -> None:
-    record = encode(verdict)
+    record = encode_verdict(verdict)
 
     assert list(record) == [
         "schema",
         "cell",
         "simulated",
         "protocol",
-        "restarts",
-        "without",
         "outcome",
         "reasons",
         "metrics",
         "workload",
         "changed",
+        "restarts",
+        "without",
     ]
     assert record["schema"] == 2
     assert record["cell"] == {
@@ -100,7 +100,7 @@ def test_what_was_switched_off_is_written_and_read(verdict: RunVerdict, tmp_path
 
 @pytest.mark.parametrize("name", ["restarts", "without"])
 def test_a_verdict_from_before_there_was_a_key_has_none_of_it(verdict: RunVerdict, tmp_path: Path, name: str) -> None:
-    record = encode(verdict)
+    record = encode_verdict(verdict)
     del record[name]
     (tmp_path / "verdict.json").write_text(json.dumps(record))
 
@@ -190,7 +190,7 @@ def _drop(name: str) -> Callable[[dict[str, Any]], Any]:
 def test_what_is_no_verdict_is_an_error_that_says_why(
     damage: Callable[[dict[str, Any]], Any], words: str, verdict: RunVerdict, tmp_path: Path
 ) -> None:
-    record = encode(verdict)
+    record = encode_verdict(verdict)
     damage(record)
     (tmp_path / "verdict.json").write_text(json.dumps(record))
 

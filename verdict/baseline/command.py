@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any, Mapping, Sequence
 
-from evidence.atomic import write_whole
 from evidence.errors import SuiteError
+from evidence.files import write_whole
 from expected import METRICS, Device, Site, load_devices, load_site
 from expected.site import SITE_SCHEMA, check_site
 from expected.toml_file import parse_toml

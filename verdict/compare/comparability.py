@@ -7,10 +7,8 @@ import re
 from dataclasses import dataclass, field
 from typing import Any, Iterable, Iterator, Mapping, Sequence
 
-from evidence.bundle import RUN_FILE, Evidence
+from evidence.bundle import Evidence
 from evidence.errors import EvidenceError
-from evidence.fields import FieldError, decode, table, text
-from evidence.jsonlines import Problems, parse_object, read_objects
 from expected import split_card
 from verdict.checks.workload import fingerprint
 
@@ -58,19 +56,16 @@ def read_provenance(evidence: Evidence) -> Provenance:
     run = evidence.run
     if run is None:
         raise EvidenceError(f"{evidence.path}: cannot tell where the run comes from: {'; '.join(evidence.problems)}")
-    try:
-        record = parse_object((evidence.path / RUN_FILE).read_bytes())
-        facts = decode(record, {"started_utc": text}, {"environment": table})
-        packages = decode(facts["environment"] or {}, {}, {"packages": table})["packages"] or {}
-        starts = [decode(start, {}, {"driver": text, "versions": table}) for start in _start_events(evidence)]
-    except FieldError as error:
-        raise EvidenceError(f"{evidence.path}: {error}: a baseline needs to know where it comes from") from None
-    of_ranks = [{"driver": one["driver"], **(one["versions"] or {})} for one in starts]
+    if not run.started_utc:
+        raise EvidenceError(f"{evidence.path}: 'started_utc' is missing: a baseline has to say where it comes from")
+    of_ranks = [{"driver": start.driver, **start.versions} for _, start in evidence.starts]
     names = dict.fromkeys(name for one in of_ranks for name in one)
     by_name = {name: _joined(one.get(name) for one in of_ranks) for name in names}
     driver = by_name.pop("driver", "")
     # What the ranks ran with; the launching Python's packages fill in what they do not name.
-    listed = {name: _joined([found]) for name, found in packages.items() if name not in _NO_PART_IN_THE_RUN}
+    listed = {
+        name: _joined([found]) for name, found in run.environment.packages.items() if name not in _NO_PART_IN_THE_RUN
+    }
     versions = {
         re.sub("[^a-z0-9_]", "_", name.lower()): version for name, version in {**listed, **by_name}.items() if version
     }
@@ -78,7 +73,7 @@ def read_provenance(evidence: Evidence) -> Provenance:
     limits = {"full": f" of at most {run.epochs} epochs", "steady": f" of {run.steps} steps"}
     return Provenance(
         run=plain(run.id),
-        started_utc=plain(facts["started_utc"]),
+        started_utc=plain(run.started_utc),
         protocol=plain(run.protocol + limits.get(run.protocol, "")),
         simulated=evidence.simulated,
         card=_joined(start.device_name for _, start in evidence.starts),
@@ -109,13 +104,9 @@ def circumstances(evidence: Evidence, p_core_method: str = "") -> dict[str, str]
     Empty if run.json cannot be read: such a run is comparable with none.
     """
     run = evidence.run
-    try:
-        origin = read_provenance(evidence)
-        own_data = json.loads((evidence.path / RUN_FILE).read_text(encoding="utf-8")).get("own_data")
-    except (EvidenceError, FieldError, OSError, ValueError):
+    if run is None or not run.started_utc:
         return {}
-    if run is None:
-        return {}
+    origin = read_provenance(evidence)
     starts, card = [start for _, start in evidence.starts], split_card(run.cell.id)[1]
     counts = sorted({(data.train_images, data.val_images or 0) for rank in evidence.ranks for data in rank.data})
     data = "; ".join(f"{train} images to train on, {val} to evaluate" for train, val in counts) or "not told"
@@ -136,7 +127,7 @@ def circumstances(evidence: Evidence, p_core_method: str = "") -> dict[str, str]
         "clock of p_core": "" if not p_core_method else "host" if "p_core_host" in p_core_method else "device",
         "timing of steps": _joined(start.timing for start in starts),
         "wait after each step for the host's clock": _joined(str(start.host_clock).lower() for start in starts),
-        "data set": data + ("" if own_data is False else ", of --data"),
+        "data set": data + (", of --data" if run.own_data else ""),
         **_speed_ups(evidence, run.without),
         **{f"recipe: {name}": json.dumps(value) for name, value in sorted(run.recipe.items())},
         **dict(zip(TOLERANCES, map(repr, workload))),
@@ -159,15 +150,6 @@ def differing(first: Mapping[str, str], second: Mapping[str, str]) -> Iterator[t
 def invalid_because(outcome: str, reasons: Sequence[str]) -> str:
     """Why a run with this outcome proves nothing; "" if it is not invalid."""
     return "; ".join(reasons) or "no reason was recorded" if outcome == "invalid" else ""
-
-
-def _start_events(evidence: Evidence) -> Iterator[dict[str, Any]]:
-    """The start event of each rank, with the fields that judging ignores."""
-    for rank in evidence.ranks:
-        records = (record for _, record in read_objects(evidence.path / rank.file, Problems(rank.file)))
-        start = next((record for record in records if record.get("event") == "start"), None)
-        if start is not None:
-            yield start
 
 
 def _joined(found: Iterable[Any]) -> str:

@@ -123,7 +123,7 @@ def _lost(name: str, evidence: Evidence) -> str:
     """Why a restarted or shortened run does not show a metric of its protocol; "" if it does."""
     definition, restarts = DEFINITIONS[name], () if evidence.run is None else evidence.run.restarts
     if restarts:
-        why = f"the run was restarted {times(len(restarts))}: {'; '.join(restarts)}"
+        why = f"the run was restarted {times(len(restarts))}: {'; '.join(map(str, restarts))}"
         if definition.of == "run":
             return why
         idle = bool(evidence.ranks) and all(rank.nothing_left and not rank.epochs for rank in evidence.ranks)

@@ -11,6 +11,7 @@ from typing import Any, Callable
 
 import pytest
 
+from evidence.codec import encode
 from evidence.text import visible
 from expected import Recipe, Topology
 from reports.html.pages import run_page
@@ -145,7 +146,7 @@ def test_every_deviation_from_the_benchmark_is_told(tmp_path: Path, plan: Plan, 
 def test_every_item_of_the_optimization_ledger_is_shown_with_its_state(tmp_path: Path) -> None:
     bundle = build(TWO_RANKS)
     settings = Settings(tmp_path, tmp_path, pretrained_backbone=False, without=("boxes_only",))
-    items = ledger(settings, {"static_graph": "there is <one> rank"})
+    items = encode(ledger(settings, {"static_graph": "there is <one> rank"}))
     start = bundle.one("start")
     bundle.ranks[0].insert(1, {"event": "optimizations", "t_ns": start["t_ns"], "items": items})
     for said in (bundle.run, start, bundle.one("start", rank=1)):
