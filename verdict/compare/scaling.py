@@ -156,6 +156,9 @@ def judge_siblings(runs: Sequence[DeviceRun]) -> SiblingsVerdict:
     is none. The bound is taken as exact: a median of several devices varies less than any one of them. Devices without
     a number that can be trusted are left out, and make all of it invalid unless another one is proven slow; fewer than
     MIN_SIBLINGS in all are only recorded.
+
+    >>> judge_siblings([DeviceRun(number, "", measure(evidence)["p_core"]) for number, evidence in enumerate(runs)]).reason
+    "card 2 does 17.40 images/s, 87.0% of its siblings' median 20.00: slower by more than 5%"
     """
     usable = [(run, run.usable) for run in runs]
     cards = tuple(_judge_sibling(run, [p for other, p in usable if p is not None and other is not run]) for run in runs)

@@ -145,6 +145,9 @@ def environment_findings(evidence: Evidence, device: Device) -> tuple[Environmen
     """Every item that is stated or was found, host by host; items in the order of `stated_items`.
 
     None for evidence without a topology: what would have to be found is not known.
+
+    >>> environment_findings(read_run(run_dir), load_devices()["r300"])[0]
+    EnvironmentFinding(item='machine', host='node0', stated='R480-X8', found='R480-X8', verdict='match', reason='')
     """
     run = evidence.run
     topology = None if run is None else _topology(run.cell.topology)
