@@ -58,7 +58,7 @@ class EnvironmentFinding:
     """One item on one host: what is stated, what was found ("" is nothing), and what that comes to.
 
     `verdict` is "match", "differs", "unknown" (stated, and not found or not to be decided) or "unstated" (found, and
-    nothing is stated). `host` is "" where no host introduced itself. `reason` explains what is not plain.
+    nothing is stated). `host` is "" if no rank has a start event. `reason` explains what is not plain.
     """
 
     item: str
@@ -71,35 +71,22 @@ class EnvironmentFinding:
 
 @dataclass(frozen=True)
 class Host:
-    """A host of the run: its ranks, and what its first one wrote of it."""
+    """A host of the run: what its first rank found of it (nothing for None), its data set, and its devices.
+
+    `card_names` and `capacities_gib` are of the devices that its ranks used; on the host's own backend they have no
+    name.
+    """
 
     name: str
-    ranks: Sequence[RankEvidence]
+    found: Environment | None
+    data: DataSet | None
+    card_names: tuple[str, ...]
+    capacities_gib: tuple[float, ...]
 
     @property
-    def facts(self) -> Environment | None:
-        """What its first rank found of it; None if none wrote that."""
-        return next((rank.environment for rank in self.ranks if rank.environment is not None), None)
-
-    @property
-    def data(self) -> DataSet | None:
-        """The data set that its ranks found."""
-        return next((data for rank in self.ranks for data in rank.data), None)
-
-    @property
-    def card_names(self) -> list[str]:
-        """The names of the devices that its ranks used; on the host's own backend there are none."""
-        return [
-            rank.start.device_name
-            for rank in self.ranks
-            if rank.start is not None and rank.start.backend not in HOST_BACKENDS
-        ]
-
-    @property
-    def capacities_gib(self) -> list[float]:
-        """The memory of the devices that its ranks used."""
-        found = [rank.start.capacity_gib for rank in self.ranks if rank.start is not None]
-        return [capacity for capacity in found if capacity is not None]
+    def facts(self) -> Environment:
+        """What was found of the host, empty if nothing was."""
+        return self.found or Environment()
 
 
 def stated_items(
@@ -150,8 +137,11 @@ def environment_findings(evidence: Evidence, device: Device) -> tuple[Environmen
     EnvironmentFinding(item='machine', host='node0', stated='R480-X8', found='R480-X8', verdict='match', reason='')
     """
     run = evidence.run
-    topology = None if run is None else _topology(run.cell.topology)
-    if run is None or topology is None:
+    if run is None:
+        return ()
+    try:
+        topology = Topology.parse(run.cell.topology)
+    except ExpectationError:  # which makes the run invalid, whatever its hosts are
         return ()
     stated = stated_items(
         device,
@@ -174,24 +164,28 @@ def environment_findings(evidence: Evidence, device: Device) -> tuple[Environmen
     return tuple(findings)
 
 
-def _topology(text: str) -> Topology | None:
-    try:
-        return Topology.parse(text)
-    except ExpectationError:
-        return None  # which makes the run invalid, whatever its hosts are
-
-
 def _hosts(evidence: Evidence) -> list[Host]:
     ranks: dict[str, list[RankEvidence]] = {}
     for rank in evidence.ranks:
         if rank.start is not None:
             ranks.setdefault(rank.start.host, []).append(rank)
-    return [Host(name, mine) for name, mine in ranks.items()] or [Host("", ())]
+    return [_host(name, mine) for name, mine in ranks.items()] or [_host("", [])]
+
+
+def _host(name: str, ranks: Sequence[RankEvidence]) -> Host:
+    starts = [rank.start for rank in ranks if rank.start is not None]
+    return Host(
+        name,
+        next((rank.environment for rank in ranks if rank.environment is not None), None),
+        next((data for rank in ranks for data in rank.data), None),
+        tuple(start.device_name for start in starts if start.backend not in HOST_BACKENDS),
+        tuple(start.capacity_gib for start in starts if start.capacity_gib is not None),
+    )
 
 
 def _why_absent(item: str, host: Host) -> str:
     """Why nothing was found of an item on a host."""
-    if host.facts is None:
+    if host.found is None:
         return "the evidence has no event 'environment' of this host"
     keys = {"card": "cards", "card_memory": "card_memory_gib", "backbone": "backbone_sha256"}
     package = item in (*PACKAGES, "framework", "dependencies")
@@ -209,7 +203,7 @@ _Rule = Callable[[str, Host], "tuple[str, Answer]"]
 
 def _of_facts(read: Callable[[Environment], str], compare: Callable[[str, str], Answer]) -> _Rule:
     def rule(stated: str, host: Host) -> tuple[str, Answer]:
-        found = "" if host.facts is None else read(host.facts)
+        found = read(host.facts)
         return found, compare(stated, found) if found else Answer(UNKNOWN)
 
     return rule
@@ -218,7 +212,7 @@ def _of_facts(read: Callable[[Environment], str], compare: Callable[[str, str], 
 def _card(stated: str, host: Host) -> tuple[str, Answer]:
     names = sorted(set(host.card_names))
     answer = worst(compare_model(stated, name) for name in names)
-    listed = [name for name in (host.facts.cards if host.facts and names else ()) if name not in names]
+    listed = [name for name in host.facts.cards if names and name not in names]
     if answer.verdict == UNKNOWN and listed:
         # The vendor's tool names models more exactly than the framework, but not which of several was used.
         answers = [compare_model(stated, name) for name in listed]
@@ -228,14 +222,14 @@ def _card(stated: str, host: Host) -> tuple[str, Answer]:
 
 
 def _card_count(stated: str, host: Host) -> tuple[str, Answer]:
-    count = host.facts.card_count if host.facts else None
+    count = host.facts.card_count
     if count is None:
         return "", Answer(UNKNOWN)
     return str(count), Answer(MATCH if count >= int(stated.split()[0] if stated else 0) else DIFFERS)
 
 
 def _card_memory(stated: str, host: Host) -> tuple[str, Answer]:
-    sizes = [] if not host.card_names else host.capacities_gib or list(host.facts.card_memory_gib if host.facts else ())
+    sizes = (host.capacities_gib or host.facts.card_memory_gib) if host.card_names else ()
     if not sizes:
         return "", Answer(UNKNOWN)
     wanted = float(stated.split()[0]) if stated else sizes[0]
@@ -245,7 +239,7 @@ def _card_memory(stated: str, host: Host) -> tuple[str, Answer]:
 
 
 def _network(stated: str, host: Host) -> tuple[str, Answer]:
-    ports = host.facts.network if host.facts else ()
+    ports = host.facts.network
     shown = dict.fromkeys(
         ", ".join(text for text in (port.link_layer, port.rate, port.state) if text) or port.device for port in ports
     )
@@ -254,8 +248,8 @@ def _network(stated: str, host: Host) -> tuple[str, Answer]:
 
 def _os(stated: str, host: Host) -> tuple[str, Answer]:
     facts = host.facts
-    name, version, pretty = ("" if facts is None else facts.os.get(key, "") for key in ("name", "version", "pretty"))
-    if facts is None or not (name or pretty):
+    name, version, pretty = (facts.os.get(key, "") for key in ("name", "version", "pretty"))
+    if not (name or pretty):
         return "", Answer(UNKNOWN)
     shown = pretty or f"{name} {version}".strip()
     if facts.os.get("of") == "image":
@@ -266,13 +260,13 @@ def _os(stated: str, host: Host) -> tuple[str, Answer]:
 
 
 def _packages(stated: str, host: Host) -> tuple[str, Answer]:
-    return compare_packages(stated, {} if host.facts is None else host.facts.packages)
+    return compare_packages(stated, host.facts.packages)
 
 
 def _framework(stated: str, host: Host) -> tuple[str, Answer]:
     if stated:
         return _packages(stated, host)
-    version = host.facts.packages.get("torch_xmlir") if host.facts else None
+    version = host.facts.packages.get("torch_xmlir")
     return f"torch_xmlir {version}" if version else "", Answer(UNKNOWN)
 
 
