@@ -49,6 +49,7 @@ def test_e2e_time_is_the_longest_rank_from_start_to_end(tmp_path: Path) -> None:
     assert metric.value == wall(bundle, 1, "start", "end") / 1e9
     assert metric.value > wall(bundle, 0, "start", "end") / 1e9
     assert (metric.unit, metric.interval, metric.n, metric.source) == ("s", None, 2, "rank-0001.jsonl")
+    assert metric.method == "trainer's start to its end, longest of 2 ranks"
 
 
 def test_p_whole_is_all_images_over_the_longest_training(tmp_path: Path) -> None:
