@@ -81,10 +81,9 @@ class EventLog:
 def read_rank(content: bytes, rank: int, problems: Problems) -> RankEvidence:
     """Return what the content of a rank's file says; whatever is wrong with it goes to `problems`.
 
-    >>> log = b'{"event":"failure","t_ns":1,"kind":"disk","message":"full"}\\n'
-    >>> problems = Problems("rank-0000.jsonl")
-    >>> read_rank(log, 0, problems).seen, problems.all()
-    ({'failure': 1}, ("rank-0000.jsonl line 1: failure: 'failure' comes before 'start', which has to be the first event",))
+    problems = Problems("rank-0000.jsonl")
+    rank = read_rank(Path("rank-0000.jsonl").read_bytes(), 0, problems)
+    print(rank.start.device_name, rank.windows.compute_ns.mean(), *problems.all())
     """
     reader = _RankReader(problems.file, rank, problems)
     for line, record in read_objects(content, problems):
