@@ -13,6 +13,7 @@ KINDS = ("elapsed_s", "index", "category")
 STYLES = ("line", "points", "bars", "band")
 TONES = ("", "muted", "accent", "bad")
 _DIGITS = 6
+_FEW_LINES = 4  # have colours of their own
 _X_DIGITS = 9
 _POSITIONS = ("x", "begin", "end")  # in the unit of x
 # `</script>` and `<!--` would end or change the element that the text stands in.
@@ -89,6 +90,20 @@ class Chart:
         assert not wrong, f"chart {self.id}: series {wrong} have not as many values as x"
         assert self.kind in KINDS, f"chart {self.id}: kind {self.kind}"
         assert all(one.style in STYLES for one in self.series), f"chart {self.id}: a style is none of {STYLES}"
+
+
+def over_time(identity: str, title: str, x: Sequence[float], series: Sequence[Series], **facts: Any) -> Chart:
+    """Return a chart of the run's time; `facts` are further fields of it."""
+    return Chart(identity, title, x, series, kind="elapsed_s", x_label="time since training began", **facts)
+
+
+def lines_of(labels: Sequence[str], values: Sequence[Sequence[Number]], extreme: int, word: str) -> list[Series]:
+    """Return a line for each label; of more than a few, all step back but the `extreme` one, which is the `word`."""
+    if len(labels) <= _FEW_LINES:
+        return [Series(label, line) for label, line in zip(labels, values)]
+    others = [one for one in range(len(labels)) if one != extreme]
+    muted = [Series(labels[one], values[one], tone="muted") for one in others]
+    return [*muted, Series(f"{labels[extreme]}, the {word}", values[extreme], tone="accent")]
 
 
 def to_json(charts: Iterable[Chart]) -> str:
