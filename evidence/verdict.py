@@ -23,6 +23,7 @@ from evidence.codec import (
 )
 from evidence.errors import EvidenceError
 from evidence.files import SCHEMA, VERDICT_FILE, write_whole
+from evidence.run_file import RunCell
 
 
 class Verdict(str, Enum):
@@ -85,16 +86,9 @@ _FLOATS = ("pixels_per_image", "proposals_per_image", "positives_per_image", "fi
 
 
 @dataclass(frozen=True)
-class JudgedCell:
+class JudgedCell(RunCell):
     """The cell that a run was judged as; `card` is the device's index in a run of --each-card, else None."""
 
-    id: str
-    device: str
-    topology: str
-    precision: str
-    batch_size: int
-    learning_rate: float
-    timing: str | None = None
     card: int | None = None
 
     def __str__(self) -> str:

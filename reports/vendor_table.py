@@ -120,7 +120,7 @@ def filling(judged: Judged, run: str) -> Filling:
     elif on_other_data(evidence, judged.device):
         problem = f"was given a data set with --data: {OWN_DATA}"
     if problem:
-        raise SuiteError(f"{visible(run)}: {visible(problem)}")
+        raise SuiteError(f"{run}: {problem}")
     values: dict[str, float] = {}
     remarks: list[str] = []
     if verdict.without:

@@ -105,22 +105,15 @@ def _with_metrics(connection: sa.Connection, chosen: sa.Select) -> list[StoredRu
     for at in range(0, len(numbers), _AT_ONCE):
         asked = columns.where(METRICS.c.run.in_(numbers[at : at + _AT_ONCE]))
         for number, metric, *value in connection.execute(asked):
-            metrics[number][metric] = Value(value[0], value[1], value[2], value[3])
+            metrics[number][metric] = Value(*value)
     return [_stored(row, metrics[row.number]) for row in rows]
 
 
 def _stored(row: Any, metrics: Mapping[str, Value]) -> StoredRun:
+    same = ("number", "run_id", "folder", "cell_id", "protocol", "simulated", "restarts", "outcome", "started_utc")
     return StoredRun(
-        number=row.number,
-        run_id=row.run_id,
-        folder=row.folder,
-        cell_id=row.cell_id,
-        protocol=row.protocol,
-        simulated=row.simulated,
-        restarts=row.restarts,
-        outcome=row.outcome,
+        **{name: getattr(row, name) for name in same},
         reasons=tuple(json.loads(row.reasons or "[]")),
-        started_utc=row.started_utc,
         release=row.release_label,
         facts=json.loads(row.circumstances or "{}"),
         metrics=metrics,
@@ -144,17 +137,8 @@ class TimeSeries:
 
 def time_series(connection: sa.Connection, cell: str | None = None) -> list[TimeSeries]:
     """Return all runs by cell, protocol and simulated or real; what was invalid or restarted is only counted."""
-    names = (
-        "number",
-        "cell_id",
-        "protocol",
-        "simulated",
-        "outcome",
-        "restarts",
-        "run_id",
-        "started_utc",
-        "release_label",
-    )
+    kind = ("cell_id", "protocol", "simulated")
+    names = ("number", *kind, "outcome", "restarts", "run_id", "started_utc", "release_label")
     chosen = sa.select(*(RUNS.c[name] for name in names)).order_by(RUNS.c.started_utc, RUNS.c.number)
     chosen = chosen if cell is None else chosen.where(RUNS.c.cell_id == cell)
     groups: dict[tuple[str, str, bool], list[Any]] = {}

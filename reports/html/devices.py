@@ -9,9 +9,8 @@ import numpy as np
 from evidence.bundle import Evidence
 from evidence.telemetry import CardSamples, HostSamples
 from evidence.verdict import RunVerdict
-from reports.html.charts import Chart, Level, Mark, Series
+from reports.html.charts import Chart, Level, Mark, lines_of, over_time
 from reports.html.series import Spans, on_grid, samples, zero_ns
-from reports.html.training import TIME
 from verdict.metrics.memory import DeviceMemory, device_memories
 from verdict.wording import limit
 
@@ -28,7 +27,6 @@ _HOST_READ = {
     "host_cpu_percent": ("Use of the host's processors", "%"),
     "host_temperature_c": ("Temperature of the host", "°C"),
 }
-_FEW_DEVICES = 4
 _THROTTLES = 60
 
 
@@ -97,22 +95,12 @@ def _chart(
     highs = [float(spans.values.max()) for _, spans in lines]
     # Of clocks and use a low one is what slows a run down, of all else a high one.
     word, extreme = ("lowest", lows.index(min(lows))) if unit in ("%", "MHz") else ("highest", highs.index(max(highs)))
-    few = len(lines) <= _FEW_DEVICES
-    series = [
-        Series(label, line, tone="" if few else "muted")
-        for at, ((label, _), line) in enumerate(zip(lines, values))
-        if few or at != extreme
-    ]
-    if not few:
-        series.append(Series(f"{lines[extreme][0]}, the {word}", values[extreme], tone="accent"))
-    return Chart(
-        id=identity,
-        title=title,
-        x=x,
-        series=series,
+    return over_time(
+        identity,
+        title,
+        x,
+        lines_of([label for label, _ in lines], values, extreme, word),
         unit=unit,
-        kind="elapsed_s",
-        x_label=TIME,
         marks=[mark for mark in marks if mark.sign in ("E", "T", "W")],
         levels=levels,
         summary=f"From {min(lows):.4g} to {max(highs):.4g} {unit}; the {word} on {lines[extreme][0]}.",

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import fields
-from typing import Any, Iterator, Mapping
+from typing import Any, Iterator
 
 from evidence.bundle import Evidence
+from evidence.codec import FieldError, decode
 from evidence.events import Optimization, Start
 from evidence.files import SEAL_FILE
 from evidence.run_file import Launcher, Run
@@ -30,7 +30,7 @@ def facts_part(judged: Judged) -> dict[str, Any]:
         "versions": _versions(evidence),
         "launch": [] if evidence.run is None else _launch(evidence.run),
         "problems": evidence.problems,
-        "seal": _seal(evidence),
+        "seal": _seal(judged),
     }
 
 
@@ -40,7 +40,7 @@ def _deviations(judged: Judged) -> Iterator[str]:
     run = evidence.run
     table_id, _ = split_card(cell.id)
     listed = next((one for one in device.cells if one.id == table_id), None)
-    recipe = _recipe({} if run is None else run.recipe) if listed is None else listed.recipe
+    recipe = _recipe(run) if listed is None else listed.recipe
     if recipe is None:
         yield "unknown: the recipe in run.json cannot be read"
     else:
@@ -78,21 +78,17 @@ def _data_deviations(evidence: Evidence, device: Device, recipe: Recipe | None) 
         )
 
 
-def _recipe(record: Mapping[str, Any]) -> Recipe | None:
-    values: dict[str, Any] = {}
-    for field in fields(Recipe):
-        value = record.get(field.name)
-        values[field.name] = tuple(value) if isinstance(value, list) else value
-        usual = type(field.default)
-        if not isinstance(values[field.name], (int, float) if usual is float else usual):
-            return None
-    return Recipe(**values)
+def _recipe(run: Run | None) -> Recipe | None:
+    """Return the recipe of a run whose cell no table has; None if it cannot be read."""
+    try:
+        return None if run is None else decode(Recipe, run.recipe)
+    except FieldError:
+        return None
 
 
-def _optimization(one: Optimization) -> dict[str, str]:
+def _optimization(one: Optimization) -> dict[str, Any]:
     state = "on" if one.on else f"off: {one.why}" if one.why else "off"
-    words = {name: getattr(one, name) for name in ("name", "what", "published", "allowed", "proof")}
-    return {**words, "state": state, "kind": "good" if one.on else ""}
+    return {**vars(one), "state": state, "kind": "good" if one.on else ""}
 
 
 def _device(rank: int, start: Start) -> dict[str, str]:
@@ -144,13 +140,11 @@ def _launch(run: Run) -> list[tuple[str, str]]:
     return [(name, text) for name, text in rows.items() if text]
 
 
-def _seal(evidence: Evidence) -> dict[str, Any]:
+def _seal(judged: Judged) -> dict[str, Any]:
     """Return whether the seal holds, as reading the evidence found, and the digest that identifies this bundle."""
-    broken = [problem for problem in evidence.problems if SEAL_FILE in problem]
-    try:
-        content = (evidence.path / SEAL_FILE).read_bytes()
-    except OSError:
+    if not judged.seal:
         return {"state": "not there", "kind": "bad", "digest": "", "files": 0}
+    broken = any(SEAL_FILE in problem for problem in judged.evidence.problems)
     state, kind = ("broken", "bad") if broken else ("holds", "good")
-    digest = hashlib.sha256(content).hexdigest()
-    return {"state": state, "kind": kind, "digest": digest, "files": len(content.splitlines())}
+    digest = hashlib.sha256(judged.seal).hexdigest()
+    return {"state": state, "kind": kind, "digest": digest, "files": len(judged.seal.splitlines())}

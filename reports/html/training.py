@@ -9,7 +9,7 @@ import numpy as np
 from evidence.bundle import Evidence
 from evidence.events import RankEvidence
 from evidence.verdict import RunVerdict
-from reports.html.charts import Chart, Level, Mark, Series
+from reports.html.charts import Chart, Level, Mark, Series, lines_of, over_time
 from reports.html.series import (
     STALL,
     Stall,
@@ -23,10 +23,8 @@ from reports.html.series import (
 )
 from verdict.wording import limit, quantity
 
-TIME = "time since training began"
 _MARKED = 60  # the longest stalls; more would cover the chart
 _LISTED = 12
-_FEW_RANKS = 4  # are drawn in colours of their own; more are drawn alike
 
 
 def training_part(
@@ -151,14 +149,12 @@ def _rate(ranks: Sequence[RankEvidence], marks: Sequence[Mark], found: Sequence[
         low, middle, high = (quantity(float(value), "images/s") for value in (known.min(), _median(known), known.max()))
         words = f"Windows from {low} to {high}, half of them above {middle}."
     words += f" {_counted(found)} {len([mark for mark in marks if mark.sign == 'E'])} evaluations are marked."
-    return Chart(
-        id=f"{prefix}rate",
-        title="Throughput of all ranks together",
-        x=x,
-        series=[Series("all ranks", values, tone="accent")],
+    return over_time(
+        f"{prefix}rate",
+        "Throughput of all ranks together",
+        x,
+        [Series("all ranks", values, tone="accent")],
         unit="images/s",
-        kind="elapsed_s",
-        x_label=TIME,
         marks=marks,
         summary=words,
         from_zero=True,
@@ -174,26 +170,16 @@ def _rate_by_rank(ranks: Sequence[RankEvidence], marks: Sequence[Mark], prefix: 
     x, lines = on_grid(spans, also_s=_times(marks))
     medians = [_median(line.values[line.values == line.values]) for line in spans]
     slowest = min(range(len(able)), key=lambda at: medians[at])
-    few = len(able) <= _FEW_RANKS
-    series = [
-        Series(f"rank {rank.rank}", values, tone="" if few else "muted")
-        for at, (rank, values) in enumerate(zip(able, lines))
-        if few or at != slowest
-    ]
-    if not few:
-        series.append(Series(f"rank {able[slowest].rank}, the slowest", lines[slowest], tone="accent"))
     words = (
         f"Median window of a rank: {quantity(min(medians), 'images/s')} on rank {able[slowest].rank}, the lowest, to "
         f"{quantity(max(medians), 'images/s')}."
     )
-    return Chart(
-        id=f"{prefix}rank-rate",
-        title="Throughput of each rank",
-        x=x,
-        series=series,
+    return over_time(
+        f"{prefix}rank-rate",
+        "Throughput of each rank",
+        x,
+        lines_of([f"rank {rank.rank}" for rank in able], lines, slowest, "slowest"),
         unit="images/s",
-        kind="elapsed_s",
-        x_label=TIME,
         marks=marks,
         summary=words,
         from_zero=True,

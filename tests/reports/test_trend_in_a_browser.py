@@ -55,4 +55,4 @@ def test_every_chart_is_drawn_and_the_page_is_silent_and_no_wider_than_the_scree
     assert browser.console() == []
     assert browser.requests() == [trend_file.as_uri()]
     assert browser.run("return document.scrollingElement.scrollWidth") <= width
-    assert "p_core: worse, from 100.0 images/s to 90.0 images/s" in browser.run("return document.body.textContent")
+    assert "p_core: worse, from 100.0 images/s to 90.05 images/s" in browser.run("return document.body.textContent")

@@ -178,9 +178,8 @@ def test_nothing_that_evidence_says_is_run(browser: Browser, tmp_path: Path) -> 
     bundle.telemetry.append({"t_ns": 1, "source": HOSTILE, "error": HOSTILE})
     bundle.run["boot"] = {"exit_code": 1, "failure": {"phase": HOSTILE, "message": f"one\ntwo {HOSTILE}"}}
     bundle.run["command"] = ["torchrun", f"--data={HOSTILE}"]
-    run = page_of(
-        tmp_path / "run", bundle=bundle, folder=HOSTILE, notes=[HOSTILE], commands={HOSTILE: HOSTILE}, serial=HOSTILE
-    )
+    run = page_of(tmp_path / "run", bundle=bundle, folder=HOSTILE, notes=[HOSTILE], commands={HOSTILE: HOSTILE})
+    run = replace(run, run=replace(run.run, cell=replace(run.run.cell, card=0)))
     pages = {
         "run": run_page(run),
         "session": session_page([run], comparisons=[], gate=f"GATE: FAIL {HOSTILE}", command=HOSTILE),
