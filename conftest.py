@@ -18,8 +18,7 @@ for _name, _module in list(sys.modules.items()):
 pytest_plugins = [
     "fixtures.plugin",
     "fixtures.ask.benchmarks",
-    "fixtures.ask.clock",
     "fixtures.ask.comparisons",
     "fixtures.boot.dry_run",
-    "fixtures.ask.environment",
+    "fixtures.ask.questions",
 ]

@@ -13,16 +13,13 @@ from typing import Any, Iterator
 import numpy as np
 import pytest
 
-from evidence.bundle import read_run
 from expected import load_devices
 from reports.history import default_url
 from reports.history.database import open_history
 from reports.history.entry import Entry, read_entry
 from tests.suite.stored import store
 from tests.support import ROOT
-from verdict.judge import judge_run
-from verdict.lookup import find_cell
-from verdict.record import to_json
+from verdict.judge import judge_stored
 
 RUNS, CELLS, RELEASES = 10_000, 5, 40
 BEGIN = datetime.datetime(2020, 1, 1, tzinfo=datetime.timezone.utc)
@@ -31,9 +28,8 @@ BEGIN = datetime.datetime(2020, 1, 1, tzinfo=datetime.timezone.utc)
 def a_real_entry(folder: Path) -> Entry:
     """The rows of a stored run of eight ranks, made from its evidence."""
     run_dir = store(folder / "run", steps=200)
-    evidence = read_run(run_dir)
-    device, cell = find_cell(evidence, load_devices())
-    return read_entry(run_dir, to_json(judge_run(evidence, cell, backend=device.backend)), evidence=evidence)
+    run = judge_stored(run_dir, load_devices())
+    return read_entry(run.evidence, run.verdict, run.environment)
 
 
 def many(entry: Entry, count: int = RUNS) -> Iterator[Entry]:

@@ -9,12 +9,11 @@ from typing import Any
 
 import pytest
 
-from evidence.bundle import Evidence, read_run
-from expected import Cell, Device, Topology, load_devices
-from reports.html import run_page
+from evidence.bundle import read_run
+from expected import Cell, Topology, load_devices
+from reports.html.pages import PageOf, run_page
 from tests.verdict.bundles import Plan, a_cell, build, published
-from verdict.judge import judge_run
-from verdict.record import to_json
+from verdict.judge import Judged, judge
 
 SIXTEEN_RANKS = replace(Plan(), topology=Topology(2, 8), steps=25_000, window=20, maps=(0.1, 0.2, 0.3, 0.37), jitter=5)
 LARGEST_BYTES = 2_000_000
@@ -39,34 +38,32 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_making_the_page(benchmark: Any, folder: Path, cell: Cell) -> None:
     """The evidence has been read and judged."""
-    evidence, verdict = judged(folder, cell)
+    run = judged(folder, cell)
 
-    page = benchmark.pedantic(lambda: made(evidence, verdict), rounds=3)
+    page = benchmark.pedantic(lambda: made(run), rounds=3)
 
     assert len(page.encode("utf-8")) < LARGEST_BYTES
 
 
 def test_reading_judging_and_making_the_page(benchmark: Any, folder: Path, cell: Cell) -> None:
     """All of it, as after a run."""
-    page = benchmark.pedantic(lambda: made(*judged(folder, cell)), rounds=1)
+    page = benchmark.pedantic(lambda: made(judged(folder, cell)), rounds=1)
 
     assert len(page.encode("utf-8")) < LARGEST_BYTES
 
 
 def test_reading_and_judging(benchmark: Any, folder: Path, cell: Cell) -> None:
     """What of that is not the page."""
-    _, verdict = benchmark.pedantic(lambda: judged(folder, cell), rounds=1)
+    run = benchmark.pedantic(lambda: judged(folder, cell), rounds=1)
 
-    assert verdict["metrics"]["p_core"]["measured"] is not None
-
-
-def judged(folder: Path, cell: Cell) -> tuple[Evidence, dict[str, Any]]:
-    """The evidence and its verdict.json."""
-    evidence = read_run(folder)
-    return evidence, to_json(judge_run(evidence, cell))
+    assert run.verdict.metrics["p_core"].measured is not None
 
 
-def made(evidence: Evidence, verdict: dict[str, Any]) -> str:
+def judged(folder: Path, cell: Cell) -> Judged:
+    """The run, read and judged."""
+    return judge(read_run(folder), load_devices()["r300"], cell)
+
+
+def made(run: Judged) -> str:
     """The page."""
-    device: Device = load_devices()["r300"]
-    return run_page(evidence, verdict, device=device, folder="runs/x", commands={"again": "pytest --replay=runs/x"})
+    return run_page(PageOf(run, "runs/x", {"again": "pytest --replay=runs/x"}))

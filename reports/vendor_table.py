@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import math
 import unicodedata
 from dataclasses import dataclass, field
 from decimal import Context, Decimal
+from pathlib import Path
 from typing import Mapping, Sequence
 
 from evidence.bundle import Evidence
 from evidence.errors import SuiteError
+from evidence.text import visible
+from evidence.verdict import Verdict
 from expected import METRICS, NOT_APPLICABLE, PUBLISHED, UNPUBLISHED, Cell, Device
-from expected.documents.quoting import one_line, quoted, visible
+from expected.documents.quoting import one_line, quoted
 from expected.documents.vendors import VENDORS
 from expected.documents.words import GENERATED, PRINTED_COLUMNS, PRINTED_LABELS
 from expected.recipe import deviations
-from verdict.judge import INVALID, judge_run
+from verdict.judge import Judged, judge_stored
 from verdict.lookup import OWN_DATA, on_other_data
-from verdict.metrics.measure import compared_value, measure
+from verdict.metrics.measure import compared_value
 from verdict.metrics.measurement import Measurement
 from verdict.metrics.throughput import RATES
-from verdict.wording import figure, times
+from verdict.wording import times
 
 _MANY = {1: "单", 2: "两", 3: "三", 4: "四", 5: "五", 6: "六", 7: "七", 8: "八", 9: "九", 10: "十"}
 _LEAST_PERCENT = 0.01
@@ -38,12 +42,12 @@ _GENERAL = (
     ("训练结果", "map", "单位为平均目标检测正确率"),
 )
 _IN_STEP = ",与设备同步计时"
-"""Added to the remark on p_core where it is not read with the host's clock alone, as in FlagPerf."""
+"""Added to the remark on p_core if it is not read with the host's clock alone, as in FlagPerf."""
 
 
 @dataclass(frozen=True)
 class Filling:
-    """What a run puts into the blank cells of one row: numbers in the metrics' units, and what is to be said of them.
+    """What a run puts into the blank cells of one row: numbers in the metrics' units, and remarks on them.
 
     `run` is the run's folder as it should be shown.
     """
@@ -64,35 +68,64 @@ class Style:
 
 
 def style_of(device: Device, *, exact: bool = False) -> Style:
-    """The style in which the device's vendor prints its own table."""
+    """Return the style in which the device's vendor prints its own table."""
     vendor = VENDORS.get(device.vendor.casefold())
     return Style(vendor is not None and vendor.map_in_percent, exact)
 
 
-def filling(evidence: Evidence, device: Device, cell: Cell, run: str) -> Filling:
-    """What a run of `cell` measured where its table is blank, p_core as the table's own is timed.
+def fill(run_dirs: Sequence[Path], devices: Mapping[str, Device]) -> tuple[Device, list[Filling]]:
+    """Return the one device that the runs are of, and what each puts into its row.
 
-    Raises SuiteError for a run whose numbers belong into no table: invalid, restarted, of one card among others, or of
+    Raises SuiteError, which names every run that was refused.
+    """
+    found: list[tuple[Device, Filling]] = []
+    problems: list[str] = []
+    seen: dict[str, Path] = {}
+    for run_dir in run_dirs:
+        try:
+            judged = judge_stored(run_dir, devices)
+            found.append((judged.device, filling(judged, str(run_dir))))
+        except SuiteError as error:
+            problems.append(visible(str(error)))
+            continue
+        if judged.cell.id in seen:
+            problems.append(
+                f"{visible(str(run_dir))}: is a second run of {judged.cell.id}, expected one run a row; the first is "
+                f"{visible(str(seen[judged.cell.id]))}: leave one of the two out"
+            )
+        seen.setdefault(judged.cell.id, run_dir)
+    markers = list(dict.fromkeys(device.marker for device, _ in found))
+    if len(markers) > 1:
+        problems.append(f"found runs of {', '.join(markers)}, expected those of one device: a table is of one")
+    if problems:
+        raise SuiteError("\n".join(problems))
+    return found[0][0], [one for _, one in found]
+
+
+def filling(judged: Judged, run: str) -> Filling:
+    """Return what a run measured where the table of its cell is blank, p_core as the table's own is timed.
+
+    Raises SuiteError for a run whose numbers belong in no table: invalid, restarted, of one card among others, or of
     data that the table is not about.
     """
-    verdict = judge_run(evidence, cell, backend=device.backend)
+    evidence, cell, verdict = judged.evidence, judged.cell, judged.verdict
     problem = ""
-    if verdict.outcome == INVALID:
+    if verdict.outcome is Verdict.INVALID:
         more = f"; and {len(verdict.reasons) - _REASONS_QUOTED} more" if len(verdict.reasons) > _REASONS_QUOTED else ""
         problem = f"is invalid and proves nothing: {'; '.join(verdict.reasons[:_REASONS_QUOTED])}{more}"
     elif verdict.restarts:
         problem = f"was restarted {times(verdict.restarts)}, expected an unbroken run: only one is proof"
     elif cell.card is not None:
         problem = "was made by --each-card, beside runs on the other cards, expected one that had the machine to itself"
-    elif on_other_data(evidence, device):
+    elif on_other_data(evidence, judged.device):
         problem = f"was given a data set with --data: {OWN_DATA}"
     if problem:
-        raise SuiteError(f"{visible(run)}: {visible(problem)}")
+        raise SuiteError(f"{run}: {problem}")
     values: dict[str, float] = {}
     remarks: list[str] = []
     if verdict.without:
         remarks.append(f"made without {', '.join(verdict.without)}, as --recipe or --without asked for")
-    found = _in_own_timing(measure(evidence), cell)
+    found = _in_own_timing(judged.measurements, cell)
     for name in METRICS:
         if cell.expectations[name].state != UNPUBLISHED:
             continue
@@ -106,14 +139,14 @@ def filling(evidence: Evidence, device: Device, cell: Cell, run: str) -> Filling
 
 
 def table_lines(device: Device, fillings: Sequence[Filling], style: Style) -> list[str]:
-    """The performance table as lines of Markdown, and below it which cells came from which run."""
+    """Return the performance table as lines of Markdown, and below it which cells came from which run."""
     by_cell = {one.cell_id: one for one in fillings}
     rows = [PRINTED_COLUMNS, *(_row(device, cell, by_cell.get(cell.id), style) for cell in device.cells)]
     return [*aligned(rows), *_below(device, fillings)]
 
 
 def document_lines(device: Device, fillings: Sequence[Filling], style: Style) -> list[str]:
-    """The whole section of a vendor's document: environment, general metrics, performance table."""
+    """Return the whole section of a vendor's document: environment, general metrics, performance table."""
     lines = [f"### {quoted(device.vendor)}配置与运行信息参考", "#### 环境配置"]
     for kind, title in (("hardware", "硬件环境"), ("software", "软件环境")):
         texts = device.environment.get(kind, {})
@@ -125,7 +158,7 @@ def document_lines(device: Device, fillings: Sequence[Filling], style: Style) ->
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Rows of texts, the headings first, as a pipe table with aligned columns, wide characters counted double."""
+    """Return rows of texts, the headings first, as an aligned pipe table; wide characters take two columns."""
     widths = [max(3, *(_width(row[column]) for row in rows)) for column in range(len(rows[0]))]
     lines = [
         "| " + " | ".join(text + " " * (width - _width(text)) for text, width in zip(row, widths)) + " |"
@@ -135,7 +168,7 @@ def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def number_text(name: str, value: float, style: Style) -> str:
-    """A number as the table prints it; reading it gives the very same float back. Published ones are not rounded."""
+    """Return a number as the table prints it, without rounding: reading it gives the same float back."""
     if name == "map" and style.percent and value >= _LEAST_PERCENT:
         return f"{_plain(Decimal(repr(value)).scaleb(2, _EXACT))}%"
     text = repr(value)
@@ -144,11 +177,10 @@ def number_text(name: str, value: float, style: Style) -> str:
 
 
 def rounded(value: float, style: Style) -> float:
-    """A measurement with as many digits as are printed: four, and all before the point, unless all are asked for."""
-    if style.exact:
+    """Return a measurement as it is printed: four significant digits and all before the point, unless `style.exact`."""
+    if style.exact or not value:
         return value
-    few = float(figure(value))
-    return few if few or not value else value
+    return round(value, min(12, max(0, 3 - math.floor(math.log10(abs(value)))))) or value
 
 
 def _plain(number: Decimal) -> str:
@@ -157,7 +189,7 @@ def _plain(number: Decimal) -> str:
 
 
 def _width(text: str) -> int:
-    """Columns that a terminal takes: wide characters two, combining ones none."""
+    """Return the columns that a terminal takes: wide characters two, combining ones none."""
     return sum(
         0 if unicodedata.combining(one) else 2 if unicodedata.east_asian_width(one) in "WF" else 1 for one in text
     )
@@ -247,7 +279,7 @@ def _below(device: Device, fillings: Sequence[Filling]) -> list[str]:
 
 
 def _out_of_order(cell: Cell, one: Filling) -> list[str]:
-    """What is odd about a row that has published and measured rates side by side."""
+    """Return what is odd about a row that has published and measured rates side by side."""
     known = {name: cell.expectations[name].value for name in ("p_whole", "p_train", "p_core")}
     rates = [(name, known[name] if known[name] is not None else one.values.get(name)) for name in known]
     given = [(name, value) for name, value in rates if value is not None]

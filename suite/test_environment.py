@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fixtures.ask.environment import EnvironmentItem
+from fixtures.ask.questions import EnvironmentItem
 
 
 def test_environment(environment_item: EnvironmentItem) -> None:

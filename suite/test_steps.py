@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fixtures.ask.step_timer import RecordedSteps
+from fixtures.ask.benchmarks import RecordedSteps
 
 
 def test_step_times(recorded_steps: RecordedSteps, benchmark: Any) -> None:

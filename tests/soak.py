@@ -20,8 +20,8 @@ from typing import Callable, NamedTuple
 
 import psutil
 
+from evidence.verdict import RunVerdict
 from tests.faults.sessions import Session, simulated
-from verdict.judge import RunVerdict
 
 _STEPS_OF_A_BOOT, _STEPS_OF_A_KILL = 20, 5000
 _LATEST_KILL_S = 30.0

@@ -27,3 +27,8 @@ def options_for(folder: Path, **changes: Any) -> Options:
     names = {one["dest"] for one in pytest_options().values()}
     training = {name: changes.pop(name) for name in [*changes] if name in names}
     return Options(**{"runs": folder / "runs", "training": training, **changes})
+
+
+def judged_cell(device: str = "r300", topology: str = "1x8") -> JudgedCell:
+    """Return a cell as a verdict names it."""
+    return JudgedCell(f"{device}-{topology}-fp32-bs16", device, topology, "fp32", 16, 0.16)

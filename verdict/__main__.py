@@ -7,19 +7,18 @@ import sys
 from pathlib import Path
 from typing import Sequence
 
-from evidence.bundle import read_run
 from evidence.errors import SuiteError
+from evidence.verdict import RunVerdict, Verdict
 from expected import load_devices
 from verdict.baseline import command as accept_command
-from verdict.judge import INVALID, PASS, RECORDED, RunVerdict, judge_run
-from verdict.lookup import find_cell
+from verdict.judge import judge_stored
 
 EXIT_OK, EXIT_NOT_SHOWN, EXIT_INVALID = 0, 1, 2
-"""Every metric is pass or recorded; some metric is not; the evidence or the question is no good."""
+"""Every metric passed or was recorded; some metric was not; the evidence, or the command line, is unusable."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Do what the words of the command line ask for and return the exit code."""
+    """Run the command line and return the exit code."""
     words = sys.argv[1:] if argv is None else list(argv)
     if words[:1] == ["accept"]:
         return accept_command.main(words[1:])
@@ -36,23 +35,21 @@ def _judge(words: Sequence[str]) -> int:
     parser.add_argument("run_dir", type=Path, help="the run's folder, with run.json and rank-NNNN.jsonl")
     arguments = parser.parse_args(words)
     try:
-        evidence = read_run(arguments.run_dir)
-        device, cell = find_cell(evidence, load_devices())
-        verdict = judge_run(evidence, cell, backend=device.backend)
+        verdict = judge_stored(arguments.run_dir, load_devices()).verdict
     except SuiteError as error:
         print(error, file=sys.stderr)
         return EXIT_INVALID
     print("\n".join(_lines(verdict)))
-    if verdict.outcome == INVALID:
+    if verdict.outcome is Verdict.INVALID:
         return EXIT_INVALID
-    return EXIT_OK if verdict.outcome in (PASS, RECORDED) else EXIT_NOT_SHOWN
+    return EXIT_OK if verdict.outcome in (Verdict.PASS, Verdict.RECORDED) else EXIT_NOT_SHOWN
 
 
 def _lines(verdict: RunVerdict) -> list[str]:
     simulated = " (simulated)" if verdict.simulated else ""
-    lines = [f"{verdict.cell_id} {verdict.protocol}{simulated}: {verdict.outcome}"]
-    lines += [f"{name:<10}{metric.verdict:<14}{metric.reason}" for name, metric in verdict.metrics.items()]
-    if verdict.outcome == INVALID:
+    lines = [f"{verdict.cell.id} {verdict.protocol}{simulated}: {verdict.outcome}"]
+    lines += [f"{name:<10}{metric.verdict.value:<14}{metric.reason}" for name, metric in verdict.metrics.items()]
+    if verdict.outcome is Verdict.INVALID:
         lines += ["", *verdict.reasons]
     if verdict.changed:
         lines += ["", *(f"changed since the run: {change}" for change in verdict.changed)]

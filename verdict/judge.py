@@ -1,90 +1,98 @@
-"""The judgement of measurements against what the vendor publishes, or the site accepted: the six verdicts."""
+"""Judges measurements against what the vendor publishes, or what the site accepted."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
 from typing import Mapping, Sequence
 
-from evidence.bundle import Evidence
+from evidence.bundle import Evidence, read_run
 from evidence.errors import SuiteError
-from expected import METRICS, UNPUBLISHED, Cell, Expectation, Metric
-from verdict.changes import changes
+from evidence.files import SEAL_FILE
+from evidence.verdict import Interval, JudgedCell, MetricVerdict, RunVerdict, Verdict
+from expected import METRICS, UNPUBLISHED, Cell, Device, Expectation, Metric
 from verdict.checks.invariants import violations
-from verdict.checks.workload import Workload, fingerprint
+from verdict.checks.workload import fingerprint
+from verdict.environment.findings import EnvironmentFinding, environment_findings
+from verdict.lookup import changes, find_cell
 from verdict.metrics.measure import compared_value, measure, unmeasured
 from verdict.metrics.measurement import Measurement
-from verdict.metrics.statistics import MIN_STEPS, Interval, steps_to_decide
-from verdict.metrics.stragglers import stragglers
-from verdict.metrics.throughput import RATES
-from verdict.wording import against, figure, origin, quantity
+from verdict.metrics.statistics import MIN_STEPS, steps_to_decide
+from verdict.metrics.throughput import RATES, stragglers
+from verdict.wording import against, figure, limit, origin, quantity
 
-INVALID = "invalid"
-FAIL = "fail"
-INCONCLUSIVE = "inconclusive"
-MISSING = "missing"
-RECORDED = "recorded"
-PASS = "pass"  # noqa: S105 - a verdict, not a password
-
-VERDICTS = (INVALID, FAIL, INCONCLUSIVE, MISSING, RECORDED, PASS)
-"""From the worst to the best."""
+INVALID, FAIL, INCONCLUSIVE, MISSING, RECORDED, PASS = Verdict
 
 _REASONS_QUOTED = 3  # in the reason of a metric; RunVerdict.reasons has them all
 
 
-@dataclass(frozen=True)
-class MetricVerdict:
-    """The judgement of one metric: measured and bounds in `unit`; `source` says where the expected number is from.
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """A run that was judged: the evidence, which is read once, the cell that it was judged as, and the verdict.
 
-    `expected`, `low` and `high` are None where nothing is published or a side does not decide. `better` is
-    "higher" or "lower". `measured` may be there although the verdict is invalid: then it proves nothing.
+    `measurements` has the numbers by metric, p_core_host beside them; it is empty if another process has judged.
     """
 
-    metric: str
-    measured: float | None
-    unit: str
-    interval: Interval | None
-    expected: float | None
-    low: float | None
-    high: float | None
-    better: str
-    method: str
-    source: str
-    verdict: str
-    reason: str
+    evidence: Evidence
+    device: Device
+    cell: Cell
+    verdict: RunVerdict
+    measurements: Mapping[str, Measurement] = field(default_factory=dict)
+
+    @property
+    def is_own(self) -> bool:
+        """Whether the verdict is on the cell that the run is of; also true if run.json cannot be read."""
+        return self.evidence.run is None or self.evidence.run.cell.id == self.cell.id
+
+    @property
+    def serial(self) -> str:
+        """The serial number of the one device of a run of --each-card, if it is known; else ""."""
+        return "" if self.cell.card is None else ", ".join(start.serial or "" for _, start in self.evidence.starts)
+
+    @cached_property
+    def seal(self) -> bytes:
+        """The content of SHA256SUMS, whose digest identifies the bundle; empty if there is none."""
+        try:
+            return (self.evidence.path / SEAL_FILE).read_bytes()
+        except OSError:
+            return b""
+
+    @cached_property
+    def environment(self) -> tuple[EnvironmentFinding, ...]:
+        """What was found of each host, beside what the vendor's document states."""
+        return environment_findings(self.evidence, self.device)
 
 
-@dataclass(frozen=True)
-class RunVerdict:
-    """The judgement of a run: `outcome` is the worst verdict of its metrics, `reasons` why it is no pass.
+def judge(evidence: Evidence, device: Device, cell: Cell) -> Judged:
+    """Judge evidence as a run of `cell` of `device`. Raises SuiteError for a cell that cannot be judged at all."""
+    measurements = measure(evidence)
+    return Judged(evidence, device, cell, _judge(evidence, cell, measurements, device.backend), measurements)
 
-    `cell_parts` has device, topology, precision, batch_size, learning_rate and timing, and the card where it names one.
-    `metrics` has the metrics that apply to the cell, in the table's order. `workload` is what the rates were measured
-    on, None where none was. `changed` says which expectations are not those of the time when the run was made.
-    `restarts` is how often the run was started again after it broke off: then its numbers are of the last attempt, and
-    no proof. `without` names the trainer's optimizations that were switched off.
+
+def judge_stored(run_dir: Path, devices: Mapping[str, Device]) -> Judged:
+    """Read the bundle in `run_dir` and judge it as the cell that its run.json names.
+
+    Raises SuiteError if there is no bundle, or its cell is in none of the tables.
+
+    >>> judge_stored(Path("runs/20261123T101200Z-r300-1x8-fp32"), load_devices()).verdict.outcome
+    <Verdict.PASS: 'pass'>
     """
-
-    cell_id: str
-    cell_parts: Mapping[str, object]
-    simulated: bool
-    protocol: str
-    outcome: str
-    reasons: tuple[str, ...]
-    metrics: Mapping[str, MetricVerdict]
-    workload: Workload | None = None
-    changed: tuple[str, ...] = ()
-    restarts: int = 0
-    without: tuple[str, ...] = ()
+    evidence = read_run(run_dir)
+    return judge(evidence, *find_cell(evidence, devices))
 
 
 def judge_run(evidence: Evidence, cell: Cell, *, backend: str | None = None) -> RunVerdict:
-    """The verdicts on every metric that applies to `cell`, from the evidence of one run.
+    """Return the verdicts on every metric that applies to `cell`, from the evidence of one run.
 
-    `backend` is the one that the cell's device needs; without it, run.json is taken at its word. Evidence that
-    cannot be trusted makes every metric invalid. Raises SuiteError for a cell that cannot be judged at all.
+    `backend` is the one that the cell's device needs; None takes the one in run.json. Evidence that cannot be trusted
+    makes every metric invalid. Raises SuiteError for a cell that cannot be judged at all.
     """
-    measurements = measure(evidence)
+    return _judge(evidence, cell, measure(evidence), backend)
+
+
+def _judge(evidence: Evidence, cell: Cell, measurements: Mapping[str, Measurement], backend: str | None) -> RunVerdict:
     broken = violations(evidence, cell, measurements, backend=backend)
     metrics = {}
     for name in cell.applicable:
@@ -102,19 +110,19 @@ def judge_run(evidence: Evidence, cell: Cell, *, backend: str | None = None) -> 
         outcome = INVALID
         reasons = broken or (f"no metric applies to cell {cell.id}, expected at least one; correct its table",)
     else:
-        outcome = min(verdicts, key=VERDICTS.index)
+        outcome = Verdict.worst(verdicts)
         reasons = tuple(metric.reason for metric in metrics.values() if metric.verdict != PASS)
     return RunVerdict(
-        cell_id=cell.id,
-        cell_parts={
-            "device": cell.device,
-            "topology": str(cell.topology),
-            "precision": cell.precision,
-            "batch_size": cell.batch_size,
-            "learning_rate": cell.learning_rate,
-            "timing": cell.timing,
-            **({} if cell.card is None else {"card": cell.card}),
-        },
+        cell=JudgedCell(
+            cell.id,
+            cell.device,
+            str(cell.topology),
+            cell.precision,
+            cell.batch_size,
+            cell.learning_rate,
+            cell.timing,
+            cell.card,
+        ),
         simulated=evidence.simulated,
         protocol="unknown" if evidence.run is None else evidence.run.protocol,
         outcome=outcome,
@@ -135,11 +143,11 @@ def judge_metric(
     unmeasured: str = "",
     broken: Sequence[str] = (),
 ) -> MetricVerdict:
-    """The verdict on one metric that applies to a cell.
+    """Return the verdict on one metric that applies to a cell.
 
-    `measurement` is the one to hold against the expectation, None where there is none; `unmeasured` says why the
-    run's protocol does not measure the metric; `broken` why its evidence cannot be trusted. Raises SuiteError for
-    an expectation that is neither published nor accepted nor unpublished.
+    `measurement` is held against the expectation; `unmeasured` is why the run's protocol does not measure the metric,
+    `broken` why its evidence cannot be trusted. Raises SuiteError for an expectation that is neither published nor
+    accepted nor unpublished.
     """
     if not expectation.has_number and expectation.state != UNPUBLISHED:
         raise SuiteError(f"{name}: found a metric that is {expectation.state}, expected one that applies to the cell")
@@ -152,10 +160,10 @@ def judge_metric(
     elif measurement is None or not _is_number(measurement):
         verdict, reason = INVALID, f"found no {name} that is a number, expected one from this protocol"
     elif expectation.state == UNPUBLISHED:
-        verdict, reason = RECORDED, f"{name} {quantity(metric, measurement.value)}: no number is published"
+        verdict, reason = RECORDED, f"{name} {quantity(measurement.value, metric.unit)}: no number is published"
     else:
         verdict, reason = _compare(metric, expectation, measurement)
-    # A number that is none must not reach a report: it would be taken for one.
+    # Drop NaN and inf: a report would show them as a measurement.
     shown = measurement if measurement is not None and _is_number(measurement) else None
     return MetricVerdict(
         metric=name,
@@ -173,8 +181,36 @@ def judge_metric(
     )
 
 
-def _compare(metric: Metric, expectation: Expectation, measurement: Measurement) -> tuple[str, str]:
-    """The verdict on a number that was measured and is published or accepted; bounds belong to what passes."""
+def against_bounds(interval: Interval, low: float | None, high: float | None) -> tuple[Verdict, tuple[float, ...]]:
+    """Hold an interval against bounds, which belong to what passes; None is no bound on that side.
+
+    Returns PASS and nothing if the interval lies within, FAIL and the bound if it lies wholly outside one, else
+    INCONCLUSIVE and the bounds that it straddles.
+
+    >>> against_bounds(Interval(0.94, 0.97), low=0.95, high=None)
+    (<Verdict.INCONCLUSIVE: 'inconclusive'>, (0.95,))
+    """
+    if low is not None and interval.high < low:
+        return FAIL, (low,)
+    if high is not None and interval.low > high:
+        return FAIL, (high,)
+    below = low is not None and not interval.low >= low
+    above = high is not None and not interval.high <= high
+    straddled = tuple(bound for bound, is_outside in ((low, below), (high, above)) if bound is not None and is_outside)
+    return (INCONCLUSIVE, straddled) if straddled else (PASS, ())
+
+
+def steps_advice(value: float, interval: Interval, straddled: Sequence[float], steps: int, whose: str = "") -> str:
+    """Return how many more steps would decide, in words; `interval` came from `steps` steps."""
+    more = [steps_to_decide(value, interval, bound, steps) for bound in straddled]
+    known = [count for count in more if count is not None]
+    if len(known) < len(more):
+        return "no number of steps would decide"
+    return f"about {max(known)} more steps{whose} would decide"
+
+
+def _compare(metric: Metric, expectation: Expectation, measurement: Measurement) -> tuple[Verdict, str]:
+    """Return the verdict on a number that was measured and is published or accepted, and why."""
     name, value, low, high = metric.name, measurement.value, expectation.low, expectation.high
     deciding = low if metric.better == "higher" else high
     if deciding is None or any(bound is not None and not math.isfinite(bound) for bound in (low, high)):
@@ -182,58 +218,40 @@ def _compare(metric: Metric, expectation: Expectation, measurement: Measurement)
         return INVALID, f"{name}: found bounds {low} to {high}, expected a {side} bound that is a number"
     capacity = expectation.capacity
     if capacity is not None and value > capacity:
-        shown, limit = against(metric, value, capacity)
-        return FAIL, f"{name} {shown} is above {limit} (the card's capacity)"
+        shown, most = against(metric, value, capacity)
+        return FAIL, f"{name} {shown} is above {most} (the card's capacity)"
+    number = quantity(value, metric.unit)
     if measurement.interval is None and measurement.metric in RATES:
         return INCONCLUSIVE, (
-            f"{name} {quantity(metric, value)} comes from {measurement.n} steps, too few for a confidence interval; "
+            f"{name} {number} comes from {measurement.n} steps, too few for a confidence interval; "
             f"at least {max(1, (measurement.least or MIN_STEPS) - measurement.n)} more steps are needed"
         )
     interval = measurement.interval or Interval(value, value)
-    for bound, is_outside, word in (
-        (low, low is not None and interval.high < low, "below"),
-        (high, high is not None and interval.low > high, "above"),
-    ):
-        if bound is not None and is_outside:
-            shown, limit = against(metric, value, bound)
-            return FAIL, f"{name} {shown} is {word} {limit} ({origin(metric, expectation, bound)})"
-    straddled = [
-        bound
-        for bound, is_inside in (
-            (low, low is None or interval.low >= low),
-            (high, high is None or interval.high <= high),
+    verdict, decisive = against_bounds(interval, low, high)
+    if verdict is FAIL:
+        shown, most = against(metric, value, decisive[0])
+        word = "below" if interval.high < decisive[0] else "above"
+        return FAIL, f"{name} {shown} is {word} {most} ({origin(metric, expectation, decisive[0])})"
+    if verdict is INCONCLUSIVE:
+        ends = f"{figure(interval.low, 6)} to {figure(interval.high, 6)}"
+        straddled = " and ".join(
+            f"{limit(bound, metric.unit)} ({origin(metric, expectation, bound)})" for bound in decisive
         )
-        if bound is not None and not is_inside
-    ]
-    if straddled:
-        return INCONCLUSIVE, _undecided(metric, expectation, measurement, interval, straddled)
+        more = steps_advice(value, interval, decisive, measurement.n)
+        more = more if more.startswith("about") else f"it is the bound itself, so that {more}"
+        return (
+            INCONCLUSIVE,
+            f"{name} {quantity(value, metric.unit)}: its interval, {ends}, straddles {straddled}; {more}",
+        )
     if measurement.doubt:
-        return INCONCLUSIVE, f"{name} {quantity(metric, value)}: {measurement.doubt}"
-    shown, limit = against(metric, value, deciding)
+        return INCONCLUSIVE, f"{name} {quantity(value, metric.unit)}: {measurement.doubt}"
+    shown, least = against(metric, value, deciding)
     word = "at least" if metric.better == "higher" else "at most"
-    return PASS, f"{name} {shown} is {word} {limit} ({origin(metric, expectation, deciding)})"
-
-
-def _undecided(
-    metric: Metric,
-    expectation: Expectation,
-    measurement: Measurement,
-    interval: Interval,
-    straddled: Sequence[float],
-) -> str:
-    more = [steps_to_decide(measurement.value, interval, bound, measurement.n) for bound in straddled]
-    known = [steps for steps in more if steps is not None]
-    if len(known) < len(more):
-        advice = "it is the bound itself, so that no number of steps would decide"
-    else:
-        advice = f"about {max(known)} more steps would decide"
-    span = f"{figure(interval.low, 6)} to {figure(interval.high, 6)}"
-    bounds = " and ".join(f"{bound:.10g} ({origin(metric, expectation, bound)})" for bound in straddled)
-    return f"{metric.name} {quantity(metric, measurement.value)}: its interval, {span}, straddles {bounds}; {advice}"
+    return PASS, f"{name} {shown} is {word} {least} ({origin(metric, expectation, deciding)})"
 
 
 def _with_stragglers(metrics: Mapping[str, MetricVerdict], evidence: Evidence) -> dict[str, MetricVerdict]:
-    """The verdicts, with the slow ranks named wherever a rate does not pass."""
+    """Return the verdicts, with the slow ranks named in the reason of each rate that does not pass."""
     slow = "; ".join(map(str, stragglers(evidence)))
     return {
         name: replace(metric, reason=f"{metric.reason}; {slow}")
@@ -246,14 +264,14 @@ def _with_stragglers(metrics: Mapping[str, MetricVerdict], evidence: Evidence) -
 def _reported(
     name: str, cell: Cell, expectation: Expectation, measurements: Mapping[str, Measurement]
 ) -> Measurement | None:
-    """Like is held against like: the number of a p_core against the clock that it was read with."""
+    """Return the measurement to compare; of p_core the one read with the clock of the expected number."""
     if name == "p_core" and expectation.has_number:
         return compared_value(expectation.clock or cell.timing, measurements)
     return measurements.get(name)
 
 
 def _unlike(name: str, expectation: Expectation, evidence: Evidence) -> str:
-    """Why a site's value cannot be held against this run: another protocol warms up, loads and evaluates otherwise."""
+    """Return why a site's value, accepted from runs of another protocol, cannot be held against this run; or ""."""
     found = "" if evidence.run is None else evidence.run.protocol
     if expectation.protocol in ("", found):
         return ""

@@ -1,37 +1,76 @@
-"""Numbers and bounds in the words of a reason."""
+"""Numbers, bounds and their origin in words: the same digits in reasons, tables, pages and JUnit."""
 
 from __future__ import annotations
 
 import math
 
+from evidence.verdict import Interval
 from expected import Expectation, Metric
 
-_NO_UNIT = ("", "0..1")
+_DECIMALS = {"s": 1, "images/s": 1, "0..1": 4, "": 4, "GiB": 2}
+"""The fewest decimals of a number by its unit; 3 of any other."""
+_DIMENSIONLESS = ("0..1", "")
+_MOST_DECIMALS = 12
 
 
 def figure(value: float, digits: int = 4) -> str:
-    """`value` with `digits` significant digits, never in exponents, and all digits before the point."""
-    if value == 0 or not math.isfinite(value):
-        return f"{value:g}"
-    decimals = digits - 1 - math.floor(math.log10(abs(value)))
-    return f"{value:.{min(max(decimals, 0), 12)}f}"
+    """Return `value` with `digits` significant digits and all before the point, thousands set apart by a space."""
+    return _number(value, _decimals(value, digits))
 
 
-def quantity(metric: Metric, value: float, digits: int = 4) -> str:
-    """`value` with the metric's unit: "185.2 images/s"; without one for shares: "0.3652"."""
-    return figure(value, digits) + ("" if metric.unit in _NO_UNIT else f" {metric.unit}")
+def quantity(value: float | None, unit: str, digits: int = 4) -> str:
+    """Return a value with its unit and at least `digits` significant digits, or "-" for None.
+
+    >>> quantity(1234.56, "images/s"), quantity(40310.04, "s"), quantity(0.36524, "0..1")
+    ('1 234.6 images/s', '40 310.0 s', '0.3652')
+    """
+    if value is None:
+        return "-"
+    return _with_unit(_number(value, _shown_decimals(value, unit, digits)), unit)
+
+
+def limit(value: float, unit: str) -> str:
+    """Return a bound, without its unit, as exactly as it decides (10 significant digits): `189.05`, `0.3600`."""
+    exact = f"{value:.10g}"
+    decimals = len(exact.partition(".")[2]) if "e" not in exact else _decimals(value, 10)
+    return _number(value, max(_DECIMALS.get(unit, 3), decimals))
+
+
+def bounds(low: float | None, high: float | None, unit: str) -> str:
+    """Return the side or sides that decide: `>= 0.3600`, `<= 29.40 GiB`, or "-" if none does."""
+    sides = ((">=", low), ("<=", high))
+    return " and ".join(f"{sign} {_with_unit(limit(one, unit), unit)}" for sign, one in sides if one is not None) or "-"
+
+
+def half_width(value: float | None, interval: Interval | None) -> str:
+    """Return ` ± 0.3 %`, half the interval's width relative to the value; "" without a value or an interval."""
+    if not interval or not value:
+        return ""
+    return f" ± {100 * (interval.high - interval.low) / 2 / abs(value):.1f} %"
+
+
+def measured(value: float | None, interval: Interval | None, unit: str) -> str:
+    """Return a measured value with its unit and interval: `199.5 images/s ± 0.3 %`."""
+    return quantity(value, unit) + half_width(value, interval)
+
+
+def span(interval: Interval, unit: str) -> str:
+    """Return an interval with as many decimals as its width needs: `39.57 to 39.70 images/s`."""
+    width = abs(interval.high - interval.low)
+    decimals = min(9, max(0, 1 - math.floor(math.log10(width)))) if width > 0 else 2
+    return _with_unit(f"{_number(interval.low, decimals)} to {_number(interval.high, decimals)}", unit)
 
 
 def against(metric: Metric, value: float, bound: float) -> tuple[str, str]:
-    """`value` and `bound` with as few digits as tell them apart, where they differ; the bound is exact."""
+    """Return `value`, with enough digits to differ from the bound if the two differ, and the exact `bound`."""
     digits = 4
-    while value != bound and digits < 15 and float(figure(value, digits)) == bound:
+    while value != bound and digits < 15 and round(value, _shown_decimals(value, metric.unit, digits)) == bound:
         digits += 1
-    return quantity(metric, value, digits), f"{bound:.10g}"
+    return quantity(value, metric.unit, digits), limit(bound, metric.unit)
 
 
 def origin(metric: Metric, expectation: Expectation, bound: float) -> str:
-    """How a bound comes from the number behind it: "0.95 x published 199.0", "0.97 x accepted 55.1"."""
+    """Return how a bound comes from the number behind it: "0.95 x published 199.0", "0.97 x accepted 55.1"."""
     value = expectation.value
     if value is None:
         return "the bound in force"
@@ -47,5 +86,23 @@ def origin(metric: Metric, expectation: Expectation, bound: float) -> str:
 
 
 def times(count: int) -> str:
-    """A number of restarts in words: "once", "twice", "3 times"."""
+    """Return a number of restarts in words: "once", "twice", "3 times"."""
     return {1: "once", 2: "twice"}.get(count, f"{count} times")
+
+
+def _decimals(value: float, digits: int) -> int:
+    if value == 0 or not math.isfinite(value):
+        return 0
+    return min(max(digits - 1 - math.floor(math.log10(abs(value))), 0), _MOST_DECIMALS)
+
+
+def _shown_decimals(value: float, unit: str, digits: int) -> int:
+    return max(_DECIMALS.get(unit, 3), _decimals(value, digits))
+
+
+def _number(value: float, decimals: int) -> str:
+    return f"{value:,.{decimals}f}".replace(",", " ")
+
+
+def _with_unit(text: str, unit: str) -> str:
+    return text if unit in _DIMENSIONLESS else f"{text} {unit}"

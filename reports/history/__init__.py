@@ -3,37 +3,40 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Mapping
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from reports.history.errors import HistoryError
+from evidence.errors import SuiteError
 
 if TYPE_CHECKING:
-    from evidence.bundle import Evidence
+    from verdict.judge import Judged
 
 HISTORY_FILE = "history.sqlite"
 
-__all__ = ["HISTORY_FILE", "HistoryError", "default_url", "enter_run"]
+
+class HistoryError(SuiteError):
+    """The history cannot be read or written to; the message says why and what to do, and holds no password."""
 
 
 def default_url(runs: Path) -> str:
-    """Return the URL of the history that lies in the runs folder: an SQLite file."""
+    """Return the URL of the history in the runs folder, an SQLite file.
+
+    >>> default_url(Path("/data/runs"))
+    'sqlite:////data/runs/history.sqlite'
+    """
     path = Path(runs).absolute() / HISTORY_FILE
     return "sqlite:///" + quote(str(path), errors="surrogateescape")
 
 
-def enter_run(
-    url: str, run_dir: Path, verdict: Mapping[str, Any], *, release: str = "", evidence: Evidence | None = None
-) -> None:
-    """Enter the run in `run_dir` with its verdict.json in the history at `url`; entered again, its rows are replaced.
+def enter_run(url: str, run: Judged, *, release: str = "") -> None:
+    """Enter a judged run in the history at `url`; entered again, its rows are replaced.
 
-    `release` is the label that the run is filed under; "" leaves the one that it has. `evidence` spares reading the
-    bundle where the caller has. Raises HistoryError, which says what to do; the history is then as it was.
+    `release` is the label that the run is filed under; "" leaves the one that it has. Raises HistoryError; the history
+    is then as it was.
     """
-    # Here, so that nobody who only collects tests imports a database's library.
+    # Here, so that collecting tests does not import a database's library.
     from reports.history.database import open_history
     from reports.history.entry import read_entry
 
-    entry = read_entry(run_dir, verdict, release=release, evidence=evidence)
     with open_history(url, create=True) as history:
-        history.enter([entry])
+        history.enter([read_entry(run.evidence, run.verdict, run.environment, release=release)])

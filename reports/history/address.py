@@ -1,4 +1,4 @@
-"""Where a history is: what a URL says, and how it is shown without the password in it."""
+"""Where a history is: its URL, and how that is shown without the password."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from urllib.parse import quote, quote_plus, unquote
 import sqlalchemy as sa
 from sqlalchemy.engine import URL
 
-from reports.escapes import visible
-from reports.history.errors import HistoryError
+from evidence.text import visible
+from reports.history import HistoryError
 
 _FILE_SCHEMES = ("sqlite", "sqlite+pysqlite")
 _DRIVERS = {"postgresql": "postgresql+psycopg"}  # the driver that the project installs; others have to be named
@@ -34,7 +34,7 @@ class Address:
     __repr__ = __str__
 
     def without_secrets(self, text: str) -> str:
-        """`text` without what of the URL is secret: a driver's message may quote any of it."""
+        """Return `text` without the secrets of the URL, any of which a driver's message may quote."""
         for secret in self._secrets():
             for form in (secret, quote(secret), quote(secret, safe=""), quote_plus(secret)):
                 text = text.replace(form, "***")
@@ -50,7 +50,7 @@ class Address:
 
 
 def parse_url(text: str) -> Address:
-    """Where the history is that the URL names. Raises HistoryError, which does not quote what may be a password."""
+    """Return the place that a URL names. Raises HistoryError, which does not quote what may be a password."""
     scheme, found, rest = text.partition("://")
     if not found:
         raise HistoryError(f"--history: found no URL, {_EXPECTED}")

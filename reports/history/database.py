@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import sqlite3
 from typing import Any, Iterable, Iterator, Mapping, Sequence
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
-from reports.history import sqlite_file
+from evidence.text import visible
+from reports.history import HistoryError, sqlite_file
 from reports.history.address import Address, parse_url
 from reports.history.entry import Entry
-from reports.history.errors import HistoryError
-from reports.history.schema import bring_up_to_date, revision_of
-from reports.history.tables import OF_A_RUN, REVISIONS, RUNS
-from reports.history.trouble import told_plainly
+from reports.history.tables import OF_A_RUN, REVISIONS, RUNS, bring_up_to_date, revision_of
 
 AT_ONCE = 200
 """Runs entered in one transaction."""
@@ -22,10 +21,19 @@ AT_ONCE = 200
 _TRIES = 5
 _CONNECT_TIMEOUT_S = 10
 _SENDS_AGAIN = ("40001", "40P01", "23505")  # SQLSTATE: serialization failure, deadlock, a row that came in between
+_DAMAGED = ("malformed", "not a database", "database corruption")
+_ADVICE = (
+    ("locked", f"another session has been writing for {sqlite_file.BUSY_S:.0f} s; try again, or end it"),
+    ("disk is full", "make room on the disk"),
+    ("readonly", "it can only be read; name a file that can be written to with --history"),
+    ("unable to open", "expected a folder that can be written to; name another file with --history"),
+    ("disk I/O error", "look after the disk"),
+)
+"""What to do by words of SQLite's messages."""
 
 
 class History:
-    """A history that is there and can be read; made by open_history."""
+    """An open history; made by open_history."""
 
     def __init__(self, address: Address, engine: sa.Engine) -> None:
         self.address = address
@@ -33,8 +41,8 @@ class History:
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[sa.Connection]:
-        """A connection that sees one state of the history, in its newest schema. Raises HistoryError."""
-        with told_plainly(self.address):
+        """Yield a connection that sees one state of the history, in its newest schema. Raises HistoryError."""
+        with plain_errors(self.address):
             with self._engine.begin() as connection:
                 revision = revision_of(connection, self.address)
             if revision is None:
@@ -47,13 +55,13 @@ class History:
 
     def require_writable(self) -> None:
         """Raise HistoryError unless runs can be entered; the history is in its newest schema after this."""
-        with told_plainly(self.address), self._writing():
+        with plain_errors(self.address), self._writing():
             pass
 
     def enter(self, entries: Iterable[Entry]) -> int:
         """Enter runs, in the place of what they were entered as before, and return how many; HistoryError if it fails.
 
-        AT_ONCE of them are entered together; where that fails, those before them stay.
+        AT_ONCE of them are one transaction; if one fails, those before it stay.
         """
         count = 0
         waiting: list[Entry] = []
@@ -69,7 +77,7 @@ class History:
         # run that is given twice, the last one counts.
         by_identity = {entry.run["identity"]: entry for entry in entries}
         ordered = [by_identity[identity] for identity in sorted(by_identity)]
-        with told_plainly(self.address):
+        with plain_errors(self.address):
             for tries_left in reversed(range(_TRIES)):
                 try:
                     with self._writing() as connection:
@@ -82,7 +90,7 @@ class History:
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[sa.Connection]:
-        """A transaction in the newest schema, which it brings about first where that is needed."""
+        """Yield a transaction in the newest schema, to which it brings an older one."""
         with self._engine.execution_options(**{sqlite_file.WRITES: True}).begin() as connection:
             if self.address.path is not None:
                 sqlite_file.require_whole(connection, self.address.path)
@@ -92,9 +100,13 @@ class History:
 
 @contextlib.contextmanager
 def open_history(url: str, *, create: bool = False) -> Iterator[History]:
-    """The history at `url`, which is made on the first entry if `create`. Raises HistoryError."""
+    """Open the history at `url`, which is made on the first entry if `create`. Raises HistoryError.
+
+    >>> with open_history(default_url(Path("runs"))) as history, history.reading() as connection:
+    ...     queries.runs(connection, cell="r300-1x8-fp32-bs16")
+    """
     address = parse_url(url)
-    with told_plainly(address):
+    with plain_errors(address):
         if address.path is not None:
             sqlite_file.require_ours(address.path, create=create)
             engine = sqlite_file.engine(address.path)
@@ -132,7 +144,7 @@ def _enter(connection: sa.Connection, entries: Sequence[Entry]) -> None:
 
 
 def _number(connection: sa.Connection, run: Mapping[str, Any]) -> int:
-    """The run's number, its row inserted or updated; a release that it has stays where none is given."""
+    """Insert or update the run's row and return its number; without a new release it keeps the one that it has."""
     # On a server, another session may insert the same run at any moment; SQLite has one writer at a time.
     if connection.dialect.name == "postgresql":
         insert = postgresql.insert(RUNS).values(**run)
@@ -149,3 +161,34 @@ def _number(connection: sa.Connection, run: Mapping[str, Any]) -> int:
     changes = {name: value for name, value in run.items() if name != "release_label" or value}
     connection.execute(sa.update(RUNS).where(identity).values(**changes))
     return int(number)
+
+
+@contextlib.contextmanager
+def plain_errors(address: Address) -> Iterator[None]:
+    """Turn the errors of databases and files into HistoryError.
+
+    Without their cause: a traceback would show what was sent, and to whom.
+    """
+    try:
+        yield
+    except sa.exc.DBAPIError as error:
+        raise _explained(address, error.orig or error) from None
+    except (sa.exc.SQLAlchemyError, sqlite3.Error, OSError) as error:
+        raise _explained(address, error) from None
+
+
+def _explained(address: Address, error: BaseException) -> HistoryError:
+    if isinstance(error, OSError) and address.path is not None:
+        return HistoryError(
+            f"{address}: cannot be read or written ({error.strerror or error}); name a file that can with --history"
+        )
+    said = visible(" ".join(address.without_secrets(str(error)).split()))
+    if address.path is None:
+        return HistoryError(
+            f"{address}: {said}; nothing was entered. Check that the server runs, and host, port, database, user, "
+            "password and rights"
+        )
+    if any(word in said for word in _DAMAGED):
+        return sqlite_file.damaged(address.path, said)
+    advice = next((what for words, what in _ADVICE if words in said), "name another database with --history")
+    return HistoryError(f"{address}: {said}; nothing was entered; {advice}")

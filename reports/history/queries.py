@@ -1,4 +1,4 @@
-"""What is asked of a history: the runs in a list, one run, and every metric of many runs over time."""
+"""Queries: the runs in a list, one run, and the time series of every metric over many runs."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import Any, Mapping, Sequence
 
 import sqlalchemy as sa
 
-from reports.escapes import visible
-from reports.history.errors import HistoryError
+from evidence.text import visible
+from evidence.verdict import Interval
+from reports.history import HistoryError
 from reports.history.tables import METRICS, RUNS, VERSIONS
 
 _NAMED_AT_MOST = 5
@@ -19,7 +20,7 @@ _AT_ONCE = 500  # numbers in one question; SQLite takes 999 in older versions
 
 @dataclass(frozen=True)
 class Value:
-    """A metric of a run; `low` and `high` are its interval's ends, None where it has none."""
+    """A metric of a run; `low` and `high` are its interval's ends, None without one."""
 
     measured: float | None
     unit: str
@@ -27,14 +28,14 @@ class Value:
     high: float | None
 
     @property
-    def interval(self) -> list[float] | None:
-        """The interval as verdict.json has it."""
-        return None if self.low is None or self.high is None else [self.low, self.high]
+    def interval(self) -> Interval | None:
+        """The confidence interval, if it has one."""
+        return None if self.low is None or self.high is None else Interval(self.low, self.high)
 
 
 @dataclass(frozen=True)
 class StoredRun:
-    """A run as it was entered: `facts` as verdict/compare/likeness.py has them, `metrics` its values by name."""
+    """A run as it was entered: `facts` of `circumstances()`, `metrics` its values by name."""
 
     number: int
     run_id: str
@@ -64,7 +65,7 @@ def runs(
     release: str | None = None,
     limit: int | None = None,
 ) -> list[StoredRun]:
-    """The runs that were asked for, the newest first."""
+    """Return the selected runs, the newest first."""
     chosen = sa.select(RUNS).order_by(RUNS.c.started_utc.desc(), RUNS.c.number.desc())
     for column, wanted in ((RUNS.c.device, device), (RUNS.c.cell_id, cell), (RUNS.c.release_label, release)):
         if wanted is not None:
@@ -73,7 +74,7 @@ def runs(
 
 
 def run(connection: sa.Connection, name: str) -> StoredRun:
-    """The run of that id, or of that number. Raises HistoryError where there is none, or there are several."""
+    """Return the run of that id or number. Raises HistoryError if there is none, or if there are several."""
     found = _with_metrics(connection, sa.select(RUNS).where(RUNS.c.run_id == name))
     if not found and name.isascii() and name.isdigit() and len(name) < 10:
         found = _with_metrics(connection, sa.select(RUNS).where(RUNS.c.number == int(name)))
@@ -84,14 +85,14 @@ def run(connection: sa.Connection, name: str) -> StoredRun:
             f"{visible(name)}: found neither a run's folder nor a run of the history with this id or number; "
             "python -m reports history lists them"
         )
-    told = ", ".join(f"{one.number} ({visible(one.folder)})" for one in found[:_NAMED_AT_MOST])
+    listed = ", ".join(f"{one.number} ({visible(one.folder)})" for one in found[:_NAMED_AT_MOST])
     raise HistoryError(
-        f"{visible(name)}: found {len(found)} runs of this id in the history; name one by number: {told}"
+        f"{visible(name)}: found {len(found)} runs of this id in the history; name one by number: {listed}"
     )
 
 
 def cells(connection: sa.Connection) -> list[str]:
-    """The ids of the cells that there are runs of."""
+    """Return the ids of the cells that have runs."""
     return sorted(connection.execute(sa.select(RUNS.c.cell_id).distinct()).scalars())
 
 
@@ -104,22 +105,15 @@ def _with_metrics(connection: sa.Connection, chosen: sa.Select) -> list[StoredRu
     for at in range(0, len(numbers), _AT_ONCE):
         asked = columns.where(METRICS.c.run.in_(numbers[at : at + _AT_ONCE]))
         for number, metric, *value in connection.execute(asked):
-            metrics[number][metric] = Value(value[0], value[1], value[2], value[3])
+            metrics[number][metric] = Value(*value)
     return [_stored(row, metrics[row.number]) for row in rows]
 
 
 def _stored(row: Any, metrics: Mapping[str, Value]) -> StoredRun:
+    same = ("number", "run_id", "folder", "cell_id", "protocol", "simulated", "restarts", "outcome", "started_utc")
     return StoredRun(
-        number=row.number,
-        run_id=row.run_id,
-        folder=row.folder,
-        cell_id=row.cell_id,
-        protocol=row.protocol,
-        simulated=row.simulated,
-        restarts=row.restarts,
-        outcome=row.outcome,
+        **{name: getattr(row, name) for name in same},
         reasons=tuple(json.loads(row.reasons or "[]")),
-        started_utc=row.started_utc,
         release=row.release_label,
         facts=json.loads(row.circumstances or "{}"),
         metrics=metrics,
@@ -127,7 +121,7 @@ def _stored(row: Any, metrics: Mapping[str, Value]) -> StoredRun:
 
 
 @dataclass(frozen=True)
-class Course:
+class TimeSeries:
     """Runs of one kind in the order in which they started; `values` has one entry a run for each metric."""
 
     cell_id: str
@@ -141,19 +135,10 @@ class Course:
     left_out: int
 
 
-def courses(connection: sa.Connection, cell: str | None = None) -> list[Course]:
-    """All runs by cell, protocol and simulated or real; what was invalid or restarted is only counted."""
-    names = (
-        "number",
-        "cell_id",
-        "protocol",
-        "simulated",
-        "outcome",
-        "restarts",
-        "run_id",
-        "started_utc",
-        "release_label",
-    )
+def time_series(connection: sa.Connection, cell: str | None = None) -> list[TimeSeries]:
+    """Return all runs by cell, protocol and simulated or real; what was invalid or restarted is only counted."""
+    kind = ("cell_id", "protocol", "simulated")
+    names = ("number", *kind, "outcome", "restarts", "run_id", "started_utc", "release_label")
     chosen = sa.select(*(RUNS.c[name] for name in names)).order_by(RUNS.c.started_utc, RUNS.c.number)
     chosen = chosen if cell is None else chosen.where(RUNS.c.cell_id == cell)
     groups: dict[tuple[str, str, bool], list[Any]] = {}
@@ -161,18 +146,18 @@ def courses(connection: sa.Connection, cell: str | None = None) -> list[Course]:
         groups.setdefault((row.cell_id, row.protocol, row.simulated), []).append(row)
     measured = _values(connection, cell)
     versions = _versions(connection, cell)
-    return [_course(key, rows, measured, versions) for key, rows in sorted(groups.items())]
+    return [_series_of(key, rows, measured, versions) for key, rows in sorted(groups.items())]
 
 
-def _course(
+def _series_of(
     key: tuple[str, str, bool],
     rows: Sequence[Any],
     measured: Mapping[str, Mapping[int, float]],
     versions: Mapping[int, Mapping[str, str]],
-) -> Course:
+) -> TimeSeries:
     kept = [row for row in rows if row.outcome != "invalid" and not row.restarts]
     values = {name: [found.get(row.number) for row in kept] for name, found in measured.items()}
-    return Course(
+    return TimeSeries(
         *key,
         run_ids=[row.run_id for row in kept],
         started_utc=[row.started_utc for row in kept],
@@ -186,7 +171,7 @@ def _course(
 def _values(connection: sa.Connection, cell: str | None) -> dict[str, dict[int, float]]:
     chosen = _of_cell(sa.select(METRICS.c.run, METRICS.c.metric, METRICS.c.measured), METRICS, cell)
     measured: dict[str, dict[int, float]] = {}
-    # All at once, here and below: row by row takes twice the time.
+    # fetchall, here and below: iterating over the result takes twice the time.
     for number, metric, value in connection.execute(chosen.where(METRICS.c.measured.is_not(None))).all():
         measured.setdefault(metric, {})[number] = value
     return measured
@@ -207,6 +192,6 @@ def _of_cell(chosen: sa.Select, table: sa.Table, cell: str | None) -> sa.Select:
 
 
 def versions_of(connection: sa.Connection, number: int) -> dict[str, str]:
-    """The versions that a run was made with, by name."""
+    """Return the versions that a run was made with, by name."""
     found = connection.execute(sa.select(VERSIONS.c.name, VERSIONS.c.version).where(VERSIONS.c.run == number))
     return {row.name: row.version for row in found}

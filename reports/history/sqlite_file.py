@@ -1,4 +1,4 @@
-"""A history in an SQLite file: only ours is opened, one session writes at a time, and a copy is kept of older ones."""
+"""A history in an SQLite file: opens only our own, one writer at a time, and keeps a copy before the schema changes."""
 
 from __future__ import annotations
 
@@ -9,15 +9,17 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from reports.escapes import visible
-from reports.history.errors import HistoryError
-from reports.history.tables import APPLICATION_ID
+from evidence.text import visible
+from reports.history import HistoryError
+
+APPLICATION_ID = 0x61634873
+"""In the head of our SQLite files ("acHs"), which tells a history from another application's database."""
 
 WRITES = "history_writes"
 """The execution option of a connection that is going to write."""
 
 BUSY_S = 60.0
-"""So long a session waits for others that write; each needs some milliseconds."""
+"""How long a session waits for others that write; each needs some milliseconds."""
 
 _MAGIC = b"SQLite format 3\0"
 _HEAD_BYTES, _APPLICATION_ID_AT = 100, 68  # https://www.sqlite.org/fileformat.html, section 1.3
@@ -25,7 +27,7 @@ _AWAY = "nothing was changed; move it away, or name another file with --history,
 
 
 def engine(path: Path) -> sa.Engine:
-    """An engine whose transactions begin when they say so; those that write get the lock before they look."""
+    """Return an engine with explicit transactions; those that write take the lock before they read."""
     made = sa.create_engine(
         "sqlite://",
         # sqlite3's own transactions begin too late, and leave out CREATE TABLE.
@@ -64,7 +66,7 @@ def require_ours(path: Path, *, create: bool) -> None:
 
 
 def nothing_there(place: str) -> HistoryError:
-    """The error of who wants to read where nothing was ever entered."""
+    """Return the error of reading a history that does not exist."""
     return HistoryError(
         f"{place}: found no history; runs are entered when they end, and older ones with "
         "python -m reports history --add RUN_DIR"
@@ -72,14 +74,14 @@ def nothing_there(place: str) -> HistoryError:
 
 
 def require_whole(connection: sa.Connection, path: Path) -> None:
-    """Raise HistoryError where SQLite finds the file damaged: nothing may be written on top of that."""
+    """Raise HistoryError if SQLite finds the file damaged."""
     found = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar()
     if found != "ok":
         raise damaged(path, str(found))
 
 
 def damaged(path: Path, what: str) -> HistoryError:
-    """The error of a damaged file."""
+    """Return the error of a damaged file."""
     return HistoryError(
         f"{visible(str(path))}: the history is damaged ({visible(what)}); {_AWAY}. Where there is a copy "
         f"({visible(path.name)}.before-...), it is of the time before the schema changed"
@@ -92,10 +94,10 @@ def sign(connection: sa.Connection) -> None:
 
 
 def keep_copy(path: Path, revision: str) -> Path:
-    """Copy the file to `<name>.before-<revision>`, numbered where that is taken, and return its path.
+    """Copy the file to `<name>.before-<revision>`, numbered if that exists, and return its path.
 
-    To be called by who has the lock to write, before any change. SQLite reads it: if anything else in this process
-    opened and closed the file, the lock would be gone.
+    The caller has the lock to write, and has changed nothing yet. SQLite itself copies: opening and closing the file in
+    this process would give up the lock.
     """
     names = [f"{path.name}.before-{revision}{'' if number == 1 else f'-{number}'}" for number in range(1, 1000)]
     copy = next(path.with_name(name) for name in names if not path.with_name(name).exists())

@@ -1,22 +1,25 @@
-"""The tables of the history, as the newest revision of its schema has them."""
+"""The tables of the history as of the newest revision of its schema, and how older ones are brought up to date."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.types import TypeDecorator
 
-from reports.escapes import as_it_was, visible
+from evidence.text import as_it_was, visible
+from reports.history import HistoryError, sqlite_file
+from reports.history.address import Address
+
+_MIGRATIONS = Path(__file__).with_name("migrations")
+_LOCK = 0x61634873  # of PostgreSQL's advisory locks, which are numbers
 
 VERSION_TABLE = "history_schema"
 """Holds the revision, in alembic's form."""
 
 REVISIONS = ("0001", "0002")
 """Of the schema, oldest first; each has a module in migrations/versions. The tables are as the last has them."""
-
-APPLICATION_ID = 0x61634873
-"""Stands in the head of our SQLite files ("acHs"): nobody else's database is taken for a history."""
 
 
 class Words(TypeDecorator):
@@ -61,7 +64,7 @@ RUNS = sa.Table(
     sa.Column("batch_size", sa.BigInteger),
     sa.Column("learning_rate", Real),
     _words("timing"),
-    sa.Column("card", sa.BigInteger),  # of --each-card; NULL where the run had the machine to itself
+    sa.Column("card", sa.BigInteger),  # of --each-card; NULL if the run had the machine to itself
     _words("protocol"),
     _words("limits"),
     sa.Column("simulated", sa.Boolean, nullable=False),
@@ -73,7 +76,7 @@ RUNS = sa.Table(
     _words("command"),  # a JSON list of words
     _words("seal_sha256"),
     _words("release_label"),
-    _words("circumstances"),  # a JSON object of texts: verdict/compare/likeness.py
+    _words("circumstances"),  # a JSON object of texts, by which runs are comparable
     sa.UniqueConstraint("identity", name="one_row_a_run"),
 )
 
@@ -132,3 +135,61 @@ FINDINGS = sa.Table(
 
 OF_A_RUN = (CARDS, VERSIONS, METRICS, FINDINGS)
 """The tables with rows that belong to a run."""
+
+
+def revision_of(connection: sa.Connection, address: Address) -> str | None:
+    """Return the schema's revision; None if there is nothing yet.
+
+    Raises HistoryError for a newer one than this version knows, and for tables that are not ours.
+    """
+    names = set(sa.inspect(connection).get_table_names())
+    if VERSION_TABLE not in names:
+        taken = sorted(names & set(METADATA.tables)) or sorted(names if address.path is not None else ())
+        if taken:
+            raise HistoryError(
+                f"{address}: found another application's tables ({visible(', '.join(taken[:5]))}), expected a history "
+                "or nothing; nothing was changed; give the history a database of its own with --history"
+            )
+        return None
+    versions = sa.table(VERSION_TABLE, sa.column("version_num", sa.Text))
+    found = [str(row) for row in connection.execute(sa.select(versions.c.version_num)).scalars()]
+    if len(found) == 1 and found[0] in REVISIONS:
+        return found[0]
+    raise HistoryError(
+        f"{address}: found a history of revision {visible(', '.join(found)) or 'none'}, expected one of "
+        f"{', '.join(REVISIONS)}: a newer version of this suite wrote it; nothing was changed. Use that version, or "
+        "name another database with --history"
+    )
+
+
+def bring_up_to_date(connection: sa.Connection, address: Address) -> None:
+    """Make the tables, or change older ones, within the connection's transaction, which has to be one that writes.
+
+    Of an SQLite file that is changed, a copy is kept beside it. Raises HistoryError as revision_of does.
+    """
+    revision = revision_of(connection, address)
+    if revision == REVISIONS[-1]:
+        return
+    if connection.dialect.name == "postgresql":
+        # Until the end of the transaction; a second session finds it done.
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
+        revision = revision_of(connection, address)
+        if revision == REVISIONS[-1]:
+            return
+    if address.path is not None:
+        if revision is None:
+            sqlite_file.sign(connection)
+        else:
+            sqlite_file.keep_copy(address.path, REVISIONS[-1])
+    upgrade(connection)
+
+
+def upgrade(connection: sa.Connection, revision: str = REVISIONS[-1]) -> None:
+    """Apply the revisions up to this one, within the connection's transaction."""
+    # Here: alembic is only needed when the schema changes.
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config(attributes={"connection": connection})
+    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
+    command.upgrade(config, revision)

@@ -1,4 +1,4 @@
-"""The page of a history: every metric of each cell over its runs, the steps in it marked and told in words."""
+"""The page of a history: every metric of each cell over its runs, with change points marked and described."""
 
 from __future__ import annotations
 
@@ -7,18 +7,17 @@ from dataclasses import dataclass
 from typing import Iterator, Mapping, Sequence
 
 from expected import METRICS
-from reports.history.queries import Course
+from reports.history.queries import TimeSeries
 from reports.html.charts import Chart, Mark, Series
-from reports.html.page import page
-from reports.html.templates import render
-from reports.numbers import quantity
-from verdict.compare.likeness import differing
-from verdict.compare.steps_in_time import FALSE_STEPS, Step, find_steps
+from reports.html.page import page, render
+from verdict.compare.change_points import FALSE_ALARMS, ChangePoint, find_change_points
+from verdict.compare.comparability import differing
+from verdict.wording import quantity
 
 _BOUNDARIES = 24  # marks of new releases; more would hide the chart
 _RELEASES = 30  # rows of a table
 _IDENTIFYING = ("driver", "framework", "torch")
-"""The versions that tell a release where no label does."""
+"""The versions that identify a release without a label."""
 
 
 @dataclass(frozen=True)
@@ -26,94 +25,94 @@ class Found:
     """A step of a metric, `at` which run, and what it is in words."""
 
     metric: str
-    step: Step
+    step: ChangePoint
     at: int
     words: str
 
 
-def trend_page(courses: Sequence[Course], history: str) -> str:
-    """The page as one file; `history` is where the runs come from, as it may be shown."""
+def trend_page(series: Sequence[TimeSeries], history: str) -> str:
+    """Return the page as one file; `history` is where the runs come from, as it may be shown."""
     charts: list[Chart] = []
     sections = []
-    for number, course in enumerate(courses):
-        found = [one for name in METRICS if name in course.values for one in steps_of(course, name)]
-        releases = release_of_each(course)
-        names = [name for name in METRICS if name in course.values]
-        mine = [_chart(course, name, f"c{number}-{name.replace('_', '-')}", found, releases) for name in names]
+    for number, runs in enumerate(series):
+        found = [one for name in METRICS if name in runs.values for one in steps_of(runs, name)]
+        releases = release_of_each(runs)
+        names = [name for name in METRICS if name in runs.values]
+        mine = [_chart(runs, name, f"c{number}-{name.replace('_', '-')}", found, releases) for name in names]
         charts += mine
         sections.append(
             {
-                "title": _title(course),
-                "told": _told(course),
+                "title": _title(runs),
+                "counted": _counted(runs),
                 "steps": [one.words for one in found],
                 "charts": mine,
                 "names": [(name, METRICS[name].unit) for name in names],
-                "releases": list(_releases(course, releases, names)),
+                "releases": list(_releases(runs, releases, names)),
             }
         )
     count = sum(len(section["steps"]) for section in sections)
-    title = f"Trend: {count} step{'s' * (count != 1)} in {len(courses)} course{'s' * (len(courses) != 1)}"
-    body = render("trend.html", title=title, history=history, sections=sections, false_steps=f"{FALSE_STEPS:.0%}")
+    title = f"Trend: {count} step{'s' * (count != 1)} in {len(series)} time series"
+    body = render("trend.html", title=title, history=history, sections=sections, false_steps=f"{FALSE_ALARMS:.0%}")
     return page(title, body, charts)
 
 
-def steps_of(course: Course, metric: str) -> Iterator[Found]:
-    """The steps of one metric, each with what changed where it is."""
-    places = [at for at, value in enumerate(course.values[metric]) if value is not None]
-    values = [value for value in course.values[metric] if value is not None]
-    for step in find_steps(values):
-        yield Found(metric, step, places[step.at], _words(course, metric, step, places[step.at - 1], places[step.at]))
+def steps_of(runs: TimeSeries, metric: str) -> Iterator[Found]:
+    """Yield the change points of one metric, each with what changed there."""
+    places = [at for at, value in enumerate(runs.values[metric]) if value is not None]
+    values = [value for value in runs.values[metric] if value is not None]
+    for step in find_change_points(values):
+        yield Found(metric, step, places[step.at], _words(runs, metric, step, places[step.at - 1], places[step.at]))
 
 
-def release_of_each(course: Course) -> list[str]:
-    """The release of each run: its label or, where it has none, the versions that tell one."""
+def release_of_each(runs: TimeSeries) -> list[str]:
+    """Return the release of each run: its label or, without one, the versions that identify it."""
     return [
-        label or ", ".join(f"{name} {versions[name]}" for name in _IDENTIFYING if name in versions) or "not told"
-        for label, versions in zip(course.releases, course.versions)
+        label or ", ".join(f"{name} {versions[name]}" for name in _IDENTIFYING if name in versions) or "unknown"
+        for label, versions in zip(runs.releases, runs.versions)
     ]
 
 
-def _words(course: Course, metric: str, step: Step, last: int, first: int) -> str:
+def _words(runs: TimeSeries, metric: str, step: ChangePoint, last: int, first: int) -> str:
     unit = METRICS[metric].unit
     by = f" ({step.share:+.1%})" if step.before else ""
     better = (step.after > step.before) == (METRICS[metric].better == "higher")
     changed = [
         f"{name} {before or '-'} to {after or '-'}"
-        for name, before, after in differing(_state(course, last), _state(course, first))
+        for name, before, after in differing(_state(runs, last), _state(runs, first))
     ]
     return (
         f"{metric}: {'better' if better else 'worse'}, from {quantity(step.before, unit)} to "
-        f"{quantity(step.after, unit)}{by}, between {_run(course, last)} and {_run(course, first)}; "
+        f"{quantity(step.after, unit)}{by}, between {_run(runs, last)} and {_run(runs, first)}; "
         f"changed there: {', '.join(changed) or 'nothing that is recorded'}"
     )
 
 
-def _state(course: Course, at: int) -> Mapping[str, str]:
-    return {"release": course.releases[at], **course.versions[at]}
+def _state(runs: TimeSeries, at: int) -> Mapping[str, str]:
+    return {"release": runs.releases[at], **runs.versions[at]}
 
 
-def _run(course: Course, at: int) -> str:
-    return f"{course.run_ids[at]} ({_when(course, at)})"
+def _run(runs: TimeSeries, at: int) -> str:
+    return f"{runs.run_ids[at]} ({_when(runs, at)})"
 
 
-def _when(course: Course, at: int) -> str:
-    return course.started_utc[at][:16].replace("T", " ")
+def _when(runs: TimeSeries, at: int) -> str:
+    return runs.started_utc[at][:16].replace("T", " ")
 
 
-def _title(course: Course) -> str:
-    return f"{course.cell_id} {course.protocol}{' (simulated)' * course.simulated}"
+def _title(runs: TimeSeries) -> str:
+    return f"{runs.cell_id} {runs.protocol}{' (simulated)' * runs.simulated}"
 
 
-def _told(course: Course) -> str:
-    count = len(course.run_ids)
-    told = f"{count} run{'s' * (count != 1)}"
+def _counted(runs: TimeSeries) -> str:
+    count = len(runs.run_ids)
+    counted = f"{count} run{'s' * (count != 1)}"
     if count:
-        told += f" from {_when(course, 0)} to {_when(course, count - 1)} (UTC)"
-    return told + (f"; {course.left_out} more invalid or restarted and left out" if course.left_out else "")
+        counted += f" from {_when(runs, 0)} to {_when(runs, count - 1)} (UTC)"
+    return counted + (f"; {runs.left_out} more invalid or restarted and left out" if runs.left_out else "")
 
 
-def _chart(course: Course, metric: str, name: str, found: Sequence[Found], releases: Sequence[str]) -> Chart:
-    values = course.values[metric]
+def _chart(runs: TimeSeries, metric: str, name: str, found: Sequence[Found], releases: Sequence[str]) -> Chart:
+    values = runs.values[metric]
     count = len(values)
     mine = [one for one in found if one.metric == metric]
     series = [Series(metric, values, style="points", tone="muted" if mine else "")]
@@ -144,15 +143,15 @@ def _levels(values: Sequence[float | None], found: Sequence[Found]) -> list[floa
     return [level for level, begin, end in zip(levels, edges, edges[1:]) for _ in range(begin, end)]
 
 
-def _releases(course: Course, releases: Sequence[str], names: Sequence[str]) -> Iterator[dict[str, object]]:
-    """A row a release, the newest first: how many runs, since when, and the median of each metric."""
-    runs: dict[str, list[int]] = {}
+def _releases(runs: TimeSeries, releases: Sequence[str], names: Sequence[str]) -> Iterator[dict[str, object]]:
+    """Yield a row for each release, the newest first: how many runs, since when, and the median of each metric."""
+    places: dict[str, list[int]] = {}
     for at, release in enumerate(releases):
-        runs.setdefault(release, []).append(at)
-    for release in sorted(runs, key=lambda one: -runs[one][-1])[:_RELEASES]:
+        places.setdefault(release, []).append(at)
+    for release in sorted(places, key=lambda one: -places[one][-1])[:_RELEASES]:
         medians = []
         for name in names:
-            values = [value for at in runs[release] for value in [course.values[name][at]] if value is not None]
+            values = [value for at in places[release] for value in [runs.values[name][at]] if value is not None]
             medians.append(quantity(statistics.median(values), METRICS[name].unit) if values else "-")
-        since = _when(course, runs[release][0])
-        yield {"name": release, "count": len(runs[release]), "since": since, "medians": medians}
+        since = _when(runs, places[release][0])
+        yield {"name": release, "count": len(places[release]), "since": since, "medians": medians}

@@ -1,19 +1,21 @@
-"""Charts as data: what a page draws, in words and numbers; assets/page.js does the drawing."""
+"""Charts as data, which assets/page.js draws."""
 
 from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
-from typing import Any, Iterable, Mapping, Optional, Sequence
+from dataclasses import dataclass, is_dataclass
+from typing import Any, Iterable, Optional, Sequence
 
-from reports.escapes import visible
+from evidence.text import visible
 
 KINDS = ("elapsed_s", "index", "category")
 STYLES = ("line", "points", "bars", "band")
 TONES = ("", "muted", "accent", "bad")
 _DIGITS = 6
+_FEW_LINES = 4  # have colours of their own
 _X_DIGITS = 9
+_POSITIONS = ("x", "begin", "end")  # in the unit of x
 # `</script>` and `<!--` would end or change the element that the text stands in.
 _MARKUP = {character: f"\\u{ord(character):04x}" for character in "<>&"}
 
@@ -22,7 +24,7 @@ Number = Optional[float]
 
 @dataclass(frozen=True)
 class Series:
-    """One line of a chart: a value for each x, None (or no finite number) where there is none.
+    """One line of a chart: a value for each x, None (or NaN) if there is none.
 
     `style` is one of STYLES; a "band" lies between `values` and `upper`. `tone` is one of TONES: "" takes the next
     colour of the palette, "muted" steps back (one of many ranks), "accent" and "bad" stand out. Colours never stand
@@ -40,7 +42,7 @@ class Series:
 class Mark:
     """A vertical line at `begin`, or the region up to `end`, in the unit of x.
 
-    `sign` is the letter or two that stand above it, `label` what the key below the chart says of all with that sign.
+    `sign` is the letter or two that stand above it, `label` its entry in the key below the chart.
     `tone` is one of TONES.
     """
 
@@ -64,9 +66,9 @@ class Level:
 class Chart:
     """A chart: `x` ascending, in the unit of `kind` (seconds, a count, or the positions of `categories`).
 
-    `id` is unique on the page: lower-case letters, digits and "-". `summary` says in words what is to be seen; it
-    stands below the chart and is what a screen reader reads. `from_zero`: the vertical scale begins at 0. Charts of the
-    same `group` share their cursor.
+    `id` is unique on the page: lower-case letters, digits and "-". `summary` says in words what is to be seen,
+    below the chart and for screen readers. `from_zero`: the vertical scale begins at 0. Charts of the same `group`
+    share their cursor.
     """
 
     id: str
@@ -90,52 +92,43 @@ class Chart:
         assert all(one.style in STYLES for one in self.series), f"chart {self.id}: a style is none of {STYLES}"
 
 
+def over_time(identity: str, title: str, x: Sequence[float], series: Sequence[Series], **facts: Any) -> Chart:
+    """Return a chart of the run's time; `facts` are further fields of it."""
+    return Chart(identity, title, x, series, kind="elapsed_s", x_label="time since training began", **facts)
+
+
+def lines_of(labels: Sequence[str], values: Sequence[Sequence[Number]], extreme: int, word: str) -> list[Series]:
+    """Return a line for each label; of more than a few, all step back but the `extreme` one, which is the `word`."""
+    if len(labels) <= _FEW_LINES:
+        return [Series(label, line) for label, line in zip(labels, values)]
+    others = [one for one in range(len(labels)) if one != extreme]
+    muted = [Series(labels[one], values[one], tone="muted") for one in others]
+    return [*muted, Series(f"{labels[extreme]}, the {word}", values[extreme], tone="accent")]
+
+
 def to_json(charts: Iterable[Chart]) -> str:
-    """The charts as a JSON object by id, which can stand in a script element as it is: ASCII, without < > and &."""
-    text = json.dumps({chart.id: _record(chart) for chart in charts}, allow_nan=False, separators=(",", ":"))
+    """Return the charts as a JSON object by id that can stand in a script element: ASCII, without < > and &."""
+    text = json.dumps({chart.id: _plain(chart) for chart in charts}, allow_nan=False, separators=(",", ":"))
     for character, escape in _MARKUP.items():
         text = text.replace(character, escape)
     return text
 
 
-def _record(chart: Chart) -> Mapping[str, Any]:
-    return {
-        "kind": chart.kind,
-        "unit": visible(chart.unit),
-        "xLabel": visible(chart.x_label),
-        "categories": [visible(text) for text in chart.categories],
-        "x": [_number(value, _X_DIGITS) for value in chart.x],
-        "series": [
-            {
-                "label": visible(one.label),
-                "style": one.style,
-                "tone": one.tone,
-                "values": [_number(value) for value in one.values],
-                **({"upper": [_number(value) for value in one.upper]} if one.style == "band" else {}),
-            }
-            for one in chart.series
-        ],
-        "marks": [
-            {
-                "label": visible(mark.label),
-                "begin": _number(mark.begin, _X_DIGITS),
-                "end": _number(mark.end, _X_DIGITS),
-                "sign": visible(mark.sign),
-                "tone": mark.tone,
-            }
-            for mark in chart.marks
-        ],
-        "levels": [
-            {"label": visible(one.label), "value": _number(one.value), "kind": one.kind} for one in chart.levels
-        ],
-        "fromZero": chart.from_zero,
-        "group": chart.group,
-    }
+def _plain(value: Any, digits: int = _DIGITS) -> Any:
+    """Return a chart, or a part of it, as JSON: texts escaped, numbers with as many digits as can be seen."""
+    if isinstance(value, str):
+        return visible(value)
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, (int, float)):
+        return _number(value, digits)
+    if is_dataclass(value):
+        return {name: _plain(part, _X_DIGITS if name in _POSITIONS else digits) for name, part in vars(value).items()}
+    return [_plain(part, digits) for part in value]
 
 
-def _number(value: Number, digits: int = _DIGITS) -> float | int | None:
-    """`value` with so many digits that a chart can show, None for what is no number."""
-    if value is None or not math.isfinite(value):
+def _number(value: float, digits: int) -> float | int | None:
+    if not math.isfinite(value):
         return None
     if type(value) is int and abs(value) < 10**digits:  # positions, of which there are many
         return value

@@ -1,26 +1,39 @@
-"""A page as one file: styles, scripts and data are in it, and it may load and run nothing else."""
+"""A page as one file: its templates, with text from outside escaped, and its styles, scripts and data inside it."""
 
 from __future__ import annotations
 
 import base64
 import functools
 import hashlib
-from typing import Sequence
+from pathlib import Path
+from typing import Any, Sequence
 
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from evidence.text import visible
 from reports.html.charts import Chart, to_json
-from reports.html.templates import FOLDER, render
 
+_FOLDER = Path(__file__).resolve().parent
 _STYLES = ("uplot/uPlot.min.css", "page.css")
 _SCRIPTS = ("uplot/uPlot.iife.min.js", "page.js")
 
 
-def page(title: str, body: str, charts: Sequence[Chart]) -> str:
-    """The whole file, to be written as UTF-8: `body` is HTML (of `templates.render`) with a `figure` for each chart.
+def render(template: str, **values: Any) -> Markup:
+    """Return the HTML of a template of `templates/`; every text among `values` that is not Markup is escaped."""
+    return Markup(_environment().get_template(template).render(**values))  # noqa: S704 - escaped by the template
 
-    The styles and scripts of the suite are the only ones that the page's policy allows, by their digests: whatever
-    else got into `body` is not run.
+
+def figure(chart: Chart) -> Markup:
+    """Return the place where a page draws `chart`, with its title above and its summary below."""
+    return render("figure.html", chart=chart)
+
+
+def page(title: str, body: str, charts: Sequence[Chart]) -> str:
+    """Return the whole file, to be written as UTF-8: `body` is HTML of `render` with a `figure` for each chart.
+
+    The styles and scripts of the suite are the only ones that the page's content security policy allows, by their
+    digests: a script that got into `body` is not run.
     """
     style = "".join(map(_asset, _STYLES))
     scripts = [_asset(name) for name in _SCRIPTS]
@@ -34,6 +47,32 @@ def page(title: str, body: str, charts: Sequence[Chart]) -> str:
         policy=_policy(style, scripts),
     )
     return f"{html}\n"
+
+
+@functools.lru_cache(maxsize=None)
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(str(_FOLDER / "templates")),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_finalize,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals["figure"] = figure
+    environment.filters["lines"] = _lines
+    return environment
+
+
+def _lines(text: str) -> Markup:
+    """Return a text that may have several lines, for an element of class "pre", which shows them as such."""
+    return Markup("\n").join(visible(line) for line in text.split("\n"))
+
+
+def _finalize(value: Any) -> Any:
+    if isinstance(value, Markup) or not isinstance(value, str):
+        return value
+    return visible(value)
 
 
 def _policy(style: str, scripts: Sequence[str]) -> str:
@@ -55,4 +94,4 @@ def _source(text: str) -> str:
 
 @functools.lru_cache(maxsize=None)
 def _asset(name: str) -> str:
-    return (FOLDER / "assets" / name).read_text(encoding="utf-8")
+    return (_FOLDER / "assets" / name).read_text(encoding="utf-8")

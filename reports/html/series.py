@@ -1,4 +1,4 @@
-"""From evidence to what a chart can show: a few hundred points in which the highest and lowest stay visible."""
+"""Reduces the time series of a run to the few hundred points of a chart, in which highs and lows stay visible."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from evidence.events import RankEvidence, Windows
 BUCKETS = 240
 """Parts that a chart's width is cut into; each shows its lowest and its highest value."""
 STALL = 2.0
-"""A window is a stall where its steps took more than so many times what the rank's steps usually take."""
+"""A window is a stall if its steps took more than this many times the rank's median step time."""
 
 Values = List[Optional[float]]
 
@@ -28,7 +28,7 @@ class Spans:
 
 @dataclass(frozen=True, eq=False)
 class Losses:
-    """The losses of all ranks by step: lowest, median and highest of each stretch of steps; NaN where none is finite.
+    """The losses of all ranks by step: lowest, median and highest of each block of steps; NaN if none is finite.
 
     `not_finite` has the first (rank, step) whose loss is not finite, and `count` how many there are.
     """
@@ -43,9 +43,9 @@ class Losses:
 
 @dataclass(frozen=True)
 class Stall:
-    """A stretch in which a rank's steps took far longer than usual: `lost_s` in all, for most of it `cause` says why.
+    """A window in which a rank's steps took far longer than usual: `lost_s` in all, most of it by `cause`.
 
-    The times are in s since training began; `step` is the first of the stretch on `rank`.
+    The times are in s since training began; `step` is the first of the window on `rank`.
     """
 
     begin_s: float
@@ -57,9 +57,9 @@ class Stall:
 
 
 def zero_ns(rank: RankEvidence) -> int | None:
-    """What a rank's times are counted from: the beginning of its training, or else its start; None without either.
+    """Return the origin of a rank's times: the beginning of its training, or else its start; None without either.
 
-    All ranks wait for each other there, so that times of different ranks can be drawn side by side.
+    All ranks synchronise there, so that times of different ranks can be drawn side by side.
     """
     if rank.train_begin_ns is not None:
         return rank.train_begin_ns
@@ -108,7 +108,7 @@ def samples(t_ns: np.ndarray, values: np.ndarray, zero: int) -> Spans:
     known = ~np.isnan(values)
     order = np.argsort(t_ns[known], kind="stable")
     at_s = (t_ns[known][order].astype(float) - float(zero)) / 1e9
-    # A sampler that fell silent says nothing about the time until its next word.
+    # The last value before a gap does not hold throughout the gap.
     longest_s = 1.5 * float(np.median(np.diff(at_s))) if len(at_s) > 1 else 0.5
     half_s = np.minimum(np.diff(at_s) / 2, longest_s)
     return Spans(at_s - np.append(longest_s, half_s), at_s + np.append(half_s, longest_s), values[known][order])
@@ -117,7 +117,7 @@ def samples(t_ns: np.ndarray, values: np.ndarray, zero: int) -> Spans:
 def on_grid(
     lines: Sequence[Spans], buckets: int = BUCKETS, also_s: Sequence[float] = ()
 ) -> tuple[list[float], list[Values]]:
-    """Several lines on one axis of time: (x, values of each), two values a bucket, None where a line has none.
+    """Several lines on one axis of time: (x, values of each), two values a bucket, None if a line has none there.
 
     Whatever holds within a bucket counts, so that a single high or low value among thousands remains a spike. The axis
     reaches from the first to the last of the lines' times and of `also_s`.
@@ -134,7 +134,7 @@ def on_grid(
 
 
 def losses(ranks: Sequence[RankEvidence], buckets: int = 2 * BUCKETS) -> Losses | None:
-    """The losses of all ranks, in at most so many stretches of steps; None where no rank took a step."""
+    """The losses of all ranks, in at most so many blocks of steps; None if no rank took a step."""
     ranks = [rank for rank in ranks if rank.windows.steps]
     if not ranks:
         return None
@@ -151,15 +151,15 @@ def losses(ranks: Sequence[RankEvidence], buckets: int = 2 * BUCKETS) -> Losses 
         row[: rank.windows.steps][bad] = np.nan
         if len(bad) and (first is None or bad[0] < first[1]):
             first = rank.rank, int(bad[0])
-    stretches = np.sort(table.reshape(len(ranks), count, size).transpose(1, 0, 2).reshape(count, -1), axis=1)
-    known = np.isfinite(stretches).sum(axis=1)  # NaN is sorted to the end
+    blocks = np.sort(table.reshape(len(ranks), count, size).transpose(1, 0, 2).reshape(count, -1), axis=1)
+    known = np.isfinite(blocks).sum(axis=1)  # NaN is sorted to the end
     at = np.arange(count)
     offset = int(ranks[0].windows.step[0])
     return Losses(
         step=offset + at * size + (size - 1) / 2 if size > 1 else offset + at,
-        low=stretches[:, 0],
-        middle=stretches[at, np.maximum(known - 1, 0) // 2],
-        high=stretches[at, np.maximum(known - 1, 0)],
+        low=blocks[:, 0],
+        middle=blocks[at, np.maximum(known - 1, 0) // 2],
+        high=blocks[at, np.maximum(known - 1, 0)],
         not_finite=None if first is None else (first[0], first[1] + offset),
         count=wrong,
     )
@@ -168,8 +168,8 @@ def losses(ranks: Sequence[RankEvidence], buckets: int = 2 * BUCKETS) -> Losses 
 def stalls(ranks: Sequence[RankEvidence]) -> list[Stall]:
     """The stalls of the measured windows, in the order of time; those of several ranks at one time are one.
 
-    What a rank waits for in its own forward pass, or for data, the others wait for in their backward pass: of a stall
-    that several ranks saw, the one tells the cause that lost most outside of compute.
+    While one rank waits for data or in its forward pass, the others wait in the all-reduce of their backward pass: the
+    cause of a stall that several ranks saw is that of the rank that lost most outside of compute.
     """
     found = sorted((stall for rank in ranks for stall in _stalls(rank)), key=lambda one: (one.begin_s, one.rank))
     merged: list[list[Stall]] = []
@@ -182,7 +182,7 @@ def stalls(ranks: Sequence[RankEvidence]) -> list[Stall]:
 
 
 def listed(values: np.ndarray) -> Values:
-    """The values as a chart takes them: None for what is no finite number."""
+    """Return the values as a chart takes them: None for NaN and inf."""
     return [value if known else None for value, known in zip(values.tolist(), np.isfinite(values).tolist())]
 
 
@@ -200,7 +200,7 @@ def _per_s(images: np.ndarray, time_ns: np.ndarray) -> np.ndarray:
 
 
 def _window_keys(windows: Windows) -> np.ndarray:
-    """A number by which the ranks' windows are told apart: warm-up steps are counted on their own."""
+    """Return a key of each window that is the same on all ranks: warm-up steps have an index of their own."""
     return np.where(windows.warmup, -1 - windows.step, windows.step)
 
 
@@ -253,9 +253,9 @@ def _stalls(rank: RankEvidence) -> list[Stall]:
 
 
 def _one_stall(group: Sequence[Stall]) -> Stall:
-    told = max(group, key=lambda one: (one.cause != "compute", one.lost_s))
+    cause = max(group, key=lambda one: (one.cause != "compute", one.lost_s))
     begin_s, end_s = min(one.begin_s for one in group), max(one.end_s for one in group)
-    return Stall(begin_s, end_s, told.rank, told.step, told.lost_s, told.cause)
+    return Stall(begin_s, end_s, cause.rank, cause.step, cause.lost_s, cause.cause)
 
 
 def histogram(times: np.ndarray, bins: int = 60) -> tuple[np.ndarray, np.ndarray, int]:

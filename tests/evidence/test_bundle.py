@@ -18,9 +18,10 @@ from hypothesis import strategies as st
 from evidence.bundle import read_run
 from evidence.errors import EvidenceError, SuiteError
 from evidence.seal import seal_problems, write_seal
+from evidence.verdict import RunVerdict
 from tests.support import ROOT
 from tests.verdict.bundles import STEADY, Bundle, Plan, a_cell, build, lines
-from verdict.judge import INVALID, PASS, RunVerdict, judge_run
+from verdict.judge import INVALID, PASS, judge_run
 
 SHORT = Plan(steps=40, maps=(0.4,))
 EASY = {"e2e_time": 1e6, "p_whole": 1e-3, "p_train": 1e-3, "p_core": 1e-3, "map": 0.01, "mem": 30.0}

@@ -9,12 +9,13 @@ from typing import Any, Callable, Dict, Sequence
 
 from evidence.bundle import read_run
 from evidence.seal import write_seal
+from evidence.verdict import RunVerdict
 from expected import METRICS, Cell, Expectation
 from fixtures.boot.boot import boot
 from tests.suite.stored import site_file, store, virtual_bundle, waiver
 from tests.support import cell_of, device_of, options_for
 from tests.verdict.bundles import Bundle
-from verdict.judge import RunVerdict, judge_run
+from verdict.judge import judge_run
 
 DEVICE = "virtual"
 STEPS = 100

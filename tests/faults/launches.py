@@ -17,12 +17,12 @@ import time
 from pathlib import Path
 from typing import Callable, Iterator, NamedTuple
 
+from evidence.verdict import RunVerdict
 from tests.faults.sessions import Session, simulated
 from tests.labs import disks, hosts
 from tests.labs.hosts import Hosts, two_hosts
 from tests.support import cell_of
 from trainer.data.shapes import ensure
-from verdict.judge import RunVerdict
 
 MIB = 2**20
 

@@ -14,11 +14,12 @@ from typing import Any, Callable, Mapping
 import psutil
 
 from evidence.bundle import read_run
+from evidence.verdict import RunVerdict
 from expected import Cell
 from tests.labs.hosts import Host
 from tests.support import ROOT, cell_of, device_of
 from trainer.launch.leases import FOLDER_VARIABLE, Leases
-from verdict.judge import RunVerdict, judge_run
+from verdict.judge import judge_run
 
 ENDS_WITHIN_S = 60.0
 """Whatever breaks, this much later everything has ended: the promise that the rows are held to."""

@@ -9,9 +9,9 @@ import json
 from dataclasses import replace
 from typing import Callable, NamedTuple
 
+from evidence.verdict import RunVerdict
 from tests.faults.lab import Event, Lab, the_cell
 from tests.support import cell_of
-from verdict.judge import RunVerdict
 
 RUN, STORED = "a run", "a stored run"
 SLOW_7_PERCENT = 1 / 0.93

@@ -53,7 +53,7 @@ def test_what_is_one_number_a_run_says_that_it_shows_no_significance(tmp_path: P
     compare(a_run(tmp_path, "one"), a_run(tmp_path, "two", used_gib=17.0))
 
     out = capsys.readouterr().out
-    assert row(out, "mem")[1:] == ["16.00 GiB", "17.00 GiB", "1.0625", "-", "-", "-", "-", "not told"]
+    assert row(out, "mem")[1:] == ["16.00 GiB", "17.00 GiB", "1.0625", "-", "-", "-", "-", "unknown"]
     assert "mem: one number a run: no significance can be told from one run each" in out
     assert "What differs from run to run" in out
 
@@ -103,7 +103,7 @@ def test_runs_of_the_history_are_compared_by_their_folders_or_else_as_they_were_
 
     assert row(whole, "p_core")[-1] == "no difference shown"
     assert row(gone, "p_core")[1:4] == row(whole, "p_core")[1:4]
-    assert row(gone, "p_core")[-1] == "not told"
+    assert row(gone, "p_core")[-1] == "unknown"
     assert "p_core: the folder of two is not there any more" in gone
 
 

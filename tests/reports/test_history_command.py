@@ -42,7 +42,7 @@ def test_runs_stand_below_each_other_with_what_was_measured(tmp_path: Path, caps
     assert "full (simulated), restarted 1x" in first
     assert first.split()[-2:] == ["-", "run-2"]
     assert "2026-01-01 00:01:00   r300-1x8-fp32-bs16   full" in second
-    assert "1.0       pass      199.5 images/s   16.0 images/s   run-1" in second
+    assert "1.0       pass      199.5 images/s   16.00 images/s   run-1" in second
 
 
 def test_runs_are_entered_from_their_folders_and_listed(tmp_path: Path, capsys: Any) -> None:
@@ -58,10 +58,10 @@ def test_runs_are_entered_from_their_folders_and_listed(tmp_path: Path, capsys: 
 
 def test_a_verdict_that_was_written_counts_unless_the_evidence_has_changed_since(tmp_path: Path, capsys: Any) -> None:
     from evidence.bundle import read_run
+    from evidence.verdict import write_verdict
     from expected import load_devices
     from verdict.judge import judge_run
     from verdict.lookup import find_cell
-    from verdict.record import write_verdict
 
     run_dir = store(tmp_path / "run")
     evidence = read_run(run_dir)

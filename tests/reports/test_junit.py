@@ -1,7 +1,8 @@
-"""The JUnit file of a run is one that Jenkins' schema knows, whatever the verdict and whatever the words."""
+"""JUnit: the properties hold the numbers in full, and the file of a run fits Jenkins' schema whatever the words."""
 
 from __future__ import annotations
 
+import math
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from typing import Any
@@ -11,17 +12,18 @@ import xmlschema
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reports.escapes import as_it_was
-from reports.junit import junit_xml
+from evidence.text import as_it_was
+from evidence.verdict import MetricVerdict, Verdict, Workload
+from reports.junit import junit_xml, metric_properties
 from tests.reports.test_console import metric, verdict_of
 
 JENKINS = xmlschema.XMLSchema(str(Path(__file__).parent / "jenkins" / "junit-10.xsd"))
 """As it stands in pytest's own tests, which have it from Jenkins' xUnit plugin."""
 
-VERDICTS = ("pass", "fail", "inconclusive", "recorded", "missing", "invalid")
+VERDICTS = tuple(one.value for one in Verdict)
 
 
-def written(*metrics: dict[str, Any], run: str = "runs/x", waived: Any = None, **facts: Any) -> Any:
+def written(*metrics: MetricVerdict, run: str = "runs/x", waived: Any = None, **facts: Any) -> Any:
     text = junit_xml(verdict_of(*metrics, **facts), run=run, waived=waived or {})
     JENKINS.validate(text)
     return ElementTree.fromstring(text)
@@ -73,7 +75,7 @@ def test_the_numbers_stand_in_the_cases_output_in_full() -> None:
 
 
 def test_what_makes_a_run_invalid_stands_among_the_properties_of_its_suite() -> None:
-    root = written(metric("map", "invalid"), outcome="invalid", reasons=["a rank died", "the seal is broken"])
+    root = written(metric("map", "invalid"), outcome="invalid", reasons=("a rank died", "the seal is broken"))
 
     reasons = [one.get("value") for one in root.iter("property") if one.get("name") == "reason"]
     assert reasons == ["a rank died", "the seal is broken"]
@@ -81,9 +83,75 @@ def test_what_makes_a_run_invalid_stands_among_the_properties_of_its_suite() -> 
 
 @given(st.text(st.characters()), st.sampled_from(VERDICTS))
 def test_any_text_is_written_so_that_the_schema_holds_and_can_be_had_back(text: str, verdict: str) -> None:
-    root = written(metric("p_core", verdict, reason=text), run=text, reasons=[text])
+    root = written(metric("p_core", verdict, reason=text), run=text, reasons=(text,))
 
     properties = [one.get("value", "") for one in root.iter("property") if one.get("name") in ("run", "reason")]
     messages = [one.get("message", "") for one in root.iter() if one.get("message") is not None]
     assert [as_it_was(one) for one in properties] == [text, text]
     assert [as_it_was(one) for one in messages] == ([] if verdict == "pass" else [f"{verdict}: {text}"])
+
+
+def test_numbers_come_back_to_the_bit_and_absent_ones_are_empty() -> None:
+    measured = 0.1 + 0.2
+    facts = metric("p_core", "pass", measured=measured, interval=[0.29, 0.31], low=0.25)
+
+    properties = dict(metric_properties(verdict_of(facts), "p_core", run="runs/x"))
+
+    assert float(properties["measured"]) == measured
+    assert [float(word) for word in properties["interval"].split()] == [0.29, 0.31]
+    assert properties["expected"] == properties["high"] == ""
+    assert properties["direction"] == "higher is better"
+    assert (properties["cell"], properties["run"], properties["verdict"]) == ("r300-1x8-fp32-bs16", "runs/x", "pass")
+
+
+def test_every_property_that_a_release_engineer_needs_is_there() -> None:
+    names = [name for name, _ in metric_properties(verdict_of(metric("map", "fail")), "map", run="r")]
+
+    assert len(names) == len(set(names))
+    assert {"measured", "expected", "bound", "unit", "direction", "method", "source", "verdict"} <= set(names)
+
+
+def test_a_change_since_the_run_stands_with_its_metric() -> None:
+    changes = ("map: published 0.3 when the run was made; now unpublished", "mem: unpublished when the run was made")
+    verdict = verdict_of(metric("map", "recorded"), metric("p_core", "recorded"), changed=changes)
+
+    properties = {name: dict(metric_properties(verdict, name, run="r")) for name in ("map", "p_core")}
+
+    assert properties["map"]["changed"] == changes[0]
+    assert properties["p_core"]["changed"] == ""
+
+
+def test_that_nothing_was_recorded_stands_with_every_metric() -> None:
+    verdict = verdict_of(metric("map", "recorded"), changed=("run.json does not record it",))
+
+    assert dict(metric_properties(verdict, "map", run="r"))["changed"] == "run.json does not record it"
+
+
+def test_a_waiver_and_a_simulated_device_are_told() -> None:
+    facts = metric("map", "fail")
+
+    plain = dict(metric_properties(verdict_of(facts), "map", run="r"))
+    marked = dict(metric_properties(verdict_of(facts, simulated=True), "map", run="r", waiver="waived until then"))
+
+    assert (plain["waiver"], plain["simulated"]) == ("", "false")
+    assert (marked["waiver"], marked["simulated"]) == ("waived until then", "true")
+
+
+def test_restarts_are_told() -> None:
+    facts = metric("map", "pass")
+
+    assert dict(metric_properties(verdict_of(facts), "map", run="r"))["restarts"] == "0"
+    assert dict(metric_properties(verdict_of(facts, restarts=2), "map", run="r"))["restarts"] == "2"
+
+
+def test_what_the_steps_worked_on_stands_beside_every_rate_and_nowhere_else() -> None:
+    verdict = verdict_of(
+        metric("p_core", "recorded", unit="images/s"),
+        metric("map", "recorded", unit="0..1"),
+        workload=Workload(8, 9216.0, 300.0, 7.5, 1.5, math.nan),
+    )
+
+    of_the_rate = dict(metric_properties(verdict, "p_core", run="r"))
+
+    assert of_the_rate["workload"] == ("an image: 9216 padded pixels, 300 proposals, 7.5 positives; loss 1.5 to nan")
+    assert "workload" not in dict(metric_properties(verdict, "map", run="r"))

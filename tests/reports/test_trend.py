@@ -11,14 +11,14 @@ from typing import Any
 from reports.__main__ import main
 from reports.history import default_url
 from reports.history.database import open_history
-from reports.history.queries import Course
+from reports.history.queries import TimeSeries
 from reports.history.trend import release_of_each, steps_of, trend_page
 from tests.reports.history.entries import CELL, HOSTILE, an_entry
 
 NOISE = (0.1, -0.2, 0.3, 0.0, -0.1, 0.2, -0.3, 0.15, -0.05, 0.25)
 
 
-def a_course(values: list[float | None], **changes: Any) -> Course:
+def a_series(values: list[float | None], **changes: Any) -> TimeSeries:
     count = len(values)
     facts: dict[str, Any] = {
         "cell_id": CELL,
@@ -32,7 +32,7 @@ def a_course(values: list[float | None], **changes: Any) -> Course:
         "left_out": 0,
         **changes,
     }
-    return Course(**facts)
+    return TimeSeries(**facts)
 
 
 def stepped(before: float = 100.0, after: float = 90.0) -> list[float | None]:
@@ -48,13 +48,13 @@ def data_of(page: str) -> dict[str, Any]:
 
 def test_a_step_is_told_with_when_from_what_to_what_and_what_changed() -> None:
     versions = [{"driver": "4.0"}] * 10 + [{"driver": "4.1"}] * 10
-    course = a_course(stepped(), versions=versions, releases=["1.0"] * 10 + ["1.1"] * 10)
+    course = a_series(stepped(), versions=versions, releases=["1.0"] * 10 + ["1.1"] * 10)
 
     (found,) = steps_of(course, "p_core")
 
     assert found.at == 10
     assert found.words == (
-        "p_core: worse, from 100.0 images/s to 90.0 images/s (-10.0%), between run-9 (2026-01-10 10:00) and run-10 "
+        "p_core: worse, from 100.0 images/s to 90.05 images/s (-10.0%), between run-9 (2026-01-10 10:00) and run-10 "
         "(2026-01-11 10:00); changed there: release 1.0 to 1.1, driver 4.0 to 4.1"
     )
 
@@ -62,7 +62,7 @@ def test_a_step_is_told_with_when_from_what_to_what_and_what_changed() -> None:
 def test_runs_without_the_metric_are_passed_over() -> None:
     values: list[float | None] = [None, *stepped()[:10], None, None, *stepped()[10:]]
 
-    (found,) = steps_of(a_course(values), "p_core")
+    (found,) = steps_of(a_series(values), "p_core")
 
     assert found.at == 13
     assert "between run-10 (2026-01-11 10:00) and run-13" in found.words
@@ -70,21 +70,21 @@ def test_runs_without_the_metric_are_passed_over() -> None:
 
 
 def test_what_is_better_depends_on_the_metric() -> None:
-    course = replace(a_course(stepped()), values={"mem": stepped()})
+    course = replace(a_series(stepped()), values={"mem": stepped()})
 
     assert next(steps_of(course, "mem")).words.startswith("mem: better, from 100.05 GiB to 90.05 GiB")
 
 
 def test_a_release_is_its_label_or_the_versions_that_tell_one() -> None:
-    course = a_course([1.0, 1.0, 1.0], releases=["1.0", "", ""], versions=[{}, {"driver": "4", "os": "x"}, {}])
+    course = a_series([1.0, 1.0, 1.0], releases=["1.0", "", ""], versions=[{}, {"driver": "4", "os": "x"}, {}])
 
-    assert release_of_each(course) == ["1.0", "driver 4", "not told"]
+    assert release_of_each(course) == ["1.0", "driver 4", "unknown"]
 
 
 def test_the_page_has_a_chart_for_each_metric_with_the_steps_and_releases_marked() -> None:
-    course = a_course(stepped(), releases=["1.0"] * 10 + ["1.1"] * 10, left_out=2)
+    course = a_series(stepped(), releases=["1.0"] * 10 + ["1.1"] * 10, left_out=2)
 
-    page = trend_page([course, a_course([1.0], cell_id="another")], "history.sqlite")
+    page = trend_page([course, a_series([1.0], cell_id="another")], "history.sqlite")
 
     charts = data_of(page)
     assert list(charts) == ["c0-p-core", "c1-p-core"]
@@ -95,7 +95,7 @@ def test_the_page_has_a_chart_for_each_metric_with_the_steps_and_releases_marked
     assert marks == {("S", 10.5)}  # between the tenth run and the eleventh, where the release changed too
     assert charts["c1-p-core"]["marks"] == []
     assert charts["c0-p-core"]["x"] == list(range(1, 21))
-    assert "Trend: 1 step in 2 courses" in page
+    assert "Trend: 1 step in 2 time series" in page
     assert "20 runs from 2026-01-01 10:00 to 2026-01-20 10:00 (UTC); 2 more invalid or restarted" in page
     assert '<th scope="row">1.1</th>' in page
     assert "No step in any metric." in page
@@ -103,7 +103,7 @@ def test_the_page_has_a_chart_for_each_metric_with_the_steps_and_releases_marked
 
 def test_releases_are_marked_where_they_begin_unless_there_are_too_many() -> None:
     def signs(count: int) -> list[tuple[str, float]]:
-        course = a_course([1.0] * count, started_utc=[""] * count, releases=[str(at // 2) for at in range(count)])
+        course = a_series([1.0] * count, started_utc=[""] * count, releases=[str(at // 2) for at in range(count)])
         (chart,) = data_of(trend_page([course], "x")).values()
         return [(mark["sign"], mark["begin"]) for mark in chart["marks"]]
 
@@ -113,7 +113,7 @@ def test_releases_are_marked_where_they_begin_unless_there_are_too_many() -> Non
 
 def test_hostile_text_is_harmless_on_the_page() -> None:
     hostile = {name: [HOSTILE] * 20 for name in ("run_ids", "started_utc", "releases")}
-    course = a_course(stepped(), cell_id=HOSTILE, protocol=HOSTILE, versions=[{HOSTILE: HOSTILE}] * 20, **hostile)
+    course = a_series(stepped(), cell_id=HOSTILE, protocol=HOSTILE, versions=[{HOSTILE: HOSTILE}] * 20, **hostile)
 
     page = trend_page([course], HOSTILE)
 

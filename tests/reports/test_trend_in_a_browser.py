@@ -11,7 +11,7 @@ import pytest
 from reports.history.trend import trend_page
 from tests.reports.history.entries import HOSTILE
 from tests.reports.html.chromium import Browser, missing
-from tests.reports.test_trend import a_course, stepped
+from tests.reports.test_trend import a_series, stepped
 
 pytestmark = pytest.mark.skipif(bool(missing()), reason=missing())
 
@@ -32,9 +32,9 @@ def trend_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     values = {"p_core": stepped(), "mem": [16.0, 16.5] * 10}
     hostile = {name: [HOSTILE] * 20 for name in ("run_ids", "started_utc", "releases")}
     courses = [
-        replace(a_course(stepped(), releases=["1.0"] * 10 + ["1.1"] * 10), values=values),
-        a_course(stepped() * LONG, started_utc=["2026-01-01T00:00:00"] * 20 * LONG, cell_id="many"),
-        a_course(stepped(), cell_id=HOSTILE, protocol=HOSTILE, versions=[{HOSTILE: HOSTILE}] * 20, **hostile),
+        replace(a_series(stepped(), releases=["1.0"] * 10 + ["1.1"] * 10), values=values),
+        a_series(stepped() * LONG, started_utc=["2026-01-01T00:00:00"] * 20 * LONG, cell_id="many"),
+        a_series(stepped(), cell_id=HOSTILE, protocol=HOSTILE, versions=[{HOSTILE: HOSTILE}] * 20, **hostile),
     ]
     path = tmp_path_factory.mktemp("trend") / "trend.html"
     path.write_bytes(trend_page(courses, HOSTILE).encode("utf-8"))
@@ -55,4 +55,4 @@ def test_every_chart_is_drawn_and_the_page_is_silent_and_no_wider_than_the_scree
     assert browser.console() == []
     assert browser.requests() == [trend_file.as_uri()]
     assert browser.run("return document.scrollingElement.scrollWidth") <= width
-    assert "p_core: worse, from 100.0 images/s to 90.0 images/s" in browser.run("return document.body.textContent")
+    assert "p_core: worse, from 100.0 images/s to 90.05 images/s" in browser.run("return document.body.textContent")

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from evidence.bundle import read_run
-from fixtures.last_line import LAST_LINE
+from fixtures.gate.gatekeeper import LAST_LINE
 from tests.suite.junit import Session, run_suite
 from tests.suite.stored import EIGHT, ONE, site_file, store, waiver
 from tests.support import ROOT, cell_of

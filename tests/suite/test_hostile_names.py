@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from reports.escapes import as_it_was, visible
+from evidence.text import as_it_was, visible
 from tests.suite.junit import Session, run_suite
 from tests.suite.stored import bundle_of
 from tests.support import ROOT

@@ -11,13 +11,14 @@ from typing import Any, Iterator
 import pytest
 
 from evidence.bundle import read_run
+from evidence.verdict import RunVerdict
 from tests.labs import hosts as lab_of_hosts
 from tests.labs import slurm as lab_of_slurm
 from tests.labs.hosts import Hosts, two_hosts
 from tests.labs.slurm import slurm_cluster
 from tests.suite.junit import launch_suite, run_suite
 from tests.support import ROOT, cell_of
-from verdict.judge import RunVerdict, judge_run
+from verdict.judge import judge_run
 
 SECRET = "hunter2-is-not-to-be-found"
 

@@ -10,11 +10,11 @@ import pytest
 
 from evidence.bundle import read_run
 from evidence.seal import seal_problems
+from evidence.verdict import encode_verdict
 from tests.suite.junit import Session, launch_suite
 from tests.suite.without_torch import link_distributions, run_without_torch
 from tests.support import cell_of, device_of
 from verdict.judge import judge_run
-from verdict.record import to_json
 
 pytestmark = pytest.mark.integration
 
@@ -78,7 +78,7 @@ def test_the_properties_are_the_verdict_files_numbers(steady: Session) -> None:
 def test_judging_the_stored_run_again_gives_the_same_verdict(steady: Session) -> None:
     verdict = judge_run(read_run(steady.runs[0]), cell_of("cpu", "1x2"), backend=device_of("cpu").backend)
 
-    assert to_json(verdict) == json.loads((steady.runs[0] / "verdict.json").read_text())
+    assert encode_verdict(verdict) == json.loads((steady.runs[0] / "verdict.json").read_text())
 
 
 def test_the_run_is_sealed(steady: Session) -> None:

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from evidence.bundle import read_run
+from evidence.verdict import RunVerdict
 from tests.verdict.bundles import EPOCH, STEADY, Bundle, Plan, a_cell, build
-from verdict.judge import INVALID, MISSING, PASS, RunVerdict, judge_run
+from verdict.judge import INVALID, MISSING, PASS, judge_run
 from verdict.wording import times
 
 BROKEN = Plan(restarts=1, resumed=(1, 40))

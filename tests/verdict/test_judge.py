@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from evidence.bundle import read_run
 from evidence.errors import SuiteError
+from evidence.verdict import Interval, JudgedCell, RunVerdict, Verdict
 from expected import METRICS, Expectation
 from tests.verdict.bundles import EPOCH, STEADY, Plan, a_cell, build, published, with_timing
 from verdict.checks.workload import fingerprint
@@ -23,14 +24,12 @@ from verdict.judge import (
     MISSING,
     PASS,
     RECORDED,
-    VERDICTS,
-    RunVerdict,
+    against_bounds,
     judge_metric,
     judge_run,
 )
 from verdict.metrics.measure import measure
 from verdict.metrics.measurement import Measurement
-from verdict.metrics.statistics import Interval
 
 FULL = Plan()
 P_CORE = published("p_core", 200.0)
@@ -62,31 +61,31 @@ def judged(tmp_path: Path, plan: Plan = FULL, timing: str = "device", **expectat
 @pytest.mark.parametrize(
     ("metric", "expectation", "measurement", "verdict", "says"),
     [
-        ("p_core", P_CORE, rate(205.0), PASS, "p_core 205.0 images/s is at least 190 (0.95 x published 200.0)"),
+        ("p_core", P_CORE, rate(205.0), PASS, "p_core 205.0 images/s is at least 190.0 (0.95 x published 200.0)"),
         ("p_core", P_CORE, rate(191.0), PASS, "190"),
-        ("p_core", P_CORE, rate(185.2), FAIL, "p_core 185.2 images/s is below 190 (0.95 x published 200.0)"),
-        ("p_core", P_CORE, rate(190.5), INCONCLUSIVE, "interval, 189.500 to 191.500, straddles 190 (0.95 x"),
+        ("p_core", P_CORE, rate(185.2), FAIL, "p_core 185.2 images/s is below 190.0 (0.95 x published 200.0)"),
+        ("p_core", P_CORE, rate(190.5), INCONCLUSIVE, "interval, 189.500 to 191.500, straddles 190.0 (0.95 x"),
         ("p_core", P_CORE, rate(189.5), INCONCLUSIVE, "about 1200 more steps would decide"),
         ("p_core", P_CORE, rate(189.0), INCONCLUSIVE, "about 1 more"),
         ("p_core", P_CORE, rate(190.0), INCONCLUSIVE, "no number of steps would decide"),
         ("p_core", P_CORE, TEN_STEPS, INCONCLUSIVE, "10 steps, too few for a confidence interval; at least 6 more"),
         ("p_core", P_CORE, a_measurement("p_core_host", 500.0, n=400), INCONCLUSIVE, "at least 1 more"),
-        ("e2e_time", E2E, a_measurement("e2e_time", 105.0), PASS, "e2e_time 105.0 s is at most 105 (1.05 x"),
-        ("e2e_time", E2E, a_measurement("e2e_time", 105.01), FAIL, "e2e_time 105.01 s is above 105 (1.05 x"),
-        ("map", MAP, a_measurement("map", 0.36), PASS, "0.36 (published 0.364 - 0.004)"),
+        ("e2e_time", E2E, a_measurement("e2e_time", 105.0), PASS, "e2e_time 105.0 s is at most 105.0 (1.05 x"),
+        ("e2e_time", E2E, a_measurement("e2e_time", 105.01), FAIL, "e2e_time 105.01 s is above 105.0 (1.05 x"),
+        ("map", MAP, a_measurement("map", 0.36), PASS, "0.3600 (published 0.364 - 0.004)"),
         ("map", MAP, a_measurement("map", 0.3599), FAIL, "0.36"),
-        ("mem", MEM, a_measurement("mem", 21.0), PASS, "21 (1.05 x published 20.0)"),
+        ("mem", MEM, a_measurement("mem", 21.0), PASS, "21.00 (1.05 x published 20.0)"),
         ("mem", MEM, a_measurement("mem", 21.5), FAIL, "21"),
-        ("mem", MEM_NEARLY_FULL, a_measurement("mem", 32.0), PASS, "32 (the card's capacity; published 31.9)"),
-        ("mem", MEM_NEARLY_FULL, a_measurement("mem", 32.1), FAIL, "32 (the card's capacity)"),
+        ("mem", MEM_NEARLY_FULL, a_measurement("mem", 32.0), PASS, "32.00 (the card's capacity; published 31.9)"),
+        ("mem", MEM_NEARLY_FULL, a_measurement("mem", 32.1), FAIL, "32.00 (the card's capacity)"),
         ("mem", Expectation("published", 30.0, None, 99.0, 32.0), a_measurement("mem", 40.0), FAIL, "32"),
         ("p_core", BOTH_SIDES, rate(100.0), PASS, "90"),
         ("p_core", BOTH_SIDES, rate(120.0), FAIL, "110"),
         ("p_core", BOTH_SIDES, rate(109.5), INCONCLUSIVE, "110"),
-        ("p_core", BOTH_SIDES, rate(95.0, 20.0), INCONCLUSIVE, "straddles 90 (0.9 x published 100.0) and 110"),
-        ("p_core", ACCEPTED, rate(196.0), PASS, "194 (0.97 x accepted 200.0)"),
-        ("p_core", ACCEPTED, rate(192.0), FAIL, "194 (0.97 x accepted 200.0)"),
-        ("p_core", ACCEPTED, rate(194.5), INCONCLUSIVE, "194 (0.97 x accepted 200.0)"),
+        ("p_core", BOTH_SIDES, rate(95.0, 20.0), INCONCLUSIVE, "straddles 90.0 (0.9 x published 100.0) and 110.0"),
+        ("p_core", ACCEPTED, rate(196.0), PASS, "194.0 (0.97 x accepted 200.0)"),
+        ("p_core", ACCEPTED, rate(192.0), FAIL, "194.0 (0.97 x accepted 200.0)"),
+        ("p_core", ACCEPTED, rate(194.5), INCONCLUSIVE, "194.0 (0.97 x accepted 200.0)"),
         ("p_core", ACCEPTED, None, INVALID, "p_core"),
         ("p_core", UNPUBLISHED, rate(100.0), RECORDED, "p_core 100.0 images/s: no number is published"),
         ("p_core", UNPUBLISHED, a_measurement("p_core", 100.0, n=3), RECORDED, "100.0"),
@@ -200,8 +199,8 @@ def test_a_sound_run_that_reaches_every_number_passes(tmp_path: Path) -> None:
     assert verdict.reasons == ()
     assert list(verdict.metrics) == list(METRICS)
     assert {metric.verdict for metric in verdict.metrics.values()} == {PASS}
-    assert verdict.cell_id == "r300-1x2-fp32-bs4"
-    assert verdict.cell_parts["topology"] == "1x2"
+    assert verdict.cell.id == "r300-1x2-fp32-bs4"
+    assert verdict.cell.topology == "1x2"
     assert (verdict.protocol, verdict.simulated) == ("full", False)
 
 
@@ -226,7 +225,7 @@ def test_the_outcome_is_the_worst_of_the_metrics(
     verdict = judged(tmp_path, plan, **expectations)
 
     assert verdict.outcome == outcome
-    assert verdict.outcome == min((one.verdict for one in verdict.metrics.values()), key=VERDICTS.index)
+    assert verdict.outcome == Verdict.worst(one.verdict for one in verdict.metrics.values())
     assert len(verdict.reasons) == sum(one.verdict != PASS for one in verdict.metrics.values())
 
 
@@ -236,7 +235,7 @@ def test_the_advice_decides_both_bounds() -> None:
     found = judge_metric("p_core", BOTH_SIDES, measurement)
 
     assert found.verdict == INCONCLUSIVE
-    assert "straddles 90 (0.9 x published 100.0) and 110 (1.1 x published 100.0); about 2100 more" in found.reason
+    assert "straddles 90.0 (0.9 x published 100.0) and 110.0 (1.1 x published 100.0); about 2100 more" in found.reason
 
 
 def test_a_steady_run_that_is_too_short_is_told_how_many_steps_are_needed(tmp_path: Path) -> None:
@@ -280,7 +279,7 @@ def test_a_published_p_core_is_held_against_the_clock_that_it_was_read_with(
     assert verdict.metrics["p_core"].measured == metrics[name].value
     assert verdict.metrics["p_core"].method.startswith(metrics[name].method)
     assert ("p_core_host" in verdict.metrics["p_core"].method) == (timing == "host")
-    assert verdict.cell_parts["timing"] == timing
+    assert verdict.cell.timing == timing
 
 
 @pytest.mark.parametrize(("clock", "name"), [("device", "p_core"), ("host", "p_core_host"), ("", "p_core_host")])
@@ -349,15 +348,25 @@ def test_a_verdict_names_the_parts_of_its_cell(tmp_path: Path) -> None:
 
     verdict = judge_run(read_run(build(STEADY).write(tmp_path / "run")), cell)
 
-    assert verdict.cell_parts == {
-        "device": "r300",
-        "topology": "1x2",
-        "precision": "fp32",
-        "batch_size": 4,
-        "learning_rate": 0.02,
-        "timing": "device",
-        "card": 3,
-    }
+    assert verdict.cell == JudgedCell("r300-1x2-fp32-bs4-card3", "r300", "1x2", "fp32", 4, 0.02, "device", 3)
+
+
+@pytest.mark.parametrize(
+    ("interval", "low", "high", "held"),
+    [
+        ((1.0, 2.0), None, None, (PASS, ())),
+        ((1.0, 2.0), 1.0, 2.0, (PASS, ())),
+        ((1.0, 2.0), 2.5, None, (FAIL, (2.5,))),
+        ((1.0, 2.0), None, 0.5, (FAIL, (0.5,))),
+        ((1.0, 2.0), 2.0, None, (INCONCLUSIVE, (2.0,))),
+        ((1.0, 2.0), 1.5, 1.8, (INCONCLUSIVE, (1.5, 1.8))),
+        ((1.0, 2.0), 1.5, 0.5, (FAIL, (0.5,))),
+    ],
+)
+def test_an_interval_lies_within_outside_or_across_its_bounds(
+    interval: tuple[float, float], low: float | None, high: float | None, held: Any
+) -> None:
+    assert against_bounds(Interval(*interval), low, high) == held
 
 
 def test_three_reasons_are_quoted_whole() -> None:

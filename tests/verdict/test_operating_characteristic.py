@@ -7,7 +7,8 @@ import pytest
 from benchmarks import operating_curve
 from benchmarks.operating_curve import CORRELATIONS, DOCS, STEPS, Point, operating_point, published, simulated_runs
 from evidence.bundle import Evidence
-from verdict.judge import FAIL, INCONCLUSIVE, PASS, MetricVerdict, judge_metric
+from evidence.verdict import MetricVerdict
+from verdict.judge import FAIL, INCONCLUSIVE, PASS, judge_metric
 from verdict.metrics.statistics import steps_to_decide
 from verdict.metrics.throughput import p_core
 

@@ -1,4 +1,4 @@
-"""Numbers in reasons."""
+"""Numbers with their units, the same in reasons, tables, pages and JUnit."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ import math
 
 import pytest
 
+from evidence.verdict import Interval
 from expected import METRICS, Expectation
-from verdict.wording import against, figure, origin, quantity
+from verdict.wording import against, bounds, figure, half_width, origin, quantity, span
 
 
 @pytest.mark.parametrize(
     ("value", "shown"),
     [
         (185.23, "185.2"),
-        (40310.4, "40310"),
+        (40310.4, "40 310"),
         (0.36524, "0.3652"),
         (27.6, "27.60"),
         (0, "0"),
@@ -27,14 +28,62 @@ def test_a_figure_has_four_significant_digits_and_no_exponent(value: float, show
     assert figure(value) == shown
 
 
-def test_a_quantity_has_its_unit() -> None:
-    assert quantity(METRICS["p_core"], 185.23) == "185.2 images/s"
-    assert quantity(METRICS["map"], 0.36524) == "0.3652"
+@pytest.mark.parametrize(
+    ("value", "unit", "shown"),
+    [
+        (None, "s", "-"),
+        (40310.04, "s", "40 310.0 s"),
+        (0.36524, "0..1", "0.3652"),
+        (28.0, "GiB", "28.00 GiB"),
+        (1234.56, "images/s", "1 234.6 images/s"),
+        (23.031, "images/s", "23.03 images/s"),
+        (0.0, "images/s", "0.0 images/s"),
+        (12, "epochs", "12.000 epochs"),
+    ],
+)
+def test_a_quantity_has_its_units_decimals_and_four_significant_digits(
+    value: float | None, unit: str, shown: str
+) -> None:
+    assert quantity(value, unit) == shown
+
+
+@pytest.mark.parametrize(
+    ("value", "interval", "shown"),
+    [(100.0, Interval(99.0, 101.0), " ± 1.0 %"), (100.0, None, ""), (0.0, None, "")],
+)
+def test_half_the_interval_is_shown_relative_to_the_value(value: float, interval: Interval | None, shown: str) -> None:
+    assert half_width(value, interval) == shown
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "unit", "shown"),
+    [
+        (None, None, "0..1", "-"),
+        (0.36, None, "0..1", ">= 0.3600"),
+        (None, 0.5, "0..1", "<= 0.5000"),
+        (0.36, 0.5, "0..1", ">= 0.3600 and <= 0.5000"),
+        (189.05, None, "images/s", ">= 189.05 images/s"),
+        (None, 1.05 * 11848, "s", "<= 12 440.4 s"),
+        (1e-13, None, "0..1", ">= 0.000000000000"),
+    ],
+)
+def test_a_bound_is_exact_and_names_the_sides_that_decide(
+    low: float | None, high: float | None, unit: str, shown: str
+) -> None:
+    assert bounds(low, high, unit) == shown
+
+
+@pytest.mark.parametrize(
+    ("ends", "shown"),
+    [((39.571, 39.702), "39.57 to 39.70 images/s"), ((1e3, 1e3), "1 000.00 to 1 000.00 images/s")],
+)
+def test_an_interval_has_the_decimals_that_its_width_needs(ends: tuple[float, float], shown: str) -> None:
+    assert span(Interval(*ends), "images/s") == shown
 
 
 def test_a_value_that_rounds_to_its_bound_is_shown_with_more_digits() -> None:
-    assert against(METRICS["p_core"], 189.04, 189.0) == ("189.04 images/s", "189")
-    assert against(METRICS["p_core"], 189.0, 189.0) == ("189.0 images/s", "189")
+    assert against(METRICS["p_core"], 189.04, 189.0) == ("189.04 images/s", "189.0")
+    assert against(METRICS["p_core"], 189.0, 189.0) == ("189.0 images/s", "189.0")
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,10 @@ from typing import Any, Callable
 import pytest
 
 from evidence.bundle import read_run
+from evidence.verdict import Workload
 from expected import Recipe
 from tests.verdict.bundles import STEADY, Bundle, Plan, a_cell, build
-from verdict.checks.workload import DETECTORS, Workload, fingerprint
+from verdict.checks.workload import DETECTORS, fingerprint
 from verdict.judge import INVALID, judge_run
 
 BENCHMARK = Plan(recipe=replace(Recipe(), epochs=4))

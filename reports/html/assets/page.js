@@ -63,7 +63,7 @@
   }
 
   function seriesOf(chart, looks, bands) {
-    const series = [{ label: chart.kind === "elapsed_s" ? "at" : chart.xLabel || "at", value: (u, v) => (v == null ? "" : horizontal(chart, v)) }];
+    const series = [{ label: chart.kind === "elapsed_s" ? "at" : chart.x_label || "at", value: (u, v) => (v == null ? "" : horizontal(chart, v)) }];
     const data = [chart.x];
     chart.series.forEach((one, index) => {
       const look = looks[index];
@@ -102,11 +102,11 @@
   function range(chart) {
     return (u, low, high) => {
       const levels = chart.levels.map((one) => one.value).filter((value) => value !== null);
-      const all = [low, high, ...levels, ...(chart.fromZero ? [0] : [])].filter((value) => value != null);
+      const all = [low, high, ...levels, ...(chart.from_zero ? [0] : [])].filter((value) => value != null);
       if (!all.length) return [0, 1];
       const [min, max] = [Math.min(...all), Math.max(...all)];
       const room = (max - min) * 0.08 || Math.abs(max) * 0.05 || 0.5;
-      return [min >= 0 && (chart.fromZero || min - room < 0) ? 0 : min - room, max + room];
+      return [min >= 0 && (chart.from_zero || min - room < 0) ? 0 : min - room, max + room];
     };
   }
 
@@ -123,7 +123,7 @@
     const x = Object.assign(common(), {
       space: (chart.kind === "category" ? 40 : 64) * scale(),
       size: 26 * scale(),
-      label: chart.kind === "elapsed_s" ? `${chart.xLabel || "time"}${form(chart)}` : chart.xLabel || undefined,
+      label: chart.kind === "elapsed_s" ? `${chart.x_label || "time"}${form(chart)}` : chart.x_label || undefined,
       labelSize: 18 * scale(),
       incrs: chart.kind === "elapsed_s" ? seconds : chart.kind === "category" || chart.x.every(Number.isInteger) ? counts : undefined,
       values: (u, splits, axis, space, step) =>

@@ -14,8 +14,8 @@ import sqlalchemy as sa
 from reports.history.address import parse_url
 from reports.history.database import open_history
 from reports.history.entry import Entry
-from reports.history.schema import upgrade
 from reports.history.sqlite_file import WRITES, engine, sign
+from reports.history.tables import upgrade
 from tests.support import ROOT
 
 CELL = "r300-1x8-fp32-bs16"

@@ -4,30 +4,28 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from evidence.bundle import read_run
+from evidence.verdict import Interval
 from expected import load_devices
-from reports.history import HistoryError, enter_run
+from reports.history import enter_run
 from reports.history.entry import Entry, read_entry
 from tests.reports.history.entries import HOSTILE, rows_of
 from tests.suite.stored import bundle_of, store
-from verdict.judge import judge_run
-from verdict.lookup import find_cell
-from verdict.record import to_json
+from verdict.judge import Judged, judge_stored
 
 
-def verdict_of(run_dir: Path) -> dict[str, Any]:
-    evidence = read_run(run_dir)
-    device, cell = find_cell(evidence, load_devices())
-    return to_json(judge_run(evidence, cell, backend=device.backend))
+def judged(run_dir: Path) -> Judged:
+    return judge_stored(run_dir, load_devices())
 
 
 def entry_of(run_dir: Path, **changes: Any) -> Entry:
-    return read_entry(run_dir, verdict_of(run_dir), **changes)
+    run = judged(run_dir)
+    return read_entry(run.evidence, run.verdict, run.environment, **changes)
 
 
 def test_a_run_is_entered_with_its_question_and_its_answer(tmp_path: Path) -> None:
@@ -63,7 +61,7 @@ def test_a_run_is_entered_with_its_question_and_its_answer(tmp_path: Path) -> No
     assert json.loads(run["circumstances"])["protocol"] == "full of at most 26 epochs"
 
 
-def test_what_a_run_did_without_makes_it_a_course_of_its_own(tmp_path: Path) -> None:
+def test_what_a_run_did_without_makes_it_a_series_of_its_own(tmp_path: Path) -> None:
     bundle = bundle_of("r300", "1x8")
     bundle.run["without"] = ["boxes_only", "static_graph"]
     run_dir = bundle.write(tmp_path / "run")
@@ -76,17 +74,15 @@ def test_metrics_cards_versions_and_findings_are_entered(tmp_path: Path) -> None
     for rank in bundle.ranks:
         bundle.one("start", rank).update(serial=f"S{rank}", driver="4.0.25", versions={"torch": "1.12.1+cpu"})
     run_dir = bundle.write(tmp_path / "run")
-    verdict = verdict_of(run_dir)
 
-    entry = read_entry(run_dir, verdict)
+    entry = entry_of(run_dir)
 
-    metrics = {row["metric"]: row for row in entry.metrics}
-    assert list(metrics) == list(verdict["metrics"])
-    p_core = verdict["metrics"]["p_core"]
-    assert [metrics["p_core"]["interval_low"], metrics["p_core"]["interval_high"]] == p_core["interval"]
-    assert {name: metrics["map"][name] for name in ("measured", "expected", "low", "verdict", "source")} == {
-        name: verdict["metrics"]["map"][name] for name in ("measured", "expected", "low", "verdict", "source")
-    }
+    metrics, found = {row["metric"]: row for row in entry.metrics}, judged(run_dir).verdict.metrics
+    assert list(metrics) == list(found)
+    interval = found["p_core"].interval
+    assert interval == Interval(metrics["p_core"]["interval_low"], metrics["p_core"]["interval_high"])
+    for name in ("measured", "expected", "low", "verdict", "source"):
+        assert metrics["map"][name] == getattr(found["map"], name)
     assert [(row["rank"], row["host"], row["serial"], row["driver"]) for row in entry.cards][:2] == [
         (0, "node0", "S0", "4.0.25"),
         (1, "node0", "S1", "4.0.25"),
@@ -121,36 +117,28 @@ def test_runs_without_a_seal_are_told_apart_by_their_own_file(tmp_path: Path) ->
 
 def test_a_run_that_left_next_to_nothing_is_entered_all_the_same(tmp_path: Path) -> None:
     run_dir = store(tmp_path / "run")
-    verdict = verdict_of(run_dir)
+    verdict = judged(run_dir).verdict
     for path in run_dir.iterdir():
         path.unlink()
     (run_dir / "run.json").write_bytes(b'{"id": 7, "command": 3, "steps": "many", "environment": []')
 
-    entry = read_entry(run_dir, {**verdict, "outcome": "invalid"})
+    entry = read_entry(read_run(run_dir), verdict, ())
 
     assert entry.run["run_id"] == "run"
     assert (entry.run["started_utc"], entry.run["command"], entry.run["limits"]) == ("", "[]", "")
     assert entry.cards == entry.versions == entry.findings == ()
 
 
-def test_a_folder_that_is_not_there_is_an_error_of_the_history(tmp_path: Path) -> None:
-    with pytest.raises(HistoryError, match="found no such folder"):
-        enter_run("sqlite:///x", tmp_path / "run", {})
-
-
 def test_numbers_that_no_database_holds_are_left_out(tmp_path: Path) -> None:
-    run_dir = store(tmp_path / "run")
-    verdict = verdict_of(run_dir)
-    verdict["metrics"]["mem"].update(measured=float("nan"), low=10**400)
-    verdict["metrics"]["of nobody"] = verdict["metrics"]["mem"]
-    verdict["cell"]["batch_size"] = 2**80
+    run = judged(store(tmp_path / "run"))
+    mem = replace(run.verdict.metrics["mem"], measured=math.nan, high=math.inf)
+    metrics = {**run.verdict.metrics, "mem": mem, "of no table": mem}
 
-    entry = read_entry(run_dir, verdict)
+    entry = read_entry(run.evidence, replace(run.verdict, metrics=metrics), ())
 
-    metrics = {row["metric"]: row for row in entry.metrics}
-    assert (metrics["mem"]["measured"], metrics["mem"]["low"]) == (None, None)
-    assert "of nobody" not in metrics
-    assert entry.run["batch_size"] is None
+    rows = {row["metric"]: row for row in entry.metrics}
+    assert (rows["mem"]["measured"], rows["mem"]["high"]) == (None, None)
+    assert "of no table" not in rows
 
 
 def test_hostile_evidence_goes_into_the_database_and_comes_back(url: str, tmp_path: Path) -> None:
@@ -159,10 +147,10 @@ def test_hostile_evidence_goes_into_the_database_and_comes_back(url: str, tmp_pa
     for rank in bundle.ranks:
         bundle.one("start", rank).update(host=HOSTILE, device_name=HOSTILE, serial=HOSTILE, driver=HOSTILE)
     run_dir = bundle.write(tmp_path / "a<b>'\udc80\n")
-    verdict = verdict_of(run_dir)
+    run = judged(run_dir)
 
-    enter_run(url, run_dir, verdict, release=HOSTILE)
-    enter_run(url, run_dir, verdict)
+    enter_run(url, run, release=HOSTILE)
+    enter_run(url, run)
 
     (run,) = rows_of(url, "runs")
     assert run["run_id"] == run["release_label"] == HOSTILE

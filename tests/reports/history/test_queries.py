@@ -58,7 +58,7 @@ def test_a_run_that_is_not_there_or_there_twice_is_an_error(url: str) -> None:
         ask(url, queries.run, "same")
 
 
-def test_courses_are_by_cell_protocol_and_simulation_in_the_order_of_time(url: str) -> None:
+def test_time_series_are_by_cell_protocol_and_simulation_in_the_order_of_time(url: str) -> None:
     enter(
         url,
         an_entry(3, values={"map": 0.3}),
@@ -70,8 +70,8 @@ def test_courses_are_by_cell_protocol_and_simulation_in_the_order_of_time(url: s
         an_entry(7, cell_id="another"),
     )
 
-    found = ask(url, queries.courses)
-    alone = ask(url, queries.courses, "another")
+    found = ask(url, queries.time_series)
+    alone = ask(url, queries.time_series, "another")
 
     keys = [(one.cell_id, one.protocol, one.simulated) for one in found]
     assert keys == [("another", "full", False), (CELL, "full", False), (CELL, "full", True), (CELL, "steady", False)]

@@ -9,14 +9,14 @@ import pytest
 import sqlalchemy as sa
 from alembic.script import ScriptDirectory
 
-from reports.history import HistoryError, schema
+from reports.history import HistoryError, tables
 from reports.history.database import open_history
 from reports.history.tables import METADATA, REVISIONS
 from tests.reports.history.entries import an_entry, connected, first_schema, rows_of
 
 
 def test_the_revisions_are_those_of_the_migrations_in_their_order() -> None:
-    scripts = ScriptDirectory(str(Path(schema.__file__).with_name("migrations")))
+    scripts = ScriptDirectory(str(Path(tables.__file__).with_name("migrations")))
 
     assert [script.revision for script in scripts.walk_revisions()][::-1] == list(REVISIONS)
 

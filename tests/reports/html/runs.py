@@ -1,4 +1,4 @@
-"""Runs to make pages of: read, judged, and handed over as the page wants them."""
+"""Runs to make pages of, read and judged."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 
 from evidence.bundle import read_run
 from expected import load_devices
+from reports.html.pages import PageOf
 from tests.verdict.bundles import Bundle, Plan, a_cell, build
-from verdict.judge import judge_run
-from verdict.record import to_json
+from verdict.judge import Judged, judge_run
 
 TWO_RANKS = replace(Plan(), slower={1: 1.1}, jitter=5)
 HOSTILE = (
@@ -19,27 +19,21 @@ HOSTILE = (
 )
 
 
-def page_arguments(run_dir: Path, plan: Plan = TWO_RANKS, bundle: Bundle | None = None, **given: Any) -> dict[str, Any]:
-    """The arguments of `run_page` for a bundle that is written into `run_dir`; `given` replace some."""
+def page_of(run_dir: Path, plan: Plan = TWO_RANKS, bundle: Bundle | None = None, **given: Any) -> PageOf:
+    """The page of a bundle that is written into `run_dir`; `given` replace what it shows."""
     (build(plan) if bundle is None else bundle).write(run_dir)
-    return arguments_of(run_dir, plan, **given)
+    return page_of_stored(run_dir, plan, **given)
 
 
-def arguments_of(run_dir: Path, plan: Plan = TWO_RANKS, **given: Any) -> dict[str, Any]:
+def page_of_stored(run_dir: Path, plan: Plan = TWO_RANKS, device: str = "r300", **given: Any) -> PageOf:
     """The same for a bundle that is there."""
-    evidence = read_run(run_dir)
     cell = a_cell(plan, p_core=200.0, map=0.364, mem=20.0)
-    known = {
-        "evidence": evidence,
-        "verdict": to_json(judge_run(evidence, cell)),
-        "device": load_devices()["r300"],
-        "folder": "runs/x",
-        "commands": {"again": "pytest --replay=runs/x"},
-    }
-    return {**known, **given}
+    evidence = read_run(run_dir)
+    run = Judged(evidence, load_devices()[device], cell, judge_run(evidence, cell))
+    return replace(PageOf(run, "runs/x", {"again": "pytest --replay=runs/x"}), **given)
 
 
-def told_everything(plan: Plan = TWO_RANKS) -> Bundle:
+def all_readings(plan: Plan = TWO_RANKS) -> Bundle:
     """A run in which every chart has something to show: readings of all kinds, a stall, losses that differ by rank."""
     bundle = build(plan)
     for number, sample in enumerate(bundle.telemetry):

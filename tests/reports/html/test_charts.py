@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reports.escapes import as_it_was
+from evidence.text import as_it_was
 from reports.html.charts import Chart, Level, Mark, Series, to_json
 
 ANY_TEXT = st.text(st.characters())

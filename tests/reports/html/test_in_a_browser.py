@@ -9,11 +9,11 @@ from typing import Iterator
 
 import pytest
 
+from evidence.text import visible
 from expected import Topology
-from reports.escapes import visible
-from reports.html import run_page, session_page
+from reports.html.pages import run_page, session_page
 from tests.reports.html.chromium import Browser, missing
-from tests.reports.html.runs import HOSTILE, TWO_RANKS, page_arguments, told_everything
+from tests.reports.html.runs import HOSTILE, TWO_RANKS, all_readings, page_of
 from tests.reports.html.test_run import DRAWN, READ, no_ranks, no_steps, no_telemetry
 from tests.verdict.bundles import STEADY, build
 
@@ -32,7 +32,7 @@ def browser() -> Iterator[Browser]:
 def run_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The page of a run in which every chart has something to show."""
     folder = tmp_path_factory.mktemp("run")
-    return written(folder / "report.html", run_page(**page_arguments(folder / "run", bundle=told_everything())))
+    return written(folder / "report.html", run_page(page_of(folder / "run", bundle=all_readings())))
 
 
 @pytest.fixture(scope="module")
@@ -45,11 +45,11 @@ def session_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     no_telemetry(empty)
     no_steps(stepless)
     runs = [
-        page_arguments(folder / "a", bundle=told_everything()),
-        page_arguments(folder / "b", eight, told_everything(eight)),
-        page_arguments(folder / "c", bundle=empty),
-        page_arguments(folder / "d", bundle=stepless),
-        page_arguments(folder / "e", STEADY),
+        page_of(folder / "a", bundle=all_readings()),
+        page_of(folder / "b", eight, all_readings(eight)),
+        page_of(folder / "c", bundle=empty),
+        page_of(folder / "d", bundle=stepless),
+        page_of(folder / "e", STEADY),
     ]
     return written(folder / "session.html", session_page(runs, comparisons=[], gate="GATE: FAIL  x", command="pytest"))
 
@@ -170,7 +170,7 @@ def test_headings_go_down_one_level_at_a_time_and_every_table_has_headers(browse
 
 
 def test_nothing_that_evidence_says_is_run(browser: Browser, tmp_path: Path) -> None:
-    bundle = told_everything()
+    bundle = all_readings()
     for rank in bundle.ranks:
         bundle.one("start", rank).update(host=HOSTILE, device_name=HOSTILE, serial=HOSTILE, versions={HOSTILE: HOSTILE})
     for sample in bundle.telemetry:
@@ -178,11 +178,10 @@ def test_nothing_that_evidence_says_is_run(browser: Browser, tmp_path: Path) -> 
     bundle.telemetry.append({"t_ns": 1, "source": HOSTILE, "error": HOSTILE})
     bundle.run["boot"] = {"exit_code": 1, "failure": {"phase": HOSTILE, "message": f"one\ntwo {HOSTILE}"}}
     bundle.run["command"] = ["torchrun", f"--data={HOSTILE}"]
-    run = page_arguments(
-        tmp_path / "run", bundle=bundle, folder=HOSTILE, notes=[HOSTILE], commands={HOSTILE: HOSTILE}, serial=HOSTILE
-    )
+    run = page_of(tmp_path / "run", bundle=bundle, folder=HOSTILE, notes=[HOSTILE], commands={HOSTILE: HOSTILE})
+    run = replace(run, run=replace(run.run, cell=replace(run.run.cell, card=0)))
     pages = {
-        "run": run_page(**run),
+        "run": run_page(run),
         "session": session_page([run], comparisons=[], gate=f"GATE: FAIL {HOSTILE}", command=HOSTILE),
     }
 

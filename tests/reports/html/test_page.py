@@ -8,8 +8,7 @@ import json
 import re
 
 from reports.html.charts import Chart, Series
-from reports.html.page import page
-from reports.html.templates import figure, render
+from reports.html.page import figure, page, render
 
 CHART = Chart("one", "Loss <of> it", [1, 2, 3], [Series("rank 0", [3.0, 2.0, 1.0])], summary="It falls & falls.")
 ELEMENT = r"<{0}>(.*?)</{0}>"

@@ -11,10 +11,11 @@ from typing import Any, Callable
 
 import pytest
 
+from evidence.codec import encode
+from evidence.text import visible
 from expected import Recipe, Topology
-from reports.escapes import visible
-from reports.html import run_page
-from tests.reports.html.runs import HOSTILE, TWO_RANKS, arguments_of, page_arguments, told_everything
+from reports.html.pages import run_page
+from tests.reports.html.runs import HOSTILE, TWO_RANKS, all_readings, page_of, page_of_stored
 from tests.verdict.bundles import CPU, EPOCH, STEADY, Bundle, Plan, build
 from trainer.optimizations import ledger
 from trainer.settings import Settings
@@ -35,7 +36,7 @@ def text_of(html: str) -> str:
 
 
 def test_the_verdict_comes_first_and_every_metric_has_its_bound_and_interval(tmp_path: Path) -> None:
-    text = text_of(run_page(**page_arguments(tmp_path)))
+    text = text_of(run_page(page_of(tmp_path)))
 
     assert re.match(r" R300 1x2 fp32 bs4 lr0.02 . fail At least one metric is outside its bounds", text)
     assert "p_core ✗ fail" in text
@@ -45,13 +46,13 @@ def test_the_verdict_comes_first_and_every_metric_has_its_bound_and_interval(tmp
 
 
 def test_a_metric_with_a_bound_has_a_picture_that_says_the_same_in_words(tmp_path: Path) -> None:
-    html = run_page(**page_arguments(tmp_path))
+    html = run_page(page_of(tmp_path))
 
     assert re.findall(r'aria-label="(\w+) [^"]*; passes with at (?:least|most)', html) == ["p_core", "map", "mem"]
 
 
 def test_every_chart_has_its_place_its_data_and_a_summary(tmp_path: Path) -> None:
-    html = run_page(**page_arguments(tmp_path, bundle=told_everything()))
+    html = run_page(page_of(tmp_path, bundle=all_readings()))
 
     charts = charts_of(html)
     assert set(charts) == {*DRAWN, *READ}
@@ -61,8 +62,8 @@ def test_every_chart_has_its_place_its_data_and_a_summary(tmp_path: Path) -> Non
 
 
 def test_evaluations_checkpoints_stalls_and_warm_up_are_marked(tmp_path: Path) -> None:
-    full = charts_of(run_page(**page_arguments(tmp_path / "full", bundle=told_everything())))
-    steady = charts_of(run_page(**page_arguments(tmp_path / "steady", STEADY)))
+    full = charts_of(run_page(page_of(tmp_path / "full", bundle=all_readings())))
+    steady = charts_of(run_page(page_of(tmp_path / "steady", STEADY)))
 
     signs = [mark["sign"] for mark in full["rate"]["marks"]]
     assert (signs.count("E"), signs.count("C"), signs.count("S")) == (3, 2, 1)
@@ -71,35 +72,37 @@ def test_evaluations_checkpoints_stalls_and_warm_up_are_marked(tmp_path: Path) -
 
 
 def test_the_ledger_is_given_in_seconds_and_in_percent(tmp_path: Path) -> None:
-    arguments = page_arguments(tmp_path)
+    of = page_of(tmp_path)
 
-    text = text_of(run_page(**arguments))
+    text = text_of(run_page(of))
 
-    rank = arguments["evidence"].ranks[0]
+    rank = of.run.evidence.ranks[0]
+    assert rank.train_end is not None
+    assert rank.train_begin_ns is not None
     compute_ns, wall_ns = rank.train_end.ledger["compute_ns"], rank.train_end.t_ns - rank.train_begin_ns
     assert f"{compute_ns / 1e9:.1f} s {compute_ns / wall_ns:.1%}" in text
 
 
 def test_a_rank_that_is_slower_than_the_others_is_named(tmp_path: Path) -> None:
-    text = text_of(run_page(**page_arguments(tmp_path)))
+    text = text_of(run_page(page_of(tmp_path)))
 
     assert re.search(r"1 node0 1 [0-9.]+ \+10.0 % slow", text)
     assert re.search(r"0 node0 0 [0-9.]+ −9.1 % -?", text)
 
 
 def test_what_no_tool_read_is_named_and_not_drawn(tmp_path: Path) -> None:
-    html = run_page(**page_arguments(tmp_path))
+    html = run_page(page_of(tmp_path))
 
     assert set(charts_of(html)) == {*DRAWN, "memory"}
     assert "Not read by xpu_smi: power, temperature, use, core clock, memory clock." in text_of(html)
 
 
 def test_a_reading_that_is_absent_for_a_while_is_a_gap(tmp_path: Path) -> None:
-    bundle = told_everything()
+    bundle = all_readings()
     for sample in bundle.telemetry[4:14]:
         del sample["power_w"]
 
-    charts = charts_of(run_page(**page_arguments(tmp_path, bundle=bundle)))
+    charts = charts_of(run_page(page_of(tmp_path, bundle=bundle)))
 
     values = charts["power-w"]["series"][0]["values"]
     assert None in values
@@ -107,7 +110,7 @@ def test_a_reading_that_is_absent_for_a_while_is_a_gap(tmp_path: Path) -> None:
 
 
 def test_a_card_that_was_slowed_down_is_named(tmp_path: Path) -> None:
-    html = run_page(**page_arguments(tmp_path, bundle=told_everything()))
+    html = run_page(page_of(tmp_path, bundle=all_readings()))
 
     assert re.search(
         r"node0 card 0 said in 1 samples that it was slowed down, first at [0-9.]+ s: thermal", text_of(html)
@@ -118,7 +121,7 @@ def test_a_card_that_was_slowed_down_is_named(tmp_path: Path) -> None:
 def test_of_many_ranks_the_slowest_stands_out(tmp_path: Path) -> None:
     plan = replace(TWO_RANKS, topology=Topology(2, 4), slower={5: 1.2})
 
-    series = charts_of(run_page(**page_arguments(tmp_path, plan)))["rank-rate"]["series"]
+    series = charts_of(run_page(page_of(tmp_path, plan)))["rank-rate"]["series"]
 
     assert [one["tone"] for one in series] == ["muted"] * 7 + ["accent"]
     assert series[-1]["label"] == "rank 5, the slowest"
@@ -137,19 +140,19 @@ def test_of_many_ranks_the_slowest_stands_out(tmp_path: Path) -> None:
     ],
 )
 def test_every_deviation_from_the_benchmark_is_told(tmp_path: Path, plan: Plan, told: str) -> None:
-    assert told in text_of(run_page(**page_arguments(tmp_path, plan)))
+    assert told in text_of(run_page(page_of(tmp_path, plan)))
 
 
 def test_every_item_of_the_optimization_ledger_is_shown_with_its_state(tmp_path: Path) -> None:
     bundle = build(TWO_RANKS)
     settings = Settings(tmp_path, tmp_path, pretrained_backbone=False, without=("boxes_only",))
-    items = ledger(settings, {"static_graph": "there is <one> rank"})
+    items = encode(ledger(settings, {"static_graph": "there is <one> rank"}))
     start = bundle.one("start")
     bundle.ranks[0].insert(1, {"event": "optimizations", "t_ns": start["t_ns"], "items": items})
     for said in (bundle.run, start, bundle.one("start", rank=1)):
         said["without"] = ["boxes_only"]
 
-    text = text_of(run_page(**page_arguments(tmp_path, TWO_RANKS, bundle)))
+    text = text_of(run_page(page_of(tmp_path, TWO_RANKS, bundle)))
 
     for item in items:
         assert re.search(rf"{item['name']} +{'on' if item['on'] else 'off'}", text), item["name"]
@@ -159,36 +162,37 @@ def test_every_item_of_the_optimization_ledger_is_shown_with_its_state(tmp_path:
 
 
 def test_a_run_that_tells_of_no_optimizations_says_so(tmp_path: Path) -> None:
-    assert "The run's evidence does not tell." in text_of(run_page(**page_arguments(tmp_path, TWO_RANKS)))
+    assert "The run's evidence does not tell." in text_of(run_page(page_of(tmp_path, TWO_RANKS)))
 
 
 def test_a_precision_that_the_table_does_not_list_is_a_deviation(tmp_path: Path) -> None:
-    arguments = page_arguments(tmp_path)
-    arguments["verdict"]["cell"].update(precision="bf16", topology="1x8")
+    of = page_of(tmp_path)
+    verdict = of.run.verdict
+    verdict = replace(verdict, cell=replace(verdict.cell, precision="bf16", topology="1x8"))
 
-    assert re.search(r"precision: bf16, the table lists [a-z0-9, ]*fp32", text_of(run_page(**arguments)))
+    text = text_of(run_page(replace(of, run=replace(of.run, verdict=verdict))))
+
+    assert re.search(r"precision: bf16, the table lists [a-z0-9, ]*fp32", text)
 
 
 def test_own_data_are_a_deviation_where_the_table_generates_its_own(tmp_path: Path) -> None:
-    from expected import load_devices
-
     bundle = build(CPU)
     bundle.run["own_data"] = True
 
-    html = run_page(**page_arguments(tmp_path, CPU, bundle, device=load_devices()["cpu"]))
+    html = run_page(page_of(tmp_path, CPU, bundle, device="cpu"))
 
     assert "--data: a data set of the user's own" in text_of(html)
 
 
 def test_the_seal_is_shown_with_its_state(tmp_path: Path) -> None:
-    sealed = page_arguments(tmp_path / "a")
-    page_arguments(tmp_path / "b")
+    sealed = page_of(tmp_path / "a")
+    page_of(tmp_path / "b")
     with (tmp_path / "b" / "telemetry.jsonl").open("a") as stream:
         stream.write("\n")
-    page_arguments(tmp_path / "c")
+    page_of(tmp_path / "c")
     (tmp_path / "c" / "SHA256SUMS").unlink()
 
-    pages = [run_page(**sealed), *(run_page(**arguments_of(tmp_path / name)) for name in "bc")]
+    pages = [run_page(sealed), *(run_page(page_of_stored(tmp_path / name)) for name in "bc")]
 
     states = ["seal holds SHA256SUMS lists 4 files", "seal broken", "seal not there"]
     assert [state in text_of(page) for state, page in zip(states, pages)] == [True] * 3
@@ -199,13 +203,13 @@ def test_versions_that_differ_between_ranks_are_told_with_the_ranks(tmp_path: Pa
     bundle = build(TWO_RANKS)
     bundle.one("start", 1)["versions"] = {"python": "3.9"}
 
-    assert "python 3.8 (ranks 0); 3.9 (ranks 1) -" in text_of(run_page(**page_arguments(tmp_path, bundle=bundle)))
+    assert "python 3.8 (ranks 0); 3.9 (ranks 1) -" in text_of(run_page(page_of(tmp_path, bundle=bundle)))
 
 
 def test_the_commands_notes_and_folder_are_shown(tmp_path: Path) -> None:
-    arguments = page_arguments(tmp_path, commands={"rerun": "pytest -m r300"}, notes=["waived: x"], folder="runs/y")
+    of = page_of(tmp_path, commands={"rerun": "pytest -m r300"}, notes=["waived: x"], folder="runs/y")
 
-    text = text_of(run_page(**arguments))
+    text = text_of(run_page(of))
 
     assert "rerun pytest -m r300" in text
     assert "waived: x" in text
@@ -288,7 +292,7 @@ def test_broken_evidence_gives_a_page_that_says_so(
     bundle = build(TWO_RANKS)
     breaking(bundle)
 
-    html = run_page(**page_arguments(tmp_path, bundle=bundle))
+    html = run_page(page_of(tmp_path, bundle=bundle))
 
     assert told in text_of(html)
     assert charts_of(html) is not None
@@ -297,29 +301,29 @@ def test_broken_evidence_gives_a_page_that_says_so(
 @pytest.mark.parametrize("name", ["run.json", "rank-0000.jsonl", "telemetry.jsonl"])
 @pytest.mark.parametrize("kept", [0.0, 0.3, 0.97])
 def test_a_file_that_was_cut_off_gives_a_page_that_says_so(tmp_path: Path, name: str, kept: float) -> None:
-    page_arguments(tmp_path)
+    page_of(tmp_path)
     content = (tmp_path / name).read_bytes()
     (tmp_path / name).write_bytes(content[: int(kept * len(content))])
 
-    text = text_of(run_page(**arguments_of(tmp_path)))
+    text = text_of(run_page(page_of_stored(tmp_path)))
 
     assert "The evidence cannot be trusted" in text
     assert f"{name}: changed since it was sealed" in text
 
 
 def test_an_empty_folder_gives_a_page(tmp_path: Path) -> None:
-    assert "seal not there" in text_of(run_page(**arguments_of(tmp_path)))
+    assert "seal not there" in text_of(run_page(page_of_stored(tmp_path)))
 
 
 def test_text_from_outside_is_shown_unharmed_and_is_no_markup(tmp_path: Path) -> None:
-    bundle = told_everything()
+    bundle = all_readings()
     for rank in bundle.ranks:
         bundle.one("start", rank).update(host=HOSTILE, device_name=HOSTILE, serial=HOSTILE, versions={HOSTILE: HOSTILE})
     bundle.telemetry[0].update(host=HOSTILE, source=HOSTILE, throttle=HOSTILE)
     bundle.telemetry.append({"t_ns": 1, "source": HOSTILE, "error": HOSTILE})
-    arguments = page_arguments(tmp_path, bundle=bundle, folder=HOSTILE, notes=[HOSTILE], commands={HOSTILE: HOSTILE})
+    of = page_of(tmp_path, bundle=bundle, folder=HOSTILE, notes=[HOSTILE], commands={HOSTILE: HOSTILE})
 
-    html = run_page(**arguments, serial=HOSTILE)
+    html = run_page(replace(of, run=replace(of.run, cell=replace(of.run.cell, card=0))))
 
     assert html.count("<script") == 3
     assert "<img" not in html

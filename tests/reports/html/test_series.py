@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from evidence.bundle import Evidence, read_run
 from expected import Topology
 from reports.html.series import Spans, histogram, losses, on_grid, rank_rates, run_rates, samples, stalls, zero_ns
-from tests.reports.html.runs import TWO_RANKS, stall, told_everything
+from tests.reports.html.runs import TWO_RANKS, all_readings, stall
 from tests.verdict.bundles import STEADY, Bundle, Plan, build
 
 NUMBERS = st.floats(-1e6, 1e6)
@@ -127,7 +127,7 @@ def test_times_are_counted_from_the_start_where_training_never_began(tmp_path: P
 
 
 def test_losses_of_few_steps_are_those_of_each_step(tmp_path: Path) -> None:
-    evidence = evidence_of(told_everything(), tmp_path)
+    evidence = evidence_of(all_readings(), tmp_path)
 
     found = losses(evidence.ranks)
 

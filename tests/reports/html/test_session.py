@@ -3,30 +3,27 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from reports.html import session_page
-from tests.reports.html.runs import HOSTILE, page_arguments
+from evidence.verdict import Comparison
+from reports.html.pages import session_page
+from tests.reports.html.runs import HOSTILE, page_of
 from tests.reports.html.test_run import charts_of, text_of
+from tests.reports.test_console import metric
 from tests.verdict.bundles import STEADY
 
-EFFICIENCY = {
-    "metric": "efficiency",
-    "verdict": "fail",
-    "measured": 0.5,
-    "interval": [0.4, 0.6],
-    "low": 0.9,
-    "high": None,
-    "cell": "r300-1x2-fp32-bs4",
-    "than": "1x1",
-    "reason": "too slow <together>",
-}
+EFFICIENCY = Comparison(
+    "r300-1x2-fp32-bs4",
+    metric("efficiency", "fail", measured=0.5, interval=[0.4, 0.6], low=0.9, unit="", reason="too slow <together>"),
+    than="1x1",
+)
 
 
 def test_all_cells_are_in_one_table_with_the_gate_above(tmp_path: Path) -> None:
-    runs = [page_arguments(tmp_path / "a"), page_arguments(tmp_path / "b", STEADY)]
+    runs = [page_of(tmp_path / "a"), page_of(tmp_path / "b", STEADY)]
 
     text = text_of(session_page(runs, comparisons=[], gate="GATE: FAIL  r300-1x2: p_core", command="pytest --gate"))
 
@@ -37,7 +34,7 @@ def test_all_cells_are_in_one_table_with_the_gate_above(tmp_path: Path) -> None:
 
 
 def test_each_run_is_folded_in_with_charts_of_its_own(tmp_path: Path) -> None:
-    runs = [page_arguments(tmp_path / name) for name in "ab"]
+    runs = [page_of(tmp_path / name) for name in "ab"]
 
     html = session_page(runs, comparisons=[], gate="", command="")
 
@@ -52,7 +49,7 @@ def test_each_run_is_folded_in_with_charts_of_its_own(tmp_path: Path) -> None:
 
 
 def test_what_was_held_against_each_other_is_shown(tmp_path: Path) -> None:
-    html = session_page([page_arguments(tmp_path)], comparisons=[EFFICIENCY], gate="", command="")
+    html = session_page([page_of(tmp_path)], comparisons=[EFFICIENCY], gate="", command="")
 
     assert re.search(r"Scaling cell compared with .* 0.5000 ± 20.0 % .* too slow <together>", text_of(html))
 
@@ -68,9 +65,14 @@ def test_the_gates_line_is_shown_as_it_is(gate: str) -> None:
 
 
 def test_text_from_outside_is_harmless(tmp_path: Path) -> None:
-    runs = [page_arguments(tmp_path, folder=HOSTILE)]
+    runs = [page_of(tmp_path, folder=HOSTILE)]
 
-    html = session_page(runs, comparisons=[{**EFFICIENCY, "reason": HOSTILE}], gate=HOSTILE, command=HOSTILE)
+    html = session_page(
+        runs,
+        comparisons=[replace(EFFICIENCY, judged=replace(EFFICIENCY.judged, reason=HOSTILE))],
+        gate=HOSTILE,
+        command=HOSTILE,
+    )
 
     assert html.count("<script") == 3
     assert "<img" not in html

@@ -1,0 +1,247 @@
+"""The judgement of a run, and verdict.json, the file that holds it beside the evidence."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any, Iterable, Mapping
+
+from evidence.codec import (
+    FieldError,
+    KindError,
+    any_number,
+    decode,
+    decode_fields,
+    dumps,
+    encode,
+    number,
+    parse_object,
+    table,
+    whole,
+)
+from evidence.errors import EvidenceError
+from evidence.files import SCHEMA, VERDICT_FILE, write_whole
+from evidence.run_file import RunCell
+
+
+class Verdict(str, Enum):
+    """The six verdicts, from the worst to the best; each is the word that files and reports have for it."""
+
+    INVALID = "invalid"
+    FAIL = "fail"
+    INCONCLUSIVE = "inconclusive"
+    MISSING = "missing"
+    RECORDED = "recorded"
+    PASS = "pass"  # noqa: S105 - a verdict, not a password
+
+    def __str__(self) -> str:
+        return str(self.value)
+
+    @classmethod
+    def worst(cls, verdicts: Iterable[Verdict]) -> Verdict:
+        """Return the worst of the verdicts, of which there is at least one."""
+        return min(verdicts, key=list(cls).index)
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A two-sided confidence interval, both ends in the unit of the number that it belongs to."""
+
+    low: float
+    high: float
+
+    def scaled(self, factor: float) -> Interval:
+        """Return the interval of a number that is `factor` (> 0) times as large."""
+        return Interval(self.low * factor, self.high * factor)
+
+    def around(self, value: float) -> Interval:
+        """Return the interval widened, if rounding left `value` out, to contain it."""
+        return Interval(min(self.low, value), max(self.high, value))
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What the measured steps of all ranks worked on: counts per image, median loss at the beginning and at the end.
+
+    A loss is NaN if none was finite.
+    """
+
+    images: int
+    pixels_per_image: float
+    proposals_per_image: float
+    positives_per_image: float
+    first_loss: float
+    last_loss: float
+
+    def __str__(self) -> str:
+        return (
+            f"an image: {self.pixels_per_image:.0f} padded pixels, {self.proposals_per_image:.0f} proposals, "
+            f"{self.positives_per_image:.1f} positives; loss {self.first_loss:.3g} to {self.last_loss:.3g}"
+        )
+
+
+_FLOATS = ("pixels_per_image", "proposals_per_image", "positives_per_image", "first_loss", "last_loss")
+
+
+@dataclass(frozen=True)
+class JudgedCell(RunCell):
+    """The cell that a run was judged as; `card` is the device's index in a run of --each-card, else None."""
+
+    card: int | None = None
+
+    def __str__(self) -> str:
+        return f"{self.topology} {self.precision} bs{self.batch_size} lr{self.learning_rate:g}"
+
+    @property
+    def shape(self) -> str:
+        """The ranks and hosts in words: "16 ranks on 2 hosts"."""
+        nodes, _, devices = self.topology.partition("x")
+        if not (nodes.isdigit() and devices.isdigit()):
+            return f"topology {self.topology}"
+        ranks, hosts = int(nodes) * int(devices), int(nodes)
+        return f"{ranks} rank{'s' * (ranks > 1)} on {hosts} host{'s' * (hosts > 1)}"
+
+
+@dataclass(frozen=True)
+class MetricVerdict:
+    """The judgement of one metric: `measured`, `interval` and bounds in `unit`.
+
+    `expected`, `low` and `high` are None if nothing is published, or that side does not decide. `better` is "higher" or
+    "lower". `method` is how the number was measured, `source` where the expected one is from. An invalid verdict may
+    have a `measured` value; it proves nothing.
+    """
+
+    metric: str
+    measured: float | None
+    unit: str
+    interval: Interval | None
+    expected: float | None
+    low: float | None
+    high: float | None
+    better: str
+    method: str
+    source: str
+    verdict: Verdict
+    reason: str
+
+
+@dataclass(frozen=True)
+class RunVerdict:
+    """The judgement of a run: `outcome` is the worst verdict of its metrics, `reasons` why it is not a pass.
+
+    `metrics` has the metrics that apply to the cell, in the table's order. `workload` is what the rates were measured
+    on, None if no step was measured. `changed` lists the expectations that were others when the run was made.
+    `restarts` counts how often the run was started again after it broke off: its numbers are then of the last attempt,
+    and no proof. `without` names the trainer's optimizations that were switched off.
+    """
+
+    cell: JudgedCell
+    simulated: bool
+    protocol: str
+    outcome: Verdict
+    reasons: tuple[str, ...]
+    metrics: Mapping[str, MetricVerdict]
+    workload: Workload | None = None
+    changed: tuple[str, ...] = ()
+    restarts: int = 0
+    without: tuple[str, ...] = ()
+
+    @property
+    def broken(self) -> str:
+        """Why the run's evidence cannot be trusted; "" if it can."""
+        return "; ".join(self.reasons) if self.outcome is Verdict.INVALID else ""
+
+
+@dataclass(frozen=True)
+class ComparedDevice:
+    """One device of a host beside the others: `share` is its p_core over the median of theirs, None without numbers."""
+
+    card: int
+    serial: str
+    p_core: float | None
+    interval: Interval | None
+    share: float | None
+    verdict: Verdict
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The judgement of runs, ranks or devices beside each other: `judged.metric` is efficiency, skew or siblings.
+
+    `than` is the smaller topology's cell (efficiency), `slowest` the slowest rank (skew), `devices` those of the host
+    (siblings).
+    """
+
+    cell: str
+    judged: MetricVerdict
+    than: str = ""
+    slowest: str = "-"
+    devices: tuple[ComparedDevice, ...] = ()
+
+
+def encode_verdict(verdict: RunVerdict) -> dict[str, Any]:
+    """Return the verdict as strict JSON; an interval is [low, high], a number that is not finite null."""
+    record: dict[str, Any] = {"schema": SCHEMA, **encode(verdict)}
+    if verdict.cell.card is None:
+        del record["cell"]["card"]
+    record["metrics"] = {name: encode_metric(metric) for name, metric in verdict.metrics.items()}
+    record["workload"] = record["workload"] and _finite(record["workload"])
+    return record
+
+
+def encode_metric(metric: MetricVerdict) -> dict[str, Any]:
+    """Return the verdict on one metric as strict JSON, without the metric's name."""
+    record = encode(metric)
+    del record["metric"]
+    return _finite({**record, "interval": record["interval"] and list(record["interval"].values())})
+
+
+def decode_verdict(record: Mapping[str, Any]) -> RunVerdict:
+    """Return the verdict that `encode_verdict` made an object of. Raises FieldError, which names the wrong field."""
+    given = decode_fields(record, {"schema": whole, "metrics": table}, {"workload": _workload})
+    schema = given.pop("schema")
+    if schema != SCHEMA:
+        raise FieldError(f"schema {schema}, expected {SCHEMA}")
+    given["metrics"] = {name: _metric(name, table(metric)) for name, metric in given["metrics"].items()}
+    return decode(RunVerdict, record, **given)
+
+
+def write_verdict(run_dir: Path, verdict: RunVerdict) -> Path:
+    """Write verdict.json into `run_dir`, in one piece, and return its path. Raises OSError."""
+    path = Path(run_dir) / VERDICT_FILE
+    write_whole(path, dumps(encode_verdict(verdict), indent=2) + "\n")
+    return path
+
+
+def read_verdict(run_dir: Path) -> RunVerdict:
+    """Return the verdict that was written into `run_dir`. Raises EvidenceError if it is absent or damaged."""
+    path = Path(run_dir) / VERDICT_FILE
+    try:
+        return decode_verdict(parse_object(path.read_bytes()))
+    except OSError as error:
+        raise EvidenceError(f"{path}: cannot be read ({error.strerror}); judge the run first") from None
+    except ValueError as error:
+        raise EvidenceError(f"{path}: found no verdict ({error}); judge the run again") from None
+
+
+def _finite(record: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in record.items()
+    }
+
+
+def _metric(name: str, record: Mapping[str, Any]) -> MetricVerdict:
+    return decode(MetricVerdict, record, metric=name, **decode_fields(record, {}, {"interval": _interval}))
+
+
+def _interval(value: Any) -> Interval:
+    if type(value) is not list or len(value) != 2:
+        raise KindError("a list of two numbers")
+    return Interval(number(value[0]), number(value[1]))
+
+
+def _workload(value: Any) -> Workload:
+    found = {name: math.nan if one is None else one for name, one in table(value).items()}
+    return Workload(**decode_fields(found, {"images": whole, **dict.fromkeys(_FLOATS, any_number)}))

@@ -1,3 +1,0 @@
-"""The subcommands of `python -m reports`."""
-
-from __future__ import annotations

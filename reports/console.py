@@ -1,0 +1,185 @@
+"""The closing tables of a session in the terminal: each run's metrics, its environment, and what was compared."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Mapping, Sequence
+
+from evidence.verdict import Comparison, MetricVerdict, RunVerdict, Verdict
+from expected.site import ACCEPTED_IN
+from verdict.environment.findings import EnvironmentFinding
+from verdict.wording import bounds, measured, quantity
+
+COLOURS = {
+    Verdict.PASS: "green",
+    Verdict.FAIL: "red",
+    Verdict.INCONCLUSIVE: "yellow",
+    Verdict.RECORDED: "",
+    Verdict.MISSING: "yellow",
+    Verdict.INVALID: "red",
+}
+_EXPLAINED = (Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.MISSING)
+_FOUND = {"differs": "red", "unknown": "yellow"}
+_METRICS = ("metric", "measured", "bound", "published", "verdict")
+_SCALING = ("cell", "compared with", "efficiency", "bound", "verdict", "skew", "slowest rank")
+_DEVICES = ("card", "serial", "p_core", "of its siblings'", "verdict")
+_MOST_NAMES = 2  # of optimizations in a title
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of text and the name of its colour, "" for none."""
+
+    text: str
+    colour: str = ""
+
+
+def run_lines(
+    verdict: RunVerdict,
+    *,
+    name: str,
+    folder: str,
+    commands: Mapping[str, str],
+    notes: Sequence[str] = (),
+    serial: str = "",
+    more: Sequence[Line] = (),
+) -> list[Line]:
+    """Return the closing lines of one run.
+
+    `name` is the device's, `folder` the run's path as it should be shown, `serial` the device's of a run of
+    --each-card. `notes` and `more` stand before `commands`, the next things to do by a short word for each.
+    """
+    rows = [_METRICS, *(_row(metric) for metric in verdict.metrics.values())]
+    colours = ["", *(COLOURS[metric.verdict] for metric in verdict.metrics.values())]
+    explained = [
+        Line(f"{metric.metric}: {metric.reason}", COLOURS[metric.verdict])
+        for metric in verdict.metrics.values()
+        if metric.verdict in _EXPLAINED
+    ]
+    if verdict.broken:
+        explained = [Line(f"invalid: {reason}", COLOURS[Verdict.INVALID]) for reason in verdict.reasons]
+    said = [*(f"changed since the run: {change}" for change in verdict.changed), *notes]
+    parts: list[Sequence[Line]] = [
+        [Line(_title(name, verdict, folder, serial))],
+        aligned(rows, colours),
+        [] if verdict.workload is None else [Line(f"workload  {verdict.workload}")],
+        explained,
+        [Line(text, "yellow") for text in said],
+        more,
+        [Line(f"{word:<8}{command}") for word, command in commands.items()],
+    ]
+    return [
+        line for at, part in enumerate(part for part in parts if part) for line in ([Line("")] * (at > 0) + [*part])
+    ]
+
+
+def switched_off(verdict: RunVerdict) -> str:
+    """Return the optimizations that were off for a title: "without boxes_only", "13 optimizations off", or ""."""
+    if len(verdict.without) > _MOST_NAMES:
+        return f"{len(verdict.without)} optimizations off"
+    return f"without {', '.join(verdict.without)}" if verdict.without else ""
+
+
+def published(metric: MetricVerdict) -> str:
+    """Return the expected number, marked if the site accepted it."""
+    accepted = " (accepted)" if metric.source.startswith(ACCEPTED_IN) else ""
+    return quantity(metric.expected, metric.unit) + accepted
+
+
+def aligned(rows: Sequence[Sequence[str]], colours: Sequence[str] = ()) -> list[Line]:
+    """Return rows of texts, the headings first, as lines with their columns below each other."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return [
+        Line("   ".join(text.ljust(width) for text, width in zip(row, widths)).rstrip(), colour)
+        for row, colour in zip(rows, colours or [""] * len(rows))
+    ]
+
+
+def environment_lines(findings: Sequence[EnvironmentFinding]) -> list[Line]:
+    """Return a line for each item that differs or is unknown on some host; hosts of the same finding stand together."""
+    by_item: dict[str, list[EnvironmentFinding]] = {}
+    for one in findings:
+        if one.verdict in _FOUND:
+            by_item.setdefault(one.item, []).append(one)
+    return [_environment_line(item, mine) for item, mine in by_item.items()]
+
+
+def comparison_lines(compared: Sequence[Comparison]) -> dict[str, list[Line]]:
+    """Return the lines of each table of comparisons by its title."""
+    tables = {"scaling": _scaling([one for one in compared if one.judged.metric != "siblings"])}
+    tables.update({f"cards of {one.cell}": _devices(one) for one in compared if one.judged.metric == "siblings"})
+    return {title: lines for title, lines in tables.items() if lines}
+
+
+def _title(device: str, verdict: RunVerdict, folder: str, serial: str) -> str:
+    cell = verdict.cell
+    restarted = f"restarted {verdict.restarts}x" if verdict.restarts else ""
+    card = "" if cell.card is None else f"card {cell.card}" + (f" ({serial})" if serial else "")
+    simulated = "simulated" if verdict.simulated else ""
+    facts = (simulated, switched_off(verdict), restarted, verdict.protocol, cell.shape, card, folder)
+    return " · ".join((f"{device} {cell}", *filter(None, facts)))
+
+
+def _row(metric: MetricVerdict) -> tuple[str, ...]:
+    number = measured(metric.measured, metric.interval, metric.unit)
+    bound = bounds(metric.low, metric.high, metric.unit)
+    return metric.metric, number, bound, published(metric), metric.verdict.value
+
+
+def _environment_line(item: str, findings: Sequence[EnvironmentFinding]) -> Line:
+    hosts: dict[tuple[str, str, str], list[str]] = {}
+    for one in findings:
+        hosts.setdefault((one.found, one.verdict, one.reason), []).append(one.host)
+    parts = []
+    for (found, verdict, reason), names in hosts.items():
+        where = ", ".join(filter(None, names))
+        why = f"{verdict}: {reason}" if reason else verdict
+        parts.append(f"found {found or 'nothing'}{f' on {where}' if where else ''} ({why})")
+    worst = next(word for word in _FOUND if any(one.verdict == word for one in findings))
+    return Line(f"environment  {item}: stated {findings[0].stated}, {'; '.join(parts)}", _FOUND[worst])
+
+
+def _scaling(compared: Sequence[Comparison]) -> list[Line]:
+    if not compared:
+        return []
+    rows: list[Sequence[str]] = [_SCALING]
+    colours = [""]
+    for cell in dict.fromkeys(one.cell for one in compared):
+        mine = [one for one in compared if one.cell == cell]
+        skew = next((one for one in mine if one.judged.metric == "skew"), None)
+        efficiencies: list[Comparison | None] = [one for one in mine if one.judged.metric == "efficiency"]
+        for efficiency in efficiencies or [None]:
+            words = [one.judged.verdict for one in (efficiency, skew) if one is not None]
+            rows.append((cell, *_efficiency(efficiency), *_skew(skew)))
+            colours.append(next((COLOURS[word] for word in COLOURS if word in words and word != Verdict.PASS), "green"))
+    return aligned(rows, colours) + _explained(compared)
+
+
+def _efficiency(one: Comparison | None) -> tuple[str, str, str, str]:
+    if one is None:
+        return "-", "-", "-", "-"
+    judged = one.judged
+    number = measured(judged.measured, judged.interval, "")
+    return one.than, number, bounds(judged.low, judged.high, ""), judged.verdict.value
+
+
+def _skew(one: Comparison | None) -> tuple[str, str]:
+    if one is None or one.judged.measured is None:
+        return "-", "-"
+    return f"{one.judged.measured:.3f} {one.judged.verdict}", one.slowest
+
+
+def _devices(one: Comparison) -> list[Line]:
+    rows: list[Sequence[str]] = [_DEVICES]
+    for device in one.devices:
+        share = "-" if device.share is None else f"{device.share:.1%}"
+        p_core = measured(device.p_core, device.interval, "images/s")
+        rows.append((str(device.card), device.serial or "-", p_core, share, device.verdict.value))
+    return aligned(rows, ["", *(COLOURS[device.verdict] for device in one.devices)]) + _explained([one])
+
+
+def _explained(compared: Sequence[Comparison]) -> list[Line]:
+    """Return why each one does not pass; of siblings also which is the slowest of those that do."""
+    judged = [one.judged for one in compared if one.judged.verdict != Verdict.PASS or one.judged.metric == "siblings"]
+    lines = [Line(f"{one.metric}: {one.reason}", COLOURS[one.verdict]) for one in judged]
+    return [Line(""), *lines] if lines else []
