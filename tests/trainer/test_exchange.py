@@ -7,15 +7,18 @@ import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
+from torchvision.models.resnet import BasicBlock, ResNet
 
 from tests.forked import run_two_ranks
 from tests.trainer.small import small_settings
 from trainer.devices import load_backend
 from trainer.loop.exchange import exchanging, not_here
 from trainer.loop.steps import Trainee
+from trainer.model import networks
 from trainer.model.networks import build_model
 from trainer.model.optim import build_optimizer
 from trainer.optimizations import SWITCHED
@@ -48,10 +51,13 @@ def train(rank: int, port: int, folder: str) -> None:
     group, backend = HostGroup(Ranks(rank, rank, 2, 2)), load_backend("cpu")
     group.join(backend)
     losses, ways, states = {}, {}, {}
+    # A body of every kind of layer, with half of the layers and on smaller images: this is about the gradients' way.
+    shallow = {"_SMALL_SIDE": 64, "resnet18": lambda weights: ResNet(BasicBlock, [1, 1, 1, 1])}
     for name, changes in WAYS.items():
         settings = replace(small_settings(Path("data"), Path("run")), **changes)
         torch.manual_seed(settings.seed)
-        bare = build_model(settings)
+        with mock.patch.multiple(networks, **shallow):
+            bare = build_model(settings)
         torch.manual_seed(settings.seed + 1 + rank)
         model = exchanging(bare, settings, backend, 2)
         trainee = Trainee(settings, backend, model, build_optimizer(bare, settings))
