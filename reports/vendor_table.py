@@ -10,10 +10,9 @@ from typing import Mapping, Sequence
 from evidence.bundle import Evidence
 from evidence.errors import SuiteError
 from expected import METRICS, NOT_APPLICABLE, PUBLISHED, UNPUBLISHED, Cell, Device
+from expected.cells import deviations
 from expected.documents.quoting import one_line, quoted, visible
-from expected.documents.vendors import VENDORS
-from expected.documents.words import GENERATED, PRINTED_COLUMNS, PRINTED_LABELS
-from expected.recipe import deviations
+from expected.documents.words import GENERATED, PRINTED_COLUMNS, PRINTED_LABELS, VENDORS
 from verdict.judge import INVALID, judge_run
 from verdict.lookup import OWN_DATA, on_other_data
 from verdict.metrics.measure import compared_value, measure

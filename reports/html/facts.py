@@ -12,7 +12,7 @@ from evidence.events import Optimization, Start
 from evidence.jsonlines import parse_object
 from evidence.seal import SEAL_FILE
 from expected import Device, Recipe, split_card
-from expected.recipe import deviations
+from expected.cells import deviations
 from verdict.checks.identity import COCO_TRAIN_IMAGES, COCO_VAL_IMAGES
 from verdict.environment.findings import EnvironmentFinding, environment_findings
 from verdict.lookup import on_other_data

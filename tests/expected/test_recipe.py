@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from expected import ExpectationError, Recipe
-from expected.recipe import READERS, deviations
+from expected.cells import READERS, deviations
 from tests.expected.sample import GOOD, change, load
 
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from expected import ExpectationError
-from expected.table import Range, Table, describe
+from expected.toml_file import Range, Table, describe
 
 # More digits than Python prints; a file can write it in hexadecimal.
 HUGE = 1 << 20000

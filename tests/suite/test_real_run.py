@@ -21,8 +21,12 @@ pytestmark = pytest.mark.integration
 
 SECRET = "hunter2-is-not-to-be-found"
 SECRETS = {
-    **{"MY_API_TOKEN": SECRET, "AWS_SECRET_ACCESS_KEY": SECRET, "DATABASE_PASSWORD": SECRET},
-    **{"NCCL_AUTH_TOKEN": SECRET, "SLURM_JWT": SECRET, "XPU_LICENSE_KEY": SECRET},
+    "MY_API_TOKEN": SECRET,
+    "AWS_SECRET_ACCESS_KEY": SECRET,
+    "DATABASE_PASSWORD": SECRET,
+    "NCCL_AUTH_TOKEN": SECRET,
+    "SLURM_JWT": SECRET,
+    "XPU_LICENSE_KEY": SECRET,
 }
 SMALL = ("-p", "tests.suite.small_cpu")
 METRICS = ("e2e_time", "p_whole", "p_train", "p_core", "map", "mem")
@@ -55,9 +59,7 @@ def tight(one: Path, tmp_path_factory: Any) -> Session:
     folder = Path(str(tmp_path_factory.mktemp("tight")))
     copy = shutil.copytree(str(one), str(folder / one.name))
     # Under -O, and without pytest's rewriting, assert statements are removed: the failure must not depend on them.
-    return launch_suite(
-        folder, "--assert=plain", *SMALL, "--replay", Path(copy), PYTHONOPTIMIZE="1", TIGHT_MEMORY="1"
-    )
+    return launch_suite(folder, "--assert=plain", *SMALL, "--replay", Path(copy), PYTHONOPTIMIZE="1", TIGHT_MEMORY="1")
 
 
 def starts_of(run_dir: Path) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from expected import METRICS, default_bounds
-from expected.bounds import ABSOLUTE_TOLERANCE
+from expected.metrics import ABSOLUTE_TOLERANCE
 from expected.site import LARGEST_TOLERANCE, MIN_RUNS
 from verdict.baseline.spread import (
     _T,

@@ -10,7 +10,7 @@ from typing import Mapping, Sequence
 
 from evidence.errors import SuiteError
 from expected import METRICS
-from expected.bounds import ABSOLUTE_TOLERANCE, Bounds, default_bounds
+from expected.metrics import ABSOLUTE_TOLERANCE, Bounds, default_bounds
 from expected.site import LARGEST_TOLERANCE, MIN_RUNS
 from verdict.wording import quantity
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from evidence.errors import SuiteError
 from expected import Cell, Device, load_device, load_devices
 from expected.documents import Given, device_toml
-from expected.documents.rows import read_default
+from expected.documents.cells import read_default
 from tests.expected.documents.making import SEED, changed, document, read, row
 
 R300 = Given("r300")
