@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
+from calendar import monthrange
 from dataclasses import dataclass, field, replace
-from datetime import date
 from pathlib import Path
 from typing import Any, Mapping, Sequence, Tuple
 
@@ -33,7 +33,7 @@ _PROVENANCE_KEYS = (
     *("card", "driver", "versions"),
 )
 _WAIVER_KEYS = ("cell", "metric", "reason", "ticket", "until")
-_DATE = re.compile("[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_DATE = re.compile("([0-9]{4})-([0-9]{2})-([0-9]{2})")
 
 
 @dataclass(frozen=True)
@@ -110,13 +110,11 @@ def check_site(found: Mapping[str, Any], path: Path, devices: Mapping[str, Devic
 
 def is_date(text: str) -> bool:
     """Return whether `text` is a day of the calendar, written as YYYY-MM-DD."""
-    if _DATE.fullmatch(text) is None:  # since Python 3.11, fromisoformat takes other forms too
+    match = _DATE.fullmatch(text)
+    if match is None:
         return False
-    try:
-        date.fromisoformat(text)
-    except ValueError:
-        return False
-    return True
+    year, month, day = map(int, match.groups())
+    return year > 0 and 1 <= month <= 12 and 1 <= day <= monthrange(year, month)[1]
 
 
 def _blocks(top: Table, name: str, known: Sequence[str]) -> list[Table]:
