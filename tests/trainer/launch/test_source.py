@@ -17,7 +17,8 @@ def test_the_program_is_started_where_the_trainer_lies() -> None:
 
 def test_the_digest_stands_for_the_text_of_every_module(tmp_path: Path, monkeypatch: Any) -> None:
     before = source_digest()
-    shutil.copytree(str(PROGRAM_FOLDER / "trainer"), str(tmp_path / "trainer"))
+    for part in ("evidence", "trainer"):
+        shutil.copytree(str(PROGRAM_FOLDER / part), str(tmp_path / part))
     monkeypatch.setattr(source, "PROGRAM_FOLDER", tmp_path)
 
     elsewhere = source_digest()
