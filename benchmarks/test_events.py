@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.beside import beside
-from trainer.events import EventLog
+from evidence.rank_file import EventLog
 from trainer.ledger import Ledger
 
 STEPS = 20

@@ -15,10 +15,10 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from evidence.rank_file import EventLog
 from trainer.data.dataset import Batch
 from trainer.devices.cpu import CpuBackend
 from trainer.devices.timers import EventTimer, StepTimer, SynchronisedTimer, WindowTimer
-from trainer.events import EventLog
 from trainer.ledger import Ledger
 from trainer.loop.steps import StepLoop
 from trainer.loop.workload import Seen

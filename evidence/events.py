@@ -1,48 +1,63 @@
-"""What one rank recorded, as data: its introduction, evaluations, step windows, memory and end."""
+"""The events of a rank: each class is one kind of line in `rank-NNNN.jsonl`, its fields are the line's.
+
+    log.write(Failure("disk", "no space left on device"))
+    # {"event":"failure","t_ns":1234,"kind":"disk","message":"no space left on device"}
+
+Every line has `event`, the name of its kind, and `t_ns`, the rank's monotonic clock in ns. Times are ns of that clock.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Callable, Mapping, TypeVar
+
+from evidence.codec import AnyFloat
+from evidence.host import Environment
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from evidence.host import HostFacts
-
-SCHEMA = 2
-
 HOST_BACKENDS = ("cpu",)
-"""Where a card is a share of the machine: its memory is that of the rank's process, and it has no name."""
-
-LEDGER_PARTS = (
-    "compute_ns",
-    "data_wait_ns",
-    "copy_ns",
-    "evaluation_ns",
-    "checkpoint_ns",
-    "bookkeeping_ns",
-    "idle_ns",
-)
-"""What the wall time between train begin and train end is split into."""
-
-STEP_COLUMNS = ("images", "compute_ns", "loss")
-"""The columns of Windows with one entry a step; the others have one a window."""
-
+"""Where a device is a share of the machine: its memory is that of the rank's process, and it has no name."""
 
 SIMULATED_CLOCK = "simulated"
-"""What a rank says of a clock that only planted work advances."""
+"""`Start.clock` of a clock that only planted work advances."""
+
+SWITCHED_OFF = "switched off"
+"""`Optimization.why` of an optimization that the user switched off."""
+
+EVENTS: dict[str, type] = {}
+"""The class of each event by its name."""
+ONCE: set[str] = set()
+"""The names of events that come at most once."""
+
+_C = TypeVar("_C", bound=type)
 
 
+def event(name: str, *, once: bool = False) -> Callable[[_C], _C]:
+    """Register a dataclass as the event of that name."""
+
+    def register(cls: _C) -> _C:
+        EVENTS[name] = cls
+        cls.event = name  # type: ignore[attr-defined]
+        if once:
+            ONCE.add(name)
+        return cls
+
+    return register
+
+
+@event("start", once=True)
 @dataclass(frozen=True)
 class Start:
-    """How a rank introduced itself; the last eleven are None where it did not say.
+    """The first event: who the rank is, and what it is going to do on which device.
 
-    `clock` is "simulated" where only planted work advanced it; `without` names the trainer's optimizations that were
-    switched off.
+    `t_ns` is the time at which imports were done. `clock` is "simulated" where only planted work advances it. `timing`
+    is the method of the step timer, `host_clock` whether it waits for the device after each step as published runs did.
+    `attempt` counts restarts. `without` names the optimizations that were switched off. None: older runs did not write
+    it.
     """
 
-    t_ns: int
     schema: int
     cell: str
     rank: int
@@ -53,26 +68,110 @@ class Start:
     backend: str
     simulated: bool
     device_name: str
-    card: int
+    card: int  # index of the device in its host
     precision: str
     batch_size: int
     protocol: str
     timing: str
-    capacity_gib: float | None
-    learning_rate: float | None
-    model: str | None
-    seed: int | None
-    tf32: bool | None
-    clock: str | None
-    host_clock: bool | None
-    serial: str | None
-    attempt: int | None
-    without: tuple[str, ...] | None
-    bucket_mb: int | None
+    node: int | None = None
+    pid: int | None = None
+    clock: str | None = None
+    serial: str | None = None
+    placement: Mapping[str, Any] = field(default_factory=dict)  # CPUs, NUMA nodes, the device's PCI address
+    capacity_gib: float | None = None
+    driver: str | None = None
+    collectives: str | None = None
+    environment: Mapping[str, Any] = field(default_factory=dict)  # variables that decide how the backend works
+    tf32: bool | None = None
+    learning_rate: float | None = None
+    model: str | None = None
+    seed: int | None = None
+    attempt: int | None = None
+    host_clock: bool | None = None
+    without: tuple[str, ...] | None = None
+    bucket_mb: int | None = None
+    versions: Mapping[str, str] = field(default_factory=dict)
+    t_ns: int = 0
 
 
-SWITCHED_OFF = "switched off"
-"""What the ledger says of an optimization that somebody wanted to do without."""
+@event("clock_test", once=True)
+@dataclass(frozen=True)
+class ClockProbe:
+    """What a known amount of work, queued on the device before training, took by each clock; one entry a round.
+
+    `side`, `units`: the work of a round, matrix products. `work_ns`: until its result was read back. `synchronise_ns`,
+    `after_ns`: until synchronise returned, and from there until the result was read. `timer_ns`, `timer_wall_ns`: by
+    the step timer, and by the host's clock around it. `steps_back` counts backward steps of the host's clock.
+    """
+
+    work_ns: tuple[int, ...]
+    synchronise_ns: tuple[int, ...]
+    after_ns: tuple[int, ...]
+    timer_ns: tuple[int, ...]
+    timer_wall_ns: tuple[int, ...]
+    steps_back: int
+    side: int | None = None
+    units: int | None = None
+
+    @property
+    def rounds(self) -> tuple[tuple[int, ...], ...]:
+        """All lists that have one entry a round."""
+        return self.work_ns, self.synchronise_ns, self.after_ns, self.timer_ns, self.timer_wall_ns
+
+
+@dataclass(frozen=True)
+class Split:
+    """The images of a split: those that are used, those that the annotation file lists, and what was left out."""
+
+    images: int
+    images_listed: int | None = None
+    dropped: Mapping[str, int] = field(default_factory=dict)  # images, by reason
+    boxes: int | None = None
+    boxes_listed: int | None = None
+    boxes_dropped: Mapping[str, int] = field(default_factory=dict)  # by reason
+    boxes_clipped: int | None = None
+
+
+@event("data")
+@dataclass(frozen=True)
+class DataSet:
+    """The data set as a rank found it: name of its folder, both splits, and where the index came from."""
+
+    train: Split
+    val: Split | None = None
+    folder: str = ""
+    index: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def counts(self) -> dict[str, int | None]:
+        """The numbers of images that all ranks have to agree on."""
+        val = self.val
+        return {
+            "train_images": self.train.images,
+            "val_images": None if val is None else val.images,
+            "train_listed": self.train.images_listed,
+            "val_listed": None if val is None else val.images_listed,
+        }
+
+    @property
+    def train_images(self) -> int:
+        """Images to train on."""
+        return self.train.images
+
+    @property
+    def val_images(self) -> int | None:
+        """Images to evaluate on; None where the run loads none."""
+        return None if self.val is None else self.val.images
+
+    @property
+    def train_listed(self) -> int | None:
+        """Images that the annotation file of the training split lists."""
+        return self.train.images_listed
+
+    @property
+    def val_listed(self) -> int | None:
+        """Images that the annotation file of the validation split lists."""
+        return None if self.val is None else self.val.images_listed
 
 
 @dataclass(frozen=True)
@@ -92,56 +191,108 @@ class Optimization:
     why: str
 
 
+@event("optimizations", once=True)
+@dataclass(frozen=True)
+class Optimizations:
+    """The optimization ledger, written by rank 0."""
+
+    items: tuple[Optimization, ...]
+
+
+@event("model")
+@dataclass(frozen=True)
+class Model:
+    """The network that was built; `parameters` counts frozen ones too."""
+
+    name: str
+    parameters: int
+
+
+@event("resumed", once=True)
 @dataclass(frozen=True)
 class Resumed:
-    """Where an attempt took up what the one before had left: `step` steps of `epoch` were done, `steps_left` were not.
+    """The checkpoint that a restarted attempt went on from: `step` steps of `epoch` were done, `steps_left` were not.
 
-    `first_step` is the number in the run of the step that came next. Where none was left, the epoch's evaluation was
-    owed, as nothing is kept after it.
+    `first_step` is the number in the run of the step that came next. With no steps left, the epoch's evaluation comes
+    next, as nothing is kept after it. `skipped` are checkpoints that could not be read.
     """
 
     epoch: int
     step: int
     steps_left: int
     first_step: int
+    file: str = ""
+    skipped: tuple[str, ...] = ()
 
 
+@event("eval_begin")
 @dataclass(frozen=True)
-class DataSet:
-    """How many images a rank found to train on and to evaluate on (None where it loads none).
+class EvalBegin:
+    """An evaluation begins; `epoch` is -1 before training."""
 
-    The last two are how many the annotation files list, those without a valid box among them; None where not told.
-    """
-
-    train_images: int
-    val_images: int | None
-    train_listed: int | None = None
-    val_listed: int | None = None
+    epoch: int
 
 
+@event("eval_end")
 @dataclass(frozen=True)
-class Evaluation:
-    """One evaluation of a rank; `epoch` is -1 before training. All after `images` is known to rank 0 alone.
+class EvalEnd:
+    """An evaluation has ended; all from `images_total` on is written by rank 0 alone.
 
-    `scorer` is the library that computed `map`, with its version. Where pycocotools scored the same detections too,
-    `checked_map` is what it came to, and `check_difference` the largest difference in any of COCO's twelve statistics.
+    `images` and `detections` are this rank's. `scorer` is the library that computed `map`, with its version. Where
+    pycocotools scored the same detections too, `checked_map` is its result and `check_difference` the largest
+    difference in any of COCO's twelve statistics.
     """
 
     epoch: int
-    begin_ns: int
-    end_ns: int
     images: int
-    images_total: int | None
-    images_expected: int | None
-    map: float | None
+    detections: int | None = None
+    images_total: int | None = None
+    images_expected: int | None = None
+    map: AnyFloat | None = None
+    stats: Any = None  # COCO's twelve statistics
     scorer: str | None = None
-    checked_map: float | None = None
-    check_difference: float | None = None
+    checked_map: AnyFloat | None = None
+    check_difference: AnyFloat | None = None
+
+
+@dataclass(frozen=True)
+class Evaluation(EvalEnd):
+    """A whole evaluation: its end, with the times of both events."""
+
+    begin_ns: int = 0
+    end_ns: int = 0
+
+
+@event("train_begin", once=True)
+@dataclass(frozen=True)
+class TrainBegin:
+    """Training begins: after initial evaluation and warm-up."""
+
+
+@event("epoch_begin")
+@dataclass(frozen=True)
+class EpochBegin:
+    """An epoch begins: `steps` are planned, from `from_step` on; `images_unused` are left out to fill whole batches."""
+
+    epoch: int
+    steps: int
+    images_unused: int | None = None
+    from_step: int | None = None
+
+
+@event("epoch_end")
+@dataclass(frozen=True)
+class EpochEnd:
+    """An epoch's training has ended."""
+
+    epoch: int
+    steps: int
+    images: int
 
 
 @dataclass(frozen=True)
 class Epoch:
-    """The end of an epoch beside its beginning; `planned_steps` is None where no beginning was written."""
+    """The end of an epoch beside its beginning; `planned_steps` is None without one."""
 
     epoch: int
     planned_steps: int | None
@@ -149,66 +300,112 @@ class Epoch:
     images: int
 
 
+@event("window")
+@dataclass(frozen=True)
+class Window:
+    """A window of training steps. `images`, `compute_ns` and `loss` have an entry a step, the others are sums or last.
+
+    `step` is the index of its first step, `lr` the last learning rate. `wait_ns` for data, `copy_ns` to the device,
+    `compute_host_ns` by the host's clock, `forward_ns` a part of compute. `padded_pixels`, `proposals`, `sampled` and
+    `positives` show what the steps worked on.
+    """
+
+    epoch: int
+    step: int
+    warmup: bool
+    lr: float
+    wall_ns: int
+    wait_ns: int
+    copy_ns: int
+    compute_host_ns: int
+    forward_ns: int
+    padded_pixels: int
+    proposals: int
+    sampled: int
+    positives: int
+    images: tuple[int, ...]
+    compute_ns: tuple[int, ...]
+    loss: tuple[AnyFloat, ...]
+
+
+STEP_COLUMNS = ("images", "compute_ns", "loss")
+"""The fields of Window with an entry a step."""
+
+
+@event("checkpoint")
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint was written, by rank 0."""
+
+    epoch: int
+    step: int
+    file: str = ""
+    bytes: int | None = None
+
+
+PHASES = ("compute", "data_wait", "copy", "evaluation", "checkpoint", "bookkeeping", "idle")
+"""What a rank does at any moment of the training; its time ledger has a part for each."""
+LEDGER_PARTS = tuple(f"{phase}_ns" for phase in PHASES)
+
+
+@event("train_end", once=True)
 @dataclass(frozen=True)
 class TrainEnd:
-    """What a rank says it has done; `ledger` has LEDGER_PARTS in ns."""
+    """Training has ended: what the rank says it has done, and its time ledger by LEDGER_PARTS, ns."""
 
-    t_ns: int
     images: int
     steps: int
     ledger: Mapping[str, int]
+    t_ns: int = 0
 
 
+@event("memory")
 @dataclass(frozen=True)
 class Memory:
-    """Peaks in GiB: the device allocator's, and the resident memory of the rank's process."""
+    """Peaks in GiB: of the device's allocator, and the resident memory of the rank's process."""
 
-    allocated_gib: float | None
-    reserved_gib: float | None
-    resident_gib: float | None
+    allocated_gib: float | None = None
+    reserved_gib: float | None = None
+    resident_gib: float | None = None
 
 
+@event("progress")
 @dataclass(frozen=True)
-class ClockProbe:
-    """What a known amount of work, queued on the device before training, took by each clock; one entry a round.
+class Progress:
+    """How far a phase is; written when nothing else was for a while, so that supervision sees the rank alive."""
 
-    `work_ns`: until its result was read back. `synchronise_ns`, `after_ns`: until synchronise returned, and from there
-    until the result was read. `timer_ns`, `timer_wall_ns`: by the step timer, and by the host's clock around it.
-    `steps_back` counts backward steps of the host's clock.
-    """
-
-    work_ns: tuple[int, ...]
-    synchronise_ns: tuple[int, ...]
-    after_ns: tuple[int, ...]
-    timer_ns: tuple[int, ...]
-    timer_wall_ns: tuple[int, ...]
-    steps_back: int
+    phase: str
+    done: int
+    total: int | None = None
 
 
+@event("failure")
 @dataclass(frozen=True)
 class Failure:
-    """Why a rank gave up."""
+    """Why a rank gave up; `kind` is the family of the reason, as "disk"."""
 
     kind: str
     message: str
 
 
+@event("end", once=True)
 @dataclass(frozen=True)
 class End:
-    """The last event of a rank that came through."""
+    """The last event of a rank that came through: `reason` is target, last_epoch or steps."""
 
-    t_ns: int
     reason: str
+    t_ns: int = 0
+
+
+event("environment", once=True)(Environment)
 
 
 @dataclass(frozen=True, eq=False)
 class Windows:
-    """The step windows of a rank in columns.
+    """The step windows of a rank in columns: the fields of Window, `t_ns` (when it was written) and `size` (steps).
 
-    One entry a window: `t_ns` (when it was written), `epoch`, `step` (index of its first step), `size` (steps in it),
-    `wall_ns` and, summed over its steps, `wait_ns`, `copy_ns`, `compute_host_ns`, `forward_ns` (a part of compute),
-    `padded_pixels`, `proposals`, `sampled` and `positives`, int64; `warmup`, bool; `lr`, float64. One entry a step,
-    windows one after the other: `images` and `compute_ns`, int64; `loss`, float64, not always finite.
+    One entry a window, int64; `warmup` bool, `lr` float64. STEP_COLUMNS have one entry a step, windows one after the
+    other: `images` and `compute_ns` int64, `loss` float64, not always finite.
     """
 
     t_ns: np.ndarray
@@ -236,7 +433,7 @@ class Windows:
         return len(self.images)
 
     def select(self, chosen: np.ndarray) -> Windows:
-        """The windows for which `chosen` (bool, one entry a window) is true."""
+        """Return the windows for which `chosen` (bool, one entry a window) is true."""
         steps = chosen.repeat(self.size)
         columns = {name: column[steps if name in STEP_COLUMNS else chosen] for name, column in vars(self).items()}
         return Windows(**columns)
@@ -249,12 +446,11 @@ class Windows:
 
 @dataclass(frozen=True, eq=False)
 class RankEvidence:
-    """Everything that could be read from one rank's file; `rank` is the number in the file's name.
+    """All that could be read from one rank's file; `rank` is the number in the file's name.
 
     `seen` counts the events by name. Of an event that may come once only, the first is kept. `resumed` is None for a
-    rank that began at the beginning. `checkpoints_ns` has the times when a checkpoint had been written,
-    `environment` what the first rank of a host found of it; the others have none. `optimizations` is the ledger of
-    what the trainer does faster than the published runs; the first rank has it.
+    rank that began at the beginning. `checkpoints_ns` has the times when a checkpoint had been written. `environment`
+    is of the first rank of each host, `optimizations` of rank 0.
     """
 
     rank: int
@@ -273,7 +469,7 @@ class RankEvidence:
     end: End | None
     resumed: Resumed | None = None
     checkpoints_ns: tuple[int, ...] = ()
-    environment: HostFacts | None = None
+    environment: Environment | None = None
     optimizations: tuple[Optimization, ...] = ()
 
     @property

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
+import io
 from typing import Any, Iterator
 
-_BLANKS = " \t\r\n"  # what JSON allows around a value
+from evidence.codec import parse_object
+
 _LIMIT = 20  # of problems spelled out for one file; a file full of rubbish needs no more
 
 
@@ -14,7 +14,7 @@ class Problems:
     """What is wrong with one file, each with its line; after the first few they are only counted."""
 
     def __init__(self, file: str) -> None:
-        self._file = file
+        self.file = file
         self._texts: list[str] = []
         self._unsaid = 0
 
@@ -23,61 +23,25 @@ class Problems:
         if len(self._texts) == _LIMIT:
             self._unsaid += 1
             return
-        where = self._file if line is None else f"{self._file} line {line}"
+        where = self.file if line is None else f"{self.file} line {line}"
         self._texts.append(f"{where}: {what}")
 
     def all(self) -> tuple[str, ...]:
         """The problems in the order of finding."""
-        more = (f"{self._file}: and {self._unsaid} more problems",) if self._unsaid else ()
+        more = (f"{self.file}: and {self._unsaid} more problems",) if self._unsaid else ()
         return (*self._texts, *more)
 
 
-def parse_object(raw: bytes) -> dict[str, Any]:
-    """The JSON object that `raw` writes in UTF-8.
+def read_objects(content: bytes, problems: Problems) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield (line number from 1, object) for each line; a line that is not an object goes to `problems`.
 
-    Raises ValueError for anything else, also for NaN and Infinity as bare words and for a key given twice.
+    So does a last line without its newline that does not parse: it was cut off while it was written.
     """
-    try:
-        text = raw.decode("utf-8").strip(_BLANKS)
-        value, end = _DECODER.raw_decode(text)
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
-    if end != len(text):
-        raise ValueError(f"more than one value, the second at column {end + 1}")
-    if type(value) is not dict:
-        raise ValueError("not an object")
-    return value
-
-
-def read_objects(path: Path, problems: Problems) -> Iterator[tuple[int, dict[str, Any]]]:
-    """(line number from 1, object) of each line of the file; a line that is no object is a problem and left out.
-
-    A last line without its newline that does not parse was cut off while it was written: also a problem, since
-    what it said is lost.
-    """
-    try:
-        with path.open("rb") as stream:
-            for line, raw in enumerate(stream, start=1):
-                try:
-                    record = parse_object(raw)
-                except ValueError as error:
-                    cut = not raw.endswith(b"\n")
-                    problems.add("the last line is cut off" if cut else f"not a JSON object ({error})", line)
-                else:
-                    yield line, record
-    except OSError as error:
-        problems.add(f"cannot be read: {error.strerror}")
-
-
-def _refuse_constant(word: str) -> float:
-    raise ValueError(f"{word} is not JSON")
-
-
-def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    record = dict(pairs)
-    if len(record) < len(pairs):
-        raise ValueError("a key is given twice")
-    return record
-
-
-_DECODER = json.JSONDecoder(parse_constant=_refuse_constant, object_pairs_hook=_unique_keys)
+    for line, raw in enumerate(io.BytesIO(content), start=1):
+        try:
+            record = parse_object(raw)
+        except ValueError as error:
+            cut = not raw.endswith(b"\n")
+            problems.add("the last line is cut off" if cut else f"not a JSON object ({error})", line)
+        else:
+            yield line, record

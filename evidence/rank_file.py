@@ -1,158 +1,105 @@
-"""Reads the events of one rank from its file."""
+"""Append-only JSON Lines event log of one rank: written by EventLog, read by read_rank.
+
+A truncated last line is tolerated and reported.
+"""
 
 from __future__ import annotations
 
+import os
+import time
 from array import array
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Callable
 
-from evidence.events import (
-    LEDGER_PARTS,
-    SCHEMA,
-    STEP_COLUMNS,
-    ClockProbe,
-    DataSet,
-    End,
-    Epoch,
-    Evaluation,
-    Failure,
-    Memory,
-    Optimization,
-    RankEvidence,
-    Resumed,
-    Start,
-    TrainEnd,
-    Windows,
-)
-from evidence.fields import (
-    NON_FINITE,
+from evidence.codec import (
+    LARGEST,
     FieldError,
     KindError,
-    any_number,
+    any_numbers,
     decode,
+    decode_fields,
+    dumps,
+    encode,
     flag,
+    kinds_of,
     number,
-    table,
     text,
-    texts,
     whole,
+    whole_numbers,
 )
-from evidence.host import host_facts
+from evidence.events import (
+    EVENTS,
+    LEDGER_PARTS,
+    ONCE,
+    STEP_COLUMNS,
+    Epoch,
+    EpochBegin,
+    EpochEnd,
+    Evaluation,
+    Progress,
+    RankEvidence,
+    Window,
+    Windows,
+)
+from evidence.files import SCHEMA, rank_file
 from evidence.jsonlines import Problems, read_objects
 
+HEARTBEAT_S = 5.0
 
-def read_rank(path: Path, rank: int, problems: Problems) -> RankEvidence:
-    """Read the file of `rank`; whatever is wrong with it goes to `problems`."""
-    reader = _RankReader(path.name, rank, problems)
-    for line, record in read_objects(path, problems):
+
+class EventLog:
+    """Appends events to `rank-NNNN.jsonl`, each with its name and the rank's monotonic time in ns; flushed at once."""
+
+    def __init__(self, run_dir: Path, rank: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self.now_ns: Callable[[], int] = time.perf_counter_ns
+        self._clock = clock  # of heartbeats, which are for the supervision in real time
+        self._written_s = clock()
+        self.path = run_dir / rank_file(rank)
+        # O_EXCL: two processes that both believe to be this rank are an error, not a mixed file.
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND
+        self._file = os.fdopen(os.open(str(self.path), flags, 0o644), "w", encoding="utf-8")
+
+    def write(self, event: Any, t_ns: int | None = None) -> None:
+        """Append an event of evidence/events.py; `t_ns` is now unless it is given."""
+        line = {"event": type(event).event, "t_ns": self.now_ns() if t_ns is None else t_ns}
+        line.update((name, value) for name, value in encode(event).items() if name != "t_ns")
+        self._file.write(dumps(line) + "\n")
+        self._file.flush()
+        self._written_s = self._clock()
+
+    def heartbeat(self, phase: str, done: int) -> None:
+        """Write a `progress` event if no event was written for HEARTBEAT_S."""
+        if self._clock() - self._written_s >= HEARTBEAT_S:
+            self.write(Progress(phase, done))
+
+    def close(self) -> None:
+        """Close the file; the log cannot be written afterwards."""
+        self._file.close()
+
+
+def read_rank(content: bytes, rank: int, problems: Problems) -> RankEvidence:
+    """Return what the content of a rank's file says; whatever is wrong with it goes to `problems`.
+
+    problems = Problems("rank-0000.jsonl")
+    rank = read_rank(Path("rank-0000.jsonl").read_bytes(), 0, problems)
+    print(rank.start.device_name, rank.windows.compute_ns.mean(), *problems.all())
+    """
+    reader = _RankReader(problems.file, rank, problems)
+    for line, record in read_objects(content, problems):
         reader.take(line, record)
     return reader.finish()
 
 
-_INTS, _FLOATS = frozenset((int,)), frozenset((float,))
-
-
-def _whole_list(value: Any) -> array[int]:
-    # This looks at every entry without a loop in Python.
-    if type(value) is list and _INTS.issuperset(map(type, value)):
-        try:
-            return array("q", value)
-        except OverflowError:
-            pass
-    raise KindError("a list of whole numbers")
-
-
-def _loss_list(value: Any) -> array[float]:
-    if type(value) is list:
-        if _FLOATS.issuperset(map(type, value)):
-            return array("d", value)
-        try:
-            return array("d", map(any_number, value))
-        except FieldError:
-            pass
-    raise KindError(f"a list of numbers or {', '.join(NON_FINITE)}")
-
-
-def _ledger(value: Any) -> dict[str, int]:
-    return decode(table(value), dict.fromkeys(LEDGER_PARTS, whole))
-
-
-def _counts(value: Any) -> dict[str, Any]:
-    return decode(table(value), {"images": whole}, {"images_listed": whole})
-
-
-def _items(value: Any) -> list[dict[str, Any]]:
-    if type(value) is not list:
-        raise KindError("a list of items")
-    return [decode(table(item), _OPTIMIZATION) for item in value]
-
-
-def _rounds(value: Any) -> tuple[int, ...]:
-    return tuple(_whole_list(value))
-
-
-_CLOCK_PROBE: dict[str, Callable[[Any], Any]] = {
-    **dict.fromkeys(("work_ns", "synchronise_ns", "after_ns", "timer_ns", "timer_wall_ns"), _rounds),
-    "steps_back": whole,
-}
-
-_PER_WINDOW = {
-    **dict.fromkeys(("epoch", "step", "wall_ns", "wait_ns", "copy_ns", "compute_host_ns", "forward_ns"), whole),
-    **dict.fromkeys(("padded_pixels", "proposals", "sampled", "positives"), whole),
-    "warmup": flag,
-    "lr": number,
-}
-_WINDOW: dict[str, Callable[[Any], Any]] = {**_PER_WINDOW, **dict.fromkeys(STEP_COLUMNS, _whole_list)}
-_WINDOW["loss"] = _loss_list
-
-_START = {
-    "schema": whole,
-    "cell": text,
-    "rank": whole,
-    "local_rank": whole,
-    "world_size": whole,
-    "local_world_size": whole,
-    "host": text,
-    "backend": text,
-    "simulated": flag,
-    "device_name": text,
-    "card": whole,
-    "precision": text,
-    "batch_size": whole,
-    "protocol": text,
-    "timing": text,
-}
-_START_OPTIONAL = {
-    "capacity_gib": number,
-    "learning_rate": number,
-    "model": text,
-    "seed": whole,
-    "tf32": flag,
-    "clock": text,
-    "host_clock": flag,
-    "serial": text,
-    "attempt": whole,
-    "without": texts,
-    "bucket_mb": whole,
-}
-
-_OPTIMIZATION = {**dict.fromkeys(("name", "what", "published", "allowed", "proof", "why"), text), "on": flag}
-
-_EVALUATION_OPTIONAL = {
-    **dict.fromkeys(("images_total", "images_expected"), whole),
-    **dict.fromkeys(("map", "checked_map", "check_difference"), any_number),
-    "scorer": text,
-}
-
-_RESUMED = dict.fromkeys(("epoch", "step", "steps_left", "first_step"), whole)
-_TRAIN_END = {"images": whole, "steps": whole, "ledger": _ledger}
+_WINDOW = {**kinds_of(Window).required, **dict.fromkeys(STEP_COLUMNS, whole_numbers), "loss": any_numbers}
+_SUMS = [name for name, kind in _WINDOW.items() if kind is whole]
+_INTS = frozenset((int,))
 _TYPECODES = {"warmup": "b", "lr": "d", "loss": "d"}  # the other columns are "q": int64
 _HEAD = {"event": text, "t_ns": whole}
-_ONCE = ("start", "clock_test", "environment", "optimizations", "resumed", "train_begin", "train_end", "end")
 
 
 class _RankReader:
-    """Takes the lines of one file in turn; knows which events are open and what time it is."""
+    """Takes the lines of one file in turn; keeps track of open evaluations and of the clock."""
 
     def __init__(self, file: str, rank: int, problems: Problems) -> None:
         self._file = file
@@ -160,85 +107,96 @@ class _RankReader:
         self._problems = problems
         self._seen: dict[str, int] = {}
         self._last_ns: int | None = None
-        self._columns = {name: array(_TYPECODES.get(name, "q")) for name in ("t_ns", "size", *_WINDOW)}
+        self._columns: dict[str, array[Any]] = {
+            name: array(_TYPECODES.get(name, "q")) for name in ("t_ns", "size", *_WINDOW)
+        }
         # Bound once: a long run has a hundred thousand windows.
-        self._per_window = [(self._columns[name], name) for name in _PER_WINDOW]
-        self._per_step = [(self._columns[name], name) for name in STEP_COLUMNS]
+        self._sums = [self._columns[name] for name in _SUMS]
+        self._per_step = [self._columns[name] for name in STEP_COLUMNS]
         self._once: dict[str, Any] = {}
+        self._all: dict[str, list[Any]] = {}
         self._evaluating: tuple[int, int] | None = None
         self._planned: dict[int, int] = {}
-        self._data: list[DataSet] = []
-        self._evaluations: list[Evaluation] = []
-        self._epochs: list[Epoch] = []
-        self._memories: list[Memory] = []
-        self._failures: list[Failure] = []
-        self._checkpoints_ns: list[int] = []
         self._takers: dict[str, Callable[[int, dict[str, Any]], None]] = {
-            "start": self._start,
-            "clock_test": self._clock_test,
-            "data": self._data_set,
-            "environment": self._environment,
-            "optimizations": self._optimizations,
-            "resumed": self._resumed,
             "eval_begin": self._eval_begin,
             "eval_end": self._eval_end,
             "train_begin": self._train_begin,
             "epoch_begin": self._epoch_begin,
-            "window": self._window,
             "epoch_end": self._epoch_end,
+            "window": self._window,
             "checkpoint": self._checkpoint,
-            "train_end": self._train_end,
-            "memory": self._memory,
-            "failure": self._failure,
-            "end": self._end,
         }
 
     def take(self, line: int, record: dict[str, Any]) -> None:
-        """Read one event; an unknown one only has to name itself and its time."""
+        """Read one event; of an unknown one only name and time are checked."""
         try:
-            head = decode(record, _HEAD)
-            event, t_ns = head["event"], head["t_ns"]
+            event: Any = record.get("event")
+            t_ns: Any = record.get("t_ns")
+            if type(event) is not str or type(t_ns) is not int or abs(t_ns) > LARGEST:
+                decode_fields(record, _HEAD)  # says which
             self._seen[event] = self._seen.get(event, 0) + 1
             if self._last_ns is not None and t_ns < self._last_ns:
                 raise FieldError(f"the clock goes backwards, from t_ns {self._last_ns} to {t_ns}")
             self._last_ns = t_ns
-            taker = self._takers.get(event)
-            if taker is None:
+            if event not in EVENTS or event == "progress":
                 return
             if "start" not in self._seen:
                 raise FieldError(f"{event!r} comes before 'start', which has to be the first event")
             if "end" in self._seen and event != "end":
                 raise FieldError(f"{event!r} comes after 'end', which has to be the last event")
-            if event in _ONCE and self._seen[event] > 1:
+            if event in ONCE and self._seen[event] > 1:
                 raise FieldError(f"{event!r} comes a second time")
-            taker(t_ns, record)
+            taker = self._takers.get(event)
+            if taker is not None:
+                taker(t_ns, record)
+                return
+            self._keep(event, decode(EVENTS[event], record))
         except FieldError as error:
             event = record.get("event")
             self._problems.add(f"{event}: {error}" if type(event) is str else str(error), line)
 
+    def _keep(self, event: str, found: Any) -> None:
+        if event not in ONCE:
+            self._all.setdefault(event, []).append(found)
+            return
+        if event == "clock_test" and (not found.work_ns or len(set(map(len, found.rounds))) > 1):
+            raise FieldError("expected one entry a round in every list and at least one")
+        if event == "train_end":
+            try:
+                ledger = decode_fields(found.ledger, dict.fromkeys(LEDGER_PARTS, whole))
+            except FieldError as error:
+                raise FieldError(f"in 'ledger': {error}") from None
+            found = replace(found, ledger=ledger)
+        self._once[event] = found
+        if event == "start" and found.schema != SCHEMA:
+            raise FieldError(f"schema {found.schema}, expected {SCHEMA}; judge it with the version that wrote it")
+        if event == "start" and found.rank != self._rank:
+            raise FieldError(f"the file of rank {self._rank} was written by rank {found.rank}")
+
     def finish(self) -> RankEvidence:
-        """Everything that was read."""
+        """Return everything that was read."""
         if self._evaluating is not None:
             self._problems.add(f"the evaluation of epoch {self._evaluating[0]} began and did not end")
+        once, every = self._once, self._all
         return RankEvidence(
             rank=self._rank,
             file=self._file,
             seen=self._seen,
-            start=self._once.get("start"),
-            clock=self._once.get("clock_test"),
-            data=tuple(self._data),
-            evaluations=tuple(self._evaluations),
-            epochs=tuple(self._epochs),
+            start=once.get("start"),
+            clock=once.get("clock_test"),
+            data=tuple(every.get("data", ())),
+            evaluations=tuple(every.get("eval_end", ())),
+            epochs=tuple(every.get("epoch_end", ())),
             windows=self._windows(),
-            train_begin_ns=self._once.get("train_begin"),
-            train_end=self._once.get("train_end"),
-            memories=tuple(self._memories),
-            failures=tuple(self._failures),
-            end=self._once.get("end"),
-            resumed=self._once.get("resumed"),
-            checkpoints_ns=tuple(self._checkpoints_ns),
-            environment=self._once.get("environment"),
-            optimizations=self._once.get("optimizations", ()),
+            train_begin_ns=once.get("train_begin"),
+            train_end=once.get("train_end"),
+            memories=tuple(every.get("memory", ())),
+            failures=tuple(every.get("failure", ())),
+            end=once.get("end"),
+            resumed=once.get("resumed"),
+            checkpoints_ns=tuple(every.get("checkpoint", ())),
+            environment=once.get("environment"),
+            optimizations=once["optimizations"].items if "optimizations" in once else (),
         )
 
     def _windows(self) -> Windows:
@@ -251,89 +209,59 @@ class _RankReader:
             columns[name].flags.writeable = False
         return Windows(**columns)
 
-    def _start(self, t_ns: int, record: dict[str, Any]) -> None:
-        start = Start(t_ns=t_ns, **decode(record, _START, _START_OPTIONAL))
-        self._once["start"] = start
-        if start.schema != SCHEMA:
-            raise FieldError(f"schema {start.schema}, expected {SCHEMA}; judge it with the version that wrote it")
-        if start.rank != self._rank:
-            raise FieldError(f"the file of rank {self._rank} was written by rank {start.rank}")
-
-    def _clock_test(self, t_ns: int, record: dict[str, Any]) -> None:
-        probe = ClockProbe(**decode(record, _CLOCK_PROBE))
-        rounds = [times for times in vars(probe).values() if isinstance(times, tuple)]
-        if not rounds[0] or {len(times) for times in rounds} != {len(rounds[0])}:
-            raise FieldError("expected one entry a round in every list and at least one")
-        self._once["clock_test"] = probe
-
-    def _data_set(self, t_ns: int, record: dict[str, Any]) -> None:
-        values = decode(record, {"train": _counts}, {"val": _counts})
-        train, val = values["train"], values["val"] or {"images": None, "images_listed": None}
-        self._data.append(DataSet(train["images"], val["images"], train["images_listed"], val["images_listed"]))
-
-    def _environment(self, t_ns: int, record: dict[str, Any]) -> None:
-        self._once["environment"] = host_facts(record)
-
-    def _optimizations(self, t_ns: int, record: dict[str, Any]) -> None:
-        items = decode(record, {"items": _items})["items"]
-        self._once["optimizations"] = tuple(Optimization(**item) for item in items)
-
-    def _resumed(self, t_ns: int, record: dict[str, Any]) -> None:
-        self._once["resumed"] = Resumed(**decode(record, _RESUMED))
-
     def _eval_begin(self, t_ns: int, record: dict[str, Any]) -> None:
-        epoch = decode(record, {"epoch": whole})["epoch"]
+        epoch = decode_fields(record, {"epoch": whole})["epoch"]
         if self._evaluating is not None:
             raise FieldError(f"epoch {epoch} while the evaluation of epoch {self._evaluating[0]} is still open")
         self._evaluating = epoch, t_ns
 
     def _eval_end(self, t_ns: int, record: dict[str, Any]) -> None:
-        values = decode(
-            record,
-            {"epoch": whole, "images": whole},
-            _EVALUATION_OPTIONAL,
-        )
-        if self._evaluating is None or self._evaluating[0] != values["epoch"]:
-            raise FieldError(f"the evaluation of epoch {values['epoch']} ends and has not begun")
-        self._evaluations.append(Evaluation(begin_ns=self._evaluating[1], end_ns=t_ns, **values))
+        begin_ns = self._evaluating[1] if self._evaluating else 0
+        found = decode(Evaluation, record, begin_ns=begin_ns, end_ns=t_ns)
+        if self._evaluating is None or self._evaluating[0] != found.epoch:
+            raise FieldError(f"the evaluation of epoch {found.epoch} ends and has not begun")
+        self._keep("eval_end", found)
         self._evaluating = None
 
     def _train_begin(self, t_ns: int, record: dict[str, Any]) -> None:
         self._once["train_begin"] = t_ns
 
     def _epoch_begin(self, t_ns: int, record: dict[str, Any]) -> None:
-        values = decode(record, {"epoch": whole, "steps": whole})
-        self._planned[values["epoch"]] = values["steps"]
+        begin = decode(EpochBegin, record)
+        self._planned[begin.epoch] = begin.steps
 
     def _epoch_end(self, t_ns: int, record: dict[str, Any]) -> None:
-        values = decode(record, {"epoch": whole, "steps": whole, "images": whole})
-        self._epochs.append(Epoch(planned_steps=self._planned.get(values["epoch"]), **values))
+        end = decode(EpochEnd, record)
+        self._keep("epoch_end", Epoch(end.epoch, self._planned.get(end.epoch), end.steps, end.images))
 
     def _window(self, t_ns: int, record: dict[str, Any]) -> None:
-        values = decode(record, _WINDOW)
-        sizes = [len(values[name]) for name in STEP_COLUMNS]
-        if sizes.count(sizes[0]) < len(sizes) or sizes[0] == 0:
-            counts = ", ".join(f"{name} {count}" for name, count in zip(STEP_COLUMNS, sizes))
+        try:
+            # All sums at once, and not field by field: this is most of the time that a long run takes to read.
+            sums = [record[name] for name in _SUMS]
+            steps: tuple[Any, ...] = (
+                whole_numbers(record["images"]),
+                whole_numbers(record["compute_ns"]),
+                any_numbers(record["loss"]),
+            )
+            warmup, rate = flag(record["warmup"]), number(record["lr"])
+            if not _INTS.issuperset(map(type, sums)) or max(sums) > LARGEST or min(sums) < -LARGEST:
+                raise KindError
+        except (KeyError, FieldError):
+            decode_fields(record, _WINDOW)  # says which
+            raise
+        size = len(steps[0])
+        if size == 0 or size != len(steps[1]) or size != len(steps[2]):
+            counts = ", ".join(f"{name} {len(values)}" for name, values in zip(STEP_COLUMNS, steps))
             raise FieldError(f"expected one entry a step in every list and at least one, found {counts}")
-        for column, name in self._per_window:
-            column.append(values[name])
-        for column, name in self._per_step:
-            column.extend(values[name])
-        self._columns["t_ns"].append(t_ns)
-        self._columns["size"].append(sizes[0])
+        for column, value in zip(self._sums, sums):
+            column.append(value)
+        for column, values in zip(self._per_step, steps):
+            column.extend(values)
+        columns = self._columns
+        columns["warmup"].append(warmup)
+        columns["lr"].append(rate)
+        columns["t_ns"].append(t_ns)
+        columns["size"].append(size)
 
     def _checkpoint(self, t_ns: int, record: dict[str, Any]) -> None:
-        self._checkpoints_ns.append(t_ns)  # what was written is for resuming to read
-
-    def _train_end(self, t_ns: int, record: dict[str, Any]) -> None:
-        self._once["train_end"] = TrainEnd(t_ns=t_ns, **decode(record, _TRAIN_END))
-
-    def _memory(self, t_ns: int, record: dict[str, Any]) -> None:
-        kinds = dict.fromkeys(("allocated_gib", "reserved_gib", "resident_gib"), number)
-        self._memories.append(Memory(**decode(record, {}, kinds)))
-
-    def _failure(self, t_ns: int, record: dict[str, Any]) -> None:
-        self._failures.append(Failure(**decode(record, {"kind": text, "message": text})))
-
-    def _end(self, t_ns: int, record: dict[str, Any]) -> None:
-        self._once["end"] = End(t_ns=t_ns, **decode(record, {"reason": text}))
+        self._keep("checkpoint", t_ns)  # what was written is for resuming to read

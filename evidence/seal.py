@@ -6,24 +6,20 @@ can seal it again.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from pathlib import Path
 from typing import Mapping
 
-from evidence.atomic import write_whole
+from evidence.files import LAUNCHER_LOG, RUN_FILE, SCENARIO_FILE, SEAL_FILE, sha256_of, telemetry_file, write_whole
 from evidence.jsonlines import Problems
 
-SEAL_FILE = "SHA256SUMS"
-
 # What the ranks and the launch wrote. Not what is computed from it (verdict.json, reports), and not checkpoints/.
-_FIXED = ("run.json", "telemetry.jsonl", "launcher.log", "scenario.toml")
+_FIXED = (RUN_FILE, telemetry_file(0), LAUNCHER_LOG, SCENARIO_FILE)
 _NUMBERED = re.compile(r"(?:rank|telemetry|host)-.*\.(?:jsonl|log)", re.DOTALL)
 _OF_AN_ATTEMPT = re.compile(r"attempt-[0-9]+\.")  # before the name of what an attempt left that broke off
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _LINE = re.compile(r"([0-9a-fA-F]{64}) [ *](.*)")
-_CHUNK_BYTES = 1 << 20
 _SPELLED_OUT = 20  # files; on many ranks the rest would only repeat them
 
 
@@ -35,7 +31,7 @@ def write_seal(run_dir: Path) -> Path:
     run_dir = Path(run_dir)
     names = [name for name in _evidence_files(run_dir) if _PLAIN.fullmatch(name) and _is_file(run_dir / name)]
     path = run_dir / SEAL_FILE
-    write_whole(path, "".join(f"{_digest(run_dir / name)}  {name}\n" for name in names))
+    write_whole(path, "".join(f"{sha256_of(run_dir / name)}  {name}\n" for name in names))
     return path
 
 
@@ -51,14 +47,17 @@ def file_states(run_dir: Path) -> dict[str, tuple[int, int, int]]:
     return states
 
 
-def seal_problems(run_dir: Path) -> tuple[str, ...]:
-    """What the seal says against the evidence in `run_dir`, each with the name of the file; empty when it holds."""
+def seal_problems(run_dir: Path, digests: Mapping[str, str] | None = None) -> tuple[str, ...]:
+    """Return how the evidence in `run_dir` differs from its seal, each with the name of the file.
+
+    `digests` are the SHA-256 of files that were read already, by name; the others are read here.
+    """
     problems = Problems(SEAL_FILE)
     try:
         sealed = _read_seal(run_dir / SEAL_FILE, problems)
         if sealed is None:
             return problems.all()
-        return (*problems.all(), *_differences(run_dir, sealed))
+        return (*problems.all(), *_differences(run_dir, sealed, digests or {}))
     except OSError as error:
         problems.add(f"the evidence cannot be held against it: {error.strerror}")
         return problems.all()
@@ -97,25 +96,25 @@ def _entry(raw: bytes, line: int, problems: Problems) -> tuple[str, str]:
     return name, digest
 
 
-def _differences(run_dir: Path, sealed: Mapping[str, str]) -> list[str]:
+def _differences(run_dir: Path, sealed: Mapping[str, str], digests: Mapping[str, str]) -> list[str]:
     found = set(_evidence_files(run_dir))
     texts = []
     for name in sorted({*sealed, *found}):
         gone = f"listed in {SEAL_FILE} and not there"
-        what = _difference(run_dir / name, sealed.get(name)) if name in found else gone
+        what = _difference(run_dir / name, sealed.get(name), digests.get(name)) if name in found else gone
         if what:
             texts.append(f"{name if _PLAIN.fullmatch(name) else repr(name)}: {what}")
     more = len(texts) - _SPELLED_OUT
     return texts if more <= 0 else [*texts[:_SPELLED_OUT], f"{SEAL_FILE}: and {more} more files that differ"]
 
 
-def _difference(path: Path, digest: str | None) -> str:
+def _difference(path: Path, digest: str | None, found: str | None) -> str:
     """What is wrong with a file of evidence; empty when it is as it was sealed."""
     if not _is_file(path):
         return "found a link or something else that is no file, expected the file itself"
     if digest is None:
         return f"not listed in {SEAL_FILE}: it came after the run, or the list was changed"
-    found = _digest(path)
+    found = found or sha256_of(path)
     if found == digest:
         return ""
     return f"changed since it was sealed: found sha256 {found[:12]}..., expected {digest[:12]}... of {SEAL_FILE}"
@@ -133,11 +132,3 @@ def _is_evidence(name: str) -> bool:
 
 def _is_file(path: Path) -> bool:
     return path.is_file() and not path.is_symlink()
-
-
-def _digest(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        for chunk in iter(lambda: stream.read(_CHUNK_BYTES), b""):
-            digest.update(chunk)
-    return digest.hexdigest()

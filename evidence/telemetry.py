@@ -1,14 +1,15 @@
-"""Samples of cards and hosts, read from telemetry.jsonl and the other hosts' files like it."""
+"""Samples of devices and hosts in `telemetry.jsonl`, and in the other hosts' files like it."""
 
 from __future__ import annotations
 
 import math
+import os
 from array import array
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Iterable, Mapping, Tuple
 
-from evidence.fields import FieldError, decode, number, text, whole
+from evidence.codec import FieldError, decode_fields, dumps, number, text, whole
 from evidence.jsonlines import Problems, read_objects
 
 if TYPE_CHECKING:
@@ -18,16 +19,50 @@ Card = Tuple[str, int]
 """(host, index of the card in that host)."""
 
 
-READINGS = ("power_w", "temperature_c", "use_percent", "core_clock_mhz", "memory_clock_mhz")
-"""What a tool may say of a card beside its memory."""
-HOST_READINGS = (
-    "host_memory_used_gib",
-    "host_memory_total_gib",
-    "host_cpu_percent",
-    "host_load_1m",
-    "host_temperature_c",
-)
-"""What is read of a host as a whole."""
+@dataclass(frozen=True)
+class Reading:
+    """A quantity that samplers read of a device or host.
+
+    `over_time` and `over_cards` are how the samples of a training become one number, and those of several devices:
+    "max", "mean" (over time weighted by the time that each sample stands for), "last", or "any" for texts, of which
+    each is named. A number outside of `low` to `high` was read from the wrong place.
+
+    """
+
+    name: str
+    unit: str
+    over_time: str
+    over_cards: str
+    low: float = 0.0
+    high: float = 0.0
+
+
+CARD_READINGS: Mapping[str, Reading] = {
+    reading.name: reading
+    for reading in (
+        Reading("memory_used_gib", "GiB", "max", "max", 0, 4096),
+        Reading("memory_total_gib", "GiB", "last", "max", 0, 4096),
+        Reading("power_w", "W", "mean", "mean", 0, 10_000),
+        Reading("temperature_c", "C", "max", "max", -50, 150),
+        Reading("use_percent", "%", "mean", "mean", 0, 100),
+        Reading("core_clock_mhz", "MHz", "mean", "mean", 0, 20_000),
+        Reading("memory_clock_mhz", "MHz", "mean", "mean", 0, 20_000),
+        Reading("throttle", "reason", "any", "any"),
+        Reading("clock_reasons", "reason", "any", "any"),
+    )
+}
+HOST_READINGS: Mapping[str, Reading] = {
+    reading.name: reading
+    for reading in (
+        Reading("host_memory_used_gib", "GiB", "max", "max", 0, 2**20),
+        Reading("host_memory_total_gib", "GiB", "last", "max", 0, 2**20),
+        Reading("host_cpu_percent", "%", "mean", "mean", 0, 100),
+        Reading("host_load_1m", "processes", "mean", "mean", 0, 1e6),
+        Reading("host_temperature_c", "C", "max", "max", -50, 150),
+    )
+}
+READINGS: Mapping[str, Reading] = {**CARD_READINGS, **HOST_READINGS}
+_COLUMNS = tuple(one.name for one in CARD_READINGS.values() if one.unit not in ("GiB", "reason"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,8 +71,8 @@ class CardSamples:
 
     `used_gib` is in the same order and NaN where a sample has no memory. `total_gib` is the largest total that was
     reported, None where none was; `sources` has the tool that was asked. `throttled` has (t_ns, reason) of the samples
-    in which the card said that it had been slowed down. `readings` has columns of READINGS, those of which there is
-    any: float64, one entry a sample, NaN where a sample has none.
+    in which the device said that it had been slowed down. `readings` has the other columns of CARD_READINGS of which
+    there is any number: float64, one entry a sample, NaN where a sample has none.
     """
 
     card: Card
@@ -76,30 +111,41 @@ _OF_CARD = {
     "memory_used_gib": number,
     "memory_total_gib": number,
     "throttle": text,
-    **dict.fromkeys(READINGS, number),
+    **dict.fromkeys(_COLUMNS, number),
 }
 _OF_HOST = dict.fromkeys(HOST_READINGS, number)
 
 
-def read_telemetry(files: Iterable[tuple[Path, Problems]]) -> Telemetry:
-    """Read the files together; lines that report a sampler's error are no damage and are kept apart."""
+def append_samples(path: Path, samples: Iterable[Mapping[str, Any]]) -> None:
+    """Append samples, a line each, in one write: the processes of a host share the file without mixing their lines."""
+    lines = "".join(dumps(sample) + "\n" for sample in samples)
+    if lines:
+        handle = os.open(str(path), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        try:
+            os.write(handle, lines.encode("utf-8"))
+        finally:
+            os.close(handle)
+
+
+def read_telemetry(files: Iterable[tuple[bytes, Problems]]) -> Telemetry:
+    """Read the contents of the files together; lines that report a sampler's error are no damage and are kept apart."""
     cards: dict[tuple[str, int, int, str], _Column] = {}
     hosts: dict[tuple[str, int, str], _Column] = {}
     errors: list[str] = []
-    for problems, line, record in ((log, *found) for path, log in files for found in read_objects(path, log)):
+    for problems, line, record in ((log, *found) for content, log in files for found in read_objects(content, log)):
         try:
             if "error" in record:
                 errors.append(f"{record.get('source', 'sampler')}: {record['error']}")
                 continue
             if any(name in record for name in _OF_HOST):
-                sample = decode(record, _SAMPLE, _OF_HOST)
+                sample = decode_fields(record, _SAMPLE, _OF_HOST)
                 seen = hosts.setdefault((sample["host"], sample["rank"], sample["source"]), _Column(HOST_READINGS))
             else:
-                sample = decode(record, {**_SAMPLE, "card": whole}, _OF_CARD)
-                if all(sample[name] is None for name in ("memory_used_gib", "throttle", *READINGS)):
+                sample = decode_fields(record, {**_SAMPLE, "card": whole}, _OF_CARD)
+                if all(sample[name] is None for name in ("memory_used_gib", "throttle", *_COLUMNS)):
                     raise FieldError("'memory_used_gib' is missing, and so is every other reading")
                 key = sample["host"], sample["card"], sample["rank"], sample["source"]
-                seen = cards.setdefault(key, _Column(("memory_used_gib", *READINGS)))
+                seen = cards.setdefault(key, _Column(("memory_used_gib", *_COLUMNS)))
         except FieldError as error:
             problems.add(str(error), line)
             continue

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Iterator
@@ -117,6 +118,14 @@ def _folder_of_its_own(tmp_path_factory: Any, variable: str, name: str) -> Itera
     os.environ.pop(variable)
     if before is not None:
         os.environ[variable] = before
+
+
+@pytest.fixture(autouse=True)
+def onednn_as_it_was() -> Iterator[None]:
+    """A simulated device that is opened in this process switches oneDNN off for all that comes after."""
+    yield
+    if "torch" in sys.modules:
+        sys.modules["torch"].backends.mkldnn.set_flags(_enabled=True)
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from evidence.bundle import read_run
+from evidence.rank_file import EventLog
 from expected import ExpectationError, load_device
 from fixtures.boot.boot import boot
 from tests.support import cell_of, device_of, options_for
@@ -22,7 +23,6 @@ from trainer.data.sampler import aspect_groups, plan_flips, shard_validation
 from trainer.devices import load_backend
 from trainer.devices.timers import SynchronisedTimer
 from trainer.errors import DataError
-from trainer.events import EventLog
 from trainer.loop.evaluate import Detections
 from trainer.loop.loaders import build_loaders
 from trainer.loop.session import _prepare

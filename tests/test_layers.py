@@ -84,7 +84,7 @@ def test_no_folder_is_a_crowd(package: str) -> None:
     assert {name: count for name, count in crowds.items() if count > MOST_MODULES} == {}
 
 
-@pytest.mark.parametrize("package", ["evidence", "expected", "verdict", "reports"])
+@pytest.mark.parametrize("package", ["expected", "verdict", "reports"])
 def test_judging_needs_no_torch_no_trainer_and_no_clock(package: str) -> None:
     for module in (ROOT / package).rglob("*.py"):
         found = imports(module)

@@ -10,9 +10,10 @@ import sys
 import traceback
 from typing import Sequence
 
+from evidence.events import Failure
+from evidence.rank_file import EventLog
 from trainer.devices import load_backend
 from trainer.errors import TrainerError
-from trainer.events import EventLog
 from trainer.launch.processes import die_with_parent
 from trainer.ranks import Ranks
 from trainer.settings import Settings, parse
@@ -37,14 +38,14 @@ def main(argv: Sequence[str]) -> int:
     except TrainerError as error:
         print(f"trainer: {error.kind}: {error}", file=sys.stderr, flush=True)
         with contextlib.suppress(OSError):
-            log.write("failure", kind=error.kind, message=str(error))
+            log.write(Failure(error.kind, str(error)))
         return _FAILED
     except BaseException as error:  # whatever ends a rank belongs in its evidence
         said = str(error).strip().splitlines()
         kind = "memory" if _out_of_memory(error) else "crash"
         traceback.print_exc()
         with contextlib.suppress(OSError):  # on a full disk there is no place for words either
-            log.write("failure", kind=kind, message=f"{type(error).__name__}: {said[0] if said else ''}".rstrip(": "))
+            log.write(Failure(kind, f"{type(error).__name__}: {said[0] if said else ''}".rstrip(": ")))
         return _FAILED
     finally:
         with contextlib.suppress(OSError):

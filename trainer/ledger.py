@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Callable
 
-PHASES = ("compute", "data_wait", "copy", "evaluation", "checkpoint", "bookkeeping", "idle")
+from evidence.events import PHASES
 
 Clock = Callable[[], int]
 

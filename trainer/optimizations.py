@@ -7,7 +7,9 @@ tuned; whatever else differs from the published way is a declared deviation. So 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Mapping
+from typing import TYPE_CHECKING, Mapping
+
+from evidence import events
 
 if TYPE_CHECKING:
     from trainer.settings import Settings
@@ -142,8 +144,8 @@ OF_THE_ROW: tuple[Optimization, ...] = (
 NAMES: tuple[str, ...] = tuple(one.name for one in SWITCHED)
 
 
-def ledger(settings: Settings, not_here: Mapping[str, str]) -> list[dict[str, Any]]:
-    """Return the ledger of a run as its evidence has it, a JSON object for each item.
+def ledger(settings: Settings, not_here: Mapping[str, str]) -> tuple[events.Optimization, ...]:
+    """Return the ledger of a run as its evidence has it.
 
     `not_here` says of items that this run has no use for, or cannot have, why; with those `on` is false, `why` the
     reason. With those that were switched off, `why` is "switched off".
@@ -154,8 +156,8 @@ def ledger(settings: Settings, not_here: Mapping[str, str]) -> list[dict[str, An
         if one.name in row:
             on, why = row[one.name], ""
         elif not settings.uses(one.name):
-            on, why = False, "switched off"
+            on, why = False, events.SWITCHED_OFF
         else:
             on, why = one.name not in not_here, not_here.get(one.name, "")
-        entries.append({**vars(one), "on": on, "why": why})
-    return entries
+        entries.append(events.Optimization(**vars(one), on=on, why=why))
+    return tuple(entries)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Mapping
 
-from evidence.bundle import Evidence, RunCell
-from evidence.fields import FieldError, decode, number, table, text
+from evidence.bundle import Evidence
+from evidence.codec import FieldError, decode_fields, number, table, text
+from evidence.run_file import RunCell
 from expected import METRICS, NOT_APPLICABLE, Cell, Expectation
 
 NOT_RECORDED = "run.json does not record what was expected when the run was made"
@@ -29,7 +30,7 @@ def changes(evidence: Evidence, cell: Cell) -> tuple[str, ...]:
 def _recorded(name: str, record: Mapping[str, Any]) -> Expectation | None:
     """The expectation as the run recorded it; None where it did not, or not so that it can be read."""
     try:
-        values = decode(
+        values = decode_fields(
             table(record.get(name)),
             {"state": text},
             {**dict.fromkeys(("value", "low", "high", "capacity"), number), "clock": text},

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
-from pathlib import Path
 from typing import Mapping
 
-from evidence.bundle import RUN_FILE, Evidence
+from evidence.bundle import Evidence
 from evidence.errors import SuiteError
 from expected import Cell, Device, split_card
 
@@ -33,9 +31,4 @@ def find_cell(evidence: Evidence, devices: Mapping[str, Device]) -> tuple[Device
 
 def on_other_data(evidence: Evidence, device: Device) -> bool:
     """Whether the device has a generated data set and the run, by its own run.json, was given another."""
-    return device.shapes is not None and _own_data(evidence.path)
-
-
-def _own_data(run_dir: Path) -> bool:
-    # Unless it says no, it was.
-    return json.loads((run_dir / RUN_FILE).read_text(encoding="utf-8")).get("own_data", True) is not False
+    return device.shapes is not None and evidence.run is not None and evidence.run.own_data

@@ -8,10 +8,9 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from evidence.atomic import write_whole
+from evidence.codec import FieldError, KindError, decode_fields, flag, number, parse_object, table, text, texts, whole
 from evidence.errors import EvidenceError
-from evidence.fields import FieldError, KindError, decode, flag, number, table, text, texts, whole
-from evidence.jsonlines import parse_object
+from evidence.files import write_whole
 from verdict.checks.workload import Workload
 from verdict.judge import VERDICTS, MetricVerdict, RunVerdict
 from verdict.metrics.statistics import Interval
@@ -74,7 +73,7 @@ def _metric_to_json(metric: MetricVerdict) -> dict[str, Any]:
 
 
 def _from_json(record: dict[str, Any]) -> RunVerdict:
-    values = decode(
+    values = decode_fields(
         record,
         {
             "schema": whole,
@@ -100,7 +99,7 @@ def _from_json(record: dict[str, Any]) -> RunVerdict:
 
 
 def _metric(name: str, record: Any) -> MetricVerdict:
-    values = decode(
+    values = decode_fields(
         table(record),
         {"unit": text, "better": text, "method": text, "source": text, "verdict": _verdict, "reason": text},
         {"measured": number, "interval": _interval, "expected": number, "low": number, "high": number},
@@ -111,7 +110,7 @@ def _metric(name: str, record: Any) -> MetricVerdict:
 def _workload(value: Any) -> Workload:
     names = [field.name for field in fields(Workload) if field.name != "images"]
     # null is what a number that is none was written as.
-    values = decode(table(value), {"images": whole}, dict.fromkeys(names, number))
+    values = decode_fields(table(value), {"images": whole}, dict.fromkeys(names, number))
     images = values.pop("images")
     return Workload(images, **{name: math.nan if found is None else found for name, found in values.items()})
 

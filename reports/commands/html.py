@@ -6,9 +6,9 @@ import argparse
 import shlex
 from pathlib import Path
 
-from evidence.atomic import write_whole
 from evidence.bundle import read_run
 from evidence.errors import SuiteError
+from evidence.files import write_whole
 from expected import load_devices
 from reports.escapes import visible
 from verdict.judge import judge_run

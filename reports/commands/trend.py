@@ -8,8 +8,8 @@ import gc
 from pathlib import Path
 from typing import Iterator
 
-from evidence.atomic import write_whole
 from evidence.errors import SuiteError
+from evidence.files import write_whole
 from reports.commands.history import add_place, place
 from reports.escapes import visible
 

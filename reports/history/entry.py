@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any, Iterator, Mapping, Sequence
 
 from evidence.bundle import RUN_FILE, Evidence, read_run
+from evidence.codec import parse_object, text
 from evidence.errors import EvidenceError, SuiteError
-from evidence.fields import text
-from evidence.jsonlines import Problems, parse_object, read_objects
+from evidence.jsonlines import Problems, read_objects
 from evidence.seal import SEAL_FILE
 from expected import METRICS, Device, load_devices
 from reports.history.errors import HistoryError
@@ -146,7 +146,7 @@ def _cards(evidence: Evidence) -> Iterator[Row]:
 
 def _drivers(evidence: Evidence) -> Iterator[tuple[int, str]]:
     for rank in evidence.ranks:
-        for _, record in read_objects(evidence.path / rank.file, Problems(rank.file)):
+        for _, record in read_objects((evidence.path / rank.file).read_bytes(), Problems(rank.file)):
             if record.get("event") == "start":
                 yield rank.rank, _text(record.get("driver"))
                 break

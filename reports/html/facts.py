@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, Iterator, Mapping
 
 from evidence.bundle import RUN_FILE, Evidence
+from evidence.codec import parse_object
 from evidence.events import Optimization, Start
-from evidence.jsonlines import parse_object
 from evidence.seal import SEAL_FILE
 from expected import Device, Recipe, split_card
 from expected.cells import deviations

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 import torch
 
-from evidence.host import host_facts
+from evidence.codec import decode, dumps, encode
+from evidence.host import Environment, Interface, Port
 from trainer.devices import load_backend
 from trainer.devices.base import Card, Inventory
 from trainer.probes.environment import (
@@ -59,7 +60,7 @@ class FakeBackend:
         return found
 
 
-def gathered(root: Path, answer: Any = None, **changes: Any) -> dict[str, Any]:
+def gathered(root: Path, answer: Any = None, **changes: Any) -> Environment:
     settings = Settings(run_dir=root, data=root, pretrained_backbone=False, **changes)
     backend: Any = FakeBackend(Inventory() if answer is None else answer)
     return gather(settings, backend, Card("XPU", 0, 32.0, "4.0.25"), root)
@@ -76,23 +77,17 @@ def test_what_nobody_filled_in_is_no_name(tmp_path: Path) -> None:
     put(tmp_path, **{f"sys__class__dmi__id__{name}": text for name, text in names.items()})
 
     assert machine(tmp_path) == {}
-    assert gathered(tmp_path)["absent"]["machine"] == "nothing found"
+    assert gathered(tmp_path).absent["machine"] == "nothing found"
 
 
 def test_the_rate_of_infiniband_is_the_kernels_word(tmp_path: Path) -> None:
     port(tmp_path, link_layer="InfiniBand", rate="200 Gb/sec (4X HDR)", state="4: ACTIVE")
     port(tmp_path, "mlx5_1", link_layer="Ethernet", rate="100 Gb/sec (4X EDR)")
 
-    assert infiniband_ports(tmp_path) == [
-        {
-            "device": "mlx5_0",
-            "port": "1",
-            "link_layer": "InfiniBand",
-            "rate": "200 Gb/sec (4X HDR)",
-            "state": "4: ACTIVE",
-        },
-        {"device": "mlx5_1", "port": "1", "link_layer": "Ethernet", "rate": "100 Gb/sec (4X EDR)"},
-    ]
+    assert infiniband_ports(tmp_path) == (
+        Port("mlx5_0", "1", "InfiniBand", "200 Gb/sec (4X HDR)", "4: ACTIVE"),
+        Port("mlx5_1", "1", "Ethernet", "100 Gb/sec (4X EDR)"),
+    )
 
 
 def test_interfaces_without_a_device_or_a_speed_are_left_out(tmp_path: Path) -> None:
@@ -100,7 +95,7 @@ def test_interfaces_without_a_device_or_a_speed_are_left_out(tmp_path: Path) -> 
     put(tmp_path, sys__class__net__eth1__device__x="", sys__class__net__eth1__speed="-1\n")
     put(tmp_path, sys__class__net__docker0__speed="10000\n")
 
-    assert ethernet_speeds(tmp_path) == [{"interface": "eth0", "speed_mb_s": 25000}]
+    assert ethernet_speeds(tmp_path) == (Interface("eth0", 25000),)
 
 
 @pytest.mark.parametrize(
@@ -139,30 +134,32 @@ def test_os_release_is_unquoted_and_other_lines_are_left_out() -> None:
 def test_an_empty_root_gives_reasons_and_no_exception(tmp_path: Path) -> None:
     facts = gathered(tmp_path)
 
-    assert {"machine", "network", "ethernet", "os", "image", "container"} <= set(facts["absent"])
-    assert "No such file or directory" in facts["absent"]["machine"]
-    assert facts["kernel"]
-    assert facts["driver"] == "4.0.25"
-    assert facts["card_memory_gib"] == [32.0]
-    assert facts["packages"]["torch"] == torch.__version__
+    assert {"machine", "network", "ethernet", "os", "image", "container"} <= set(facts.absent)
+    assert "No such file or directory" in facts.absent["machine"]
+    assert facts.kernel
+    assert facts.driver == "4.0.25"
+    assert facts.card_memory_gib == (32.0,)
+    assert facts.packages["torch"] == torch.__version__
 
 
 def test_judging_reads_what_is_written(tmp_path: Path) -> None:
     port(tmp_path, link_layer="InfiniBand", rate="200 Gb/sec (4X HDR)", state="4: ACTIVE")
     put(tmp_path, etc__osDASHrelease=UBUNTU, sys__class__dmi__id__sys_vendor="V", sys__class__dmi__id__product_name="P")
 
-    facts = host_facts(json.loads(json.dumps(gathered(tmp_path, Inventory(8, ("R300",), (32.0,) * 8, "4.0.31")))))
+    written = gathered(tmp_path, Inventory(8, ("R300",), (32.0,) * 8, "4.0.31"))
+    facts = decode(Environment, json.loads(dumps(encode(written))))
 
-    assert (facts.machine, facts.os_pretty, facts.driver) == ("V P", "Ubuntu 20.04.6 LTS", "4.0.31")
+    assert facts == written
+    assert (facts.machine_name, facts.os["pretty"], facts.driver) == ("V P", "Ubuntu 20.04.6 LTS", "4.0.31")
     assert (facts.card_count, facts.cards) == (8, ("R300", "XPU"))
-    assert facts.ports[0].rate == "200 Gb/sec (4X HDR)"
+    assert facts.network[0].rate == "200 Gb/sec (4X HDR)"
 
 
 def test_a_tool_that_fails_leaves_its_reason_and_the_rest(tmp_path: Path) -> None:
     facts = gathered(tmp_path, OSError("the tool is gone"))
 
-    assert facts["absent"]["card_count"] == "the tool is gone"
-    assert facts["driver"] == "4.0.25"
+    assert facts.absent["card_count"] == "the tool is gone"
+    assert facts.driver == "4.0.25"
 
 
 def test_a_library_that_hangs_is_left_behind(tmp_path: Path, monkeypatch: Any) -> None:
@@ -172,7 +169,7 @@ def test_a_library_that_hangs_is_left_behind(tmp_path: Path, monkeypatch: Any) -
     facts = gathered(tmp_path, lambda: never.wait() and Inventory())
     never.set()
 
-    assert facts["absent"]["card_count"] == "the cards' tool did not answer within 0.05 s"
+    assert facts.absent["card_count"] == "the cards' tool did not answer within 0.05 s"
 
 
 def test_of_the_variables_only_the_one_that_names_the_image_is_read(tmp_path: Path, monkeypatch: Any) -> None:
@@ -180,7 +177,7 @@ def test_of_the_variables_only_the_one_that_names_the_image_is_read(tmp_path: Pa
     monkeypatch.setenv("SOME_TOKEN", "a-secret-value")
     monkeypatch.setenv("USER", "somebody-by-name")
 
-    written = json.dumps(gathered(tmp_path))
+    written = dumps(encode(gathered(tmp_path)))
 
     assert json.loads(written)["image"] == "pytorch1.12.1-cpu-ubuntu18.04:v0.04"
     assert "a-secret-value" not in written
@@ -191,15 +188,15 @@ def test_the_backbone_is_known_by_its_digest(tmp_path: Path) -> None:
     path = tmp_path / "resnet50.pth"
     path.write_bytes(b"weights")
 
-    assert gathered(tmp_path, backbone=path)["backbone_sha256"] == hashlib.sha256(b"weights").hexdigest()
-    assert "No such file" in gathered(tmp_path, backbone=tmp_path / "gone")["absent"]["backbone_sha256"]
+    assert gathered(tmp_path, backbone=path).backbone_sha256 == hashlib.sha256(b"weights").hexdigest()
+    assert "No such file" in gathered(tmp_path, backbone=tmp_path / "gone").absent["backbone_sha256"]
 
 
 def test_a_name_that_is_no_text_can_be_written(tmp_path: Path) -> None:
     device = os.fsencode(str(tmp_path)) + b"/sys/class/infiniband/mlx\xff"
     os.makedirs(device + b"/ports/1")
 
-    json.dumps(gathered(tmp_path)["network"], ensure_ascii=False).encode("utf-8")
+    dumps(encode(gathered(tmp_path)), indent=1).encode("utf-8")
 
 
 def test_the_simulated_cards_are_those_of_the_ranks(tmp_path: Path, monkeypatch: Any) -> None:

@@ -22,7 +22,7 @@ def functions_of(file: Path) -> set[str]:
 
 
 def states(settings: Settings, **not_here: str) -> dict[str, tuple[bool, str]]:
-    return {item["name"]: (item["on"], item["why"]) for item in ledger(settings, not_here)}
+    return {item.name: (item.on, item.why) for item in ledger(settings, not_here)}
 
 
 @pytest.mark.parametrize("one", SWITCHED, ids=lambda one: one.name)

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import torch
 
+from evidence.rank_file import EventLog
 from tests.trainer.small import small_settings
 from trainer.data.ground_truth import GroundTruth
 from trainer.devices import load_backend
-from trainer.events import EventLog
 from trainer.loop import staging
 from trainer.loop.evaluate import Outcome, collector, detect, rows_of
 from trainer.loop.loaders import build_loaders

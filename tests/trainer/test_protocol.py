@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 import torch
 
+from evidence.events import EpochBegin, EvalBegin
+from evidence.rank_file import EventLog
 from tests.trainer.small import small_settings
 from trainer.data.sampler import EpochBatches
 from trainer.devices import load_backend
-from trainer.events import EventLog
 from trainer.loop.protocol import Protocol
 from trainer.loop.session import _prepare
 from trainer.ranks import HostGroup, Ranks
@@ -28,10 +29,10 @@ def course_of(settings: Any, monkeypatch: Any) -> list[Any]:
         course.append(("asked", epoch))
         set_epoch(self, epoch, first)
 
-    def noting_events(self: EventLog, event: str, **facts: Any) -> None:
-        if event in ("eval_begin", "epoch_begin"):
-            course.append((event, facts["epoch"]))
-        write(self, event, **facts)
+    def noting_events(self: EventLog, event: Any, t_ns: int | None = None) -> None:
+        if isinstance(event, (EvalBegin, EpochBegin)):
+            course.append((event.event, event.epoch))
+        write(self, event, t_ns)
 
     monkeypatch.setattr(EpochBatches, "set_epoch", noting_epochs)
     monkeypatch.setattr(EventLog, "write", noting_events)
@@ -109,6 +110,6 @@ def test_pycocotools_checks_the_evaluation_that_a_full_run_ends_with(
     events = [json.loads(line) for line in (tmp_path / "rank-0000.jsonl").read_text().splitlines()]
 
     ends = [event for event in events if event["event"] == "eval_end"]
-    assert [event["epoch"] for event in ends if "check_difference" in event] == checked
+    assert [event["epoch"] for event in ends if event["check_difference"] is not None] == checked
     assert all(event["check_difference"] <= 1e-12 for event in ends if event["epoch"] in checked)
     assert all(event["scorer"] for event in ends)

@@ -11,11 +11,11 @@ import torch
 from PIL import Image
 from torchvision.transforms import functional
 
+from evidence.rank_file import EventLog
 from tests.trainer.small import small_settings
 from trainer.data.dataset import BadSample
 from trainer.devices import load_backend
 from trainer.errors import DataError, DivergedError
-from trainer.events import EventLog
 from trainer.ledger import Ledger
 from trainer.loop.loaders import build_loaders
 from trainer.loop.steps import StepLoop, Trainee

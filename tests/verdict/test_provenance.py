@@ -78,9 +78,9 @@ def test_a_rank_that_says_nothing_of_itself_adds_nothing(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("facts", "words"),
     [
-        ({"started_utc": None}, "'started_utc' is None, expected a string"),
-        ({"environment": "Linux"}, "'environment' is 'Linux', expected an object"),
-        ({"environment": {"packages": []}}, "'packages' is [], expected an object"),
+        ({"started_utc": None}, "'started_utc' is missing: a baseline has to say where it comes from"),
+        ({"environment": "Linux"}, "run.json: 'environment' is 'Linux', expected an object"),
+        ({"environment": {"packages": []}}, "run.json: in 'environment': 'packages' is [], expected an object"),
     ],
 )
 def test_a_run_json_that_does_not_say_it_is_refused(tmp_path: Path, facts: dict[str, object], words: str) -> None:
@@ -90,15 +90,17 @@ def test_a_run_json_that_does_not_say_it_is_refused(tmp_path: Path, facts: dict[
     with pytest.raises(EvidenceError) as caught:
         told(tmp_path, bundle)
 
-    assert str(caught.value) == f"{tmp_path / 'run'}: {words}: nobody could tell where a baseline comes from"
+    assert str(caught.value).startswith(f"{tmp_path / 'run'}: ")
+    assert str(caught.value).endswith(words)
 
 
-def test_an_introduction_that_is_none_is_refused(tmp_path: Path) -> None:
+def test_a_start_event_with_damaged_versions_is_a_problem_of_the_evidence(tmp_path: Path) -> None:
     bundle = build(Plan())
     bundle.one("start", 1)["versions"] = "many"
 
-    with pytest.raises(EvidenceError, match="'versions' is 'many', expected an object"):
-        told(tmp_path, bundle)
+    (problem,) = read_run(bundle.write(tmp_path / "run")).problems[:1]
+
+    assert problem == "rank-0001.jsonl line 1: start: 'versions' is 'many', expected an object"
 
 
 def test_without_run_json_nothing_can_be_told(tmp_path: Path) -> None:

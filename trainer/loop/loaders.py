@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Mapping
 
+from evidence.events import DataSet, Split
 from trainer.data.coco import CocoIndex
 from trainer.data.dataset import CocoBoxes
 from trainer.data.ground_truth import GroundTruth
@@ -30,7 +31,7 @@ class Loaders:
     train_plan: EpochBatches
     ground_truth: GroundTruth | None
     val_images_of_rank: int
-    counts: Mapping[str, Any]
+    data_set: DataSet
     not_here: Mapping[str, str]
 
 
@@ -77,14 +78,9 @@ def build_loaders(
     )
     plan: EpochBatches = train.batch_sampler
     mine = sum(len(batch) for batch in val.batch_sampler)
-    counts = {
-        "folder": data.name,
-        "train": indexes.train.counts,
-        "val": indexes.val.counts,
-        "index": indexes.facts(),
-    }
+    data_set = DataSet(Split(**indexes.train.counts), Split(**indexes.val.counts), data.name, indexes.facts())
     not_here = indexes.not_here()
-    return Loaders(train, val, plan, indexes.val.ground_truth, mine, counts, not_here)
+    return Loaders(train, val, plan, indexes.val.ground_truth, mine, data_set, not_here)
 
 
 def _images(settings: Settings, index: CocoIndex, split: str, decode_delay_s: float, floats: bool) -> Any:

@@ -9,8 +9,9 @@ from typing import Any, Callable, Iterator
 
 import numpy as np
 
+from evidence import events
+from evidence.rank_file import EventLog
 from trainer.data.prefetch import Prefetch
-from trainer.events import EventLog
 from trainer.ledger import Ledger
 from trainer.loop.checkpoint import Checkpoints
 from trainer.loop.evaluate import collector, detect
@@ -83,25 +84,19 @@ class Protocol:
 
     def _begin(self) -> None:
         self._group.barrier()
-        self._log.write("train_begin", t_ns=self._ledger.begin())
+        self._log.write(events.TrainBegin(), self._ledger.begin())
 
     def _end(self) -> None:
         spent = self._ledger.spent()
-        self._log.write(
-            "train_end",
-            images=self._loop.images,
-            steps=self._loop.steps - self._from.taken,
-            ledger=spent,
-            t_ns=self._trainee.backend.clock.now_ns(),
-        )
+        end = events.TrainEnd(self._loop.images, self._loop.steps - self._from.taken, spent)
+        self._log.write(end, self._trainee.backend.clock.now_ns())
 
     def _train_epoch(self, epoch: int, first: int) -> None:
         """Take the steps of an epoch from `first` on; the ones before it are an earlier attempt's."""
         plan = self._loaders.train_plan
         self._ledger.enter("bookkeeping")
         steps, before = len(plan), self._loop.images
-        partly = {"from_step": first} if first else {}
-        self._log.write("epoch_begin", epoch=epoch, steps=steps - first, images_unused=plan.unused, **partly)
+        self._log.write(events.EpochBegin(epoch, steps - first, plan.unused, from_step=first or None))
         self._ledger.enter("data_wait")
         batches, self._asked = self._asked or self._ask(epoch, first), None
         for begin, end in stretches(first, steps, self._settings.checkpoint_steps):
@@ -114,7 +109,7 @@ class Protocol:
                 self._keep(Position(epoch, end, steps))
         # The loader's own iterator is one for all epochs: nobody may still be asking it for the last one.
         self._close(batches)
-        self._log.write("epoch_end", epoch=epoch, steps=steps - first, images=self._loop.images - before)
+        self._log.write(events.EpochEnd(epoch, steps - first, self._loop.images - before))
         self._keep(Position(epoch, steps, steps))
 
     def _ask(self, epoch: int, first: int) -> Any:
@@ -147,14 +142,14 @@ class Protocol:
         tensors = snapshot(self._trainee, self._bare_model, self._group, position)
         if self._group.ranks.rank == 0:
             file, size = self._checkpoints.save(position, tensors)
-            self._log.write("checkpoint", epoch=position.epoch, step=position.step, file=file, bytes=size)
+            self._log.write(events.Checkpoint(position.epoch, position.step, file, size))
         # Others who went on to train would wait for rank 0 in their next step, and book the wait as computing.
         self._group.barrier()
         self._ledger.enter("idle")
 
     def _evaluate(self, epoch: int) -> float:
         """Return the mAP of the model as it is, the same number on every rank."""
-        self._log.write("eval_begin", epoch=epoch, t_ns=self._ledger.enter("evaluation"))
+        self._log.write(events.EvalBegin(epoch), self._ledger.enter("evaluation"))
         self._group.broadcast_buffers(self._bare_model)
         scores = collector(self._settings, self._loaders.ground_truth)
         detect(
@@ -166,9 +161,9 @@ class Protocol:
             self._progress(),
         )
         outcome = scores.outcome(self._group, lambda reached: self._decides(epoch, reached))
-        facts = {"epoch": epoch, "images": outcome.images, "detections": outcome.detections, **outcome.facts}
+        end = events.EvalEnd(epoch, outcome.images, outcome.detections, **outcome.facts)
         # The phase ends where the event says, so that judging can compare the two.
-        self._log.write("eval_end", t_ns=self._ledger.enter("idle"), **facts)
+        self._log.write(end, self._ledger.enter("idle"))
         return outcome.map
 
     def _decides(self, epoch: int, reached: float) -> bool:
@@ -184,7 +179,7 @@ class Protocol:
         def tell(done: int) -> None:
             if time.monotonic() - last[0] >= _PROGRESS_EVERY_S:
                 last[0] = time.monotonic()
-                self._log.write("progress", phase="evaluation", done=done, total=total)
+                self._log.write(events.Progress("evaluation", done, total))
 
         return tell
 

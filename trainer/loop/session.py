@@ -12,9 +12,11 @@ import numpy
 import torch
 import torchvision
 
+from evidence import events
+from evidence.files import SCHEMA, telemetry_file
+from evidence.rank_file import EventLog
 from trainer.data import scoring
 from trainer.devices import Backend, Card
-from trainer.events import SCHEMA, EventLog
 from trainer.loop import exchange, staging
 from trainer.loop.checkpoint import FOLDER, Checkpoints, file_name
 from trainer.loop.loaders import Loaders, build_loaders
@@ -41,27 +43,27 @@ def run_rank(settings: Settings, ranks: Ranks, backend: Backend, log: EventLog, 
     backend.check_precision(settings.precision)
     card = backend.open(ranks.local_rank, ranks.local_world_size)
     backend.set_tf32(settings.tf32)
-    log.write("start", t_ns=started_ns, **_introduction(settings, ranks, backend, card))
+    log.write(_introduction(settings, ranks, backend, card), started_ns)
     group = HostGroup(ranks)
     group.join(backend)
     # Together: while others still import their frameworks, a busy host makes an honest clock look like a lying one.
     group.barrier()
-    log.write("clock_test", **probe_clock(backend))
+    log.write(probe_clock(backend))
     backend.release_memory()
     watches = _watches(settings, ranks, backend, card, group)
     for watch in watches:
         watch.start()
     try:
         if ranks.local_rank == 0:
-            log.write("environment", **gather(settings, backend, card))
+            log.write(gather(settings, backend, card))
         reason = _prepare(settings, ranks, backend, log, group).run()
     finally:
         stop_all(watches)
     allocated_gib, reserved_gib = backend.allocator_peak_gib()
-    log.write("memory", allocated_gib=allocated_gib, reserved_gib=reserved_gib, resident_gib=peak_resident_gib())
+    log.write(events.Memory(allocated_gib, reserved_gib, peak_resident_gib()))
     # The last rank's end is the run's end, so no rank leaves before the others are done.
     group.barrier()
-    log.write("end", reason=reason)
+    log.write(events.End(reason))
     # Not after a failure: taking a group down can wait for ranks that will never come, and the reason must get out.
     group.leave()
 
@@ -69,7 +71,7 @@ def run_rank(settings: Settings, ranks: Ranks, backend: Backend, log: EventLog, 
 def _watches(settings: Settings, ranks: Ranks, backend: Backend, card: Card, group: HostGroup) -> list[Watch]:
     """Return a watch for the memory of this rank's card, and for whatever else this rank is to sample of its host."""
     labels = {"host": backend.host_name(), "rank": ranks.rank}
-    path, interval_s = settings.run_dir / telemetry_name(ranks.node), settings.sample_interval_s
+    path, interval_s = settings.run_dir / telemetry_file(ranks.node), settings.sample_interval_s
     read = backend.sampler(ranks.local_rank, group.processes_of_this_node())
     places = group.cards_of_this_node(card.index, card.pci)
     others = backend.samplers(ranks.local_rank, places, settings.smi)
@@ -89,57 +91,52 @@ def _watches(settings: Settings, ranks: Ranks, backend: Backend, card: Card, gro
     ]
 
 
-def telemetry_name(node: int) -> str:
-    """Return the name of a host's file: appending to one is safe on a host, not on a file system of several."""
-    return "telemetry.jsonl" if node == 0 else f"telemetry-{node:04d}.jsonl"
-
-
-def _introduction(settings: Settings, ranks: Ranks, backend: Backend, card: Card) -> dict[str, Any]:
-    return {
-        "schema": SCHEMA,
-        "cell": settings.cell,
-        "rank": ranks.rank,
-        "local_rank": ranks.local_rank,
-        "world_size": ranks.world_size,
-        "local_world_size": ranks.local_world_size,
-        "node": ranks.node,
-        "host": backend.host_name(),
-        "pid": os.getpid(),
-        "backend": backend.name,
-        "simulated": backend.simulated,
-        "clock": backend.clock.kind,
-        "device_name": card.name,
-        "card": card.index,
-        "serial": card.serial,
-        "placement": {**placement(), "card_pci": card.pci, "card_numa_node": card_numa_node(card.pci)},
-        "capacity_gib": card.capacity_gib,
-        "driver": card.driver,
-        "collectives": backend.collectives(),
-        "environment": {key: os.environ.get(key) for key in (*backend.environment, backend.visible_cards) if key},
-        "precision": settings.precision,
-        "tf32": settings.tf32,
-        "batch_size": settings.batch_size,
-        "learning_rate": settings.learning_rate,
-        "model": settings.model,
-        "seed": settings.seed,
-        "protocol": settings.protocol,
-        "attempt": settings.attempt,
-        "timing": backend.step_timer().method,
-        "host_clock": settings.host_clock,
-        "without": list(settings.without),
-        "bucket_mb": settings.bucket_mb,
-        "versions": {
+def _introduction(settings: Settings, ranks: Ranks, backend: Backend, card: Card) -> events.Start:
+    return events.Start(
+        schema=SCHEMA,
+        cell=settings.cell,
+        rank=ranks.rank,
+        local_rank=ranks.local_rank,
+        world_size=ranks.world_size,
+        local_world_size=ranks.local_world_size,
+        node=ranks.node,
+        host=backend.host_name(),
+        pid=os.getpid(),
+        backend=backend.name,
+        simulated=backend.simulated,
+        clock=backend.clock.kind,
+        device_name=card.name,
+        card=card.index,
+        serial=card.serial,
+        placement={**placement(), "card_pci": card.pci, "card_numa_node": card_numa_node(card.pci)},
+        capacity_gib=card.capacity_gib,
+        driver=card.driver,
+        collectives=backend.collectives(),
+        environment={key: os.environ.get(key) for key in (*backend.environment, backend.visible_cards) if key},
+        precision=settings.precision,
+        tf32=settings.tf32,
+        batch_size=settings.batch_size,
+        learning_rate=settings.learning_rate,
+        model=settings.model,
+        seed=settings.seed,
+        protocol=settings.protocol,
+        attempt=settings.attempt,
+        timing=backend.step_timer().method,
+        host_clock=settings.host_clock,
+        without=settings.without,
+        bucket_mb=settings.bucket_mb,
+        versions={
             "python": platform.python_version(),
             "torch": torch.__version__,
             "torchvision": torchvision.__version__,
             "numpy": numpy.__version__,
             "os": platform.platform(),
         },
-    }
+    )
 
 
 def _prepare(settings: Settings, ranks: Ranks, backend: Backend, log: EventLog, group: HostGroup) -> Protocol:
-    log.write("progress", phase="data", done=0, total=1)
+    log.write(events.Progress("data", 0, 1))
     unable = staging.other_floats(backend.device) if settings.uses("bytes_on_device") else ""
     loaders: Loaders = build_loaders(
         settings,
@@ -150,7 +147,7 @@ def _prepare(settings: Settings, ranks: Ranks, backend: Backend, log: EventLog, 
         decode_delay_s=backend.decode_delay_s,
         floats=bool(unable),
     )
-    log.write("data", **loaders.counts)
+    log.write(loaders.data_set)
     # A host of its own may have no room for a cache, and a card of its own its own arithmetic.
     whose = f"rank {ranks.rank}: {unable}" if unable and ranks.world_size > 1 else unable
     missing = group.all_gather_json({**loaders.not_here, **({"bytes_on_device": whose} if unable else {})})
@@ -161,12 +158,12 @@ def _prepare(settings: Settings, ranks: Ranks, backend: Backend, log: EventLog, 
             **scoring.not_here(settings),
             **{name: why for reasons in missing for name, why in reasons.items()},
         }
-        log.write("optimizations", items=ledger(settings, not_here))
+        log.write(events.Optimizations(ledger(settings, not_here)))
     # One seed for the weights, so that every rank starts from the same; then one per rank, so that no two draw the
     # same proposals.
     backend.seed(settings.seed)
     bare_model = build_model(settings).to(backend.device)
-    log.write("model", name=settings.model, parameters=count_parameters(bare_model))
+    log.write(events.Model(settings.model, count_parameters(bare_model)))
     backend.attend(bare_model)
     backend.seed(settings.seed + 1 + ranks.rank)
     model = exchange.exchanging(bare_model, settings, backend, ranks.world_size)
@@ -192,12 +189,13 @@ def _begin(
         print(f"trainer: passed over a checkpoint: {problem}", file=sys.stderr, flush=True)
     if position is not None:
         log.write(
-            "resumed",
-            epoch=position.epoch,
-            step=position.step,
-            steps_left=position.left,
-            first_step=position.taken,
-            file=f"{FOLDER}/{file_name(position)}",
-            skipped=checkpoints.skipped,
+            events.Resumed(
+                epoch=position.epoch,
+                step=position.step,
+                steps_left=position.left,
+                first_step=position.taken,
+                file=f"{FOLDER}/{file_name(position)}",
+                skipped=tuple(checkpoints.skipped),
+            )
         )
     return position

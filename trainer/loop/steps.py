@@ -7,10 +7,11 @@ from typing import Any, Callable, Iterator
 
 import torch
 
+from evidence import events
+from evidence.rank_file import EventLog
 from trainer.data.dataset import require_batch
 from trainer.devices import Backend
 from trainer.errors import DataError, DivergedError
-from trainer.events import EventLog
 from trainer.ledger import Ledger
 from trainer.loop.staging import Staging
 from trainer.loop.workload import Fingerprint
@@ -166,23 +167,24 @@ class StepLoop:
         numbers = self._trainee.backend.numbers([*window.losses, *seen.positives])
         losses, positives = numbers[: len(window)], int(sum(numbers[len(window) :]))
         self._log.write(
-            "window",
-            epoch=epoch,
-            step=self.steps,
-            warmup=warmup,
-            lr=window.rate,
-            wall_ns=ended_ns - begun_ns,
-            wait_ns=window.wait_ns,
-            copy_ns=window.copy_ns,
-            compute_host_ns=sum(times.host_ns),
-            forward_ns=sum(times.forward_ns),
-            images=window.images,
-            compute_ns=times.compute_ns,
-            loss=losses,
-            padded_pixels=seen.padded_pixels,
-            proposals=seen.proposals,
-            sampled=seen.sampled,
-            positives=positives,
+            events.Window(
+                epoch=epoch,
+                step=self.steps,
+                warmup=warmup,
+                lr=window.rate,
+                wall_ns=ended_ns - begun_ns,
+                wait_ns=window.wait_ns,
+                copy_ns=window.copy_ns,
+                compute_host_ns=sum(times.host_ns),
+                forward_ns=sum(times.forward_ns),
+                padded_pixels=seen.padded_pixels,
+                proposals=seen.proposals,
+                sampled=seen.sampled,
+                positives=positives,
+                images=tuple(window.images),
+                compute_ns=tuple(times.compute_ns),
+                loss=tuple(losses),
+            )
         )
         self.last_step_ns = sum(times.compute_ns) / len(times.compute_ns)
         for offset, loss in enumerate(losses):

@@ -7,8 +7,9 @@ measure of all: that cannot return before the work is done.
 from __future__ import annotations
 
 import math
-from typing import Any, Callable
+from typing import Callable
 
+from evidence.events import ClockProbe
 from trainer.devices import Backend
 
 _ROUNDS = 5
@@ -20,28 +21,22 @@ _DIFFERENCE = 8
 _CLOCK_READINGS = 10_000
 
 
-def probe_clock(backend: Backend) -> dict[str, Any]:
-    """Return what the backend's clock does; times in ns, one entry a round in each list.
-
-    `side`, `units`: the work of a round, see Backend.queue_work. `work_ns`: until a number of its result was read.
-    `synchronise_ns` and `after_ns`: of work queued again, until `synchronise` returned, and from there until the number
-    was read. `timer_ns` and `timer_wall_ns`: what the step timer says of the work, and the host's clock around it.
-    `steps_back`: how often the host's clock went backwards in 10,000 readings.
-    """
+def probe_clock(backend: Backend) -> ClockProbe:
+    """Put the clocks of the backend and of the host to the test: see ClockProbe for what is returned."""
     side = _side(backend)
     units = max(2, min(_MOST_UNITS, math.ceil(_WORK_NS / _unit_ns(backend, side))))
     waits = [_synchronise_ns(backend, side, units) for _ in range(_ROUNDS)]
     timed = [_timer_ns(backend, side, units) for _ in range(_ROUNDS)]
-    return {
-        "side": side,
-        "units": units,
-        "work_ns": [_work_ns(backend, side, units) for _ in range(_ROUNDS)],
-        "synchronise_ns": [wait for wait, _ in waits],
-        "after_ns": [after for _, after in waits],
-        "timer_ns": [seen for seen, _ in timed],
-        "timer_wall_ns": [wall for _, wall in timed],
-        "steps_back": _steps_back(backend.clock.now_ns),
-    }
+    return ClockProbe(
+        work_ns=tuple(_work_ns(backend, side, units) for _ in range(_ROUNDS)),
+        synchronise_ns=tuple(wait for wait, _ in waits),
+        after_ns=tuple(after for _, after in waits),
+        timer_ns=tuple(seen for seen, _ in timed),
+        timer_wall_ns=tuple(wall for _, wall in timed),
+        steps_back=_steps_back(backend.clock.now_ns),
+        side=side,
+        units=units,
+    )
 
 
 def _side(backend: Backend) -> int:

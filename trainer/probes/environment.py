@@ -15,6 +15,7 @@ import threading
 from pathlib import Path
 from typing import Any, Callable
 
+from evidence.host import Environment, Interface, Port
 from trainer.devices.base import Backend, Card, Inventory
 from trainer.settings import Settings
 
@@ -46,14 +47,14 @@ class _Facts:
             where = f"{error.filename}: " if isinstance(error, OSError) and error.filename else ""
             self.absent[item] = _short(f"{where}{said or type(error).__name__}")
             return
-        if value is None or value in ("", [], {}):
+        if value is None or value in ("", [], (), {}):
             self.absent.setdefault(item, "nothing found")
         else:
             self.found[item] = value
 
 
-def gather(settings: Settings, backend: Backend, card: Card, root: Path = _ROOT) -> dict[str, Any]:
-    """Return the facts of this host for its event `environment`; what was not found is in `absent`, by item."""
+def gather(settings: Settings, backend: Backend, card: Card, root: Path = _ROOT) -> Environment:
+    """Return the facts of this host: its event `environment`; what was not found is in `absent`, by item."""
     facts = _Facts()
     facts.note("machine", lambda: machine(root))
     _cards(facts, backend, card, settings.smi)
@@ -68,7 +69,7 @@ def gather(settings: Settings, backend: Backend, card: Card, root: Path = _ROOT)
     facts.note("packages", package_versions)
     if settings.backbone is not None:
         facts.note("backbone_sha256", lambda: _digest(settings.backbone))
-    return {**facts.found, "absent": facts.absent}
+    return Environment(**facts.found, absent=facts.absent)
 
 
 def machine(root: Path = _ROOT) -> dict[str, str]:
@@ -78,7 +79,7 @@ def machine(root: Path = _ROOT) -> dict[str, str]:
     return {name: text for name, text in found.items() if text.lower() not in _BLANK}
 
 
-def infiniband_ports(root: Path = _ROOT) -> list[dict[str, str]]:
+def infiniband_ports(root: Path = _ROOT) -> tuple[Port, ...]:
     """Return each port's device, port, link layer (InfiniBand, or Ethernet for RoCE), rate and state, as in sysfs.
 
     Source: Documentation/ABI/stable/sysfs-class-infiniband. Raises OSError where the kernel has no such devices.
@@ -91,18 +92,18 @@ def infiniband_ports(root: Path = _ROOT) -> list[dict[str, str]]:
             for name in ("link_layer", "rate", "state"):
                 with contextlib.suppress(OSError):
                     facts[name] = _line(port / name)
-            ports.append(facts)
-    return ports
+            ports.append(Port(**facts))
+    return tuple(ports)
 
 
-def ethernet_speeds(root: Path = _ROOT) -> list[dict[str, Any]]:
+def ethernet_speeds(root: Path = _ROOT) -> tuple[Interface, ...]:
     """Return the speed in Mb/s of each network interface with a device behind it that tells one."""
     found = []
     for path in sorted((root / "sys" / "class" / "net").glob("*")):
         with contextlib.suppress(OSError, ValueError):
             if (path / "device").exists() and int(_line(path / "speed")) > 0:
-                found.append({"interface": _short(path.name), "speed_mb_s": int(_line(path / "speed"))})
-    return found
+                found.append(Interface(_short(path.name), int(_line(path / "speed"))))
+    return tuple(found)
 
 
 def container_sign(root: Path = _ROOT) -> str:
@@ -167,14 +168,14 @@ def _cards(facts: _Facts, backend: Backend, card: Card, smi: str) -> None:
         )
     facts.absent.update(inventory.absent)
     # The name that the ranks found is in their introduction; what the tool calls its cards stands beside it.
-    facts.note("cards", lambda: sorted({card.name, *inventory.names} - {""}))
+    facts.note("cards", lambda: tuple(sorted({card.name, *inventory.names} - {""})))
     facts.note("card_count", lambda: inventory.count)
-    facts.note("card_memory_gib", lambda: list(inventory.memory_gib) or _own_memory(card))
+    facts.note("card_memory_gib", lambda: tuple(inventory.memory_gib) or _own_memory(card))
     facts.note("driver", lambda: _short(inventory.driver or card.driver or ""))
 
 
-def _own_memory(card: Card) -> list[float] | None:
-    return None if card.capacity_gib is None else [card.capacity_gib]
+def _own_memory(card: Card) -> tuple[float, ...] | None:
+    return None if card.capacity_gib is None else (card.capacity_gib,)
 
 
 def _within(patience_s: float, work: Callable[[], Inventory]) -> Inventory:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import os
 import threading
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Sequence
 
+from evidence.telemetry import append_samples
 from trainer.clocks import Clock, SimulatedClock
 
 Read = Callable[[], List[Dict[str, Any]]]
@@ -111,15 +110,7 @@ class Watch:
 
     def _write(self, samples: Sequence[dict[str, Any]], now_ns: int | None = None) -> None:
         head = {"t_ns": self._clock.now_ns() if now_ns is None else now_ns, "source": self._source, **self._labels}
-        lines = [json.dumps({**head, **sample}) + "\n" for sample in samples]
-        if not lines:
-            return
-        # One write to a file opened for appending: the ranks of a host share it without mixing their lines.
-        handle = os.open(str(self._path), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-        try:
-            os.write(handle, "".join(lines).encode("utf-8"))
-        finally:
-            os.close(handle)
+        append_samples(self._path, [{**head, **sample} for sample in samples])
 
     def _is_new(self, sample: dict[str, Any]) -> bool:
         """Whether this complaint is to be written: each once, and no more than a person would read."""

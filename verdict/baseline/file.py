@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any, Mapping
 
-from evidence.atomic import write_whole
+from evidence.files import write_whole
 from expected import METRICS, Device, Site, load_site
 from expected.site import SITE_SCHEMA, check_site
 from expected.toml_file import parse_toml

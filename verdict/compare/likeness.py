@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from typing import Any, Iterable, Iterator, Mapping, Sequence
+from typing import Iterable, Iterator, Mapping, Sequence
 
-from evidence.bundle import RUN_FILE, Evidence
-from evidence.errors import EvidenceError
-from evidence.fields import FieldError
+from evidence.bundle import Evidence
 from verdict.checks.workload import Workload, fingerprint
 from verdict.compare.provenance import plain, read_provenance
 
@@ -35,13 +33,9 @@ def circumstances(evidence: Evidence, p_core_method: str = "") -> dict[str, str]
     Empty where run.json cannot be read: such a run is comparable with none.
     """
     run = evidence.run
-    try:
-        origin = read_provenance(evidence)
-        record = json.loads((evidence.path / RUN_FILE).read_text(encoding="utf-8"))
-    except (EvidenceError, FieldError, OSError, ValueError):
+    if run is None or not run.started_utc:
         return {}
-    if run is None:
-        return {}
+    origin = read_provenance(evidence)
     starts = [start for _, start in evidence.starts]
     facts = {
         "device": run.cell.device,
@@ -56,7 +50,7 @@ def circumstances(evidence: Evidence, p_core_method: str = "") -> dict[str, str]
         "clock of p_core": "" if not p_core_method else "host" if "p_core_host" in p_core_method else "device",
         "timing of steps": _joined(start.timing for start in starts),
         "wait after each step for the host's clock": _joined(str(start.host_clock).lower() for start in starts),
-        "data set": _data_set(evidence, record.get("own_data")),
+        "data set": _data_set(evidence, run.own_data),
         **_speed_ups(evidence, run.without),
         **{f"recipe: {name}": json.dumps(value) for name, value in sorted(run.recipe.items())},
     }
@@ -99,10 +93,10 @@ def _share(cell_id: str) -> str:
     return _WHOLE_MACHINE if card is None else f"card {card}, beside runs on the others (--each-card)"
 
 
-def _data_set(evidence: Evidence, own: Any) -> str:
+def _data_set(evidence: Evidence, own: bool) -> str:
     counts = sorted({(data.train_images, data.val_images or 0) for rank in evidence.ranks for data in rank.data})
     told = "; ".join(f"{train} images to train on, {val} to evaluate" for train, val in counts) or "not told"
-    return told + ("" if own is False else ", of --data")
+    return told + (", of --data" if own else "")
 
 
 def _counts(seen: Workload) -> dict[str, str]:

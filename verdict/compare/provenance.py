@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import Any, Iterable, Iterator, Mapping
+from typing import Any, Iterable, Mapping
 
-from evidence.bundle import RUN_FILE, Evidence, Run
+from evidence.bundle import Evidence
 from evidence.errors import EvidenceError
-from evidence.fields import FieldError, decode, table, text
-from evidence.jsonlines import Problems, parse_object, read_objects
+from evidence.run_file import Run
 
 _NO_PART_IN_THE_RUN = ("pytest", "pytest-xdist", "pytest-benchmark")
 """Packages that run.json lists because they started the run; they change nothing that is measured."""
@@ -47,14 +46,10 @@ def read_provenance(evidence: Evidence) -> Provenance:
     """
     if evidence.run is None:
         raise EvidenceError(f"{evidence.path}: cannot tell where the run comes from: {'; '.join(evidence.problems)}")
-    try:
-        record = parse_object((evidence.path / RUN_FILE).read_bytes())
-        facts = decode(record, {"started_utc": text}, {"environment": table})
-        packages = decode(facts["environment"] or {}, {}, {"packages": table})["packages"] or {}
-        introductions = list(_introductions(evidence))
-    except FieldError as error:
-        raise EvidenceError(f"{evidence.path}: {error}: nobody could tell where a baseline comes from") from None
-    told = [{"driver": one["driver"], **(one["versions"] or {})} for one in introductions]
+    if not evidence.run.started_utc:
+        raise EvidenceError(f"{evidence.path}: 'started_utc' is missing: a baseline has to say where it comes from")
+    packages = evidence.run.environment.packages
+    told = [{"driver": start.driver, **start.versions} for _, start in evidence.starts]
     by_name = {name: _joined(one.get(name) for one in told) for facts_of_rank in told for name in facts_of_rank}
     driver = by_name.pop("driver", "")
     # The ranks know best what they ran with; the launching Python's packages fill in what they do not say.
@@ -62,23 +57,12 @@ def read_provenance(evidence: Evidence) -> Provenance:
     versions = {_key(name): version for name, version in {**listed, **by_name}.items() if version}
     card = _joined(start.device_name for _, start in evidence.starts)
     run = evidence.run
-    return Provenance(
-        plain(run.id), plain(facts["started_utc"]), _protocol(run), evidence.simulated, card, driver, versions
-    )
+    return Provenance(plain(run.id), plain(run.started_utc), _protocol(run), evidence.simulated, card, driver, versions)
 
 
 def plain(words: str) -> str:
     """`words` as a file can hold them on one line: what cannot be printed becomes a space; never empty."""
     return " ".join("".join(sign if sign.isprintable() else " " for sign in words).split()) or "unknown"
-
-
-def _introductions(evidence: Evidence) -> Iterator[dict[str, Any]]:
-    """What judging ignores of each rank's start event."""
-    for rank in evidence.ranks:
-        for _, record in read_objects(evidence.path / rank.file, Problems(rank.file)):
-            if record.get("event") == "start":
-                yield decode(record, {}, {"driver": text, "versions": table})
-                break
 
 
 def _joined(found: Iterable[Any]) -> str:

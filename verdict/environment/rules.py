@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Callable, Mapping, Sequence
 
 from evidence.events import HOST_BACKENDS, DataSet, RankEvidence
-from evidence.host import HostFacts
+from evidence.host import Environment
 from verdict.checks.identity import CAPACITY_TOLERANCE
 from verdict.environment.stated import (
     DIFFERS,
@@ -41,7 +41,7 @@ class Host:
     ranks: Sequence[RankEvidence]
 
     @property
-    def facts(self) -> HostFacts | None:
+    def facts(self) -> Environment | None:
         """What its first rank found of it; None where none wrote that."""
         return next((rank.environment for rank in self.ranks if rank.environment is not None), None)
 
@@ -84,7 +84,7 @@ def compare(item: str, stated: str, host: Host) -> tuple[str, Answer]:
 _Rule = Callable[[str, Host], "tuple[str, Answer]"]
 
 
-def _of_facts(read: Callable[[HostFacts], str], compare: Callable[[str, str], Answer]) -> _Rule:
+def _of_facts(read: Callable[[Environment], str], compare: Callable[[str, str], Answer]) -> _Rule:
     def rule(stated: str, host: Host) -> tuple[str, Answer]:
         found = "" if host.facts is None else read(host.facts)
         return found, compare(stated, found) if found else Answer(UNKNOWN)
@@ -122,7 +122,7 @@ def _card_memory(stated: str, host: Host) -> tuple[str, Answer]:
 
 
 def _network(stated: str, host: Host) -> tuple[str, Answer]:
-    ports = host.facts.ports if host.facts else ()
+    ports = host.facts.network if host.facts else ()
     shown = dict.fromkeys(
         ", ".join(text for text in (port.link_layer, port.rate, port.state) if text) or port.device for port in ports
     )
@@ -131,14 +131,15 @@ def _network(stated: str, host: Host) -> tuple[str, Answer]:
 
 def _os(stated: str, host: Host) -> tuple[str, Answer]:
     facts = host.facts
-    if facts is None or not (facts.os_name or facts.os_pretty):
+    name, version, pretty = ("" if facts is None else facts.os.get(key, "") for key in ("name", "version", "pretty"))
+    if facts is None or not (name or pretty):
         return "", Answer(UNKNOWN)
-    shown = facts.os_pretty or f"{facts.os_name} {facts.os_version}".strip()
-    if facts.os_of == "image":
+    shown = pretty or f"{name} {version}".strip()
+    if facts.os.get("of") == "image":
         why = f"the run was in a container ({facts.container}), whose system is its image's; put the host's "
         return shown, Answer(UNKNOWN, f"{why}/etc/os-release at /run/host/os-release in it")
-    versions = [facts.os_version, *(word for word in facts.os_pretty.split() if word[:1].isdigit())]
-    return shown, compare_system(stated, f"{facts.os_name} {facts.os_pretty}", versions)
+    versions = [version, *(word for word in pretty.split() if word[:1].isdigit())]
+    return shown, compare_system(stated, f"{name} {pretty}", versions)
 
 
 def _packages(stated: str, host: Host) -> tuple[str, Answer]:
@@ -182,7 +183,7 @@ def _version_of(package: str) -> _Rule:
 
 
 _RULES: Mapping[str, _Rule] = {
-    "machine": _of_facts(lambda facts: facts.machine, compare_machine),
+    "machine": _of_facts(lambda facts: facts.machine_name, compare_machine),
     "card": _card,
     "card_count": _card_count,
     "card_memory": _card_memory,

@@ -160,7 +160,7 @@ def lost_by_restart(name: str, evidence: Evidence) -> str:
     restarts = () if evidence.run is None else evidence.run.restarts
     if not restarts:
         return ""
-    why = f"the run was restarted {times(len(restarts))}: {'; '.join(restarts)}"
+    why = f"the run was restarted {times(len(restarts))}: {'; '.join(map(str, restarts))}"
     if name in _OF_THE_WHOLE:
         return why
     idle = bool(evidence.ranks) and all(rank.nothing_left and not rank.epochs for rank in evidence.ranks)

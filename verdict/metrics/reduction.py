@@ -2,43 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Mapping
+from typing import TYPE_CHECKING
 
 from evidence.bundle import Evidence
-from evidence.telemetry import Card
+from evidence.telemetry import READINGS, Card
 from verdict.metrics.memory import training_ns
 
 if TYPE_CHECKING:
     import numpy as np
-
-
-@dataclass(frozen=True)
-class Reduction:
-    """What is done to a metric: "max", "mean" (over time weighted by it), "last" or "any" (each reason named)."""
-
-    unit: str
-    over_time: str
-    over_cards: str
-
-
-REDUCTIONS: Mapping[str, Reduction] = {
-    "memory_used_gib": Reduction("GiB", "max", "max"),
-    "memory_total_gib": Reduction("GiB", "last", "max"),
-    "power_w": Reduction("W", "mean", "mean"),
-    "temperature_c": Reduction("C", "max", "max"),
-    "use_percent": Reduction("%", "mean", "mean"),
-    "core_clock_mhz": Reduction("MHz", "mean", "mean"),
-    "memory_clock_mhz": Reduction("MHz", "mean", "mean"),
-    "throttle": Reduction("reason", "any", "any"),
-    "clock_reasons": Reduction("reason", "any", "any"),
-    "host_memory_used_gib": Reduction("GiB", "max", "max"),
-    "host_memory_total_gib": Reduction("GiB", "last", "max"),
-    "host_cpu_percent": Reduction("%", "mean", "mean"),
-    "host_load_1m": Reduction("processes", "mean", "mean"),
-    "host_temperature_c": Reduction("C", "max", "max"),
-}
-"""As the samplers declare them, which judging cannot ask."""
 
 
 def over_time(how: str, t_ns: np.ndarray, values: np.ndarray) -> float | None:
@@ -73,7 +44,7 @@ def card_readings(evidence: Evidence) -> dict[Card, dict[str, float]]:
         inside = (samples.t_ns >= begin_ns) & (samples.t_ns <= end_ns)
         mine = found.setdefault(samples.card, {})
         for name, column in samples.readings.items():
-            number = over_time(REDUCTIONS[name].over_time, samples.t_ns[inside], column[inside])
+            number = over_time(READINGS[name].over_time, samples.t_ns[inside], column[inside])
             if number is not None:
                 mine.setdefault(name, number)
     return found
@@ -86,6 +57,6 @@ def run_readings(evidence: Evidence) -> dict[str, float]:
         for name, number in readings.items():
             by_name.setdefault(name, []).append(number)
     return {
-        name: max(numbers) if REDUCTIONS[name].over_cards == "max" else sum(numbers) / len(numbers)
+        name: max(numbers) if READINGS[name].over_cards == "max" else sum(numbers) / len(numbers)
         for name, numbers in by_name.items()
     }

@@ -161,22 +161,22 @@ def test_reading_a_number_waits_even_where_synchronise_does_not(tmp_path: Path) 
 def test_the_clock_probe_finds_an_honest_clock(tmp_path: Path) -> None:
     found = probe_clock(opened(tmp_path))
 
-    assert found["steps_back"] == 0
-    product_ns = 2_000_000 * (found["side"] / 256) ** 3
+    assert found.steps_back == 0
+    product_ns = 2_000_000 * (found.side / 256) ** 3
     for name in ("work_ns", "synchronise_ns", "timer_ns"):
-        assert min(found[name]) >= found["units"] * product_ns
+        assert min(getattr(found, name)) >= found.units * product_ns
 
 
 def test_the_clock_probe_finds_a_synchronise_that_does_not_wait(tmp_path: Path) -> None:
     found = probe_clock(opened(tmp_path, '[[fault]]\nkind = "blind_synchronise"'))
 
-    assert sum(found["after_ns"]) > sum(found["synchronise_ns"])
+    assert sum(found.after_ns) > sum(found.synchronise_ns)
 
 
 def test_the_clock_probe_finds_a_timer_that_tells_less(tmp_path: Path) -> None:
     found = probe_clock(opened(tmp_path, '[[fault]]\nkind = "fast_timer"\nfactor = 2.0'))
 
-    assert all(seen <= wall / 2 for seen, wall in zip(found["timer_ns"], found["timer_wall_ns"]))
+    assert all(seen <= wall / 2 for seen, wall in zip(found.timer_ns, found.timer_wall_ns))
 
 
 def test_work_gives_the_number_that_the_product_of_these_matrices_has(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from evidence.atomic import write_whole
+from evidence.files import write_whole
 
 
 @pytest.mark.parametrize("before", [None, "an older and longer content\n"])

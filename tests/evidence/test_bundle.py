@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any, Callable, Mapping
 
 import pytest
 from hypothesis import given, settings
@@ -14,6 +18,7 @@ from hypothesis import strategies as st
 from evidence.bundle import read_run
 from evidence.errors import EvidenceError, SuiteError
 from evidence.seal import seal_problems, write_seal
+from tests.support import ROOT
 from tests.verdict.bundles import STEADY, Bundle, Plan, a_cell, build, lines
 from verdict.judge import INVALID, PASS, RunVerdict, judge_run
 
@@ -295,14 +300,39 @@ def test_evidence_that_is_written_while_it_is_read_is_named(tmp_path: Path, monk
     folder = build(Plan()).write(tmp_path / "run")
     honest = (folder / "rank-0000.jsonl").read_bytes()
 
-    def swap(run_dir: Path) -> tuple[str, ...]:
+    def swap(run_dir: Path, digests: Mapping[str, str]) -> tuple[str, ...]:
         """Put the sealed bytes back between reading and checking, as a racing copy could."""
         (folder / "rank-0000.jsonl").write_bytes(honest)
-        return seal_problems(run_dir)
+        return seal_problems(run_dir, digests)
 
     monkeypatch.setattr("evidence.bundle.seal_problems", swap)
     (folder / "rank-0000.jsonl").write_bytes(honest.replace(b'"lr": 0.02', b'"lr": 0.01'))
 
-    (problem,) = read_run(folder).problems
+    of_the_seal, while_reading = read_run(folder).problems
 
-    assert problem == "run: a file of evidence changed while it was read; judge a copy that nobody writes to"
+    assert of_the_seal.startswith("rank-0000.jsonl: changed since it was sealed")
+    assert while_reading == "run: a file of evidence changed while it was read; judge a copy that nobody writes to"
+
+
+@pytest.mark.parametrize("name", ["rank-0000.jsonl", "run.json", "telemetry.jsonl"])
+def test_a_pipe_in_place_of_a_file_is_a_problem_and_is_not_waited_for(name: str, tmp_path: Path) -> None:
+    folder = build(Plan()).write(tmp_path / "run")
+    (folder / name).unlink()
+    os.mkfifo(str(folder / name))
+
+    assert f"{name}: cannot be read: not a regular file" in read_run(folder).problems
+
+
+def test_each_file_is_opened_once(tmp_path: Path) -> None:
+    folder = build(Plan()).write(tmp_path / "run")
+    program = (
+        "import collections, sys; opened = collections.Counter(); "
+        "sys.addaudithook(lambda event, arguments: opened.update([str(arguments[0])]) if event == 'open' else None); "
+        "from pathlib import Path; from evidence.bundle import read_run; "
+        "assert not read_run(Path(sys.argv[1])).problems; "
+        "print({Path(name).name: count for name, count in opened.items() if name.startswith(sys.argv[1] + '/')})"
+    )
+
+    done = subprocess.run([sys.executable, "-c", program, str(folder)], cwd=ROOT, capture_output=True, text=True)
+
+    assert ast.literal_eval(done.stdout) == {path.name: 1 for path in folder.iterdir()}, done.stderr

@@ -31,7 +31,7 @@ def read(samples: list[dict[str, Any]], folder: Path) -> tuple[Telemetry, tuple[
     path = folder / "telemetry.jsonl"
     path.write_text("".join(json.dumps(one) + "\n" for one in samples))
     problems = Problems(path.name)
-    return read_telemetry([(path, problems)]), problems.all()
+    return read_telemetry([(path.read_bytes(), problems)]), problems.all()
 
 
 def test_samples_are_grouped_by_card_and_sampling_rank(tmp_path: Path) -> None:

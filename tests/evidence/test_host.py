@@ -8,31 +8,32 @@ from typing import Any
 import pytest
 
 from evidence.bundle import read_run
-from evidence.fields import FieldError
-from evidence.host import host_facts
+from evidence.codec import FieldError, decode
+from evidence.host import Environment
 from tests.suite.stored import bundle_of
 
 
 def test_an_event_without_anything_is_a_host_of_which_nothing_is_known() -> None:
-    facts = host_facts({})
+    facts = decode(Environment, {})
 
-    assert (facts.machine, facts.cards, facts.card_count, facts.ports, facts.packages) == ("", (), None, (), {})
+    assert (facts.machine_name, facts.cards, facts.card_count, facts.network, facts.packages) == ("", (), None, (), {})
 
 
 def test_what_is_there_is_read() -> None:
-    facts = host_facts(
+    facts = decode(
+        Environment,
         {
             "machine": {"vendor": "Kunlunxin", "product": "R480-X8"},
             "network": [{"device": "mlx5_0", "port": "1", "rate": "200 Gb/sec (4X HDR)"}],
             "card_memory_gib": [32],
             "os": {"name": "Ubuntu", "of": "host"},
-        }
+        },
     )
 
-    assert facts.machine == "Kunlunxin R480-X8"
-    assert (facts.ports[0].rate, facts.ports[0].state) == ("200 Gb/sec (4X HDR)", None)
+    assert facts.machine_name == "Kunlunxin R480-X8"
+    assert (facts.network[0].rate, facts.network[0].state) == ("200 Gb/sec (4X HDR)", None)
     assert facts.card_memory_gib == (32.0,)
-    assert (facts.os_name, facts.os_version, facts.os_of) == ("Ubuntu", "", "host")
+    assert facts.os == {"name": "Ubuntu", "of": "host"}
 
 
 @pytest.mark.parametrize(
@@ -49,7 +50,7 @@ def test_what_is_there_is_read() -> None:
 )
 def test_a_value_of_another_kind_is_damage(wrong: dict[str, Any]) -> None:
     with pytest.raises(FieldError):
-        host_facts(wrong)
+        decode(Environment, wrong)
 
 
 def test_the_first_rank_of_each_host_tells_and_twice_is_a_problem(tmp_path: Path) -> None:

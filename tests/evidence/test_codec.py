@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from evidence.fields import FieldError, any_number, decode, flag, number, shortened, table, text, whole
+from evidence.codec import FieldError, any_number, decode_fields, flag, number, shortened, table, text, whole
 
 
 @pytest.mark.parametrize("value", [True, 1.0, "1", None, [1], 2**63, -(2**63)])
@@ -51,32 +51,32 @@ def test_a_value_of_another_kind_is_refused(kind: Any, value: Any) -> None:
 
 
 def test_fields_that_are_not_asked_for_are_ignored() -> None:
-    assert decode({"a": 1, "b": 2}, {"a": whole}) == {"a": 1}
+    assert decode_fields({"a": 1, "b": 2}, {"a": whole}) == {"a": 1}
 
 
 def test_a_missing_field_is_named() -> None:
     with pytest.raises(FieldError, match="'a' is missing"):
-        decode({"b": 2}, {"a": whole})
+        decode_fields({"b": 2}, {"a": whole})
 
 
 def test_a_wrong_field_is_named_with_what_was_found_and_expected() -> None:
     with pytest.raises(FieldError, match="'a' is 'x', expected a whole number"):
-        decode({"a": "x"}, {"a": whole})
+        decode_fields({"a": "x"}, {"a": whole})
 
 
 def test_a_fault_inside_of_a_field_names_both() -> None:
     with pytest.raises(FieldError, match="in 'outer': 'inner' is missing"):
-        decode({"outer": {}}, {"outer": lambda value: decode(value, {"inner": whole})})
+        decode_fields({"outer": {}}, {"outer": lambda value: decode_fields(value, {"inner": whole})})
 
 
 @pytest.mark.parametrize("record", [{}, {"a": None}])
 def test_an_optional_field_that_is_absent_or_null_is_none(record: Any) -> None:
-    assert decode(record, {}, {"a": whole}) == {"a": None}
+    assert decode_fields(record, {}, {"a": whole}) == {"a": None}
 
 
 def test_null_is_no_value_of_a_required_field() -> None:
     with pytest.raises(FieldError, match="'a' is None"):
-        decode({"a": None}, {"a": whole})
+        decode_fields({"a": None}, {"a": whole})
 
 
 def test_a_long_value_is_cut_in_messages() -> None:

@@ -20,7 +20,7 @@ def read(events: list[dict[str, Any]], folder: Path, rank: int = 0) -> tuple[Ran
     path = folder / f"rank-{rank:04d}.jsonl"
     path.write_text(lines(events))
     problems = Problems(path.name)
-    return read_rank(path, rank, problems), problems.all()
+    return read_rank(path.read_bytes(), rank, problems), problems.all()
 
 
 @pytest.fixture

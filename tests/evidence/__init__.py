@@ -1,0 +1,1 @@
+"""The format of a bundle: what is written is read, and what is damaged is named."""
