@@ -28,7 +28,7 @@ from trainer.launch.processes import adopt_orphans, die_with_parent, end_descend
 from trainer.launch.progress import HostProgress, ProgressReader
 from trainer.launch.protocol import GONE, SILENCE_S, UNHEARD, ControlReader, ControlWriter, Ended, Hello, Order
 from trainer.launch.ranks import chosen_environment, dump_stacks, ranks_command
-from trainer.launch.workdir import WorkDir
+from trainer.launch.workdir import WorkDir, send_evidence
 from trainer.preflight import backbone_problems, data_problems, missing_modules
 
 _POLL_S = 0.1
@@ -225,7 +225,9 @@ class Agent:
         leases.release()  # the transfer may take minutes
         if reason.startswith((GONE, UNHEARD)) and self._node == 0 and self._work.shared:
             self._work.mark_aborted(reason)
-        sent = self._work.send(self._writer.send)
+        sent = None
+        if not self._work.shared:
+            sent = send_evidence(self._work.folder, self._writer.send, self._order.line_bytes)
         self._ended(Ended(code, reason, self._work.free_bytes, sent))
         if not self._work.shared:
             self._clear_when_received()

@@ -62,10 +62,6 @@ class WorkDir:
         """What is free on its disk."""
         return shutil.disk_usage(str(self.folder)).free
 
-    def send(self, send: Callable[[Mapping[str, Any]], bool]) -> list[Any] | None:
-        """Transfer the evidence, see `send_evidence`; None with a shared file system."""
-        return None if self.shared else send_evidence(self.folder, send, self._order.line_bytes)
-
     def clear(self, *, again: bool) -> None:
         """Remove what the session has received; checkpoints stay if another attempt follows."""
         for path in _files(self.folder, _SENT):

@@ -400,14 +400,6 @@ def test_a_real_agent_runs_torchrun_and_ends_well(tmp_path: Path) -> None:
 
 
 @pytest.mark.integration
-def test_what_a_real_agent_misses_is_a_failed_preflight(tmp_path: Path) -> None:
-    ending = seen_through(real(tmp_path, data="/nowhere/coco"))
-
-    assert ending.phase == "preflight"
-    assert ending.message.startswith("/nowhere/coco: ")
-
-
-@pytest.mark.integration
 def test_evidence_comes_from_a_host_with_its_own_file_system(tmp_path: Path) -> None:
     text = "x" * 100_000
     order = order_for(tmp_path, f"write:rank-0000.jsonl={text}", "say:over", "exit:3")
@@ -467,18 +459,6 @@ def test_nothing_is_left_of_an_agent_that_is_stopped(tmp_path: Path, hasty: None
 
 
 @pytest.mark.integration
-def test_an_agent_that_is_told_to_end_by_a_signal_says_so(tmp_path: Path) -> None:
-    control = real(tmp_path, "write:begun=1", "sleep:600")
-    try:
-        begun(control, tmp_path).terminate()
-        assert polled(control, lambda: control.ending)
-        assert control.ending == Ending(None, "run", "its agent was ended by SIGTERM")
-    finally:
-        control.end("the run is over")
-    assert left(tmp_path) == []
-
-
-@pytest.mark.integration
 def test_an_agent_that_is_killed_is_a_failure_of_the_run(tmp_path: Path) -> None:
     control = real(tmp_path, "write:begun=1", "sleep:600")
     try:
@@ -497,14 +477,3 @@ def test_the_heartbeat_keeps_an_agent_that_would_end_in_silence(tmp_path: Path) 
     control = real(tmp_path, "write:begun=1", "sleep:5", silence_s=2.5)
 
     assert seen_through(control) == Ending(0)
-
-
-@pytest.mark.integration
-def test_without_a_heartbeat_an_agent_ends_its_ranks(tmp_path: Path, monkeypatch: Any) -> None:
-    monkeypatch.setattr(Control, "_beat", lambda self: None)
-    control = real(tmp_path, "write:begun=1", "sleep:600", silence_s=2.0)
-
-    ending = seen_through(control)
-
-    assert ending.phase == "run"
-    assert ending.message.startswith("nothing was heard of the session for ")
