@@ -226,7 +226,7 @@ def test_detections_of_an_image_that_a_rank_before_looked_at_are_not_counted_aga
     content, rows = made_up(6, 20, categories=3)
     first, second = PublishedScores(truth_of(content)), PublishedScores(truth_of(content))
     for scores, ids in ((first, [1, 2, 3, 4]), (second, [4, 5, 6])):
-        scores._scores.add_rows(ids, rows[np.isin(rows[:, 0], ids)])
+        scores.add_rows(ids, rows[np.isin(rows[:, 0], ids)])
     told: list[Any] = []
     monkeypatch.setattr("trainer.data.scoring.all_gather_pickles", lambda value, group: told.append(value) or [value])
     first.outcome(HostGroup(Ranks()), lambda reached: False)
