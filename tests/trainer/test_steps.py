@@ -13,14 +13,14 @@ from torchvision.transforms import functional
 
 from evidence.rank_file import EventLog
 from tests.trainer.small import small_settings
+from trainer.clocks import Ledger
 from trainer.data.dataset import BadSample
+from trainer.data.loader import build_loaders
 from trainer.devices import load_backend
 from trainer.errors import DataError, DivergedError
-from trainer.ledger import Ledger
-from trainer.loop.loaders import build_loaders
 from trainer.loop.steps import StepLoop, Trainee
+from trainer.loop.trainee import build_optimizer
 from trainer.model.networks import build_model
-from trainer.model.optim import build_optimizer
 from trainer.settings import Settings
 
 STEPS = 10
@@ -35,6 +35,7 @@ def batches_of(settings: Settings) -> Iterator[Any]:
 def loop_for(settings: Settings, log: EventLog, model: Any = None) -> StepLoop:
     backend = load_backend("cpu")
     backend.open(0, 1)
+    torch.set_num_threads(1)  # the threads of several workers would wait for one another
     torch.manual_seed(0)
     model = build_model(settings) if model is None else model
     trainee = Trainee(settings, backend, model, build_optimizer(model, settings))

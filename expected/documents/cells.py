@@ -1,0 +1,274 @@
+"""Reads the cells of the performance table: topology, precision, hyper-parameters, and one number a metric."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from decimal import Context, Decimal
+
+from expected.documents.model import Said, Stated, UnreadableError, quote
+from expected.documents.quoting import one_line, reading_form, shown, without_emphasis
+from expected.documents.words import UNITS
+from expected.metrics import METRICS
+from expected.model import NOT_APPLICABLE, PRECISIONS, PUBLISHED, UNPUBLISHED, Topology
+from expected.toml_file import ExpectationError
+
+_CROSS = re.compile(r"(?<![0-9A-Za-z.])([0-9]+)\s*[xX×*]\s*([0-9]+)(?![0-9A-Za-z.])")
+_MORE_CROSSES = re.compile(r"[0-9]\s*[xX×*]|[xX×*]\s*[0-9]")
+_COUNT = r"(?<![0-9A-Za-z.])([0-9]{1,5}|[单一两双二三四五六七八九十百千万]+)\s*"
+_MACHINES = re.compile(_COUNT + r"(?:机|台|节点)")
+_CARDS = re.compile(_COUNT + r"(?:张\s*)?(?:加速)?卡")
+_DIGITS = {"单": 1, "一": 1, "两": 2, "双": 2, "二": 2, "三": 3, "四": 4, "五": 5, "六": 6, "七": 7, "八": 8, "九": 9}
+_WORD = re.compile("[0-9a-z]+")
+_GENERIC = re.compile("多|共|总计?|训练|集群|服务器|节点|加速|机器?|台|张|卡")
+
+_SEPARATOR = re.compile(r"(?:[\s,;、]|<br\s*/?>)*", re.IGNORECASE)
+_PARAMETER = re.compile(
+    r"(?P<name>learning[ _-]?rate|lr|(?:train[ _-]?)?batch[ _-]?size|bs)\s*[=:]?\s*"
+    r"(?P<value>[0-9]+(?:\.[0-9]+)?(?:e[+-]?[0-9]{1,3})?)(?=$|[\s,;、<])",
+    re.IGNORECASE,
+)
+_BATCH_SIZE = re.compile("[1-9][0-9]{0,5}")
+_DEFAULTS = re.compile(r"(?:(?P<topology>[0-9]+x[0-9]+):)?(?P<rest>.*)", re.DOTALL)
+UNSTATED = ("", "/")
+
+_LONGEST = 40  # characters; no measurement has as many digits
+_NUMBER = re.compile(
+    r"(?P<whole>0|[1-9][0-9]{0,2}(?P<thousands>(?:,[0-9]{3})+)|[1-9][0-9]*)(?P<rest>(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,3})?)"
+)
+_COUNTED = ("e2e_time", "p_whole", "p_train", "p_core")
+"""Metrics that reach thousands; in others a comma is more likely a decimal point."""
+_ONE_PERCENT = Decimal(1)
+_EXACT = Context(prec=2 * _LONGEST)
+
+_FORMS = {
+    "map": "a share such as 0.364 or a percentage such as 36.4%",
+    "mem": "used/capacity in GiB such as 17.0/32.0",
+}
+
+
+@dataclass(frozen=True)
+class Hyper:
+    """Hyper-parameters of a row; None for one that the document leaves out."""
+
+    batch_size: int | None
+    learning_rate: float | None
+
+
+@dataclass(frozen=True)
+class Default:
+    """Hyper-parameters for rows that print none, of one topology or (None) of all."""
+
+    topology: Topology | None
+    hyper: Hyper
+
+
+def read_topology(said: Said, device: str) -> Topology:
+    """Return the topology in a row's first cell; `device` is the short name that the document gives the device.
+
+    Raises UnreadableError for none or several, for words that contradict it ("8卡 (1x4)"), and for another device.
+    """
+    text = _of_device(reading_form(one_line(shown(said.text))), reading_form(one_line(device)), said)
+    found = _CROSS.findall(text)
+    expected = "expected one NODESxCARDS in brackets, as in R300单机8卡（1x8）"
+    if len(found) != 1:
+        raise UnreadableError(f"found {len(found) or 'no'} topologies in {quote(said.text)}, {expected}")
+    try:
+        topology = Topology.parse("x".join(found[0]))
+    except ExpectationError as error:
+        raise UnreadableError(f"in {quote(said.text)}: {error}") from error
+    words = _CROSS.sub(" ", text)
+    if _MORE_CROSSES.search(words):
+        raise UnreadableError(f"found {quote(said.text)}, of which {topology} is only a part, {expected}")
+    for counts, allowed in (
+        (_MACHINES.findall(words), {topology.nodes}),
+        (_CARDS.findall(words), {topology.cards, topology.ranks}),
+    ):
+        for count in counts:
+            if _count(count) not in allowed:
+                raise UnreadableError(f"found {quote(said.text)}, in which the words contradict {topology}; {expected}")
+    return topology
+
+
+def read_precision(said: Said) -> str:
+    """Return the precision in a cell. Raises UnreadableError unless it is exactly one of PRECISIONS."""
+    word = reading_form(without_emphasis(said.text)).strip().lower()
+    if word not in PRECISIONS:
+        raise UnreadableError(f"precision: found {quote(said.text)}, expected one of {', '.join(PRECISIONS)}")
+    return word
+
+
+def read_hyper(text: str) -> Hyper:
+    """Return the hyper-parameters in a cell, in any order; none for blank or "/".
+
+    Raises UnreadableError for other parameters, repeated ones, and any other text.
+
+    >>> read_hyper("bs=16, lr=0.16")
+    Hyper(batch_size=16, learning_rate=0.16)
+    """
+    form = reading_form(without_emphasis(text)).strip()
+    if form in UNSTATED:
+        return Hyper(None, None)
+    found: dict[str, str] = {}
+    position = 0
+    while position < len(form):
+        match = _PARAMETER.match(form, position)
+        if match is None:
+            raise UnreadableError(
+                f"fix_hp: found {quote(text)}, expected bs and lr, as in bs=16,lr=0.16; cannot tell what "
+                f"{quote(form[position:])} means"
+            )
+        name = "lr" if match["name"].lower().startswith("l") else "bs"
+        if name in found:
+            raise UnreadableError(f"fix_hp: found {name} twice in {quote(text)}, expected it once")
+        found[name] = match["value"]
+        separator = _SEPARATOR.match(form, match.end())
+        position = match.end() if separator is None else separator.end()
+    return Hyper(_batch_size(found.get("bs"), text), _learning_rate(found.get("lr"), text))
+
+
+def read_default(text: str) -> Default:
+    """Parse --default-hp: "bs=2,lr=0.02", or for one topology "1x8:bs=2,lr=0.02". Raises UnreadableError."""
+    match = _DEFAULTS.fullmatch(text)
+    assert match is not None  # everything matches
+    try:
+        topology = Topology.parse(match["topology"]) if match["topology"] else None
+        hyper = read_hyper(match["rest"])
+    except ExpectationError as error:
+        raise UnreadableError(f"default hyper-parameters {quote(text)}: {error}") from error
+    if hyper.batch_size is None or hyper.learning_rate is None:
+        raise UnreadableError(f"default hyper-parameters {quote(text)}: expected both, as in bs=2,lr=0.02")
+    return Default(topology, hyper)
+
+
+def _of_device(text: str, device: str, said: Said) -> str:
+    """Return the cell's text without the device's name; refuse a row that names, or may name, another device.
+
+    The name is the short name or its part after any space: "kunlunxin R300" or "R300".
+    """
+    known = _WORD.findall(device.casefold())
+    for start in (0, *(position + 1 for position, one in enumerate(device) if one == " ")):
+        name = device[start:]
+        if name and text[: len(name)].casefold() == name.casefold():
+            text, known = text[len(name) :], []
+            break
+    head = _CARDS.sub(" ", _MACHINES.sub(" ", _before_topology(text)))
+    words = _WORD.findall(head.lower())
+    strange = set(words) - set(known) and not (known and "".join(words) in "".join(known))
+    unknown = not words and bool(known) and any(one.isalnum() for one in _GENERIC.sub("", head))
+    if device and (strange or unknown):
+        raise UnreadableError(
+            f"found {quote(said.text)}, expected a row of {quote(device)}; remove other devices' rows"
+        )
+    return text
+
+
+def _before_topology(text: str) -> str:
+    match = _CROSS.search(text)
+    return text[: match.start()] if match else text
+
+
+def _count(word: str) -> int:
+    """Return a count in digits or in Chinese; 0 for one that is not exact."""
+    if word.isascii():
+        return int(word)
+    if word in _DIGITS:
+        return _DIGITS[word]
+    tens, ten, ones = word.partition("十")
+    if not ten or (tens and tens not in _DIGITS) or (ones and ones not in _DIGITS):
+        return 0
+    return 10 * _DIGITS.get(tens, 1) + _DIGITS.get(ones, 0)
+
+
+def _batch_size(value: str | None, text: str) -> int | None:
+    if value is None:
+        return None
+    if not _BATCH_SIZE.fullmatch(value):
+        raise UnreadableError(f"fix_hp: found the batch size {quote(value)} in {quote(text)}, expected a whole number")
+    return int(value)
+
+
+def _learning_rate(value: str | None, text: str) -> float | None:
+    if value is None:
+        return None
+    rate = float(value)
+    if not 0 < rate < 10:
+        raise UnreadableError(f"fix_hp: found the learning rate {quote(value)} in {quote(text)}, expected > 0 and < 10")
+    return rate
+
+
+def read_cell(name: str, said: Said, unit: str = "") -> tuple[Stated, str]:
+    """Return the content of a metric's cell, and a remark on how it was read ("" for none).
+
+    Blank is unpublished, "/" not applicable. `unit` is that of the column's heading, in lower case. Raises
+    UnreadableError for anything but exactly one number in the metric's unit.
+    """
+    text = reading_form(without_emphasis(said.text)).strip()
+    if not text:
+        return Stated(UNPUBLISHED, None, None, said), ""
+    if text == "/":
+        return Stated(NOT_APPLICABLE, None, None, said), ""
+    if len(text) > _LONGEST:
+        raise UnreadableError(f"{name}: found {quote(said.text)}, expected {_form(name)}")
+    if name == "mem":
+        return _memory(text, said)
+    value, remark = _number(name, text, unit, said)
+    return Stated(PUBLISHED, value, None, said), remark
+
+
+def check_unit(name: str, unit: str) -> None:
+    """Raises UnreadableError if the unit of a column's heading is not the metric's."""
+    if unit and unit.lower() not in UNITS[name]:
+        raise UnreadableError(f"{name}: found the unit {quote(unit)}, expected {METRICS[name].unit}")
+
+
+def _memory(text: str, said: Said) -> tuple[Stated, str]:
+    """Read "used/capacity"; the caller decides whether the capacity may be missing."""
+    parts = text.split("/")
+    if len(parts) > 2:
+        raise UnreadableError(f"mem: found {quote(said.text)}, expected {_form('mem')}")
+    used, _ = _number("mem", parts[0].strip(), "", said)
+    if len(parts) == 1:
+        return Stated(PUBLISHED, used, None, said), ""
+    capacity, _ = _number("mem", parts[1].strip(), "", said)
+    if used > capacity:
+        raise UnreadableError(f"mem: found {quote(said.text)}: more in use than there is, expected {_form('mem')}")
+    return Stated(PUBLISHED, used, capacity, said), ""
+
+
+def _number(name: str, text: str, unit: str, said: Said) -> tuple[float, str]:
+    match = _NUMBER.match(text)
+    if match is None:
+        raise UnreadableError(f"{name}: found {quote(said.text)}, expected {_form(name)}, blank or /")
+    own_unit = text[match.end() :].strip().lower()
+    if own_unit and own_unit not in UNITS[name]:
+        raise UnreadableError(
+            f"{name}: found {quote(said.text)}, expected {_form(name)}; {quote(text[match.end() :].strip())} after the "
+            "number is neither part of it nor its unit"
+        )
+    thousands = match["thousands"]
+    if thousands and name not in _COUNTED:
+        raise UnreadableError(f"{name}: found {quote(said.text)}, expected {_form(name)}, with a decimal point")
+    digits = match.group().replace(",", "")
+    percent = name == "map" and "%" in (own_unit, unit)
+    value = _percent(Decimal(digits), said) if percent else float(digits)
+    if not math.isfinite(value) or value not in METRICS[name].allowed:
+        hint = "; write a percentage with its sign" if name == "map" and not percent else ""
+        raise UnreadableError(
+            f"{name}: found {quote(said.text)}, expected {_form(name)}, {METRICS[name].allowed}{hint}"
+        )
+    return value, f"{name}: {quote(said.text)} is read as {digits}" if thousands else ""
+
+
+def _percent(found: Decimal, said: Said) -> float:
+    # 0.364% is more likely a share with a superfluous sign than a mAP of 0.00364.
+    if found < _ONE_PERCENT:
+        raise UnreadableError(
+            f"map: found {quote(said.text)} in percent, expected {_form('map')}; so little is written as a share"
+        )
+    return float(found.scaleb(-2, _EXACT))
+
+
+def _form(name: str) -> str:
+    return _FORMS.get(name, f"one number in {METRICS[name].unit}")
