@@ -15,14 +15,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from trainer.data.loader import build_loaders
 from trainer.data.shapes import NUM_CLASSES, ensure
 from trainer.devices import Backend, load_backend
 from trainer.loop.evaluate import Outcome, collector, detect
-from trainer.loop.loaders import build_loaders
 from trainer.loop.staging import to_device
-from trainer.loop.steps import Trainee
+from trainer.loop.trainee import Trainee, build_optimizer
 from trainer.model.networks import build_model
-from trainer.model.optim import build_optimizer
 from trainer.ranks import HostGroup, Ranks
 from trainer.settings import Settings
 

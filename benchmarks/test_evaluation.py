@@ -14,9 +14,8 @@ pytest.importorskip("faster_coco_eval")
 
 from benchmarks.beside import beside
 from tests.trainer.scoring_data import made_up, plainly
-from trainer.data.ground_truth import GroundTruth
-from trainer.data.scoring import score_rows
-from trainer.published.scoring import BatchScores
+from trainer.data.coco import GroundTruth
+from trainer.data.scoring import BatchScores, score_rows
 from trainer.ranks import HostGroup, Ranks
 
 IMAGES, DETECTIONS = 5000, 100

@@ -7,7 +7,7 @@ from typing import Any
 
 from benchmarks.beside import beside
 from evidence.rank_file import EventLog
-from trainer.ledger import Ledger
+from trainer.clocks import Ledger
 
 STEPS = 20
 WINDOWS = 100

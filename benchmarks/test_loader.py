@@ -13,8 +13,10 @@ from benchmarks.beside import beside
 from benchmarks.pictures import OUTLINES, write_pictures
 from tests.trainer.data.one_rank import loader_of_one_rank
 from trainer.data.coco import load_index
+from trainer.data.dataset import CocoBoxes
+from trainer.data.loader import Images
+from trainer.data.published import PublishedImages, read_outlines
 from trainer.data.shapes import ensure
-from trainer.published.loading import PublishedImages, read_outlines
 
 IMAGES, BATCH_SIZE = 96, 16
 _CLASSES = 91
@@ -31,11 +33,12 @@ def epoch_of(pictures: Path, *, masks: bool = False, floats: bool = False) -> Ca
     With masks, floats or both, as torchvision's reference training loads them. It returns ids and counts of boxes.
     """
     index = load_index(pictures, "train2017", num_classes=_CLASSES, training=True)
-    folder, images = pictures / "train2017", None
+    folder = pictures / "train2017"
+    images: Images = CocoBoxes(index, folder)
     if masks or floats:
-        annotations = read_outlines(pictures, "train2017", index, num_classes=_CLASSES) if masks else None
+        annotations = read_outlines(pictures, index, num_classes=_CLASSES) if masks else None
         images = PublishedImages(index, folder, annotations=annotations, floats=floats)
-    loader = loader_of_one_rank(index, folder, batch_size=BATCH_SIZE, workers=1, images=images)
+    loader = loader_of_one_rank(index, images, batch_size=BATCH_SIZE, workers=1)
 
     def epoch() -> list[Any]:
         seen = [(int(one["image_id"]), len(one["boxes"])) for batch in loader for one in batch.targets]
@@ -66,7 +69,7 @@ def test_an_epoch_of_the_generated_data_set(benchmark: Any, tmp_path_factory: An
     """256 images of 128 pixels in this process, without a worker; the rate is 256 over the time shown."""
     data: Path = ensure(Path(str(tmp_path_factory.mktemp("data"))), seed=0, train_images=256, val_images=8)
     index = load_index(data, "train2017", num_classes=4, training=True)
-    loader = loader_of_one_rank(index, data / "train2017", batch_size=8)
+    loader = loader_of_one_rank(index, CocoBoxes(index, data / "train2017"), batch_size=8)
 
     batches = benchmark(lambda: sum(1 for _ in loader))
 

@@ -16,12 +16,12 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from evidence.rank_file import EventLog
+from trainer.clocks import Ledger
 from trainer.data.dataset import Batch
 from trainer.devices.cpu import CpuBackend
 from trainer.devices.timers import EventTimer, StepTimer, SynchronisedTimer, WindowTimer
-from trainer.ledger import Ledger
 from trainer.loop.steps import StepLoop
-from trainer.loop.workload import Seen
+from trainer.loop.trainee import Seen
 
 STEPS = 1_000
 STEP_NS = 100e6

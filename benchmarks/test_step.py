@@ -9,16 +9,15 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+
 from benchmarks.beside import beside
 from benchmarks.pictures import write_pictures
+from trainer.data.loader import build_loaders
 from trainer.devices import Backend, load_backend
-from trainer.loop.loaders import build_loaders
 from trainer.loop.staging import to_device
-from trainer.loop.steps import Trainee
+from trainer.loop.trainee import Trainee, build_optimizer
 from trainer.model.networks import build_model
-from trainer.model.optim import build_optimizer
 from trainer.optimizations import NAMES
-from trainer.published.losses import read_each
 from trainer.settings import Settings
 
 CLASSES = 91
@@ -47,7 +46,8 @@ def step_of(folder: Path, data: Path, backend: Backend, without: tuple[str, ...]
     def step() -> float:
         images, targets = to_device(batch, backend.device, everything=True)
         loss = trainee.step(images, targets)
-        read_each(backend, trainee.parts)
+        for part in trainee.parts:
+            backend.numbers([part])
         backend.synchronise()
         return backend.numbers([loss])[0]
 

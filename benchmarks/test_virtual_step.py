@@ -12,13 +12,12 @@ torch = pytest.importorskip("torch")
 
 from tests.trainer.data.one_rank import loader_of_one_rank
 from trainer.data.coco import load_index
-from trainer.data.dataset import require_batch
+from trainer.data.dataset import CocoBoxes, require_batch
 from trainer.data.shapes import ensure
 from trainer.devices import load_backend
 from trainer.loop.staging import to_device
-from trainer.loop.steps import Trainee
+from trainer.loop.trainee import Trainee, build_optimizer
 from trainer.model.networks import build_model
-from trainer.model.optim import build_optimizer
 from trainer.settings import Settings
 
 
@@ -28,7 +27,7 @@ def test_a_step_with_its_data(benchmark: Any, tmp_path: Path, tmp_path_factory: 
     """Seconds of a core for loading a batch of the generated data set, forward, backward and optimizer."""
     data: Path = ensure(Path(str(tmp_path_factory.mktemp("data"))), seed=0, train_images=64, val_images=8)
     index = load_index(data, "train2017", num_classes=4, training=True)
-    loader = loader_of_one_rank(index, data / "train2017", batch_size=images)
+    loader = loader_of_one_rank(index, CocoBoxes(index, data / "train2017"), batch_size=images)
     backend = load_backend("virtual")
     backend.configure(None, rank=0, world_size=1)
     threads = torch.get_num_threads()

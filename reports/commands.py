@@ -185,7 +185,7 @@ def _compare_arguments(parser: argparse.ArgumentParser) -> None:
 def _compare(arguments: argparse.Namespace) -> int:
     """Print the comparison of two runs or releases, or why they are not comparable."""
     from reports.compare import run_lines, side_of_folder, side_of_history
-    from verdict.compare.likeness import refusals
+    from verdict.compare.comparability import refusals
 
     if arguments.by == "release":
         return _compare_releases(arguments)

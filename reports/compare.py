@@ -14,11 +14,17 @@ from evidence.text import visible
 from evidence.verdict import Interval
 from expected import METRICS, Device
 from reports.console import aligned
-from verdict.compare.contrast import Blocks, Contrast, holm, least_p, of_two_groups, of_two_runs
-from verdict.compare.likeness import Candidate, circumstances, differing, invalid_because, refusals
-from verdict.compare.provenance import read_provenance
+from verdict.compare.ab_comparison import ABComparison, compare_groups, compare_runs, holm, least_p
+from verdict.compare.comparability import (
+    Candidate,
+    circumstances,
+    differing,
+    invalid_because,
+    read_provenance,
+    refusals,
+)
 from verdict.judge import judge_stored
-from verdict.metrics.throughput import RATES, rate_blocks
+from verdict.metrics.throughput import RATES, RateSamples, rate_samples
 from verdict.wording import measured
 
 if TYPE_CHECKING:
@@ -37,7 +43,7 @@ _TOO_FEW = "too few steps for an interval: no significance can be told"
 
 @dataclass(frozen=True)
 class Side:
-    """One run: what it measured by metric, and the blocks of steps of its rates, if its folder exists.
+    """One run: what it measured by metric, and the samples of its rates, if its folder exists.
 
     `shown` names the run and its place.
     """
@@ -47,8 +53,8 @@ class Side:
     values: Mapping[str, float] = field(hash=False)
     intervals: Mapping[str, Interval] = field(hash=False)
     versions: Mapping[str, str] = field(hash=False)
-    blocks: Mapping[str, Blocks] = field(default_factory=dict, hash=False)
-    why_no_blocks: str = _TOO_FEW
+    samples: Mapping[str, RateSamples] = field(default_factory=dict, hash=False)
+    why_no_samples: str = _TOO_FEW
 
 
 @dataclass(frozen=True)
@@ -58,7 +64,7 @@ class Group:
     cell_id: str
     releases: tuple[str, str]
     names: tuple[tuple[str, ...], tuple[str, ...]]
-    contrasts: tuple[Contrast, ...]
+    comparisons: tuple[ABComparison, ...]
     refused: tuple[str, ...]
     least_p: float
 
@@ -71,14 +77,14 @@ def side_of_folder(run_dir: Path, devices: Mapping[str, Device]) -> Side:
     facts = circumstances(evidence, metrics["p_core"].method if "p_core" in metrics else "")
     name = visible(run_dir.name if evidence.run is None else evidence.run.id)
     read_as = {"p_core": "p_core_host"} if facts.get("clock of p_core") == "host" else {}
-    rates = {name: rate_blocks(read_as.get(name, name), evidence) for name in metrics if name in RATES}
+    rates = {name: rate_samples(read_as.get(name, name), evidence) for name in metrics if name in RATES}
     return Side(
         Candidate(name, facts, verdict.restarts, invalid_because(verdict.outcome, verdict.reasons)),
         f"{name} in {visible(str(run_dir))}",
         {name: one.measured for name, one in metrics.items() if one.measured is not None},
         {name: one.interval for name, one in metrics.items() if one.interval is not None},
         _versions(evidence),
-        {name: Blocks(*found) for name, found in rates.items() if found is not None},
+        {name: found for name, found in rates.items() if found is not None},
     )
 
 
@@ -99,23 +105,23 @@ def side_of_history(url: str, name: str, devices: Mapping[str, Device], runs: Pa
         {name: one.measured for name, one in found.metrics.items() if one.measured is not None},
         {name: one.interval for name, one in found.metrics.items() if one.interval is not None},
         versions,
-        why_no_blocks=f"the folder of {found.name} is not there any more, and significance is told from steps",
+        why_no_samples=f"the folder of {found.name} is not there any more, and significance is told from steps",
     )
 
 
-def contrasts(first: Side, second: Side) -> Iterator[Contrast]:
+def comparisons(first: Side, second: Side) -> Iterator[ABComparison]:
     """Yield the comparison of each metric that both runs measured, in the table's order."""
     for name in METRICS:
         if name not in first.values or name not in second.values:
             continue
-        if name in first.blocks and name in second.blocks:
-            yield of_two_runs(name, first.blocks[name], second.blocks[name])
+        if name in first.samples and name in second.samples:
+            yield compare_runs(name, first.samples[name], second.samples[name])
             continue
         why = _ONE_NUMBER
         if name in RATES:
-            why = next(side.why_no_blocks for side in (first, second) if name not in side.blocks)
+            why = next(side.why_no_samples for side in (first, second) if name not in side.samples)
         one, other = first.values[name], second.values[name]
-        yield Contrast(name, one, other, other / one if one > 0 else None, why_not=why)
+        yield ABComparison(name, one, other, other / one if one > 0 else None, why_not=why)
 
 
 def read_groups(url: str, first: str, second: str, cell: str | None) -> list[Group]:
@@ -141,7 +147,7 @@ def run_lines(first: Side, second: Side) -> list[str]:
     ]
     return [
         *(f"A  {first.shown}", f"B  {second.shown}", ""),
-        *_table(list(contrasts(first, second)), (first.intervals, second.intervals)),
+        *_table(list(comparisons(first, second)), (first.intervals, second.intervals)),
         *("", *(["what else differs:", *changed, ""] if changed else []), _OF_ONE_RUN),
     ]
 
@@ -152,7 +158,7 @@ def group_lines(group: Group) -> list[str]:
         f"{letter}  {visible(release)}: {len(names)} run{'s' * (len(names) != 1)} ({', '.join(names)})"
         for letter, release, names in zip("AB", group.releases, group.names)
     ]
-    lines += ["", *_table(group.contrasts, ({}, {}))]
+    lines += ["", *_table(group.comparisons, ({}, {}))]
     if group.least_p > SIGNIFICANT:
         lines += ["", f"so few runs cannot show a difference: no p of theirs is less than {group.least_p:.2g}"]
     return lines
@@ -168,7 +174,7 @@ def _group(labels: tuple[str, str], sides: tuple[Sequence[StoredRun], Sequence[S
             for side in sides
         )
         if first and second:
-            found.append(of_two_groups(name, first, second))
+            found.append(compare_groups(name, first, second))
     names = tuple(run.name for run in sides[0]), tuple(run.name for run in sides[1])
     least = least_p(len(sides[0]), len(sides[1]))
     return Group(sides[0][0].cell_id, labels, names, tuple(found), tuple(refused), least)
@@ -193,7 +199,7 @@ def _versions(evidence: Evidence) -> dict[str, str]:
     return {**origin.versions, "driver": origin.driver}
 
 
-def _table(found: Sequence[Contrast], intervals: Sequence[Mapping[str, Interval]]) -> list[str]:
+def _table(found: Sequence[ABComparison], intervals: Sequence[Mapping[str, Interval]]) -> list[str]:
     corrected = holm({one.metric: one.p for one in found if one.p is not None})
     rows = [_HEADINGS, *(_row(one, corrected.get(one.metric), intervals) for one in found)]
     lines = [line.text for line in aligned(rows)]
@@ -201,7 +207,7 @@ def _table(found: Sequence[Contrast], intervals: Sequence[Mapping[str, Interval]
     return [*lines, "", *explained] if explained else lines
 
 
-def _row(one: Contrast, p: float | None, intervals: Sequence[Mapping[str, Interval]]) -> tuple[str, ...]:
+def _row(one: ABComparison, p: float | None, intervals: Sequence[Mapping[str, Interval]]) -> tuple[str, ...]:
     unit = METRICS[one.metric].unit
     first, second = (
         measured(value, of_side.get(one.metric), unit) for value, of_side in zip((one.first, one.second), intervals)
@@ -217,7 +223,7 @@ def _row(one: Contrast, p: float | None, intervals: Sequence[Mapping[str, Interv
     )
 
 
-def _in_words(one: Contrast) -> str:
+def _in_words(one: ABComparison) -> str:
     if one.p is None or one.ratio is None:
         return "unknown"
     if one.p >= SIGNIFICANT:

@@ -7,14 +7,14 @@ from fixtures.ask.questions import ClockTest
 
 def test_timer_sees_queued_work(clock_test: ClockTest) -> None:
     """The step timer sees a known amount of work that was queued on the device."""
-    clock_test.require("timer_sees_the_work")
+    clock_test.require("timer-sees-work")
 
 
 def test_synchronise_waits(clock_test: ClockTest) -> None:
     """When `synchronise` has returned, the work is done."""
-    clock_test.require("synchronise_waits")
+    clock_test.require("synchronise-waits")
 
 
 def test_clock_is_monotonic(clock_test: ClockTest) -> None:
     """The host's clock never goes back, and nobody set it during the run."""
-    clock_test.require("host_clock_is_monotonic", "clocks_agree")
+    clock_test.require("host-clock-monotonic", "clocks-agree")

@@ -17,8 +17,9 @@ from fixtures.options.session import Options
 from tests.forked import Forked, free_port
 from trainer.devices import is_simulated, load_backend
 from trainer.launch.control import Ending
-from trainer.launch.messages import Order
-from trainer.launch.torchrun import chosen_environment
+from trainer.launch.progress import HostProgress, ProgressReader
+from trainer.launch.protocol import Order
+from trainer.launch.ranks import chosen_environment
 
 
 class ForkedRanks:
@@ -30,6 +31,8 @@ class ForkedRanks:
         self._ranks: list[Forked] = []
         self.ending: Ending | None = None
         self.started = False
+        self.left_behind = ""
+        self._reader = ProgressReader(run_dir, range(order.nodes * order.ranks_per_node))
 
     def begin(self, *, again: bool = False) -> None:
         """Fork the ranks."""
@@ -74,6 +77,11 @@ class ForkedRanks:
             log.write(f"Root Cause (first observed failure):\n  rank : {first}\n  exitcode : {broken[first]}\n")
         self.ending = Ending(1, "run", "torchrun ended with code 1")
 
+    @property
+    def progress(self) -> list[HostProgress]:
+        """The ranks' progress now."""
+        return [self._reader.poll()]
+
     def stacks(self) -> Sequence[Mapping[str, Any]]:
         """Return nothing: stacks are the agents' part."""
         return []
@@ -93,7 +101,7 @@ class ForkedRanks:
     def _cards(self) -> dict[str, str]:
         variable = load_backend(self._order.backend).visible_cards
         listed = [name.strip() for name in os.environ.get(variable or "", "").split(",") if name.strip()]
-        cards = self._order.cards or listed or [str(card) for card in range(self._order.ranks_per_node)]
+        cards = self._order.devices or listed or [str(card) for card in range(self._order.ranks_per_node)]
         return {} if variable is None else {variable: ",".join(cards[: self._order.ranks_per_node])}
 
     def _log(self, node: int) -> Path:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from evidence.verdict import JudgedCell
 from expected import Cell, Device, load_devices
 from fixtures.options.session import Options
+from trainer.settings import pytest_options
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -24,19 +24,9 @@ def cell_of(marker: str, topology: str) -> Cell:
 
 def options_for(folder: Path, **changes: Any) -> Options:
     """Return the options of a command line without any, with runs under `folder`."""
-    values: dict[str, Any] = {
-        "topologies": (),
-        "precision": None,
-        "data": None,
-        "backbone": None,
-        "steps": None,
-        "epochs": None,
-        "runs": folder / "runs",
-        "stall_timeout_s": 300.0,
-        "scenario": None,
-    }
-    values.update(changes)
-    return Options(**values)
+    names = {one["dest"] for one in pytest_options().values()}
+    training = {name: changes.pop(name) for name in [*changes] if name in names}
+    return Options(**{"runs": folder / "runs", "training": training, **changes})
 
 
 def judged_cell(device: str = "r300", topology: str = "1x8") -> JudgedCell:

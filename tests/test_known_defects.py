@@ -19,12 +19,12 @@ from fixtures.boot.boot import boot
 from tests.support import cell_of, device_of, options_for
 from tests.trainer.small import small_settings
 from tests.verdict.bundles import CPU, a_cell, build
+from trainer.data.loader import build_loaders
 from trainer.data.sampler import aspect_groups, plan_flips, shard_validation
 from trainer.devices import load_backend
 from trainer.devices.timers import SynchronisedTimer
 from trainer.errors import DataError
 from trainer.loop.evaluate import Detections
-from trainer.loop.loaders import build_loaders
 from trainer.loop.session import _prepare
 from trainer.ranks import HostGroup, Ranks
 from verdict.judge import judge_run

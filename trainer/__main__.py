@@ -1,4 +1,4 @@
-"""`python -m trainer`: one rank's process, started by torchrun; its exit code says whether its evidence is whole."""
+"""`python -m trainer`: the process of one rank, started by torchrun; exits with 0 if its evidence is complete."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _FAILED = 1
 def main(argv: Sequence[str]) -> int:
     """Run one rank; return 0 when it wrote its `end` event, 1 after a `failure` event."""
     if "RANK" in os.environ:
-        die_with_parent()  # started by torchrun: a rank that outlived it would sit on its card
+        die_with_parent()  # started by torchrun: a rank that outlived it would occupy its device
     try:
         settings, ranks = parse(argv), Ranks.from_environment()
         settings.run_dir.mkdir(parents=True, exist_ok=True)
@@ -40,7 +40,7 @@ def main(argv: Sequence[str]) -> int:
         with contextlib.suppress(OSError):
             log.write(Failure(error.kind, str(error)))
         return _FAILED
-    except BaseException as error:  # whatever ends a rank belongs in its evidence
+    except BaseException as error:  # every cause belongs in the evidence
         said = str(error).strip().splitlines()
         kind = "memory" if _out_of_memory(error) else "crash"
         traceback.print_exc()
@@ -58,8 +58,8 @@ def _run(settings: Settings, ranks: Ranks, log: EventLog) -> None:
     backend.configure(settings.scenario, rank=ranks.rank, world_size=ranks.world_size)
     log.now_ns = backend.clock.now_ns
     backend.set_environment()
-    # The slow imports, the vendor's framework among them, come before the run's clock starts. Nearly all that they make
-    # stays, and looking for garbage in it again and again takes a good part of their time.
+    # The slow imports come before the run's clock starts. Nearly all of their objects stay, and garbage collection is a
+    # good part of their time.
     gc.disable()
     from trainer.loop.session import run_rank
 
@@ -70,7 +70,7 @@ def _run(settings: Settings, ranks: Ranks, log: EventLog) -> None:
 
 
 def _out_of_memory(error: BaseException) -> bool:
-    # The last one is the host's allocator in torch, the first two are Python and the cards'.
+    # Python's, the devices', and that of torch's host allocator.
     said = str(error).lower()
     return isinstance(error, MemoryError) or "out of memory" in said or "can't allocate memory" in said
 
@@ -87,11 +87,10 @@ def _redirect_output(settings: Settings, ranks: Ranks) -> None:
 
 
 def _leave(code: int) -> None:
-    """End this process at once.
+    """End this process at once, without tearing down interpreter and framework.
 
-    All that it was for is in its files, and whoever waits for it waits for the card too: taking apart the interpreter
-    and a framework, object by object, takes seconds, and can fail for reasons of the framework's. What native code has
-    printed is out: ranks are started with -u, which C's streams heed too.
+    That takes seconds, during which the device is occupied, and can fail in the framework. Output of native code is
+    flushed already: ranks are started with -u, which C's streams follow too.
     """
     try:
         for worker in multiprocessing.active_children():  # after a failure there may be some

@@ -1,4 +1,4 @@
-"""The clock that a rank's times are read from: the host's own, or a simulated one that only planted work advances."""
+"""A rank's clock, the host's or a simulated one that planted work advances, and the ledger of its time by phase."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ import itertools
 import time
 from typing import Callable
 
+from evidence.events import PHASES
+
 _NAP_S = 1.0
 _FIRST_NS = 1_000_000_000  # a simulated clock begins here on every rank
-_NEVER_NS = 2**60  # some thirty-six years; what takes longer is planted to hang
+_NEVER_NS = 2**60  # 36 years; a longer wait is a planted hang
 
 
 class Clock:
@@ -26,7 +28,7 @@ class Clock:
         return time.perf_counter_ns()
 
     def wait_until(self, at_ns: int) -> None:
-        """Return at `at_ns`, or at once where that has passed."""
+        """Return at `at_ns`, or at once if that has passed."""
         while True:
             left_s = (at_ns - self.now_ns()) / 1e9
             if left_s <= 0:
@@ -34,10 +36,10 @@ class Clock:
             time.sleep(min(left_s, _NAP_S))
 
     def spend(self, work_ns: float) -> None:
-        """Take note of planted work of the host; here its real work takes its own time."""
+        """Called for planted work of the host; takes no time here, where the real work does."""
 
     def join(self, latest_ns: int) -> None:
-        """Take note that a collective ended at `latest_ns` by the clocks of all its ranks."""
+        """Called at the end of a collective with the latest of its ranks' times."""
 
 
 class SimulatedClock(Clock):
@@ -62,9 +64,9 @@ class SimulatedClock(Clock):
         return self._now_ns
 
     def wait_until(self, at_ns: int) -> None:
-        """Advance to `at_ns` and make the calls that fall due on the way, each at its own time.
+        """Advance to `at_ns` and make the calls due on the way, each at its own time.
 
-        Blocks in real time, for ever, where that is more than thirty-six years away: a device that hangs.
+        Blocks for ever if that is more than 36 years away: a device that hangs.
         """
         while at_ns - self._now_ns > _NEVER_NS:
             time.sleep(_NAP_S)
@@ -75,7 +77,7 @@ class SimulatedClock(Clock):
         self._now_ns = max(self._now_ns, at_ns)
 
     def spend(self, work_ns: float) -> None:
-        """Advance by so much."""
+        """Advance by `work_ns`."""
         self.wait_until(self._now_ns + round(work_ns))
 
     def join(self, latest_ns: int) -> None:
@@ -83,5 +85,52 @@ class SimulatedClock(Clock):
         self.wait_until(latest_ns)
 
     def call_at(self, at_ns: int, call: Callable[[], None]) -> None:
-        """Have `call` made when the clock gets to `at_ns`, by whoever advances it."""
+        """Schedule `call` at `at_ns`; it is made in the thread that advances the clock."""
         heapq.heappush(self._calls, (at_ns, next(self._number), call))
+
+
+class Ledger:
+    """Splits a rank's time into PHASES; `enter` closes the open phase and opens the next.
+
+    Times are ns of `clock`, which must be monotonic. The phases sum to the wall time by construction; judging compares
+    them with independent readings.
+
+    >>> clock = SimulatedClock()
+    >>> ledger = Ledger(clock.now_ns)
+    >>> begun_ns = ledger.enter("compute")
+    >>> clock.spend(7)
+    >>> ledger.spent()["compute_ns"]
+    7
+    """
+
+    def __init__(self, clock: Callable[[], int] = time.perf_counter_ns) -> None:
+        self._clock = clock
+        self._phase = "idle"
+        self._since_ns = clock()
+        self._spent_ns: dict[str, int] = dict.fromkeys(PHASES, 0)
+
+    def begin(self) -> int:
+        """Reset all phases, open `idle`, and return the time."""
+        self._spent_ns = dict.fromkeys(PHASES, 0)
+        self._phase = "idle"
+        self._since_ns = self._clock()
+        return self._since_ns
+
+    def enter(self, phase: str) -> int:
+        """Open `phase` and return the time at which it began. Raises KeyError for a phase that is not in PHASES."""
+        now_ns = self._clock()
+        self._spent_ns[self._phase] += now_ns - self._since_ns
+        self._spent_ns[phase] += 0  # KeyError for an unknown name
+        self._phase = phase
+        self._since_ns = now_ns
+        return now_ns
+
+    @property
+    def phase(self) -> str:
+        """The phase that is open."""
+        return self._phase
+
+    def spent(self) -> dict[str, int]:
+        """Close the open phase into the sum and return nanoseconds by phase, keyed `<phase>_ns`."""
+        self.enter(self._phase)
+        return {f"{phase}_ns": spent_ns for phase, spent_ns in self._spent_ns.items()}

@@ -1,10 +1,10 @@
-"""The errors that a rank can end with, each with the word that evidence and reports call it by."""
+"""The errors that end a rank, each with its `kind` in the evidence."""
 
 from __future__ import annotations
 
 
 class TrainerError(Exception):
-    """A run cannot go on, for a reason that a person can act on; `kind` names the reason's family in the evidence."""
+    """A run cannot go on for a reason outside the program; `kind` names its family in the evidence."""
 
     kind = "trainer"
 
@@ -28,7 +28,7 @@ class WeightsError(TrainerError):
 
 
 class DiskError(TrainerError):
-    """The disk did not take what a run has to leave on it: full, taken away, read-only."""
+    """Writing to the disk failed: full, removed, read-only."""
 
     kind = "disk"
 
@@ -40,12 +40,12 @@ class DeviceError(TrainerError):
 
 
 class LeaseError(TrainerError):
-    """A card is not to be had: another run holds it, or the folder where runs note that is not fit for it."""
+    """A device cannot be leased: another run holds it, or the folder of leases cannot be used."""
 
     kind = "lease"
 
 
 class DivergedError(TrainerError):
-    """The loss is no longer a finite number: what runs now is another workload."""
+    """The loss is not finite: the workload is no longer that of the benchmark."""
 
     kind = "diverged"

@@ -1,33 +1,71 @@
-"""The optimization ledger: every speed-up of this trainer, what the benchmark's rules say of it, and whether it is on.
+"""The trainer's optimizations: what each does, what the published runs do instead, and when a run cannot have it.
 
-The rules fix model, optimizer, data and initial weights, and leave distributed communication and batch size to be
-tuned; whatever else differs from the published way is a declared deviation. So this is where it is declared.
+The benchmark's rules fix model, optimizer, data and initial weights and leave distributed communication and batch size
+free; any other difference from the published runs is a declared deviation, and it is declared here. To add one, add an
+`Optimization` to SWITCHED, ask `in_use` or `Settings.uses` where it acts, and renew docs/performance.md with
+`python -m trainer.docs`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Mapping
+from typing import TYPE_CHECKING, Callable, Mapping
 
 from evidence import events
 
 if TYPE_CHECKING:
+    from trainer.devices import Backend
     from trainer.settings import Settings
 
 ALWAYS = "always"
-"""The rules leave it to whoever runs the benchmark."""
+"""The rules leave it free."""
 DECLARED = "declared"
-"""Allowed as a declared deviation: it changes how fast something is done, and what is computed only as it says."""
+"""Allowed as a declared deviation: it changes how fast something is done; results differ only as `what` says."""
 OWN_ROW = "own row"
 """It changes what is computed, so a vendor's table has to have a row for it."""
 
 
+def _possible(settings: Settings, backend: Backend, world_size: int) -> str:
+    return ""
+
+
+def _without_workers(settings: Settings, backend: Backend, world_size: int) -> str:
+    return "" if settings.workers else "the recipe has no loader workers"
+
+
+def _without_copy_stream(settings: Settings, backend: Backend, world_size: int) -> str:
+    if not backend.copies_beside:
+        return f"the {backend.name} backend has no stream beside the one that computes"
+    if settings.workers and not settings.uses("batches_ahead"):
+        return "no batch is there before the step before it is over"
+    return _without_workers(settings, backend, world_size)
+
+
+def _one_rank(settings: Settings, backend: Backend, world_size: int) -> str:
+    return "there is one rank, which exchanges nothing" if world_size == 1 else ""
+
+
+def _untried_ddp(settings: Settings, backend: Backend, world_size: int) -> str:
+    if world_size > 1 and backend.plain_ddp:
+        return f"untested with the {backend.name} backend's framework"
+    return _one_rank(settings, backend, world_size)
+
+
+def _no_evaluation(settings: Settings, backend: Backend, world_size: int) -> str:
+    return "nothing is evaluated" if settings.protocol == "steady" else ""
+
+
+def _scored_by_batch(settings: Settings, backend: Backend, world_size: int) -> str:
+    by_batch = "" if settings.uses("scored_once") else "every batch is scored by itself, which pycocotools does"
+    return _no_evaluation(settings, backend, world_size) or by_batch
+
+
 @dataclass(frozen=True)
 class Optimization:
-    """A speed-up: `what` is done, `published` what is done instead with it off, `allowed` by the rules when.
+    """One speed-up: `what` is done, `published` what is done instead with it off, `allowed` by the rules when.
 
     `proof` names the test that shows that results are the same with it on and off, except for what `what` says; ""
-    where they are not.
+    where results differ. `absent(settings, backend, world_size)` returns why a run cannot have it, "" if it can.
     """
 
     name: str
@@ -35,10 +73,11 @@ class Optimization:
     published: str
     allowed: str
     proof: str = ""
+    absent: Callable[[Settings, Backend, int], str] = _possible
 
 
 _LOSSES = "tests/trainer/test_optimizations.py::test_losses_are_the_same_without"
-_LOSSES_OF_RANKS = "tests/trainer/test_exchange.py::test_losses_of_two_ranks_are_the_same_without"
+_LOSSES_OF_RANKS = "tests/trainer/test_ddp.py::test_losses_of_two_ranks_are_the_same_without"
 
 SWITCHED: tuple[Optimization, ...] = (
     Optimization(
@@ -61,6 +100,7 @@ SWITCHED: tuple[Optimization, ...] = (
         "pageable copies that block, between two steps",
         DECLARED,
         "tests/trainer/test_optimizations.py::test_losses_are_the_same_when_copies_overlap",
+        _without_copy_stream,
     ),
     Optimization(
         "persistent_workers",
@@ -68,6 +108,7 @@ SWITCHED: tuple[Optimization, ...] = (
         "loader workers are forked again in every epoch and for every evaluation",
         DECLARED,
         _LOSSES,
+        _without_workers,
     ),
     Optimization(
         "batches_ahead",
@@ -75,6 +116,7 @@ SWITCHED: tuple[Optimization, ...] = (
         "the next batch is asked for when the step before is done",
         DECLARED,
         _LOSSES,
+        _without_workers,
     ),
     Optimization(
         "losses_by_window",
@@ -96,6 +138,7 @@ SWITCHED: tuple[Optimization, ...] = (
         "images are evaluated in the order of their ids, of all shapes in one batch, the last share filled up",
         DECLARED,
         "tests/trainer/test_optimizations.py::test_map_is_the_same_without_grouping",
+        _no_evaluation,
     ),
     Optimization(
         "scored_once",
@@ -103,6 +146,7 @@ SWITCHED: tuple[Optimization, ...] = (
         "every batch is scored by itself on its rank, and the parts are gathered as pickles",
         DECLARED,
         "tests/trainer/test_scoring.py::test_scoring_batch_by_batch_gives_the_same_statistics",
+        _no_evaluation,
     ),
     Optimization(
         "fast_scoring",
@@ -110,6 +154,7 @@ SWITCHED: tuple[Optimization, ...] = (
         "evaluations are scored by pycocotools",
         DECLARED,
         "tests/trainer/test_scoring.py::test_fast_scoring_gives_the_same_statistics",
+        _scored_by_batch,
     ),
     Optimization(
         "buffers_left_alone",
@@ -117,6 +162,7 @@ SWITCHED: tuple[Optimization, ...] = (
         "buffers are broadcast in every forward pass",
         ALWAYS,
         _LOSSES_OF_RANKS,
+        _one_rank,
     ),
     Optimization(
         "gradient_views",
@@ -124,6 +170,7 @@ SWITCHED: tuple[Optimization, ...] = (
         "gradients are copied into the buckets that are exchanged, and back from them",
         ALWAYS,
         _LOSSES_OF_RANKS,
+        _untried_ddp,
     ),
     Optimization(
         "static_graph",
@@ -131,6 +178,7 @@ SWITCHED: tuple[Optimization, ...] = (
         "the exchange is planned from torch's defaults",
         ALWAYS,
         _LOSSES_OF_RANKS,
+        _untried_ddp,
     ),
 )
 """What `--recipe flagperf` switches off, all of it."""
@@ -144,20 +192,27 @@ OF_THE_ROW: tuple[Optimization, ...] = (
 NAMES: tuple[str, ...] = tuple(one.name for one in SWITCHED)
 
 
-def ledger(settings: Settings, not_here: Mapping[str, str]) -> tuple[events.Optimization, ...]:
-    """Return the ledger of a run as its evidence has it.
+def unavailable(settings: Settings, backend: Backend, world_size: int) -> dict[str, str]:
+    """Return why a run cannot have some of the optimizations, by name, as far as its settings decide it."""
+    reasons = {one.name: one.absent(settings, backend, world_size) for one in SWITCHED}
+    return {name: why for name, why in reasons.items() if why}
 
-    `not_here` says of items that this run has no use for, or cannot have, why; with those `on` is false, `why` the
-    reason. With those that were switched off, `why` is "switched off".
+
+def in_use(name: str, settings: Settings, backend: Backend, world_size: int) -> bool:
+    """Return whether an optimization is wanted and can be had. Raises SettingsError for an unknown name."""
+    return settings.uses(name) and name not in unavailable(settings, backend, world_size)
+
+
+def ledger(settings: Settings, absent: Mapping[str, str]) -> tuple[events.Optimization, ...]:
+    """Return the ledger of a run for its evidence.
+
+    `absent` has why this run cannot have an optimization, by name. `on` is false for these, and for those switched off
+    by the settings, whose `why` is "switched off".
     """
     row = {"tf32": settings.tf32, "mixed_precision": settings.precision != "fp32"}
     entries = []
     for one in (*SWITCHED, *OF_THE_ROW):
-        if one.name in row:
-            on, why = row[one.name], ""
-        elif not settings.uses(one.name):
-            on, why = False, events.SWITCHED_OFF
-        else:
-            on, why = one.name not in not_here, not_here.get(one.name, "")
-        entries.append(events.Optimization(**vars(one), on=on, why=why))
+        why = absent.get(one.name, "") if one.name in row or settings.uses(one.name) else events.SWITCHED_OFF
+        facts = {name: getattr(one, name) for name in ("name", "what", "published", "allowed", "proof")}
+        entries.append(events.Optimization(**facts, on=row.get(one.name, not why), why=why))
     return tuple(entries)

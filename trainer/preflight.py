@@ -1,4 +1,4 @@
-"""What can be known to be missing before any process is started; nothing heavy is imported to find out."""
+"""Checks for missing software and data before any process is started, without importing torch."""
 
 from __future__ import annotations
 
@@ -18,16 +18,19 @@ _ALWAYS = {
 
 
 def missing_modules(backend_name: str) -> list[str]:
-    """Return a sentence for every Python module that the backend needs and this Python does not find, with what to do.
+    """Return a sentence, with what to do, for every Python module that the backend needs and that is not installed.
 
-    The vendor's framework comes first. Raises DeviceError for a backend that does not exist.
+    The vendor's framework comes first. Raises DeviceError for an unknown backend.
+
+    >>> missing_modules("cpu")
+    []
     """
     needed: Mapping[str, str] = {**load_backend(backend_name).requires, **_ALWAYS}
     return [f"{name} is missing: {remedy}" for name, remedy in needed.items() if importlib.util.find_spec(name) is None]
 
 
 def planted(settings: Settings, world_size: int) -> Mapping[str, Any] | None:
-    """Return what a simulated device is told to do in a run, None for a real one. Raises DeviceError."""
+    """Return what a simulated device is to do in a run, None for a real one. Raises DeviceError."""
     backend = load_backend(settings.device)
     backend.configure(settings.scenario, rank=0, world_size=world_size)
     return backend.planted()
@@ -44,7 +47,7 @@ def scenario_problems(backend_name: str, scenario: Path, world_size: int) -> lis
 
 
 def data_problems(data: Path) -> list[str]:
-    """Return a sentence for every part of a COCO 2017 folder that is not there."""
+    """Return a sentence for every missing part of a COCO 2017 folder."""
     if not data.is_dir():
         return [f"{data}: no such folder; --data names the folder that holds annotations/, train2017/ and val2017/"]
     parts = [data / "train2017", data / "val2017"]
@@ -57,7 +60,7 @@ def data_problems(data: Path) -> list[str]:
 
 
 def backbone_problems(backbone: Path) -> list[str]:
-    """Return what is wrong with the backbone's file as far as its presence goes; the ranks check its hash."""
+    """Return a sentence if the backbone's file is missing; the ranks check its hash."""
     if not backbone.is_file():
         return [f"{backbone}: no such file; --backbone names torchvision's resnet50-0676ba61.pth"]
     return []

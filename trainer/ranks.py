@@ -1,10 +1,9 @@
-"""The ranks of a run and what they say to each other outside the gradient exchange: arrays over gloo, never pickles."""
+"""Rank, local rank and world size, and the collectives of the ranks' host processes: arrays over gloo, no pickles."""
 
 from __future__ import annotations
 
 import json
 import os
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Mapping
 
@@ -12,17 +11,17 @@ import numpy as np
 
 from trainer.clocks import Clock
 from trainer.errors import SettingsError
-from trainer.telemetry.base import CardPlace, normal_pci
 
 if TYPE_CHECKING:
     import torch
+    from torch.distributed import ProcessGroup
 
     from trainer.devices.base import Backend
 
 
 @dataclass(frozen=True)
 class Ranks:
-    """This rank's place among all, as torchrun's environment tells it; a program started by hand is rank 0 of 1."""
+    """This rank's numbers as torchrun sets them; without torchrun it is rank 0 of 1."""
 
     rank: int = 0
     local_rank: int = 0
@@ -32,7 +31,7 @@ class Ranks:
 
     @classmethod
     def from_environment(cls) -> Ranks:
-        """Read RANK, LOCAL_RANK, WORLD_SIZE and LOCAL_WORLD_SIZE. Raises SettingsError when they make no sense."""
+        """Read RANK, LOCAL_RANK, WORLD_SIZE and LOCAL_WORLD_SIZE. Raises SettingsError if they are invalid."""
         names = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")
         texts = [os.environ.get(name) for name in names]
         if texts == [None] * 4:
@@ -48,18 +47,21 @@ class Ranks:
 
 
 class HostGroup:
-    """Collectives between the ranks' host processes, beside whatever the devices use for gradients.
+    """Collectives between the ranks' host processes over gloo, beside the devices' own collectives.
 
     With one rank every call returns its own argument, and no process group is needed.
+
+    >>> HostGroup(Ranks()).all_gather_json({"a": 1})
+    [{'a': 1}]
     """
 
     def __init__(self, ranks: Ranks) -> None:
         self.ranks = ranks
-        self._group: Any = None
+        self._group: ProcessGroup | None = None
         self._clock = Clock()
 
     def join(self, backend: Backend) -> None:
-        """Meet the other ranks: the device's collectives as the default group, gloo for the host's arrays."""
+        """Initialise the process groups: the default one with the device's collectives, one of gloo for the host."""
         self._clock = backend.clock
         if self.ranks.world_size == 1:
             return
@@ -69,7 +71,7 @@ class HostGroup:
         self._group = dist.new_group(backend="gloo")
 
     def leave(self) -> None:
-        """Take the groups down; harmless when there are none."""
+        """Destroy the process groups, if there are any."""
         if self._group is not None:
             import torch.distributed as dist
 
@@ -77,12 +79,12 @@ class HostGroup:
             dist.destroy_process_group()
 
     @property
-    def handle(self) -> Any:
-        """torch's process group for the host's data; None where this rank is alone or has not joined."""
+    def handle(self) -> ProcessGroup | None:
+        """torch's process group for the host's data; None with one rank or before `join`."""
         return self._group
 
     def barrier(self) -> None:
-        """Return when every rank has come here."""
+        """Return when every rank has called it."""
         self.all_gather(np.zeros((1, 1)))
 
     def all_gather(self, rows: np.ndarray) -> list[np.ndarray]:
@@ -96,9 +98,9 @@ class HostGroup:
         import torch.distributed as dist
 
         world = self.ranks.world_size
-        told = [torch.zeros(2, dtype=torch.int64) for _ in range(world)]
-        dist.all_gather(told, torch.tensor([rows.shape[0], self._clock.now_ns()]), group=self._group)
-        counts, times_ns = zip(*(one.tolist() for one in told))
+        heads = [torch.zeros(2, dtype=torch.int64) for _ in range(world)]
+        dist.all_gather(heads, torch.tensor([rows.shape[0], self._clock.now_ns()]), group=self._group)
+        counts, times_ns = zip(*(one.tolist() for one in heads))
         self._clock.join(max(times_ns))
         longest = max(counts)
         padded = torch.zeros((longest, rows.shape[1]), dtype=torch.float64)
@@ -110,7 +112,7 @@ class HostGroup:
     def gather(self, rows: np.ndarray) -> list[np.ndarray] | None:
         """Return every rank's float64 array [n_rank, columns], by rank, on rank 0; None on the others.
 
-        Each travels once and at its own length: nobody holds a padded copy of it, or another rank's.
+        Each is sent once and unpadded, to rank 0 only.
         """
         if self._group is None:
             return [rows] if self.ranks.rank == 0 else None
@@ -131,28 +133,16 @@ class HostGroup:
         return gathered
 
     def all_gather_json(self, value: Any) -> list[Any]:
-        """Return every rank's value, by rank: anything that JSON can hold."""
+        """Return every rank's JSON value, by rank."""
         text = np.frombuffer(json.dumps(value).encode("ascii"), dtype=np.uint8)
         parts = self.all_gather(text.astype(np.float64).reshape(-1, 1))
         return [json.loads(part.astype(np.uint8).tobytes()) for part in parts]
 
-    def processes_of_this_node(self) -> list[int]:
-        """Return the process ids of the ranks on this host, by local rank."""
-        mine = np.array([[self.ranks.node, self.ranks.local_rank, os.getpid()]], dtype=np.float64)
-        rows = np.concatenate(self.all_gather(mine))
-        here = rows[rows[:, 0] == self.ranks.node]
-        return [int(pid) for pid in here[np.argsort(here[:, 1]), 2]]
-
-    def cards_of_this_node(self, index: int, pci: str | None) -> list[CardPlace]:
-        """Return the cards of this host's ranks, by local rank; each tells the index and PCI address of its own."""
-        address = normal_pci(pci)
-        parts = [-1] if address is None else [int(part, 16) for part in re.split("[:.]", address)]
-        mine = np.array(
-            [[self.ranks.node, self.ranks.local_rank, index, *parts, *[-1] * (4 - len(parts))]], dtype=float
-        )
-        rows = np.concatenate(self.all_gather(mine))
-        here = rows[rows[:, 0] == self.ranks.node]
-        return [_place(row) for row in here[np.argsort(here[:, 1]), 2:].astype(int).tolist()]
+    def of_this_node(self, value: Any) -> list[Any]:
+        """Return the JSON values of this host's ranks, by local rank."""
+        every = self.all_gather_json([self.ranks.node, self.ranks.local_rank, value])
+        here = [(local_rank, one) for node, local_rank, one in every if node == self.ranks.node]
+        return [one for _, one in sorted(here, key=lambda found: found[0])]
 
     def from_rank_0(self, value: float | None) -> float:
         """Return rank 0's number on every rank; the others' argument is ignored."""
@@ -167,20 +157,20 @@ class HostGroup:
 
         mine = tensors or {}
         listed = [[name, str(tensor.dtype).partition(".")[2], list(tensor.shape)] for name, tensor in mine.items()]
-        told = torch.from_numpy(np.frombuffer(json.dumps(listed).encode("utf-8"), dtype=np.uint8).copy())
-        length = torch.tensor([-1 if tensors is None else len(told)])
+        header = torch.from_numpy(np.frombuffer(json.dumps(listed).encode("utf-8"), dtype=np.uint8).copy())
+        length = torch.tensor([-1 if tensors is None else len(header)])
         self._send(length)
         if length.item() < 0:
             return None
         if self.ranks.rank != 0:
-            told = torch.empty(int(length.item()), dtype=torch.uint8)
-        self._send(told)
+            header = torch.empty(int(length.item()), dtype=torch.uint8)
+        self._send(header)
         received: dict[str, torch.Tensor] = {}
-        for name, dtype, shape in json.loads(told.numpy().tobytes().decode("utf-8")):
+        for name, dtype, shape in json.loads(header.numpy().tobytes().decode("utf-8")):
             tensor = (
                 mine[name].contiguous() if self.ranks.rank == 0 else torch.empty(shape, dtype=getattr(torch, dtype))
             )
-            # As bytes: not every kind of number is one that gloo knows.
+            # As bytes: gloo does not support every dtype.
             self._send(tensor.reshape(-1).view(torch.uint8))
             received[name] = tensor
         return received
@@ -192,10 +182,10 @@ class HostGroup:
         if tensor.numel():
             dist.broadcast(tensor, 0, group=self._group)
 
-    def broadcast_buffers(self, model: Any) -> None:
-        """Give every rank rank 0's running statistics of batch norm, which each rank gathers on its own batches.
+    def broadcast_buffers(self, model: torch.nn.Module) -> None:
+        """Broadcast rank 0's running statistics of batch norm; without DDP's broadcasts each rank has its own.
 
-        Frozen batch norm keeps constants in its buffers, so a model that has no other kind costs nothing here.
+        Frozen batch norm has constants, which are not sent.
         """
         if self._group is None:
             return
@@ -205,12 +195,7 @@ class HostGroup:
         for module in model.modules():
             if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
                 for buffer in module.buffers(recurse=False):
-                    # Through the host: not every accelerator's collectives take integers.
+                    # Through the host: some accelerators' collectives do not support integers.
                     copy = buffer.detach().cpu()
                     dist.broadcast(copy, 0, group=self._group)
                     buffer.copy_(copy)
-
-
-def _place(row: list[int]) -> CardPlace:
-    index, domain, bus, device, function = row
-    return CardPlace(index, None if domain < 0 else f"{domain:04x}:{bus:02x}:{device:02x}.{function:x}")

@@ -20,8 +20,7 @@ from verdict.lookup import changes, find_cell
 from verdict.metrics.measure import compared_value, measure, unmeasured
 from verdict.metrics.measurement import Measurement
 from verdict.metrics.statistics import MIN_STEPS, steps_to_decide
-from verdict.metrics.stragglers import stragglers
-from verdict.metrics.throughput import RATES
+from verdict.metrics.throughput import RATES, stragglers
 from verdict.wording import against, figure, limit, origin, quantity
 
 INVALID, FAIL, INCONCLUSIVE, MISSING, RECORDED, PASS = Verdict

@@ -16,8 +16,7 @@ from evidence.files import RUN_FILE, SEAL_FILE, sha256_of
 from evidence.run_file import Run
 from evidence.verdict import MetricVerdict, RunVerdict, encode_metric
 from expected import METRICS
-from verdict.compare.likeness import circumstances
-from verdict.compare.provenance import read_provenance
+from verdict.compare.comparability import circumstances, read_provenance
 from verdict.environment.findings import EnvironmentFinding
 
 Row = Mapping[str, Any]

@@ -10,8 +10,8 @@ from expected import METRICS
 from reports.history.queries import TimeSeries
 from reports.html.charts import Chart, Mark, Series
 from reports.html.page import page, render
-from verdict.compare.likeness import differing
-from verdict.compare.steps_in_time import FALSE_STEPS, Step, find_steps
+from verdict.compare.change_points import FALSE_ALARMS, ChangePoint, find_change_points
+from verdict.compare.comparability import differing
 from verdict.wording import quantity
 
 _BOUNDARIES = 24  # marks of new releases; more would hide the chart
@@ -25,7 +25,7 @@ class Found:
     """A step of a metric, `at` which run, and what it is in words."""
 
     metric: str
-    step: Step
+    step: ChangePoint
     at: int
     words: str
 
@@ -52,7 +52,7 @@ def trend_page(series: Sequence[TimeSeries], history: str) -> str:
         )
     count = sum(len(section["steps"]) for section in sections)
     title = f"Trend: {count} step{'s' * (count != 1)} in {len(series)} time series"
-    body = render("trend.html", title=title, history=history, sections=sections, false_steps=f"{FALSE_STEPS:.0%}")
+    body = render("trend.html", title=title, history=history, sections=sections, false_steps=f"{FALSE_ALARMS:.0%}")
     return page(title, body, charts)
 
 
@@ -60,7 +60,7 @@ def steps_of(runs: TimeSeries, metric: str) -> Iterator[Found]:
     """Yield the change points of one metric, each with what changed there."""
     places = [at for at, value in enumerate(runs.values[metric]) if value is not None]
     values = [value for value in runs.values[metric] if value is not None]
-    for step in find_steps(values):
+    for step in find_change_points(values):
         yield Found(metric, step, places[step.at], _words(runs, metric, step, places[step.at - 1], places[step.at]))
 
 
@@ -72,7 +72,7 @@ def release_of_each(runs: TimeSeries) -> list[str]:
     ]
 
 
-def _words(runs: TimeSeries, metric: str, step: Step, last: int, first: int) -> str:
+def _words(runs: TimeSeries, metric: str, step: ChangePoint, last: int, first: int) -> str:
     unit = METRICS[metric].unit
     by = f" ({step.share:+.1%})" if step.before else ""
     better = (step.after > step.before) == (METRICS[metric].better == "higher")

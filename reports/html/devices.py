@@ -11,7 +11,7 @@ from evidence.telemetry import CardSamples, HostSamples
 from evidence.verdict import RunVerdict
 from reports.html.charts import Chart, Level, Mark, lines_of, over_time
 from reports.html.series import Spans, on_grid, samples, zero_ns
-from verdict.metrics.memory import CardMemory, card_memories
+from verdict.metrics.memory import DeviceMemory, device_memories
 from verdict.wording import limit
 
 _READ = {
@@ -65,7 +65,7 @@ def devices_part(
         "tools": sorted({source for one in evidence.telemetry.cards for source in one.sources}),
         "errors": list(evidence.telemetry.errors),
         "throttled": throttled,
-        "memories": [_memory_row(memory) for memory in card_memories(evidence)],
+        "memories": [_memory_row(memory) for memory in device_memories(evidence)],
     }
     return part, charts
 
@@ -134,7 +134,7 @@ def _throttles(
     return marks[:: max(1, len(marks) // _THROTTLES)], rows
 
 
-def _memory_row(memory: CardMemory) -> dict[str, Any]:
+def _memory_row(memory: DeviceMemory) -> dict[str, Any]:
     def gib(value: float | None) -> str:
         return "not read" if value is None else f"{value:.2f}"
 

@@ -10,7 +10,7 @@ from evidence.bundle import Evidence
 from evidence.events import LEDGER_PARTS, RankEvidence
 from reports.html.charts import Chart, Mark, Series
 from reports.html.series import histogram
-from verdict.metrics.stragglers import TOLERANCE, Straggler, paces
+from verdict.metrics.throughput import STRAGGLER_TOLERANCE, Straggler, paces
 
 PARTS = {name: name[: -len("_ns")].replace("_", " ") for name in LEDGER_PARTS}
 _PERCENTILES = (50, 95, 99)
@@ -29,7 +29,7 @@ def ranks_part(evidence: Evidence, prefix: str) -> tuple[dict[str, Any], list[Ch
         "steps": steps,
         "skew_width": _SKEW,
         "skew": _skew(evidence),
-        "tolerance": f"{TOLERANCE:.0%}",
+        "tolerance": f"{STRAGGLER_TOLERANCE:.0%}",
         "ranks": len(evidence.ranks),
     }
     return part, [] if steps is None else [steps]
@@ -95,7 +95,7 @@ def _step_times(ranks: Sequence[RankEvidence], prefix: str) -> Chart | None:
 
 def _skew(evidence: Evidence) -> list[dict[str, Any]]:
     found = {one.rank: one for one in paces(evidence)}
-    widest = max([abs(one.slower) for one in found.values()] + [2 * TOLERANCE])
+    widest = max([abs(one.slower) for one in found.values()] + [2 * STRAGGLER_TOLERANCE])
     return [_skew_row(rank, found.get(rank.rank), widest) for rank in evidence.ranks]
 
 
@@ -105,7 +105,7 @@ def _skew_row(rank: RankEvidence, pace: Straggler | None, widest: float) -> dict
     forward = f"{float(windows.forward_ns.sum(dtype=float)) / images / 1e6:.4g}" if images > 0 else "-"
     steps = windows.compute_ns / 1e6
     half = _SKEW / 2
-    slow = pace is not None and pace.slower > TOLERANCE
+    slow = pace is not None and pace.slower > STRAGGLER_TOLERANCE
     return {
         "rank": rank.rank,
         "host": "-" if rank.start is None else rank.start.host,
@@ -114,7 +114,7 @@ def _skew_row(rank: RankEvidence, pace: Straggler | None, widest: float) -> dict
         "slower": "-" if pace is None else f"{100 * pace.slower:+.1f} %".replace("-", "−"),
         "slow": slow,
         "at": None if pace is None else round(half + pace.slower / widest * (half - 6), 1),
-        "bound": round(half + TOLERANCE / widest * (half - 6), 1),
+        "bound": round(half + STRAGGLER_TOLERANCE / widest * (half - 6), 1),
         "percentiles": [f"{value:.4g}" for value in np.percentile(steps, _PERCENTILES)] if len(steps) else ["-"] * 3,
         "longest": f"{steps.max():.4g}" if len(steps) else "-",
         "steps": f"{len(steps):,}".replace(",", " "),

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from trainer.data.ground_truth import GroundTruth
+from trainer.data.coco import GroundTruth
 
 SIDE = 640
 SMALL, LARGE = 32.0**2, 96.0**2

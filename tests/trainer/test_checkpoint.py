@@ -1,4 +1,4 @@
-"""A checkpoint that is not what was written is passed over for the one before; a disk that is full says so."""
+"""Positions of a training, and checkpoints: whole or skipped, the newest two kept."""
 
 from __future__ import annotations
 
@@ -16,8 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from trainer.errors import DiskError
-from trainer.loop.checkpoint import Checkpoints, Tensors, file_name
-from trainer.loop.position import Position
+from trainer.loop.checkpoint import Checkpoints, Position, Tensors, blocks
 
 STEPS = 100
 
@@ -177,7 +176,7 @@ def names(run_dir: Path) -> list[str]:
 def test_the_newest_two_are_kept_with_their_digests(tmp_path: Path) -> None:
     saved(tmp_path, at(0, 50), at(0, 100), at(1, 50), at(1, 100))
 
-    assert names(tmp_path) == [file_name(at(1, 50)), file_name(at(1, 100))]
+    assert names(tmp_path) == [Path(at(1, 50).file).name, Path(at(1, 100).file).name]
     assert len(list((tmp_path / "checkpoints").iterdir())) == 4
 
 
@@ -190,7 +189,7 @@ def test_what_was_passed_over_makes_room_for_good_ones(tmp_path: Path) -> None:
 
     checkpoints.save(at(1, 40), content(140))
 
-    assert names(tmp_path) == [first.name, file_name(at(1, 40))]
+    assert names(tmp_path) == [first.name, Path(at(1, 40).file).name]
     assert len(list(first.parent.iterdir())) == 4
 
 
@@ -252,3 +251,47 @@ def test_what_torch_cannot_write_is_an_error_of_the_disk(tmp_path: Path, monkeyp
         DiskError, match=r"could not be written: PytorchStreamWriter failed writing file; [0-9,]+ bytes"
     ):
         saved(tmp_path, at(0, 100))
+
+
+STEP_COUNTS = st.integers(1, 400)
+
+
+@st.composite
+def positions(draw: st.DrawFn) -> Position:
+    steps = draw(STEP_COUNTS)
+    return Position(draw(st.integers(0, 30)), draw(st.integers(0, steps)), steps)
+
+
+@given(at=positions())
+def test_steps_done_and_steps_left_make_whole_epochs(at: Position) -> None:
+    assert at.taken + at.left == (at.epoch + 1) * at.steps
+
+
+@given(at=positions())
+def test_the_end_of_an_epoch_is_the_beginning_of_the_next(at: Position) -> None:
+    end, begin = Position(at.epoch, at.steps, at.steps), Position(at.epoch + 1, 0, at.steps)
+
+    assert end.taken == begin.taken
+    assert (end.left, begin.left) == (0, at.steps)
+
+
+@pytest.mark.parametrize(("epoch", "step", "steps"), [(-1, 0, 5), (0, -1, 5), (0, 6, 5), (0, 0, 0)])
+def test_what_no_training_comes_to_is_no_position(epoch: int, step: int, steps: int) -> None:
+    with pytest.raises(ValueError, match=f"step {step} of {steps} in epoch {epoch} is no position"):
+        Position(epoch, step, steps)
+
+
+@given(at=positions(), every=st.integers(0, 500))
+def test_blocks_cover_what_is_left_once_and_end_where_something_is_kept(at: Position, every: int) -> None:
+    cut = blocks(at.step, at.steps, every)
+
+    assert [step for begin, end in cut for step in range(begin, end)] == list(range(at.step, at.steps))
+    kept = [end for _, end in cut[:-1]]
+    assert kept == [step for step in range(at.step + 1, at.steps) if every and step % every == 0]
+
+
+@given(at=positions(), every=st.integers(1, 500))
+def test_an_epoch_is_cut_alike_wherever_it_is_taken_up(at: Position, every: int) -> None:
+    whole = blocks(0, at.steps, every)
+
+    assert {end for _, end in blocks(at.step, at.steps, every)} == {end for _, end in whole if end > at.step}

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.ledger import PHASES, Ledger
+from trainer.clocks import PHASES, Ledger
 
 
 class Ticks:

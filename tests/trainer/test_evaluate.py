@@ -20,13 +20,12 @@ from tests.forked import run_two_ranks
 from tests.trainer.scoring_data import made_up, truth_of
 from tests.trainer.small import small_settings
 from trainer.data import scoring
-from trainer.data.scoring import FAST, REFERENCE, Score, version
+from trainer.data.loader import build_loaders
+from trainer.data.scoring import FAST, REFERENCE, Score, rows_of_image, version
 from trainer.data.shapes import ensure
 from trainer.devices import load_backend
 from trainer.errors import DataError
 from trainer.loop.evaluate import Outcome, PublishedScores, collector, detect, rows_of
-from trainer.loop.loaders import build_loaders
-from trainer.published.scoring import rows_of_image
 from trainer.ranks import HostGroup, Ranks
 
 
@@ -229,11 +228,9 @@ def test_detections_of_an_image_that_a_rank_before_looked_at_are_not_counted_aga
     for scores, ids in ((first, [1, 2, 3, 4]), (second, [4, 5, 6])):
         scores._scores.add_rows(ids, rows[np.isin(rows[:, 0], ids)])
     told: list[Any] = []
-    monkeypatch.setattr(
-        "trainer.published.scoring.all_gather_pickles", lambda value, group: told.append(value) or [value]
-    )
+    monkeypatch.setattr("trainer.data.scoring.all_gather_pickles", lambda value, group: told.append(value) or [value])
     first.outcome(HostGroup(Ranks()), lambda reached: False)
-    monkeypatch.setattr("trainer.published.scoring.all_gather_pickles", lambda value, group: [told[0], value])
+    monkeypatch.setattr("trainer.data.scoring.all_gather_pickles", lambda value, group: [told[0], value])
 
     outcome = second.outcome(HostGroup(Ranks(1, 1, 2, 2)), lambda reached: False)
 

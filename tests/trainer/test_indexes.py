@@ -14,12 +14,12 @@ import pytest
 from tests.forked import run_two_ranks
 from tests.trainer.data.test_index_cache import content_of
 from tests.trainer.small import small_settings
-from trainer.data import index_cache, indexes
+from trainer.data import index_cache
 from trainer.data.coco import load_index
-from trainer.data.indexes import TRAIN, VAL, read_indexes
+from trainer.data.index_cache import TRAIN, VAL, read_indexes
+from trainer.data.loader import build_loaders
 from trainer.devices import load_backend
 from trainer.errors import DataError
-from trainer.loop.loaders import build_loaders
 from trainer.ranks import HostGroup, Ranks
 from trainer.settings import Settings
 
@@ -41,7 +41,7 @@ def told(settings: Settings, group: HostGroup) -> dict[str, Any]:
         content_of(index) == content_of(load_index(settings.data, split, num_classes=4, training=split == TRAIN))
         for index, split in ((found.train, TRAIN), (found.val, VAL))
     ]
-    return {"source": found.source, "why": found.why, "same": same, "not_here": found.not_here()}
+    return {"source": found.source, "why": found.why, "same": same, "unavailable": found.unavailable()}
 
 
 def fake_memory_error(*_: Any, **__: Any) -> None:
@@ -73,10 +73,10 @@ def rank_of(rank: int, port: int, folder: str, hosts: int) -> None:
     if rank == 0:
         index_cache.read_annotations = fake_memory_error  # type: ignore[assignment]
     case("out of memory", cache="another")
-    load = indexes.load
-    indexes.load = lambda *_, **__: None
+    load = index_cache.load
+    index_cache.load = lambda key, split, *, check: load(key, split, check=True) if check else None
     case("an entry that is gone")
-    indexes.load = load
+    index_cache.load = load
     case("last")
     group.leave()
     (root / f"found-{rank}.json").write_text(json.dumps(found))
@@ -95,7 +95,7 @@ def of_two_ranks(shapes: Path, root: Path, hosts: int) -> tuple[dict[str, Any], 
 def test_two_ranks_of_a_host_share_what_local_rank_0_has_found(shapes: Path, tmp_path: Path) -> None:
     zero, one = of_two_ranks(shapes, tmp_path, hosts=1)
 
-    sound = {"why": "", "same": [True, True], "not_here": {}}
+    sound = {"why": "", "same": [True, True], "unavailable": {}}
     assert (zero["first"], one["first"]) == ({"source": "built", **sound}, {"source": "cache", **sound})
     assert zero["second"] == one["second"] == zero["last"] == one["last"] == {"source": "cache", **sound}
     assert zero["switched off"] == one["switched off"]
@@ -104,7 +104,7 @@ def test_two_ranks_of_a_host_share_what_local_rank_0_has_found(shapes: Path, tmp
     assert zero["nowhere to write"]["source"] == "memory"
     assert zero["nowhere to write"]["same"] == [True, True]
     assert "file/cache-0" in zero["nowhere to write"]["why"]
-    assert zero["nowhere to write"]["not_here"] == {"cached_index": zero["nowhere to write"]["why"]}
+    assert zero["nowhere to write"]["unavailable"] == {"cached_index": zero["nowhere to write"]["why"]}
     assert zero["missing"] == one["missing"]
     assert zero["missing"]["message"].startswith(f"data folder {tmp_path}/missing does not exist")
     assert zero["out of memory"] == {"error": "MemoryError", "message": "no room"}
@@ -144,7 +144,7 @@ def test_the_loaders_are_the_same_from_either_index(shapes: Path, tmp_path: Path
     assert parsed == built == mapped
     assert (loaders.data_set.index["source"], of_cache.data_set.index["source"]) == ("memory", "cache")
     assert replace(loaders.data_set, index={}) == replace(of_cache.data_set, index={})
-    assert (loaders.not_here, of_cache.not_here) == ({}, {})
+    assert (loaders.unavailable, of_cache.unavailable) == ({}, {})
 
 
 def test_why_an_index_is_not_from_the_cache_is_said(

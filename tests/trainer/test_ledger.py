@@ -5,12 +5,24 @@ from __future__ import annotations
 import ast
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from evidence.events import SWITCHED_OFF
+from trainer.devices import load_backend
 from trainer.errors import SettingsError
-from trainer.optimizations import ALWAYS, DECLARED, NAMES, OF_THE_ROW, OWN_ROW, SWITCHED, Optimization, ledger
+from trainer.optimizations import (
+    ALWAYS,
+    DECLARED,
+    NAMES,
+    OF_THE_ROW,
+    OWN_ROW,
+    SWITCHED,
+    Optimization,
+    ledger,
+    unavailable,
+)
 from trainer.settings import Settings, parse, to_flags
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -21,8 +33,8 @@ def functions_of(file: Path) -> set[str]:
     return {node.name for node in ast.parse(file.read_text(encoding="utf-8")).body if isinstance(node, ast.FunctionDef)}
 
 
-def states(settings: Settings, **not_here: str) -> dict[str, tuple[bool, str]]:
-    return {item.name: (item.on, item.why) for item in ledger(settings, not_here)}
+def states(settings: Settings, **absent: str) -> dict[str, tuple[bool, str]]:
+    return {item.name: (item.on, item.why) for item in ledger(settings, absent)}
 
 
 @pytest.mark.parametrize("one", SWITCHED, ids=lambda one: one.name)
@@ -59,6 +71,33 @@ def test_a_row_of_another_precision_or_tf32_is_told() -> None:
     found = states(replace(SETTINGS, tf32=True, precision="amp"))
 
     assert found["tf32"] == found["mixed_precision"] == (True, "")
+
+
+ONE_RANK = {"buffers_left_alone", "gradient_views", "static_graph"}
+
+
+@pytest.mark.parametrize(
+    ("backend", "changes", "names"),
+    [
+        ("cuda", {}, set()),
+        ("virtual", {}, set()),
+        ("cuda", {"workers": 0}, {"persistent_workers", "batches_ahead", "overlapped_copies"}),
+        ("cuda", {"without": ("batches_ahead",)}, {"overlapped_copies"}),
+        ("cpu", {}, {"overlapped_copies"}),
+        ("kunlunxin", {}, {"overlapped_copies"}),
+        ("cuda", {"protocol": "steady", "steps": 3}, {"grouped_evaluation", "scored_once", "fast_scoring"}),
+        ("cuda", {"without": ("scored_once",)}, {"fast_scoring"}),
+    ],
+)
+def test_what_settings_and_backend_rule_out_has_a_reason(
+    backend: str, changes: dict[str, Any], names: set[str]
+) -> None:
+    absent = unavailable(replace(SETTINGS, **changes), load_backend(backend), 1)
+
+    assert set(absent) == ONE_RANK | names
+    assert all(absent.values())
+    if backend in ("cpu", "kunlunxin"):
+        assert absent["overlapped_copies"] == f"the {backend} backend has no stream beside the one that computes"
 
 
 def test_the_flags_bring_the_names_to_the_trainer() -> None:

@@ -13,11 +13,11 @@ import torch
 
 from evidence.rank_file import EventLog
 from tests.trainer.small import small_settings
-from trainer.data.ground_truth import GroundTruth
+from trainer.data.coco import GroundTruth
+from trainer.data.loader import build_loaders
 from trainer.devices import load_backend
 from trainer.loop import staging
 from trainer.loop.evaluate import Outcome, collector, detect, rows_of
-from trainer.loop.loaders import build_loaders
 from trainer.loop.session import _prepare
 from trainer.model.networks import build_model
 from trainer.optimizations import NAMES, SWITCHED

@@ -15,7 +15,6 @@ from tests.forked import run_two_ranks
 from trainer.clocks import SimulatedClock
 from trainer.devices import load_backend
 from trainer.ranks import HostGroup, Ranks
-from trainer.telemetry.base import CardPlace
 
 SENT = {
     "scalar": torch.tensor(2.5),
@@ -39,12 +38,14 @@ def receive(rank: int, port: int, folder: str) -> None:
     found = [group.broadcast(SENT if rank == 0 else None), group.broadcast({}), group.broadcast(None)]
     group.barrier()
     met_ns = backend.clock.now_ns()
+    here = group.of_this_node({"rank": rank})
     gathered = [group.gather(np.full((count, 7), rank + 0.1)) for count in (3 - 2 * rank, 2 * rank, 0, 1 - rank)]
     group.leave()
     torch.save(found, str(Path(folder) / f"found-{rank}.pt"))
     listed = [parts and [part.tolist() for part in parts] for parts in gathered]
     (Path(folder) / f"gathered-{rank}.json").write_text(json.dumps(listed))
     (Path(folder) / f"met-{rank}.json").write_text(json.dumps(met_ns))
+    (Path(folder) / f"here-{rank}.json").write_text(json.dumps(here))
 
 
 def same(found: dict[str, torch.Tensor]) -> bool:
@@ -96,6 +97,10 @@ def test_a_rank_that_is_alone_keeps_its_own() -> None:
     assert group.broadcast(None) is None
 
 
-@pytest.mark.parametrize("pci", ["0000:1b:00.0", "10000:ff:1f.7", None])
-def test_a_rank_alone_has_its_own_card(pci: str | None) -> None:
-    assert HostGroup(Ranks()).cards_of_this_node(3, pci) == [CardPlace(3, pci)]
+def test_every_rank_has_the_values_of_its_hosts_ranks(told: Path) -> None:
+    for rank in (0, 1):
+        assert json.loads((told / f"here-{rank}.json").read_text()) == [{"rank": 0}, {"rank": 1}]
+
+
+def test_a_rank_alone_is_the_only_one_of_its_host() -> None:
+    assert HostGroup(Ranks()).of_this_node([1, None]) == [[1, None]]

@@ -13,12 +13,9 @@ import torch
 from tests.trainer.resuming import events, finish, kill_at, losses, named, next_attempt, run
 from tests.trainer.small import small_settings
 from trainer.devices import load_backend
-from trainer.loop.checkpoint import Checkpoints
-from trainer.loop.position import Position
-from trainer.loop.resume import resume, snapshot
-from trainer.loop.steps import Trainee
+from trainer.loop.checkpoint import Checkpoints, Position, resume, snapshot
+from trainer.loop.trainee import Trainee, build_optimizer
 from trainer.model.networks import build_model
-from trainer.model.optim import build_optimizer
 from trainer.ranks import HostGroup, Ranks
 from trainer.settings import Settings
 

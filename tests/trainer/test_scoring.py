@@ -1,9 +1,8 @@
-"""All ways of scoring give pycocotools' twelve statistics, and say which of them it was."""
+"""Scores of detections: the reference, the fast scorer, and batch by batch as the published runs did."""
 
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,12 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.trainer.scoring_data import LARGE, SMALL, made_up, plain, truth_of
-from tests.trainer.small import small_settings
 from trainer.data import scoring
-from trainer.data.ground_truth import GroundTruth
-from trainer.data.scoring import COLUMNS, FAST, REFERENCE, Score, not_here, score_rows, version
+from trainer.data.coco import GroundTruth
+from trainer.data.scoring import COLUMNS, FAST, REFERENCE, BatchScores, Score, fast_is_absent, score_rows, version
 from trainer.errors import DataError
-from trainer.published.scoring import BatchScores
 from trainer.ranks import HostGroup, Ranks
 
 WAYS = [pytest.param(True, id="fast"), pytest.param(False, id="reference")]
@@ -132,7 +129,7 @@ def test_a_detection_of_a_category_that_the_truth_lacks_is_not_counted(fast: boo
     assert score_rows(found, truth_with(box()), fast=fast).map == pytest.approx(1.0)
 
 
-def test_without_the_fast_scorer_pycocotools_scores(monkeypatch: Any, tmp_path: Path) -> None:
+def test_without_the_fast_scorer_pycocotools_scores(monkeypatch: Any) -> None:
     installed = version(REFERENCE)
     monkeypatch.setattr(scoring, "version", {REFERENCE: installed, FAST: ""}.__getitem__)
     found = np.array([[1, 10, 10, 20, 20, 0.9, 1]], dtype=float)
@@ -140,17 +137,7 @@ def test_without_the_fast_scorer_pycocotools_scores(monkeypatch: Any, tmp_path: 
     score = score_rows(found, truth_with(box()), fast=True)
 
     assert score.scorer == f"{REFERENCE} {installed}"
-    assert not_here(small_settings(tmp_path, tmp_path)) == {"fast_scoring": f"{FAST} is not installed"}
-
-
-def test_a_run_that_evaluates_nothing_has_no_use_for_any_of_it(tmp_path: Path) -> None:
-    steady = small_settings(tmp_path, tmp_path, protocol="steady", steps=3)
-
-    assert set(not_here(steady)) == {"grouped_evaluation", "scored_once", "fast_scoring"}
-
-
-def test_batches_scored_one_by_one_are_not_scored_fast(tmp_path: Path) -> None:
-    assert list(not_here(small_settings(tmp_path, tmp_path, without=("scored_once",)))) == ["fast_scoring"]
+    assert fast_is_absent() == f"{FAST} is not installed"
 
 
 def test_a_package_that_is_not_installed_has_no_version() -> None:
@@ -171,30 +158,80 @@ def test_statistics_that_are_no_numbers_do_not_agree() -> None:
     assert not other.difference(one) <= 1
 
 
-def test_a_fast_scorer_that_cannot_be_imported_is_told_and_done_without(monkeypatch: Any, tmp_path: Path) -> None:
+def test_a_fast_scorer_that_cannot_be_imported_is_told_and_done_without(monkeypatch: Any) -> None:
     monkeypatch.setitem(sys.modules, "faster_coco_eval", None)
     found = np.array([[1, 10, 10, 20, 20, 0.9, 1]], dtype=float)
 
-    reasons = not_here(small_settings(tmp_path, tmp_path))
+    why = fast_is_absent()
 
     assert score_rows(found, truth_with(box()), fast=True).scorer.startswith(REFERENCE)
-    assert reasons["fast_scoring"].startswith(f"{FAST} {version(FAST)} cannot be used: ModuleNotFoundError")
+    assert why.startswith(f"{FAST} {version(FAST)} cannot be used: ModuleNotFoundError")
 
 
-def test_a_fast_scorer_of_another_interface_is_told_and_done_without(monkeypatch: Any, tmp_path: Path) -> None:
+def test_a_fast_scorer_of_another_interface_is_told_and_done_without(monkeypatch: Any) -> None:
     monkeypatch.delattr("faster_coco_eval.COCOeval_faster")
     found = np.array([[1, 10, 10, 20, 20, 0.9, 1]], dtype=float)
 
-    reasons = not_here(small_settings(tmp_path, tmp_path))
+    why = fast_is_absent()
 
     assert score_rows(found, truth_with(box()), fast=True).scorer.startswith(REFERENCE)
-    assert reasons["fast_scoring"].startswith(f"{FAST} {version(FAST)} cannot be used: ImportError")
+    assert why.startswith(f"{FAST} {version(FAST)} cannot be used: ImportError")
 
 
-def test_a_fast_scorer_that_misses_a_box_that_was_found_is_done_without(monkeypatch: Any, tmp_path: Path) -> None:
+def test_a_fast_scorer_that_misses_a_box_that_was_found_is_done_without(monkeypatch: Any) -> None:
     fast = scoring._fast
     monkeypatch.setattr(scoring, "_fast", lambda rows, truth: fast(rows[:0], truth))
 
-    reasons = not_here(small_settings(tmp_path, tmp_path))
+    why = fast_is_absent()
 
-    assert reasons["fast_scoring"] == f"{FAST} {version(FAST)} gave a box that was found an AP of 0.0"
+    assert why == f"{FAST} {version(FAST)} gave a box that was found an AP of 0.0"
+
+
+def test_a_rank_without_images_adds_nothing(monkeypatch: Any) -> None:
+    content, rows = made_up(12, 20, categories=3)
+    scores = BatchScores(truth_of(content))
+    scores.add_rows(range(1, 13), rows)
+    monkeypatch.setattr(scoring, "all_gather_pickles", lambda value, group: [([], None), value, ([], None)])
+
+    score, image_ids = scores.total(HostGroup(Ranks(1, 1, 3, 3)))
+
+    assert score.stats == pytest.approx(plain(content, rows), rel=0, abs=1e-12)
+    assert image_ids == [[], list(range(1, 13)), []]
+
+
+def test_of_an_image_that_two_ranks_looked_at_the_first_ranks_detections_count(monkeypatch: Any) -> None:
+    content, rows = made_up(6, 20, categories=3)
+    mine, other = BatchScores(truth_of(content)), BatchScores(truth_of(content))
+    mine.add_rows([1, 2, 3, 4], rows[rows[:, 0] <= 4])
+    other.add_rows([4, 5, 6], np.concatenate([rows[rows[:, 0] > 4], [[4, 0, 0, 1, 1, 0.99, content_label(content)]]]))
+    parts: list[Any] = []
+    monkeypatch.setattr(scoring, "all_gather_pickles", lambda value, group: parts.append(value) or [value])
+    other.total(HostGroup(Ranks()))
+    monkeypatch.setattr(scoring, "all_gather_pickles", lambda value, group: [value, parts[0]])
+
+    score, _ = mine.total(HostGroup(Ranks()))
+
+    assert score.stats == pytest.approx(plain(content, rows), rel=0, abs=1e-12)
+
+
+def content_label(content: dict[str, Any]) -> int:
+    return int(content["categories"][0]["id"])
+
+
+def test_batches_without_a_detection_score_zero() -> None:
+    content, _ = made_up(4, 10, categories=3)
+    scores = BatchScores(truth_of(content))
+    scores.add_rows([1, 2, 3, 4], np.zeros((0, 7)))
+
+    assert scores.total(HostGroup(Ranks()))[0].map == 0.0
+
+
+def test_a_truth_of_crowds_only_has_no_score_batch_by_batch_either() -> None:
+    content, rows = made_up(4, 10, categories=3)
+    for one in content["annotations"]:
+        one["iscrowd"] = 1
+    scores = BatchScores(truth_of(content))
+    scores.add_rows([1, 2, 3, 4], rows)
+
+    with pytest.raises(DataError, match="no box that is not a crowd"):
+        scores.total(HostGroup(Ranks()))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
+import subprocess
+import sys
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -10,9 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from evidence.events import Start
 from expected import Recipe
 from trainer.errors import SettingsError
-from trainer.settings import MODELS, PRECISIONS, Settings, parse, to_flags
+from trainer.optimizations import NAMES
+from trainer.settings import MODELS, OPTIONS, PRECISIONS, Settings, parse, pytest_options, to_flags
 
 
 def settings(**changes: Any) -> Settings:
@@ -48,7 +53,7 @@ def test_the_defaults_are_the_benchmarks_recipe() -> None:
         ({"learning_rate": float("nan")}, "learning_rate is nan"),
         ({"horizontal_flip": 1.5}, "horizontal_flip is 1.5"),
         ({"sample_interval_s": 0.0}, "sample_interval_s is 0.0"),
-        ({"smi": "some-smi"}, "smi is 'some-smi'; it must be one of , nvml, mx-smi, ixsmi"),
+        ({"smi": "some-smi"}, "smi is 'some-smi'; it must be one of ixsmi, mx-smi, nvml"),
         ({"protocol": "steady"}, "protocol steady with steps None"),
         ({"steps": 5}, "protocol full with steps 5"),
         ({"protocol": "steady", "steps": 0}, "steps is 0"),
@@ -96,3 +101,30 @@ def test_a_boolean_flag_takes_true_or_false_only(capsys: Any) -> None:
         parse(["--run-dir=a", "--data=b", "--tf32=yes"])
 
     assert "neither True nor False" in capsys.readouterr().err
+
+
+def test_a_passed_through_option_is_checked_where_pytest_parses_it() -> None:
+    declared = pytest_options()
+
+    assert list(declared) == ["--steps", "--checkpoint-steps", "--bucket-mb", "--without"]
+    assert declared["--bucket-mb"]["type"]("25") == 25
+    with pytest.raises(argparse.ArgumentTypeError, match="bucket_mb is 0; it must be at least 1"):
+        declared["--bucket-mb"]["type"]("0")
+    assert declared["--without"]["choices"] == NAMES
+    assert (declared["--without"]["action"], declared["--without"]["default"]) == ("append", [])
+    assert {arguments["dest"] for arguments in declared.values()} <= {option.name for option in OPTIONS}
+
+
+def test_what_is_recorded_are_fields_of_the_start_event() -> None:
+    recorded = settings(without=("boxes_only",), bucket_mb=8).recorded()
+
+    assert recorded.keys() < {field.name for field in fields(Start)}
+    assert (recorded["without"], recorded["bucket_mb"]) == (("boxes_only",), 8)
+
+
+def test_collecting_tests_can_read_the_options_without_torch_or_numpy() -> None:
+    program = "import sys, trainer.settings; print({'torch', 'numpy', 'psutil', 'pynvml'} & set(sys.modules))"
+
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+
+    assert done.stdout.strip() == "set()"

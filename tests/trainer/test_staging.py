@@ -15,10 +15,10 @@ from torchvision.transforms import functional
 
 from tests.trainer.small import small_settings
 from trainer.data.dataset import BadSample, Sample, collate
+from trainer.data.loader import build_loaders
 from trainer.devices import load_backend
 from trainer.loop import staging
-from trainer.loop.loaders import build_loaders
-from trainer.loop.staging import Staged, Staging, not_here, other_floats, to_device
+from trainer.loop.staging import Staged, Staging, other_floats, to_device
 
 HOST = torch.device("cpu")
 NEEDS_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
@@ -75,7 +75,7 @@ def test_the_way_of_other_devices_gives_the_same_bits_too(mirrored: bool, monkey
     pixels, expected = every_byte(mirrored)
     planes = torch.from_numpy(pixels).permute(2, 0, 1)
 
-    assert torch.equal(staging._on_the_card(planes, mirrored), expected)
+    assert torch.equal(staging._on_device(planes, mirrored), expected)
 
 
 @pytest.mark.parametrize("name", DEVICES)
@@ -89,7 +89,7 @@ def test_devices_are_found_to_make_the_hosts_floats(name: str) -> None:
 
 
 def test_the_way_of_cards_is_found_to_make_the_hosts_floats(monkeypatch: Any) -> None:
-    monkeypatch.setattr(staging, "_floats", staging._on_the_card)
+    monkeypatch.setattr(staging, "_floats", staging._on_device)
 
     assert other_floats(HOST) == ""
 
@@ -163,7 +163,7 @@ def test_without_masks_asked_for_none_are_copied(shapes: Path, tmp_path: Path) -
 
 
 class FakeCopyStream:
-    """A stream beside the computing, as trainer.devices.streams has it; notes what it was asked."""
+    """A stream beside the computing, as trainer.devices.base has it; records its calls."""
 
     def __init__(self) -> None:
         self.calls: list[str] = []
@@ -178,7 +178,7 @@ class FakeCopyStream:
         self.used = list(used)
 
 
-def fake_card(stream: Any) -> Any:
+def fake_device(stream: Any) -> Any:
     backend = load_backend("cpu")
     backend.open(0, 1)
     backend.copies_beside = True
@@ -188,7 +188,7 @@ def fake_card(stream: Any) -> Any:
 
 def test_a_batch_begun_ahead_is_joined_when_it_is_taken(tmp_path: Path) -> None:
     stream = FakeCopyStream()
-    staging = Staging(small_settings(tmp_path, tmp_path, workers=1), fake_card(stream))
+    staging = Staging(small_settings(tmp_path, tmp_path, workers=1), fake_device(stream))
     pixels, expected = every_byte(True)
 
     staged = staging.ahead(collate([sample(pixels, True, boxes=2)]))
@@ -205,7 +205,7 @@ def test_a_batch_begun_ahead_is_joined_when_it_is_taken(tmp_path: Path) -> None:
 
 def test_a_bad_sample_is_not_copied_anywhere(tmp_path: Path) -> None:
     stream = FakeCopyStream()
-    staging = Staging(small_settings(tmp_path, tmp_path, workers=1), fake_card(stream))
+    staging = Staging(small_settings(tmp_path, tmp_path, workers=1), fake_device(stream))
 
     assert staging.ahead(BadSample("why")) == BadSample("why")
     assert stream.calls == []
@@ -217,7 +217,7 @@ def test_a_bad_sample_is_not_copied_anywhere(tmp_path: Path) -> None:
 def test_where_nothing_can_overlap_a_batch_is_copied_when_it_is_taken(tmp_path: Path, changes: dict[str, Any]) -> None:
     stream = FakeCopyStream()
     settings = small_settings(tmp_path, tmp_path, **{"workers": 1, **changes})
-    staging = Staging(settings, fake_card(stream))
+    staging = Staging(settings, fake_device(stream))
     batch = collate([sample(every_byte(False)[0])])
 
     assert staging.ahead(batch) is batch
@@ -250,22 +250,3 @@ def test_copies_block_and_come_from_pageable_memory_only_without_overlapping(
     Staging(settings, backend).take(batch)
 
     assert asked == [wanted] * 3
-
-
-def test_a_run_without_workers_has_neither_workers_nor_batches_ahead(tmp_path: Path) -> None:
-    backend = load_backend("cuda")
-
-    assert set(not_here(small_settings(tmp_path, tmp_path, workers=0), backend)) == {
-        "persistent_workers",
-        "batches_ahead",
-        "overlapped_copies",
-    }
-    for name in ("cuda", "virtual"):
-        assert not_here(small_settings(tmp_path, tmp_path, workers=1), load_backend(name)) == {}
-
-
-def test_a_device_without_a_stream_for_copies_says_so(tmp_path: Path) -> None:
-    for name in ("cpu", "kunlunxin"):
-        reasons = not_here(small_settings(tmp_path, tmp_path, workers=1), load_backend(name))
-
-        assert reasons == {"overlapped_copies": f"the {name} backend has no stream beside the one that computes"}

@@ -13,14 +13,14 @@ from torchvision.transforms import functional
 
 from evidence.rank_file import EventLog
 from tests.trainer.small import small_settings
+from trainer.clocks import Ledger
 from trainer.data.dataset import BadSample
+from trainer.data.loader import build_loaders
 from trainer.devices import load_backend
 from trainer.errors import DataError, DivergedError
-from trainer.ledger import Ledger
-from trainer.loop.loaders import build_loaders
 from trainer.loop.steps import StepLoop, Trainee
+from trainer.loop.trainee import build_optimizer
 from trainer.model.networks import build_model
-from trainer.model.optim import build_optimizer
 from trainer.settings import Settings
 
 STEPS = 10

@@ -1,22 +1,36 @@
-"""Which runs make a baseline together, and which are refused."""
+"""Which runs are accepted together as a baseline: the value that they agree on, its tolerance, and what is refused."""
 
 from __future__ import annotations
 
+import math
+import statistics
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any, Callable, Mapping
 
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
 from evidence.bundle import read_run
 from evidence.errors import SuiteError
-from expected import METRICS, Expectation
+from expected import METRICS, Expectation, default_bounds
+from expected.bounds import ABSOLUTE_TOLERANCE
+from expected.site import LARGEST_TOLERANCE, MIN_RUNS
 from tests.verdict.accepting import COMPUTE_NS, PLAN, Change, device_with, devices_of, write_runs
 from tests.verdict.bundles import CPU, STEADY, Bundle, Plan, a_cell
-from verdict.baseline.accept import accept_runs
-from verdict.baseline.spread import AcceptError, accepted_value
+from verdict.baseline.accept import (
+    SMALLEST_TOLERANCE,
+    AcceptedValue,
+    AcceptError,
+    accept_runs,
+    accepted_value,
+    in_words,
+    outliers,
+)
 from verdict.judge import judge_run
 from verdict.metrics.measure import measure
+from verdict.metrics.statistics import t_quantile
 
 LONG_STEADY = replace(STEADY, steps=240)
 
@@ -105,28 +119,22 @@ def test_a_copy_of_a_run_is_no_second_run(tmp_path: Path) -> None:
     assert "found the run run-0 of " in refused(run_dirs)
 
 
-def test_a_restarted_run_is_refused(tmp_path: Path) -> None:
-    run_dirs = [*write_runs(tmp_path)[:2], *write_runs(tmp_path / "broken", replace(PLAN, restarts=1))[2:]]
+@pytest.mark.parametrize(
+    ("facts", "words"),
+    [
+        ({"restarts": [{"phase": "run", "message": "m"}]}, "was restarted once, expected an unbroken run: only one is"),
+        ({"without": ["boxes_only"]}, "was made without boxes_only, expected one with every optimization"),
+        (
+            {"boot": {"exit_code": 1, "failure": None}},
+            "is invalid and proves nothing: the launch ended with exit code 1",
+        ),
+    ],
+)
+def test_a_run_that_proves_nothing_for_others_is_refused(tmp_path: Path, facts: dict[str, Any], words: str) -> None:
+    message = refused(write_runs(tmp_path, change=only(2, lambda bundle: bundle.run.update(facts))))
 
-    assert refused(run_dirs) == f"{run_dirs[2]}: was restarted once, expected an unbroken run: only one is proof"
-
-
-def test_a_run_without_an_optimization_is_refused(tmp_path: Path) -> None:
-    def slowed(bundle: Bundle) -> None:
-        bundle.run["without"] = ["boxes_only"]
-
-    run_dirs = write_runs(tmp_path, change=only(1, slowed))
-
-    assert "was made without boxes_only, expected one with every optimization" in refused(run_dirs)
-
-
-def test_an_invalid_run_is_refused_with_its_reasons(tmp_path: Path) -> None:
-    def crash(bundle: Bundle) -> None:
-        bundle.run["boot"] = {"exit_code": 1, "failure": None}
-
-    message = refused(write_runs(tmp_path, change=only(2, crash)))
-
-    assert message.startswith("run-2: is invalid and proves nothing: the launch ended with exit code 1, expected 0")
+    assert message.startswith(("run-2: ", f"{tmp_path / 'run-2'}: "))
+    assert words in message
 
 
 def test_of_many_reasons_some_are_quoted_and_the_rest_counted(tmp_path: Path) -> None:
@@ -331,3 +339,162 @@ def test_runs_that_were_made_beside_each_other_are_no_baseline(tmp_path: Path) -
 
     with pytest.raises(AcceptError, match="was made by --each-card, beside runs on the other cards"):
         accept_runs(run_dirs, device_with(a_cell(CPU), "cpu"))
+
+
+RATES = [name for name, metric in METRICS.items() if metric.unit == "images/s"]
+
+
+def named(*readings: float) -> dict[str, float]:
+    """The readings by run: a, b, c, ..."""
+    return {chr(ord("a") + number): reading for number, reading in enumerate(readings)}
+
+
+def test_the_value_is_the_mean_and_the_tolerance_students_prediction_interval() -> None:
+    found = accepted_value("p_core", named(100.0, 102.0, 104.0))
+
+    half_width = 4.302653 * 2.0 * math.sqrt(4 / 3)  # t of two degrees of freedom, s = 2, n = 3
+    assert found == AcceptedValue(
+        "p_core", 102.0, math.ceil(half_width / 102.0 * 1e4) / 1e4, named(100.0, 102.0, 104.0), ()
+    )
+    assert found.tolerance == 0.0975
+    assert found.bounds == (92.055, None)
+
+
+def test_the_tolerance_of_map_is_absolute() -> None:
+    found = accepted_value("map", named(0.3640, 0.3650, 0.3660))
+
+    assert (found.value, found.tolerance) == (0.365, 0.005)
+    assert found.bounds == (0.36, None)
+
+
+@pytest.mark.parametrize(
+    ("name", "readings", "tolerance"),
+    [("p_core", (100.0, 100.0, 100.0), 0.01), ("e2e_time", (50.0, 50.01, 50.02), 0.01), ("map", (0.3,) * 3, 0.002)],
+)
+def test_few_runs_that_happen_to_agree_leave_a_smallest_tolerance(
+    name: str, readings: tuple[float, ...], tolerance: float
+) -> None:
+    assert accepted_value(name, named(*readings)).tolerance == tolerance
+
+
+def test_an_outlier_is_trimmed_and_kept_in_the_record() -> None:
+    readings = named(100.0, 50.0, 102.0, 101.0)
+
+    found = accepted_value("p_train", readings)
+
+    assert (found.value, found.trimmed, found.kept) == (101.0, ("b",), (100.0, 102.0, 101.0))
+    assert found.readings == readings
+
+
+@pytest.mark.parametrize(
+    ("name", "readings", "expected"),
+    [
+        # 3.5 / 0.6745 = 5.189 times the MAD, which is 2 here, from the median.
+        ("p_core", (98.0, 98.0, 100.0, 102.0, 110.379), ("e",)),
+        ("p_core", (98.0, 98.0, 100.0, 102.0, 110.378), ()),
+        ("p_core", (98.0, 102.0, 100.0, 102.0, 89.6), ("e",)),
+        # However near the others are: within 1 % of the median there is no outlier.
+        ("p_core", (100.0, 100.0, 100.0, 101.0), ()),
+        ("p_core", (100.0, 100.0, 100.0, 101.01), ("d",)),
+        ("p_core", (100.0, 100.001, 99.999, 99.0), ()),
+        ("map", (0.3, 0.3, 0.3, 0.3015), ()),
+        ("map", (0.3, 0.3, 0.3, 0.3025), ("d",)),
+        ("mem", (1.0, 1.0, 1.0, 1.5, 0.5), ("d", "e")),
+    ],
+)
+def test_what_lies_too_far_from_the_median_is_an_outlier(
+    name: str, readings: tuple[float, ...], expected: tuple[str, ...]
+) -> None:
+    assert outliers(name, named(*readings)) == expected
+
+
+def test_of_three_runs_none_is_an_outlier_and_the_spread_refuses_them() -> None:
+    with pytest.raises(AcceptError, match=r"another run may be off by 132\.97 %, expected at most 10\.00 %"):
+        accepted_value("p_core", {"first": 100.0, "second": 100.5, "third": 60.0})
+
+    accepted = accepted_value("p_core", {"first": 100.0, "second": 100.1, "third": 101.5})
+    assert accepted.trimmed == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "readings", "words"),
+    [
+        ("p_core", (90.0, 100.0, 110.0), "another run may be off by 49.69 %, expected at most 10.00 %"),
+        ("e2e_time", (90.0, 100.0, 110.0), "a number that the site cannot reproduce is no baseline"),
+        ("map", (0.33, 0.36, 0.39), "another run may be off by 0.1491, expected at most 0.0200"),
+        ("p_core", (0.0, 0.0, 0.0), "expected more than 0"),
+        ("map", (0.001, 0.001, 0.001), "too little for a bound above 0 at the tolerance 0.002"),
+    ],
+)
+def test_what_the_site_cannot_reproduce_is_no_baseline(name: str, readings: tuple[float, ...], words: str) -> None:
+    with pytest.raises(AcceptError) as caught:
+        accepted_value(name, named(*readings))
+
+    assert str(caught.value).startswith(f"{name}: found ")
+    assert words in str(caught.value)
+    assert f"--without {name}" in str(caught.value)
+
+
+def test_the_largest_tolerance_is_still_accepted() -> None:
+    assert accepted_value("p_core", named(100.0, 102.0, 104.105)).tolerance == LARGEST_TOLERANCE["p_core"]
+
+
+@pytest.mark.parametrize(("name", "words"), [("p_core", "2.13 %"), ("map", "0.0213")])
+def test_a_tolerance_is_told_in_its_own_form(name: str, words: str) -> None:
+    assert in_words(name, 0.0213) == words
+
+
+def test_the_prediction_interval_of_many_runs_has_their_students_t() -> None:
+    readings = {str(number): 100.0 + 3 * (number % 2) for number in range(60)}
+
+    found = accepted_value("p_core", readings)
+
+    half_width = t_quantile(59) * statistics.stdev(readings.values()) * math.sqrt(1 + 1 / 60)
+    assert found.tolerance == math.ceil(half_width / 101.5 * 1e4) / 1e4 > 0.03
+
+
+@st.composite
+def readings_of(draw: st.DrawFn, name: str) -> dict[str, float]:
+    centre = draw(st.floats(0.05, 1.0) if name == "map" else st.floats(1e-3, 1e6))
+    parts = draw(st.lists(st.floats(-0.02, 0.02), min_size=MIN_RUNS, max_size=12))
+    return {str(number): centre * (1 + part) for number, part in enumerate(parts)}
+
+
+@given(st.data(), st.sampled_from(list(METRICS)))
+def test_every_run_that_was_kept_passes_by_the_value_that_it_was_accepted_into(data: st.DataObject, name: str) -> None:
+    readings: Mapping[str, float] = data.draw(readings_of(name))
+    try:
+        found = accepted_value(name, readings)
+    except AcceptError:
+        assume(False)
+
+    low, high = default_bounds(METRICS[name], found.value, found.tolerance)
+    assert len(found.kept) >= MIN_RUNS
+    assert min(found.kept) <= found.value <= max(found.kept)
+    assert low is None or low <= min(found.kept)
+    assert high is None or high >= max(found.kept)
+    assert SMALLEST_TOLERANCE[name] <= found.tolerance <= LARGEST_TOLERANCE[name]
+
+
+@given(st.data(), st.sampled_from(RATES), st.floats(0.5, 2.0))
+def test_a_relative_tolerance_does_not_depend_on_the_scale(data: st.DataObject, name: str, factor: float) -> None:
+    readings: Mapping[str, float] = data.draw(readings_of(name))
+    try:
+        found = accepted_value(name, readings)
+        scaled = accepted_value(name, {run: reading * factor for run, reading in readings.items()})
+    except AcceptError:
+        assume(False)
+    assume(found.trimmed == scaled.trimmed)
+
+    assert scaled.tolerance == pytest.approx(found.tolerance, abs=2.1e-4)  # readings are rounded to six digits
+
+
+@given(st.lists(st.floats(0.1, 10.0), min_size=1, max_size=15), st.sampled_from(list(METRICS)))
+def test_at_least_half_of_the_runs_are_no_outliers(readings: list[float], name: str) -> None:
+    runs = {str(number): reading for number, reading in enumerate(readings)}
+
+    found = outliers(name, runs)
+
+    assert 2 * len(found) < len(runs)
+    near = SMALLEST_TOLERANCE[name] * (1 if name in ABSOLUTE_TOLERANCE else statistics.median(readings))
+    assert all(abs(runs[run] - statistics.median(readings)) > near for run in found)

@@ -122,7 +122,7 @@ def test_a_simulated_clock_may_run_faster_than_the_launch_and_a_real_one_may_not
     found = clock_faults(read_run(bundle.write(tmp_path / "run")), a_cell(Plan()))
 
     assert found is not None
-    assert [fault.partition(":")[0] for fault in found["clocks_agree"]] == ["rank 0"]
+    assert [fault.partition(":")[0] for fault in found["clocks-agree"]] == ["rank 0"]
 
 
 @pytest.mark.parametrize(("elapsed_s", "utc_s"), [(40.0, 44.9), (40.0, 35.1), (40_000.0, 40_400.0)])
@@ -152,12 +152,12 @@ def test_each_check_of_the_clocks_says_what_it_found(tmp_path: Path) -> None:
 
     assert found is not None
     assert {name: len(texts) for name, texts in found.items()} == {
-        "timer_sees_the_work": 1,
-        "synchronise_waits": 0,
-        "host_clock_is_monotonic": 1,
-        "clocks_agree": 1,
+        "timer-sees-work": 1,
+        "synchronise-waits": 0,
+        "host-clock-monotonic": 1,
+        "clocks-agree": 1,
     }
-    assert "the step timer saw 50%" in found["timer_sees_the_work"][0]
+    assert "the step timer saw 50%" in found["timer-sees-work"][0]
 
 
 def test_clocks_of_a_cell_are_tested_where_each_of_its_ranks_was(tmp_path: Path) -> None:

@@ -14,8 +14,13 @@ from tests.suite.stored import bundle_of
 from tests.support import device_of
 from tests.verdict.bundles import Bundle
 from trainer.settings import Settings
-from verdict.environment.findings import ITEMS, EnvironmentFinding, environment_findings, stated_items
-from verdict.environment.rules import BACKBONE_SHA256
+from verdict.environment.findings import (
+    BACKBONE_SHA256,
+    ITEMS,
+    EnvironmentFinding,
+    environment_findings,
+    stated_items,
+)
 
 EIGHT = Topology(1, 8)
 

@@ -15,9 +15,9 @@ from evidence.errors import SuiteError
 from evidence.verdict import Interval
 from expected import METRICS, Topology
 from tests.verdict.bundles import CPU, EPOCH, STEADY, Bundle, Plan, build
-from verdict.metrics.measure import PROTOCOL_METRICS, compared_value, measure, protocol_metrics, shortened_run
+from verdict.metrics.measure import compared_value, measure, metrics_of, protocol_metrics, shortened_run
 from verdict.metrics.measurement import Measurement
-from verdict.metrics.throughput import _window_blocks
+from verdict.metrics.throughput import _window_samples
 
 FULL = Plan(slower={1: 1.25}, jitter=10)
 
@@ -49,6 +49,7 @@ def test_e2e_time_is_the_longest_rank_from_start_to_end(tmp_path: Path) -> None:
     assert metric.value == wall(bundle, 1, "start", "end") / 1e9
     assert metric.value > wall(bundle, 0, "start", "end") / 1e9
     assert (metric.unit, metric.interval, metric.n, metric.source) == ("s", None, 2, "rank-0001.jsonl")
+    assert metric.method == "trainer's start to its end, longest of 2 ranks"
 
 
 def test_p_whole_is_all_images_over_the_longest_training(tmp_path: Path) -> None:
@@ -100,17 +101,17 @@ def test_what_a_window_waited_for_scatters_too(window: int, tmp_path: Path) -> N
     assert train.high / train.low > 1.02 * core.high / core.low
 
 
-@pytest.mark.parametrize(("size", "windows"), [(10, 8), (10, 7)])
-def test_blocks_have_the_time_of_the_windows_and_no_more(size: int, windows: int, tmp_path: Path) -> None:
-    bundle = build(replace(STEADY, warmup=0, window=size, steps=size * windows))
+@pytest.mark.parametrize("windows", [8, 7])
+def test_samples_have_the_time_of_the_windows_and_no_more(windows: int, tmp_path: Path) -> None:
+    bundle = build(replace(STEADY, warmup=0, steps=10 * windows))
     (rank, _) = read_run(bundle.write(tmp_path / "run")).ranks
 
-    blocks = _window_blocks(rank.windows, rank.windows.wall_ns)
+    samples = _window_samples(rank.windows, rank.windows.wall_ns)
 
-    assert blocks is not None
-    assert blocks[0].sum() == rank.windows.images.sum()
-    assert blocks[1].sum() == pytest.approx(rank.windows.wall_ns.sum(), rel=1e-12)
-    assert len(blocks[0]) == len(blocks[1]) == (windows if windows >= 8 else 18)
+    assert samples is not None
+    assert samples.images.sum() == rank.windows.images.sum()
+    assert samples.time_ns.sum() == pytest.approx(rank.windows.wall_ns.sum(), rel=1e-12)
+    assert len(samples.images) == len(samples.time_ns) == (windows if windows >= 8 else 18)
 
 
 def test_p_core_host_reads_the_same_region_by_the_hosts_clock(tmp_path: Path) -> None:
@@ -239,14 +240,14 @@ def test_cards_that_the_run_did_not_use_do_not_count(tmp_path: Path) -> None:
 def test_a_protocol_measures_what_the_table_says_and_nothing_else(plan: Plan, tmp_path: Path) -> None:
     metrics = measured(build(plan), tmp_path)
 
-    assert set(metrics) == {*PROTOCOL_METRICS[plan.protocol], "p_core_host"}
+    assert set(metrics) == {*metrics_of(plan.protocol), "p_core_host"}
     assert all(name == metric.metric for name, metric in metrics.items())
 
 
 def test_every_metric_of_the_table_is_measured_by_the_full_protocol() -> None:
-    assert PROTOCOL_METRICS["full"] == tuple(METRICS)
-    assert PROTOCOL_METRICS["epoch"] == ("p_whole", "p_train", "p_core", "mem")
-    assert PROTOCOL_METRICS["steady"] == ("p_train", "p_core", "mem")
+    assert metrics_of("full") == tuple(METRICS)
+    assert metrics_of("epoch") == ("p_whole", "p_train", "p_core", "mem")
+    assert metrics_of("steady") == ("p_train", "p_core", "mem")
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, Callable
 
 import pytest
 
@@ -11,14 +12,14 @@ from evidence.bundle import read_run
 from expected import Topology
 from tests.verdict.bundles import CPU, Bundle, Plan, a_cell, build
 from verdict.judge import INCONCLUSIVE, PASS, judge_run
-from verdict.metrics.memory import CardMemory, card_memories, still_rising, throttled, unwatched
+from verdict.metrics.memory import DeviceMemory, device_memories, still_rising, throttled, unwatched
 
 SHORT = Plan(steps=40, maps=(0.4,))
 LONG = Plan(steps=40, maps=(0.4,), eval_ns=2_000_000_000_000)
 
 
-def first(bundle: Bundle, folder: Path) -> CardMemory:
-    return card_memories(read_run(bundle.write(folder / "run")))[0]
+def first(bundle: Bundle, folder: Path) -> DeviceMemory:
+    return device_memories(read_run(bundle.write(folder / "run")))[0]
 
 
 def test_the_peak_is_the_largest_sample(tmp_path: Path) -> None:
@@ -33,53 +34,42 @@ def test_the_peak_is_the_largest_sample(tmp_path: Path) -> None:
     assert str(memory) == "card 0 of node0"
 
 
-def test_what_the_allocator_had_reserved_was_in_use_though_no_sample_saw_it(tmp_path: Path) -> None:
-    bundle = build(SHORT)
+def reserved(bundle: Bundle) -> None:
     bundle.one("memory")["reserved_gib"] = 26.0
 
-    assert first(bundle, tmp_path).peak == 26.0
 
-
-def test_ranks_of_one_card_share_it(tmp_path: Path) -> None:
-    bundle = build(SHORT)
+def share_a_card(bundle: Bundle) -> None:
     bundle.one("start", rank=1)["card"] = 0
 
-    memory = first(bundle, tmp_path)
 
-    assert memory.ranks == (0, 1)
-    assert memory.reserved == 36.0
-
-
-def test_the_resident_memory_of_a_rank_counts_on_the_hosts_own_backend(tmp_path: Path) -> None:
-    bundle = build(replace(CPU, used_gib=1.0))
-
-    assert first(bundle, tmp_path).peak == 1.5
-
-
-def test_the_resident_memory_of_a_rank_does_not_count_on_a_card(tmp_path: Path) -> None:
-    bundle = build(replace(SHORT, used_gib=1.0))
-
-    memory = first(bundle, tmp_path)
-
-    assert memory.resident is None
-    assert memory.peak == 1.0
-
-
-def test_a_card_without_samples_has_no_peak_whatever_the_allocator_says(tmp_path: Path) -> None:
-    bundle = build(SHORT)
+def without_samples(bundle: Bundle) -> None:
     bundle.telemetry.clear()
 
-    memory = first(bundle, tmp_path)
 
-    assert memory.reserved == 18.0
-    assert memory.peak is None
-
-
-def test_the_capacity_is_the_largest_that_was_reported(tmp_path: Path) -> None:
-    bundle = build(SHORT)
+def smaller(bundle: Bundle) -> None:
     bundle.one("start")["capacity_gib"] = 31.5
 
-    assert first(bundle, tmp_path).capacity == 32.0
+
+@pytest.mark.parametrize(
+    ("plan", "change", "expected"),
+    [
+        (SHORT, reserved, {"peak": 26.0}),  # in use, though no sample saw it
+        (SHORT, share_a_card, {"ranks": (0, 1), "reserved": 36.0}),
+        (replace(CPU, used_gib=1.0), lambda bundle: None, {"peak": 1.5}),  # resident memory of the rank's process
+        (replace(SHORT, used_gib=1.0), lambda bundle: None, {"resident": None, "peak": 1.0}),
+        (SHORT, without_samples, {"reserved": 18.0, "peak": None}),  # whatever the allocator reports
+        (SHORT, smaller, {"capacity": 32.0}),  # the largest that was reported
+    ],
+)
+def test_memory_is_that_of_samples_allocator_and_process(
+    plan: Plan, change: Callable[[Bundle], None], expected: dict[str, Any], tmp_path: Path
+) -> None:
+    bundle = build(plan)
+    change(bundle)
+
+    memory = first(bundle, tmp_path)
+
+    assert {name: getattr(memory, name) for name in expected} == expected
 
 
 def test_samples_without_memory_prove_nothing_about_it(tmp_path: Path) -> None:
@@ -90,7 +80,7 @@ def test_samples_without_memory_prove_nothing_about_it(tmp_path: Path) -> None:
 
     evidence = read_run(bundle.write(tmp_path / "run"))
 
-    assert card_memories(evidence)[0].peak is None
+    assert device_memories(evidence)[0].peak is None
     assert [fault.partition(":")[0] for fault in unwatched(evidence)] == ["card 0 of node0", "card 1 of node0"]
 
 
@@ -109,7 +99,7 @@ def test_a_rank_without_introduction_has_no_card(tmp_path: Path) -> None:
     bundle = build(SHORT)
     bundle.drop("start", rank=0)
 
-    memories = card_memories(read_run(bundle.write(tmp_path / "run")))
+    memories = device_memories(read_run(bundle.write(tmp_path / "run")))
 
     assert [memory.card for memory in memories] == [("node0", 1)]
 

@@ -1,4 +1,4 @@
-"""Efficiency is held against what the published numbers come to, like against like, and skew against the tolerance."""
+"""Efficiency against that of the published numbers, the straggler ratio and siblings against the tolerance."""
 
 from __future__ import annotations
 
@@ -7,15 +7,23 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from evidence.verdict import Interval, MetricVerdict
 from expected import Cell, Expectation, Topology
 from tests.verdict.bundles import STEADY, a_cell, with_timing
-from verdict.compare.scaling import TopologyRun, judge_efficiency, judge_skew, ratio_a_card
+from verdict.compare.scaling import (
+    DeviceRun,
+    SiblingsVerdict,
+    TopologyRun,
+    judge_efficiency,
+    judge_siblings,
+    judge_stragglers,
+    ratio_per_device,
+)
 from verdict.metrics.measurement import Measurement
-from verdict.metrics.stragglers import Straggler
+from verdict.metrics.throughput import Straggler
 
 ONE, EIGHT = Topology(1, 1), Topology(1, 8)
 
@@ -64,12 +72,9 @@ def test_less_than_the_published_numbers_leave_is_a_fail() -> None:
     assert metric.reason.startswith("efficiency 0.8125 is below 0.8550 (0.95 x 0.9000")
 
 
-def test_a_slow_device_that_scales_as_published_passes() -> None:
-    assert judged(10.0, 72.0).verdict == "pass"
-
-
-def test_more_than_published_passes() -> None:
-    assert judged(20.0, 170.0).verdict == "pass"
+@pytest.mark.parametrize(("small", "big"), [(10.0, 72.0), (20.0, 170.0)])
+def test_a_slow_device_that_scales_as_published_passes_and_so_does_more(small: float, big: float) -> None:
+    assert judged(small, big).verdict == "pass"
 
 
 @pytest.mark.parametrize("big", [137.0, 136.5])
@@ -142,20 +147,18 @@ def test_what_a_site_accepted_counts_as_what_is_published() -> None:
     assert metric.source == "a table; accepted in site.toml"
 
 
-def test_another_batch_size_is_not_comparable() -> None:
-    small, big = cell_at(ONE, 20.0, batch_size=2), cell_at(EIGHT, 144.0, batch_size=16)
-
-    metric = judge_efficiency(run(small, 20.0), run(big, 10.0))
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"batch_size": 16}, "not comparable, as a card's batch is 4 at 1x1 and 16 at 1x8"),
+        ({"recipe": replace(STEADY.recipe, tf32=True)}, "not comparable, as the recipes differ in tf32"),
+    ],
+)
+def test_other_work_on_each_card_is_not_comparable(changes: dict[str, Any], words: str) -> None:
+    metric = judge_efficiency(run(cell_at(ONE, 20.0), 20.0), run(cell_at(EIGHT, 144.0, **changes), 10.0))
 
     assert (metric.verdict, metric.expected) == ("recorded", None)
-    assert metric.reason.endswith("not comparable, as a card's batch is 2 at 1x1 and 16 at 1x8")
-
-
-def test_another_recipe_is_not_comparable() -> None:
-    small = cell_at(ONE, 20.0)
-    big = cell_at(EIGHT, 144.0, recipe=replace(small.recipe, tf32=True))
-
-    assert judge_efficiency(run(small, 20.0), run(big, 10.0)).reason.endswith("as the recipes differ in tf32")
+    assert metric.reason.endswith(words)
 
 
 def test_numbers_that_were_read_by_a_hosts_clock_are_held_against_such_readings() -> None:
@@ -216,13 +219,13 @@ def test_a_number_that_was_accepted_from_another_protocol_is_missing() -> None:
     assert (metric.verdict, metric.reason) == ("missing", "accepted from full")
 
 
-def test_a_ratio_a_card_of_any_rate() -> None:
+def test_a_ratio_per_device_of_any_rate() -> None:
     small = run(cell_at(ONE), 0, measured={"p_train": measured(10.0)})
     big = run(cell_at(EIGHT), 0, measured={"p_train": measured(60.0)})
 
-    assert ratio_a_card(small, big, "p_train") == pytest.approx(0.75)
-    assert ratio_a_card(small, big, "p_core") is None
-    assert ratio_a_card(run(cell_at(ONE), 0.0), run(cell_at(EIGHT), 1.0), "p_core") is None
+    assert ratio_per_device(small, big, "p_train") == pytest.approx(0.75)
+    assert ratio_per_device(small, big, "p_core") is None
+    assert ratio_per_device(run(cell_at(ONE), 0.0), run(cell_at(EIGHT), 1.0), "p_core") is None
 
 
 rates = st.floats(0.1, 10_000)
@@ -259,35 +262,192 @@ def test_the_verdict_follows_the_interval(small: float, big: float, half: float)
 SLOWEST = Straggler(3, "node0", 5, 0.02)
 
 
-def test_ranks_that_keep_up_with_each_other_pass() -> None:
-    metric = judge_skew(SLOWEST, on_host=False)
+@pytest.mark.parametrize(
+    ("slowest", "on_host", "broken", "verdict", "reason"),
+    [
+        (SLOWEST, False, "", "pass", "the slowest, rank 3 (card 5 of node0), takes 1.020 of its siblings' time"),
+        (replace(SLOWEST, slower=0.05), False, "", "pass", "the slowest, rank 3"),  # the tolerance itself
+        (
+            replace(SLOWEST, slower=0.12),
+            False,
+            "",
+            "fail",
+            "rank 3 (card 5 of node0) is 12% slower than its siblings, expected at most 5%",
+        ),
+        (replace(SLOWEST, slower=0.5), True, "", "recorded", "skew 1.500, rank 3 (card 5 of node0): the ranks share"),
+        (None, False, "", "missing", "skew is not measured"),
+        (replace(SLOWEST, slower=0.5), False, "a rank died", "invalid", "a rank died"),
+    ],
+)
+def test_the_slowest_rank_decides_on_the_straggler_ratio(
+    slowest: Straggler | None, on_host: bool, broken: str, verdict: str, reason: str
+) -> None:
+    metric = judge_stragglers(slowest, on_host=on_host, broken=broken)
 
-    assert (metric.metric, metric.verdict, metric.measured, metric.high) == ("skew", "pass", 1.02, 1.05)
-    assert metric.reason == "the slowest, rank 3 (card 5 of node0), takes 1.020 of its siblings' time"
+    assert (metric.metric, metric.verdict, metric.high) == ("skew", verdict, 1.05)
+    assert metric.measured == (None if slowest is None else pytest.approx(1 + slowest.slower))
+    assert metric.reason.startswith(reason)
 
 
-def test_a_slow_rank_is_named_with_card_and_host() -> None:
-    metric = judge_skew(replace(SLOWEST, slower=0.12), on_host=False)
-
-    assert metric.verdict == "fail"
-    assert metric.reason == "rank 3 (card 5 of node0) is 12% slower than its siblings, expected at most 5%"
-
-
-def test_the_tolerance_itself_is_no_fail() -> None:
-    assert judge_skew(replace(SLOWEST, slower=0.05), on_host=False).verdict == "pass"
+def device(card: int, rate: float | None, half: float | None = 0.002, broken: str = "") -> DeviceRun:
+    """The run of a card with its rate, whose interval reaches the share `half` to each side."""
+    if rate is None:
+        return DeviceRun(card, "", None, broken)
+    interval = None if half is None else Interval(rate * (1 - half), rate * (1 + half))
+    measured = Measurement("p_core", rate, "images/s", interval, "a method", "rank-0000.jsonl", 60, 100)
+    return DeviceRun(card, f"S-{card}", measured, broken)
 
 
-def test_ranks_that_share_a_hosts_cores_are_only_recorded() -> None:
-    assert judge_skew(replace(SLOWEST, slower=0.5), on_host=True).verdict == "recorded"
+def siblings(*rates: float, half: float | None = 0.002) -> SiblingsVerdict:
+    return judge_siblings([device(card, rate, half) for card, rate in enumerate(rates)])
 
 
-def test_without_siblings_there_is_no_skew() -> None:
-    metric = judge_skew(None, on_host=False)
+def test_cards_that_are_alike_pass_and_the_slowest_is_told() -> None:
+    found = siblings(20.0, 20.1, 19.9, 20.0)
 
-    assert (metric.verdict, metric.measured) == ("missing", None)
+    assert found.verdict == "pass"
+    assert found.reason == (
+        "no card is slower than its siblings; the slowest, card 2 (S-2) does 19.90 images/s, 99.5% of its siblings' "
+        "median 20.00"
+    )
+    assert found.metric.measured == pytest.approx(0.995)
 
 
-def test_a_run_that_cannot_be_trusted_has_no_skew() -> None:
-    metric = judge_skew(replace(SLOWEST, slower=0.5), on_host=False, broken="a rank died")
+def test_the_slow_card_is_named_with_its_serial() -> None:
+    found = siblings(20.0, 20.0, 17.4, 20.0)
 
-    assert (metric.verdict, metric.reason) == ("invalid", "a rank died")
+    assert found.verdict == "fail"
+    assert [card.verdict for card in found.cards] == ["pass", "pass", "fail", "pass"]
+    assert found.reason == (
+        "card 2 (S-2) does 17.40 images/s, 87.0% of its siblings' median 20.00: slower by more than 5%"
+    )
+    assert (found.metric.metric, found.metric.low, found.metric.better) == ("siblings", 0.95, "higher")
+
+
+def test_every_slow_card_is_named() -> None:
+    found = siblings(20.0, 16.0, 20.0, 17.0, 20.0)
+
+    assert [card.run.card for card in found.cards if card.verdict == "fail"] == [1, 3]
+    assert "card 1 (S-1)" in found.reason
+    assert "card 3 (S-3)" in found.reason
+
+
+def test_beside_one_quick_card_of_three_none_is_slow() -> None:
+    assert [card.share for card in siblings(30.0, 20.0, 20.0).cards] == [1.5, 1.0, 1.0]
+
+
+def test_a_card_is_not_its_own_sibling() -> None:
+    assert siblings(19.0, 21.0, 21.0).cards[0].share == pytest.approx(19 / 21)
+
+
+@pytest.mark.parametrize("rates", [(19.2, 20.0, 20.0), (30.0, 20.0, 20.0)])
+def test_small_differences_and_quick_cards_pass(rates: tuple[float, ...]) -> None:
+    assert siblings(*rates).verdict == "pass"
+
+
+@pytest.mark.parametrize("rate", [19.1, 19.0, 18.9])
+def test_a_card_whose_interval_straddles_the_bound_is_inconclusive(rate: float) -> None:
+    found = siblings(rate, 20.0, 20.0, half=0.02)
+
+    assert [card.verdict for card in found.cards] == ["inconclusive", "pass", "pass"]
+    assert found.verdict == "inconclusive"
+    assert "straddles 19.00 (5% below them)" in found.reason
+    assert ("no number of steps" if rate == 19.0 else "more steps would decide") in found.reason
+
+
+def test_an_interval_that_ends_at_the_bound_is_decided() -> None:
+    at = judge_siblings([replace(device(0, 19.5), p_core=_with(19.5, 19.0, 20.0)), device(1, 20.0), device(2, 20.0)])
+    below = judge_siblings([replace(device(0, 18.5), p_core=_with(18.5, 18.0, 19.0)), device(1, 20.0), device(2, 20.0)])
+
+    assert at.cards[0].verdict == "pass"
+    assert below.cards[0].verdict == "inconclusive"
+
+
+def _with(value: float, low: float, high: float) -> Measurement:
+    return Measurement("p_core", value, "images/s", Interval(low, high), "m", "f", 60, 100)
+
+
+def test_a_card_without_an_interval_is_inconclusive() -> None:
+    found = siblings(20.0, 20.0, 10.0, half=None)
+
+    assert found.verdict == "inconclusive"
+    assert "from 60 steps there is no confidence interval, at least 40 more are needed" in found.reason
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_fewer_than_three_cards_are_only_recorded(count: int) -> None:
+    found = siblings(*[20.0, 10.0][:count])
+
+    assert found.verdict == "recorded"
+    assert found.reason.startswith(f"found {count} card{'' if count == 1 else 's'}, expected 3 or more")
+    assert found.metric.measured is None
+
+
+@pytest.mark.parametrize(
+    ("last", "reason"),
+    [
+        ((20.0, 0.002, "rank 0: failed"), "card 3 (S-3): its run cannot be compared: rank 0: failed"),
+        ((None,), "card 3: its run cannot be compared: found no p_core, expected one"),
+    ],
+)
+def test_a_card_that_is_broken_or_has_no_number_makes_the_answer_invalid(last: tuple[Any, ...], reason: str) -> None:
+    found = judge_siblings([*(device(card, 20.0) for card in range(3)), device(3, *last)])
+
+    assert (found.verdict, found.reason) == ("invalid", reason)
+
+
+def test_a_broken_run_is_in_no_median_and_hides_no_slow_card() -> None:
+    runs = [
+        device(0, 20.0),
+        device(1, 20.0),
+        device(2, 15.0),
+        device(3, 500.0, broken="lies"),
+        device(4, 500.0, broken="lies"),
+    ]
+
+    found = judge_siblings(runs)
+
+    assert [card.verdict for card in found.cards] == ["pass", "pass", "fail", "invalid", "invalid"]
+    assert found.verdict == "fail"
+
+
+def test_two_cards_that_are_left_beside_broken_ones_name_nobody() -> None:
+    found = judge_siblings([device(0, 20.0), device(1, 10.0), device(2, 20.0, broken="lies")])
+
+    assert [card.verdict for card in found.cards] == ["recorded", "recorded", "invalid"]
+    assert found.verdict == "invalid"
+
+
+@given(
+    values=st.lists(st.floats(1.0, 1000.0), min_size=3, max_size=9),
+    half=st.floats(0.0, 0.04),
+    factor=st.floats(0.01, 100),
+)
+def test_the_unit_of_the_rate_decides_nothing(values: list[float], half: float, factor: float) -> None:
+    found, scaled = siblings(*values, half=half), siblings(*(value * factor for value in values), half=half)
+    shares = [card.share for card in found.cards if card.share is not None]
+    assume(all(abs(share * (1 + side * half) - 0.95) > 1e-9 for share in shares for side in (-1, 1)))
+
+    assert [card.verdict for card in scaled.cards] == [card.verdict for card in found.cards]
+
+
+@given(values=st.lists(st.floats(1.0, 1000.0), min_size=3, max_size=9, unique=True), half=st.floats(0.0, 0.04))
+def test_no_card_is_judged_worse_than_one_that_is_slower(values: list[float], half: float) -> None:
+    worst = {"fail": 0, "inconclusive": 1, "pass": 2}
+    cards = sorted(siblings(*values, half=half).cards, key=lambda card: card.share or 0)
+
+    assert [worst[card.verdict] for card in cards] == sorted(worst[card.verdict] for card in cards)
+    assert cards[-1].verdict == "pass"  # nobody is quicker than the quickest
+
+
+@given(values=st.lists(st.floats(1.0, 1000.0), min_size=3, max_size=9), data=st.data())
+def test_the_order_of_the_cards_decides_nothing(values: list[float], data: st.DataObject) -> None:
+    order = data.draw(st.permutations(range(len(values))))
+    runs = [device(card, value) for card, value in enumerate(values)]
+
+    found, shuffled = judge_siblings(runs), judge_siblings([runs[at] for at in order])
+
+    assert found.verdict == shuffled.verdict
+    assert {card.run.card: card.verdict for card in found.cards} == {
+        card.run.card: card.verdict for card in shuffled.cards
+    }

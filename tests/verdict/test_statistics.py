@@ -13,13 +13,14 @@ from hypothesis import strategies as st
 from benchmarks.operating_curve import CORRELATIONS, autoregression
 from verdict.metrics.statistics import (
     Interval,
-    _likeness,
-    _stretches,
-    _t_quantile,
-    block_starts,
+    _circular_sums,
+    autocorrelation,
+    inflated,
     rate_interval,
     rate_per_s,
+    sample_starts,
     steps_to_decide,
+    t_quantile,
     total,
 )
 
@@ -54,29 +55,29 @@ def test_a_total_does_not_overflow() -> None:
     assert total(ints([2**62] * 4)) == 2.0**64
 
 
-def test_blocks_are_the_windows_where_there_are_enough() -> None:
-    starts = block_starts(ints([3, 2, 4, 1, 2, 2, 2, 2]))
+def test_samples_are_the_windows_if_there_are_enough() -> None:
+    starts = sample_starts(ints([3, 2, 4, 1, 2, 2, 2, 2]))
 
     assert starts is not None
     assert starts.tolist() == [0, 3, 5, 9, 10, 12, 14, 16]
 
 
-@pytest.mark.parametrize(("sizes", "blocks"), [([100], 17), ([16], 16), ([20, 20, 3], 22), ([50] * 7, 17)])
-def test_few_windows_are_cut_into_smaller_blocks(sizes: list[int], blocks: int) -> None:
-    starts = block_starts(ints(sizes))
+@pytest.mark.parametrize(("sizes", "samples"), [([100], 17), ([16], 16), ([20, 20, 3], 22), ([50] * 7, 17)])
+def test_few_windows_are_cut_into_smaller_samples(sizes: list[int], samples: int) -> None:
+    starts = sample_starts(ints(sizes))
 
     assert starts is not None
-    assert len(starts) == blocks
+    assert len(starts) == samples
     assert starts[0] == 0
     assert starts[-1] < sum(sizes)
 
 
 @pytest.mark.parametrize("sizes", [[], [15], [1] * 15])
-def test_too_few_steps_have_no_blocks(sizes: list[int]) -> None:
-    assert block_starts(ints(sizes)) is None
+def test_too_few_steps_have_no_samples(sizes: list[int]) -> None:
+    assert sample_starts(ints(sizes)) is None
 
 
-def test_equal_blocks_have_an_interval_of_no_width_at_the_rate() -> None:
+def test_equal_samples_have_an_interval_of_no_width_at_the_rate() -> None:
     interval = rate_interval(ints([16] * 20), ints([2 * 10**9] * 20))
 
     assert interval is not None
@@ -86,7 +87,7 @@ def test_equal_blocks_have_an_interval_of_no_width_at_the_rate() -> None:
 
 @hypothesis_settings(deadline=None)
 @given(count=st.integers(8, 200), spread=st.integers(1, 50))
-def test_an_interval_of_regular_blocks_contains_the_rate(count: int, spread: int) -> None:
+def test_an_interval_of_regular_samples_contains_the_rate(count: int, spread: int) -> None:
     images = ints([32] * count)
     times = ints([10**9 + 10**7 * spread * ((at * 37 % 101) - 50) // 101 for at in range(count)])
 
@@ -96,7 +97,7 @@ def test_an_interval_of_regular_blocks_contains_the_rate(count: int, spread: int
     assert interval.low <= (rate_per_s(total(images), total(times)) or 0) <= interval.high
 
 
-def test_the_same_blocks_have_the_same_interval() -> None:
+def test_the_same_samples_have_the_same_interval() -> None:
     times = ints([10**9 + at * 10**6 for at in range(50)])
 
     assert rate_interval(ints([4] * 50), times) == rate_interval(ints([4] * 50), times)
@@ -115,14 +116,14 @@ def test_nineteen_of_twenty_intervals_contain_the_true_rate(count: int) -> None:
     assert 186 <= contained <= 199
 
 
-@pytest.mark.parametrize("window", [5, 20, 50])  # of 200 steps: many windows, ten, too few to be the blocks
+@pytest.mark.parametrize("window", [5, 20, 50])  # of 200 steps: many windows, ten, too few to be the samples
 @pytest.mark.parametrize("correlation", CORRELATIONS)
 def test_steps_that_resemble_their_neighbours_leave_the_interval_its_confidence(
     correlation: float, window: int
 ) -> None:
     runs, steps = 600, 200
     noise = 0.03 * autoregression(np.random.Generator(np.random.PCG64(3)), (runs, steps), correlation)
-    starts = block_starts(ints([window] * (steps // window)))
+    starts = sample_starts(ints([window] * (steps // window)))
     images = np.add.reduceat(ints([16] * steps), starts)
     contained, widths = 0, []
     for row in (1e8 * (1 + noise)).astype(np.int64):
@@ -138,31 +139,38 @@ def test_steps_that_resemble_their_neighbours_leave_the_interval_its_confidence(
     assert known < sum(widths) / runs < 1.35 * known
 
 
-@pytest.mark.parametrize(
-    ("freedom", "quantile"),
-    [(6.5, 2.4021), (7, 2.364624), (9, 2.262157), (13, 2.160369), (20, 2.085963), (30, 2.042272), (1000, 1.962339)],
-)
-def test_the_quantile_of_few_stretches_is_students(freedom: float, quantile: float) -> None:
-    assert _t_quantile(freedom) == pytest.approx(
-        quantile, rel=0.8 / freedom**4 + 5e-7
-    )  # the next term of the expansion
+def area_of_students_t(freedom: float, end: float) -> float:
+    """The probability of Student's t from 0 to `end`, by Simpson's rule."""
+    scale = math.exp(math.lgamma((freedom + 1) / 2) - math.lgamma(freedom / 2)) / math.sqrt(freedom * math.pi)
+    at = np.linspace(0, end, 2001)
+    weights = np.where(np.arange(2001) % 2, 4, 2)
+    weights[[0, -1]] = 1
+    return float(end / 2000 / 3 * (weights * scale * (1 + at * at / freedom) ** (-(freedom + 1) / 2)).sum())
 
 
-# About a tenth of the blocks each; the quantiles are Student's for 9, 13, 7 and 11.5 degrees of freedom.
+@pytest.mark.parametrize("freedom", [1, 1.5, 2, 2.5, 3, 4, 5, 6, 6.4, 6.5, 7, 8.67, 9, 13, 20, 30, 100, 1000])
+def test_the_quantile_leaves_two_and_a_half_percent_of_students_t_above(freedom: float) -> None:
+    # From 6.5 on the next term of the expansion; Hill's approximation is at its worst between 1 and 2.
+    error = 0.1 / freedom**4 + 1e-7 if freedom >= 6.5 else 4e-4 if freedom == 1.5 else 5e-6
+
+    assert area_of_students_t(freedom, t_quantile(freedom)) == pytest.approx(0.475, abs=error)
+
+
+# Blocks of about a tenth of the samples; the quantiles are Student's for 9, 13, 7 and 11.5 degrees of freedom.
 @pytest.mark.parametrize(
-    ("count", "stretch", "quantile"), [(10, 1, 2.2622), (14, 1, 2.1604), (16, 2, 2.3646), (25, 2, 2.1893)]
+    ("count", "length", "quantile"), [(10, 1, 2.2622), (14, 1, 2.1604), (16, 2, 2.3646), (25, 2, 2.1893)]
 )
-def test_few_stretches_have_the_interval_of_student(count: int, stretch: int, quantile: float) -> None:
+def test_few_blocks_have_the_interval_of_student(count: int, length: int, quantile: float) -> None:
     generator = np.random.Generator(np.random.PCG64(4))
-    fitting, found = count / stretch, []
+    fitting, found = count / length, []
     for _ in range(60):
         times = (1e9 * (1 + 0.01 * generator.standard_normal(count))).astype(np.int64)
         interval = rate_interval(ints([10] * count), times)
         mean = times.mean()
-        sums = sum(np.roll(times - mean, -part) for part in range(stretch))
-        deviation = math.sqrt((sums * sums).mean() / stretch * fitting / (fitting - 1) / count) / mean
-        likeness = _likeness(sums, stretch)
-        expected = quantile * deviation * math.sqrt((1 + likeness) / (1 - likeness))
+        sums = sum(np.roll(times - mean, -part) for part in range(length))
+        deviation = math.sqrt((sums * sums).mean() / length * fitting / (fitting - 1) / count) / mean
+        correlation = autocorrelation(sums, length)
+        expected = quantile * deviation * math.sqrt(inflated(1.0, correlation))
         assert interval is not None
         found.append((interval.high - interval.low) / 2 / (10e9 / mean) / expected)
 
@@ -183,7 +191,7 @@ def test_slow_drifts_widen_the_interval() -> None:
 
 
 @pytest.mark.parametrize(
-    ("excess", "stretch", "likeness"),
+    ("deviations", "lag", "correlation"),
     [
         ([1, 1, -1, -1, 1, 1, -1, -1], 1, 1 / 7 + 1 / 8),
         ([3, 2, 1, -1, -2, -3], 2, -1 / 3 / (28 / 6) + 2 / 6),  # 3 x 1, 2 x -1, 1 x -2; not round the end
@@ -192,17 +200,14 @@ def test_slow_drifts_widen_the_interval() -> None:
         ([0, 0, 0, 0], 1, 0),
     ],
 )
-def test_the_likeness_of_stretches_is_that_of_neighbours(excess: list[int], stretch: int, likeness: float) -> None:
-    assert _likeness(np.array(excess, dtype=float), stretch) == pytest.approx(likeness, abs=1e-12)
+def test_the_autocorrelation_is_that_of_values_a_lag_apart(deviations: list[int], lag: int, correlation: float) -> None:
+    assert autocorrelation(np.array(deviations, dtype=float), lag) == pytest.approx(correlation, abs=1e-12)
 
 
-def test_stretches_that_are_alike_widen_the_interval_as_an_autoregression_would() -> None:
+def test_correlated_blocks_widen_the_interval_as_an_autoregression_would() -> None:
     rising, mixed = list(range(-9, 10, 2)), [1, -9, 7, -5, 5, -3, 3, -7, 9, -1]
-    likeness = (
-        sum(one * other for one, other in zip(rising, rising[1:])) / 9 / (sum(one**2 for one in rising) / 10) + 0.1
-    )
     assert sorted(mixed) == rising
-    assert likeness > 0.7
+    assert autocorrelation(np.array(rising, dtype=float)) == 0.7
 
     slow = rate_interval(ints([10] * 10), ints([10**9 + 10**6 * one for one in rising]))
     quick = rate_interval(ints([10] * 10), ints([10**9 + 10**6 * one for one in mixed]))
@@ -212,28 +217,21 @@ def test_stretches_that_are_alike_widen_the_interval_as_an_autoregression_would(
     assert (slow.high - slow.low) / (quick.high - quick.low) == pytest.approx(math.sqrt(1.7 / 0.3), rel=0.05)
 
 
-def test_a_stretch_goes_on_at_the_beginning() -> None:
-    assert _stretches(ints([1, 2, 3, 4]), 3).tolist() == [6.0, 9.0, 8.0, 7.0]
-    assert _stretches(ints([1, 2, 3, 4]), 1).tolist() == [1.0, 2.0, 3.0, 4.0]
+def test_a_block_goes_on_at_the_beginning() -> None:
+    assert _circular_sums(ints([1, 2, 3, 4]), 3).tolist() == [6.0, 9.0, 8.0, 7.0]
+    assert _circular_sums(ints([1, 2, 3, 4]), 1).tolist() == [1.0, 2.0, 3.0, 4.0]
 
 
-def test_eight_blocks_have_an_interval() -> None:
-    assert rate_interval(ints([1] * 8), ints([1] * 8)) is not None
+@pytest.mark.parametrize(("count", "has_one"), [(7, False), (8, True), (100_000, True)])
+def test_an_interval_takes_eight_samples(count: int, has_one: bool) -> None:
+    found = rate_interval(ints([16] * count), ints([10**9 + at % 7 for at in range(count)]))
 
-
-def test_fewer_than_eight_blocks_have_no_interval() -> None:
-    assert rate_interval(ints([1] * 7), ints([1] * 7)) is None
+    assert (found is not None) is has_one
 
 
 @pytest.mark.parametrize("times", [[0] * 20, [0] * 19 + [5], [-1] * 20])
-def test_blocks_without_time_have_no_interval(times: list[int]) -> None:
+def test_samples_without_time_have_no_interval(times: list[int]) -> None:
     assert rate_interval(ints([1] * 20), ints(times)) is None
-
-
-def test_a_hundred_thousand_blocks_are_no_burden() -> None:
-    interval = rate_interval(ints([16] * 100_000), ints([10**9 + at % 7 for at in range(100_000)]))
-
-    assert interval is not None
 
 
 def test_an_interval_can_be_scaled_and_widened() -> None:
@@ -242,30 +240,23 @@ def test_an_interval_can_be_scaled_and_widened() -> None:
     assert Interval(1, 2).around(0) == Interval(0, 2)
 
 
-def test_half_the_width_takes_four_times_the_steps() -> None:
-    assert steps_to_decide(100.0, Interval(90.0, 110.0), 95.0, 400) == 1200
-    assert steps_to_decide(100.0, Interval(90.0, 110.0), 105.0, 400) == 1200
-
-
-def test_the_side_towards_the_bound_counts() -> None:
-    assert steps_to_decide(100.0, Interval(98.0, 140.0), 99.0, 100) == 300
-
-
-def test_no_number_of_steps_decides_a_rate_at_its_bound() -> None:
-    assert steps_to_decide(100.0, Interval(90.0, 110.0), 100.0, 400) is None
-
-
-def test_a_bound_outside_needs_no_more_steps() -> None:
-    assert steps_to_decide(100.0, Interval(99.0, 101.0), 90.0, 400) == 0
-
-
-def test_a_bound_that_is_just_touched_needs_at_least_one_more_step() -> None:
-    assert steps_to_decide(100.0, Interval(90.0, 110.0), 110.0, 400) == 1
-
-
-def test_a_number_of_steps_beyond_all_numbers_is_none() -> None:
-    assert steps_to_decide(1e-300, Interval(-1e300, 1e300), 0.0, 400) is None
-    assert steps_to_decide(0.0, Interval(-1.0, 1.0), 1e-200, 400) is None
+@pytest.mark.parametrize(
+    ("value", "low", "high", "bound", "steps", "more"),
+    [
+        (100.0, 90.0, 110.0, 95.0, 400, 1200),  # half the width takes four times the steps
+        (100.0, 90.0, 110.0, 105.0, 400, 1200),
+        (100.0, 98.0, 140.0, 99.0, 100, 300),  # the side towards the bound counts
+        (100.0, 90.0, 110.0, 100.0, 400, None),
+        (100.0, 99.0, 101.0, 90.0, 400, 0),
+        (100.0, 90.0, 110.0, 110.0, 400, 1),  # a bound that is just touched
+        (1e-300, -1e300, 1e300, 0.0, 400, None),  # beyond all numbers
+        (0.0, -1.0, 1.0, 1e-200, 400, None),
+    ],
+)
+def test_the_steps_that_would_decide_follow_from_width_and_distance(
+    value: float, low: float, high: float, bound: float, steps: int, more: int | None
+) -> None:
+    assert steps_to_decide(value, Interval(low, high), bound, steps) == more
 
 
 @given(

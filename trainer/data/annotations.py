@@ -1,4 +1,4 @@
-"""Reads one annotation file in COCO's format and refuses it, by name and id, if anything in it cannot be trusted."""
+"""Reads and validates a COCO annotation file; errors name the file and the id."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def annotation_file(root: Path, split: str) -> Path:
 
 
 def find_annotations(root: Path, split: str) -> Path:
-    """Returns `annotation_file` where the folders that COCO has around it are there too. Raises DataError."""
+    """Returns `annotation_file` if it and COCO's folders exist. Raises DataError."""
     folder, file = root / split, annotation_file(root, split)
     if not root.is_dir():
         raise DataError(f"data folder {root} does not exist; it should be COCO's root, with {split}/ and annotations/")
@@ -39,12 +39,11 @@ def find_annotations(root: Path, split: str) -> Path:
 
 
 def read_annotations(root: Path, split: str, *, num_classes: int, keep_segmentations: bool = False) -> dict[str, Any]:
-    """Returns the split's annotation file as parsed, checked, and without any segmentation unless these are wanted.
+    """Returns the split's annotation file, parsed and validated.
 
-    Segmentations are dropped while the file is being parsed: they are most of it, and boxes are all that is used.
-    Those that are kept are not checked.
-    Raises DataError, naming the file and where it can the id, for a folder or file that is missing, for anything in
-    the file that is not as COCO has it, and for images that are listed but not in the split's folder.
+    Segmentations, which are most of it, are dropped while parsing unless they are to be kept; they are not validated.
+    Raises DataError, naming file and id, for missing folders and files, for invalid content, and for listed images that
+    are not in the split's folder.
     """
     file = find_annotations(root, split)
     content = _parse(file, keep_segmentations)
@@ -67,7 +66,7 @@ def _parse(file: Path, keep_segmentations: bool = False) -> dict[str, Any]:
         ) from error
     except UnicodeDecodeError as error:
         raise DataError(f"{file}: not JSON: byte {error.start} is not UTF-8 text; fetch it again") from error
-    except (RecursionError, ValueError) as error:  # nested without end; a number of thousands of digits
+    except (RecursionError, ValueError) as error:  # nested too deeply; a number of thousands of digits
         raise DataError(f"{file}: not an annotation file: {error}; fetch it again") from error
     except OSError as error:
         raise DataError(f"{file}: cannot be read: {error}") from error
@@ -160,7 +159,7 @@ def _check_box(file: Path, where: str, box: Any, size: tuple[int, int]) -> None:
     if width < 0 or height < 0:
         raise DataError(f"{file}: {where} has bbox {box!r} of negative width or height; expected x, y, width, height")
     if width == 0 or height == 0:
-        return  # COCO has a few of them; whoever uses boxes drops and counts them
+        return  # COCO has a few; the index drops and counts them
     if x >= size[0] or y >= size[1] or x + width <= 0 or y + height <= 0:
         raise DataError(
             f"{file}: {where} has bbox {box!r}, wholly outside its picture of {size[0]}x{size[1]} pixels; "
@@ -203,13 +202,13 @@ def _id_of(file: Path, where: str, entry: dict[str, Any], key: str) -> int:
 
 
 def _is_number(value: Any) -> bool:
-    """Whether the value is a finite int or float; a bool is none, and an int that no float can hold is none either."""
+    """Whether the value is a finite float, or an int (no bool) of 64 bits."""
     if type(value) is int:
         return -(2**63) <= value < 2**63
     return type(value) is float and math.isfinite(value)
 
 
 def _kind(value: Any) -> str:
-    """The name that JSON has for the value's type, with its article."""
+    """JSON's name of the value's type, with its article."""
     names = {dict: "an object", list: "a list", str: "a text", bool: "a truth value", type(None): "null"}
     return names.get(type(value), "a number")

@@ -1,16 +1,77 @@
-"""Turns COCO's annotations into compact arrays of boxes, by the rules of torchvision's reference training."""
+"""COCO's annotations as read-only arrays: boxes to train on, by torchvision's rules, and the ground truth to score."""
 
 from __future__ import annotations
 
+import contextlib
+import io
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Mapping
+from typing import TYPE_CHECKING, Any, Mapping
 
 import numpy as np
 
 from trainer.data.annotations import annotation_file, read_annotations
-from trainer.data.ground_truth import GroundTruth, frozen
 from trainer.errors import DataError
+
+if TYPE_CHECKING:
+    from pycocotools.coco import COCO
+
+
+@dataclass(frozen=True)
+class GroundTruth:
+    """The images, categories and annotations of a split, crowds and all; arrays are read-only.
+
+    N images, K categories, A annotations in the order of the file; no Python object per annotation.
+    """
+
+    image_ids: np.ndarray
+    """int64 [N], in ascending order"""
+    category_ids: np.ndarray
+    """int64 [K], in the order of the file"""
+    ids: np.ndarray
+    """int64 [A], of the annotations"""
+    image_of: np.ndarray
+    """int64 [A], image ids"""
+    category_of: np.ndarray
+    """int64 [A], category ids"""
+    boxes: np.ndarray
+    """float64 [A, 4], x, y, width, height in pixels, as the file has them"""
+    areas: np.ndarray
+    """float64 [A], square pixels, as the file has them"""
+    crowd: np.ndarray
+    """bool [A]"""
+
+    @classmethod
+    def of(cls, content: Mapping[str, Any]) -> GroundTruth:
+        """Returns the ground truth in an annotation file's content, as `read_annotations` has checked it."""
+        entries = content["annotations"]
+        return cls(
+            image_ids=frozen(np.sort(_column(content["images"], "id", np.int64))),
+            category_ids=frozen(_column(content["categories"], "id", np.int64)),
+            ids=frozen(_column(entries, "id", np.int64)),
+            image_of=frozen(_column(entries, "image_id", np.int64)),
+            category_of=frozen(_column(entries, "category_id", np.int64)),
+            boxes=frozen(_column(entries, "bbox", np.float64).reshape(-1, 4)),
+            areas=frozen(_column(entries, "area", np.float64)),
+            crowd=frozen(_column(entries, "iscrowd", bool)),
+        )
+
+    def to_coco(self) -> COCO:
+        """Returns a new pycocotools COCO of it, made without pycocotools' prints."""
+        from pycocotools.coco import COCO
+
+        columns = (self.ids, self.image_of, self.category_of, self.boxes, self.areas, self.crowd.astype(np.int64))
+        keys = ("id", "image_id", "category_id", "bbox", "area", "iscrowd")
+        coco = COCO()
+        coco.dataset = {
+            "info": {},
+            "images": [{"id": image_id} for image_id in self.image_ids.tolist()],
+            "categories": [{"id": category_id} for category_id in self.category_ids.tolist()],
+            "annotations": [dict(zip(keys, row)) for row in zip(*(column.tolist() for column in columns))],
+        }
+        with contextlib.redirect_stdout(io.StringIO()):
+            coco.createIndex()
+        return coco
 
 
 @dataclass(frozen=True)
@@ -37,7 +98,7 @@ class CocoIndex:
     labels: np.ndarray
     """int64 [M], category ids"""
     counts: Mapping[str, Any]
-    """For the evidence: what was listed, what is left, and what was dropped for which reason"""
+    """For the evidence: the numbers of images and boxes listed, kept, and dropped by reason"""
     ground_truth: GroundTruth | None
     """Every annotation of the file, crowds and all, to score against; None for training"""
 
@@ -53,7 +114,7 @@ class CocoIndex:
 def load_index(root: Path, split: str, *, num_classes: int, training: bool) -> CocoIndex:
     """Reads and checks `annotations/instances_{split}.json` under `root` and returns its index (see `make_index`).
 
-    Raises DataError for whatever `read_annotations` refuses, and where no box is left to train on or to score.
+    Raises DataError as `read_annotations` does, and if no box is left to train on or to score.
     """
     content = read_annotations(root, split, num_classes=num_classes)
     return make_index(content, annotation_file(root, split), split, training=training)
@@ -65,7 +126,7 @@ def make_index(content: Mapping[str, Any], file: Path, split: str, *, training: 
     Training drops images without a box of more than one pixel each way (a crowd's box counts), which leaves 117,266 of
     COCO's 118,287; validation keeps every image and the ground truth. Boxes of crowds and boxes of zero size are no
     targets; boxes that reach out of the image are clipped. All of it is counted in `counts`.
-    Raises DataError where no box is left to train on or to score.
+    Raises DataError if no box is left to train on or to score.
     """
     images, truth = content["images"], GroundTruth.of(content)
     listed = np.argsort(np.array([image["id"] for image in images], dtype=np.int64))
@@ -129,9 +190,16 @@ def _boxes(
     clipped = np.clip(corners, np.float32(0), np.tile(sizes, 2).astype(np.float32))
     flat = (clipped[:, 2:] <= clipped[:, :2]).any(axis=1)
     keep = ~crowd & ~flat
-    reasons = {
-        "crowd": int(crowd.sum()),
-        "zero_size": int((flat & ~crowd).sum()),
-    }
+    reasons = {"crowd": int(crowd.sum()), "zero_size": int((flat & ~crowd).sum())}
     changed = (clipped != corners).any(axis=1)
     return clipped[keep], keep, reasons, int(changed[keep].sum())
+
+
+def frozen(array: np.ndarray) -> np.ndarray:
+    """Returns the array, made read-only."""
+    array.setflags(write=False)
+    return array
+
+
+def _column(entries: list[Mapping[str, Any]], key: str, dtype: type) -> np.ndarray:
+    return np.array([entry[key] for entry in entries], dtype=dtype)

@@ -1,7 +1,12 @@
-"""Decodes images and hands them on as bytes with their boxes; a damaged file becomes a message, not a crash."""
+"""The data set and its collate function: images decoded to bytes, each batch one tensor in shared memory."""
 
 from __future__ import annotations
 
+import itertools
+import mmap
+import multiprocessing
+import os
+import weakref
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Callable, Dict, NamedTuple, Sequence, TypeVar
@@ -9,14 +14,20 @@ from typing import Any, Callable, Dict, NamedTuple, Sequence, TypeVar
 import numpy as np
 import torch
 from PIL import Image
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, get_worker_info
 
 from trainer.data.coco import CocoIndex
 from trainer.data.sampler import Item
-from trainer.data.slots import Slots
 from trainer.errors import DataError
 
 T = TypeVar("T")
+
+_PER_WORKER = 5  # two that the loader prefetches from a worker, and those in use
+_MOST_BYTES = 2**28  # of a slot: sizes come from the annotation file; larger batches are copied
+_FREE, _LENT = 0, 1
+
+_numbers = itertools.count()
+_opened: weakref.WeakValueDictionary[int, Slots] = weakref.WeakValueDictionary()
 
 Target = Dict[str, Any]
 """`boxes` float32 [n, 4], left, top, right, bottom in pixels; `labels` int64 [n]; `image_id` int."""
@@ -36,13 +47,13 @@ class Sample(NamedTuple):
 
 
 class BadSample(NamedTuple):
-    """Stands for an image that cannot be used: what a worker raises would reach a person as a traceback only."""
+    """Stands for an image that cannot be used; raised in the rank, not in a worker, whose errors come as tracebacks."""
 
     message: str
 
 
 class Row(NamedTuple):
-    """What a batch knows of one image: its size in pixels, and how many of the batch's boxes are its own."""
+    """One image of a batch: its size in pixels, whether it is mirrored, and its number of boxes."""
 
     image_id: int
     height: int
@@ -52,9 +63,9 @@ class Row(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Images of various sizes with their boxes, in as few tensors as can be: each costs the queue of the workers time.
+    """Images of various sizes with their boxes in as few tensors as possible: each costs time in the workers' queue.
 
-    `trainer.loop.staging` makes floats of them on the device; `images` and `targets` show the same images one by one.
+    `trainer.loop.staging` makes floats of them on the device; `images` and `targets` are the same images one by one.
     """
 
     pixels: torch.Tensor
@@ -68,7 +79,7 @@ class Batch(NamedTuple):
 
     @property
     def rows(self) -> list[Row]:
-        """What the batch knows of each image."""
+        """The table as a list of rows."""
         return [Row(*row) for row in self.table.tolist()]
 
     @property
@@ -103,10 +114,85 @@ def cut_boxes(of_all: torch.Tensor, rows: Sequence[Row]) -> list[torch.Tensor]:
     return list(torch.split(of_all, [row.boxes for row in rows]))
 
 
-def collate(samples: Sequence[Sample | BadSample], slots: Slots | None = None) -> Batch | BadSample:
-    """Makes a batch of samples; the first bad one, if there is any, takes its place.
+class Lent(NamedTuple):
+    """A slot that a worker has filled; its pickle is received as a tensor by the process that made the slots."""
 
-    A worker with a free slot writes the pixels there, and they are a tensor when its batch comes out of the queue.
+    slots: int
+    slot: int
+    array: np.ndarray
+
+    def __reduce__(self) -> tuple[Callable[..., torch.Tensor], tuple[int, int, int]]:
+        return _received, (self.slots, self.slot, len(self.array))
+
+
+class Slots:
+    """Reused shared memory for batches, `size` bytes a slot: new pages cost more time than filling them.
+
+    Shared by a process and its forked workers. A slot is lent from when a worker takes it until the last tensor or view
+    of it in the other process is freed. Pages that were never written take no memory.
+    """
+
+    def __init__(self, workers: int, size: int) -> None:
+        self._owner = os.getpid()
+        self._size = -(-size // mmap.PAGESIZE) * mmap.PAGESIZE
+        self._memory = mmap.mmap(-1, workers * _PER_WORKER * self._size)
+        self._state = mmap.mmap(-1, workers * _PER_WORKER)
+        self._number = next(_numbers)
+        _opened[self._number] = self
+
+    def lend(self, size: int) -> Lent | None:
+        """Return a free slot of this worker, its first `size` bytes; None if none is free or large enough.
+
+        None also in a process that is not a worker.
+        """
+        worker = get_worker_info()
+        if worker is None or size > self._size or size == 0:
+            return None
+        for slot in range(worker.id * _PER_WORKER, (worker.id + 1) * _PER_WORKER):
+            if self._state[slot] == _FREE:
+                self._state[slot] = _LENT
+                return Lent(self._number, slot, self._array(slot, size))
+        return None
+
+    def receive(self, slot: int, size: int) -> torch.Tensor:
+        """Return the bytes in a worker's slot, uint8 [size]; freeing the tensor frees the slot."""
+        array = self._array(slot, size)
+        # The tensor keeps the array alive for as long as any view of its memory is in use.
+        weakref.finalize(array, self._give_back, slot).atexit = False
+        return torch.from_numpy(array)
+
+    def _give_back(self, slot: int) -> None:
+        # A process forked meanwhile has a copy of the array; freeing that does not free the slot.
+        if os.getpid() == self._owner:
+            self._state[slot] = _FREE
+
+    def _array(self, slot: int, size: int) -> np.ndarray:
+        return np.frombuffer(self._memory, dtype=np.uint8, count=size, offset=slot * self._size)
+
+
+def _received(slots: int, slot: int, size: int) -> torch.Tensor:
+    return _opened[slots].receive(slot, size)
+
+
+def slots_for(workers: int, size: int) -> Slots | None:
+    """Return slots for batches of up to `size` bytes; None if memory cannot be shared, or there is not enough."""
+    if not workers or not can_share():
+        return None
+    try:
+        return Slots(workers, min(size, _MOST_BYTES))
+    except (OSError, OverflowError, ValueError):
+        return None
+
+
+def can_share() -> bool:
+    """Whether workers are forked, and so share memory mapped before."""
+    return multiprocessing.get_start_method() == "fork"
+
+
+def collate(samples: Sequence[Sample | BadSample], slots: Slots | None = None) -> Batch | BadSample:
+    """Makes a batch of samples, or returns the first bad one.
+
+    With a free slot of `slots`, a worker writes the pixels there; they are a tensor when received from the queue.
     """
     good: list[Sample] = []
     for sample in samples:
@@ -137,7 +223,7 @@ class CocoBoxes(Dataset):
     collate = staticmethod(collate)
 
     def __init__(self, index: CocoIndex, folder: Path) -> None:
-        self._index = replace(index, ground_truth=None)  # workers have no use for it, and some are sent a copy
+        self._index = replace(index, ground_truth=None)  # workers do not need it, and may be sent a copy
         self._folder = folder
 
     def __len__(self) -> int:
@@ -145,7 +231,7 @@ class CocoBoxes(Dataset):
 
     @property
     def largest_bytes(self) -> int:
-        """What the pixels of its largest image take."""
+        """Bytes of the largest image's pixels."""
         return 3 * int((self._index.widths.astype(np.int64) * self._index.heights).max())
 
     def __getitem__(self, item: Item) -> Sample | BadSample:
@@ -160,8 +246,8 @@ class CocoBoxes(Dataset):
         return Sample(pixels, item.flip, boxes, labels, int(self._index.image_ids[item.position]))
 
 
-def decode(index: CocoIndex, folder: Path, position: int, read: Callable[[Any], T]) -> T | BadSample:
-    """Returns what `read` makes of an image, which it is given open; a BadSample if the file cannot be used."""
+def decode(index: CocoIndex, folder: Path, position: int, read: Callable[[Image.Image], T]) -> T | BadSample:
+    """Returns `read` of the opened image; a BadSample if the file cannot be used."""
     image_id, path = int(index.image_ids[position]), folder / str(index.file_names[position])
     width, height = int(index.widths[position]), int(index.heights[position])
     try:
@@ -180,15 +266,15 @@ def decode(index: CocoIndex, folder: Path, position: int, read: Callable[[Any], 
         )
 
 
-def pixels_of(picture: Any) -> np.ndarray:
+def pixels_of(picture: Image.Image) -> np.ndarray:
     """Returns the pixels of an open image, uint8 [height, width, 3], read-only."""
-    picture.load()  # here a damaged file raises: numpy before 1.23 swallows what is raised while it asks for pixels
-    # Asked for what an image is already, Pillow copies it.
+    picture.load()  # raises for a damaged file here: numpy before 1.23 swallows the error
+    # Pillow's convert copies an image that is RGB already.
     return np.asarray(picture if picture.mode == "RGB" else picture.convert("RGB"))
 
 
 def require_batch(batch: Any) -> Any:
-    """Returns the batch that a loader gave; raises DataError with the message of the image that made it a bad one."""
+    """Returns the batch; raises DataError with the message of a BadSample."""
     if isinstance(batch, BadSample):
         raise DataError(batch.message)
     return batch

@@ -1,48 +1,52 @@
-"""Keeps the index of a split on disk, as plain arrays that the processes of a host map, by what decided its content.
+"""The indexes of both splits for every rank: read once a host, kept in a cache on disk, mapped by the other ranks.
 
-An entry is a folder: one `.npy` file for each array, and `meta.json`, which has the SHA-256 of each of them and of its
-own content. Nothing in it is ever unpickled. An entry appears under its name when all of it has been written, and is
-never changed afterwards: whoever finds it unfit moves it aside and puts another in its place, so that maps stay whole.
+A cache entry is one file, named by what decides its content: the SHA-256 of all that follows, a JSON header, and plain
+arrays. It is written atomically and never changed; replacing an invalid one leaves existing maps valid.
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import json
 import os
 import shutil
 import stat
+import sys
 import tempfile
 import time
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Dict
+from typing import Any, BinaryIO, Callable
 
 import numpy as np
 
+from evidence.events import SWITCHED_OFF
+from evidence.files import sha256_of
 from trainer.data.annotations import annotation_file, check_present, find_annotations, read_annotations
-from trainer.data.coco import CocoIndex, make_index
-from trainer.data.ground_truth import GroundTruth
+from trainer.data.coco import CocoIndex, GroundTruth, load_index, make_index
 from trainer.errors import DataError, TrainerError
+from trainer.ranks import HostGroup
+from trainer.settings import Settings
+
+TRAIN, VAL = "train2017", "val2017"
+_SPLITS = ((TRAIN, True), (VAL, False))
+_OPTIMIZATION = "cached_index"
 
 FOLDER_VARIABLE = "CONFORMANCE_CACHE"
-SCHEMA = 1
+SCHEMA = 2
 
 CACHE, BUILT, MEMORY = "cache", "built", "memory"
 
-_META = "meta.json"
-_MAKERS = ("annotations.py", "coco.py", "ground_truth.py", "index_cache.py")
+_MAKERS = ("annotations.py", "coco.py", "index_cache.py")
 _ENTRY, _PARTIAL = "index-", ".partial-"
 _UNUSED_S = 90 * 86400
 _ABANDONED_S = 86400
-_TRIES = 3
-_BLOCK_BYTES = 2**20
+_DIGEST_BYTES, _LENGTH_BYTES, _ALIGNMENT = 64, 16, 64  # in hexadecimal and decimal digits; of arrays in the file
 
 
 def _code_digest() -> str:
-    """SHA-256 of the modules that decide the content of an entry; "" where they cannot be read."""
+    """SHA-256 of the modules that decide the content of an entry; "" if they cannot be read."""
     digest = hashlib.sha256()
     try:
         for name in _MAKERS:
@@ -52,41 +56,38 @@ def _code_digest() -> str:
     return digest.hexdigest()
 
 
-_CODE_SHA256 = _code_digest()  # of what has been imported, whatever becomes of the files during the run
-
-Arrays = Dict[str, np.ndarray]
-"""By the name of its file, without `.npy`."""
+_CODE_SHA256 = _code_digest()  # at import: the files may change during the run
 
 
 class EntryError(TrainerError):
-    """An entry of the cache cannot be used, or cannot be written: the index has to come from the annotation file."""
+    """A cache entry cannot be used or written: the index has to be made from the annotation file."""
 
     kind = "cache"
 
 
 @dataclass(frozen=True)
 class Key:
-    """What decides the content of an index, beside the code that makes it."""
+    """What decides the content of an index besides the code that makes it."""
 
     annotations_sha256: str
     training: bool
     num_classes: int
 
     def facts(self) -> dict[str, Any]:
-        """Everything that an entry has to agree with."""
+        """Everything that an entry has to match."""
         if not _CODE_SHA256:
-            raise EntryError("the modules that make an index cannot be read, and so neither told from other versions")
+            raise EntryError("the modules that make an index cannot be read, and so their version is unknown")
         return {**vars(self), "schema": SCHEMA, "code_sha256": _CODE_SHA256}
 
     @property
     def name(self) -> str:
-        """The name of the entry's folder."""
-        return _ENTRY + hashlib.sha256(_plain_json(self.facts())).hexdigest()
+        """The name of the entry's file."""
+        return _ENTRY + hashlib.sha256(json.dumps(self.facts(), sort_keys=True).encode("ascii")).hexdigest()
 
 
 @dataclass(frozen=True)
 class Entry:
-    """What an entry holds: the index, and every image that the file lists, in its order, whatever became of it."""
+    """The content of an entry: the index, and every image that the annotation file lists, in its order."""
 
     index: CocoIndex
     listed_ids: np.ndarray
@@ -97,7 +98,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Obtained:
-    """An index, where it came from (CACHE, BUILT or MEMORY), and why not from where it should have come."""
+    """An index, its source (CACHE, BUILT or MEMORY), and why it is not from the cache."""
 
     index: CocoIndex
     key: Key
@@ -107,9 +108,9 @@ class Obtained:
 
 def cache_folder() -> Path:
     """Returns the folder of the entries: in $CONFORMANCE_CACHE, else in the user's own cache. Raises EntryError."""
-    told, users = os.environ.get(FOLDER_VARIABLE), os.environ.get("XDG_CACHE_HOME", "")
-    if told:
-        return Path(told).absolute() / "indexes"
+    chosen, users = os.environ.get(FOLDER_VARIABLE), os.environ.get("XDG_CACHE_HOME", "")
+    if chosen:
+        return Path(chosen).absolute() / "indexes"
     try:
         # The XDG base directory specification: a path that is not absolute is to be ignored.
         base = Path(users) if os.path.isabs(users) else Path.home() / ".cache"
@@ -119,18 +120,18 @@ def cache_folder() -> Path:
 
 
 def obtain(root: Path, split: str, *, num_classes: int, training: bool) -> Obtained:
-    """Returns the index of `load_index`, from the cache if it has a sound one, else built and left there for others.
+    """Returns the index of `load_index`: from a valid cache entry, else built and stored there.
 
-    Whether the images listed are in their folder is looked up in either case. Where the cache cannot be used the index
-    stays in this process's memory. Raises DataError as `load_index` does, and for a file that changes meanwhile.
+    In either case the listed images have to be in their folder. If the cache cannot be used, the index stays in this
+    process's memory. Raises DataError as `load_index` does, and for a file that changes while it is read.
     """
     file = find_annotations(root, split)
     key = Key(digest_of(file), training, num_classes)
-    why = ""
+    entry, why = None, ""
     try:
         entry = load(key, split, check=True)
     except EntryError as error:
-        entry, why = None, str(error)
+        why = str(error)
     if entry is not None:
         check_present(file, root / split, list(zip(entry.listed_ids.tolist(), entry.listed_names.tolist())))
         return Obtained(entry.index, key, CACHE)
@@ -138,77 +139,78 @@ def obtain(root: Path, split: str, *, num_classes: int, training: bool) -> Obtai
     if digest_of(file) != key.annotations_sha256:
         raise DataError(f"{file}: was changed while it was being read; start again when it is complete")
     try:
-        mapped = _stored(key, entry, split)
+        store(key, entry)
+        mapped = load(key, split, check=False)  # so that this process keeps no copy of its own
     except EntryError as error:
         return Obtained(entry.index, key, MEMORY, str(error))
-    return Obtained(mapped.index, key, BUILT, why)
+    return Obtained((mapped or entry).index, key, BUILT, why)
 
 
 def load(key: Key, split: str, *, check: bool) -> Entry | None:
-    """Returns the entry of that key, its arrays mapped; None where there is none.
+    """Returns the entry of a key with its arrays mapped; None without one.
 
-    With `check` each file is read once and compared with its SHA-256: for one process of a host, before the others map
-    them. Raises EntryError for an entry that is not whole, not readable, or another user's.
+    With `check` the file is compared with its SHA-256: one process of a host does so before the others map it. Raises
+    EntryError for an entry that is damaged, unreadable, or writable for other users.
     """
-    folder = cache_folder() / key.name
+    path = cache_folder() / key.name
     try:
-        for place in (folder.parent, folder):
-            _require_own(place)
-        meta = _read_meta(folder, key)
-        arrays = {name: _map(folder / f"{name}.npy", digest, check) for name, digest in meta["arrays"].items()}
-        entry = _unpack(arrays, split, meta["counts"])
+        _require_own(path.parent, stat.S_ISDIR)
+        _require_own(path, stat.S_ISREG)
+        entry = _unpack(np.memmap(path, dtype=np.uint8, mode="r").view(np.ndarray), key, split, check)
         with contextlib.suppress(OSError):
-            os.utime(folder / _META)  # when it was last of use
+            os.utime(path)  # when it was last used
         return entry
-    except FileNotFoundError as error:
-        if not os.path.lexists(folder):
-            return None
-        raise EntryError(f"{folder}: is not whole: {error}") from error
-    except (OSError, KeyError, TypeError, AttributeError) as error:
-        raise EntryError(f"{folder}: cannot be used: {type(error).__name__}: {error}") from error
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise EntryError(f"{path}: is damaged: {type(error).__name__}: {error}") from error
 
 
 def store(key: Key, entry: Entry) -> None:
-    """Writes the entry and puts it in its place as a whole, unless another process was faster. Raises EntryError."""
+    """Writes the entry atomically, in place of any other under its name. Raises EntryError."""
     folder = cache_folder()
     try:
         os.makedirs(folder.parent, mode=0o700, exist_ok=True)
         os.makedirs(folder, mode=0o700, exist_ok=True)
-        _require_own(folder)
+        _require_own(folder, stat.S_ISDIR)
         _tidy(folder)
-        partial = Path(tempfile.mkdtemp(prefix=_PARTIAL, dir=folder))
+        handle, partial = tempfile.mkstemp(prefix=_PARTIAL, dir=folder)
         try:
-            _write(partial, key, entry)
-            _publish(partial, folder / key.name, key)
+            with open(handle, "wb") as file:
+                _write(file, key, entry)
+            if (folder / key.name).is_dir() and not (folder / key.name).is_symlink():
+                shutil.rmtree(folder / key.name)
+            os.replace(partial, folder / key.name)
         finally:
-            shutil.rmtree(partial, ignore_errors=True)
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(partial)
     except OSError as error:
         raise EntryError(
             f"{folder}: {error}; set {FOLDER_VARIABLE} to a folder that is writable and has room"
         ) from error
 
 
-def _require_own(folder: Path) -> None:
-    """Raise EntryError unless nobody else can put something into the folder; OSError where it cannot be looked at."""
-    status = os.lstat(folder)
-    if not stat.S_ISDIR(status.st_mode):
-        raise EntryError(f"{folder}: is no folder, or a link to one")
+def _require_own(path: Path, is_kind: Callable[[int], bool]) -> None:
+    """Raise EntryError if it is of another kind or writable for another user, OSError if it cannot be examined."""
+    status = os.lstat(path)
+    if not is_kind(status.st_mode):
+        raise EntryError(f"{path}: is no plain file or folder")
     if status.st_uid != os.geteuid():
-        raise EntryError(f"{folder}: belongs to user {status.st_uid}, expected {os.geteuid()}")
+        raise EntryError(f"{path}: belongs to user {status.st_uid}, expected {os.geteuid()}")
     if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        raise EntryError(f"{folder}: may be written to by others; take that right away: chmod go-w")
+        raise EntryError(f"{path}: may be written to by others; take that right away: chmod go-w")
 
 
 def digest_of(file: Path) -> str:
-    """Returns the SHA-256 of a file, in hexadecimal digits. Raises DataError where it cannot be read."""
+    """Returns the SHA-256 of a file, in hexadecimal digits. Raises DataError if it cannot be read."""
     try:
-        return _sha256(file)
+        return sha256_of(file)
     except OSError as error:
         raise DataError(f"{file}: cannot be read: {error}") from error
 
 
 def _build(root: Path, split: str, key: Key) -> Entry:
-    # In a function of its own: what was parsed is many times the index, and is gone when this returns.
+    # A function of its own: the parsed file is many times as large as the index, and is freed on return.
     content = read_annotations(root, split, num_classes=key.num_classes)
     images = content["images"]
     return Entry(
@@ -218,113 +220,146 @@ def _build(root: Path, split: str, key: Key) -> Entry:
     )
 
 
-def _stored(key: Key, entry: Entry, split: str) -> Entry:
-    """Stores the entry and returns it mapped, so that its builder too has no copy of its own. Raises EntryError."""
-    problem = EntryError(f"{cache_folder() / key.name}: others keep removing it")
-    for _ in range(_TRIES):
-        store(key, entry)
-        try:
-            mapped = load(key, split, check=False)
-        except EntryError as error:
-            problem, mapped = error, None
-        if mapped is not None:
-            return mapped
-        # Somebody who had seen an unfit entry took ours for it, and is about to put a sound one there.
-    raise problem
-
-
-def _pack(entry: Entry) -> Arrays:
+def _write(file: BinaryIO, key: Key, entry: Entry) -> None:
     truth = entry.index.ground_truth
     arrays = {name: value for name, value in vars(entry.index).items() if isinstance(value, np.ndarray)}
     arrays.update({f"truth_{name}": value for name, value in (vars(truth).items() if truth else ())})
-    return {**arrays, "listed_ids": entry.listed_ids, "listed_names": entry.listed_names}
+    arrays.update(listed_ids=entry.listed_ids, listed_names=entry.listed_names)
+    table, end = {}, 0
+    for name, array in arrays.items():
+        table[name] = [array.dtype.str, array.shape, end]
+        end += -(-array.nbytes // _ALIGNMENT) * _ALIGNMENT
+    header = json.dumps({"of": key.facts(), "counts": entry.index.counts, "arrays": table}).encode("ascii")
+    header += b" " * (-(_DIGEST_BYTES + _LENGTH_BYTES + len(header)) % _ALIGNMENT)
+    digest = hashlib.sha256()
+    file.seek(_DIGEST_BYTES)
+    pads = (b"\0" * (-array.nbytes % _ALIGNMENT) for array in arrays.values())
+    parts = (part for array, pad in zip(arrays.values(), pads) for part in (array.tobytes(), pad))
+    for part in (b"%0*d" % (_LENGTH_BYTES, len(header)), header, *parts):
+        file.write(part)
+        digest.update(part)
+    file.seek(0)
+    file.write(digest.hexdigest().encode("ascii"))
 
 
-def _unpack(arrays: Arrays, split: str, counts: dict[str, Any]) -> Entry:
+def _unpack(content: np.ndarray, key: Key, split: str, check: bool) -> Entry:
+    """Return the entry in a file's bytes, its arrays views of them. Raises ValueError, KeyError, TypeError."""
+    begin = _DIGEST_BYTES + _LENGTH_BYTES
+    if check and hashlib.sha256(content[_DIGEST_BYTES:].data).hexdigest().encode() != content[:_DIGEST_BYTES].tobytes():
+        raise ValueError("its SHA-256 is another one")
+    end = begin + int(content[_DIGEST_BYTES:begin].tobytes())
+    header = json.loads(content[begin:end].tobytes())
+    if header["of"] != key.facts():
+        raise ValueError("it is of another index")
+    arrays = {}
+    for name, (dtype, shape, offset) in header["arrays"].items():
+        kind = np.dtype(dtype)
+        size = kind.itemsize * int(np.prod(shape, dtype=np.int64))
+        arrays[name] = content[end + offset : end + offset + size].view(kind).reshape(shape)
     truth = None
     if "truth_ids" in arrays:
         truth = GroundTruth(**{field.name: arrays[f"truth_{field.name}"] for field in fields(GroundTruth)})
-    names = {field.name for field in fields(CocoIndex)} & arrays.keys()
-    of_index: dict[str, Any] = {name: arrays[name] for name in names}
-    index = CocoIndex(split=split, counts=counts, ground_truth=truth, **of_index)
+    of_index: dict[str, Any] = {one.name: arrays[one.name] for one in fields(CocoIndex) if one.name in arrays}
+    index = CocoIndex(split=split, counts=header["counts"], ground_truth=truth, **of_index)
     return Entry(index, arrays["listed_ids"], arrays["listed_names"])
 
 
-def _map(path: Path, digest: str, check: bool) -> np.ndarray:
-    if check and _sha256(path) != digest:
-        raise EntryError(f"{path}: is damaged: its SHA-256 is not the one in {_META}")
-    try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except OSError:
-        raise
-    except Exception as error:  # its header is read as Python's literals, which may raise anything
-        raise EntryError(f"{path}: is no plain array: {type(error).__name__}: {error}") from error
-    if not isinstance(array, np.memmap):
-        raise EntryError(f"{path}: is no plain array")
-    return array.view(np.ndarray)  # a memmap would make each of its slices one as well, which takes time
-
-
-def _read_meta(folder: Path, key: Key) -> dict[str, Any]:
-    path = folder / _META
-    try:
-        told = json.loads(path.read_bytes())
-        meta: dict[str, Any] = told["content"]
-        sound = told["sha256"] == hashlib.sha256(_plain_json(meta)).hexdigest() and meta["of"] == key.facts()
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise EntryError(f"{path}: is damaged: {type(error).__name__}: {error}") from error
-    if not sound:
-        raise EntryError(f"{path}: is damaged, or of another index")
-    return meta
-
-
-def _write(folder: Path, key: Key, entry: Entry) -> None:
-    digests = {}
-    for name, array in _pack(entry).items():
-        path = folder / f"{name}.npy"
-        np.save(path, array, allow_pickle=False)
-        digests[name] = _sha256(path)
-    meta = {"of": key.facts(), "counts": entry.index.counts, "arrays": digests}
-    text = _plain_json({"sha256": hashlib.sha256(_plain_json(meta)).hexdigest(), "content": meta})
-    (folder / _META).write_bytes(text)
-
-
-def _publish(partial: Path, place: Path, key: Key) -> None:
-    for _ in range(_TRIES):
-        try:
-            os.rename(partial, place)
-            return
-        except OSError as error:
-            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
-                raise
-        with contextlib.suppress(EntryError):
-            if load(key, "", check=True) is not None:
-                return  # another process was faster
-        aside = tempfile.mkdtemp(prefix=_PARTIAL, dir=place.parent)
-        with contextlib.suppress(FileNotFoundError):
-            os.rename(place, Path(aside) / place.name)
-        shutil.rmtree(aside, ignore_errors=True)
-    raise OSError(errno.EEXIST, "other processes keep putting unfit entries there", str(place))
-
-
 def _tidy(folder: Path) -> None:
-    """Removes what nobody has used for long, and what was left behind by whoever was killed while writing it."""
+    """Removes entries unused for long, and partial ones of processes that were killed."""
     now_s = time.time()
-    for name in os.listdir(folder):
-        path = folder / name
-        limit_s = _UNUSED_S if name.startswith(_ENTRY) else _ABANDONED_S if name.startswith(_PARTIAL) else None
+    for path in folder.iterdir():
+        limit_s = _UNUSED_S if path.name.startswith(_ENTRY) else _ABANDONED_S
         with contextlib.suppress(OSError):
-            marked = path / _META if (path / _META).is_file() else path
-            if limit_s is not None and now_s - marked.stat().st_mtime > limit_s:
-                shutil.rmtree(path, ignore_errors=True)
+            if path.name.startswith((_ENTRY, _PARTIAL)) and now_s - path.lstat().st_mtime > limit_s:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        for block in iter(lambda: file.read(_BLOCK_BYTES), b""):
-            digest.update(block)
-    return digest.hexdigest()
+@dataclass(frozen=True)
+class Indexes:
+    """The indexes of both splits, their source (CACHE, BUILT or MEMORY), why not the cache, and the time taken."""
+
+    train: CocoIndex
+    val: CocoIndex
+    source: str
+    why: str
+    seconds: float
+
+    def facts(self) -> dict[str, Any]:
+        """For the evidence: all but the indexes themselves."""
+        return {"source": self.source, "seconds": self.seconds, "why": self.why}
+
+    def unavailable(self) -> dict[str, str]:
+        """Why the optimization `cached_index` was wanted and could not be had, by name."""
+        return {_OPTIMIZATION: self.why} if self.source == MEMORY and self.why != SWITCHED_OFF else {}
 
 
-def _plain_json(content: Any) -> bytes:
-    return json.dumps(content, sort_keys=True, separators=(",", ":")).encode("ascii")
+def read_indexes(settings: Settings, group: HostGroup) -> Indexes:
+    """Return the indexes of both splits; a collective call.
+
+    Raises DataError on every rank if local rank 0 of any host finds the data wrong; errors of a rank that has to parse
+    the files itself are raised on that rank alone.
+    """
+    begun_s = time.perf_counter()
+    if not settings.uses(_OPTIMIZATION):
+        train, val = (_parsed(settings, split, training) for split, training in _SPLITS)
+        return Indexes(train, val, MEMORY, SWITCHED_OFF, time.perf_counter() - begun_s)
+    found = _lead(settings, group) if group.ranks.local_rank == 0 else _follow(settings, group)
+    source = next(one for one in (MEMORY, BUILT, CACHE) if one in [part.source for part in found])
+    why = "; ".join(sorted({part.why for part in found if part.why}))
+    if why:
+        print(f"trainer: index: {why}", file=sys.stderr, flush=True)
+    return Indexes(found[0].index, found[1].index, source, why, time.perf_counter() - begun_s)
+
+
+def _lead(settings: Settings, group: HostGroup) -> list[Obtained]:
+    """Find or build the entries of this host, and send their keys to its other ranks."""
+    try:
+        found = [
+            obtain(settings.data, split, num_classes=settings.num_classes, training=training)
+            for split, training in _SPLITS
+        ]
+    except Exception as error:
+        # The other ranks wait for this one, and raise its error too.
+        said = (
+            str(error) if isinstance(error, DataError) else f"the index was not made: {type(error).__name__}: {error}"
+        )
+        with contextlib.suppress(Exception):
+            group.all_gather_json({"node": group.ranks.node, "failed": said})
+        raise
+    keys = [[part.key.annotations_sha256, part.why if part.source == MEMORY else None] for part in found]
+    _exchange(group, {"node": group.ranks.node, "entries": keys})
+    return found
+
+
+def _follow(settings: Settings, group: HostGroup) -> list[Obtained]:
+    """Map the entries that local rank 0 of this host has sent; parse the files for those that cannot be mapped."""
+    found = []
+    for (split, training), (digest, why) in zip(_SPLITS, _exchange(group, None)["entries"]):
+        key, entry = Key(digest, training, settings.num_classes), None
+        if why is None:
+            try:
+                entry, why = load(key, split, check=False), f"the entry of {split} was removed meanwhile"
+            except EntryError as error:
+                why = str(error)
+        if entry is not None:
+            found.append(Obtained(entry.index, key, CACHE))
+        else:
+            found.append(Obtained(_parsed(settings, split, training), key, MEMORY, why))
+    return found
+
+
+def _exchange(group: HostGroup, message: dict[str, Any] | None) -> dict[str, Any]:
+    """Return the message of local rank 0 of this host. Raises DataError if that of any host has failed."""
+    answers = group.all_gather_json(message)
+    leaders = [(rank, answer) for rank, answer in enumerate(answers) if answer is not None]
+    # This host's own reason first.
+    for rank, answer in sorted(leaders, key=lambda leader: leader[1]["node"] != group.ranks.node):
+        if "failed" in answer:
+            here = answer["node"] == group.ranks.node
+            raise DataError(answer["failed"] if here else f"on the host of rank {rank}: {answer['failed']}")
+    mine: dict[str, Any] = next(answer for _, answer in leaders if answer["node"] == group.ranks.node)
+    return mine
+
+
+def _parsed(settings: Settings, split: str, training: bool) -> CocoIndex:
+    return load_index(settings.data, split, num_classes=settings.num_classes, training=training)

@@ -1,21 +1,26 @@
-"""Builds the DataLoaders: workers that are started once, know nothing of epochs, and leave the other cores alone."""
+"""The loaders of a rank: indexes read, data sets chosen, DataLoaders built; workers are started once for all epochs."""
 
 from __future__ import annotations
 
 import ctypes
 import random
+import time
+from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import Any, Sequence
+from typing import Callable, Mapping, Sequence, Union
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
-from trainer.data.coco import CocoIndex
-from trainer.data.dataset import CocoBoxes
+from evidence.events import DataSet, Split
+from trainer.data.coco import CocoIndex, GroundTruth
+from trainer.data.dataset import BadSample, Batch, CocoBoxes, Sample, slots_for
+from trainer.data.index_cache import read_indexes
+from trainer.data.published import PublishedBatch, PublishedImages, PublishedSample, published_images
 from trainer.data.sampler import EpochBatches, Item, aspect_groups, shard_in_order, shard_validation
-from trainer.data.slots import slots_for
+from trainer.ranks import HostGroup, Ranks
+from trainer.settings import Settings
 
 _TRAIN, _VAL = 1, 2
 
@@ -24,92 +29,132 @@ _KEPT_BYTES = 2**28
 _FROM_THE_HEAP_BYTES = 2**25  # the most that glibc takes
 
 
-def train_loader(
-    index: CocoIndex,
-    folder: Path,
+@dataclass(frozen=True)
+class Loaders:
+    """The loaders of one rank; `ground_truth` is of the whole validation set.
+
+    `unavailable` has the reasons why optimizations were wanted and could not be had, by name.
+    """
+
+    train: DataLoader
+    val: DataLoader
+    train_plan: EpochBatches
+    ground_truth: GroundTruth | None
+    val_images_of_rank: int
+    data_set: DataSet
+    unavailable: Mapping[str, str]
+
+
+def build_loaders(
+    settings: Settings,
     *,
-    batch_size: int,
     rank: int,
     world_size: int,
-    seed: int,
-    flip_probability: float,
-    aspect_ratio_groups: int,
-    workers: int,
     pin_memory: bool,
-    persistent_workers: bool = True,
-    images: Any = None,
+    group: HostGroup | None = None,
+    decode_delay_s: float = 0.0,
+    floats: bool = False,
+) -> Loaders:
+    """Return the loaders of this rank; without a `group` it reads the data by itself. Raises DataError.
+
+    With `floats` the loader makes floats of the images, for a device that cannot. `decode_delay_s` is added to the
+    decoding of each image, for a simulated device.
+    """
+    indexes = read_indexes(settings, group or HostGroup(Ranks()))
+    images = [
+        images_of(settings, index, floats=floats, decode_delay_s=decode_delay_s)
+        for index in (indexes.train, indexes.val)
+    ]
+    train = train_loader(settings, indexes.train, images[0], rank, world_size, pin_memory)
+    val = val_loader(settings, indexes.val, images[1], rank, world_size, pin_memory)
+    splits = Split(**indexes.train.counts), Split(**indexes.val.counts)
+    data_set = DataSet(*splits, settings.data.name, indexes.facts())
+    mine = sum(len(batch) for batch in val.batch_sampler)
+    return Loaders(train, val, train.batch_sampler, indexes.val.ground_truth, mine, data_set, indexes.unavailable())
+
+
+class Slowed(Dataset):
+    """The samples of `images`, each `delay_s` seconds later: planted by a simulated device's scenario."""
+
+    def __init__(self, images: CocoBoxes | PublishedImages, delay_s: float) -> None:
+        self._images = images
+        self._delay_s = delay_s
+        self.collate = images.collate
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def __getitem__(self, item: Item) -> Sample | PublishedSample | BadSample:
+        """The sample of `images`."""
+        time.sleep(self._delay_s)
+        return self._images[item]
+
+
+Images = Union[CocoBoxes, PublishedImages, Slowed]
+Loaded = Union[Batch, PublishedBatch, BadSample]
+"""What a loader yields."""
+
+
+def images_of(settings: Settings, index: CocoIndex, *, floats: bool = False, decode_delay_s: float = 0.0) -> Images:
+    """Return the data set of an index's split, as the settings want it loaded. Raises DataError."""
+    images = published_images(settings, index, floats=floats) or CocoBoxes(index, settings.data / index.split)
+    return Slowed(images, decode_delay_s) if decode_delay_s else images
+
+
+def train_loader(
+    settings: Settings, index: CocoIndex, images: Images, rank: int = 0, world_size: int = 1, pin_memory: bool = False
 ) -> DataLoader:
     """Returns the loader of a rank's training batches; each is a `Batch`, or a `BadSample` that ends the training.
 
     Its `batch_sampler` is an `EpochBatches`: call `set_epoch` on it before every pass; loading starts with the pass.
-    `images` is the data set to load from, where it is not the index's boxes; workers that are not persistent are
-    started for every pass.
-    Raises DataError where the images do not make one batch for every rank.
+    Raises DataError if there are fewer images than one batch for every rank.
     """
     batches = EpochBatches(
-        aspect_groups(index.widths, index.heights, aspect_ratio_groups),
-        batch_size=batch_size,
+        aspect_groups(index.widths, index.heights, settings.aspect_ratio_groups),
+        batch_size=settings.batch_size,
         rank=rank,
         world_size=world_size,
-        seed=seed,
-        flip_probability=flip_probability,
+        seed=settings.seed,
+        flip_probability=settings.horizontal_flip,
     )
-    images = CocoBoxes(index, folder) if images is None else images
-    return _loader(images, batches, batch_size, [seed, rank, _TRAIN], workers, pin_memory, persistent_workers)
+    return _loader(settings, images, batches, [settings.seed, rank, _TRAIN], pin_memory)
 
 
 def val_loader(
-    index: CocoIndex,
-    folder: Path,
-    *,
-    batch_size: int,
-    rank: int,
-    world_size: int,
-    seed: int,
-    aspect_ratio_groups: int,
-    workers: int,
-    pin_memory: bool,
-    persistent_workers: bool = True,
-    images: Any = None,
-    grouped: bool = True,
+    settings: Settings, index: CocoIndex, images: Images, rank: int = 0, world_size: int = 1, pin_memory: bool = False
 ) -> DataLoader:
-    """Returns the loader of a rank's share of the validation images; empty where there are more ranks than batches.
+    """Returns the loader of a rank's share of the validation images; empty if there are more ranks than batches.
 
-    Unless they are `grouped` by their shape, they come in the order of their ids, some of them to two ranks.
+    Without the optimization `grouped_evaluation` they are in the order of their ids, some of them on two ranks.
     """
-    share: dict[str, Any] = {"batch_size": batch_size, "rank": rank, "world_size": world_size}
-    if grouped:
-        batches = shard_validation(aspect_groups(index.widths, index.heights, aspect_ratio_groups), **share)
+    share: dict[str, int] = {"batch_size": settings.batch_size, "rank": rank, "world_size": world_size}
+    if settings.uses("grouped_evaluation"):
+        groups = aspect_groups(index.widths, index.heights, settings.aspect_ratio_groups)
+        batches = shard_validation(groups, **share)
     else:
         batches = shard_in_order(len(index), **share)
-    images = CocoBoxes(index, folder) if images is None else images
-    return _loader(images, batches, batch_size, [seed, rank, _VAL], workers, pin_memory, persistent_workers)
+    return _loader(settings, images, batches, [settings.seed, rank, _VAL], pin_memory)
 
 
 def _loader(
-    images: Any,
-    batches: EpochBatches | Sequence[list[Item]],
-    batch_size: int,
-    seeds: list[int],
-    workers: int,
-    pin_memory: bool,
-    persistent_workers: bool,
+    settings: Settings, images: Images, batches: EpochBatches | Sequence[list[Item]], seeds: list[int], pin_memory: bool
 ) -> DataLoader:
-    # A generator of its own: otherwise every pass would draw from the one that the model samples its proposals with.
+    # A generator of its own: else every pass would draw from the one that the model samples proposals with.
     generator = torch.Generator()
     generator.manual_seed(_mix(seeds))
-    collate_fn, as_bytes = images.collate, isinstance(images, CocoBoxes)
-    # Workers of one pass may end with slots lent for batches that nobody took; those would never come back.
-    if as_bytes and persistent_workers:
-        collate_fn = partial(images.collate, slots=slots_for(workers, images.largest_bytes * batch_size))
+    collate_fn: Callable[..., Loaded] = images.collate
+    workers, persistent = settings.workers, settings.uses("persistent_workers")
+    # Workers that end with a pass may leave slots lent for batches that were not fetched; those would stay lent.
+    if isinstance(images, CocoBoxes) and persistent:
+        collate_fn = partial(images.collate, slots=slots_for(workers, images.largest_bytes * settings.batch_size))
     return DataLoader(
         images,
         batch_sampler=batches,
         num_workers=workers,
         collate_fn=collate_fn,
-        pin_memory=pin_memory,
-        worker_init_fn=partial(_start_worker, seeds, as_bytes),
-        persistent_workers=persistent_workers and workers > 0,
+        pin_memory=pin_memory and settings.uses("overlapped_copies"),
+        worker_init_fn=partial(_start_worker, seeds, isinstance(images, CocoBoxes)),
+        persistent_workers=persistent and workers > 0,
         generator=generator,
     )
 
@@ -126,14 +171,14 @@ def _start_worker(seeds: list[int], keeps_memory: bool, worker: int) -> None:
 
 
 def keep_freed_memory() -> bool:
-    """Have this process's C library use again what was freed; return whether it does.
+    """Have glibc keep freed memory for reuse; return whether it does.
 
-    Else glibc gives the megabytes of every image and every batch back to the system, and to be given each page anew
-    takes a good part of the time that decoding does. What is kept is at most what was in use at once, and _KEPT_BYTES.
+    By default it returns the memory of every image and batch to the system, and faulting the pages in again takes a
+    good part of the time of decoding. It keeps at most what was in use at once, and _KEPT_BYTES.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError):  # another C library, which has its own ways
+    except (OSError, AttributeError):  # another C library
         return False
     return bool(mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES) and mallopt(_M_MMAP_THRESHOLD, _FROM_THE_HEAP_BYTES))
 

@@ -1,4 +1,4 @@
-"""Decides which rank sees which image when: planned once for all ranks, from nothing but the seed and the epoch."""
+"""Sampling: which rank sees which image in which step, planned alike on all ranks from seed and epoch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch.utils.data.distributed import DistributedSampler
 
 from trainer.errors import DataError
 
-# The last word of a seed sequence: it keeps the streams apart, and is not 0 because trailing zeros change nothing.
+# Last word of the seed sequences of two streams; not 0, because trailing zeros do not change a sequence.
 _ORDER, _FLIP = 1, 2
 
 
@@ -34,13 +34,13 @@ def aspect_groups(widths: np.ndarray, heights: np.ndarray, k: int) -> np.ndarray
 def plan_epoch(groups: np.ndarray, *, batch_size: int, world_size: int, epoch: int, seed: int) -> np.ndarray:
     """Returns the batches of all ranks for an epoch, int64 [steps, world_size, batch_size] of positions in the index.
 
-    Every rank that asks gets the same plan and takes its own column. Images are permuted and cut into batches within
-    their groups; what the groups leave over is cut into batches in order of group. All batches are full and no image
-    is in two; the images too few for another batch of every rank are drawn by lot in every epoch.
+    Every rank makes the same plan and takes its own column. Images are permuted and cut into batches within their
+    groups; the groups' leftovers are cut into batches in order of group. All batches are full and disjoint; the images
+    left over, too few for another batch of every rank, are drawn anew in every epoch.
     """
     rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, epoch, _ORDER])))
     steps = len(groups) // (batch_size * world_size)
-    # Whoever has no place is drawn before grouping: later it would be the leftovers of rare groups, in every epoch.
+    # Unused images are drawn before grouping: else they would be those of rare groups in every epoch.
     order = rng.permutation(len(groups))[: steps * world_size * batch_size]
     full: list[np.ndarray] = []
     leftovers: list[np.ndarray] = []
@@ -54,7 +54,7 @@ def plan_epoch(groups: np.ndarray, *, batch_size: int, world_size: int, epoch: i
 
 
 def plan_flips(images: int, *, epoch: int, seed: int, probability: float) -> np.ndarray:
-    """Whether each image is mirrored in an epoch, bool [images]: by its position, whichever rank it comes to."""
+    """Whether each image is mirrored in an epoch, bool [images] by position, whatever its rank."""
     rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, epoch, _FLIP])))
     return rng.random(images) < probability
 
@@ -62,18 +62,11 @@ def plan_flips(images: int, *, epoch: int, seed: int, probability: float) -> np.
 class EpochBatches:
     """One rank's training batches; a `batch_sampler` for a DataLoader. Call `set_epoch` before every pass over it.
 
-    Raises DataError where the images do not make one batch for every rank: such an epoch would have no steps.
+    Raises DataError if there are fewer images than one batch for every rank.
     """
 
     def __init__(
-        self,
-        groups: np.ndarray,
-        *,
-        batch_size: int,
-        rank: int,
-        world_size: int,
-        seed: int,
-        flip_probability: float,
+        self, groups: np.ndarray, *, batch_size: int, rank: int, world_size: int, seed: int, flip_probability: float
     ) -> None:
         if len(groups) < batch_size * world_size:
             raise DataError(
@@ -90,9 +83,9 @@ class EpochBatches:
         self._endless = False
 
     def set_epoch(self, epoch: int, first: int = 0, *, endless: bool = False) -> None:
-        """Chooses the epoch that the next pass goes through, from its step `first` on: nothing before it is loaded.
+        """Chooses the epoch of the next pass, from its step `first` on; earlier steps are not loaded.
 
-        An endless pass goes on with the epoch after it, and so on, so that workers have no end to run dry at.
+        An endless pass continues with the next epochs, so that workers prefetch across their ends.
         """
         self._epoch, self._first, self._endless = epoch, first, endless
 
@@ -131,7 +124,7 @@ def shard_validation(groups: np.ndarray, *, batch_size: int, rank: int, world_si
     for group in np.unique(groups):
         members = np.flatnonzero(groups == group)
         batches += [(int(group), members[start : start + batch_size]) for start in range(0, len(members), batch_size)]
-    # Full batches first, each to the rank that has least so far: the short ones then even out what is left.
+    # Full batches first, each to the rank with the fewest images; the short ones then even out the difference.
     batches.sort(key=lambda batch: -len(batch[1]))
     loads = [0] * world_size
     mine: list[tuple[int, np.ndarray]] = []
@@ -145,11 +138,9 @@ def shard_validation(groups: np.ndarray, *, batch_size: int, rank: int, world_si
 
 
 def shard_in_order(images: int, *, batch_size: int, rank: int, world_size: int) -> list[list[Item]]:
-    """Return the rank's batches of `images` images as the published runs share them, in order.
+    """Return the rank's batches of `images` images as in the published runs (DistributedSampler): every n-th, in order.
 
-    Every `world_size`-th image is the rank's, from its own number on.
-
-    The last batch may be short. All ranks have equally many, for which the first images are shared out again.
+    The last batch may be short. All ranks have equally many images; the shares are padded with the first images.
     """
     every: Any = range(images)
     sampler: DistributedSampler = DistributedSampler(every, num_replicas=world_size, rank=rank, shuffle=False)

@@ -1,20 +1,22 @@
-"""Scores detections against the ground truth: quickly by faster-coco-eval, and by pycocotools, whose word counts."""
+"""Scores detections against the ground truth: fast by faster-coco-eval, and by pycocotools, the reference."""
 
 from __future__ import annotations
 
 import contextlib
+import copy
 import io
 import warnings
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Iterator
+from typing import TYPE_CHECKING, Any, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from trainer.data.ground_truth import GroundTruth
+from trainer.data.coco import GroundTruth
 from trainer.errors import DataError
+from trainer.ranks import HostGroup
 
 if TYPE_CHECKING:
-    from trainer.settings import Settings
+    import torch
 
 #: Columns of a detection: image id, x, y, width, height (pixels of the original image), score, category id.
 COLUMNS = 7
@@ -39,25 +41,15 @@ class Score:
 
     def difference(self, other: Score) -> float:
         """The largest absolute difference between two scores' statistics."""
-        # numpy's maximum of numbers with a NaN among them is NaN, which is no agreement.
+        # np.max propagates NaN, which is not below any limit.
         return float(np.max(np.abs(np.subtract(self.stats, other.stats))))
 
 
-def not_here(settings: Settings) -> dict[str, str]:
-    """Return why a run has no use for these optimizations, or cannot have them, by name."""
-    if settings.protocol == "steady":
-        return dict.fromkeys(("grouped_evaluation", "scored_once", "fast_scoring"), "nothing is evaluated")
-    if not settings.uses("scored_once"):
-        return {"fast_scoring": "every batch is scored by itself, which pycocotools does"}
-    why = fast_is_absent()
-    return {"fast_scoring": why} if why else {}
-
-
 def fast_is_absent() -> str:
-    """Return why faster-coco-eval cannot be used; "" where it can: where it finds one box on one image.
+    """Return why faster-coco-eval cannot be used; "" if it scores one box on one image.
 
-    A wheel may not fit the host's libraries, and another version may have another interface: better told when a run
-    begins than by its first evaluation, which may be hours away.
+    Called when a run begins, before its first evaluation, which may be hours away: a wheel may not fit the host's
+    libraries, and another version may have another interface.
     """
     if not version(FAST):
         return f"{FAST} is not installed"
@@ -99,7 +91,7 @@ def _score(rows: np.ndarray, truth: GroundTruth, name: str) -> Score:
 
 
 def as_score(scoring: Any, images: int, scorer: str) -> Score:
-    """Return the statistics that a COCOeval has come to. Raises DataError where there was no box to find."""
+    """Return the statistics of a COCOeval. Raises DataError if there was no box to find."""
     stats = [float(value) for value in scoring.stats[:12]]
     if stats[0] < 0:
         raise DataError("the validation set has no box that is not a crowd, so mAP is undefined")
@@ -108,9 +100,9 @@ def as_score(scoring: Any, images: int, scorer: str) -> Score:
 
 @contextlib.contextmanager
 def quietly() -> Iterator[None]:
-    """Keep back what both libraries tell of their progress, and of annotation id 0.
+    """Suppress both libraries' progress output, and the warning about annotation id 0.
 
-    An annotation of that id is never found, by either of them: both read it as "no match".
+    Both take an annotation of id 0 for "no match", so that it is never found.
     """
     with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Found annotation id 0", category=UserWarning)
@@ -130,13 +122,13 @@ def _fast(rows: np.ndarray, truth: GroundTruth) -> Any:
 
     given = truth.to_coco().dataset
     found = {"images": given["images"], "categories": given["categories"], "annotations": _annotations(rows)}
-    return COCOeval_faster(COCO(given), COCO(found), "bbox", print_function=_say_nothing)
+    return COCOeval_faster(COCO(given), COCO(found), "bbox", print_function=lambda *_: None)
 
 
 def _annotations(rows: np.ndarray) -> list[dict[str, Any]]:
-    """Return what `loadRes` makes of detections, less the outlines, which boxes have no use for.
+    """Return detections as `loadRes` makes them, without the segmentations.
 
-    Whole columns become lists at once: taken from an array number by number, they would cost more than the scoring.
+    Whole columns become lists at once: reading an array number by number would take longer than the scoring.
     """
     boxes = rows[:, 1:5]
     columns = (
@@ -152,5 +144,83 @@ def _annotations(rows: np.ndarray) -> list[dict[str, Any]]:
     ]
 
 
-def _say_nothing(*_: Any) -> None:
-    pass
+class BatchScores:
+    """Scores an evaluation batch by batch as the published runs did, after torchvision's reference training.
+
+    Every rank has the whole ground truth as Python objects; the parts are pickled to all ranks, which all score them.
+    """
+
+    def __init__(self, truth: GroundTruth) -> None:
+        from pycocotools.cocoeval import COCOeval
+
+        self._truth = truth
+        with quietly():
+            self._given = truth.to_coco()
+            self._scoring = COCOeval(self._given, iouType="bbox")
+        self._image_ids: list[int] = []
+        self._parts: list[np.ndarray] = []
+        self.detections: list[int] = []
+        """How many there were on each image, in the order in which their ids come out of `total`"""
+
+    def add(self, image_ids: Sequence[int], outputs: Sequence[Mapping[str, torch.Tensor]]) -> None:
+        """Match the detections on a batch's images with the ground truth."""
+        self.add_rows(image_ids, np.concatenate([rows_of_image(*one) for one in zip(image_ids, outputs)]))
+
+    def add_rows(self, image_ids: Sequence[int], rows: np.ndarray) -> None:
+        """The same for detections, float64 [n, 7] (see COLUMNS), on these images."""
+        from pycocotools.coco import COCO
+
+        # A part has the images in this order, and the parameters have to say so.
+        ordered = sorted(set(image_ids))
+        self._scoring.params.imgIds = ordered
+        with quietly():
+            self._scoring.cocoDt = self._given.loadRes(rows) if len(rows) else COCO()
+            self._scoring.evaluate()
+        parameters = self._scoring.params
+        shape = (len(parameters.catIds), len(parameters.areaRng), len(ordered))
+        self._image_ids += ordered
+        self.detections += [int(np.count_nonzero(rows[:, 0] == image_id)) for image_id in ordered]
+        self._parts.append(np.array(self._scoring.evalImgs, dtype=object).reshape(shape))
+
+    def total(self, group: HostGroup) -> tuple[Score, list[list[int]]]:
+        """Return the score over the batches of all ranks, and the ids of the images that each rank looked at.
+
+        An image that two ranks looked at counts once. Raises DataError when there is no box that could be found.
+        """
+        parts = np.concatenate(self._parts, axis=2) if self._parts else None
+        shares = all_gather_pickles((self._image_ids, parts), group)
+        image_ids = np.array([image_id for ids, _ in shares for image_id in ids], dtype=np.int64)
+        every = np.concatenate([part for _, part in shares if part is not None], axis=2)
+        _, first = np.unique(image_ids, return_index=True)
+        scoring = self._scoring
+        scoring.evalImgs = every[:, :, first].ravel().tolist()
+        scoring.params.imgIds = image_ids[first].tolist()
+        scoring._paramsEval = copy.deepcopy(scoring.params)
+        with quietly():
+            scoring.accumulate()
+            scoring.summarize()
+        score = as_score(scoring, len(self._truth.image_ids), f"{REFERENCE} {version(REFERENCE)}")
+        return score, [ids for ids, _ in shares]
+
+
+def all_gather_pickles(value: Any, group: HostGroup) -> list[Any]:
+    """Return every rank's value, by rank, pickled on the way; for values of the trainer's own processes only."""
+    if group.handle is None:
+        return [value]
+    import torch.distributed as dist
+
+    values: list[Any] = [None] * group.ranks.world_size
+    dist.all_gather_object(values, value, group=group.handle)
+    return values
+
+
+def rows_of_image(image_id: int, output: Mapping[str, torch.Tensor]) -> np.ndarray:
+    """Return what was found on one image, float64 [n, 7] (see COLUMNS): three copies from the device."""
+    boxes = output["boxes"].float().cpu().numpy().astype(np.float64)
+    rows = np.empty((len(boxes), COLUMNS))
+    rows[:, 0] = image_id
+    rows[:, 1:3] = boxes[:, :2]
+    rows[:, 3:5] = boxes[:, 2:] - boxes[:, :2]
+    rows[:, 5] = output["scores"].float().cpu().numpy()
+    rows[:, 6] = output["labels"].cpu().numpy()
+    return rows

@@ -1,4 +1,8 @@
-"""What the trainer asks of an accelerator; a new one is a module beside this with a subclass named BACKEND."""
+"""The interface between the trainer and an accelerator.
+
+A backend is a module beside this one, named as the backend, that ends with `BACKEND = <its subclass of Backend>`. The
+package finds it by that; `pytest tests/trainer/devices` holds it against the contract.
+"""
 
 from __future__ import annotations
 
@@ -7,34 +11,26 @@ import os
 import socket
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import (
-    TYPE_CHECKING,
-    Any,
-    Callable,
-    ClassVar,
-    ContextManager,
-    Mapping,
-    Sequence,
-)
+from typing import TYPE_CHECKING, Any, Callable, ClassVar, ContextManager, Iterable, Mapping, Sequence, TypeVar
 
 from trainer.clocks import Clock
-from trainer.devices.streams import CopyStream
 from trainer.devices.timers import StepTimer, WindowTimer
 from trainer.errors import DeviceError
-from trainer.telemetry import CardPlace, Sampler, Samples, host_sampler
+from trainer.telemetry.base import DevicePlace, Sampler
+from trainer.telemetry.host import host_sampler
 
 if TYPE_CHECKING:
     import torch
 
-GIB = float(2**30)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Card:
-    """What a rank found: the card's name, its index in the host, and its memory in GiB (None where it has none).
+class DeviceInfo:
+    """A rank's device: its name, its index in the host, and its memory in GiB (None if it has none of its own).
 
-    `serial` is whatever tells this card from all others of its kind, also after it was moved to another slot; None
-    where nothing tells it. `pci` is the address of its slot, as in 0000:1b:00.0; None where the framework has none.
+    `serial` identifies the device, also in another slot (a UUID, a serial number); `pci` is the address of its slot, as
+    in 0000:1b:00.0. Each is None if the framework does not give it.
     """
 
     name: str
@@ -47,9 +43,9 @@ class Card:
 
 @dataclass(frozen=True)
 class Inventory:
-    """The cards of a host: how many (None where it is not told), their names, memory in GiB, and the driver.
+    """The devices of a host: how many (None if unknown), their names, memory in GiB, and the driver.
 
-    `absent` says of what is not told, why.
+    `absent` has the reason for each item that is unknown.
     """
 
     count: int | None = None
@@ -59,39 +55,53 @@ class Inventory:
     absent: Mapping[str, str] = field(default_factory=dict)
 
 
+class CopyStream:
+    """A queue for copies beside the computing. This one runs them in the calling thread, as a CPU does."""
+
+    def run(self, work: Callable[[], T]) -> tuple[T, Any]:
+        """Do `work`, or queue what it queues; return its result and an event that marks it done."""
+        return work(), None
+
+    def join(self, event: Any, used: Iterable[torch.Tensor]) -> None:
+        """Order all further work of this thread, which is going to use these tensors, after `event`."""
+
+
 class Backend:
-    """One kind of accelerator. Class attributes can be read without importing torch; `open` binds a rank to a card."""
+    """One kind of accelerator. Class attributes are readable without importing torch; `open` binds a rank to a device.
+
+    >>> from trainer.devices import load_backend
+    >>> load_backend("cpu").precisions
+    ('fp32',)
+    """
 
     name = ""
     #: Python modules without which nothing runs, and what to do when one is missing.
     requires: ClassVar[Mapping[str, str]] = {}
     #: Environment that the framework reads when it is imported; what the user set already stays.
     environment: ClassVar[Mapping[str, str]] = {}
-    #: The variable that chooses cards, e.g. CUDA_VISIBLE_DEVICES.
+    #: The variable that chooses devices, e.g. CUDA_VISIBLE_DEVICES.
     visible_cards: str | None = None
     precisions: Sequence[str] = ("fp32",)
     simulated = False
     pin_memory = False
     #: Whether `copy_stream` gives one.
     copies_beside = False
-    #: Whether gradients are exchanged in the plainest way: true where nobody could try another with the framework.
-    plain_exchange = False
-    #: How much longer than it does an image takes to be decoded; a simulated device's scenario may say so.
+    #: Whether DDP runs without static_graph and gradient views, because they are untested with the framework.
+    plain_ddp = False
+    #: Additional decoding time of an image, planted by a simulated device's scenario.
     decode_delay_s = 0.0
-    #: What telemetry calls the source of `sampler`, should that fail.
-    sampler_source = "sampler"
 
     device: torch.device
-    #: What all times of the rank are read from, those of the supervision apart.
+    #: The clock of all times of the rank but those of its supervision.
     clock: Clock = Clock()
 
     def configure(self, scenario: Path | None, *, rank: int, world_size: int) -> None:
-        """Take what a simulated device is to do. Raises DeviceError: a real one cannot be told."""
+        """Read the scenario of a simulated device. Raises DeviceError for a scenario and a real device."""
         if scenario is not None:
             raise DeviceError(f"{scenario}: a scenario is for simulated devices, and the {self.name} backend is real")
 
     def planted(self) -> dict[str, Any] | None:
-        """Return what a simulated device was told to do; None for a real one."""
+        """Return the scenario of a simulated device as JSON can hold it; None for a real device."""
         return None
 
     def host_name(self) -> str:
@@ -106,8 +116,8 @@ class Backend:
     def import_framework(self) -> None:
         """Import the vendor's framework. Raises DeviceError when it is missing or is not the vendor's."""
 
-    def open(self, local_rank: int, local_world_size: int) -> Card:
-        """Bind this process to its card and return what was found. Raises DeviceError."""
+    def open(self, local_rank: int, local_world_size: int) -> DeviceInfo:
+        """Bind this process to its device and return what was found. Raises DeviceError."""
         raise NotImplementedError
 
     def collectives(self) -> str:
@@ -115,7 +125,7 @@ class Backend:
         return "gloo"
 
     def attend(self, model: torch.nn.Module) -> None:
-        """Take note of the model that is going to be trained, which is on the device; only a simulated one needs to."""
+        """Called with the model before training, already on the device; for simulated devices, which hook into it."""
 
     def seed(self, seed: int) -> None:
         """Seed every generator that this device draws from."""
@@ -124,13 +134,13 @@ class Backend:
         torch.manual_seed(seed)
 
     def random_states(self) -> dict[str, torch.Tensor]:
-        """Return the state of each generator that `seed` seeds, uint8 on the host by name, as far as it can be told."""
+        """Return the states of the generators that `seed` seeds, uint8 on the host by name, as far as readable."""
         import torch
 
         return {"host": torch.get_rng_state()}
 
     def set_random_states(self, states: Mapping[str, torch.Tensor], anew: int) -> None:
-        """Put the generators back to `states`; those whose state cannot be told begin `anew` from this seed."""
+        """Restore the generators from `states`; seed those whose state is not readable with `anew`."""
         import torch
 
         torch.set_rng_state(states["host"])
@@ -147,16 +157,16 @@ class Backend:
         return batches
 
     def copied(self, images: int) -> None:
-        """Take note that a batch of so many images was copied for the next step; only a simulated device needs to."""
+        """Called after the copy of a batch for the next step; for simulated devices, where it takes time."""
 
     def copy_stream(self) -> CopyStream | None:
-        """Return a new stream for copies beside the computing; None where copies are queued with it."""
+        """Return a new stream for copies; None if copies are queued with the computing."""
         return None
 
     def queue_work(self, side: int, units: int) -> Callable[[], float]:
         """Queue `units` products of square fp32 matrices of `side`, each on the result of the one before.
 
-        Return a function that reads one number of the last result: it returns when all of the work is done, whatever
+        Return a function that reads one number of the last result, and so returns when all work is done, whatever
         `synchronise` does. The clock probe relies on it.
         """
         import torch
@@ -168,7 +178,7 @@ class Backend:
         return lambda: float(result[0, 0].cpu())
 
     def release_memory(self) -> None:
-        """Give back what the device's allocator keeps for later, so that what was tried out is in no figure."""
+        """Empty the allocator's cache and reset its peaks, so that probes do not count in the run's memory."""
 
     def numbers(self, scalars: Sequence[torch.Tensor]) -> list[float]:
         """Read scalars back from the device, all at once: each reading costs a round trip to it."""
@@ -177,13 +187,13 @@ class Backend:
         read: list[float] = torch.stack([scalar.float() for scalar in scalars]).cpu().tolist()
         return read
 
-    def autocast(self, precision: str) -> ContextManager[Any]:
+    def autocast(self, precision: str) -> ContextManager[None]:
         """Return the context in which the forward pass runs at `precision`."""
         if precision == "fp32":
             return contextlib.nullcontext()
         raise DeviceError(f"the {self.name} backend has no precision {precision}; it has {self._precision_list()}")
 
-    def gradient_scaler(self, precision: str) -> Any:
+    def gradient_scaler(self, precision: str) -> torch.cuda.amp.GradScaler | None:
         """Return a GradScaler where the precision needs one, else None."""
         return None
 
@@ -192,27 +202,22 @@ class Backend:
         if allowed:
             raise DeviceError(f"the recipe asks for TF32, which the {self.name} backend does not have")
 
-    def sampler(self, local_rank: int, rank_pids: Sequence[int]) -> Callable[[], Samples] | None:
-        """Return a function that reads memory in use (GiB, by card), or None where another rank does it.
+    def samplers(
+        self, local_rank: int, *, rank_pids: Sequence[int] = (), places: Sequence[DevicePlace] = (), smi: str = ""
+    ) -> list[Sampler]:
+        """Return what this rank samples: memory in use of its device, or of all, and on local rank 0 the host.
 
-        `rank_pids` are the processes of this host's ranks, by local rank. The function may raise; the watch reports it.
-        """
-        raise NotImplementedError
-
-    def samplers(self, local_rank: int, places: Sequence[CardPlace], smi: str = "") -> list[Sampler]:
-        """Return what else watches this host, beside the memory that `sampler` reads: on local rank 0, the host itself.
-
-        `places` are the cards of this host's ranks, by local rank; `smi` the management tool that the device's table
-        names, "" where the backend has its own or there is none.
+        `rank_pids` are the processes and `places` the devices of this host's ranks, by local rank; `smi` is the
+        management tool that the device's table names, "" if there is none. A sampler's `read` may raise.
         """
         return [host_sampler()] if local_rank == 0 else []
 
-    def inventory(self, card: Card, smi: str = "") -> Inventory:
-        """Return which cards the host has, whoever uses them, as far as the device's tool tells. May raise."""
-        return Inventory(driver=card.driver)
+    def inventory(self, device: DeviceInfo, smi: str = "") -> Inventory:
+        """Return which devices the host has, used or not, as far as the management tool lists them. May raise."""
+        return Inventory(driver=device.driver)
 
     def allocator_peak_gib(self) -> tuple[float | None, float | None]:
-        """Return the allocator's peak as (allocated, reserved) GiB; None where the device has no such allocator."""
+        """Return the allocator's peak as (allocated, reserved) GiB; None if the device has no such allocator."""
         return None, None
 
     def check_precision(self, precision: str) -> None:
@@ -225,9 +230,9 @@ class Backend:
 
 
 def visible_index(variable: str | None, local_rank: int) -> int:
-    """Return the index in the host of the card that `local_rank` uses, as the visible-cards variable maps it.
+    """Return the index in the host of the device of `local_rank`, as a variable like CUDA_VISIBLE_DEVICES maps it.
 
-    Without the variable, or where it names cards by something other than a number (a UUID), it is the local rank.
+    Without the variable, or if it names devices by something else than a number (a UUID), it is the local rank.
     """
     listed = os.environ.get(variable, "") if variable else ""
     names = [name.strip() for name in listed.split(",") if name.strip()]

@@ -4,26 +4,32 @@ from __future__ import annotations
 
 import contextlib
 import os
-from typing import Callable, ClassVar, Mapping, Sequence
+from typing import ClassVar, Mapping, Sequence
 
-from trainer.devices.base import GIB, Backend, Card, Samples
+from trainer.devices.base import Backend, DeviceInfo
 from trainer.devices.timers import StepTimer, SynchronisedTimer
+from trainer.telemetry.base import GIB, DevicePlace, Sampler, Samples, declare, device_readings
+
+PSUTIL = declare(
+    "psutil",
+    device_readings("memory_used_gib", "memory_total_gib"),
+    "local rank 0, on the CPU: resident memory of each rank with its workers",
+    "tried",
+)
 
 
 class CpuBackend(Backend):
-    """Ranks are processes, a 'card' is a rank's share of the machine, and work is finished when a call returns."""
+    """Ranks are processes, a device is a rank's share of the machine, and work is finished when a call returns."""
 
     name = "cpu"
-    # Threads that wait for each other while spinning starve the loader's workers and whatever else the machine does:
-    # with one busy process beside it, training on two cores was three times as fast when they slept instead; on an
-    # idle machine it was a sixth slower.
+    # Spinning OpenMP threads starve the loader's workers and other processes: with one busy process beside it, training
+    # on two cores was three times as fast with sleeping threads; on an idle machine it was a sixth slower.
     environment: ClassVar[Mapping[str, str]] = {"OMP_WAIT_POLICY": "PASSIVE"}
     # bf16 would be emulated on most CPUs, and torchvision 0.13 has no kernels for it there.
     precisions = ("fp32",)
-    sampler_source = "psutil"
 
-    def open(self, local_rank: int, local_world_size: int) -> Card:
-        """Bind this rank to its share of the cores; the card is numbered by the local rank."""
+    def open(self, local_rank: int, local_world_size: int) -> DeviceInfo:
+        """Bind this rank to its share of the cores; the device is numbered by the local rank."""
         import platform
 
         import psutil
@@ -31,16 +37,19 @@ class CpuBackend(Backend):
 
         torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // local_world_size))
         self.device = torch.device("cpu")
-        return Card(platform.processor() or platform.machine(), local_rank, psutil.virtual_memory().total / GIB)
+        memory_gib = psutil.virtual_memory().total / GIB
+        return DeviceInfo(platform.processor() or platform.machine(), local_rank, memory_gib)
 
     def step_timer(self) -> StepTimer:
-        """Read the clock at each step: nothing is ever waited for here, so that costs nothing and is exact."""
+        """Read the clock at each step, which is exact: work is done when a call returns."""
         return SynchronisedTimer(self.synchronise, self.clock.now_ns)
 
-    def sampler(self, local_rank: int, rank_pids: Sequence[int]) -> Callable[[], Samples] | None:
+    def samplers(
+        self, local_rank: int, *, rank_pids: Sequence[int] = (), places: Sequence[DevicePlace] = (), smi: str = ""
+    ) -> list[Sampler]:
         """Local rank 0 reads the resident memory of every rank of the host together with its loader workers."""
         if local_rank != 0:
-            return None
+            return []
         import psutil
 
         total_gib = psutil.virtual_memory().total / GIB
@@ -48,15 +57,15 @@ class CpuBackend(Backend):
         def read() -> Samples:
             return [
                 {
-                    "source": "psutil",
-                    "card": card,
+                    "source": PSUTIL.name,
+                    "card": index,
                     "memory_used_gib": _resident_gib(pid),
                     "memory_total_gib": total_gib,
                 }
-                for card, pid in enumerate(rank_pids)
+                for index, pid in enumerate(rank_pids)
             ]
 
-        return read
+        return [Sampler(PSUTIL, read), *super().samplers(local_rank)]
 
 
 def _resident_gib(pid: int) -> float:

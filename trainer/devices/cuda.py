@@ -3,30 +3,59 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Any, Callable, ContextManager, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Callable, ContextManager, Iterable, Mapping, Sequence
 
-from trainer.devices.base import GIB, Backend, Card, Inventory, Samples, visible_index
-from trainer.devices.streams import CudaCopyStream
+from trainer.devices.base import Backend, CopyStream, DeviceInfo, Inventory, T, visible_index
 from trainer.devices.timers import EventTimer, StepTimer
 from trainer.errors import DeviceError
-from trainer.telemetry import CardPlace, Sampler, card_sampler, load_smi
+from trainer.telemetry import load_smi
+from trainer.telemetry.base import GIB, DevicePlace, Sampler, Samples, declare, device_readings, device_sampler
 
 if TYPE_CHECKING:
     import torch
 
+DRIVER = declare(
+    "driver", device_readings("memory_used_gib", "memory_total_gib"), "every rank, `torch.cuda.mem_get_info`", "tried"
+)
+
+
+class CudaCopyStream(CopyStream):
+    """A CUDA stream for copies, ordered with the current stream of each thread. `cuda` is torch.cuda."""
+
+    def __init__(self, device: torch.device, cuda: Any) -> None:
+        self._device = device
+        self._cuda = cuda
+        self._stream = cuda.Stream(device)
+
+    def run(self, work: Callable[[], T]) -> tuple[T, Any]:
+        """Queue what `work` queues on this stream; return its result, and the event that marks it done."""
+        # Each thread has its own current device, at first device 0, where this would create a context.
+        self._cuda.set_device(self._device)
+        with self._cuda.stream(self._stream):
+            result = work()
+            return result, self._stream.record_event()
+
+    def join(self, event: Any, used: Iterable[torch.Tensor]) -> None:
+        """Let all that this thread queues from now on come after `event`; the host does not wait."""
+        computing = self._cuda.current_stream(self._device)
+        computing.wait_event(event)
+        for tensor in used:
+            # The allocator reuses memory in order of the stream that allocated it: without this, the next copy could
+            # overwrite a batch that is still in use.
+            tensor.record_stream(computing)
+
 
 class CudaBackend(Backend):
-    """One card per rank, gradients over NCCL (or what the vendor provides under that name)."""
+    """One device per rank, gradients over NCCL (or what the vendor provides under that name)."""
 
     name = "cuda"
     visible_cards = "CUDA_VISIBLE_DEVICES"
     precisions = ("fp32", "amp", "bf16")
     pin_memory = True
     copies_beside = True
-    sampler_source = "driver"
 
-    def open(self, local_rank: int, local_world_size: int) -> Card:
-        """Bind this rank to card `local_rank` of the visible ones."""
+    def open(self, local_rank: int, local_world_size: int) -> DeviceInfo:
+        """Bind this rank to device `local_rank` of the visible ones."""
         import torch
 
         if not torch.cuda.is_available():
@@ -45,21 +74,21 @@ class CudaBackend(Backend):
         facts = torch.cuda.get_device_properties(local_rank)
         uuid = getattr(facts, "uuid", None)  # since torch 2.4
         serial = None if uuid is None else str(uuid)
-        return Card(facts.name, self._index, facts.total_memory / GIB, serial=serial, pci=_pci_address(facts))
+        return DeviceInfo(facts.name, self._index, facts.total_memory / GIB, serial=serial, pci=_pci_address(facts))
 
     def collectives(self) -> str:
         """NCCL; MetaX and Iluvatar answer to the same name."""
         return "nccl"
 
     def seed(self, seed: int) -> None:
-        """Seed the host's and every card's generator."""
+        """Seed the host's and every device's generator."""
         import torch
 
         torch.manual_seed(seed)
         torch.cuda.manual_seed_all(seed)
 
     def random_states(self) -> dict[str, torch.Tensor]:
-        """Return the host generator's state and this rank's card's."""
+        """Return the states of the host's generator and this device's."""
         import torch
 
         return {**super().random_states(), "card": torch.cuda.get_rng_state(self.device)}
@@ -72,7 +101,7 @@ class CudaBackend(Backend):
         torch.cuda.set_rng_state(states["card"], self.device)
 
     def synchronise(self) -> None:
-        """Wait for this rank's card."""
+        """Wait for this rank's device."""
         import torch
 
         torch.cuda.synchronize(self.device)
@@ -84,12 +113,12 @@ class CudaBackend(Backend):
         return EventTimer(self.synchronise, lambda: torch.cuda.Event(enable_timing=True), self.clock.now_ns)
 
     def copy_stream(self) -> CudaCopyStream:
-        """Return a stream of this rank's card: it copies from pinned memory while the current stream computes."""
+        """Return a stream that copies from pinned memory while the current stream computes."""
         import torch
 
         return CudaCopyStream(self.device, torch.cuda)
 
-    def autocast(self, precision: str) -> ContextManager[Any]:
+    def autocast(self, precision: str) -> ContextManager[None]:
         """Return the autocast context: fp16 for amp."""
         import torch
 
@@ -97,48 +126,41 @@ class CudaBackend(Backend):
             return torch.autocast("cuda", dtype=torch.float16 if precision == "amp" else torch.bfloat16)
         return contextlib.nullcontext() if precision == "fp32" else super().autocast(precision)
 
-    def gradient_scaler(self, precision: str) -> Any:
+    def gradient_scaler(self, precision: str) -> torch.cuda.amp.GradScaler | None:
         """Amp scales the loss so that small fp16 gradients survive."""
         import torch
 
         return torch.cuda.amp.GradScaler() if precision == "amp" else None
 
     def set_tf32(self, allowed: bool) -> None:
-        """Set both switches; torch's defaults for them differ, and differ between versions."""
+        """Set both switches; torch's defaults differ between them and between versions."""
         import torch
 
         torch.backends.cuda.matmul.allow_tf32 = allowed
         torch.backends.cudnn.allow_tf32 = allowed
 
-    def sampler(self, local_rank: int, rank_pids: Sequence[int]) -> Callable[[], Samples] | None:
-        """Every rank asks the driver about its own card: the same figure as the SMI's, all processes included."""
+    def samplers(
+        self, local_rank: int, *, rank_pids: Sequence[int] = (), places: Sequence[DevicePlace] = (), smi: str = ""
+    ) -> list[Sampler]:
+        """Every rank asks the driver for its device's memory, as the SMI shows it: of all processes.
+
+        Local rank 0 also asks the vendor's tool for all devices that ranks of this host use.
+        """
+        found = [Sampler(DRIVER, self._read_driver), *super().samplers(local_rank)]
+        return [*found, device_sampler(load_smi(smi), places)] if smi and local_rank == 0 else found
+
+    def _read_driver(self) -> Samples:
         import torch
 
-        device, index = self.device, self._index
+        free, total = torch.cuda.mem_get_info(self.device)
+        sample = {"memory_used_gib": (total - free) / GIB, "memory_total_gib": total / GIB}
+        return [{"source": DRIVER.name, "card": self._index, **sample}]
 
-        def read() -> Samples:
-            free, total = torch.cuda.mem_get_info(device)
-            return [
-                {
-                    "source": "driver",
-                    "card": index,
-                    "memory_used_gib": (total - free) / GIB,
-                    "memory_total_gib": total / GIB,
-                }
-            ]
-
-        return read
-
-    def samplers(self, local_rank: int, places: Sequence[CardPlace], smi: str = "") -> list[Sampler]:
-        """Local rank 0 asks the vendor's tool for all cards that ranks of this host use."""
-        watching = super().samplers(local_rank, places, smi)
-        return [*watching, card_sampler(load_smi(smi), places)] if smi and local_rank == 0 else watching
-
-    def inventory(self, card: Card, smi: str = "") -> Inventory:
-        """Return what the vendor's tool lists; torch knows the visible cards only."""
+    def inventory(self, device: DeviceInfo, smi: str = "") -> Inventory:
+        """Return what the vendor's tool lists; torch knows the visible devices only."""
         if not smi:
             why = "the device's table names no management tool, and torch sees the visible cards only"
-            return Inventory(driver=card.driver, absent={"card_count": why, "driver": why})
+            return Inventory(driver=device.driver, absent={"card_count": why, "driver": why})
         tool = load_smi(smi)
         records = [record for record in tool.read() if "error" not in record]
         names = {record["name"] for record in records if "name" in record}
@@ -160,14 +182,11 @@ class CudaBackend(Backend):
         """Return the caching allocator's peaks."""
         import torch
 
-        return (
-            torch.cuda.max_memory_allocated(self.device) / GIB,
-            torch.cuda.max_memory_reserved(self.device) / GIB,
-        )
+        return (torch.cuda.max_memory_allocated(self.device) / GIB, torch.cuda.max_memory_reserved(self.device) / GIB)
 
 
 def _pci_address(facts: Any) -> str | None:
-    """The slot's address as the kernel writes it; None where this version of torch, or a vendor's build, has none."""
+    """The slot's address in the kernel's form; None if this version or build of torch has none."""
     parts: list[Any] = [getattr(facts, f"pci_{name}_id", None) for name in ("domain", "bus", "device")]
     if not all(isinstance(part, int) and part >= 0 for part in parts):
         return None

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import importlib
 import os
-from typing import TYPE_CHECKING, Any, Callable, ClassVar, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Mapping, Sequence
 
-from trainer.devices.base import Backend, Card, Inventory, Samples, visible_index
+from trainer.devices.base import Backend, DeviceInfo, Inventory, visible_index
 from trainer.errors import DeviceError
-from trainer.telemetry.tool import run_tool
-from trainer.telemetry.xpu_smi import TOOL, XpuSmi, parse_xpu_driver, parse_xpu_models, parse_xpu_smi
+from trainer.telemetry.base import DevicePlace, Sampler, run_tool
+from trainer.telemetry.xpu_smi import TOOL, XPU_SMI, XpuSmi, parse_xpu_driver, parse_xpu_models, parse_xpu_smi
 
 if TYPE_CHECKING:
     import torch
@@ -21,12 +21,11 @@ class KunlunxinBackend(Backend):
     name = "kunlunxin"
     requires: ClassVar[Mapping[str, str]] = {
         "torch_xmlir": "it comes with Kunlunxin's container image (pytorch1.12.1-cpu-ubuntu18.04:v0.04, framework "
-        "xmlir); run the suite inside that image, with the Python that has it",
+        "xmlir); run the suite inside that image, with the Python that has it"
     }
     environment: ClassVar[Mapping[str, str]] = {"XACC_ENABLE": "1", "XACC_ARGS": "-L O0", "BKCL_PCIE_RING": "1"}
     visible_cards = "XPU_VISIBLE_DEVICES"
-    sampler_source = "xpu_smi"
-    plain_exchange = True
+    plain_ddp = True
 
     _xmlir: Any = None
 
@@ -46,8 +45,8 @@ class KunlunxinBackend(Backend):
                     "the interface of framework xmlir+e70db8f6"
                 )
 
-    def open(self, local_rank: int, local_world_size: int) -> Card:
-        """Bind this rank to `xpu:<local rank>` of the visible cards, after asking xpu_smi what the host has."""
+    def open(self, local_rank: int, local_world_size: int) -> DeviceInfo:
+        """Bind this rank to `xpu:<local rank>` of the visible devices, after asking xpu_smi what the host has."""
         records = parse_xpu_smi(run_tool(TOOL, "-m"))
         listed = [name for name in os.environ.get("XPU_VISIBLE_DEVICES", "").split(",") if name.strip()]
         found = len(listed) or len(records)
@@ -61,46 +60,46 @@ class KunlunxinBackend(Backend):
                 f"{self.visible_cards} names card {self._index} and xpu_smi lists {len(records)}, counted from 0"
             )
         self.device = self._xmlir.device(f"xpu:{local_rank}")
-        # Waiting for the device takes no argument: where the framework has a current card, it has to be this one.
+        # xpu_synchronize takes no argument: the current device, if the framework has one, has to be this one.
         choose = getattr(self._xmlir.xpu, "set_device", None)
         if callable(choose):
             choose(local_rank)
         driver = parse_xpu_driver(run_tool(TOOL))
-        return Card("Kunlunxin XPU", self._index, records[self._index]["memory_total_gib"], driver)
+        return DeviceInfo("Kunlunxin XPU", self._index, records[self._index]["memory_total_gib"], driver)
 
     def collectives(self) -> str:
-        """`xccl` where the framework has registered it, else `nccl`, which it hooks."""
+        """`xccl` if the framework has registered it, else `nccl`, which it hooks."""
         import torch.distributed as dist
 
-        # Newer versions of torch have an xccl of their own, which is Intel's: the name is then not Kunlunxin's to take.
+        # Newer versions of torch have an xccl backend of Intel's under the same name.
         intels = hasattr(dist, "is_xccl_available")
         return "xccl" if hasattr(dist.Backend, "XCCL") and not intels else "nccl"
 
     def seed(self, seed: int) -> None:
-        """Seed the host's generator and the cards'."""
+        """Seed the generators of host and devices."""
         super().seed(seed)
         self._xmlir.xpu.manual_seed_all(seed)
 
     def set_random_states(self, states: Mapping[str, torch.Tensor], anew: int) -> None:
-        """Put the host's generator back; no call is known that tells the state of a card's, which begins anew."""
+        """Restore the host's generator and seed the device's with `anew`: its state cannot be read."""
         super().set_random_states(states, anew)
         self._xmlir.xpu.manual_seed_all(anew)
 
     def synchronise(self) -> None:
-        """Wait for the card; the framework calls it a barrier on the card."""
+        """Wait for the device."""
         self._xmlir.xpu.xpu_synchronize()
 
-    def sampler(self, local_rank: int, rank_pids: Sequence[int]) -> Callable[[], Samples] | None:
-        """Local rank 0 asks xpu_smi for all cards of the host at once."""
-        if local_rank != 0:
-            return None
-        return XpuSmi().read
+    def samplers(
+        self, local_rank: int, *, rank_pids: Sequence[int] = (), places: Sequence[DevicePlace] = (), smi: str = ""
+    ) -> list[Sampler]:
+        """Local rank 0 asks xpu_smi for all devices of the host at once."""
+        return [Sampler(XPU_SMI, XpuSmi().read), *super().samplers(local_rank)] if local_rank == 0 else []
 
-    def inventory(self, card: Card, smi: str = "") -> Inventory:
-        """Return what xpu_smi lists; its models only where it prints their names."""
+    def inventory(self, device: DeviceInfo, smi: str = "") -> Inventory:
+        """Return what xpu_smi lists; models only if it prints their names."""
         records, listing = parse_xpu_smi(run_tool(TOOL, "-m")), run_tool(TOOL)
         memory_gib = tuple(record["memory_total_gib"] for record in records)
-        return Inventory(len(records), parse_xpu_models(listing), memory_gib, card.driver)
+        return Inventory(len(records), parse_xpu_models(listing), memory_gib, device.driver)
 
 
 BACKEND = KunlunxinBackend

@@ -1,11 +1,14 @@
-"""What a simulated card is to do and what is to go wrong with it: a scenario file, read strictly."""
+"""Scenario files of the virtual device: its behaviour and planted faults, read strictly from TOML.
+
+A key is declared once: one beside the [[fault]] tables as a field of `Scenario`, one of a fault in `FAULTS`.
+"""
 
 from __future__ import annotations
 
 import difflib
 import math
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Callable, Mapping
 
@@ -16,74 +19,17 @@ if sys.version_info >= (3, 11):  # pragma: no cover - one of the two on each Pyt
 else:  # pragma: no cover
     import tomli as tomllib
 
-TIMINGS = ("events", "windows")
-CLOCKS = ("simulated", "real")
-
 _REQUIRED = object()
 
 
 @dataclass(frozen=True)
 class Key:
-    """A key of the file: which values it takes, in code and in words, and what holds where it is left out."""
+    """A key of the file: the check of its value, in code and in words, its default, and its conversion."""
 
     accepts: Callable[[Any], bool]
     expected: str
     default: Any = _REQUIRED
     convert: Callable[[Any], Any] = lambda found: found
-
-
-@dataclass(frozen=True)
-class Fault:
-    """Something planted: `values` has every key of its kind in FAULTS. No `ranks` means all, and so with `cards`."""
-
-    kind: str
-    values: Mapping[str, Any] = field(hash=False)
-
-    def __getitem__(self, key: str) -> Any:
-        return self.values[key]
-
-    def on(self, rank: int, card: int) -> bool:
-        """Whether it happens on this rank, which uses this card of its host."""
-        ranks, cards = self.values["ranks"], self.values["cards"]
-        return (not ranks or rank in ranks) and (not cards or card in cards)
-
-
-@dataclass(frozen=True)
-class Scenario:
-    """A simulated card; the defaults are those of a file that leaves everything out.
-
-    A step takes `image_ms` for each image of a card's batch, of which `forward_share` is the forward pass. Its noise is
-    Gaussian, with the relative standard deviation `noise`, and each step keeps `autocorrelation` of the one before.
-    `memory_gib` is in use in training. An image takes `decode_ms` to decode, `copy_ms` to copy and `evaluate_ms` in
-    evaluation; queueing a step takes the host `launch_ms`. On a real clock `decode_ms` comes on top of what decoding
-    takes this machine, and copies, evaluation and launches take what they take.
-    """
-
-    seed: int = 0
-    name: str = "Virtual accelerator"
-    clock: str = "simulated"
-    timing: str = "events"
-    image_ms: float = 50.0
-    noise: float = 0.01
-    autocorrelation: float = 0.3
-    forward_share: float = 0.4
-    memory_gib: float = 20.0
-    capacity_gib: float = 32.0
-    decode_ms: float = 0.0
-    copy_ms: float = 0.1
-    evaluate_ms: float = 20.0
-    launch_ms: float = 4.0
-    faults: tuple[Fault, ...] = ()
-
-    def of_kind(self, kind: str, rank: int, card: int) -> list[Fault]:
-        """The faults of a kind that happen on a rank, which uses this card of its host."""
-        return [fault for fault in self.faults if fault.kind == kind and fault.on(rank, card)]
-
-    def facts(self) -> dict[str, Any]:
-        """All that is planted, as JSON can hold it; numbers that it cannot are texts."""
-        plain = {key: getattr(self, key) for key in SCENARIO}
-        faults = [{"kind": fault.kind, **dict(fault.values)} for fault in self.faults]
-        return {**plain, "faults": [{key: _in_json(value) for key, value in fault.items()} for fault in faults]}
 
 
 def _number(low: float, high: float = math.inf, *, above: bool = False, default: Any = _REQUIRED) -> Key:
@@ -113,30 +59,73 @@ def _are_numbers(found: Any) -> bool:
     return each_once and all(type(number) is int and number >= 0 for number in found)
 
 
+@dataclass(frozen=True)
+class Fault:
+    """A planted fault: `values` has every key of its kind in FAULTS. Without `ranks` it is on all, likewise `cards`."""
+
+    kind: str
+    values: Mapping[str, Any] = field(hash=False)
+
+    def __getitem__(self, key: str) -> Any:
+        return self.values[key]
+
+    def on(self, rank: int, index: int) -> bool:
+        """Whether it is planted on this rank, whose device has this index in its host."""
+        ranks, indexes = self.values["ranks"], self.values["cards"]
+        return (not ranks or rank in ranks) and (not indexes or index in indexes)
+
+
+def _key(key: Key) -> Any:
+    return field(default=key.default, metadata={"key": key})
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A simulated device; the defaults are those of an empty file.
+
+    A step takes `image_ms` for each image of a device's batch, of which `forward_share` is the forward pass. Its noise
+    is Gaussian, AR(1), with the relative standard deviation `noise` and the coefficient `autocorrelation`. Training has
+    `memory_gib` in use. An image takes `decode_ms` to decode, `copy_ms` to copy and `evaluate_ms` in evaluation;
+    queueing a step takes the host `launch_ms`. On a real clock `decode_ms` is added to the real time of decoding, and
+    copies, evaluation and launches take their real time.
+    """
+
+    seed: int = _key(_whole(0, default=0))
+    name: str = _key(_text(default="Virtual accelerator"))
+    clock: str = _key(_choice("simulated", "real", default="simulated"))
+    timing: str = _key(_choice("events", "windows", default="events"))
+    image_ms: float = _key(_number(0.1, 60_000, default=50.0))
+    noise: float = _key(_number(0, 0.3, default=0.01))
+    autocorrelation: float = _key(_number(0, 0.99, default=0.3))
+    forward_share: float = _key(_number(0.01, 0.99, default=0.4))
+    memory_gib: float = _key(_number(0, default=20.0))
+    capacity_gib: float = _key(_number(0, above=True, default=32.0))
+    decode_ms: float = _key(_number(0, 60_000, default=0.0))
+    copy_ms: float = _key(_number(0, 60_000, default=0.1))
+    evaluate_ms: float = _key(_number(0, 60_000, default=20.0))
+    launch_ms: float = _key(_number(0, 60_000, default=4.0))
+    faults: tuple[Fault, ...] = ()
+
+    def of_kind(self, kind: str, rank: int, index: int) -> list[Fault]:
+        """The faults of a kind on a rank, whose device has this index in its host."""
+        return [fault for fault in self.faults if fault.kind == kind and fault.on(rank, index)]
+
+    def facts(self) -> dict[str, Any]:
+        """All of it as JSON can hold it; infinite numbers and NaN are strings."""
+        plain = {key: getattr(self, key) for key in SCENARIO}
+        faults = [{"kind": fault.kind, **dict(fault.values)} for fault in self.faults]
+        return {**plain, "faults": [{key: _in_json(value) for key, value in fault.items()} for fault in faults]}
+
+
+SCENARIO: Mapping[str, Key] = {one.name: one.metadata["key"] for one in fields(Scenario) if "key" in one.metadata}
+"""The keys of a file beside its [[fault]] tables."""
+
 _RANKS = Key(_are_numbers, "an array of different ranks, counted from 0; empty means all", (), tuple)
 _CARDS = Key(_are_numbers, "an array of different cards of a host, counted from 0; empty means all", (), tuple)
 _FLAG = Key(lambda found: isinstance(found, bool), "true or false", False)
 _FACTOR = _number(0, 1000, above=True)
 _STEP = _whole(0)
 _FROM_STEP = _whole(0, default=0)
-
-SCENARIO: Mapping[str, Key] = {
-    "seed": _whole(0, default=Scenario.seed),
-    "name": _text(default=Scenario.name),
-    "clock": _choice(*CLOCKS, default=Scenario.clock),
-    "timing": _choice(*TIMINGS, default=Scenario.timing),
-    "image_ms": _number(0.1, 60_000, default=Scenario.image_ms),
-    "noise": _number(0, 0.3, default=Scenario.noise),
-    "autocorrelation": _number(0, 0.99, default=Scenario.autocorrelation),
-    "forward_share": _number(0.01, 0.99, default=Scenario.forward_share),
-    "memory_gib": _number(0, default=Scenario.memory_gib),
-    "capacity_gib": _number(0, above=True, default=Scenario.capacity_gib),
-    "decode_ms": _number(0, 60_000, default=Scenario.decode_ms),
-    "copy_ms": _number(0, 60_000, default=Scenario.copy_ms),
-    "evaluate_ms": _number(0, 60_000, default=Scenario.evaluate_ms),
-    "launch_ms": _number(0, 60_000, default=Scenario.launch_ms),
-}
-"""The keys of a file beside its [[fault]] tables."""
 
 FAULTS: Mapping[str, Mapping[str, Key]] = {
     kind: {**keys, "ranks": _RANKS, "cards": _CARDS}
@@ -167,9 +156,9 @@ FAULTS: Mapping[str, Mapping[str, Key]] = {
 
 
 def load_scenario(path: Path, *, world_size: int) -> Scenario:
-    """Return what the file says, for a run of `world_size` ranks.
+    """Return the scenario of a file, for a run of `world_size` ranks.
 
-    Raises DeviceError naming file and key for what is missing, unknown, out of range, or could not take place.
+    Raises DeviceError naming file and key if one is missing, unknown, out of range, or impossible in the run.
     """
     found = _parse(path)
     tables = found.pop("fault", [])
@@ -215,7 +204,7 @@ def _read_faults(file: str, tables: Any) -> tuple[Fault, ...]:
 
 
 def _read(file: str, where: str, found: Mapping[str, Any], keys: Mapping[str, Key]) -> dict[str, Any]:
-    """Return a value for every one of `keys`; `where` is what stands before a key in messages."""
+    """Return a value for every one of `keys`; `where` is the prefix of a key in messages."""
     for name in found:
         if name not in keys:
             near = difflib.get_close_matches(name.lower(), keys, n=1)

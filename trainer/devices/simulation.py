@@ -1,4 +1,4 @@
-"""A simulated card: a queue that takes the planted time, the memory that it shows, and what goes wrong on the way."""
+"""The simulated device of a rank: a queue that takes the planted time, its memory and SMI, and planted faults."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _IDLE_GIB = 0.5  # before training, the driver's own
 # Of what the SMI shows, the shares that the framework's allocator has given out and has reserved.
 _ALLOCATED, _RESERVED = 0.9, 0.96
 
-# What the SMI shows beside memory; no card is meant by these numbers.
+# Readings of the SMI beside memory; not those of any product.
 _AT_REST = {
     "power_w": 60.0,
     "temperature_c": 35.0,
@@ -39,28 +39,28 @@ _POWER_SWAY_W, _SWAY_S, _WARMING_S = 12.0, 7.0, 60.0
 
 
 class Stream:
-    """The work that was queued on a device: it is done in order, while the host goes on."""
+    """A device's queue: work is done in order, asynchronously to the host."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._busy_until_ns = 0
 
     def reached_ns(self) -> int:
-        """Return when the device will have done all that was queued: now, if it has."""
+        """Return when the device will have done all queued work; now if it has."""
         return max(self._clock.now_ns(), self._busy_until_ns)
 
     def queue(self, work_ns: float) -> int:
-        """Queue work that takes so long and return when it will be done."""
+        """Queue work of that duration and return when it will be done."""
         self._busy_until_ns = self.reached_ns() + round(work_ns)
         return self._busy_until_ns
 
     def wait(self, until_ns: int | None = None) -> None:
-        """Return at that time of the device's; without one, when all that was queued so far is done."""
+        """Return at `until_ns`; by default when all queued work is done."""
         self._clock.wait_until(self._busy_until_ns if until_ns is None else until_ns)
 
 
 class Event:
-    """A mark in a stream's queue, with the two methods of torch's events that timers call."""
+    """An event in a stream's queue, with the two methods of torch's events that timers call."""
 
     def __init__(self, stream: Stream, too_fast: float = 1.0) -> None:
         self._stream = stream
@@ -68,55 +68,55 @@ class Event:
         self._at_ns = 0
 
     def record(self) -> None:
-        """Mark what has been queued up to now."""
+        """Record the end of the work queued so far."""
         self._at_ns = self._stream.reached_ns()
 
     def elapsed_time(self, end: Event) -> float:
-        """Return the milliseconds on the card from this mark to `end`."""
+        """Return the milliseconds on the device from this event to `end`."""
         return (end._at_ns - self._at_ns) / NS_PER_MS / self._too_fast
 
 
 @dataclass(frozen=True)
 class PlantedStep:
-    """The times of a step on one card, an image: its own forward pass, and all of it, the slowest card waited for."""
+    """The times of a step per image on one device: its forward pass, and all of it with the wait for the slowest."""
 
     forward_ns: float
     all_ns: float
 
     def of(self, images: int) -> PlantedStep:
-        """Return the step for a batch of so many images."""
+        """Return the step's times for a batch of `images`."""
         return PlantedStep(self.forward_ns * images, self.all_ns * images)
 
 
 def planted_steps(
     scenario: Scenario, rank: int, world_size: int, host_cards: Sequence[int] = ()
 ) -> Iterator[PlantedStep]:
-    """Yield the steps of a rank's card without end; the same for the same scenario.
+    """Yield the times of a rank's steps without end; the same for the same scenario.
 
-    No card can finish a step before the slowest has sent its gradients, so all take as long as that one. Every rank
-    knows it without asking: the others' noise comes from the same seed. `host_cards` are the cards of every host by
-    local rank; without them there is one host, and each rank has the card of its number.
+    With DDP's all-reduce every step takes as long as on the slowest device. Each rank computes the others' times, from
+    the same seed. `host_cards` are the device indexes of every host by local rank; by default there is one host
+    with device i for rank i.
     """
     host_cards = host_cards or range(world_size)
     everywhere = [(other, host_cards[other % len(host_cards)]) for other in range(world_size)]
-    cards = [_own_times_ns(scenario, other, card, len(host_cards)) for other, card in everywhere]
-    hangs = [fault for other, card in everywhere for fault in scenario.of_kind("hang", other, card)]
+    devices = [_own_times_ns(scenario, other, index, len(host_cards)) for other, index in everywhere]
+    hangs = [fault for other, index in everywhere for fault in scenario.of_kind("hang", other, index)]
     step = 0
     while True:
-        times_ns = [next(card) for card in cards]
+        times_ns = [next(device) for device in devices]
         stuck = any(step >= fault["step"] for fault in hangs)
         yield PlantedStep(times_ns[rank] * scenario.forward_share, _NEVER_NS if stuck else max(times_ns))
         step += 1
 
 
-def _own_times_ns(scenario: Scenario, rank: int, card: int, cards_of_host: int) -> Iterator[float]:
-    """Yield how long a card that is alone takes for each step, an image: AR(1) noise around what is planted."""
+def _own_times_ns(scenario: Scenario, rank: int, index: int, devices_of_host: int) -> Iterator[float]:
+    """Yield the time per image of each step on a device alone: AR(1) noise around the planted time."""
     kept = scenario.autocorrelation
-    node, local_rank = divmod(rank, cards_of_host)
-    # Seeded by text, which random hashes the same way on every Python; noise is the card's own, whoever uses it.
-    unit = str(rank) if card == local_rank else str(card) if node == 0 else f"{node}:{card}"
+    node, local_rank = divmod(rank, devices_of_host)
+    # Seeded by text, which random hashes the same way on every Python; the noise belongs to the device, not the rank.
+    unit = str(rank) if index == local_rank else str(index) if node == 0 else f"{node}:{index}"
     noise, chance = (random.Random(f"{scenario.seed} {unit} {use}") for use in ("noise", "chance"))  # noqa: S311
-    faults = [fault for fault in scenario.faults if fault.kind in _FACTORS and fault.on(rank, card)]
+    faults = [fault for fault in scenario.faults if fault.kind in _FACTORS and fault.on(rank, index)]
     step, deviation = 0, noise.gauss(0, 1)
     while True:
         factor = max(_FASTEST, 1 + scenario.noise * deviation)
@@ -149,8 +149,8 @@ _FACTORS: Mapping[str, Callable[[Fault, int, random.Random], float]] = {
 }
 
 
-class SimulatedCard:
-    """One rank's card. The trainer's thread calls `forward` and `backward` for each step, the watch's `samples`."""
+class SimulatedDevice:
+    """One rank's device. The trainer's thread calls `forward` and `backward` for each step, the watch's `samples`."""
 
     def __init__(
         self,
@@ -177,7 +177,7 @@ class SimulatedCard:
         self._now = PlantedStep(0, 0)
 
     def forward(self, images: int) -> None:
-        """Queue the forward pass of the next step, of so many images. Raises RuntimeError for a card that is full."""
+        """Queue the forward pass of the next step, of `images`. Raises RuntimeError if memory is exhausted."""
         step, self._begun = self._begun, self._begun + 1
         if self._trains_since_ns is None:
             self._trains_since_ns = self._clock.now_ns()
@@ -202,38 +202,38 @@ class SimulatedCard:
         self._clock.spend(self._scenario.launch_ms * NS_PER_MS * share)
 
     def evaluate(self, images: int) -> None:
-        """Spend the time of so many images in an evaluation."""
+        """Spend the time of evaluating `images`."""
         self._clock.spend(self._scenario.evaluate_ms * NS_PER_MS * images)
 
     def copy(self, images: int) -> None:
-        """Spend the host's time for copying a batch of so many images to the card, which may compute meanwhile."""
+        """Spend the host's time for copying a batch of `images`; the device may compute meanwhile."""
         self._clock.spend(self._scenario.copy_ms * NS_PER_MS * images)
 
     def loss(self) -> float | None:
-        """Return the number that the card gives for the loss of this step whatever it is; None: it computes rightly."""
+        """Return the planted wrong loss of this step; None without one."""
         wrong = [fault["value"] for fault in self._planted("loss") if self._begun > fault["from_step"]]
         return float(wrong[-1]) if wrong else None
 
     def synchronise(self) -> None:
-        """Wait for the card, unless it is planted that this does not."""
+        """Wait for the device, unless `blind_synchronise` is planted."""
         if not self._planted("blind_synchronise"):
             self.stream.wait()
 
     def event(self) -> Event:
-        """Return a new event of this card's stream."""
+        """Return a new event of this device's stream."""
         too_fast = math.prod(fault["factor"] for fault in self._planted("fast_timer"))
         return Event(self.stream, too_fast)
 
     def used_gib(self) -> float:
-        """Return the memory in use on the card."""
+        """Return the memory in use on the device in GiB."""
         return min(self._wanted_gib(), self.capacity_gib)
 
     def allocator_gib(self) -> tuple[float, float]:
-        """Return what the allocator has given out and what it has reserved; planted memory never falls."""
+        """Return the peaks of allocated and reserved memory in GiB; planted memory never falls."""
         return self.used_gib() * _ALLOCATED, self.used_gib() * _RESERVED
 
     def samples(self) -> list[dict[str, Any]]:
-        """Return what the card's SMI says. Raises DeviceError where it is planted that the SMI fails."""
+        """Return the sample of the simulated SMI. Raises DeviceError if a failing SMI is planted."""
         for fault in self._planted("no_samples"):
             if self._begun >= fault["from_step"]:
                 if fault["how"] == "failing":
@@ -253,10 +253,7 @@ class SimulatedCard:
         return [sample]
 
     def _readings(self) -> dict[str, float]:
-        """Return what a card at such work would show: made up, the same for every scenario, so that pages can be seen.
-
-        It draws more while it trains, and warms up as a body of some mass does.
-        """
+        """Return made-up readings, the same for every scenario: higher power while training, exponential warming."""
         if self._trains_since_ns is None:
             return dict(_AT_REST)
         trained_s = (self._clock.now_ns() - self._trains_since_ns) / 1e9

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from typing import Any, Callable
+from typing import Any, Callable, Protocol
 
 Now = Callable[[], int]
 """A clock's reading in ns."""
@@ -14,8 +14,8 @@ Now = Callable[[], int]
 class StepTimes:
     """Nanoseconds of each step's region since the last reading, one entry a step in each list.
 
-    `compute_ns` is in step with the device, `host_ns` is the same region by the host's clock with nobody waiting, and
-    `forward_ns` the part of it before the backward pass, in which no rank waits for another.
+    `compute_ns` is synchronised with the device, `host_ns` is the region by the host's clock without synchronisation,
+    and `forward_ns` the part before the backward pass, in which no rank waits for another.
     """
 
     compute_ns: list[int] = field(default_factory=list)
@@ -125,17 +125,27 @@ class WindowTimer(StepTimer):
         return times
 
 
+class TimedEvent(Protocol):
+    """An event of the device, as torch.cuda.Event."""
+
+    def record(self) -> None:
+        """Record it on the current stream."""
+
+    def elapsed_time(self, end: Any) -> float:
+        """Return the milliseconds to another event."""
+
+
 class EventTimer(StepTimer):
     """Records device events on the current stream around each region; nothing waits until the times are drained."""
 
     method = "device_events"
 
     def __init__(
-        self, synchronise: Callable[[], None], new_event: Callable[[], Any], now_ns: Now = time.perf_counter_ns
+        self, synchronise: Callable[[], None], new_event: Callable[[], TimedEvent], now_ns: Now = time.perf_counter_ns
     ) -> None:
         super().__init__(synchronise, now_ns)
         self._new_event = new_event
-        self._events: list[list[Any]] = []
+        self._events: list[list[TimedEvent]] = []
 
     def start(self) -> None:
         """Record the first event. The copy was queued on the same stream before it, so it is not counted."""
@@ -167,7 +177,7 @@ class EventTimer(StepTimer):
         self._events[-1].append(event)
 
 
-def _between_ns(begin: Any, end: Any) -> int:
+def _between_ns(begin: TimedEvent, end: TimedEvent) -> int:
     return round(begin.elapsed_time(end) * 1e6)  # torch gives milliseconds
 
 

@@ -1,48 +1,98 @@
-"""Simulated cards: everything is real but the device and, unless a scenario wants it, the time.
+"""The virtual device: real ranks, collectives, data, model and loop on this machine's CPU, on a simulated device.
 
-The ranks, their collectives, the data, the model and the loop are those of any run, on this machine's CPU. What is
-simulated is a card with a queue: a step takes its planted time there while the host runs ahead, as on a real one. The
-time is that of a clock which only what is planted advances.
+The device has a queue: a step takes its planted time there while the host runs ahead. The time is that of a simulated
+clock, which only planted work advances, unless the scenario chooses the real one.
 """
 
 from __future__ import annotations
 
 import os
+from collections import deque
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Callable, ClassVar, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Callable, ClassVar, Iterable, Iterator, Mapping, Sequence
 
+from evidence.telemetry import CARD_READINGS
 from trainer.clocks import Clock, SimulatedClock
-from trainer.devices.arrivals import Arrivals
-from trainer.devices.base import Backend, Card, Inventory, Samples, visible_index
+from trainer.devices.base import Backend, CopyStream, DeviceInfo, Inventory, T, visible_index
 from trainer.devices.scenario import Scenario, load_scenario
-from trainer.devices.simulation import NS_PER_MS, SimulatedCard
-from trainer.devices.streams import CopyStream
+from trainer.devices.simulation import NS_PER_MS, SimulatedDevice
 from trainer.devices.timers import EventTimer, StepTimer, WindowTimer
 from trainer.errors import DeviceError
+from trainer.telemetry.base import DevicePlace, Sampler, declare
 
 if TYPE_CHECKING:
     import torch
 
+VIRTUAL_SMI = declare(
+    "virtual_smi",
+    tuple(CARD_READINGS.values()),
+    "every rank, on simulated devices: made-up numbers, and what a scenario plants",
+    "-",
+)
+
 _PRODUCT_SIDE, _PRODUCT_MS = 256, 2.0  # what a product of matrices takes; it grows with the cube of the side
+_AHEAD = 2  # batches that torch's DataLoader requests of each worker in advance
+
+
+class Arrivals(Iterator[T]):
+    """Iterates over `batches`, advancing `clock` to the simulated arrival of each.
+
+    A worker decodes one batch after the other in `decode_ns`; as one is taken, the next is requested. Without workers a
+    batch is decoded when it is requested.
+    """
+
+    def __init__(self, batches: Iterable[T], clock: SimulatedClock, decode_ns: int, workers: int) -> None:
+        self._batches = batches
+        self._iterator = iter(batches)
+        self._clock = clock
+        self._decode_ns = decode_ns
+        self._free_ns = [clock.now_ns()] * workers
+        self._arrivals_ns: deque[int] = deque()
+        for _ in range(_AHEAD * workers):
+            self._ask()
+
+    @property
+    def ready(self) -> bool:
+        """Whether `next` returns without a wait in simulated time; False for a loader without `ready`."""
+        return hasattr(self._batches, "ready") and self._arrivals_ns[0] <= self._clock.now_ns()
+
+    def __next__(self) -> T:
+        batch = next(self._iterator)
+        if self._free_ns:
+            self._clock.wait_until(self._arrivals_ns.popleft())
+            self._ask()
+        else:
+            self._clock.spend(self._decode_ns)
+        return batch
+
+    def close(self) -> None:
+        """Close the batches, if they have `close`."""
+        close = getattr(self._batches, "close", None)
+        if close is not None:
+            close()
+
+    def _ask(self) -> None:
+        worker = self._free_ns.index(min(self._free_ns))
+        self._free_ns[worker] = max(self._free_ns[worker], self._clock.now_ns()) + self._decode_ns
+        self._arrivals_ns.append(self._free_ns[worker])
 
 
 class VirtualBackend(Backend):
-    """One simulated card a rank; what it computes is right, and where a scenario says so, when it does is wrong."""
+    """One simulated device a rank; results are right, times and faults are those of the scenario."""
 
     name = "virtual"
     environment: ClassVar[Mapping[str, str]] = {"OMP_WAIT_POLICY": "PASSIVE"}
     visible_cards = "VIRTUAL_VISIBLE_DEVICES"
     simulated = True
     copies_beside = True
-    sampler_source = "virtual_smi"
 
     _scenario = Scenario()
     _rank, _world_size = 0, 1
     _host_cards = 1
-    _card: SimulatedCard
+    _device: SimulatedDevice
 
     def configure(self, scenario: Path | None, *, rank: int, world_size: int) -> None:
-        """Read the scenario; without one, the steady device of the defaults."""
+        """Read the scenario; the default is a steady device."""
         self._rank, self._world_size = rank, world_size
         if scenario is not None:
             self._scenario = load_scenario(scenario, world_size=world_size)
@@ -57,11 +107,11 @@ class VirtualBackend(Backend):
         return self._scenario.facts()
 
     def host_name(self) -> str:
-        """Return this host's name, or that of the one that it stands for when a launch simulates several."""
+        """Return this host's name, or the one that a launch of several simulated hosts gave it."""
         return os.environ.get("VIRTUAL_HOST") or super().host_name()
 
-    def open(self, local_rank: int, local_world_size: int) -> Card:
-        """Make this rank's card; the host's part of the work is one thread's."""
+    def open(self, local_rank: int, local_world_size: int) -> DeviceInfo:
+        """Make this rank's device; the host computes with one thread."""
         import torch
 
         listed = [name for name in os.environ.get(self.visible_cards, "").split(",") if name.strip()]
@@ -71,13 +121,13 @@ class VirtualBackend(Backend):
                 f"{self.visible_cards}"
             )
         torch.set_num_threads(1)
-        # To prepare a oneDNN convolution takes longer than to compute one of the tiny model's.
+        # Preparing a oneDNN convolution takes longer than computing one of the tiny model.
         torch.backends.mkldnn.set_flags(_enabled=False)
         self.device = torch.device("cpu")
         self._host_cards = max(len(listed), local_world_size)
-        # Those of this host; of the others' the same is assumed.
+        # Of this host; the same is assumed of the others.
         host_cards = [visible_index(self.visible_cards, local) for local in range(local_world_size)]
-        self._card = SimulatedCard(
+        self._device = SimulatedDevice(
             self._scenario,
             self._rank,
             self._world_size,
@@ -85,62 +135,63 @@ class VirtualBackend(Backend):
             host_cards=host_cards,
             clock=self.clock,
         )
-        card = self._card
-        return Card(card.name, card.index, card.capacity_gib, "simulated", serial=f"SIM-{card.index:04d}")
+        device = self._device
+        serial = f"SIM-{device.index:04d}"
+        return DeviceInfo(device.name, device.index, device.capacity_gib, "simulated", serial=serial)
 
     def attend(self, model: torch.nn.Module) -> None:
-        """Queue the planted work of a step whenever the model's forward and backward passes begin in training."""
+        """Register hooks that queue the planted work of each forward and backward pass."""
 
-        def before(module: Any, batch: Any) -> None:
+        def before(module: torch.nn.Module, batch: Any) -> None:
             if module.training:
-                self._card.forward(len(batch[0]))
+                self._device.forward(len(batch[0]))
             else:
-                self._card.evaluate(len(batch[0]))
+                self._device.evaluate(len(batch[0]))
 
-        def after(module: Any, _: Any, losses: Any) -> Any:
+        def after(module: torch.nn.Module, _: object, losses: Any) -> Any:
             if not module.training:
                 return None
-            wrong = self._card.loss()
+            wrong = self._device.loss()
             if wrong is not None:
                 losses = {name: loss * 0 + wrong / len(losses) for name, loss in losses.items()}
-            next(iter(losses.values())).register_hook(lambda gradient: self._card.backward())
+            next(iter(losses.values())).register_hook(lambda gradient: self._device.backward())
             return losses
 
         model.register_forward_pre_hook(before)
         model.register_forward_hook(after)
 
     def synchronise(self) -> None:
-        """Wait for the simulated card."""
-        self._card.synchronise()
+        """Wait for the simulated device."""
+        self._device.synchronise()
 
     def numbers(self, scalars: Sequence[torch.Tensor]) -> list[float]:
-        """Read scalars back; they are there when the card has done what was queued."""
-        self._card.stream.wait()
+        """Wait for the queued work and read scalars back."""
+        self._device.stream.wait()
         return super().numbers(scalars)
 
     def step_timer(self) -> StepTimer:
-        """Time by the card's events, or by windows where the scenario says so."""
+        """Time by the device's events, or by windows if the scenario has `timing = "windows"`."""
         if self._scenario.timing == "windows":
             return WindowTimer(self.synchronise, self.clock.now_ns)
-        return EventTimer(self.synchronise, self._card.event, self.clock.now_ns)
+        return EventTimer(self.synchronise, self._device.event, self.clock.now_ns)
 
     def arriving(self, batches: Any, *, batch_size: int, workers: int) -> Any:
-        """Return the batches as the planted decoding delivers them, in simulated time."""
+        """Return the batches, arriving in simulated time after their planted decoding."""
         if not isinstance(self.clock, SimulatedClock):
             return batches
         return Arrivals(batches, self.clock, round(batch_size * self._scenario.decode_ms * NS_PER_MS), workers)
 
     def copied(self, images: int) -> None:
         """Spend the planted time of a copy."""
-        self._card.copy(images)
+        self._device.copy(images)
 
     def copy_stream(self) -> CopyStream:
-        """Return copies in the thread that asks for them, which take the card no time."""
+        """Return a stream that copies in the calling thread and takes the device no time."""
         return CopyStream()
 
     def queue_work(self, side: int, units: int) -> Callable[[], float]:
-        """Queue the planted time of so many products; of matrices of 1/side, a product has 1/side everywhere too."""
-        stream = self._card.stream
+        """Queue the planted time of the products; with matrices of 1/side, every element of a product is 1/side."""
+        stream = self._device.stream
         done_ns = stream.queue(units * _PRODUCT_MS * NS_PER_MS * (side / _PRODUCT_SIDE) ** 3)
 
         def read() -> float:
@@ -149,17 +200,20 @@ class VirtualBackend(Backend):
 
         return read
 
-    def sampler(self, local_rank: int, rank_pids: Sequence[int]) -> Callable[[], Samples] | None:
-        """Every rank asks its own card's simulated SMI."""
-        return self._card.samples
+    def samplers(
+        self, local_rank: int, *, rank_pids: Sequence[int] = (), places: Sequence[DevicePlace] = (), smi: str = ""
+    ) -> list[Sampler]:
+        """Every rank asks its own device's simulated SMI."""
+        return [Sampler(VIRTUAL_SMI, self._device.samples), *super().samplers(local_rank)]
 
-    def inventory(self, card: Card, smi: str = "") -> Inventory:
-        """Return the simulated cards of this host's ranks: nobody plants others."""
-        return Inventory(self._host_cards, (card.name,), (card.capacity_gib or 0.0,) * self._host_cards, card.driver)
+    def inventory(self, device: DeviceInfo, smi: str = "") -> Inventory:
+        """Return the simulated devices of this host's ranks; there are no others."""
+        memory_gib = (device.capacity_gib or 0.0,) * self._host_cards
+        return Inventory(self._host_cards, (device.name,), memory_gib, device.driver)
 
     def allocator_peak_gib(self) -> tuple[float | None, float | None]:
         """Return the planted peaks."""
-        return self._card.allocator_gib()
+        return self._device.allocator_gib()
 
 
 BACKEND = VirtualBackend

@@ -1,7 +1,7 @@
-"""Starts the ranks of a run with engines that exist: torchrun on each host, and ssh or Slurm to get there.
+"""Starts the ranks of a run by torchrun on each host, and reaches the hosts by ssh or Slurm.
 
-A launcher turns a run into processes to start on this host (starts.py); they lead to one agent on each host (agent.py),
-which starts torchrun, or a rank that is alone by itself. The session holds the other end (control.py).
+A launcher gives the processes to start on this host (launchers.py); each leads to an agent on a host (agent.py), which
+starts torchrun, or a single rank without it. The session holds the other end (control.py).
 """
 
 from __future__ import annotations

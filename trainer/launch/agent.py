@@ -1,8 +1,8 @@
-"""`python -m trainer.launch.agent`: starts its host's ranks when told to, and lets nothing outlive the run.
+"""`python -m trainer.launch.agent`: starts the ranks of one host, and ends them with the session.
 
-Every launcher starts one on each host, directly or through ssh, srun or a container's command. It reads orders and a
-heartbeat on its standard input and answers on its standard output (messages.py). When the heartbeat ends - the session
-is gone, or the network to it - it ends the ranks, so that no card stays in use by a run that nobody waits for.
+Every launcher starts one agent on each host, directly or through ssh, srun or a container's command. It reads its order
+and a heartbeat on standard input and answers on standard output (protocol.py). When the heartbeat ends, because the
+session or the network to it is gone, it ends the ranks, so that they do not keep devices in use.
 """
 
 from __future__ import annotations
@@ -15,45 +15,46 @@ import subprocess
 import sys
 import time
 import traceback
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Mapping, Sequence
 
 from trainer.devices import load_backend
 from trainer.errors import TrainerError
+from trainer.launch.hosts import free_port, interface_towards, own_addresses, port_problem, source_digest
+from trainer.launch.launchers import PROGRAM_FOLDER
 from trainer.launch.leases import Leases
-from trainer.launch.lifeline import GONE, UNHEARD, Lifeline, Voice
-from trainer.launch.messages import SILENCE_S, Order
-from trainer.launch.network import free_port, interface_towards, own_addresses, port_problem
 from trainer.launch.processes import adopt_orphans, die_with_parent, end_descendants
-from trainer.launch.source import PROGRAM_FOLDER, source_digest
-from trainer.launch.stacks import dump_stacks
-from trainer.launch.torchrun import chosen_environment, ranks_command
-from trainer.launch.workplace import Workplace
+from trainer.launch.progress import HostProgress, ProgressReader
+from trainer.launch.protocol import GONE, SILENCE_S, UNHEARD, ControlReader, ControlWriter, Ended, Hello, Order
+from trainer.launch.ranks import chosen_environment, dump_stacks, ranks_command
+from trainer.launch.workdir import WorkDir
 from trainer.preflight import backbone_problems, data_problems, missing_modules
 
 _POLL_S = 0.1
 _GRACE_S = 8.0
 _DONE_WAIT_S = 15.0
+_PROGRESS_S = 1.0
 
 
 class _EndedError(Exception):
-    """The run has to end; says why."""
+    """The run has to end; the message is the reason."""
 
 
 class Agent:
     """One host's part of a run."""
 
-    def __init__(self, node: int, lifeline: Lifeline) -> None:
+    def __init__(self, node: int, control: ControlReader) -> None:
         self._node = node
-        self._lifeline = lifeline
+        self._control = control
         self._order: Order
-        self._voice: Voice
-        self._place: Workplace
-        self._process: subprocess.Popen[bytes] | None = None
+        self._writer: ControlWriter
+        self._work: WorkDir
+        self._process: subprocess.Popen[bytes]
         self._signal = ""
 
     def run(self) -> int:
-        """Take the order, wait for `go`, see torchrun or the only rank through; return its exit code, 1 if none ran."""
+        """Receive the order, wait for `go`, run the ranks; return torchrun's exit code, 1 if no rank was started."""
         for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
             signal.signal(number, lambda got, _: setattr(self, "_signal", signal.Signals(got).name))
         try:
@@ -62,34 +63,33 @@ class Agent:
             print(f"agent of host {self._node}: {error}", file=sys.stderr, flush=True)
             return 1
         try:
-            self._place = Workplace(self._order)
+            self._work = WorkDir(self._order)
         except TrainerError as error:
-            self._give_up(str(error))
+            self._ended(Ended(reason=str(error)))
             return 1
         try:
-            leases = self._leases()
-            try:
-                return self._with_cards(leases)
-            finally:
-                end_descendants(_GRACE_S)
-                leases.release()
+            with self._leases() as leases:
+                try:
+                    return self._with_devices(leases)
+                finally:
+                    end_descendants(_GRACE_S)
         except _EndedError as ended:
-            self._give_up(str(ended))
-            self._place.leave_as_found()
+            self._ended(Ended(reason=str(ended)))
+            self._work.leave_as_found()
             return 1
 
-    def _give_up(self, reason: str) -> None:
-        self._voice.say({"ended": {"exit_code": None, "reason": reason, "files": {}, "free_bytes": None}})
+    def _ended(self, ended: Ended) -> None:
+        self._writer.send({"ended": asdict(ended)})
 
     def _await_order(self) -> Order:
         begun_s = time.monotonic()
         while True:
-            message = self._lifeline.next(_POLL_S)
+            message = self._control.next(_POLL_S)
             if message is not None and "order" in message:
                 order = Order.of(message["order"])
-                self._voice = Voice(order.token, self._node, order.line_bytes)
+                self._writer = ControlWriter(order.token, self._node, order.line_bytes)
                 return order
-            why = self._lifeline.lost(SILENCE_S) or self._told_to_end()
+            why = self._control.lost(SILENCE_S) or self._received_signal()
             if why == GONE and time.monotonic() - begun_s < 1.0:
                 why = (
                     "standard input was closed at once, and orders come through it: if a container's command stands "
@@ -104,40 +104,44 @@ class Agent:
         name = f"{order.backend}-{self._node}" if order.simulated_hosts else order.backend
         return Leases(folder, name, {**order.holder, "pid": str(os.getpid()), "host": socket.gethostname()})
 
-    def _with_cards(self, leases: Leases) -> int:
+    def _with_devices(self, leases: Leases) -> int:
         order = self._order
-        problems, cards = self._problems(), []
+        problems, devices = self._problems(), []
         variable = load_backend(order.backend).visible_cards if not problems else None
         if not problems:
             listed = [name.strip() for name in os.environ.get(variable or "", "").split(",") if name.strip()]
-            available = listed or [str(card) for card in range(order.card_count or order.ranks_per_node)]
-            if order.cards is None and len(available) < order.ranks_per_node:
+            available = listed or [str(number) for number in range(order.device_count or order.ranks_per_node)]
+            if order.devices is None and len(available) < order.ranks_per_node:
                 where = variable or "the topology"
                 problems = [f"{order.ranks_per_node} cards are needed, there are {len(available)}; check {where}"]
         if not problems:
             try:
-                cards = leases.take(order.cards, available, order.ranks_per_node, wait_s=order.lease_wait_s)
+                devices = leases.take(order.devices, available, order.ranks_per_node, wait_s=order.lease_wait_s)
             except TrainerError as error:
                 problems = [str(error)]
-        self._voice.say(
-            {
-                "hello": {
-                    "host": self._host_name(),
-                    "utc_s": time.time(),
-                    "pid": os.getpid(),
-                    "source": source_digest(),
-                    "shared": self._place.shared,
-                    "port": free_port(),
-                    "cards": cards,
-                    "addresses": own_addresses(),
-                    "problems": problems,
-                }
-            }
+        hello = Hello(
+            node=self._node,
+            host=self._host_name(),
+            utc_s=time.time(),
+            pid=os.getpid(),
+            source=source_digest(),
+            shared=self._work.shared,
+            port=free_port(),
+            devices=devices,
+            addresses=own_addresses(),
+            problems=problems,
         )
+        self._writer.send({"hello": asdict(hello)})
         meeting = self._await_go()
         if variable is not None:
-            os.environ[variable] = ",".join(cards)
-        return self._see_through(str(meeting["address"]), int(meeting["port"]))
+            os.environ[variable] = ",".join(devices)
+        self._start_ranks(str(meeting["address"]), int(meeting["port"]))
+        reason = ""
+        try:
+            self._until_it_ends()
+        except _EndedError as ended:
+            reason = str(ended)
+        return self._wind_up(reason, leases)
 
     def _problems(self) -> list[str]:
         order = self._order
@@ -159,7 +163,7 @@ class Agent:
 
     def _await_go(self) -> Mapping[str, Any]:
         while True:
-            message = self._lifeline.next(_POLL_S) or {}
+            message = self._control.next(_POLL_S) or {}
             if "go" in message:
                 meeting: Mapping[str, Any] = message["go"]
                 problem = port_problem(int(meeting["port"])) if self._node == 0 and self._order.nodes > 1 else ""
@@ -168,7 +172,7 @@ class Agent:
                 return meeting
             self._end_if_asked(message)
 
-    def _see_through(self, address: str, port: int) -> int:
+    def _start_ranks(self, address: str, port: int) -> None:
         order = self._order
         command = ranks_command(
             sys.executable,
@@ -186,7 +190,7 @@ class Agent:
         )
         if order.simulated_hosts:
             environment["VIRTUAL_HOST"] = self._host_name()
-        with (self._place.folder / f"host-{self._node:04d}.log").open("ab") as log:
+        with (self._work.folder / f"host-{self._node:04d}.log").open("ab") as log:
             self._process = subprocess.Popen(
                 command,
                 cwd=str(PROGRAM_FOLDER),
@@ -196,65 +200,55 @@ class Agent:
                 stderr=subprocess.STDOUT,
                 preexec_fn=die_with_parent,
             )
-        reason = ""
-        try:
-            self._until_it_ends()
-        except _EndedError as ended:
-            reason = str(ended)
-        return self._wind_up(reason)
 
     def _until_it_ends(self) -> None:
-        assert self._process is not None
+        first = self._node * self._order.ranks_per_node
+        progress = ProgressReader(self._work.folder, range(first, first + self._order.ranks_per_node))
+        sent: HostProgress | None = None
+        due_s = 0.0
         while self._process.poll() is None:
-            message = self._lifeline.next(_POLL_S) or {}
+            message = self._control.next(_POLL_S) or {}
             if "stacks" in message:
-                self._voice.say({"stacks": dump_stacks(self._place.folder)})
+                self._writer.send({"stacks": dump_stacks(self._work.folder)})
             self._end_if_asked(message)
-            self._ship()
+            if time.monotonic() >= due_s:
+                due_s = time.monotonic() + _PROGRESS_S
+                found = progress.poll()
+                if found != sent:
+                    self._writer.send({"progress": asdict(found)})
+                    sent = found
 
-    def _wind_up(self, reason: str) -> int:
-        assert self._process is not None
+    def _wind_up(self, reason: str, leases: Leases) -> int:
+        """End what is left of the ranks, give the devices back, transfer the evidence, and report how it ended."""
         code = None if reason else self._process.poll()
-        end_descendants(_GRACE_S)  # from here on the system has forgotten how torchrun ended
-        if reason.startswith((GONE, UNHEARD)) and self._node == 0 and self._place.shared:
-            self._place.leave_word(reason)
-        self._ship()
-        self._voice.say(
-            {
-                "ended": {
-                    "exit_code": code,
-                    "reason": reason,
-                    "files": self._place.manifest(),
-                    "free_bytes": self._place.free_bytes,
-                }
-            }
-        )
-        if not self._place.shared:
-            self._clear_when_told()
+        end_descendants(_GRACE_S)  # afterwards torchrun's exit code is no longer known to the system
+        leases.release()  # the transfer may take minutes
+        if reason.startswith((GONE, UNHEARD)) and self._node == 0 and self._work.shared:
+            self._work.mark_aborted(reason)
+        sent = self._work.send(self._writer.send)
+        self._ended(Ended(code, reason, self._work.free_bytes, sent))
+        if not self._work.shared:
+            self._clear_when_received()
         return 1 if code is None else code
 
-    def _ship(self) -> None:
-        for piece in self._place.pieces():
-            self._voice.say(piece)
-
-    def _clear_when_told(self) -> None:
-        """Remove what was written here, when the session says that it has all of it."""
+    def _clear_when_received(self) -> None:
+        """Remove the evidence here when the session confirms that it has all of it."""
         deadline_s = time.monotonic() + _DONE_WAIT_S
-        while time.monotonic() < deadline_s and not self._lifeline.lost(self._order.silence_s):
-            message = self._lifeline.next(_POLL_S) or {}
+        while time.monotonic() < deadline_s and not self._control.lost(self._order.silence_s):
+            message = self._control.next(_POLL_S) or {}
             if "done" in message:
-                self._place.clear(again=bool(message["done"].get("again")))
+                self._work.clear(again=bool(message["done"].get("again")))
                 return
 
     def _end_if_asked(self, message: Mapping[str, Any]) -> None:
         if "stop" in message:
             raise _EndedError(str(message["stop"]))
-        why = self._lifeline.lost(self._order.silence_s) or self._told_to_end()
+        why = self._control.lost(self._order.silence_s) or self._received_signal()
         if why:
             raise _EndedError(why)
 
-    def _told_to_end(self) -> str:
-        return f"its agent was told to end by {self._signal}" if self._signal else ""
+    def _received_signal(self) -> str:
+        return f"its agent was ended by {self._signal}" if self._signal else ""
 
     def _host_name(self) -> str:
         name = socket.gethostname()
@@ -262,14 +256,14 @@ class Agent:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Be the agent of host `--node`; Slurm tells it by SLURM_NODEID."""
+    """Run the agent of host `--node`, by default Slurm's SLURM_NODEID; return its exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m trainer.launch.agent", description="Started by the suite's launchers."
     )
     parser.add_argument("--node", type=int, default=int(os.environ.get("SLURM_NODEID") or 0))
     node = parser.parse_args(list(argv)).node
     adopt_orphans()
-    return Agent(node, Lifeline(sys.stdin.buffer)).run()
+    return Agent(node, ControlReader(sys.stdin.buffer)).run()
 
 
 if __name__ == "__main__":
@@ -280,4 +274,4 @@ if __name__ == "__main__":
         code = 1
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(code)  # the thread that reads the lifeline cannot be interrupted
+    os._exit(code)  # the thread that reads standard input cannot be interrupted

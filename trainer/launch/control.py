@@ -1,4 +1,4 @@
-"""The session's end of a launch: starts the agents, lets them go when all are ready, and learns how each ended."""
+"""The session's end of a launch: starts the agents, gives the go when all are ready, and collects how each ended."""
 
 from __future__ import annotations
 
@@ -9,25 +9,23 @@ import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Mapping, Sequence
+from typing import Any, Callable, Mapping, Sequence
 
-from trainer.launch.channel import Channel
-from trainer.launch.fitness import unfit
-from trainer.launch.messages import BEAT_S, Hello, Order, line
-from trainer.launch.network import meeting_address
-from trainer.launch.shipping import Receiver
-from trainer.launch.ssh import advice
-from trainer.launch.starts import Start
-from trainer.launch.workplace import SESSION_FILE
+from evidence.files import LAUNCHER_LOG
+from trainer.launch.hosts import meeting_address, unfit
+from trainer.launch.launchers import Start, ssh_advice
+from trainer.launch.progress import HostProgress
+from trainer.launch.protocol import BEAT_S, Channel, Ended, Hello, Order, line
+from trainer.launch.workdir import SESSION_FILE, TRANSFER_S, Receiver
 
-_ALL_ENDED_S = 60.0  # after the first host has, and well: its ranks took leave of the others' in the same barrier
-_OWN_WORDS_S = 10.0  # after the first host's ranks have failed: time for the others' to say what they saw of it
-_STOP_S = 20.0
+_ALL_ENDED_S = 60.0  # after the first host has, and well: its ranks left in the same barrier as the others'
+_OWN_WORDS_S = 10.0  # after the first host's ranks have failed: time for the others to log what they saw of it
+_STOP_S = 20.0  # for the agents to end their ranks, and again after each piece of evidence that they send
 
 
 @dataclass(frozen=True)
 class Ending:
-    """How a launch ended: `phase` is "" where every host's torchrun ended with code 0, else preflight, boot or run."""
+    """How a launch ended: `phase` is "" if every host's torchrun ended with code 0, else preflight, boot or run."""
 
     exit_code: int | None = None
     phase: str = ""
@@ -35,33 +33,50 @@ class Ending:
     disk_full: str = ""
 
 
-def new_token() -> str:
-    """Return what tells the messages of this launch from everything else."""
-    return secrets.token_hex(16)
+@dataclass
+class _Host:
+    """What is known of one host; `heard_utc_s` is this machine's time of day at its hello."""
+
+    hello: Hello | None = None
+    heard_utc_s: float = 0.0
+    progress: HostProgress | None = None
+    stacks: list[Mapping[str, Any]] | None = None
+    receiver: Receiver | None = None
+    ended: Ended | None = None
+    incomplete: bool = False
 
 
 class Control:
-    """One launch. `poll` moves it on; `ending` is None until it is over. Whatever happens, call `end` at last."""
+    """One launch. `poll` moves it on; `ending` is None until it is over. Whatever happens, call `end` at last.
+
+    `started` says whether the ranks were started. `rendezvous` is the (address, port) where the ranks of several hosts
+    meet; "" and 0 let the hosts choose.
+
+        control = Control(local_starts([], None), order, run_dir, rendezvous=("", 0), timeout_s=120.0)
+        try:
+            control.begin()
+            while control.ending is None:
+                control.poll()
+        finally:
+            control.end("the run is over")
+    """
 
     def __init__(
         self, starts: Sequence[Start], order: Order, run_dir: Path, *, rendezvous: tuple[str, int], timeout_s: float
     ) -> None:
-        self._starts = starts
         self._order = order
+        self.started = False
+        self._starts = starts
         self._run_dir = run_dir
         self._rendezvous = rendezvous
         self._timeout_s = timeout_s
+        self._hosts = [_Host() for _ in range(order.nodes)]
         self._channels: list[Channel] = []
-        self._hellos: dict[int, Hello] = {}
-        self._heard_utc_s: dict[int, float] = {}
-        self._ended: dict[int, Mapping[str, Any]] = {}
-        self._receivers: dict[int, Receiver] = {}
+        self._again = False
         self._failure: Ending | None = None
-        self._gone = self._again = False
-        self._stacks: dict[int, list[Mapping[str, Any]]] = {}
-        self._first_end_s: float | None = None
-        self._beats = threading.Event()
         self._begun_s = time.monotonic()
+        self._first_end_s = self._heard_s = 0.0
+        self._stop_beats = threading.Event()
 
     @property
     def ending(self) -> Ending | None:
@@ -69,19 +84,31 @@ class Control:
         return self._failure if self._failure is not None else self._finished()
 
     @property
-    def started(self) -> bool:
-        """Whether the ranks were let go."""
-        return self._gone
+    def progress(self) -> list[HostProgress]:
+        """The latest progress of each host that has reported any."""
+        return [host.progress for host in self._hosts if host.progress is not None]
+
+    @property
+    def left_behind(self) -> str:
+        """Where evidence is that was not transferred, "" if all is here. For the time after `end`."""
+        if not self.started:
+            return ""
+        hosts = [
+            self._name(node)
+            for node, host in enumerate(self._hosts)
+            if host.hello is not None and not host.hello.shared and (host.ended is None or host.incomplete)
+        ]
+        return f"the evidence of {', '.join(hosts)} is still there, in {self._order.run_dir}" if hosts else ""
 
     def begin(self, *, again: bool = False) -> None:
-        """Start the processes, tell them their orders, and begin the heartbeat.
+        """Start the processes, send the order, and begin the heartbeat.
 
-        `again`: should this launch break, another one follows, which needs the checkpoints of hosts with their own
-        file system.
+        `again`: if this launch fails, another one follows, which needs the checkpoints of hosts with a file system of
+        their own.
         """
         self._again = again
         (self._run_dir / SESSION_FILE).write_text(self._order.token, encoding="utf-8")
-        log = self._run_dir / "launcher.log"
+        log = self._run_dir / LAUNCHER_LOG
         log.touch()
         for start in self._starts:
             try:
@@ -93,200 +120,217 @@ class Control:
         threading.Thread(target=self._beat, name="heartbeat", daemon=True).start()
 
     def poll(self) -> None:
-        """Take in what the agents said, and decide what follows from it."""
-        for channel in self._channels:
-            for message in channel.messages():
-                self._take(message)
+        """Take in the agents' messages, and act on them."""
+        self._take_messages()
         if self._failure is None:
             self._notice_the_lost()
-        if self._failure is None and not self._gone:
+        if self._failure is None and not self.started:
             self._go_when_all_are_ready()
-        if self._failure is None and self._gone:
+        if self._failure is None and self.started:
             self._notice_the_late()
 
     def stacks(self, wait_s: float = 45.0) -> list[Mapping[str, Any]]:
         """Have the agents write their ranks' stacks into the evidence; return rank, pid, state and problem of each."""
-        self._stacks.clear()
-        for channel in self._channels:
-            channel.send(line({"stacks": True}))
-        deadline_s = time.monotonic() + wait_s
-        while len(self._stacks) + len(self._ended) < self._order.nodes and time.monotonic() < deadline_s:
-            for channel in self._channels:
-                for message in channel.messages():
-                    self._take(message)
-            time.sleep(0.1)
-        return sorted((one for told in self._stacks.values() for one in told), key=lambda one: int(one["rank"]))
+        for host in self._hosts:
+            host.stacks = None
+        self._send({"stacks": True})
+        self._wait(wait_s, lambda: all(host.stacks is not None or host.ended for host in self._hosts))
+        return sorted((one for host in self._hosts for one in host.stacks or ()), key=lambda one: int(one["rank"]))
 
     def end(self, reason: str, *, again: bool = False, now: threading.Event | None = None) -> None:
-        """See to it that nothing of this launch is left: ask the agents to stop, wait for them, then end them.
+        """End all of this launch: have the agents stop and transfer their evidence, wait for them, then kill them.
 
-        `again` as for `begin`. `now`: set by somebody who does not want to wait any longer.
+        `again` as for `begin`. Setting `now` cuts the waiting short.
         """
         self._again = again
-        stop = line({"stop": reason})
-        deadline_s = time.monotonic() + _STOP_S
+        hurried = now.is_set if now is not None else lambda: False
+        self._send({"stop": reason})
+        self._heard_s = time.monotonic()
+        self._wait(TRANSFER_S, lambda: self._all_exited() or hurried() or time.monotonic() - self._heard_s > _STOP_S)
+        self._stop_beats.set()
         for channel in self._channels:
-            channel.send(stop)
-        while any(one.process.poll() is None for one in self._channels) and time.monotonic() < deadline_s:
-            if now is not None and now.is_set():
-                break
-            for channel in self._channels:
-                for message in channel.messages():
-                    self._take(message)
-            time.sleep(0.05)
-        self._beats.set()
-        for channel in self._channels:
-            # An agent whose lifeline ends, ends its ranks; killed, it takes them along.
+            # An agent whose standard input is closed ends its ranks; a killed agent takes them along.
             channel.close()
             if channel.process.poll() is None:
                 channel.process.terminate()
         for channel in self._channels:
             try:
-                channel.process.wait(0.0 if now is not None and now.is_set() else 5.0)
+                channel.process.wait(0.0 if hurried() else 5.0)
             except subprocess.TimeoutExpired:
                 channel.kill()
+        self._take_messages()
         with contextlib.suppress(OSError):
             (self._run_dir / SESSION_FILE).unlink()
 
     def status(self) -> str:
-        """Return what is being waited for, while nothing trains yet."""
-        waiting = [self._name(node) for node in self._nodes() if node not in self._hellos]
+        """Return which hosts are being waited for before the ranks start."""
+        waiting = [self._name(node) for node, host in enumerate(self._hosts) if host.hello is None]
         if not waiting:
             return "starting"
         words = [channel.last_words[-1] for channel in self._channels if channel.last_words]
         return f"waiting for {', '.join(waiting[:4])}{f' ({words[-1]})' if words else ''}"
 
     def _beat(self) -> None:
-        while not self._beats.wait(BEAT_S):
-            for channel in self._channels:
-                channel.send("{}\n")
+        while not self._stop_beats.wait(BEAT_S):
+            self._send({})
 
-    def _take(self, message: Mapping[str, Any]) -> None:
-        node = message.get("node")
-        if type(node) is not int or node not in self._nodes():
-            return
-        if "hello" in message:
-            try:
-                self._hellos[node] = Hello.of(node, message["hello"])
-                self._heard_utc_s[node] = time.time()
-            except TypeError:
-                self._fail("boot", f"{self._name(node)} has another version of the suite; bring all hosts to the same")
-        elif "file" in message:
-            self._receiver(node).take(message)
-        elif "stacks" in message:
-            self._stacks[node] = list(message["stacks"])
-        elif "ended" in message and node not in self._ended:
-            self._first_end_s = self._first_end_s or time.monotonic()
-            self._ended[node] = message["ended"]
-            self._check_evidence(node)
-
-    def _check_evidence(self, node: int) -> None:
-        missing = self._receiver(node).missing(self._ended[node].get("files") or {})
-        if missing:
-            self._fail("run", f"the evidence of {self._name(node)} is not complete: {'; '.join(missing)}")
-            return
+    def _send(self, message: Mapping[str, Any]) -> None:
         for channel in self._channels:
-            if node in channel.start.nodes and len(channel.start.nodes) == 1:
-                channel.send(self._done(node))
-        if len(self._starts) < self._order.nodes and len(self._ended) == self._order.nodes:
-            self._channels[0].send(self._done(*self._nodes()))
+            channel.send(line(message))
 
-    def _done(self, *nodes: int) -> str:
-        broke = any(self._ended[node].get("exit_code") != 0 for node in nodes)
-        return line({"done": {"again": self._again and broke}})
+    def _wait(self, wait_s: float, condition: Callable[[], object]) -> None:
+        deadline_s = time.monotonic() + wait_s
+        while not condition() and time.monotonic() < deadline_s:
+            self._take_messages()
+            time.sleep(0.05)
 
-    def _receiver(self, node: int) -> Receiver:
-        return self._receivers.setdefault(node, Receiver(self._run_dir, self._name(node)))
+    def _all_exited(self) -> bool:
+        return all(channel.process.poll() is not None for channel in self._channels)
+
+    def _take_messages(self) -> None:
+        for channel in self._channels:
+            for message in channel.messages():
+                node = message.get("node")
+                if type(node) is int and 0 <= node < self._order.nodes:
+                    self._take(node, message)
+
+    def _take(self, node: int, message: Mapping[str, Any]) -> None:
+        host = self._hosts[node]
+        try:
+            if "hello" in message:
+                host.hello, host.heard_utc_s = Hello(**{**message["hello"], "node": node}), time.time()
+            elif "progress" in message:
+                host.progress = HostProgress(**message["progress"])
+            elif "stacks" in message:
+                host.stacks = list(message["stacks"])
+            elif "evidence" in message:
+                self._heard_s = time.monotonic()
+                if host.receiver is None:
+                    host.receiver = Receiver(self._run_dir)
+                host.receiver.take(message["evidence"])
+            elif "ended" in message and host.ended is None:
+                host.ended = Ended(**message["ended"])
+                self._first_end_s = self._first_end_s or time.monotonic()
+                self._check_evidence(node, host.ended)
+        except TypeError:
+            self._fail("boot", f"{self._name(node)} has another version of the suite; bring all hosts to the same")
+        except OSError as error:
+            self._fail("run", f"the evidence of {self._name(node)} cannot be written here: {error.strerror}")
+
+    def _check_evidence(self, node: int, ended: Ended) -> None:
+        """Unpack the evidence that a host has sent, and let it remove its own copy."""
+        host = self._hosts[node]
+        if ended.sent is not None:
+            problem = (host.receiver or Receiver(self._run_dir)).unpack(ended.sent)
+            if problem:
+                host.incomplete = True
+                self._fail("run", f"the evidence of {self._name(node)} is not complete: {problem}")
+                return
+        for channel in self._channels:
+            if channel.start.nodes == (node,):
+                channel.send(self._done([node]))
+        if len(self._starts) < self._order.nodes and all(host.ended and not host.incomplete for host in self._hosts):
+            self._channels[0].send(self._done(range(self._order.nodes)))  # srun sends it to all
+
+    def _done(self, nodes: Sequence[int]) -> str:
+        ended = [self._hosts[node].ended for node in nodes]
+        return line({"done": {"again": self._again and any(one is None or one.exit_code != 0 for one in ended)}})
 
     def _notice_the_lost(self) -> None:
         for channel in self._channels:
             code = channel.process.poll()
-            lost = [node for node in channel.start.nodes if node not in self._ended]
-            if code is None or not lost:
+            if code is None or all(self._hosts[node].ended for node in channel.start.nodes):
                 continue
-            for message in channel.messages():
-                self._take(message)
-            if not [node for node in lost if node not in self._ended]:
+            self._take_messages()
+            if all(self._hosts[node].ended for node in channel.start.nodes):
                 continue
             said = " | ".join(channel.last_words[-3:]) or "it said nothing"
-            what = advice(said)
-            known = any(node in self._hellos for node in channel.start.nodes)
+            advice = ssh_advice(said)
+            known = any(self._hosts[node].hello for node in channel.start.nodes)
             lead = "the connection to its agent was lost" if known else "no agent could be started"
             self._fail(
-                "run" if self._gone else "boot",
+                "run" if self.started else "boot",
                 f"{channel.start.name}: {lead}: {channel.start.command[0]} ended with code {code}: {said}"
-                f"{f' ({what})' if what else ''}",
+                f"{f' ({advice})' if advice else ''}",
             )
 
     def _notice_the_late(self) -> None:
-        if self._first_end_s is None or self._finished() is not None:
+        if not self._first_end_s or self._finished() is not None:
             return
-        late_s = time.monotonic() - self._first_end_s
+        late_s = time.monotonic() - max(self._first_end_s, self._heard_s)
         broken = self._first_broken()
         if broken is not None and late_s > _OWN_WORDS_S:
             self._failure = self._broken(broken)
         elif late_s > _ALL_ENDED_S:
-            waiting = ", ".join(self._name(node) for node in self._nodes() if node not in self._ended)
+            waiting = ", ".join(self._name(node) for node, host in enumerate(self._hosts) if host.ended is None)
             self._fail("run", f"{waiting} did not end although the other hosts had; its ranks were ended")
 
     def _go_when_all_are_ready(self) -> None:
-        if len(self._hellos) < self._order.nodes:
-            ended = next(iter(self._ended.items()), None)
+        hellos = [host.hello for host in self._hosts if host.hello is not None]
+        if len(hellos) < self._order.nodes:
+            ended = next((node for node, host in enumerate(self._hosts) if host.ended), None)
             if ended is not None:
-                self._fail("boot", f"{self._name(ended[0])}: {ended[1].get('reason') or 'its agent ended'}")
+                self._fail("boot", f"{self._name(ended)}: {self._reason(ended) or 'its agent ended'}")
             elif time.monotonic() - self._begun_s > self._timeout_s:
                 self._fail("boot", f"no answer within {self._timeout_s:.0f} s (--launch-timeout): {self.status()}")
             return
-        hellos = [self._hellos[node] for node in self._nodes()]
         alone = self._order.nodes == 1 and self._name(0) == "this host"
-        names = {} if alone else {node: self._name(node) for node in self._nodes()}
-        problems = unfit(hellos, self._heard_utc_s, names)
+        names = {} if alone else {node: self._name(node) for node in range(self._order.nodes)}
+        problems = unfit(hellos, {node: host.heard_utc_s for node, host in enumerate(self._hosts)}, names)
         if problems:
             self._fail("preflight", "; ".join(problems))
             return
         address, port = self._rendezvous
-        meeting = {"address": address or meeting_address(hellos), "port": port or hellos[0].port}
-        self._gone = True
-        for channel in self._channels:
-            channel.send(line({"go": meeting}))
+        self.started = True
+        self._send({"go": {"address": address or meeting_address(hellos), "port": port or hellos[0].port}})
 
     def _finished(self) -> Ending | None:
-        if len(self._ended) < self._order.nodes:
+        if not all(host.ended for host in self._hosts):
             return None
         broken = self._first_broken()
         return Ending(0) if broken is None else self._broken(broken)
 
     def _first_broken(self) -> int | None:
-        """Return the host to ask why: one whose agent has a reason of its own, or the first that did not end well."""
-        broken = [node for node in self._nodes() if node in self._ended and self._ended[node].get("exit_code") != 0]
-        return min(broken, key=lambda node: (not self._ended[node].get("reason"), node), default=None)
+        """Return the host that failed: one whose agent gives a reason, else the first without exit code 0."""
+        broken = [node for node, host in enumerate(self._hosts) if host.ended and host.ended.exit_code != 0]
+        return min(broken, key=lambda node: (not self._reason(node), node), default=None)
+
+    def _reason(self, node: int) -> str:
+        ended = self._hosts[node].ended
+        return "" if ended is None else ended.reason
 
     def _broken(self, node: int) -> Ending:
-        ended = self._ended[node]
-        who = "the rank" if self._order.nodes * self._order.ranks_per_node == 1 else "torchrun"
-        why = ended.get("reason") or f"{who} ended with code {ended.get('exit_code')}"
+        ended = self._hosts[node].ended
+        assert ended is not None
+        program = "the rank" if self._order.nodes * self._order.ranks_per_node == 1 else "torchrun"
+        why = ended.reason or f"{program} ended with code {ended.exit_code}"
         where = "" if self._order.nodes == 1 else f"{self._name(node)}: "
-        full = next((text for other in self._ended for text in [self._full_disk(other)] if text), "")
-        return Ending(ended.get("exit_code"), "run" if self._gone else "boot", f"{where}{why}", full)
+        full = next(filter(None, map(self._full_disk, range(self._order.nodes))), "")
+        return Ending(ended.exit_code, "run" if self.started else "boot", f"{where}{why}", full)
 
     def _full_disk(self, node: int) -> str:
-        free = self._ended[node].get("free_bytes")
-        if free is None or free >= 64 * 1024:
+        ended = self._hosts[node].ended
+        if ended is None or ended.free_bytes is None or ended.free_bytes >= 64 * 1024:
             return ""
-        return f"the disk that holds {self._order.run_dir} on {self._name(node)} is full ({free} bytes are free)"
+        where = f"{self._order.run_dir} on {self._name(node)}"
+        return f"the disk that holds {where} is full ({ended.free_bytes} bytes are free)"
 
     def _fail(self, phase: str, message: str) -> None:
         if self._failure is None:
             self._failure = Ending(None, phase, message)
 
-    def _nodes(self) -> range:
-        return range(self._order.nodes)
-
     def _name(self, node: int) -> str:
-        hello = self._hellos.get(node)
-        for start in self._starts:
-            if node in start.nodes and len(start.nodes) == 1 and start.name != "this host":
-                return start.name
-        if self._order.nodes == 1:
-            return "this host" if hello is None or self._starts[0].name == "this host" else hello.host
-        return f"host {node}" if hello is None else hello.host
+        start = next(one for one in self._starts if node in one.nodes)
+        hello = self._hosts[node].hello
+        if len(start.nodes) == 1 and start.name != "this host":
+            return start.name
+        if self._order.nodes == 1 and start.name == "this host":
+            return "this host"
+        if hello is None:
+            return "this host" if self._order.nodes == 1 else f"host {node}"
+        return hello.host
+
+
+def new_token() -> str:
+    """Return the token of a launch, which marks its agents' messages."""
+    return secrets.token_hex(16)

@@ -1,4 +1,4 @@
-"""What keeps processes from outliving those who started them: parents' deaths told by the kernel, orphans adopted."""
+"""PR_SET_PDEATHSIG and PR_SET_CHILD_SUBREAPER, so that no rank survives its launcher."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ _LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform.startswith("linux") el
 
 
 def die_with_parent(number: int = signal.SIGKILL) -> None:
-    """Have the kernel send this process a signal when the one that started it is gone; Linux only, elsewhere nothing.
+    """Have the kernel send this process a signal when its parent dies (PR_SET_PDEATHSIG); does nothing outside Linux.
 
-    Also usable between fork and exec: the setting survives exec.
+    Can be called between fork and exec: the setting survives exec.
     """
     _prctl(_SET_PARENT_DEATH_SIGNAL, int(number))
 
 
 def adopt_orphans() -> None:
-    """Become the parent of every descendant whose own parent dies, so that it can still be found and ended."""
+    """Become the parent of every orphaned descendant (PR_SET_CHILD_SUBREAPER), so that `end_descendants` finds it."""
     _prctl(_SET_CHILD_SUBREAPER, 1)
 
 
 def end_descendants(grace_s: float) -> list[str]:
-    """End all descendants of this process, first asked by SIGTERM, after `grace_s` killed; return who had to be killed.
+    """Send SIGTERM to all descendants of this process, and SIGKILL after `grace_s`; return those that were killed.
 
-    Those that appear meanwhile are ended too. A stopped process does not hear SIGTERM and is killed.
+    Those that appear meanwhile are ended too. A stopped process does not react to SIGTERM and is killed.
     """
     asked: set[int] = set()
     deadline_s = time.monotonic() + grace_s
@@ -48,7 +48,7 @@ def end_descendants(grace_s: float) -> list[str]:
                 _send(member, signal.SIGTERM)
         time.sleep(_POLL_S)
     killed = []
-    deadline_s = time.monotonic() + _KILL_S  # a process in the kernel's hands, on a dead disk or card, cannot be ended
+    deadline_s = time.monotonic() + _KILL_S  # uninterruptible sleep, on a dead disk or device, cannot be ended
     while family and time.monotonic() < deadline_s:
         for member in family:
             killed.append(_described(member))
@@ -60,7 +60,7 @@ def end_descendants(grace_s: float) -> list[str]:
 
 
 def reap() -> None:
-    """Take note of the end of every child that has ended, adopted ones too."""
+    """Reap every child that has ended, adopted ones too."""
     while True:
         try:
             pid, _ = os.waitpid(-1, os.WNOHANG)

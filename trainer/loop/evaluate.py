@@ -1,54 +1,59 @@
-"""COCO box AP: inference on every rank's own share of the images, scored once on rank 0."""
+"""Evaluation: inference on each rank's share of the images, COCO box AP on rank 0."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Callable, Iterable, Sequence
+from typing import Any, Callable, Dict, Iterable, Sequence
 
 import numpy as np
 import torch
 
-from trainer.data.dataset import require_batch
-from trainer.data.ground_truth import GroundTruth
-from trainer.data.scoring import COLUMNS, FAST, Score, score_rows
+from trainer.data.coco import GroundTruth
+from trainer.data.dataset import Batch, require_batch
+from trainer.data.loader import Loaded
+from trainer.data.published import PublishedBatch
+from trainer.data.scoring import COLUMNS, FAST, BatchScores, Score, score_rows
 from trainer.devices import Backend
 from trainer.loop.staging import to_device
-from trainer.published.scoring import BatchScores
 from trainer.ranks import HostGroup
 from trainer.settings import Settings
+
+Output = Dict[str, torch.Tensor]
+"""What torchvision's detectors return for an image: `boxes`, `labels` and `scores`."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What an evaluation came to: the AP on every rank, and how much of it was this rank's."""
+    """The result of an evaluation: the AP, and the images and detections of this rank."""
 
     map: float
     images: int
-    """Images that this rank looked at, less those that a rank before it has looked at too"""
+    """Images of this rank, less those that are in an earlier rank's share too"""
     detections: int
     facts: dict[str, Any] = field(default_factory=dict)
-    """Rank 0's alone, for the evidence"""
+    """For the evidence, on rank 0 only"""
 
 
 def detect(
     model: torch.nn.Module,
-    batches: Iterable[Any],
+    batches: Iterable[Loaded],
     backend: Backend,
     precision: str,
-    found: Callable[[Sequence[int], Sequence[Any]], None],
+    found: Callable[[Sequence[int], Sequence[Output]], None],
     on_batch: Callable[[int], None] = lambda done: None,
 ) -> None:
-    """Hand over to `found` the ids of each batch's images, and what the model finds on them, as it is on the device.
+    """Run inference; call `found` with each batch's image ids and the model's outputs on the device.
 
     `on_batch` is then called with the number of images so far. Raises DataError for an image that cannot be read.
     """
     model.eval()
     images_seen = 0
-    blocking = not getattr(batches, "pin_memory", False)  # a loader's, which pins only where copies may overlap
+    blocking = not getattr(batches, "pin_memory", False)  # pinned only if copies may overlap
     try:
         with torch.no_grad(), backend.autocast(precision):
-            for batch in batches:
-                images, _ = to_device(require_batch(batch), backend.device, blocking=blocking)
+            for loaded in batches:
+                batch: Batch | PublishedBatch = require_batch(loaded)
+                images, _ = to_device(batch, backend.device, blocking=blocking)
                 found([int(target["image_id"]) for target in batch.targets], model(images))
                 images_seen += len(images)
                 on_batch(images_seen)
@@ -57,7 +62,7 @@ def detect(
 
 
 def collector(settings: Settings, truth: GroundTruth | None) -> Detections | PublishedScores:
-    """Return what collects the detections of an evaluation and scores them, in the way of the settings."""
+    """Return the collector of detections that the settings want: scored once, or batch by batch."""
     assert truth is not None  # an index of validation images has it
     if settings.uses("scored_once"):
         return Detections(truth, fast=settings.uses("fast_scoring"))
@@ -65,7 +70,7 @@ def collector(settings: Settings, truth: GroundTruth | None) -> Detections | Pub
 
 
 class Detections:
-    """Collects a rank's detections as arrays, which rank 0 scores in one go."""
+    """Collects a rank's detections as arrays; rank 0 scores all of them at once."""
 
     def __init__(self, truth: GroundTruth, *, fast: bool) -> None:
         self._truth = truth
@@ -73,16 +78,16 @@ class Detections:
         self._image_ids: list[int] = []
         self._rows: list[np.ndarray] = []
 
-    def add(self, image_ids: Sequence[int], outputs: Sequence[Any]) -> None:
-        """Take what was found on the images of a batch; one copy from the device."""
+    def add(self, image_ids: Sequence[int], outputs: Sequence[Output]) -> None:
+        """Take the outputs of a batch; one copy from the device."""
         self._image_ids += image_ids
         self._rows.append(rows_of(image_ids, outputs))
 
     def outcome(self, group: HostGroup, decides: Callable[[float], bool]) -> Outcome:
-        """Score the detections of all ranks; every rank has to call this.
+        """Score the detections of all ranks; a collective call.
 
-        Where rank 0 finds that a score `decides` how the run ends, it has pycocotools score the same detections too.
-        Raises DataError when there is no box that could be found.
+        If `decides(score)`, because the run ends with it, pycocotools scores the same detections too. Raises DataError
+        without any box to find.
         """
         ids = np.array(self._image_ids, dtype=np.float64).reshape(-1, 1)
         shares = [part[:, 0] for part in group.all_gather(ids)]
@@ -101,36 +106,26 @@ class Detections:
         return Outcome(group.from_rank_0(score.map if score else None), int(mine.sum()), len(rows), facts)
 
 
-class PublishedScores:
-    """Scores every batch by itself, and brings the parts together."""
-
-    def __init__(self, truth: GroundTruth) -> None:
-        self._scores = BatchScores(truth)
-
-    def add(self, image_ids: Sequence[int], outputs: Sequence[Any]) -> None:
-        """Score what was found on the images of a batch."""
-        self._scores.add(image_ids, outputs)
+class PublishedScores(BatchScores):
+    """Scores batch by batch, as the published runs did."""
 
     def outcome(self, group: HostGroup, decides: Callable[[float], bool]) -> Outcome:
-        """Score the batches of all ranks; every rank has to call this. Raises DataError as `Detections` does.
-
-        It is pycocotools that scores, so nothing is left to be checked.
-        """
-        score, image_ids = self._scores.total(group)
+        """Merge the scores of all ranks' batches, by pycocotools; a collective call. Raises DataError."""
+        score, image_ids = self.total(group)
         shares = [np.array(ids, dtype=np.float64) for ids in image_ids]
         rank = group.ranks.rank
         mine = np.isin(shares[rank], _before(shares, rank), invert=True)
-        detections = int(np.array(self._scores.detections, dtype=np.int64)[mine].sum())
+        detections = int(np.array(self.detections, dtype=np.int64)[mine].sum())
         return Outcome(score.map, int(mine.sum()), detections, {} if rank else _facts(score, shares))
 
 
-def rows_of(image_ids: Sequence[int], outputs: Sequence[Any]) -> np.ndarray:
+def rows_of(image_ids: Sequence[int], outputs: Sequence[Output]) -> np.ndarray:
     """Return a batch's detections, float64 [n, 7] (see COLUMNS), in the order of the images."""
     counts = [len(output["scores"]) for output in outputs]
     boxes, scores, labels = (
         torch.cat([output[name] for output in outputs]).float() for name in ("boxes", "scores", "labels")
     )
-    # As float32, in which a label is exact, all of it is one tensor to copy.
+    # One tensor to copy: labels are exact in float32.
     values = torch.cat([boxes, scores[:, None], labels[:, None]], dim=1).cpu().numpy().astype(np.float64)
     rows = np.empty((len(values), COLUMNS))
     rows[:, 0] = np.repeat(image_ids, counts)
@@ -141,7 +136,7 @@ def rows_of(image_ids: Sequence[int], outputs: Sequence[Any]) -> np.ndarray:
 
 
 def _before(shares: Sequence[np.ndarray], rank: int) -> np.ndarray:
-    """Return the ids of the images that ranks before this one looked at: a share may have been filled up with them."""
+    """Return the ids of the images of earlier ranks: a share may be padded with them."""
     return np.concatenate([np.zeros(0), *shares[:rank]])
 
 

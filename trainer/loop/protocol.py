@@ -1,4 +1,4 @@
-"""The three protocols: what is trained and evaluated in which order, and which events tell of it."""
+"""The protocols full, epoch and steady: what is trained and evaluated in which order."""
 
 from __future__ import annotations
 
@@ -8,37 +8,36 @@ import time
 from typing import Any, Callable, Iterator
 
 import numpy as np
+import torch
 
 from evidence import events
 from evidence.rank_file import EventLog
-from trainer.data.prefetch import Prefetch
-from trainer.ledger import Ledger
-from trainer.loop.checkpoint import Checkpoints
+from trainer.clocks import Ledger
+from trainer.data.loader import Loaded, Loaders
+from trainer.loop.checkpoint import Checkpoints, Position, blocks, snapshot
 from trainer.loop.evaluate import collector, detect
-from trainer.loop.loaders import Loaders
-from trainer.loop.position import Position, stretches
-from trainer.loop.resume import snapshot
-from trainer.loop.steps import StepLoop, Trainee
-from trainer.model.optim import learning_rate
+from trainer.loop.staging import Prefetch, Staged
+from trainer.loop.steps import StepLoop
+from trainer.loop.trainee import Trainee, learning_rate
 from trainer.ranks import HostGroup
 from trainer.settings import Settings
 
 _BEFORE_TRAINING = -1
 _PROGRESS_EVERY_S = 1.0
 _WARMUP_LIMIT = 5
-_WARM_WITHIN = 0.05  # windows of 20 steps with 3 % noise differ by less, also where neighbouring steps are alike
+_WARM_WITHIN = 0.05  # windows of 20 steps with 3 % noise differ by less, autocorrelated ones too
 
 
 class Protocol:
-    """One run on one rank. The reason it ends with is `target`, `last_epoch` or `steps`.
+    """One run on one rank; it ends with the reason `target`, `last_epoch` or `steps`.
 
-    `resumed` is the position that an earlier attempt has brought the trainee to, None at the beginning of a run.
+    `resumed` is the position of the checkpoint that was restored, None on a fresh start.
     """
 
     def __init__(
         self,
         trainee: Trainee,
-        bare_model: Any,
+        bare_model: torch.nn.Module,
         loaders: Loaders,
         group: HostGroup,
         log: EventLog,
@@ -46,7 +45,7 @@ class Protocol:
         resumed: Position | None = None,
     ) -> None:
         self._trainee = trainee
-        self._bare_model = bare_model  # without the gradient exchange, which evaluation and checkpoints do not want
+        self._bare_model = bare_model  # without DDP, for evaluation and checkpoints
         self._loaders = loaders
         self._group = group
         self._log = log
@@ -57,7 +56,7 @@ class Protocol:
         self._resumed = resumed
         self._from = resumed or Position(0, 0, len(loaders.train_plan))
         self._loop.steps = self._from.taken
-        self._asked: Any = None  # the batches of the next epoch, once they have been asked for
+        self._asked: Iterator[Loaded | Staged] | None = None  # the iterator of the next epoch, once workers load for it
 
     def run(self) -> str:
         """Run the protocol of the settings and return the reason it ended with."""
@@ -92,14 +91,14 @@ class Protocol:
         self._log.write(end, self._trainee.backend.clock.now_ns())
 
     def _train_epoch(self, epoch: int, first: int) -> None:
-        """Take the steps of an epoch from `first` on; the ones before it are an earlier attempt's."""
+        """Take the steps of an epoch from `first` on; earlier ones were taken before the restart."""
         plan = self._loaders.train_plan
         self._ledger.enter("bookkeeping")
         steps, before = len(plan), self._loop.images
         self._log.write(events.EpochBegin(epoch, steps - first, plan.unused, from_step=first or None))
         self._ledger.enter("data_wait")
         batches, self._asked = self._asked or self._ask(epoch, first), None
-        for begin, end in stretches(first, steps, self._settings.checkpoint_steps):
+        for begin, end in blocks(first, steps, self._settings.checkpoint_steps):
             rates = [
                 learning_rate(self._settings, epoch=epoch, step=step, steps_per_epoch=steps)
                 for step in range(begin, end)
@@ -107,17 +106,17 @@ class Protocol:
             self._loop.run(batches, rates, epoch=epoch)
             if end < steps:
                 self._keep(Position(epoch, end, steps))
-        # The loader's own iterator is one for all epochs: nobody may still be asking it for the last one.
+        # A loader with persistent workers has one iterator for all epochs: stop fetching from it first.
         self._close(batches)
         self._log.write(events.EpochEnd(epoch, steps - first, self._loop.images - before))
         self._keep(Position(epoch, steps, steps))
 
-    def _ask(self, epoch: int, first: int) -> Any:
+    def _ask(self, epoch: int, first: int) -> Iterator[Loaded | Staged]:
         """Return the batches of an epoch from its step `first` on; workers begin to load them now."""
         self._loaders.train_plan.set_epoch(epoch, first)
         return self._ahead(iter(self._loaders.train))
 
-    def _ahead(self, batches: Any) -> Any:
+    def _ahead(self, batches: Iterator[Loaded]) -> Iterator[Loaded | Staged]:
         return self._arriving(Prefetch(batches, self._loop.staging.ahead) if self._takes_ahead else batches)
 
     def _arriving(self, batches: Any) -> Any:
@@ -132,9 +131,10 @@ class Protocol:
             self._ledger.enter("idle")
 
     @staticmethod
-    def _close(batches: Any) -> None:
-        if hasattr(batches, "close"):
-            batches.close()
+    def _close(batches: Iterator[Loaded | Staged] | None) -> None:
+        close = getattr(batches, "close", None)
+        if close is not None:
+            close()
 
     def _keep(self, position: Position) -> None:
         """Write a checkpoint. Raises DiskError on rank 0."""
@@ -143,12 +143,12 @@ class Protocol:
         if self._group.ranks.rank == 0:
             file, size = self._checkpoints.save(position, tensors)
             self._log.write(events.Checkpoint(position.epoch, position.step, file, size))
-        # Others who went on to train would wait for rank 0 in their next step, and book the wait as computing.
+        # Without it, other ranks would wait for rank 0 in their next step, and count the wait as compute.
         self._group.barrier()
         self._ledger.enter("idle")
 
     def _evaluate(self, epoch: int) -> float:
-        """Return the mAP of the model as it is, the same number on every rank."""
+        """Evaluate; return the mAP, the same on every rank."""
         self._log.write(events.EvalBegin(epoch), self._ledger.enter("evaluation"))
         self._group.broadcast_buffers(self._bare_model)
         scores = collector(self._settings, self._loaders.ground_truth)
@@ -162,34 +162,34 @@ class Protocol:
         )
         outcome = scores.outcome(self._group, lambda reached: self._decides(epoch, reached))
         end = events.EvalEnd(epoch, outcome.images, outcome.detections, **outcome.facts)
-        # The phase ends where the event says, so that judging can compare the two.
+        # The phase ends at the time of the event, so that judging can compare the two.
         self._log.write(end, self._ledger.enter("idle"))
         return outcome.map
 
     def _decides(self, epoch: int, reached: float) -> bool:
-        """Whether a run that is to reach an mAP ends with this one."""
+        """Whether the full protocol ends with this evaluation."""
         settings = self._settings
         if settings.protocol != "full" or epoch == _BEFORE_TRAINING:
             return False
         return epoch == settings.epochs - 1 or reached >= settings.target_map
 
-    def _progress(self) -> Any:
+    def _progress(self) -> Callable[[int], None]:
         total, last = self._loaders.val_images_of_rank, [time.monotonic()]
 
-        def tell(done: int) -> None:
+        def report(done: int) -> None:
             if time.monotonic() - last[0] >= _PROGRESS_EVERY_S:
                 last[0] = time.monotonic()
                 self._log.write(events.Progress("evaluation", done, total))
 
-        return tell
+        return report
 
     def _steady(self) -> str:
         assert self._settings.steps is not None  # Settings ties it to this protocol
         plan = self._loaders.train_plan
-        # Only where nothing of it is asked to begin anew in every epoch.
+        # Only if workers do not restart in every epoch.
         endless = self._takes_ahead and self._settings.uses("persistent_workers")
         plan.set_epoch(0, endless=endless)
-        # Begun here and not in the thread that fetches: workers and pinned memory belong to this thread's card.
+        # Begun in this thread, not in the fetching one: pinned memory belongs to this thread's current device.
         batches = self._ahead(self._endless(iter(self._loaders.train)))
 
         def rates(first: int, count: int) -> list[float]:
@@ -204,14 +204,14 @@ class Protocol:
         self._loop.run(batches, rates(warmup, self._settings.steps), epoch=0)
         self._loop.steps, self._loop.images = self._settings.steps, self._loop.images - warmup_images
         self._end()
-        batches.close()
+        self._close(batches)
         return "steps"
 
-    def _warm_up(self, batches: Iterator[Any], rates: Callable[[int, int], list[float]]) -> int:
-        """Take the steps that are not measured, at least those of the settings, and return how many they were.
+    def _warm_up(self, batches: Iterator[Loaded | Staged], rates: Callable[[int, int], list[float]]) -> int:
+        """Take the warm-up steps and return their number.
 
-        A window at a time, until one takes as long as the one before on every rank; at most _WARMUP_LIMIT times the
-        steps of the settings. Whether the device was warm then is for the evidence to show.
+        At least those of the settings, then a window at a time until one takes as long as the one before on every rank;
+        at most _WARMUP_LIMIT times the steps of the settings.
         """
         asked, done, before_ns = self._settings.steady_warmup, 0, 0.0
         while done < _WARMUP_LIMIT * asked:
@@ -227,10 +227,10 @@ class Protocol:
 
     @property
     def _takes_ahead(self) -> bool:
-        # Without workers the loader decodes when it is asked, and a thread would only take the device's cores.
+        # Without workers the loader decodes in the calling thread; a thread would compete with the device's cores.
         return self._settings.workers > 0 and self._settings.uses("batches_ahead")
 
-    def _endless(self, first: Iterator[Any]) -> Iterator[Any]:
+    def _endless(self, first: Iterator[Loaded]) -> Iterator[Loaded]:
         yield from first
         for epoch in itertools.count(1):
             self._loaders.train_plan.set_epoch(epoch)
@@ -242,7 +242,7 @@ def peak_resident_gib() -> float | None:
     try:
         with open("/proc/self/status", encoding="ascii", errors="replace") as status:
             for line in status:
-                # Unlike ru_maxrss this does not remember the parent's size from before exec.
+                # ru_maxrss would include the parent's size from before exec.
                 if line.startswith("VmHWM:"):
                     return int(line.split()[1]) / 2**20
     except OSError:

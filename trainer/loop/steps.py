@@ -1,77 +1,25 @@
-"""Training steps and the windows of steps that evidence is written in."""
+"""The step loop: runs training steps, times their parts, and writes one `window` event for every few steps."""
 
 from __future__ import annotations
 
 import math
-from typing import Any, Callable, Iterator
+from typing import Iterator
 
 import torch
 
 from evidence import events
 from evidence.rank_file import EventLog
-from trainer.data.dataset import require_batch
-from trainer.devices import Backend
+from trainer.clocks import Ledger
+from trainer.data.dataset import Batch, require_batch
+from trainer.data.loader import Loaded
+from trainer.data.published import PublishedBatch
 from trainer.errors import DataError, DivergedError
-from trainer.ledger import Ledger
-from trainer.loop.staging import Staging
-from trainer.loop.workload import Fingerprint
-from trainer.model.optim import set_learning_rate
-from trainer.published.losses import read_each
-from trainer.settings import Settings
-
-
-class Trainee:
-    """The model on its device with its optimizer: what one step needs and changes."""
-
-    def __init__(self, settings: Settings, backend: Backend, model: torch.nn.Module, optimizer: Any) -> None:
-        self.settings = settings
-        self.backend = backend
-        self.model = model
-        self.optimizer = optimizer
-        self.scaler = backend.gradient_scaler(settings.precision)
-        # Of the model itself: its hooks work whether or not gradients are exchanged around it.
-        self.fingerprint = Fingerprint(getattr(model, "module", model))
-        self.parts: list[torch.Tensor] = []
-        """The losses of the last step and their sum, on the device; none where nobody reads them in every step."""
-        self._trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-
-    def step(
-        self,
-        images: list[torch.Tensor],
-        targets: list[dict[str, torch.Tensor]],
-        forward_done: Callable[[], None] = lambda: None,
-    ) -> torch.Tensor:
-        """Forward, backward with gradient exchange, optimizer; return the summed loss, a scalar left on the device.
-
-        `forward_done` is called between the first two.
-        """
-        with self.backend.autocast(self.settings.precision):
-            losses = self.model(images, targets)
-            loss: torch.Tensor = sum(losses.values())
-        forward_done()
-        if not self.settings.uses("losses_by_window"):
-            self.parts = [part.detach() for part in (*losses.values(), loss)]
-        self.optimizer.zero_grad(set_to_none=True)
-        if self.scaler is None:
-            loss.backward()
-            self._clip()
-            self.optimizer.step()
-        else:
-            self.scaler.scale(loss).backward()
-            if self.settings.gradient_clip:
-                self.scaler.unscale_(self.optimizer)
-            self._clip()
-            self.scaler.step(self.optimizer)
-            self.scaler.update()
-        return loss.detach()
-
-    def _clip(self) -> None:
-        if self.settings.gradient_clip:
-            torch.nn.utils.clip_grad_norm_(self._trained, self.settings.gradient_clip)
+from trainer.loop.staging import Staged, Staging
+from trainer.loop.trainee import Trainee
 
 
 class Window:
-    """The readings of a few steps, written as one event; losses stay on the device until then."""
+    """The measurements of a few steps, written as one event; losses stay on the device until then."""
 
     def __init__(self) -> None:
         self.images: list[int] = []
@@ -93,23 +41,17 @@ class StepLoop:
         self._ledger = ledger
         self._timer = trainee.backend.step_timer()
         self.staging = Staging(trainee.settings, trainee.backend)
-        """How batches come to the device; who takes them from the loader ahead may begin that ahead too."""
+        """Copies batches to the device; prefetching may begin a copy ahead."""
         self.steps = 0
         self.images = 0
         self.last_step_ns = 0.0
         """Mean compute time of the steps of the window that was closed last."""
 
-    def run(
-        self,
-        batches: Iterator[Any],
-        rates: list[float],
-        *,
-        epoch: int,
-        warmup: bool = False,
-    ) -> None:
+    def run(self, batches: Iterator[Loaded | Staged], rates: list[float], *, epoch: int, warmup: bool = False) -> None:
         """Take one step per learning rate in `rates`, each with the next batch.
 
-        Raises DataError when a sample cannot be read or the batches end early, DivergedError when a loss is not finite.
+        Raises DataError for a sample that cannot be read and if the batches end early, DivergedError for a loss that is
+        not finite.
         """
         settings, ledger, done = self._trainee.settings, self._ledger, 0
         while done < len(rates):
@@ -123,34 +65,37 @@ class StepLoop:
             done += count
         ledger.enter("idle")
 
-    def _one(self, batches: Iterator[Any], rate: float, window: Window) -> None:
+    def _one(self, batches: Iterator[Loaded | Staged], rate: float, window: Window) -> None:
         ready = getattr(batches, "ready", False)
         if not ready:
-            # Where the timer waits for the device here, it waits for its computing.
+            # The timer may wait for the device here; that wait is compute time.
             self._ledger.enter("compute")
             self._timer.settle()
         wait_from_ns = self._ledger.enter("data_wait")
-        batch = next(batches, None)
-        if batch is None:
+        loaded = next(batches, None)
+        if loaded is None:
             raise DataError("the loader ended before the epoch's planned steps; a worker may have been killed")
-        require_batch(batch)
+        batch: Batch | PublishedBatch | Staged = require_batch(loaded)
         copy_from_ns = self._ledger.enter("copy")
         if not ready:
             self._timer.idle(copy_from_ns - wait_from_ns)
         images, targets = self.staging.take(batch)
-        set_learning_rate(self._trainee.optimizer, rate)
+        for group in self._trainee.optimizer.param_groups:
+            group["lr"] = rate
         compute_from_ns = self._ledger.enter("compute")
         self._timer.start()
         loss = self._trainee.step(images, targets, self._timer.forward_done)
         self._timer.stop()
         if self._trainee.settings.host_clock:
-            # Those who timed by the host's clock read the loss right after it, and so waited outside of their region
-            # for what was still queued. Without that, the wait would fall into the next step's, or a late loader's.
+            # Runs timed by the host's clock read the loss right after the timed region, and so waited for the device
+            # outside of it. Without this, that wait would fall into the next step's region or into the data wait.
             self._ledger.enter("compute")
             self._trainee.backend.synchronise()
         if self._trainee.parts:
             self._ledger.enter("compute")
-            read_each(self._trainee.backend, self._trainee.parts)
+            # As the published runs did: one by one, so that each reading waits for all that was queued.
+            for part in self._trainee.parts:
+                self._trainee.backend.numbers([part])
         self._ledger.enter("bookkeeping")
         window.wait_ns += copy_from_ns - wait_from_ns
         window.copy_ns += compute_from_ns - copy_from_ns
@@ -159,7 +104,7 @@ class StepLoop:
         window.rate = rate
 
     def _close(self, window: Window, begun_ns: int, epoch: int, warmup: bool) -> None:
-        # Draining waits for the device, and that wait is its computing.
+        # Draining waits for the device; that wait is compute time.
         self._ledger.enter("compute")
         times = self._timer.drain()
         ended_ns = self._ledger.enter("bookkeeping")

@@ -30,9 +30,9 @@ _TINY_POOLED = 3
 
 
 def build_model(settings: Settings) -> torch.nn.Module:
-    """Return the model of `settings` on the host, in training mode, its backbone loaded if the recipe says so.
+    """Return the model of `settings` on the host, in training mode, with the pretrained backbone if it is wanted.
 
-    Seed torch first: everything that is not loaded is drawn from its generator. Raises WeightsError.
+    Seed torch before: the other weights are drawn from its generator. Raises WeightsError.
     """
     if settings.model == "fasterrcnn_resnet50_fpn":
         return _resnet50(settings)
@@ -50,8 +50,8 @@ def _resnet50(settings: Settings) -> torch.nn.Module:
     if not settings.pretrained_backbone:
         return fasterrcnn_resnet50_fpn(weights=None, weights_backbone=None, num_classes=settings.num_classes)
     assert settings.backbone is not None  # Settings refuses a pretrained body without a file
-    # What fasterrcnn_resnet50_fpn builds when it downloads the body itself: frozen batch norm, the stem and the first
-    # stage frozen. Asked for no weights, it would train all of them, so the same parts are put together here.
+    # As fasterrcnn_resnet50_fpn with downloaded weights: frozen batch norm, stem and first stage frozen. Called without
+    # weights, that function would train all layers.
     backbone = resnet_fpn_backbone(
         backbone_name="resnet50", weights=None, norm_layer=FrozenBatchNorm2d, trainable_layers=3
     )

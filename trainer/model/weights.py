@@ -1,9 +1,8 @@
-"""ImageNet weights of the backbone: the file's hash is checked, and it is read without executing pickles."""
+"""The backbone's ImageNet weights: the file's hash is checked, and it is read without executing pickles."""
 
 from __future__ import annotations
 
 import collections
-import hashlib
 import pickle
 import types
 import zipfile
@@ -12,6 +11,7 @@ from typing import Any
 
 import torch
 
+from evidence.files import sha256_of
 from trainer.errors import WeightsError
 
 _BENCHMARK_FILE = "resnet50-0676ba61.pth"
@@ -25,7 +25,7 @@ def load_backbone(body: torch.nn.Module, path: Path, digits: str) -> None:
     """
     check_file(path, digits)
     state = {k: v for k, v in read_state_dict(path).items() if not k.startswith("fc.")}
-    # The file may carry the step counter of batch norm, which the frozen kind does not have.
+    # The file may have batch norm's step counter, which frozen batch norm does not have.
     state = {k: v for k, v in state.items() if not k.endswith("num_batches_tracked")}
     expected = {k: tuple(v.shape) for k, v in body.state_dict().items() if not k.endswith("num_batches_tracked")}
     found = {k: tuple(v.shape) for k, v in state.items()}
@@ -42,7 +42,7 @@ def load_backbone(body: torch.nn.Module, path: Path, digits: str) -> None:
 def check_file(path: Path, digits: str) -> str:
     """Return the file's SHA-256 in hex. Raises WeightsError unless it begins with `digits`."""
     try:
-        digest = sha256(path)
+        digest = sha256_of(path)
     except OSError as error:
         raise WeightsError(f"{path}: {error.strerror}; --backbone names torchvision's {_BENCHMARK_FILE}") from None
     if not digest.startswith(digits):
@@ -53,17 +53,8 @@ def check_file(path: Path, digits: str) -> str:
     return digest
 
 
-def sha256(path: Path) -> str:
-    """Return a file's SHA-256 in hex, read in pieces."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        for piece in iter(lambda: file.read(1 << 20), b""):
-            digest.update(piece)
-    return digest.hexdigest()
-
-
 def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
-    """Return the tensors of a file that torch.save wrote, refusing whatever is not tensors. Raises WeightsError."""
+    """Return the tensors of a file written by torch.save. Raises WeightsError for anything but tensors."""
     if zipfile.is_zipfile(str(path)):
         with zipfile.ZipFile(str(path)) as archive:
             if any(name.endswith("/constants.pkl") for name in archive.namelist()):
@@ -79,15 +70,10 @@ def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
 
 
 def _load_tensors_only(path: Path) -> Any:
-    if _torch_version() >= (1, 13):
+    if tuple(map(int, torch.__version__.split(".")[:2])) >= (1, 13):
         return torch.load(str(path), map_location="cpu", weights_only=True)
-    # torch 1.12 has no weights_only, but takes the unpickler from its caller.
+    # torch 1.12 has no weights_only, but an argument for the unpickler.
     return torch.load(str(path), map_location="cpu", pickle_module=_restricted_pickle())
-
-
-def _torch_version() -> tuple[int, int]:
-    major, minor = torch.__version__.split(".")[:2]
-    return int(major), int(minor)
 
 
 _ALLOWED = {
@@ -95,19 +81,11 @@ _ALLOWED = {
     ("torch._utils", "_rebuild_tensor_v2"): torch._utils._rebuild_tensor_v2,
     ("torch._utils", "_rebuild_parameter"): torch._utils._rebuild_parameter,
 }
-_STORAGES = (
-    "FloatStorage",
-    "HalfStorage",
-    "DoubleStorage",
-    "LongStorage",
-    "IntStorage",
-    "BoolStorage",
-    "ByteStorage",
-)
+_STORAGES = ("FloatStorage", "HalfStorage", "DoubleStorage", "LongStorage", "IntStorage", "BoolStorage", "ByteStorage")
 
 
 class _TensorsOnly(pickle.Unpickler):
-    """Finds what a state_dict is made of and nothing else, so a file cannot name a function to call."""
+    """An unpickler that finds only the parts of a state_dict, so that a file cannot call functions."""
 
     def find_class(self, module: str, name: str) -> Any:
         if module == "torch" and name in _STORAGES:

@@ -1,7 +1,6 @@
-"""The clock probe: a known amount of work is queued on the device, to see whether its timer and its waiting are honest.
+"""The clock probe: compares step timer and synchronisation with the time until a known amount of work is really done.
 
-What it measures goes into the evidence; whoever judges the run compares. Reading a number of the result back is the
-measure of all: that cannot return before the work is done.
+The reference is reading a number of the result back, which cannot return before the work is done. Judging compares.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from trainer.devices import Backend
 
 _ROUNDS = 5
 _WORK_NS = 20_000_000
-_UNIT_NS = 2_000_000  # of work in one product: so much more than queueing it takes that the host runs ahead
+_UNIT_NS = 2_000_000  # of work in one product: much more than queueing it takes
 _SMALLEST, _LARGEST = 256, 4096
 _MOST_UNITS = 64
 _DIFFERENCE = 8
@@ -22,7 +21,7 @@ _CLOCK_READINGS = 10_000
 
 
 def probe_clock(backend: Backend) -> ClockProbe:
-    """Put the clocks of the backend and of the host to the test: see ClockProbe for what is returned."""
+    """Measure a known amount of work by the backend's clocks and the host's; see ClockProbe."""
     side = _side(backend)
     units = max(2, min(_MOST_UNITS, math.ceil(_WORK_NS / _unit_ns(backend, side))))
     waits = [_synchronise_ns(backend, side, units) for _ in range(_ROUNDS)]
@@ -48,7 +47,7 @@ def _side(backend: Backend) -> int:
 
 
 def _unit_ns(backend: Backend, side: int) -> int:
-    """What one product takes; the difference of many and one, so that starting and reading back cancel out."""
+    """The time of one product: the difference of many and one, which cancels launch and read-back."""
     many, one = (min(_work_ns(backend, side, units) for _ in range(2)) for units in (1 + _DIFFERENCE, 1))
     return max(1, (many - one) // _DIFFERENCE)
 

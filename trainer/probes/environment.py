@@ -1,7 +1,7 @@
-"""What a host is, for the evidence: machine, cards, network, system and software, each as far as it can be read.
+"""The environment of a run: machine, devices, network, system, software, and where in the host a rank runs.
 
-Nothing is asked over a network, and nothing secret is read: of the environment's variables CONFORMANCE_IMAGE alone, by
-which whoever starts a container names its image, as nobody inside can know. What cannot be read is absent, with why.
+Nothing is asked over a network, and nothing secret is read: the only environment variable is CONFORMANCE_IMAGE, the
+name of the container's image, which is not known inside it. Items that cannot be read are recorded as absent, with why.
 """
 
 from __future__ import annotations
@@ -13,36 +13,38 @@ import platform
 import re
 import threading
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any, Callable, Iterable
 
+from evidence.files import sha256_of
 from evidence.host import Environment, Interface, Port
-from trainer.devices.base import Backend, Card, Inventory
+from trainer.devices import Backend, DeviceInfo, Inventory
 from trainer.settings import Settings
+from trainer.telemetry.base import normal_pci
 
 IMAGE_VARIABLE = "CONFORMANCE_IMAGE"
 HOST_OS_RELEASE = "run/host/os-release"
-"""Where a container finds its host's, if it was put there (systemd's container interface)."""
+"""The host's os-release in a container, if it was mounted there (systemd's container interface)."""
 
-_ROOT = Path("/")
+ROOT = Path("/")
 _PACKAGES = ("torch", "torchvision", "numpy", "Pillow", "pycocotools", "torch_xmlir")
 _PATIENCE_S = 25.0
 _LONGEST = 200  # characters of a text that some other program wrote
-# What firmware says of itself where nobody has filled it in.
+# Placeholders of firmware.
 _BLANK = ("", "to be filled by o.e.m.", "system product name", "system manufacturer", "default string", "not specified")
 
 
 class _Facts:
-    """Collects what is found, and of what is not, why."""
+    """Collects items, or the reason why an item is absent."""
 
     def __init__(self) -> None:
         self.found: dict[str, Any] = {}
         self.absent: dict[str, str] = {}
 
     def note(self, item: str, read: Callable[[], Any]) -> None:
-        """Note what `read` returns; where it raises or returns nothing, that."""
+        """Record the value of `read`, or why there is none: its error, or "nothing found"."""
         try:
             value = read()
-        except Exception as error:  # of an environment anything may be broken; the run does not depend on it
+        except Exception as error:  # any part of an environment may be broken
             said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
             where = f"{error.filename}: " if isinstance(error, OSError) and error.filename else ""
             self.absent[item] = _short(f"{where}{said or type(error).__name__}")
@@ -53,11 +55,11 @@ class _Facts:
             self.found[item] = value
 
 
-def gather(settings: Settings, backend: Backend, card: Card, root: Path = _ROOT) -> Environment:
-    """Return the facts of this host: its event `environment`; what was not found is in `absent`, by item."""
+def gather(settings: Settings, backend: Backend, device: DeviceInfo, root: Path = ROOT) -> Environment:
+    """Return the event `environment` of this host; `absent` has the reasons for missing items."""
     facts = _Facts()
     facts.note("machine", lambda: machine(root))
-    _cards(facts, backend, card, settings.smi)
+    _cards(facts, backend, device, settings.smi)
     facts.note("network", lambda: infiniband_ports(root))
     facts.note("ethernet", lambda: ethernet_speeds(root))
     facts.note("container", lambda: container_sign(root))
@@ -67,22 +69,82 @@ def gather(settings: Settings, backend: Backend, card: Card, root: Path = _ROOT)
     if "image" in facts.absent:
         facts.absent["image"] = f"{IMAGE_VARIABLE} is not set; a container does not know its image's name"
     facts.note("packages", package_versions)
-    if settings.backbone is not None:
-        facts.note("backbone_sha256", lambda: _digest(settings.backbone))
+    backbone = settings.backbone
+    if backbone is not None:
+        facts.note("backbone_sha256", lambda: sha256_of(backbone))
     return Environment(**facts.found, absent=facts.absent)
 
 
-def machine(root: Path = _ROOT) -> dict[str, str]:
-    """Return `vendor` and `product` as the firmware tells them (DMI). Raises OSError where it tells nothing."""
+def machine(root: Path = ROOT) -> dict[str, str]:
+    """Return the firmware's `vendor` and `product` (DMI). Raises OSError without DMI."""
     folder = root / "sys" / "class" / "dmi" / "id"
     found = {name: _line(folder / file) for name, file in (("vendor", "sys_vendor"), ("product", "product_name"))}
     return {name: text for name, text in found.items() if text.lower() not in _BLANK}
 
 
-def infiniband_ports(root: Path = _ROOT) -> tuple[Port, ...]:
+def placement(root: Path = ROOT, cpus: Iterable[int] | None = None) -> dict[str, Any]:
+    """Return `cpus` (this process's by default) as in 0-3,8, their `numa_nodes`, and the allowed `memory_nodes`.
+
+    Nodes are [] if the kernel does not list them. Sources: cpuset(7), /sys/devices/system/node.
+    """
+    own = set(os.sched_getaffinity(0) if cpus is None else cpus)
+    nodes = root / "sys" / "devices" / "system" / "node"
+    return {
+        "cpus": format_list(own),
+        "numa_nodes": sorted(
+            int(path.parent.name[4:]) for path in nodes.glob("node[0-9]*/cpulist") if own.intersection(_list_in(path))
+        ),
+        "memory_nodes": _list_in(root / "proc" / "self" / "status", "Mems_allowed_list:"),
+    }
+
+
+def device_numa_node(pci: str | None, root: Path = ROOT) -> int | None:
+    """Return the NUMA node of the device at a PCI address, as in 0000:1b:00.0; None if it is unknown."""
+    address = normal_pci(pci)
+    if address is None:
+        return None
+    try:
+        node = int((root / "sys" / "bus" / "pci" / "devices" / address / "numa_node").read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return None
+    return node if node >= 0 else None
+
+
+def format_list(numbers: Iterable[int]) -> str:
+    """Return numbers in the kernel's list format: 0-3,8."""
+    ranges: list[list[int]] = []
+    for number in sorted(set(numbers)):
+        if ranges and ranges[-1][1] == number - 1:
+            ranges[-1][1] = number
+        else:
+            ranges.append([number, number])
+    return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in ranges)
+
+
+def parse_list(text: str) -> list[int]:
+    """Return the numbers of a list in the kernel's format, sorted. Raises ValueError for any other text."""
+    found: set[int] = set()
+    for part in filter(None, text.strip().split(",")):
+        match = re.fullmatch(r"([0-9]{1,6})(?:-([0-9]{1,6}))?", part)
+        if match is None:
+            raise ValueError(f"{part[:40]!r} is no number and no range, as in 0-3,8")
+        found.update(range(int(match.group(1)), int(match.group(2) or match.group(1)) + 1))
+    return sorted(found)
+
+
+def _list_in(path: Path, name: str = "") -> list[int]:
+    """Return the list on a file's first line that begins with `name`; [] without one."""
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        return next((parse_list(line[len(name) :]) for line in lines if line.startswith(name)), [])
+    except (OSError, ValueError):
+        return []
+
+
+def infiniband_ports(root: Path = ROOT) -> tuple[Port, ...]:
     """Return each port's device, port, link layer (InfiniBand, or Ethernet for RoCE), rate and state, as in sysfs.
 
-    Source: Documentation/ABI/stable/sysfs-class-infiniband. Raises OSError where the kernel has no such devices.
+    Source: Documentation/ABI/stable/sysfs-class-infiniband. Raises OSError without such devices.
     """
     folder = root / "sys" / "class" / "infiniband"
     ports = []
@@ -96,8 +158,8 @@ def infiniband_ports(root: Path = _ROOT) -> tuple[Port, ...]:
     return tuple(ports)
 
 
-def ethernet_speeds(root: Path = _ROOT) -> tuple[Interface, ...]:
-    """Return the speed in Mb/s of each network interface with a device behind it that tells one."""
+def ethernet_speeds(root: Path = ROOT) -> tuple[Interface, ...]:
+    """Return the speed in Mb/s of each network interface with a device and a known speed."""
     found = []
     for path in sorted((root / "sys" / "class" / "net").glob("*")):
         with contextlib.suppress(OSError, ValueError):
@@ -106,8 +168,8 @@ def ethernet_speeds(root: Path = _ROOT) -> tuple[Interface, ...]:
     return tuple(found)
 
 
-def container_sign(root: Path = _ROOT) -> str:
-    """Return what shows that this is a container; "" where nothing does, which is no proof that it is none."""
+def container_sign(root: Path = ROOT) -> str:
+    """Return the sign that this is a container; "" without one, which does not prove that it is none."""
     for name in (".dockerenv", "run/.containerenv", ".singularity.d"):
         if (root / name).exists():
             return f"/{name}"
@@ -118,15 +180,15 @@ def container_sign(root: Path = _ROOT) -> str:
     return ""
 
 
-def operating_system(root: Path = _ROOT, *, inside: bool) -> dict[str, str]:
+def operating_system(root: Path = ROOT, *, inside: bool) -> dict[str, str]:
     """Return `name`, `version` and `pretty` of os-release, and `of`: "host", or "image" for a container's own.
 
-    A container's os-release is its image's. Its host's is read where it was put at HOST_OS_RELEASE.
+    A container's os-release is its image's; its host's is read from HOST_OS_RELEASE if mounted.
     """
-    hosts = root / HOST_OS_RELEASE
+    hosts, *others = root / HOST_OS_RELEASE, root / "etc" / "os-release", root / "usr" / "lib" / "os-release"
     of = "host" if hosts.exists() or not inside else "image"
-    text = (hosts if hosts.exists() else _os_release(root)).read_text(encoding="utf-8", errors="replace")
-    values = parse_os_release(text)
+    path = next((path for path in (hosts, *others) if path.exists()), others[-1])
+    values = parse_os_release(path.read_text(encoding="utf-8", errors="replace"))
     keys = (("name", "NAME"), ("version", "VERSION_ID"), ("pretty", "PRETTY_NAME"))
     found = {name: _short(values[key]) for name, key in keys if values.get(key)}
     if not found:
@@ -146,40 +208,36 @@ def parse_os_release(text: str) -> dict[str, str]:
 
 
 def package_versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that decide what a run computes, as far as they are there."""
+    """Return the versions of Python and of the packages that decide what a run computes, if installed."""
     found = {"python": platform.python_version()}
     for name in _PACKAGES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[name.lower()] = _short(importlib.metadata.version(name))
-    # What a module says of itself: a vendor's build may be installed without metadata, or under another's.
+    # The modules' own versions: a vendor's build may be installed without metadata, or under another name.
     import torch
     import torchvision
 
     return {**found, "torch": _short(str(torch.__version__)), "torchvision": _short(str(torchvision.__version__))}
 
 
-def _cards(facts: _Facts, backend: Backend, card: Card, smi: str) -> None:
+def _cards(facts: _Facts, backend: Backend, device: DeviceInfo, smi: str) -> None:
     try:
-        inventory = _within(_PATIENCE_S, lambda: backend.inventory(card, smi))
+        inventory = _within(_PATIENCE_S, lambda: backend.inventory(device, smi))
     except Exception as error:  # the vendor's tool, which may fail in any way
-        inventory = Inventory(driver=card.driver)
+        inventory = Inventory(driver=device.driver)
         facts.absent.update(
             dict.fromkeys(("card_count", "card_memory_gib"), _short(str(error) or type(error).__name__))
         )
     facts.absent.update(inventory.absent)
-    # The name that the ranks found is in their introduction; what the tool calls its cards stands beside it.
-    facts.note("cards", lambda: tuple(sorted({card.name, *inventory.names} - {""})))
+    # The name found by the rank, and the names that the tool lists.
+    facts.note("cards", lambda: tuple(sorted({device.name, *inventory.names} - {""})))
     facts.note("card_count", lambda: inventory.count)
-    facts.note("card_memory_gib", lambda: tuple(inventory.memory_gib) or _own_memory(card))
-    facts.note("driver", lambda: _short(inventory.driver or card.driver or ""))
-
-
-def _own_memory(card: Card) -> tuple[float, ...] | None:
-    return None if card.capacity_gib is None else (card.capacity_gib,)
+    facts.note("card_memory_gib", lambda: tuple(inventory.memory_gib or filter(None, [device.capacity_gib])))
+    facts.note("driver", lambda: _short(inventory.driver or device.driver or ""))
 
 
 def _within(patience_s: float, work: Callable[[], Inventory]) -> Inventory:
-    """Return what `work` returns. Raises what it raises, and TimeoutError where a library hangs in it."""
+    """Run `work` with a time limit. Raises what it raises, and TimeoutError."""
     found: list[Inventory] = []
     failed: list[BaseException] = []
 
@@ -199,24 +257,12 @@ def _within(patience_s: float, work: Callable[[], Inventory]) -> Inventory:
     return found[0]
 
 
-def _digest(path: Path | None) -> str:
-    from trainer.model.weights import sha256
-
-    assert path is not None
-    return sha256(path)
-
-
-def _os_release(root: Path) -> Path:
-    path = root / "etc" / "os-release"
-    return path if path.exists() else root / "usr" / "lib" / "os-release"
-
-
 def _line(path: Path) -> str:
     lines = path.read_text(encoding="utf-8", errors="replace").strip().splitlines()
     return _short(lines[0]) if lines else ""
 
 
 def _short(text: str) -> str:
-    # File names that are no text come as lone surrogates, which no JSON reader has to take.
+    # Undecodable file names come as lone surrogates, which are invalid in JSON.
     text = text.encode("utf-8", "backslashreplace").decode("utf-8").strip()
     return text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."

@@ -1,24 +1,22 @@
-"""What watches a run beside the trainer: one module a management tool, and one for the host itself."""
+"""Samplers of devices and hosts. Every module here is imported, and so registers its sources and tools."""
 
 from __future__ import annotations
 
 import importlib
+import pkgutil
 
 from trainer.errors import DeviceError
-from trainer.telemetry.base import CardPlace, Sampler, Samples, Smi, card_sampler
-from trainer.telemetry.host import host_sampler
+from trainer.telemetry.base import SMI_TOOLS, Smi
 
-__all__ = ["SMI_NAMES", "CardPlace", "Sampler", "Samples", "Smi", "card_sampler", "host_sampler", "load_smi"]
+for _module in pkgutil.iter_modules(__path__):
+    importlib.import_module(f"{__name__}.{_module.name}")
 
-_MODULES = {"nvml": "nvml", "mx-smi": "mx_smi", "ixsmi": "ixsmi"}
-
-SMI_NAMES = tuple(_MODULES)
+SMI_NAMES = tuple(sorted(SMI_TOOLS))
 """The tools that a device of the shared backend `cuda` may name in its table."""
 
 
 def load_smi(name: str) -> Smi:
-    """Return the tool of that name, not asked anything yet. Raises DeviceError for a name that is none."""
-    if name not in _MODULES:
+    """Return the tool of that name, not asked anything yet. Raises DeviceError for an unknown name."""
+    if name not in SMI_TOOLS:
         raise DeviceError(f"there is no tool {name!r}; trainer/telemetry has {', '.join(SMI_NAMES)}")
-    smi: Smi = importlib.import_module(f"trainer.telemetry.{_MODULES[name]}").open_smi()
-    return smi
+    return SMI_TOOLS[name]()

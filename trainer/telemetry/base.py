@@ -1,35 +1,62 @@
-"""What a sampler is, and how the cards that a management tool lists are matched to the cards that a run uses."""
+"""Sources of telemetry samples: their declaration, running a vendor's tool, matching its devices to those of the run.
+
+To add a management tool, write a module here with an opener decorated by `smi_tool`; nothing else lists it.
+"""
 
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
 from dataclasses import dataclass
-from typing import Any, Callable, Dict, List, Mapping, Sequence
+from typing import Any, Callable, Dict, Iterable, List, Mapping, Sequence
 
-from trainer.telemetry.metrics import Metric, checked
+from evidence.telemetry import CARD_READINGS, Reading
+from trainer.errors import DeviceError
 
 Samples = List[Dict[str, Any]]
 """Records for telemetry.jsonl; one with the key `error` is a complaint."""
 
+GIB = float(2**30)
 MIB_PER_GIB = 1024.0
 
 _PCI = re.compile(r"(?:([0-9a-f]{4,8}):)?([0-9a-f]{2}):([0-9a-f]{2})(?:\.([0-7]))?")
 _STARTED_EACH_TIME_S = 5.0
+_TIMEOUT_S = 10.0
+
+
+@dataclass(frozen=True)
+class Source:
+    """A source of samples and its row in docs/telemetry.md: the ranks that read it, and how its format is known."""
+
+    name: str
+    metrics: tuple[Reading, ...]
+    asked_by: str
+    known_from: str
+
+
+SOURCES: dict[str, Source] = {}
+"""Every declared source, by name."""
+
+
+def declare(name: str, metrics: Sequence[Reading], asked_by: str, known_from: str) -> Source:
+    """Return a new source, which is entered into SOURCES."""
+    SOURCES[name] = Source(name, tuple(metrics), asked_by, known_from)
+    return SOURCES[name]
 
 
 @dataclass(frozen=True)
 class Sampler:
-    """One source of samples: `read` returns them or raises, and is called no more often than `least_interval_s`."""
+    """`read` returns a source's samples or raises; it is called no more often than every `least_interval_s`."""
 
-    source: str
-    metrics: tuple[Metric, ...]
+    source: Source
     read: Callable[[], Samples]
     least_interval_s: float = 0.0
 
 
 @dataclass(frozen=True)
-class CardPlace:
-    """A card that a rank of this host uses: its index in the host, and its PCI address where the framework tells it."""
+class DevicePlace:
+    """A device that a rank of this host uses: its index in the host, and its PCI address if the framework has it."""
 
     index: int
     pci: str | None = None
@@ -39,62 +66,103 @@ class CardPlace:
 class Smi:
     """A vendor's management tool.
 
-    `read` returns a record for each card of the host: `card` (the tool's index), `pci` and `name` where it tells them,
-    and metrics; or a record with `error`. `driver` returns the driver's version. Both raise DeviceError. `is_started`
-    says that the tool is a program which every reading starts anew.
+    `read` returns a record for each device of the host: `card` (the tool's index), `pci` and `name` if it has them, and
+    metrics; or a record with `error`. `driver` returns the driver's version. Both raise DeviceError. `is_started`: each
+    reading starts a program.
     """
 
-    name: str
-    metrics: tuple[Metric, ...]
+    source: Source
     read: Callable[[], Samples]
     driver: Callable[[], str]
     is_started: bool = True
 
 
-def card_sampler(smi: Smi, places: Sequence[CardPlace]) -> Sampler:
-    """Return what samples these cards of the host through a tool.
+SMI_TOOLS: dict[str, Callable[[], Smi]] = {}
+"""Openers of the tools that a device's table may name under `smi`."""
 
-    A program is started every five seconds at most: on a host whose cores are busy it takes time from the ranks.
+
+def smi_tool(source: Source) -> Callable[[Callable[[], Smi]], Callable[[], Smi]]:
+    """Register a function that returns the tool of a source, not asked anything yet.
+
+    >>> @smi_tool(declare("some-smi", (), "local rank 0", "its documentation"))
+    ... def open_some_smi() -> Smi: ...
+    """
+
+    def register(opener: Callable[[], Smi]) -> Callable[[], Smi]:
+        SMI_TOOLS[source.name] = opener
+        return opener
+
+    return register
+
+
+class RefusedError(DeviceError):
+    """The tool ran and ended with an exit code other than 0."""
+
+
+def run_tool(names: Sequence[str], *arguments: str, timeout_s: float = _TIMEOUT_S) -> str:
+    """Return the standard output of the first of `names` that is on PATH. Raises DeviceError with what to do."""
+    found = next((path for path in map(shutil.which, names) if path), None)
+    if found is None:
+        raise DeviceError(f"none of {', '.join(names)} is on PATH; install the vendor's driver tools")
+    command = [found, *arguments]
+    try:
+        done = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL, timeout=timeout_s, check=False)
+    except subprocess.TimeoutExpired:
+        raise DeviceError(f"{' '.join(command)} did not answer within {timeout_s:g} s") from None
+    except OSError as error:
+        raise DeviceError(f"{' '.join(command)} could not be started: {error}") from None
+    if done.returncode != 0:
+        # NVIDIA's tool prints errors on its standard output.
+        said = (done.stderr.strip() or done.stdout.strip()).decode("utf-8", "replace").splitlines()[-1:]
+        raise RefusedError(f"{' '.join(command)} ended with code {done.returncode}: {' '.join(said)}")
+    return done.stdout.decode("utf-8", "replace")
+
+
+def device_sampler(smi: Smi, places: Sequence[DevicePlace]) -> Sampler:
+    """Return a sampler of these devices of the host.
+
+    A program is started every five seconds at most: starting one takes time from ranks on a host with busy cores.
     """
 
     def read() -> Samples:
         return matched(smi, smi.read(), places)
 
-    return Sampler(smi.name, smi.metrics, read, _STARTED_EACH_TIME_S if smi.is_started else 0.0)
+    return Sampler(smi.source, read, _STARTED_EACH_TIME_S if smi.is_started else 0.0)
 
 
-def matched(smi: Smi, records: Sequence[Mapping[str, Any]], places: Sequence[CardPlace]) -> Samples:
-    """Return the tool's record of each place as a sample, and a complaint for each that it has none of.
+def matched(smi: Smi, records: Sequence[Mapping[str, Any]], places: Sequence[DevicePlace]) -> Samples:
+    """Return the tool's record of each place as a sample, and a complaint for each place without a record.
 
-    By PCI address where both sides know it: a tool lists cards in the order of the bus, while a framework may have
-    another (CUDA_DEVICE_ORDER). Else by index, which on a host of equal cards is the same order in all tools that are
-    known here; nobody could try that on other vendors' cards.
+    By PCI address if both sides have it: a tool lists devices in bus order, and a framework may use another order
+    (CUDA_DEVICE_ORDER). Else by index: on a host of equal devices all tools known here count in bus order; that is
+    untested on vendors other than NVIDIA.
     """
-    told = [record for record in records if "error" not in record]
+    name, metrics = smi.source.name, smi.source.metrics
+    listed = [record for record in records if "error" not in record]
     samples: Samples = [dict(record) for record in records if "error" in record]
-    by_pci = {pci: record for record in told for pci in [normal_pci(record.get("pci"))] if pci is not None}
-    by_index = {record.get("card"): record for record in told}
+    by_pci = {pci: record for record in listed for pci in [normal_pci(record.get("pci"))] if pci is not None}
+    by_index = {record.get("card"): record for record in listed}
     for place in places:
         pci = normal_pci(place.pci)
-        known = pci is not None and len(by_pci) == len(told) and bool(told)
+        known = pci is not None and len(by_pci) == len(listed) and bool(listed)
         record = by_pci.get(pci or "") if known else by_index.get(place.index)
         if record is None:
             where = f"at {pci}" if known else f"{place.index}"
-            samples.append({"error": f"{smi.name} lists no card {where}; it lists {_listed(told)}"})
+            samples.append({"error": f"{name} lists no card {where}; it lists {_listed(listed)}"})
             continue
-        kept, complaints = checked(record, smi.metrics, f"{smi.name}, card {place.index},")
-        names = {metric.name for metric in smi.metrics}
-        readings = {name: value for name, value in kept.items() if name in names}
+        kept, complaints = checked(record, metrics, f"{name}, card {place.index},")
+        names = {metric.name for metric in metrics}
+        readings = {key: value for key, value in kept.items() if key in names}
         samples += [{"error": complaint} for complaint in complaints]
         if readings:
-            samples.append({"source": smi.name, "card": place.index, **readings})
+            samples.append({"source": name, "card": place.index, **readings})
     return samples
 
 
 def normal_pci(text: Any) -> str | None:
-    """Return a PCI address as the kernel writes it, 0000:1b:00.0; None for anything else.
+    """Return a PCI address in the kernel's form, 0000:1b:00.0; None for anything else.
 
-    NVIDIA's tools write the domain in eight digits, and some leave domain or function out.
+    NVIDIA's tools write the domain in eight digits, and some omit domain or function.
     """
     match = _PCI.fullmatch(text.strip().lower()) if isinstance(text, str) else None
     if match is None:
@@ -105,3 +173,24 @@ def normal_pci(text: Any) -> str | None:
 
 def _listed(records: Sequence[Mapping[str, Any]]) -> str:
     return ", ".join(str(record.get("pci") or record.get("card")) for record in records) or "none"
+
+
+def device_readings(*names: str) -> tuple[Reading, ...]:
+    """Return the declarations of a tool's readings of a device. Raises KeyError for an unknown name."""
+    return tuple(CARD_READINGS[name] for name in names)
+
+
+def checked(record: Mapping[str, Any], metrics: Iterable[Reading], who: str) -> tuple[dict[str, Any], list[str]]:
+    """Return a tool's record without impossible numbers, and a complaint for each of these."""
+    kept, complaints = dict(record), []
+    for metric in metrics:
+        value = record.get(metric.name)
+        if value is None:
+            kept.pop(metric.name, None)
+        elif metric.over_time != "any" and not metric.low <= value <= metric.high:
+            del kept[metric.name]
+            complaints.append(
+                f"{who} gave {metric.name} {value:g} {metric.unit}, which cannot be; it is not taken "
+                f"(expected {metric.low:g} to {metric.high:g})"
+            )
+    return kept, complaints

@@ -1,8 +1,8 @@
 """MetaX's `mx-smi`: reads the table that it prints without arguments.
 
-The form is that of listings which MetaX and users of its cards have published; it was never tried on a card here. Two
-lines a card, between bars: index, name, PCI address, use; then temperature, power, memory used/total in MiB. Clocks and
-reasons for throttling are not in that table, and are not read.
+The format is that of listings published by MetaX and its users; untested on a device. Two lines a device, between
+bars: index, name, PCI address, use; then temperature, power, memory used/total in MiB. The table has no clocks and no
+throttle reasons.
 """
 
 from __future__ import annotations
@@ -11,13 +11,15 @@ import re
 from typing import Any
 
 from trainer.errors import DeviceError
-from trainer.telemetry.base import MIB_PER_GIB, Samples, Smi, normal_pci
-from trainer.telemetry.metrics import card_metrics
-from trainer.telemetry.tool import run_tool
+from trainer.telemetry.base import MIB_PER_GIB, Samples, Smi, declare, device_readings, normal_pci, run_tool, smi_tool
 
-SOURCE = "mx-smi"
 TOOL = ("mx-smi", "mx_smi")
-METRICS = card_metrics("memory_used_gib", "memory_total_gib", "power_w", "temperature_c", "use_percent")
+MX_SMI = declare(
+    "mx-smi",
+    device_readings("memory_used_gib", "memory_total_gib", "power_w", "temperature_c", "use_percent"),
+    "local rank 0",
+    "listings published by MetaX and its users; **never tried on a card here**",
+)
 
 _CARD = re.compile(r"^\s*([0-9]{1,3})\s+(\S.*?)\s*$")
 _ADDRESS = re.compile(r"\b([0-9a-fA-F]{4,8}:[0-9a-fA-F]{2}:[0-9a-fA-F]{2}\.[0-7])\b")
@@ -30,16 +32,17 @@ _USE = re.compile(r"(?<![\w.])([0-9]+(?:\.[0-9]+)?)\s*%")
 _DRIVER = re.compile(r"Kernel Mode Driver Version:\s*([^\s|]{1,60})")
 
 
-def open_smi() -> Smi:
-    """Return the tool."""
-    return Smi(SOURCE, METRICS, lambda: parse_mx_smi(run_tool(TOOL)), lambda: parse_mx_driver(run_tool(TOOL)))
+@smi_tool(MX_SMI)
+def open_mx_smi() -> Smi:
+    """Return mx-smi."""
+    return Smi(MX_SMI, lambda: parse_mx_smi(run_tool(TOOL)), lambda: parse_mx_driver(run_tool(TOOL)))
 
 
 def parse_mx_smi(text: str) -> Samples:
-    """Return a record of each card: card, name, pci, and the metrics.
+    """Return a record of each device: card, name, pci, and the metrics.
 
-    A card whose second line has no memory is a complaint; what else is not found once is left out, with a complaint.
-    Raises DeviceError where no line begins a card.
+    A device without memory in its second line is a complaint; other readings not found exactly once are left out,
+    with a complaint. Raises DeviceError if no line begins a device.
     """
     lines = [line.strip().strip("|").split("|") for line in text.splitlines() if "|" in line]
     records: Samples = []

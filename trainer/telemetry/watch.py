@@ -1,4 +1,4 @@
-"""Threads that read cards and host now and then and append what they read to telemetry.jsonl."""
+"""Threads that sample devices and host and append the samples to telemetry.jsonl."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ Read = Callable[[], List[Dict[str, Any]]]
 _LONGEST_INTERVAL_S = 10.0
 _SAMPLES_AT_FULL_RATE = 600
 _MOST_ERRORS = 20
-_PATIENCE_S = 25.0  # a tool is given ten seconds: for the sample that is being taken, and for the last one
+_PATIENCE_S = 25.0  # a tool has ten seconds for each of two samples: the one being taken and the last
 
 
 class Watch:
-    """Samples one source from `start` until `stop`, and once more at each, so that no run is too short to be seen.
+    """Samples one source from `start` until `stop`, and at both, so that the shortest run has samples.
 
-    After ten minutes at one sample a second the interval grows with the run, up to ten seconds: a day's run of sixteen
-    cards should not have a million lines, and a peak between two samples is the allocator's to tell.
+    After ten minutes at one sample a second the interval grows with the run, up to ten seconds, to bound the file of a
+    day's run; peaks between two samples are in the allocator's figures.
 
-    A reading that fails is written as a line with `error` and `source`, each message once: whoever judges the run must
-    learn that the figure is incomplete, and the run must not die of it. Each source has a thread of its own, so that a
-    tool that hangs keeps nothing from the others. On a simulated clock samples are taken when that clock gets to them.
+    A failed reading does not end the run: it is written as a line with `error` and `source`, each message once. Each
+    source has its own thread, so that a hanging tool does not delay others. On a simulated clock samples are taken at
+    its times.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Watch:
         self._thread = threading.Thread(target=self._run, name=f"telemetry {source}", daemon=True)
 
     def start(self) -> None:
-        """Begin sampling; does nothing when there is nothing to read."""
+        """Begin sampling."""
         if self._read is None:
             return
         self._begun_ns = self._clock.now_ns()
@@ -73,7 +73,7 @@ class Watch:
             self._sample()
         if self._thread.is_alive():
             self._thread.join(_PATIENCE_S)
-        if self._thread.is_alive():  # a library that hangs cannot be ended, and the run is over
+        if self._thread.is_alive():  # a hanging library cannot be interrupted
             self._write(
                 [{"error": f"did not answer within {_PATIENCE_S:g} s at the end; its last samples are missing"}]
             )
@@ -90,7 +90,7 @@ class Watch:
     def _run(self) -> None:
         while True:
             last = self._done.is_set()
-            # Of a tool that hung a moment ago nobody waits for another answer at the very end.
+            # No last sample from a tool that has just failed: it may hang again.
             if not (last and self._failing):
                 self._sample()
             if last:
@@ -103,7 +103,7 @@ class Watch:
         try:
             samples = self._read()
             self._failing = False
-        except Exception as error:  # a vendor's tool can fail in any way; the training must not
+        except Exception as error:  # a vendor's tool can fail in any way
             samples = [{"error": f"{type(error).__name__}: {error}"}]
             self._failing = True
         self._write([one for one in samples if "error" not in one or self._is_new(one)], now_ns)
@@ -113,7 +113,7 @@ class Watch:
         append_samples(self._path, [{**head, **sample} for sample in samples])
 
     def _is_new(self, sample: dict[str, Any]) -> bool:
-        """Whether this complaint is to be written: each once, and no more than a person would read."""
+        """Whether to write this complaint: each once, and at most _MOST_ERRORS."""
         message = str(sample["error"])
         if message in self._errors or len(self._errors) > _MOST_ERRORS:
             return False
@@ -124,7 +124,7 @@ class Watch:
 
 
 def stop_all(watches: Sequence[Watch]) -> None:
-    """Stop several watches; their last samples are taken side by side."""
+    """Stop several watches; their last samples are taken in parallel."""
     for watch in watches:
         watch.end()
     for watch in watches:

@@ -1,4 +1,4 @@
-"""Kunlunxin's `xpu_smi`: memory, power, use and, where its column is beyond doubt, temperature of every card."""
+"""Kunlunxin's `xpu_smi`: memory, power, use and, if its column is unambiguous, temperature of every device."""
 
 from __future__ import annotations
 
@@ -7,39 +7,41 @@ import re
 from typing import Any, Sequence
 
 from trainer.errors import DeviceError
-from trainer.telemetry.base import MIB_PER_GIB, Samples
-from trainer.telemetry.metrics import card_metrics
-from trainer.telemetry.tool import run_tool
+from trainer.telemetry.base import MIB_PER_GIB, Samples, declare, device_readings, run_tool
 
-SOURCE = "xpu_smi"
 TOOL = ("xpu_smi", "xpu-smi")
-METRICS = card_metrics("memory_used_gib", "memory_total_gib", "power_w", "use_percent", "temperature_c")
+XPU_SMI = declare(
+    "xpu_smi",
+    device_readings("memory_used_gib", "memory_total_gib", "power_w", "use_percent", "temperature_c"),
+    "local rank 0, for all cards of the host; temperature only if its column is certain",
+    "the vendor's columns; **never tried on a card here**",
+)
 
 # `xpu_smi -m`, columns counted from 0: power 8, memory used 17 and total 18 (MiB), use 19.
 _POWER, _USED, _TOTAL, _USE = 8, 17, 18, 19
-# Counted from 1, the temperature is column 5 of older tools and 7 of newer ones. What the other of the two holds is not
-# known, nor from which version on which holds: only a number that no card at work can have shows which one it is not.
+# Counted from 1, the temperature is column 5 of older tools and 7 of newer ones; the content of the other column and
+# the version of the change are unknown. A number outside the possible range rules a column out.
 _TEMPERATURES = (4, 6)
 _MODEL = re.compile(r"(?<![\w-])[KPR][0-9]{3}[A-Z]?(?![\w-])")
 _COLDEST_C, _HOTTEST_C = 1.0, 130.0
 
 
 class XpuSmi:
-    """Reads the tool's listing again and again, and remembers which column has shown not to be the temperature."""
+    """Reads the tool's listing, and remembers which column cannot be the temperature."""
 
     def __init__(self) -> None:
         self._possible = list(_TEMPERATURES)
 
     def read(self) -> Samples:
-        """Return a sample of every card of the host; a complaint if no temperature can be told. Raises DeviceError."""
+        """Return a sample of every device; a complaint if the temperature is ambiguous. Raises DeviceError."""
         return self.parse(run_tool(TOOL, "-m"))
 
     def parse(self, text: str) -> Samples:
-        """Return what `read` does, from what the tool printed."""
+        """Return the samples of the tool's output."""
         records = parse_xpu_smi(text)
         rows = [line.split() for line in text.splitlines() if line.strip()]
         self._possible = [column for column in self._possible if all(_warm(row[column]) for row in rows)]
-        samples: Samples = [{**record, "source": SOURCE} for record in records]
+        samples: Samples = [{**record, "source": XPU_SMI.name} for record in records]
         if not self._possible:
             return [*samples, {"error": "temperature not read: neither column 5 nor 7 of xpu_smi -m can be one"}]
         columns = [[float(row[column]) for row in rows] for column in self._possible]
@@ -54,10 +56,10 @@ class XpuSmi:
 
 
 def parse_xpu_smi(text: str) -> list[dict[str, Any]]:
-    """Return a record a card from `xpu_smi -m`: card, memory_used_gib, memory_total_gib, power_w, use_percent.
+    """Return a record a device from `xpu_smi -m`: card, memory_used_gib, memory_total_gib, power_w, use_percent.
 
-    The tool prints one whitespace-separated line a card, in card order. Raises DeviceError for a line that does not
-    have that form, with the line: a column read from the wrong place would be a wrong memory figure.
+    The tool prints one whitespace-separated line a device, in order. Raises DeviceError for a line of another form, as
+    a wrong column would give a wrong memory figure.
     """
     records: list[dict[str, Any]] = []
     for line in filter(None, (line.strip() for line in text.splitlines())):
@@ -95,10 +97,7 @@ def parse_xpu_driver(text: str) -> str:
 
 
 def parse_xpu_models(text: str) -> tuple[str, ...]:
-    """Return the models that plain `xpu_smi` names, as in R300; () where it names none.
-
-    Where in the listing they stand is not known, so any word of that form counts.
-    """
+    """Return the models in the output of plain `xpu_smi`, as in R300: any word of that form."""
     return tuple(sorted(set(_MODEL.findall(text))))
 
 

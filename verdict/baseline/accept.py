@@ -1,32 +1,66 @@
-"""What a site may hold its next run against: the values that three runs or more of a cell agree on."""
+"""Accepts a baseline: the values that three runs or more of a cell agree on, each with a tolerance."""
 
 from __future__ import annotations
 
+import math
+import statistics
 from dataclasses import dataclass, field
+from decimal import ROUND_CEILING, Decimal
 from pathlib import Path
 from typing import Collection, Iterator, Mapping, Sequence
 
 from evidence.bundle import read_run
+from evidence.errors import SuiteError
 from evidence.verdict import RunVerdict
-from expected import UNPUBLISHED, Cell, Device
-from expected.site import MIN_RUNS
-from verdict.baseline.spread import AcceptedValue, AcceptError, accepted_value
-from verdict.compare.provenance import Provenance, read_provenance
+from expected import METRICS, UNPUBLISHED, Cell, Device
+from expected.bounds import ABSOLUTE_TOLERANCE, Bounds, default_bounds
+from expected.site import LARGEST_TOLERANCE, MIN_RUNS
+from verdict.compare.comparability import Provenance, differing, read_provenance
 from verdict.judge import FAIL, INCONCLUSIVE, INVALID, judge_run
 from verdict.lookup import find_cell, on_other_data
 from verdict.metrics.measure import measure
 from verdict.metrics.measurement import Measurement
+from verdict.metrics.statistics import NORMAL_MAD, t_quantile
 from verdict.metrics.throughput import RATES
-from verdict.wording import times
+from verdict.wording import quantity, times
 
+SMALLEST_TOLERANCE: Mapping[str, float] = {name: 0.002 if name == "map" else 0.01 for name in METRICS}
+"""Relative, but absolute for `map`: few runs may happen to agree closely."""
+LARGEST_SCORE = 3.5
+"""Of the modified z-score; a run beyond it is an outlier (Iglewicz and Hoaglin, 1993)."""
 _REASONS_QUOTED = 3
+
+
+class AcceptError(SuiteError):
+    """Runs that cannot be a baseline, or a baseline file that cannot take them; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class AcceptedValue:
+    """The value of one metric with its tolerance; `readings` has what each run measured, by run id."""
+
+    metric: str
+    value: float
+    tolerance: float
+    readings: Mapping[str, float] = field(hash=False)
+    trimmed: tuple[str, ...]
+
+    @property
+    def kept(self) -> tuple[float, ...]:
+        """The readings that the value is the mean of."""
+        return tuple(reading for run, reading in self.readings.items() if run not in self.trimmed)
+
+    @property
+    def bounds(self) -> Bounds:
+        """(low, high) in the metric's unit, as expected.default_bounds has them, the card's capacity aside."""
+        return default_bounds(METRICS[self.metric], self.value, self.tolerance)
 
 
 @dataclass(frozen=True)
 class Acceptance:
-    """What was found to be acceptable of one cell; `left_out` says of the other unpublished metrics why they are not.
+    """The accepted values of one cell; `left_out` says why other unpublished metrics are not, by metric.
 
-    `notes` are what a person should know before relying on it.
+    `notes` are what to know before relying on it.
     """
 
     cell: Cell
@@ -39,9 +73,12 @@ class Acceptance:
 def accept_runs(run_dirs: Sequence[Path], devices: Mapping[str, Device], without: Collection[str] = ()) -> Acceptance:
     """What the runs in `run_dirs` agree on, metric by metric, except those in `without`.
 
-    Raises AcceptError for too few runs, one that is invalid or given twice, runs that differ in more than chance, and
-    metrics that scatter too much or are not measured; all reasons at once. Other SuiteErrors where a run cannot be
-    read or is of no known cell.
+    Raises AcceptError, with all reasons at once, for too few runs, one that is invalid or given twice, runs made under
+    different circumstances, and metrics that scatter too much or are not measured. Other SuiteErrors if a run cannot
+    be read or is of no known cell.
+
+    >>> accept_runs([Path("runs/a"), Path("runs/b"), Path("runs/c")], load_devices()).values[0].bounds
+    (12.1, None)
     """
     if len(run_dirs) < MIN_RUNS:
         raise AcceptError(f"found {len(run_dirs)} runs, expected {MIN_RUNS} or more of the same cell")
@@ -67,6 +104,63 @@ def accept_runs(run_dirs: Sequence[Path], devices: Mapping[str, Device], without
             f"{cell.id}: found nothing to accept, expected an unpublished metric that every run measured{why}"
         )
     return Acceptance(cell, runs, tuple(values), left_out, tuple(_notes(judged, values)))
+
+
+def accepted_value(name: str, readings: Mapping[str, float]) -> AcceptedValue:
+    """The mean of the readings (in the metric's unit, by run id) less the outliers, and how far another may be off.
+
+    The tolerance covers one more run with 95 % probability: t x s x sqrt(1 + 1 / n), the half width of Student's
+    prediction interval; it is no less than SMALLEST_TOLERANCE and reaches every reading that was kept. Readings
+    and value are rounded to six digits, the tolerance up to four decimals. Raises AcceptError where the readings
+    scatter by more than LARGEST_TOLERANCE, and for values without a bound.
+    """
+    metric = METRICS[name]
+    readings = {run: _six_digits(reading) for run, reading in readings.items()}
+    trimmed = outliers(name, readings)
+    kept = [reading for run, reading in readings.items() if run not in trimmed]
+    shown = ", ".join(f"{quantity(reading, metric.unit, 5)} ({run})" for run, reading in readings.items())
+    value = _six_digits(statistics.mean(kept))
+    if value <= 0:
+        raise AcceptError(f"{name}: found {shown}, expected more than 0; leave the metric out with --without {name}")
+    tolerance = _tolerance(name, value, kept)
+    if tolerance > LARGEST_TOLERANCE[name]:
+        raise AcceptError(
+            f"{name}: found {shown}: another run may be off by {in_words(name, tolerance)}, expected at most "
+            f"{in_words(name, LARGEST_TOLERANCE[name])}; a number that the site cannot reproduce is no baseline. Look "
+            "for what differs between the runs (temperature, clocks, other users of machine or disk), add runs, or "
+            f"leave the metric out with --without {name}"
+        )
+    accepted = AcceptedValue(name, value, tolerance, readings, trimmed)
+    low, _ = accepted.bounds
+    if low is not None and low <= 0:
+        raise AcceptError(
+            f"{name}: found {shown}, too little for a bound above 0 at the tolerance {tolerance}; leave the metric out "
+            f"with --without {name}"
+        )
+    return accepted
+
+
+def outliers(name: str, readings: Mapping[str, float]) -> tuple[str, ...]:
+    """The runs whose modified z-score, 0.6745 x (x - median) / MAD, is beyond LARGEST_SCORE.
+
+    None lies within SMALLEST_TOLERANCE of the median, where readings are equal for any verdict. If the MAD is 0, every
+    reading outside of that is an outlier. Of three runs none is: two that happen to lie close together do not prove the
+    third wrong. Of more, fewer than half can be, so that three always remain.
+    """
+    if len(readings) <= MIN_RUNS:
+        return ()
+    median = statistics.median(readings.values())
+    near = SMALLEST_TOLERANCE[name] * (1 if name in ABSOLUTE_TOLERANCE else median)
+    distances = {run: abs(reading - median) for run, reading in readings.items()}
+    mad = statistics.median(distances.values())
+    return tuple(
+        run for run, distance in distances.items() if distance > near and NORMAL_MAD * distance > LARGEST_SCORE * mad
+    )
+
+
+def in_words(name: str, tolerance: float) -> str:
+    """A tolerance in words: "2.13 %", for map "0.0041"."""
+    return f"{tolerance:.4f}" if name in ABSOLUTE_TOLERANCE else f"{100 * tolerance:.2f} %"
 
 
 @dataclass(frozen=True)
@@ -104,7 +198,7 @@ def _judge(run_dir: Path, devices: Mapping[str, Device]) -> _Judged:
 
 
 def _unmeasured(name: str, judged: Sequence[_Judged]) -> str:
-    """Why a run did not measure the metric; "" where all did."""
+    """Why a run did not measure the metric; "" if all did."""
     missing = [one for one in judged if one.verdict.metrics[name].measured is None]
     return f"{missing[0].verdict.metrics[name].reason} ({missing[0].origin.run})" if missing else ""
 
@@ -116,7 +210,7 @@ def _agreed(name: str, judged: Sequence[_Judged]) -> AcceptedValue:
 
 
 def _doubts(measurements: Mapping[str, Measurement]) -> dict[str, str]:
-    """Why a number that may not pass itself cannot be the measure of others, by metric."""
+    """Why a number that may not pass itself cannot be a baseline, by metric."""
     doubts = {}
     for name, measurement in measurements.items():
         if name in RATES and measurement.interval is None:
@@ -160,17 +254,15 @@ def _invalid(judged: Sequence[_Judged]) -> Iterator[str]:
 def _differing(runs: Sequence[Provenance]) -> Iterator[str]:
     first = runs[0]
     for run in runs[1:]:
-        for name in dict.fromkeys((*first.state, *run.state)):
-            found, expected = run.state.get(name, ""), first.state.get(name, "")
-            if found != expected:
-                yield (
-                    f"{run.run}: found {name} {found or 'unknown'}, expected {expected or 'unknown'} as in "
-                    f"{first.run}; a baseline is of one state of a machine"
-                )
+        for name, expected, found in differing(first.state, run.state):
+            yield (
+                f"{run.run}: found {name} {found or 'unknown'}, expected {expected or 'unknown'} as in {first.run}; a "
+                "baseline is of one state of a machine"
+            )
 
 
 def _notes(judged: Sequence[_Judged], values: Sequence[AcceptedValue]) -> Iterator[str]:
-    """What deserves a second look before other runs are held against these."""
+    """What to look at before other runs are compared with these."""
     for one in judged:
         for metric in one.verdict.metrics.values():
             if metric.verdict in (FAIL, INCONCLUSIVE):
@@ -184,3 +276,17 @@ def _notes(judged: Sequence[_Judged], values: Sequence[AcceptedValue]) -> Iterat
                 f"{value.metric}: {len(undecided)} of its {len(kept)} runs would be inconclusive themselves: their "
                 f"intervals reach below the bound of {low:.6g} {undecided[0].unit}, and only more steps narrow them"
             )
+
+
+def _tolerance(name: str, value: float, kept: Sequence[float]) -> float:
+    half_width = t_quantile(len(kept) - 1) * statistics.stdev(kept) * math.sqrt(1 + 1 / len(kept))
+    # In decimal, as the bounds are computed, so that the farthest reading does not fail by rounding.
+    centre = Decimal(repr(value))
+    reach = max(Decimal(repr(half_width)), *(abs(Decimal(repr(reading)) - centre) for reading in kept))
+    if name not in ABSOLUTE_TOLERANCE:
+        reach /= centre
+    return max(SMALLEST_TOLERANCE[name], float(reach.quantize(Decimal("0.0001"), ROUND_CEILING)))
+
+
+def _six_digits(number: float) -> float:
+    return float(f"{number:.6g}")

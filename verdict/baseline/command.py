@@ -1,21 +1,24 @@
-"""`python -m verdict accept RUN_DIR RUN_DIR RUN_DIR --out site.toml`: makes runs the measure of those to come."""
+"""`python -m verdict accept RUN_DIR RUN_DIR RUN_DIR --out site.toml`: writes a site's baseline file."""
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
-from typing import Sequence
+from typing import Any, Mapping, Sequence
 
 from evidence.errors import SuiteError
-from expected import METRICS, Site, load_devices
-from verdict.baseline.accept import Acceptance, accept_runs
-from verdict.baseline.file import add_accepted
-from verdict.baseline.spread import AcceptedValue, in_words
+from evidence.files import write_whole
+from expected import METRICS, Device, Site, load_devices, load_site
+from expected.site import SITE_SCHEMA, check_site
+from expected.toml_file import parse_toml
+from verdict.baseline.accept import Acceptance, AcceptedValue, AcceptError, accept_runs, in_words
 from verdict.wording import quantity
 
 EXIT_ACCEPTED, EXIT_REFUSED = 0, 2
 
+_HEAD = f"# What this site holds its runs against where the vendor publishes nothing.\nschema = {SITE_SCHEMA}\n"
 _HEADINGS = ("metric", "value", "tolerance", "bound", "runs")
 
 
@@ -40,6 +43,33 @@ def main(argv: Sequence[str]) -> int:
         return EXIT_REFUSED
     print("\n".join(_lines(acceptance, site)))
     return EXIT_ACCEPTED
+
+
+def add_accepted(path: Path, acceptance: Acceptance, devices: Mapping[str, Device]) -> Site:
+    """Append the values to the file at `path`, which is created if needed, and return the file's content.
+
+    The file is replaced atomically, the rest of it unchanged. Raises AcceptError if it has accepted values of the cell
+    already or cannot be written, ExpectationError if it is no baseline.
+    """
+    path = Path(os.path.realpath(str(path)))  # replace the file that a link points to, not the link
+    before = _HEAD
+    if path.exists():
+        _refuse_second(load_site(path, devices), acceptance.cell.id)
+        before = path.read_bytes().decode("utf-8")
+    content = before + ("" if before.endswith("\n") else "\n") + "\n" + to_toml(acceptance)
+    site = check_site(parse_toml(content.encode("utf-8"), path), path, devices)
+    try:
+        write_whole(path, content)
+    except OSError as error:
+        raise AcceptError(f"{path}: cannot be written: {error.strerror or error}") from error
+    return site
+
+
+def to_toml(acceptance: Acceptance) -> str:
+    """The values as [[accepted]] blocks."""
+    import tomli_w  # here, so that judging does without it
+
+    return tomli_w.dumps({"accepted": [_block(acceptance, value) for value in acceptance.values]})
 
 
 def _lines(acceptance: Acceptance, site: Site) -> list[str]:
@@ -70,3 +100,40 @@ def _row(acceptance: Acceptance, value: AcceptedValue, site: Site) -> tuple[str,
         f"{sign} {limit}",
         runs,
     )
+
+
+def _block(acceptance: Acceptance, value: AcceptedValue) -> dict[str, Any]:
+    # Every fact below is the same for all runs, or they would not have been accepted together.
+    origin = acceptance.runs[0]
+    return {
+        "cell": acceptance.cell.id,
+        "metric": value.metric,
+        "unit": METRICS[value.metric].unit,
+        "value": value.value,
+        "tolerance": value.tolerance,
+        **({"clock": "device"} if value.metric == "p_core" else {}),
+        "provenance": {
+            "protocol": origin.protocol,
+            "simulated": origin.simulated,
+            "card": origin.card,
+            **({"driver": origin.driver} if origin.driver else {}),
+            "runs": [run.run for run in acceptance.runs],
+            "dates": [run.started_utc for run in acceptance.runs],
+            "measured": [value.readings[run.run] for run in acceptance.runs],
+            "trimmed": list(value.trimmed),
+            "versions": dict(origin.versions),
+        },
+    }
+
+
+def _refuse_second(site: Site, cell_id: str) -> None:
+    blocks = [
+        f"accepted[{number}] ({metric})"
+        for number, (cell, metric) in enumerate(site.accepted, start=1)
+        if cell == cell_id
+    ]
+    if blocks:
+        raise AcceptError(
+            f"{site.path}: found accepted values of {cell_id} already; delete {', '.join(blocks)}, counted from the "
+            "top of the file, and accept again"
+        )

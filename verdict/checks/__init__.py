@@ -1,3 +1,10 @@
-"""What has to hold for a run's evidence to be believed; a run that breaks a check is invalid."""
+"""Checks that invalidate a run. They register themselves, and reasons come in the order of these imports."""
 
+# isort: off
 from __future__ import annotations
+
+from verdict.checks import identity  # noqa: F401
+from verdict.checks import protocol  # noqa: F401
+from verdict.checks import clocks  # noqa: F401
+from verdict.checks import workload  # noqa: F401
+from verdict.checks import accounts  # noqa: F401

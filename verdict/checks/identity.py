@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Iterator, Sequence
+from typing import Any, Iterator, Mapping, Sequence
 
 from evidence.events import HOST_BACKENDS, SIMULATED_CLOCK, SWITCHED_OFF, DataSet
 from expected import PUBLISHED, Recipe
-from verdict.checks.case import Case
+from verdict.checks.invariants import Case, check
 
 VIRTUAL_DEVICE = "virtual"
 """The marker of the one device that may be simulated."""
@@ -16,11 +16,12 @@ COCO_TRAIN_IMAGES = 117_266
 """Images of train2017 with a valid box: what the benchmark's recipe trains on."""
 COCO_VAL_IMAGES = 5_000
 
-CAPACITY_TOLERANCE = 0.1  # drivers keep some of a card's memory for themselves; another model differs by more
+CAPACITY_TOLERANCE = 0.1  # drivers reserve some of the memory; another model differs by more
 
 
+@check("booted", cause=True)
 def booted(case: Case) -> Iterator[str]:
-    """The launch succeeded and came to its end."""
+    """The launch succeeded and ended."""
     run = case.evidence.run
     if run is None:
         return
@@ -35,13 +36,15 @@ def booted(case: Case) -> Iterator[str]:
         yield f"the launch ended with exit code {boot.exit_code}, expected 0; see the ranks' logs"
 
 
+@check("no-failures", cause=True)
 def no_failures(case: Case) -> Iterator[str]:
-    """No rank gave up."""
+    """No rank failed."""
     for rank in case.evidence.ranks:
         for failure in rank.failures:
             yield f"rank {rank.rank}: failed ({failure.kind}): {failure.message}"
 
 
+@check("all-ranks-reported")
 def all_ranks_reported(case: Case) -> Iterator[str]:
     """Every rank of the topology, and no other, has a file with the events that frame a run."""
     world = case.cell.topology.ranks
@@ -58,6 +61,7 @@ def all_ranks_reported(case: Case) -> Iterator[str]:
                 yield f"rank {number}: found {count} {event!r} events, expected 1"
 
 
+@check("world-size")
 def world_is_the_topology(case: Case) -> Iterator[str]:
     """World size, hosts, and ranks on each host are the topology's."""
     topology, starts = case.cell.topology, case.evidence.starts
@@ -83,8 +87,9 @@ def world_is_the_topology(case: Case) -> Iterator[str]:
             )
 
 
-def one_card_a_rank(case: Case) -> Iterator[str]:
-    """No two ranks share a card."""
+@check("one-device-per-rank")
+def one_device_per_rank(case: Case) -> Iterator[str]:
+    """No two ranks share a device."""
     users: dict[tuple[str, int], int] = {}
     for rank, start in case.evidence.starts:
         if start.backend in HOST_BACKENDS:
@@ -94,8 +99,9 @@ def one_card_a_rank(case: Case) -> Iterator[str]:
             yield f"rank {rank}: found card {start.card} of {start.host} in use by rank {other}, expected its own"
 
 
-def card_is_the_asked_one(case: Case) -> Iterator[str]:
-    """A run that was to use one card of the host used that one."""
+@check("device-index")
+def device_index_is_the_asked_one(case: Case) -> Iterator[str]:
+    """A run that was to use one device of the host (`--each-card`) used that one."""
     if case.cell.card is None:
         return
     for rank, start in case.evidence.starts:
@@ -103,51 +109,30 @@ def card_is_the_asked_one(case: Case) -> Iterator[str]:
             yield f"rank {rank}: found card {start.card} of {start.host}, expected card {case.cell.card}"
 
 
+@check("cell")
 def cell_is_this_one(case: Case) -> Iterator[str]:
-    """The bundle and each rank name the cell, and trained with its hyper-parameters."""
+    """run.json and every rank name this cell, and trained with its hyper-parameters."""
     cell, run = case.cell, case.evidence.run
-    expected = {
-        "cell": cell.id,
-        "precision": cell.precision,
-        "batch size": cell.batch_size,
-        "learning rate": cell.learning_rate,
-        "device": cell.device,
-        "topology": str(cell.topology),
-    }
+    fields = ("precision", "batch_size", "learning_rate", "device", "topology")
+    expected: dict[str, Any] = {"cell": cell.id, **{name.replace("_", " "): getattr(cell, name) for name in fields}}
+    expected["topology"] = str(cell.topology)
     if run is not None:
-        found = {
-            "cell": run.cell.id,
-            "precision": run.cell.precision,
-            "batch size": run.cell.batch_size,
-            "learning rate": run.cell.learning_rate,
-            "device": run.cell.device,
-            "topology": run.cell.topology,
-        }
+        found = {"cell": run.cell.id, **{name.replace("_", " "): getattr(run.cell, name) for name in fields}}
         yield from _differences("run.json", found, expected)
-    recipe = asdict(cell.recipe)
-    expected.update({name: recipe[name] for name in ("model", "seed", "tf32")})
-    if run is not None:
-        expected["protocol"] = run.protocol
-        expected["optimizations switched off"] = _listed(run.without)
+        expected.update({"protocol": run.protocol, "optimizations switched off": _listed(run.without)})
+    expected.update({name: getattr(cell.recipe, name) for name in ("model", "seed", "tf32")})
+    of_rank = ("cell", "precision", "batch_size", "learning_rate", "protocol", "model", "seed", "tf32")
     for rank, start in case.evidence.starts:
-        told = {
-            "cell": start.cell,
-            "precision": start.precision,
-            "batch size": start.batch_size,
-            "learning rate": start.learning_rate,
-            "protocol": start.protocol,
-            "model": start.model,
-            "seed": start.seed,
-            "tf32": start.tf32,
-            "optimizations switched off": None if start.without is None else _listed(start.without),
-        }
-        # What a rank does not say is not held against it: run.json and the events say it too.
-        found = {name: value for name, value in told.items() if value is not None and name in expected}
+        named = {name.replace("_", " "): getattr(start, name) for name in of_rank}
+        named["optimizations switched off"] = None if start.without is None else _listed(start.without)
+        # A rank may leave a field out: run.json and the events have it too.
+        found = {name: value for name, value in named.items() if value is not None and name in expected}
         yield from _differences(f"rank {rank}", found, expected)
 
 
+@check("optimization-ledger")
 def ledger_is_the_runs(case: Case) -> Iterator[str]:
-    """Rank 0 tells of its optimizations, and switched off were those that the run was to do without, no others."""
+    """Rank 0 has a ledger of optimizations, and exactly those of `--without` were switched off."""
     run = case.evidence.run
     for rank in case.evidence.ranks:
         silent = rank.start is None or rank.start.without is None  # as before there was a ledger
@@ -160,8 +145,9 @@ def ledger_is_the_runs(case: Case) -> Iterator[str]:
         yield from _differences("rank 0: ledger", {SWITCHED_OFF: found}, {SWITCHED_OFF: _listed(run.without)})
 
 
+@check("recipe")
 def recipe_is_the_cells(case: Case) -> Iterator[str]:
-    """The run was told to train by the cell's recipe, every field of it."""
+    """run.json has the cell's recipe, every field of it."""
     run = case.evidence.run
     if run is None:
         return
@@ -175,8 +161,9 @@ def recipe_is_the_cells(case: Case) -> Iterator[str]:
     yield from _differences("run.json: recipe", found, expected)
 
 
+@check("host-clock")
 def host_clock_is_the_published(case: Case) -> Iterator[str]:
-    """A p_core that was published from a host's clock is held against one that was read in the same way."""
+    """For a p_core published from a host's clock, the run waits for the device after each step as that one did."""
     if case.cell.timing != "host" or case.cell.expectations["p_core"].state != PUBLISHED:
         return
     for rank, start in case.evidence.starts:
@@ -187,8 +174,9 @@ def host_clock_is_the_published(case: Case) -> Iterator[str]:
             )
 
 
+@check("backend")
 def backend_is_the_devices(case: Case) -> Iterator[str]:
-    """The device's own backend did the work, on every rank."""
+    """Every rank used the device's own backend."""
     run = case.evidence.run
     if run is None:
         return
@@ -199,23 +187,25 @@ def backend_is_the_devices(case: Case) -> Iterator[str]:
             yield f"rank {rank}: found backend {start.backend}, expected {run.backend}"
 
 
+@check("device-is-real")
 def device_is_real(case: Case) -> Iterator[str]:
-    """What was simulated proves nothing about a physical device, and a physical device is not the simulated one."""
+    """The run is simulated if and only if the device is the virtual one."""
     run, device = case.evidence.run, case.cell.device
     wanted = device == VIRTUAL_DEVICE
-    told = [] if run is None else [("run.json", run.simulated)]
-    told += [(f"rank {rank}", start.simulated) for rank, start in case.evidence.starts]
-    for who, simulated in told:
+    named = [] if run is None else [("run.json", run.simulated)]
+    named += [(f"rank {rank}", start.simulated) for rank, start in case.evidence.starts]
+    for where, simulated in named:
         if simulated != wanted:
             found, expected = ("a real", "the simulated device") if wanted else ("a simulated", "a real")
-            yield f"{who}: found {found} device, expected {expected} {device}"
+            yield f"{where}: found {found} device, expected {expected} {device}"
     for rank, start in case.evidence.starts:
         if start.clock == SIMULATED_CLOCK and not wanted:
             yield f"rank {rank}: found a simulated clock, expected the host's own on {device}"
 
 
-def card_is_the_model(case: Case) -> Iterator[str]:
-    """All cards are of one model, with the memory that the device's table states."""
+@check("device-model")
+def device_is_the_model(case: Case) -> Iterator[str]:
+    """All devices are of one model, with the memory that the device's table states."""
     run = case.evidence.run
     starts = [(rank, start) for rank, start in case.evidence.starts if start.backend not in HOST_BACKENDS]
     for rank, start in starts:
@@ -232,6 +222,7 @@ def card_is_the_model(case: Case) -> Iterator[str]:
             )
 
 
+@check("data-set")
 def data_set_is_the_benchmarks(case: Case) -> Iterator[str]:
     """All ranks read the same data set; under the benchmark's recipe, COCO 2017, whole."""
     read = [(rank.rank, data) for rank in case.evidence.ranks for data in rank.data]
@@ -249,16 +240,32 @@ def data_set_is_the_benchmarks(case: Case) -> Iterator[str]:
             yield f"rank {rank}: found {data.val_images} images to evaluate, expected {COCO_VAL_IMAGES} of COCO 2017"
 
 
+@check("attempts-not-mixed")
+def attempts_are_not_mixed(case: Case) -> Iterator[str]:
+    """Every rank's file is of the attempt that came last."""
+    run = case.evidence.run
+    if run is None:
+        return
+    expected = len(run.restarts)
+    for rank, start in case.evidence.starts:
+        found = start.attempt or 0
+        if found != expected:
+            yield (
+                f"rank {rank}: found attempt {found}, expected {expected}, as run.json lists {expected} restarts: "
+                "mixed attempts prove nothing"
+            )
+
+
 def _images(data: DataSet) -> str:
-    told = {name: value for name, value in data.counts.items() if value is not None or not name.endswith("_listed")}
-    return ", ".join(f"{name} {value}" for name, value in told.items())
+    shown = {name: value for name, value in data.counts.items() if value is not None or not name.endswith("_listed")}
+    return ", ".join(f"{name} {value}" for name, value in shown.items())
 
 
 def _listed(names: Sequence[str]) -> str:
     return ", ".join(sorted(names)) or "none"
 
 
-def _differences(who: str, found: dict[str, object], expected: dict[str, object]) -> Iterator[str]:
+def _differences(where: str, found: Mapping[str, object], expected: Mapping[str, object]) -> Iterator[str]:
     for name, value in found.items():
         if value != expected[name] or isinstance(value, bool) != isinstance(expected[name], bool):
-            yield f"{who}: found {name} {value}, expected {expected[name]}"
+            yield f"{where}: found {name} {value}, expected {expected[name]}"

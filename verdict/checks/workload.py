@@ -1,25 +1,24 @@
-"""What the steps worked on: the fingerprint beside every rate, and checks that it was no other, easier workload."""
+"""What the steps worked on: the fingerprint beside every rate, and checks that it was the benchmark's workload."""
 
 from __future__ import annotations
 
 import statistics
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Iterator, Mapping
+from typing import TYPE_CHECKING, Callable, Iterator, Mapping
 
 from evidence.bundle import Evidence
+from evidence.events import RankEvidence
 from evidence.verdict import Workload
-from verdict.checks.case import Case
+from verdict.checks.invariants import Case, check, rank_check
 from verdict.metrics.statistics import total
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from evidence.events import Windows
-
 LONGEST_ASPECT = 3.0
-"""Of an image; a window whose images are all longer would be no photographs."""
+"""Of an image; photographs are not longer on average."""
 FULL_SAMPLES = 0.9
-"""Share of the boxes that a box head is given in a window; torchvision gives fewer only if it has no more."""
+"""Least share of the boxes that a box head samples in a window; torchvision samples fewer only if it has no more."""
 DIVERGED = 3.0
 """The loss at the end of a run over that at its beginning."""
 _ENDS = 0.1  # share of the steps at each end whose losses are compared
@@ -60,7 +59,7 @@ DETECTORS: Mapping[str, Detector] = {
 
 
 def fingerprint(evidence: Evidence) -> Workload | None:
-    """The fingerprint of what was measured; None where no rank measured a step, or no loss is a number."""
+    """The fingerprint of what was measured; None if no rank measured a step with an image."""
     measured = [rank.windows.measured for rank in evidence.ranks]
     images = sum(total(windows.images) for windows in measured)
     ends = [_end_losses(windows.loss) for windows in measured if windows.steps]
@@ -77,86 +76,71 @@ def fingerprint(evidence: Evidence) -> Workload | None:
     )
 
 
+@check("image-size")
 def images_have_their_size(case: Case) -> Iterator[str]:
-    """Every window's images were resized as the model prescribes, neither smaller nor larger."""
-    detector = DETECTORS.get(case.cell.recipe.model)
-    if detector is None:
+    """Every window's images were resized as the model prescribes."""
+    if case.cell.recipe.model not in DETECTORS:
         yield f"found the model {case.cell.recipe.model}, expected one of {', '.join(DETECTORS)}"
+    yield from _outside(case, "padded_pixels", "padded pixels", lambda model: (model.fewest_pixels, model.most_pixels))
+
+
+@check("proposals")
+def proposals_are_there(case: Case) -> Iterator[str]:
+    """The region proposal network gave at least one proposal an image, and at most the model's limit."""
+    yield from _outside(case, "proposals", "proposals", lambda model: (1, model.proposals))
+
+
+@check("sampled-boxes")
+def the_box_head_had_its_samples(case: Case) -> Iterator[str]:
+    """The box head was trained on as many boxes as the model prescribes."""
+    yield from _outside(case, "sampled", "sampled boxes", lambda model: (FULL_SAMPLES * model.sampled, model.sampled))
+
+
+@check("positives")
+def positives_are_there(case: Case) -> Iterator[str]:
+    """At least half an object an image was among the box head's samples, and at most a quarter of the samples."""
+    yield from _outside(case, "positives", "positives", lambda model: (0.5, model.sampled / 4))
+
+
+@rank_check("loss-not-diverged")
+def loss_did_not_grow(case: Case, rank: RankEvidence) -> Iterator[str]:
+    """The loss at the end is at most three times that at the beginning: a diverged model is another workload."""
+    loss = rank.windows.loss
+    if len(loss) < 2 * _LEAST_END:
         return
-    for rank, windows, images in _by_window(case):
-        pixels = windows.padded_pixels / images
-        yield from _outside(
-            rank, windows, pixels, detector.fewest_pixels, detector.most_pixels, "padded pixels an image"
+    first, last = _end_losses(loss)
+    if last > DIVERGED * first:
+        yield (
+            f"the loss went from {first:.3g} at the beginning to {last:.3g} at the end, expected "
+            f"it not to grow to more than {DIVERGED:g} times: the model diverged"
         )
 
 
-def proposals_are_there(case: Case) -> Iterator[str]:
-    """The region proposal network handed on something to work on, and not more than it may."""
+def _outside(case: Case, column: str, what: str, bounds: Callable[[Detector], tuple[float, float]]) -> Iterator[str]:
+    """The first window of each rank whose counts an image lie outside the bounds of the cell's model."""
+    import numpy as np
+
     detector = DETECTORS.get(case.cell.recipe.model)
-    for rank, windows, images in _by_window(case):
-        if detector is not None:
-            yield from _outside(rank, windows, windows.proposals / images, 1, detector.proposals, "proposals an image")
-
-
-def the_box_head_had_its_samples(case: Case) -> Iterator[str]:
-    """The box head was trained on as many boxes as the model prescribes: with few proposals its work shrinks."""
-    detector = DETECTORS.get(case.cell.recipe.model)
-    for rank, windows, images in _by_window(case):
-        if detector is not None:
-            least = FULL_SAMPLES * detector.sampled
-            yield from _outside(
-                rank, windows, windows.sampled / images, least, detector.sampled, "sampled boxes an image"
-            )
-
-
-def positives_are_there(case: Case) -> Iterator[str]:
-    """The box head had objects to learn: each image's own boxes are among the samples, and only few have none."""
-    detector = DETECTORS.get(case.cell.recipe.model)
-    for rank, windows, images in _by_window(case):
-        if detector is not None:
-            found = windows.positives / images
-            # In a few images all boxes may be those of crowds, which are nobody's target.
-            found[(images < _LEAST_IMAGES) & (found < 1)] = 1
-            yield from _outside(rank, windows, found, 0.5, detector.sampled / 4, "positives an image")
-
-
-def loss_did_not_grow(case: Case) -> Iterator[str]:
-    """The model did not diverge: another, often faster, workload."""
-    for rank in case.evidence.ranks:
-        loss = rank.windows.loss
-        if len(loss) < 2 * _LEAST_END:
-            continue
-        first, last = _end_losses(loss)
-        if last > DIVERGED * first:
-            yield (
-                f"rank {rank.rank}: the loss went from {first:.3g} at the beginning to {last:.3g} at the end, expected "
-                f"it not to grow to more than {DIVERGED:g} times: the model diverged"
-            )
-
-
-def _by_window(case: Case) -> Iterator[tuple[int, Windows, np.ndarray]]:
-    """(rank, its windows, images in each) of every rank that took a step; no window is without a step."""
-    import numpy as np  # here, so that collecting tests does not pay for it
-
     for rank in case.evidence.ranks:
         windows = rank.windows
-        if windows.steps:
-            starts = np.concatenate(([0], np.cumsum(windows.size[:-1])))
-            yield rank.rank, windows, np.maximum(np.add.reduceat(windows.images, starts), 1)
-
-
-def _outside(rank: int, windows: Windows, found: np.ndarray, low: float, high: float, what: str) -> Iterator[str]:
-    wrong = ((found < low) | (found > high)).nonzero()[0]
-    if len(wrong):
-        at = int(wrong[0])
-        yield (
-            f"rank {rank}: window of step {windows.step[at]}: found {found[at]:.6g} {what}, expected {low:.6g} to "
-            f"{high:.6g}: this is another workload"
-        )
+        if detector is None or not windows.steps:
+            continue
+        starts = np.concatenate(([0], np.cumsum(windows.size[:-1])))
+        images = np.maximum(np.add.reduceat(windows.images, starts), 1)
+        (low, high), found = bounds(detector), getattr(windows, column) / images
+        if column == "positives":  # all boxes of a few images may be crowds, which are no targets
+            found[(images < _LEAST_IMAGES) & (found < 1)] = 1
+        wrong = ((found < low) | (found > high)).nonzero()[0]
+        if len(wrong):
+            at = int(wrong[0])
+            yield (
+                f"rank {rank.rank}: window of step {windows.step[at]}: found {found[at]:.6g} {what} an image, expected "
+                f"{low:.6g} to {high:.6g}: this is another workload"
+            )
 
 
 def _end_losses(loss: np.ndarray) -> tuple[float, float]:
-    import numpy as np  # here, so that collecting tests does not pay for it
+    import numpy as np
 
     steps = min(len(loss), max(_LEAST_END, int(_ENDS * len(loss))))
     return float(np.median(loss[:steps])), float(np.median(loss[-steps:]))

@@ -1,29 +1,33 @@
-"""How much of each card's speed is left when cards work together: efficiency of a larger topology, skew within one."""
+"""Compares devices: scaling efficiency of a larger topology, straggler ratio of ranks, siblings in own runs."""
 
 from __future__ import annotations
 
 import math
+import statistics
 from dataclasses import dataclass
-from typing import Mapping
+from typing import Mapping, Sequence
 
 from evidence.verdict import Interval, MetricVerdict, Verdict
 from expected import METRICS, Cell, default_bounds
 from verdict.judge import FAIL, INCONCLUSIVE, INVALID, MISSING, PASS, RECORDED, against_bounds, steps_advice
 from verdict.metrics.measurement import Measurement
-from verdict.metrics.stragglers import TOLERANCE, Straggler
+from verdict.metrics.statistics import MIN_STEPS
+from verdict.metrics.throughput import STRAGGLER_TOLERANCE as TOLERANCE
+from verdict.metrics.throughput import Straggler
 from verdict.wording import figure
 
-EFFICIENCY, SKEW = "efficiency", "skew"
-_HOST, _DEVICE = "host", "device"
-_RATES = {_HOST: "p_core_host", _DEVICE: "p_core"}
+EFFICIENCY, STRAGGLER_RATIO, SIBLINGS = "efficiency", "skew", "siblings"
+MIN_SIBLINGS = 3
+"""Of two devices that differ it is not known whether one is slow or the other fast."""
+
+_RATES = {"host": "p_core_host", "device": "p_core"}
 
 
 @dataclass(frozen=True)
 class TopologyRun:
-    """The run of a cell as far as scaling is concerned.
+    """A run of a topology: `measured` has its numbers by metric, p_core_host beside them.
 
-    `measured` has its numbers by metric, p_core_host beside them. `broken` says why its evidence cannot be trusted,
-    `missing` why it has no p_core to be held against a number; "" where it is as it should be.
+    `broken` says why its evidence cannot be trusted, `missing` why it has no p_core to compare; "" if neither.
     """
 
     cell: Cell
@@ -33,19 +37,66 @@ class TopologyRun:
     missing: str = ""
 
 
-def judge_efficiency(small: TopologyRun, big: TopologyRun) -> MetricVerdict:
-    """The verdict on p_core a card of the larger topology over that of the smaller.
+@dataclass(frozen=True)
+class DeviceRun:
+    """A device's own run: its p_core in images/s, or why that cannot be trusted (`broken`). No `serial` is ""."""
 
-    efficiency = (p_core_big / ranks_big) / (p_core_small / ranks_small), expected is the same of the numbers that are
-    published or accepted, and the bound is p_core's default one of that. Without both numbers, or where the cells
-    differ in more than their topology, it is only recorded.
+    card: int
+    serial: str
+    p_core: Measurement | None
+    broken: str = ""
+
+    @property
+    def usable(self) -> Measurement | None:
+        """The p_core to compare; None if there is none that can be trusted."""
+        return None if self.broken else self.p_core
+
+    def __str__(self) -> str:
+        return f"card {self.card}" + (f" ({self.serial})" if self.serial else "")
+
+
+@dataclass(frozen=True)
+class DeviceVerdict:
+    """One device among its siblings: `share` is its p_core over the median of the others', None if there is none."""
+
+    run: DeviceRun
+    share: float | None
+    verdict: Verdict
+    reason: str
+
+
+@dataclass(frozen=True)
+class SiblingsVerdict:
+    """The judgement of all devices: `cards` in the order given, `reason` names those that decided `verdict`."""
+
+    cards: tuple[DeviceVerdict, ...]
+    verdict: Verdict
+    reason: str
+
+    @property
+    def metric(self) -> MetricVerdict:
+        """The verdict as one on a metric: the lowest share."""
+        lowest = min((card.share for card in self.cards if card.share is not None), default=None)
+        method = "lowest p_core of a card over the median of the other cards', each in a run of its own"
+        low = 1 - TOLERANCE
+        return MetricVerdict(
+            SIBLINGS, lowest, "", None, None, low, None, "higher", method, "", self.verdict, self.reason
+        )
+
+
+def judge_efficiency(small: TopologyRun, big: TopologyRun) -> MetricVerdict:
+    """The verdict on p_core per device of the larger topology over that of the smaller.
+
+    efficiency = (p_core_big / ranks_big) / (p_core_small / ranks_small). Expected is the same of the numbers that are
+    published or accepted, with p_core's default bound. Only recorded without both numbers, or if the cells differ in
+    more than their topology.
     """
     clock, unlike = _clock(small.cell, big.cell), _unlike(small.cell, big.cell)
     expected = None if clock is None or unlike else _expected(small.cell, big.cell)
-    first, second = (run.measured.get(_RATES[clock or _DEVICE]) for run in (small, big))
+    first, second = (run.measured.get(_RATES[clock or "device"]) for run in (small, big))
     value, interval = None, None
     if first is not None and second is not None and first.value > 0:
-        value = _a_card(big.cell, second.value) / _a_card(small.cell, first.value)
+        value = _per_device(big.cell, second.value) / _per_device(small.cell, first.value)
         interval = _ratio_interval(second, first, value)
     low = None if expected is None else default_bounds(METRICS["p_core"], expected)[0]
     verdict, reason = INVALID, _broken(small, big)
@@ -69,18 +120,18 @@ def judge_efficiency(small: TopologyRun, big: TopologyRun) -> MetricVerdict:
         low=low,
         high=None,
         better="higher",
-        method="" if value is None else _method(small, big, _RATES[clock or _DEVICE], interval),
+        method="" if value is None else _method(small, big, _RATES[clock or "device"], interval),
         source="; ".join(dict.fromkeys(one.source for one in known if one.source)),
         verdict=verdict,
         reason=reason,
     )
 
 
-def judge_skew(slowest: Straggler | None, *, on_host: bool, broken: str = "") -> MetricVerdict:
-    """The verdict on the forward passes of the slowest rank over the median of the others': fail where it is slow.
+def judge_stragglers(slowest: Straggler | None, *, on_host: bool, broken: str = "") -> MetricVerdict:
+    """The verdict on the straggler ratio: forward time of the slowest rank over the median of the others'.
 
-    `slowest` is None where no rank can be told from the others. With `on_host` it is only recorded: ranks that share
-    the cores of one machine differ by what else that does. `broken` says why the evidence cannot be trusted.
+    `slowest` is None if no rank can be compared. With `on_host` it is only recorded, as ranks share the host's cores.
+    `broken` says why the evidence cannot be trusted.
     """
     value, high = None if slowest is None else 1 + slowest.slower, 1 + TOLERANCE
     if broken:
@@ -94,15 +145,42 @@ def judge_skew(slowest: Straggler | None, *, on_host: bool, broken: str = "") ->
     else:
         verdict, reason = PASS, f"the slowest, {slowest.place}, takes {1 + slowest.slower:.3f} of its siblings' time"
     method = "time of the slowest rank's forward passes, an image, over the median of the other ranks'"
-    return MetricVerdict(SKEW, value, "", None, None, None, high, "lower", method, "", verdict, reason)
+    return MetricVerdict(STRAGGLER_RATIO, value, "", None, None, None, high, "lower", method, "", verdict, reason)
 
 
-def ratio_a_card(small: TopologyRun, big: TopologyRun, metric: str) -> float | None:
-    """A rate's value a card on the larger topology over that on the smaller; None where one was not measured."""
+def judge_siblings(runs: Sequence[DeviceRun]) -> SiblingsVerdict:
+    """Judge which devices' p_core lies more than TOLERANCE below the median of the others', with confidence.
+
+    The median of an even number is the lower of the two in the middle, so that none is slow beside one fast device. A
+    device fails if its whole interval lies below the bound, and is inconclusive if the interval straddles it or there
+    is none. The bound is taken as exact: a median of several devices varies less than any one of them. Devices without
+    a number that can be trusted are left out, and make all of it invalid unless another one is proven slow; fewer than
+    MIN_SIBLINGS in all are only recorded.
+
+    >>> judge_siblings([DeviceRun(card, "", measure(evidence)["p_core"]) for card, evidence in enumerate(runs)]).reason
+    "card 2 does 17.40 images/s, 87.0% of its siblings' median 20.00: slower by more than 5%"
+    """
+    usable = [(run, run.usable) for run in runs]
+    cards = tuple(_judge_sibling(run, [p for other, p in usable if p is not None and other is not run]) for run in runs)
+    for verdict in (FAIL, INVALID, INCONCLUSIVE):
+        decisive = [card.reason for card in cards if card.verdict == verdict]
+        if decisive:
+            return SiblingsVerdict(cards, verdict, "; ".join(decisive))
+    if any(card.verdict == RECORDED for card in cards) or not cards:
+        count = f"{len(cards)} card{'s' * (len(cards) != 1)}"
+        return SiblingsVerdict(
+            cards, RECORDED, f"found {count}, expected {MIN_SIBLINGS} or more: fewer have no median to be held against"
+        )
+    slowest = min(cards, key=lambda card: card.share or 0.0)
+    return SiblingsVerdict(cards, PASS, f"no card is slower than its siblings; the slowest, {slowest.reason}")
+
+
+def ratio_per_device(small: TopologyRun, big: TopologyRun, metric: str) -> float | None:
+    """A rate per device on the larger topology over that on the smaller; None if one was not measured."""
     first, second = small.measured.get(metric), big.measured.get(metric)
     if first is None or second is None or first.value <= 0:
         return None
-    return _a_card(big.cell, second.value) / _a_card(small.cell, first.value)
+    return _per_device(big.cell, second.value) / _per_device(small.cell, first.value)
 
 
 def _compare(
@@ -123,7 +201,7 @@ def _compare(
 
 
 def _ratio_interval(over: Measurement, under: Measurement, value: float) -> Interval | None:
-    """The interval of a ratio of two independent estimates, from the interval of each; None where one has none.
+    """The interval of a ratio of two independent estimates, from the interval of each; None if one has none.
 
     On a logarithmic scale, where the distances from the estimate to each end add up as squares (method of variance
     estimates recovery): Zou and Donner, Construction of confidence limits about effect measures, 2008.
@@ -138,12 +216,12 @@ def _ratio_interval(over: Measurement, under: Measurement, value: float) -> Inte
     return Interval(value * math.exp(-down), value * math.exp(up)).around(value)
 
 
-def _a_card(cell: Cell, rate: float) -> float:
+def _per_device(cell: Cell, rate: float) -> float:
     return rate / cell.topology.ranks
 
 
 def _clock(small: Cell, big: Cell) -> str | None:
-    """The clock that both cells' numbers were read with; None where there are not two, or not by one clock."""
+    """The clock that both cells' numbers were read with; None if there are not two, or with different clocks."""
     clocks = [_read_with(cell) for cell in (small, big)]
     return clocks[0] if clocks[0] == clocks[1] else None
 
@@ -155,11 +233,11 @@ def _read_with(cell: Cell) -> str | None:
 
 def _expected(small: Cell, big: Cell) -> float | None:
     first, second = (cell.expectations["p_core"].value for cell in (small, big))
-    return None if not first or second is None else _a_card(big, second) / _a_card(small, first)
+    return None if not first or second is None else _per_device(big, second) / _per_device(small, first)
 
 
 def _unlike(small: Cell, big: Cell) -> str:
-    """Why the two do different work on each card; "" where only the topology differs."""
+    """Why the two do different work on each device; "" if only the topology differs."""
     if small.batch_size != big.batch_size:
         batches = " and ".join(f"{cell.batch_size} at {cell.topology}" for cell in (small, big))
         return f"not comparable, as a card's batch is {batches}"
@@ -187,3 +265,27 @@ def _broken(small: TopologyRun, big: TopologyRun) -> str:
 def _method(small: TopologyRun, big: TopologyRun, rate: str, interval: Interval | None) -> str:
     words = f"{rate} a card at {big.cell.topology} over that at {small.cell.topology}"
     return words + ("" if interval is None else "; interval of a ratio of independent estimates")
+
+
+def _judge_sibling(run: DeviceRun, others: Sequence[Measurement]) -> DeviceVerdict:
+    own = run.usable
+    if own is None:
+        why = run.broken or "found no p_core, expected one"
+        return DeviceVerdict(run, None, INVALID, f"{run}: its run cannot be compared: {why}")
+    median = statistics.median_low([other.value for other in others]) if others else 0.0
+    if len(others) + 1 < MIN_SIBLINGS or median <= 0:
+        return DeviceVerdict(run, None, RECORDED, f"{run}: {len(others)} siblings to be held against")
+    share, bound = own.value / median, median * (1 - TOLERANCE)
+    pace = f"{run} does {figure(own.value)} images/s, {share:.1%} of its siblings' median {figure(median)}"
+    if own.interval is None:
+        least = max(1, (own.least or MIN_STEPS) - own.n)
+        reason = f"{pace}; from {own.n} steps there is no confidence interval, at least {least} more are needed"
+        return DeviceVerdict(run, share, INCONCLUSIVE, reason)
+    verdict, _ = against_bounds(own.interval, bound, None)
+    if verdict is FAIL:
+        pace += f": slower by more than {TOLERANCE:.0%}"
+    elif verdict is INCONCLUSIVE:
+        span = f"{figure(own.interval.low)} to {figure(own.interval.high)}"
+        more = steps_advice(own.value, own.interval, (bound,), own.n)
+        pace += f"; its interval, {span}, straddles {figure(bound)} ({TOLERANCE:.0%} below them); {more}"
+    return DeviceVerdict(run, share, verdict, pace)

@@ -1,6 +1,6 @@
-"""Holds the words of a vendor's document against what a machine says of itself: match, differs, or unknown.
+"""Compares the text of a vendor's document with what was found on a machine: match, differs, or unknown.
 
-Both sides are written for people. Where a rule cannot decide it says so: what is not known is never a match.
+Both sides are free text. A rule that cannot decide answers "unknown", never "match".
 """
 
 from __future__ import annotations
@@ -77,14 +77,14 @@ def compare_version(stated: str, found: str) -> Answer:
     if "+" not in stated and re.match(re.escape(stated) + _GOES_ON, found, re.IGNORECASE):
         return Answer(MATCH)
     if found and re.match(re.escape(found) + r"[.]\d", stated):
-        return Answer(UNKNOWN, f"{found} says less than what is stated")
+        return Answer(UNKNOWN, f"{found} is less specific than what is stated")
     return Answer(DIFFERS)
 
 
 def compare_model(stated: str, found: str) -> Answer:
-    """A card is of the stated model where its name has the model's word, R300, and no other size of memory.
+    """Match if the device's name has the stated model's word, R300, and no other size of memory.
 
-    A name with no model's word in it (a product family's, a driver's) decides nothing.
+    Unknown for a name without a model's word (a product family's, a driver's).
     """
     stated, found = plain(stated), plain(found)
     models = _models(stated)
@@ -97,18 +97,18 @@ def compare_model(stated: str, found: str) -> Answer:
         return Answer(MATCH)
     others = _models(found)
     if not others:
-        return Answer(UNKNOWN, "the name found tells no model")
+        return Answer(UNKNOWN, "the name found has no model's word")
     if any(model.lower() in other.lower() for model in models for other in others):
-        return Answer(UNKNOWN, "whether the names are of one model cannot be told from them")
+        return Answer(UNKNOWN, "the names do not show whether they are of one model")
     return Answer(DIFFERS)
 
 
 def compare_machine(stated: str, found: str) -> Answer:
-    """The firmware's name has the stated machine's word, or nobody knows: makers ship one machine under many names."""
+    """Match if the firmware's name has the stated machine's word, else unknown: a machine is sold under many names."""
     models = _models(plain(stated))
     if models and all(_has_word(plain(found), model) for model in models):
         return Answer(MATCH)
-    return Answer(UNKNOWN, "whether that is the stated machine cannot be told from its name")
+    return Answer(UNKNOWN, "its name does not show whether that is the stated machine")
 
 
 def compare_system(stated: str, name: str, versions: Sequence[str]) -> Answer:
@@ -119,13 +119,13 @@ def compare_system(stated: str, name: str, versions: Sequence[str]) -> Answer:
         return Answer(UNKNOWN, "the document names no system")
     known = re.findall(r"[a-z]+", plain(name).lower())
     if not known:
-        return Answer(UNKNOWN, "the system did not tell its name")
+        return Answer(UNKNOWN, "the system reports no name")
     if any(word not in known for word in re.findall(r"[a-z]+", " ".join(words).lower())):
         return Answer(DIFFERS)
     if match.group(2) is None:
         return Answer(MATCH)
     answers = [compare_version(match.group(2), version) for version in versions if version]
-    return best(answers) if answers else Answer(UNKNOWN, "the system did not tell its version")
+    return best(answers) if answers else Answer(UNKNOWN, "the system reports no version")
 
 
 def compare_network(stated: str, ports: Sequence[Port]) -> Answer:
@@ -136,18 +136,18 @@ def compare_network(stated: str, ports: Sequence[Port]) -> Answer:
         return Answer(UNKNOWN, "the document names a kind of network that no rule reads; known: InfiniBand, RoCE")
     alike = [port for port in ports if (port.link_layer or "").casefold() == kind.casefold()]
     if not alike:
-        told = all(port.link_layer for port in ports)
-        return Answer(DIFFERS) if ports and told else Answer(UNKNOWN, "no port told its link layer")
+        known = ports and all(port.link_layer for port in ports)
+        return Answer(DIFFERS) if known else Answer(UNKNOWN, "a port reports no link layer")
     active = [port for port in alike if (port.state or "").upper().endswith("ACTIVE")]
     if not active:
-        untold = any(not port.state for port in alike)
-        return Answer(UNKNOWN, "no port told its state") if untold else Answer(DIFFERS, "no such port is active")
+        unknown = any(not port.state for port in alike)
+        return Answer(UNKNOWN, "a port reports no state") if unknown else Answer(DIFFERS, "no such port is active")
     if rate is None:
         return Answer(MATCH)
     rates = [_RATE.search(plain(port.rate or "")) for port in active]
     if any(one is not None and float(one.group(1)) == float(rate.group(1)) for one in rates):
         return Answer(MATCH)
-    return Answer(UNKNOWN, "a port did not tell its rate") if None in rates else Answer(DIFFERS)
+    return Answer(UNKNOWN, "a port reports no rate") if None in rates else Answer(DIFFERS)
 
 
 def compare_image(stated: str, found: str) -> Answer:
@@ -171,7 +171,7 @@ def compare_packages(stated: str, installed: Mapping[str, str]) -> tuple[str, An
             continue
         version = installed.get(package)
         if version is None:
-            answers.append(Answer(UNKNOWN, f"{package} is not installed, or does not tell its version"))
+            answers.append(Answer(UNKNOWN, f"{package} is not installed, or reports no version"))
             continue
         found.append(f"{package} {version}")
         wanted = match.group("version")
@@ -180,12 +180,12 @@ def compare_packages(stated: str, installed: Mapping[str, str]) -> tuple[str, An
 
 
 def worst(answers: Iterable[Answer]) -> Answer:
-    """The answer that decides where all have to agree; of nothing, nothing is known."""
+    """The answer if all have to agree; unknown for no answers."""
     return min(answers, key=lambda one: (DIFFERS, UNKNOWN, MATCH).index(one.verdict), default=Answer(UNKNOWN))
 
 
 def best(answers: Iterable[Answer]) -> Answer:
-    """The answer that decides where one is enough."""
+    """The answer if one is enough; unknown for no answers."""
     return min(answers, key=lambda one: (MATCH, UNKNOWN, DIFFERS).index(one.verdict), default=Answer(UNKNOWN))
 
 
@@ -193,7 +193,7 @@ def _revision(wanted: str, version: str) -> Answer:
     _, has_local, local = version.partition("+")
     if re.search(rf"(?<![A-Za-z0-9]){re.escape(wanted)}", local):
         return Answer(MATCH)
-    return Answer(DIFFERS) if has_local else Answer(UNKNOWN, f"version {version} tells no revision")
+    return Answer(DIFFERS) if has_local else Answer(UNKNOWN, f"version {version} has no revision")
 
 
 def _link_layer(text: str) -> str | None:

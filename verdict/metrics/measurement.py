@@ -1,10 +1,14 @@
-"""A metric's value with all that a reader needs to trust it."""
+"""A measured metric, and the registry of the functions that measure the columns of the vendor's table."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Callable, Optional
 
+from evidence.bundle import Evidence
 from evidence.verdict import Interval
+
+PROTOCOLS = ("full", "epoch", "steady")
 
 
 @dataclass(frozen=True)
@@ -12,7 +16,7 @@ class Measurement:
     """A metric's value with its unit, how and from what it was computed, and from how many readings (`n`).
 
     `n` counts the steps of the slowest rank for rates, samples for mem, ranks for e2e_time, images for map; below
-    `least` of them there is no interval. `doubt` says why the number may fail but not pass; "" for no reason.
+    `least` of them there is no interval. `doubt` is why the number may fail but not pass, or "".
     """
 
     metric: str
@@ -24,3 +28,40 @@ class Measurement:
     n: int
     least: int = 0
     doubt: str = ""
+
+
+Compute = Callable[[Evidence], Optional[Measurement]]
+
+
+@dataclass(frozen=True)
+class MetricDefinition:
+    """How a metric is measured; the fields are the arguments of `metric`."""
+
+    compute: Compute
+    protocols: tuple[str, ...]
+    of: str
+    whole_recipe: bool
+
+
+DEFINITIONS: dict[str, MetricDefinition] = {}
+"""The registered metrics by name."""
+
+
+def metric(
+    name: str, *protocols: str, of: str = "training", whole_recipe: bool = False
+) -> Callable[[Compute], Compute]:
+    """Register the decorated function as what measures the metric; it returns None if the evidence lacks it.
+
+    `protocols`: those that measure it. `of` is "run" for what only a run without a restart shows, "training" for what
+    an attempt shows if it trained, "model" for what any attempt shows. With `whole_recipe`, a run that `--epochs`
+    shortened does not show it. Unit and better side are declared with the table's columns, in expected/metrics.py.
+
+    >>> @metric("p_core", *PROTOCOLS)
+    ... def p_core(evidence): ...
+    """
+
+    def register(compute: Compute) -> Compute:
+        DEFINITIONS[name] = MetricDefinition(compute, protocols, of, whole_recipe)
+        return compute
+
+    return register

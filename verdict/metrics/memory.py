@@ -1,4 +1,4 @@
-"""Peak memory of every card of a run, and whether the samples of it cover the training."""
+"""What telemetry shows of the devices in training: peak memory, whether samples cover it, and throttling."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from evidence.bundle import Evidence
 from evidence.events import HOST_BACKENDS, RankEvidence
 from evidence.telemetry import Card, CardSamples
+from expected import METRICS
+from verdict.metrics.measurement import PROTOCOLS, Measurement, metric
 
 LARGEST_GAP = 0.1
 """Share of the training that may pass between two samples."""
@@ -16,16 +18,16 @@ SHORT_GAPS_S = (5.0, 30.0)
 RISING = 0.02
 """Share of itself by which memory may still grow over the second half of the training."""
 _UNABATED = 0.75
-_LEAST_SAMPLES = 8  # in training, to tell a rise from a step
+_LEAST_SAMPLES = 8  # in training; with fewer a rise looks like a step
 
 
 @dataclass(frozen=True)
-class CardMemory:
-    """The peaks of one card in GiB, None where nothing was read.
+class DeviceMemory:
+    """The peaks of one device in GiB, None if nothing was read.
 
-    `sampled` is the largest sample, `allocated` and `reserved` the device allocator's peaks summed over the
-    card's ranks, `resident` the largest resident memory of a rank's process (on the host's own backend only).
-    `capacity` is the largest that the card was said to have.
+    `sampled` is the largest sample, `allocated` and `reserved` the device allocator's peaks summed over the device's
+    ranks, `resident` the largest resident memory of a rank's process (on the host's own backend only). `capacity` is
+    the largest total that was reported.
     """
 
     card: Card
@@ -40,10 +42,7 @@ class CardMemory:
 
     @property
     def peak(self) -> float | None:
-        """Memory in use at its highest; None without samples.
-
-        What the allocator had reserved and what was resident was in use too, whether or not a sample saw it.
-        """
+        """Memory in use at its highest, including what the allocator reserved between samples; None without samples."""
         if self.sampled is None:
             return None
         return max(self.sampled, self.reserved or 0.0, self.resident or 0.0)
@@ -52,24 +51,50 @@ class CardMemory:
         return f"card {self.card[1]} of {self.card[0]}"
 
 
-def card_memories(evidence: Evidence) -> tuple[CardMemory, ...]:
-    """The cards that the run's ranks used, in the order of their first rank."""
+@metric("mem", *PROTOCOLS)
+def mem(evidence: Evidence) -> Measurement | None:
+    """Peak memory in use on any device of the run, in GiB; None unless every device has samples."""
+    devices = device_memories(evidence)
+    peaks = [device.peak for device in devices if device.peak is not None]
+    if not devices or len(peaks) < len(devices):
+        return None
+    value = max(peaks)
+    highest = devices[peaks.index(value)]
+    parts = [f"sampled by {', '.join(highest.sources)} {highest.sampled:.2f} GiB"]
+    for name, peak in (
+        ("allocator's peak, allocated", highest.allocated),
+        ("allocator's peak, reserved", highest.reserved),
+        ("resident in the rank's process", highest.resident),
+    ):
+        if peak is not None:
+            parts.append(f"{name} {peak:.2f} GiB")
+    errors, rising = evidence.telemetry.errors, still_rising(evidence)
+    if errors:
+        parts.append(f"samplers reported {len(errors)} errors, first {errors[0]}")
+    method = f"highest of {len(devices)} cards, {highest}: {'; '.join(parts)}"
+    samples = sum(device.samples for device in devices)
+    doubt = f"memory was still rising at the end, so its peak is not known: {'; '.join(rising)}" if rising else ""
+    return Measurement("mem", value, METRICS["mem"].unit, None, method, "telemetry.jsonl", samples, doubt=doubt)
+
+
+def device_memories(evidence: Evidence) -> tuple[DeviceMemory, ...]:
+    """The devices that the run's ranks used, in the order of their first rank."""
     users: dict[Card, list[RankEvidence]] = {}
     for rank in evidence.ranks:
         if rank.start is not None:
             users.setdefault((rank.start.host, rank.start.card), []).append(rank)
-    return tuple(_card_memory(evidence, card, ranks) for card, ranks in users.items())
+    return tuple(_device_memory(evidence, card, ranks) for card, ranks in users.items())
 
 
 def unwatched(evidence: Evidence) -> tuple[str, ...]:
-    """What is missing for the samples to be proof of the peak, card by card; empty when nothing is.
+    """What is missing for the samples to prove the peak, device by device; empty when nothing is.
 
-    Every card of the run needs a sample after training began, and no part of the training, by the clock of the
-    rank that took the samples, may pass unseen for longer than LARGEST_GAP of it.
+    Every device of the run needs a sample after training began, and no gap between samples in the training, by the
+    clock of the rank that took them, may be longer than LARGEST_GAP of it.
     """
     ranks = {rank.rank: rank for rank in evidence.ranks}
     missing = []
-    for memory in card_memories(evidence):
+    for memory in device_memories(evidence):
         found = _samples_of(evidence, memory.card)
         faults = [_gap(samples, ranks.get(samples.rank)) for samples in found]
         if not found:
@@ -81,7 +106,7 @@ def unwatched(evidence: Evidence) -> tuple[str, ...]:
 
 
 def still_rising(evidence: Evidence) -> tuple[str, ...]:
-    """The cards whose memory grew to the very end of the training: what a longer run would take is not known.
+    """The devices whose memory grew to the very end of the training, so that the peak of a longer run is not known.
 
     The samples are cut into four equal parts of the training. Memory rises where the median grows from the second
     part to the third and on to the fourth by more than half of RISING each, and from the second to the fourth by three
@@ -90,47 +115,43 @@ def still_rising(evidence: Evidence) -> tuple[str, ...]:
     """
     ranks = {rank.rank: rank for rank in evidence.ranks}
     found = []
-    for memory in card_memories(evidence):
+    for memory in device_memories(evidence):
         for samples in _samples_of(evidence, memory.card):
             medians = _quarter_medians(samples, ranks.get(samples.rank))
-            if medians and _rises(medians):
+            grown = [later - earlier for earlier, later in zip(medians, medians[1:])]
+            goes_on = sum(grown[1:]) >= _UNABATED * sum(grown[:2])
+            if medians and grown[0] > 0 and min(grown[1:]) > RISING / 2 * medians[1] and goes_on:
                 shown = ", ".join(f"{median:.2f}" for median in medians)
                 found.append(f"{memory}: {shown} GiB in four parts of the training")
     return tuple(found)
 
 
-def _rises(medians: list[float]) -> bool:
-    grown = [later - earlier for earlier, later in zip(medians, medians[1:])]
-    goes_on = sum(grown[1:]) >= _UNABATED * sum(grown[:2])
-    return grown[0] > 0 and min(grown[1:]) > RISING / 2 * medians[1] and goes_on
-
-
 def throttled(evidence: Evidence) -> tuple[str, ...]:
-    """The cards that said in training that they had been slowed down, with the reasons that they gave."""
+    """The devices whose telemetry reported throttling in training, with the reasons reported."""
     ranks = {rank.rank: rank for rank in evidence.ranks}
     found = []
-    for memory in card_memories(evidence):
+    for memory in device_memories(evidence):
         for samples in (one for one in evidence.telemetry.cards if one.card == memory.card):
-            begin_ns, end_ns = training_ns(ranks.get(samples.rank))
+            begin_ns, end_ns = _training_ns(ranks.get(samples.rank))
             reasons = [reason for t_ns, reason in samples.throttled if begin_ns <= t_ns <= end_ns]
             if reasons:
-                told = ", ".join(sorted(set(reasons)))
-                found.append(f"{memory}: throttled ({told}) in {len(reasons)} samples of the training, expected none")
+                shown = ", ".join(sorted(set(reasons)))
+                found.append(f"{memory}: throttled ({shown}) in {len(reasons)} samples of the training, expected none")
     return tuple(found)
 
 
-def training_ns(watcher: RankEvidence | None) -> tuple[float, float]:
-    """Begin and end by the clock of the rank that took the samples; everything, where it did not say."""
+def _training_ns(watcher: RankEvidence | None) -> tuple[float, float]:
+    """Begin and end of training by the clock of the rank that took the samples; -inf and inf if it has no events."""
     if watcher is None or watcher.train_begin_ns is None or watcher.train_end is None:
         return -math.inf, math.inf
     return watcher.train_begin_ns, watcher.train_end.t_ns
 
 
 def _quarter_medians(samples: CardSamples, watcher: RankEvidence | None) -> list[float]:
-    """The median of each quarter of the training in GiB; empty where there are too few samples to tell."""
-    import numpy as np  # here, so that collecting tests does not pay for it
+    """The median of each quarter of the training in GiB; empty if there are too few samples."""
+    import numpy as np
 
-    begin_ns, end_ns = training_ns(watcher)
+    begin_ns, end_ns = _training_ns(watcher)
     if not end_ns < math.inf:
         return []
     inside = (samples.t_ns >= begin_ns) & (samples.t_ns < end_ns)
@@ -141,7 +162,7 @@ def _quarter_medians(samples: CardSamples, watcher: RankEvidence | None) -> list
     return [float(np.median(part)) for part in parts]
 
 
-def _card_memory(evidence: Evidence, card: Card, ranks: list[RankEvidence]) -> CardMemory:
+def _device_memory(evidence: Evidence, card: Card, ranks: list[RankEvidence]) -> DeviceMemory:
     found = _samples_of(evidence, card)
     starts = [rank.start for rank in ranks if rank.start is not None]
     resident = [
@@ -151,7 +172,7 @@ def _card_memory(evidence: Evidence, card: Card, ranks: list[RankEvidence]) -> C
         if start.backend in HOST_BACKENDS and memory.resident_gib is not None
     ]
     totals = [samples.total_gib for samples in found] + [start.capacity_gib for start in starts]
-    return CardMemory(
+    return DeviceMemory(
         card=card,
         ranks=tuple(rank.rank for rank in ranks),
         samples=sum(len(samples.t_ns) for samples in found),
@@ -165,16 +186,16 @@ def _card_memory(evidence: Evidence, card: Card, ranks: list[RankEvidence]) -> C
 
 
 def _samples_of(evidence: Evidence, card: Card) -> list[CardSamples]:
-    """What was seen of a card's memory; samples without any say nothing about it and are left out."""
-    import numpy as np  # here, so that collecting tests does not pay for it
+    """The samples of a device that have its memory; those without are left out."""
+    import numpy as np
 
     found = []
     for samples in evidence.telemetry.cards:
-        told = ~np.isnan(samples.used_gib) if samples.card == card else np.zeros(0, dtype=bool)
-        if told.all() and len(told):
+        known = ~np.isnan(samples.used_gib) if samples.card == card else np.zeros(0, dtype=bool)
+        if known.all() and len(known):
             found.append(samples)
-        elif told.any():
-            found.append(replace(samples, t_ns=samples.t_ns[told], used_gib=samples.used_gib[told], readings={}))
+        elif known.any():
+            found.append(replace(samples, t_ns=samples.t_ns[known], used_gib=samples.used_gib[known], readings={}))
     return found
 
 
@@ -184,8 +205,8 @@ def _summed(ranks: list[RankEvidence], name: str) -> float | None:
 
 
 def _gap(samples: CardSamples, watcher: RankEvidence | None) -> str:
-    """What is wrong with the samples that `watcher` took of a card; "" when nothing is."""
-    import numpy as np  # here, so that collecting tests does not pay for it
+    """What is wrong with the samples that `watcher` took of a device; "" when nothing is."""
+    import numpy as np
 
     if watcher is None or watcher.train_begin_ns is None or watcher.train_end is None:
         return f"its samples were taken by rank {samples.rank}, expected a rank that reported train_begin and train_end"

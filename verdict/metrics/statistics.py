@@ -1,8 +1,9 @@
-"""Rates and their confidence intervals."""
+"""Statistics behind the verdicts: rates, confidence intervals, Student's t, autocorrelation, the block bootstrap."""
 
 from __future__ import annotations
 
 import math
+import statistics
 from typing import TYPE_CHECKING
 
 from evidence.verdict import Interval
@@ -12,87 +13,94 @@ if TYPE_CHECKING:
 
 RESAMPLES = 2000
 CONFIDENCE = 0.95
-STRETCHES = 10
-"""About so many stretches of neighbouring blocks fit into a run; more would gain little width and miss drifts."""
-MIN_BLOCKS = 8
-"""With fewer windows than this the steps are cut into smaller blocks."""
+BLOCKS = 10
+"""About so many blocks of neighbouring samples fit into a run; more would gain little width and miss drifts."""
+MIN_SAMPLES = 8
+"""With fewer windows than this the steps are cut into smaller samples."""
 MIN_STEPS = 16
 """With fewer steps than this there is no interval."""
+NORMAL_MAD = 0.6745
+"""The median absolute deviation of the normal distribution, in standard deviations."""
 
-_SEED = 20171117  # fixed: the same evidence always has the same interval
-_MOST_LIKENESS = 0.7  # so few stretches cannot tell more; it makes an interval 2.4 times as wide
-_Z = 1.959964  # of the normal distribution at 97.5 %
+_SEED = 20171117  # fixed: the same evidence always gives the same numbers
+_MOST_AUTOCORRELATION = 0.7  # ten blocks cannot show more; it makes an interval 2.4 times as wide
+_Z = 1.959964  # the 97.5 % quantile of the normal distribution
 
 
 def total(values: np.ndarray) -> float:
-    """The sum, exact for whole numbers below 2**53 and free of int64's silent overflow above."""
+    """The sum in float64: exact for whole numbers below 2**53, and no silent overflow of int64 above."""
     return float(values.sum(dtype=float))
 
 
 def rate_per_s(images: float, time_ns: float) -> float | None:
-    """Images per second: total over total, never a mean of rates; None where no time has passed."""
+    """Images per second: total over total, never a mean of rates; None for a time that is not positive.
+
+    >>> rate_per_s(20, 5e9)
+    4.0
+    """
     return images * 1e9 / time_ns if time_ns > 0 else None
 
 
-def block_starts(sizes: np.ndarray) -> np.ndarray | None:
-    """The index of the first step of each block that the bootstrap draws from.
+def sample_starts(sizes: np.ndarray) -> np.ndarray | None:
+    """The index of the first step of each sample of a run's rate; None for fewer than MIN_STEPS steps.
 
-    `sizes` has the steps in each window. The blocks are the windows; where these are fewer than MIN_BLOCKS, equal
-    stretches of steps, about 2 x MIN_BLOCKS of them. None below MIN_STEPS steps.
+    `sizes` has the steps in each window. The samples are the windows; where these are fewer than MIN_SAMPLES, equal
+    parts of the steps, about 2 x MIN_SAMPLES of them.
     """
     import numpy as np
 
     steps = int(sizes.sum())
     if steps < MIN_STEPS:
         return None
-    if len(sizes) >= MIN_BLOCKS:
+    if len(sizes) >= MIN_SAMPLES:
         return np.concatenate(([0], np.cumsum(sizes[:-1])))
-    return np.arange(0, steps, steps // (2 * MIN_BLOCKS))
+    return np.arange(0, steps, steps // (2 * MIN_SAMPLES))
 
 
 def rate_interval(images: np.ndarray, time_ns: np.ndarray) -> Interval | None:
     """The confidence interval of total images over total time, in images/s, by a circular block bootstrap.
 
-    One entry a block of steps, in the order in which they ran. None for fewer than MIN_BLOCKS blocks, or where some
-    draw has no time in it.
+    One entry a sample, in the order in which they ran. None for fewer than MIN_SAMPLES samples, or if a resample has
+    no time in it.
 
-    Steps resemble their neighbours, and speed drifts (temperature, clock, sizes of images), so neighbouring blocks
-    are drawn together, in stretches of about a tenth of the run, however long it is: what happens within a stretch
-    then counts as it should, and no length has to be guessed from the data, which tell little about it in ten
-    windows. Ten stretches vary too little, which Student's t makes up for; where neighbouring stretches still
-    resemble each other, the interval widens by as much as the deviation of a first-order autoregression with
-    their correlation r exceeds that of independent ones, ((1 + r) / (1 - r)) ** 0.5.
+    Steps are autocorrelated, and speed drifts (temperature, clock, sizes of images), so blocks of neighbouring samples
+    are drawn, each a tenth of the run: the correlation within a block then counts as it should, and no block length
+    has to be estimated, for which ten windows are too few. The bootstrap over ten blocks underestimates the variance,
+    which Student's t corrects; the correlation between neighbouring blocks inflates it further (`inflated`).
 
-    Circular block bootstrap: Politis and Romano, 1992. Few stretches, Student's t: Schmeiser, Batch size effects in
-    the analysis of simulation output, 1982; a fixed share of the series: Kiefer and Vogelsang, 2005.
+    Circular block bootstrap: Politis and Romano, A circular block-resampling procedure for stationary data, 1992.
+    Few blocks, Student's t: Schmeiser, Batch size effects in the analysis of simulation output, 1982; a fixed share of
+    the series: Kiefer and Vogelsang, 2005.
     """
     import numpy as np
 
     count, point = len(images), rate_per_s(total(images), total(time_ns))
-    if count < MIN_BLOCKS or point is None:
+    if count < MIN_SAMPLES or point is None:
         return None
-    stretch = round(count / STRETCHES)
-    fitting = count / stretch  # rarely whole; a draw takes whole stretches
+    length = round(count / BLOCKS)
+    fitting = count / length  # rarely whole; a resample takes whole blocks
     draws = int(fitting)
-    images_of, ns_of = _stretches(images, stretch), _stretches(time_ns, stretch)
-    first = np.random.Generator(np.random.PCG64(_SEED)).integers(0, count, size=(draws, RESAMPLES))
+    images_of, ns_of = _circular_sums(images, length), _circular_sums(time_ns, length)
+    first = seeded().integers(0, count, size=(draws, RESAMPLES))
     drawn_images, drawn_ns = images_of.take(first).sum(axis=0), ns_of.take(first).sum(axis=0)
     if drawn_ns.min() <= 0:
         return None
     tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(drawn_images * 1e9 / drawn_ns, (tail, 1 - tail))
     freedom = fitting - 1
-    likeness = _likeness(images_of - ns_of * (point / 1e9), stretch)
-    widening = _t_quantile(freedom) / _Z * math.sqrt(draws / freedom * (1 + likeness) / (1 - likeness))
-    return Interval(point - (point - float(low)) * widening, point + (float(high) - point) * widening)
+    correlation = autocorrelation(images_of - ns_of * (point / 1e9), length)
+    wider = t_quantile(freedom) / _Z * math.sqrt(inflated(draws / freedom, correlation))
+    return Interval(point - (point - float(low)) * wider, point + (float(high) - point) * wider)
 
 
 def steps_to_decide(value: float, interval: Interval, bound: float, steps: int) -> int | None:
     """How many more steps would bring `interval`, which came from `steps` steps, clear of `bound`.
 
-    The width of an interval shrinks with the square root of the number of steps. This is an estimate: value and width
-    of a longer run scatter as well. 0 where the interval is clear already, None where `value` is the bound, so that
-    no number of steps would do.
+    An estimate: the width shrinks with the square root of the number of steps, and both value and width of a longer
+    run scatter too. 0 if the interval is clear already, None if `value` is the bound itself.
+
+    >>> steps_to_decide(100.0, Interval(90.0, 110.0), bound=95.0, steps=400)
+    1200
     """
     distance = abs(value - bound)
     reach = value - interval.low if bound < value else interval.high - value
@@ -105,33 +113,71 @@ def steps_to_decide(value: float, interval: Interval, bound: float, steps: int) 
     return max(1, math.ceil(needed) - steps) if math.isfinite(needed) else None
 
 
-def _stretches(values: np.ndarray, stretch: int) -> np.ndarray:
-    """Sums over every `stretch` neighbours, the last ones continued by the first: float64, as long as `values`."""
-    import numpy as np
+def autocorrelation(deviations: np.ndarray, lag: int = 1) -> float:
+    """The correlation of values with those `lag` places later, from 0 to 0.7, corrected for the estimated mean.
 
-    wrapped = np.concatenate((values, values[: stretch - 1])).astype(np.float64)
-    sums = np.concatenate(([0.0], np.cumsum(wrapped)))
-    return sums[stretch:] - sums[:-stretch]
-
-
-def _likeness(excess: np.ndarray, stretch: int) -> float:
-    """The correlation of each stretch with the next, from 0 to _MOST_LIKENESS.
-
-    `excess` has what stretches of so many blocks did above the mean, beginning at every block.
+    `deviations` are from the mean. With `lag` > 1 they are sums over `lag` neighbouring samples, one starting at each
+    sample, the last ones continued at the beginning of the series; those are left out as neighbours.
     """
-    square = float((excess * excess).mean())
+    square = float((deviations * deviations).mean())
     if square == 0:
         return 0.0
-    inside = excess[: len(excess) - stretch + 1]  # the others go on at the beginning, which is no neighbour of the end
-    correlation = float((inside[:-stretch] * inside[stretch:]).mean()) / square
-    # Taken about their own mean, independent stretches have minus one over their number.
-    return min(max(correlation + stretch / len(excess), 0.0), _MOST_LIKENESS)
+    inside = deviations[: len(deviations) - lag + 1]
+    correlation = float((inside[:-lag] * inside[lag:]).mean()) / square
+    # About their own mean, independent values have an expected correlation of minus one over their number.
+    return min(max(correlation + lag / len(deviations), 0.0), _MOST_AUTOCORRELATION)
 
 
-def _t_quantile(freedom: float) -> float:
-    """The 97.5 % quantile of Student's t, by its expansion about the normal (Abramowitz and Stegun, 26.7.5)."""
-    z = _Z
-    first = (z**3 + z) / 4
-    second = (5 * z**5 + 16 * z**3 + 3 * z) / 96
-    third = (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384
-    return z + first / freedom + second / freedom**2 + third / freedom**3
+def inflated(variance: float, correlation: float) -> float:
+    """The variance of a mean of independent values, inflated to that of a first-order autoregression."""
+    return variance * (1 + correlation) / (1 - correlation)
+
+
+def t_quantile(freedom: float) -> float:
+    """The 97.5 % quantile of Student's t for `freedom` >= 1 degrees of freedom, which need not be whole.
+
+    From 6.5 on the expansion about the normal distribution (Abramowitz and Stegun, 26.7.5), 0.05 % off at most, which
+    the intervals of rates use; below it Hill, Algorithm 396: Student's t-quantiles, 1970.
+    """
+    if freedom >= 6.5:
+        z = _Z
+        first = (z**3 + z) / 4
+        second = (5 * z**5 + 16 * z**3 + 3 * z) / 96
+        third = (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384
+        return z + first / freedom + second / freedom**2 + third / freedom**3
+    tails = 1 - CONFIDENCE
+    if freedom <= 1:
+        return 1 / math.tan(tails * math.pi / 2)
+    if freedom == 2:
+        return math.sqrt(2 / (tails * (2 - tails)) - 2)
+    a = 1 / (freedom - 0.5)
+    b = 48 / a**2
+    c = ((20700 * a / b - 98) * a - 16) * a + 96.36
+    d = ((94.5 / (b + c) - 3) / b + 1) * math.sqrt(a * math.pi / 2) * freedom
+    y = (d * tails) ** (2 / freedom)
+    if y > 0.05 + a:
+        x = statistics.NormalDist().inv_cdf(tails / 2)
+        c += 0.3 * (freedom - 4.5) * (x + 0.6) if freedom < 5 else 0
+        c += (((0.05 * d * x - 5) * x - 7) * x - 2) * x + b
+        y = (((((0.4 * x**2 + 6.3) * x**2 + 36) * x**2 + 94.5) / c - x**2 - 3) / b + 1) * x
+        y = math.expm1(a * y**2)
+    else:
+        inner = 1 / (((freedom + 6) / (freedom * y) - 0.089 * d - 0.822) * (freedom + 2) * 3)
+        y = ((inner + 0.5 / (freedom + 4)) * y - 1) * (freedom + 1) / (freedom + 2) + 1 / y
+    return math.sqrt(freedom * y)
+
+
+def seeded() -> np.random.Generator:
+    """A random generator that starts at the same state in every call."""
+    import numpy as np
+
+    return np.random.Generator(np.random.PCG64(_SEED))
+
+
+def _circular_sums(values: np.ndarray, length: int) -> np.ndarray:
+    """Sums over every `length` neighbours, the last ones continued by the first: float64, as long as `values`."""
+    import numpy as np
+
+    wrapped = np.concatenate((values, values[: length - 1])).astype(np.float64)
+    sums = np.concatenate(([0.0], np.cumsum(wrapped)))
+    return sums[length:] - sums[:-length]

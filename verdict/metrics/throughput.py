@@ -1,28 +1,40 @@
-"""The four rates: images of all ranks over a time of the slowest."""
+"""Rates, the single steps behind them, and stragglers: images of all ranks over a time of the slowest rank."""
 
 from __future__ import annotations
 
+import statistics
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Callable, Mapping, Optional, Sequence
 
 from evidence.bundle import Evidence
-from evidence.events import RankEvidence, TrainEnd, Windows
-from verdict.metrics.measurement import Measurement
-from verdict.metrics.statistics import CONFIDENCE, MIN_BLOCKS, MIN_STEPS, block_starts, rate_interval, rate_per_s, total
+from evidence.events import Windows
+from verdict.metrics.measurement import PROTOCOLS, Measurement, metric
+from verdict.metrics.statistics import (
+    CONFIDENCE,
+    MIN_SAMPLES,
+    MIN_STEPS,
+    rate_interval,
+    rate_per_s,
+    sample_starts,
+    total,
+)
 
 if TYPE_CHECKING:
     import numpy as np
 
 RATES = ("p_whole", "p_train", "p_core", "p_core_host")
-"""The metrics that have a confidence interval, unless there are too few steps to tell."""
+"""The metrics that have a confidence interval, unless there are too few steps."""
 
 STEADY_MIN_STEPS = 100
 """Under steady, fewer measured steps cannot show that the device was in a steady state, and have no interval."""
 
+STRAGGLER_TOLERANCE = 0.05
+"""Share by which a rank's forward passes may take longer than the other ranks' before it is a straggler."""
+
 
 @dataclass(frozen=True, eq=False)
 class TrainedRank:
-    """A rank that came through training: `windows` without warm-up, times in ns."""
+    """A rank that completed training: `windows` without warm-up, times in ns."""
 
     rank: int
     file: str
@@ -31,152 +43,253 @@ class TrainedRank:
     evaluation_ns: int
     timing: str
 
+    @property
+    def compute_ns(self) -> float:
+        """The time that p_core divides by: compute time over the measured windows."""
+        return total(self.windows.compute_ns)
+
+
+@dataclass(frozen=True, eq=False)
+class RateSamples:
+    """The samples behind a rate: images and time in ns of each, in the order in which the steps ran."""
+
+    images: np.ndarray
+    time_ns: np.ndarray
+
+    @property
+    def rate(self) -> float | None:
+        """Images per second over all samples."""
+        return rate_per_s(total(self.images), total(self.time_ns))
+
+
+@dataclass(frozen=True, eq=False)
+class StepTimes:
+    """The compute time of each measured step of one rank, in the order in which the steps ran.
+
+    `compute_ns` is int64, one entry a step, as the trainer recorded it; `timing` says how it was read.
+    `images_per_step` counts the images of all ranks: divided by the mean time of a step it is p_core. `cards` and
+    `hosts` are the names that the ranks of the run found, each once.
+    """
+
+    run_id: str
+    rank: int
+    timing: str
+    compute_ns: np.ndarray
+    images_per_step: float
+    cards: tuple[str, ...]
+    hosts: tuple[str, ...]
+
+    def seconds(self) -> list[float]:
+        """The times in s; round(second * 1e9) is the recorded number of ns, for times below 2**51 ns (26 days)."""
+        times: list[float] = (self.compute_ns / 1e9).tolist()
+        return times
+
+
+@dataclass(frozen=True)
+class Straggler:
+    """A rank on its device, and the share by which its forward passes took longer than the other ranks' median."""
+
+    rank: int
+    host: str
+    card: int
+    slower: float
+
+    @property
+    def place(self) -> str:
+        """Which rank this is, and on which device of which host."""
+        return f"rank {self.rank} (card {self.card} of {self.host})"
+
+    def __str__(self) -> str:
+        return f"{self.place} is {self.slower:.0%} slower than its siblings"
+
+
+@metric("p_whole", "full", "epoch", of="run")
+def p_whole(evidence: Evidence) -> Measurement | None:
+    """Images over the whole training, evaluations included."""
+    return _measured("p_whole", evidence)
+
+
+@metric("p_train", *PROTOCOLS)
+def p_train(evidence: Evidence) -> Measurement | None:
+    """Images over the training less its evaluations."""
+    return _measured("p_train", evidence)
+
+
+@metric("p_core", *PROTOCOLS)
+def p_core(evidence: Evidence) -> Measurement | None:
+    """Images over compute time synchronised with the device: forward, backward, optimizer; no data wait, no copy."""
+    return _measured("p_core", evidence)
+
+
+@metric("p_core_host", *PROTOCOLS)
+def p_core_host(evidence: Evidence) -> Measurement | None:
+    """The region of p_core by the host's clock alone, to compare with numbers that were measured so."""
+    return _measured("p_core_host", evidence)
+
+
+def rate_samples(name: str, evidence: Evidence) -> RateSamples | None:
+    """The samples of the slowest rank that the interval of one of RATES comes from; None if it has no interval.
+
+    The images are scaled so that all of them over all of the time are the rate itself.
+    """
+    _, value, samples = _rate(name, evidence) or (None, 0.0, None)
+    if samples is None or not samples.rate:
+        return None
+    return RateSamples(samples.images * (value / samples.rate), samples.time_ns)
+
+
+def step_times(evidence: Evidence) -> StepTimes | None:
+    """The steps of the rank that p_core is computed from; None if a rank is missing or no step was measured."""
+    ranks = trained_ranks(evidence)
+    if evidence.run is None or not ranks:
+        return None
+    slowest = _slowest(ranks, lambda rank: rank.compute_ns)
+    steps = slowest.windows.steps
+    if not steps:
+        return None
+    return StepTimes(
+        run_id=evidence.run.id,
+        rank=slowest.rank,
+        timing=slowest.timing,
+        compute_ns=slowest.windows.compute_ns,
+        images_per_step=sum(total(rank.windows.images) for rank in ranks) / steps,
+        cards=tuple(sorted({start.device_name for _, start in evidence.starts})),
+        hosts=tuple(sorted({start.host for _, start in evidence.starts})),
+    )
+
+
+def stragglers(evidence: Evidence) -> tuple[Straggler, ...]:
+    """The ranks that are slower than the others by more than the tolerance, the slowest first."""
+    return tuple(one for one in paces(evidence) if one.slower > STRAGGLER_TOLERANCE)
+
+
+def paces(evidence: Evidence) -> list[Straggler]:
+    """Every rank against the median of the others, slow or not, the slowest first; none for a single rank.
+
+    Compares forward time per image. Backward passes end with DDP's all-reduce, in which every rank waits for the
+    slowest, so they take the same time on all of them.
+    """
+    took: dict[int, float] = {}
+    for rank in evidence.ranks:
+        windows = rank.windows.measured
+        images = total(windows.images)
+        if rank.start is not None and images > 0:
+            took[rank.rank] = total(windows.forward_ns) / images
+    found = []
+    for number, start in evidence.starts:
+        others = [time_ns for other, time_ns in took.items() if other != number]
+        if number not in took or not others or statistics.median(others) <= 0:
+            continue
+        slower = took[number] / statistics.median(others) - 1
+        found.append(Straggler(number, start.host, start.card, slower))
+    return sorted(found, key=lambda one: -one.slower)
+
 
 def trained_ranks(evidence: Evidence) -> list[TrainedRank]:
-    """All ranks, or none: of a part of the ranks no rate can be told."""
+    """All ranks if all of them completed training, else none: a part of the ranks has no rate."""
     trained = []
     for rank in evidence.ranks:
-        if rank.start is None or rank.train_begin_ns is None or rank.train_end is None:
+        begin_ns, end = rank.train_begin_ns, rank.train_end
+        if rank.start is None or begin_ns is None or end is None:
             return []
-        trained.append(_trained_rank(rank, rank.train_begin_ns, rank.train_end, rank.start.timing))
+        wall_ns, evaluation_ns = end.t_ns - begin_ns, end.ledger["evaluation_ns"]
+        trained.append(
+            TrainedRank(rank.rank, rank.file, rank.windows.measured, wall_ns, evaluation_ns, rank.start.timing)
+        )
     return trained
 
 
-def _trained_rank(rank: RankEvidence, begin_ns: int, end: TrainEnd, timing: str) -> TrainedRank:
-    wall_ns, evaluation_ns = end.t_ns - begin_ns, end.ledger["evaluation_ns"]
-    return TrainedRank(rank.rank, rank.file, rank.windows.measured, wall_ns, evaluation_ns, timing)
-
-
-def slowest_rank(ranks: Sequence[TrainedRank], time_ns: Callable[[TrainedRank], float]) -> TrainedRank:
+def _slowest(ranks: Sequence[TrainedRank], time_ns: Callable[[TrainedRank], float]) -> TrainedRank:
     """The rank that the others wait for; of equals, the first."""
     return max(ranks, key=lambda rank: (time_ns(rank), -rank.rank))
 
 
-def compute_ns(rank: TrainedRank) -> float:
-    """What p_core divides by: the rank's compute time over the measured windows, in ns."""
-    return total(rank.windows.compute_ns)
-
-
-@dataclass(frozen=True, eq=False)
-class _Rate:
-    """A rate in images/s and what it is from; `blocks` is None where there are too few steps to tell its scatter."""
-
-    ranks: int
-    slowest: TrainedRank
-    value: float
-    least: int
-    blocks: tuple[np.ndarray, np.ndarray] | None
-
-
-def _rate(metric: str, evidence: Evidence) -> _Rate | None:
-    """Images of all ranks over the time of the slowest, with that rank's blocks of steps."""
+def _rate(name: str, evidence: Evidence) -> tuple[TrainedRank, float, RateSamples | None] | None:
+    """(slowest rank, images of all ranks over its time, its samples); no samples if there are too few steps."""
     ranks = trained_ranks(evidence)
     if not ranks:
         return None
-    time_ns, blocks_of = _PARTS[metric]
-    slowest = slowest_rank(ranks, time_ns)
+    _, time_ns, samples_of = _PARTS[name]
+    slowest = _slowest(ranks, time_ns)
     value = rate_per_s(sum(total(rank.windows.images) for rank in ranks), time_ns(slowest))
     if value is None:
         return None
-    least = STEADY_MIN_STEPS if evidence.run is not None and evidence.run.protocol == "steady" else MIN_STEPS
-    blocks = blocks_of(slowest.windows) if slowest.windows.steps >= least else None
-    return _Rate(len(ranks), slowest, value, least, blocks)
+    enough = slowest.windows.steps >= _least_steps(evidence)
+    return slowest, value, samples_of(slowest.windows) if enough else None
 
 
-def _throughput(metric: str, evidence: Evidence, definition: str) -> Measurement | None:
-    rate = _rate(metric, evidence)
-    if rate is None:
+def _least_steps(evidence: Evidence) -> int:
+    return STEADY_MIN_STEPS if evidence.run is not None and evidence.run.protocol == "steady" else MIN_STEPS
+
+
+def _measured(name: str, evidence: Evidence) -> Measurement | None:
+    found = _rate(name, evidence)
+    if found is None:
         return None
-    interval, slowest, value = None, rate.slowest, rate.value
-    if rate.blocks is not None:
-        interval = rate_interval(*rate.blocks)
-        around = rate_per_s(total(rate.blocks[0]), total(rate.blocks[1]))
-        if interval is not None and around:
-            # The blocks tell how the rate scatters; where it lies, only the definition tells.
-            interval = interval.scaled(value / around).around(value)
-    steps = slowest.windows.steps
+    slowest, value, samples = found
+    steps, interval = slowest.windows.steps, None
     method = (
-        f"images of {rate.ranks} ranks / {definition.format(timing=slowest.timing)} of the slowest, rank {slowest.rank}"
+        f"images of {len(evidence.ranks)} ranks / {_PARTS[name][0].format(timing=slowest.timing)} of the slowest, "
+        f"rank {slowest.rank}"
     )
+    if samples is not None:
+        interval = rate_interval(samples.images, samples.time_ns)
+        if interval is not None and samples.rate:
+            # The bootstrap gives the interval's width; it is recentred on the rate as defined.
+            interval = interval.scaled(value / samples.rate).around(value)
     if interval is not None:
         method += f"; {CONFIDENCE:.0%} interval by block bootstrap over {steps} steps"
-    return Measurement(metric, value, "images/s", interval, method, slowest.file, steps, rate.least)
+    return Measurement(name, value, "images/s", interval, method, slowest.file, steps, _least_steps(evidence))
 
 
-def _step_blocks(windows: Windows, time_ns: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+def _step_samples(windows: Windows, time_ns: np.ndarray) -> RateSamples | None:
+    """The samples of a time that is known by step; None if there are too few steps."""
     import numpy as np  # here, so that collecting tests does not pay for it
 
-    starts = block_starts(windows.size)
+    starts = sample_starts(windows.size)
     if starts is None:
         return None
-    return np.add.reduceat(windows.images, starts), np.add.reduceat(time_ns, starts)
+    return RateSamples(np.add.reduceat(windows.images, starts), np.add.reduceat(time_ns, starts))
 
 
-def _window_blocks(windows: Windows, time_ns: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
-    """Blocks of a time that is known by window only.
+def _window_samples(windows: Windows, time_ns: np.ndarray) -> RateSamples | None:
+    """The samples of a time that is known by window only.
 
-    Where windows are few, a step gets what its own compute took and an equal share of the rest of its window.
+    If windows are few, a step gets what its own compute took and an equal share of the rest of its window.
     """
     import numpy as np  # here, so that collecting tests does not pay for it
 
-    if len(windows.size) >= MIN_BLOCKS:
-        blocks = _step_blocks(windows, windows.compute_ns)
-        return None if blocks is None else (blocks[0], time_ns)
+    if len(windows.size) >= MIN_SAMPLES:
+        samples = _step_samples(windows, windows.compute_ns)
+        return None if samples is None else RateSamples(samples.images, time_ns)
     if not windows.steps:
         return None
     starts = np.cumsum(windows.size) - windows.size
     rest_ns = (time_ns - np.add.reduceat(windows.compute_ns, starts)) / windows.size
-    return _step_blocks(windows, windows.compute_ns + rest_ns.repeat(windows.size))
+    return _step_samples(windows, windows.compute_ns + rest_ns.repeat(windows.size))
 
 
-def _wall_blocks(windows: Windows) -> tuple[np.ndarray, np.ndarray] | None:
-    return _window_blocks(windows, windows.wall_ns)
-
-
-def p_whole(evidence: Evidence) -> Measurement | None:
-    """Images over the whole training, evaluations included."""
-    return _throughput("p_whole", evidence, "time from train begin to train end, evaluations included,")
-
-
-def p_train(evidence: Evidence) -> Measurement | None:
-    """Images over the training less its evaluations."""
-    return _throughput("p_train", evidence, "time from train begin to train end less the evaluations")
-
-
-def p_core(evidence: Evidence) -> Measurement | None:
-    """Images over compute time in step with the device: forward, backward, optimizer; no data wait, no copy."""
-    return _throughput("p_core", evidence, "compute time, in step with the device ({timing}),")
-
-
-def p_core_host(evidence: Evidence) -> Measurement | None:
-    """The region of p_core by the host's clock alone, only to hold against numbers that were read so."""
-    definition = "compute time by the host's clock, the device not waited for (p_core_host),"
-    return _throughput("p_core_host", evidence, definition)
-
-
-def rate_blocks(metric: str, evidence: Evidence) -> tuple[np.ndarray, np.ndarray] | None:
-    """Images and time in ns of each block of steps, in their order, that the interval of one of RATES comes from.
-
-    Of the slowest rank; the images are scaled so that all of them over all of the time are the rate itself. None where
-    the rate has no interval.
-    """
-    rate = _rate(metric, evidence)
-    if rate is None or rate.blocks is None:
-        return None
-    images, time_ns = rate.blocks
-    around = rate_per_s(total(images), total(time_ns))
-    return None if not around else (images * (rate.value / around), time_ns)
-
-
-_PARTS: Mapping[
-    str, tuple[Callable[[TrainedRank], float], Callable[[Windows], tuple[np.ndarray, np.ndarray] | None]]
-] = {
-    "p_whole": (lambda rank: rank.wall_ns, _wall_blocks),
-    "p_train": (lambda rank: rank.wall_ns - rank.evaluation_ns, _wall_blocks),
-    "p_core": (compute_ns, lambda windows: _step_blocks(windows, windows.compute_ns)),
+_SamplesOf = Callable[[Windows], Optional[RateSamples]]
+_PARTS: Mapping[str, tuple[str, Callable[[TrainedRank], float], _SamplesOf]] = {
+    "p_whole": (
+        "time from train begin to train end, evaluations included,",
+        lambda rank: rank.wall_ns,
+        lambda windows: _window_samples(windows, windows.wall_ns),
+    ),
+    "p_train": (
+        "time from train begin to train end less the evaluations",
+        lambda rank: rank.wall_ns - rank.evaluation_ns,
+        lambda windows: _window_samples(windows, windows.wall_ns),
+    ),
+    "p_core": (
+        "compute time, in step with the device ({timing}),",
+        lambda rank: rank.compute_ns,
+        lambda windows: _step_samples(windows, windows.compute_ns),
+    ),
     "p_core_host": (
+        "compute time by the host's clock, the device not waited for (p_core_host),",
         lambda rank: total(rank.windows.compute_host_ns),
-        lambda windows: _window_blocks(windows, windows.compute_host_ns),
+        lambda windows: _window_samples(windows, windows.compute_host_ns),
     ),
 }
-"""By rate: the time of a rank that it divides by, and the blocks of steps that tell how it scatters."""
+"""By rate: its definition in words, the time of a rank that it divides by, and the samples of its scatter."""

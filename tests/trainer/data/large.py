@@ -7,8 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from trainer.data.coco import CocoIndex
-from trainer.data.ground_truth import GroundTruth
+from trainer.data.coco import CocoIndex, GroundTruth
 
 IMAGES = 118_287
 """Of COCO's train2017."""

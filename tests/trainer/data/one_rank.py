@@ -5,22 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from tests.trainer.small import small_settings
 from trainer.data.coco import CocoIndex
-from trainer.data.loader import train_loader
+from trainer.data.loader import Images, train_loader
 
 
-def loader_of_one_rank(index: CocoIndex, folder: Path, *, batch_size: int, workers: int = 0, images: Any = None) -> Any:
-    """Return the loader of the images in `folder`, half of them mirrored; `images` where they are loaded otherwise."""
-    return train_loader(
-        index,
-        folder,
-        batch_size=batch_size,
-        rank=0,
-        world_size=1,
-        seed=0,
-        flip_probability=0.5,
-        aspect_ratio_groups=3,
-        workers=workers,
-        pin_memory=False,
-        images=images,
-    )
+def loader_of_one_rank(index: CocoIndex, images: Images, *, batch_size: int, workers: int = 0) -> Any:
+    """Return the loader of `images`, half of them mirrored."""
+    settings = small_settings(Path("data"), Path("run"), batch_size=batch_size, workers=workers)
+    return train_loader(settings, index, images)

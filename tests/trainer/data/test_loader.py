@@ -1,4 +1,4 @@
-"""Loaders with real workers: started once, seeded apart, and never hanging on a damaged file."""
+"""The loaders: batches as planned, workers seeded and reused, memory kept."""
 
 from __future__ import annotations
 
@@ -17,13 +17,12 @@ import pytest
 import torch
 
 from tests.support import ROOT
+from tests.trainer.small import small_settings
 from trainer.data import loader, shapes
 from trainer.data.coco import CocoIndex, load_index
-from trainer.data.dataset import BadSample, Batch, require_batch
-from trainer.data.loader import keep_freed_memory, train_loader, val_loader
+from trainer.data.dataset import BadSample, Batch, CocoBoxes, require_batch
+from trainer.data.loader import Slowed, keep_freed_memory, train_loader, val_loader
 from trainer.errors import DataError
-
-SHARED: dict[str, Any] = {"rank": 0, "world_size": 1, "seed": 0, "aspect_ratio_groups": 3, "pin_memory": False}
 
 
 @pytest.fixture
@@ -35,11 +34,16 @@ def indexed(data: Path, split: str) -> tuple[CocoIndex, Path]:
     return load_index(data, split, num_classes=4, training=split == "train2017"), data / split
 
 
-def training(data: Path, workers: int, **changes: Any) -> Any:
-    return train_loader(
-        *indexed(data, "train2017"),
-        **{**SHARED, "batch_size": 4, "flip_probability": 0.5, "workers": workers, **changes},
-    )
+def training(data: Path, workers: int, world_size: int = 1, **changes: Any) -> Any:
+    settings = small_settings(data, data, batch_size=4, workers=workers, **changes)
+    index, folder = indexed(data, "train2017")
+    return train_loader(settings, index, CocoBoxes(index, folder), 0, world_size)
+
+
+def validation(data: Path, workers: int, batch_size: int, rank: int, world_size: int) -> Any:
+    settings = small_settings(data, data, batch_size=batch_size, workers=workers)
+    index, folder = indexed(data, "val2017")
+    return val_loader(settings, index, CocoBoxes(index, folder), rank, world_size)
 
 
 def content(batches: Any) -> list[Any]:
@@ -94,7 +98,7 @@ def test_workers_are_not_forked_again_every_epoch(data: Path) -> None:
 
 
 def test_workers_that_are_not_persistent_are_started_for_every_pass(data: Path) -> None:
-    batches, lasting = training(data, 1, persistent_workers=False), training(data, 1)
+    batches, lasting = training(data, 1, without=("persistent_workers",)), training(data, 1)
     before = workers_of_this_process()
     seen = []
 
@@ -135,10 +139,7 @@ def test_loading_leaves_the_models_random_numbers_alone(data: Path) -> None:
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_validation_shards_of_two_ranks_hold_every_image_once(data: Path, workers: int) -> None:
-    ranks = [
-        val_loader(*indexed(data, "val2017"), **{**SHARED, "batch_size": 3, "workers": workers, **changes})
-        for changes in ({"rank": 0, "world_size": 2}, {"rank": 1, "world_size": 2})
-    ]
+    ranks = [validation(data, workers, batch_size=3, rank=rank, world_size=2) for rank in (0, 1)]
 
     ids = [target["image_id"] for batches in ranks for batch in batches for target in batch.targets]
 
@@ -147,9 +148,7 @@ def test_validation_shards_of_two_ranks_hold_every_image_once(data: Path, worker
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_rank_without_validation_images_has_an_empty_loader(data: Path, workers: int) -> None:
-    batches = val_loader(
-        *indexed(data, "val2017"), **{**SHARED, "batch_size": 16, "workers": workers, "rank": 40, "world_size": 41}
-    )
+    batches = validation(data, workers, batch_size=16, rank=40, world_size=41)
 
     assert len(batches) == 0
     assert list(batches) == []
@@ -260,3 +259,24 @@ def test_another_c_library_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(loader.ctypes, "CDLL", lambda name: object())
 
     assert keep_freed_memory() is False
+
+
+class Letters:
+    """Stands for images: a letter each."""
+
+    collate = staticmethod("".join)
+
+    def __len__(self) -> int:
+        return 3
+
+    def __getitem__(self, at: int) -> str:
+        return "abc"[at]
+
+
+def test_every_sample_is_the_images_own_and_takes_its_delay(monkeypatch: Any) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr(loader.time, "sleep", slept.append)
+    images = Slowed(Letters(), 0.03)
+
+    assert (len(images), images.collate([images[0], images[2]])) == (3, "ac")
+    assert slept == [0.03, 0.03]

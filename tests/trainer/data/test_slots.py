@@ -14,16 +14,16 @@ import pytest
 import torch
 
 from tests.trainer.data.one_rank import loader_of_one_rank
-from trainer.data import shapes, slots
+from trainer.data import dataset, shapes
 from trainer.data.coco import load_index
-from trainer.data.slots import Slots, slots_for
+from trainer.data.dataset import CocoBoxes, Slots, slots_for
 
 
 @pytest.fixture
 def worker(monkeypatch: pytest.MonkeyPatch) -> Any:
     """This process takes itself for worker 1 of a loader."""
     info = SimpleNamespace(id=1)
-    monkeypatch.setattr(slots, "get_worker_info", lambda: info)
+    monkeypatch.setattr(dataset, "get_worker_info", lambda: info)
     return info
 
 
@@ -101,19 +101,19 @@ def test_nothing_is_lent_that_has_no_room_or_no_worker(worker: Any, monkeypatch:
     memory = Slots(2, 5000)
 
     assert memory.lend(1 << 20) is None
-    monkeypatch.setattr(slots, "get_worker_info", lambda: None)
+    monkeypatch.setattr(dataset, "get_worker_info", lambda: None)
     assert memory.lend(10) is None
 
 
 @pytest.mark.parametrize("forked", [True, False])
 def test_batches_that_are_kept_stay_as_they_were(tmp_path: Path, forked: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """More batches than there are slots, and all of them kept; then none is, and slots are used over and over."""
-    monkeypatch.setattr("trainer.data.slots.can_share", lambda: forked)
+    monkeypatch.setattr("trainer.data.dataset.can_share", lambda: forked)
     data = shapes.ensure(tmp_path, seed=0, train_images=40, val_images=1)
     index = load_index(data, "train2017", num_classes=4, training=True)
 
     def loader(workers: int) -> Any:
-        return loader_of_one_rank(index, data / "train2017", batch_size=2, workers=workers)
+        return loader_of_one_rank(index, CocoBoxes(index, data / "train2017"), batch_size=2, workers=workers)
 
     alone = [batch.pixels for batch in loader(0)]
     helped = loader(2)
@@ -153,13 +153,13 @@ def test_what_a_forked_process_lets_go_of_stays_lent(worker: Any) -> None:
 
 @pytest.mark.parametrize("size", [2**70, 2**40])
 def test_what_there_is_no_room_for_is_done_without(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(slots, "_MOST_BYTES", 2**80)
+    monkeypatch.setattr(dataset, "_MOST_BYTES", 2**80)
 
     assert slots_for(4, size) is None
 
 
 def test_a_slot_is_never_larger_than_any_batch_ought_to_be(worker: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(slots, "_MOST_BYTES", 2**20)
+    monkeypatch.setattr(dataset, "_MOST_BYTES", 2**20)
     memory = slots_for(2, 2**50)
 
     assert memory is not None
@@ -171,4 +171,4 @@ def test_a_slot_is_never_larger_than_any_batch_ought_to_be(worker: Any, monkeypa
 def test_memory_is_shared_only_with_workers_that_are_forked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("multiprocessing.get_start_method", lambda: "spawn")
 
-    assert not slots.can_share()
+    assert not dataset.can_share()

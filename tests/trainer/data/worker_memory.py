@@ -74,7 +74,7 @@ def memories(index: CocoIndex, images: CocoBoxes, epochs: int, batch: int = BATC
     def fake_decode(*_: Any) -> np.ndarray:
         return _PIXEL
 
-    loader: Any = loader_of_one_rank(index, Path("nowhere"), batch_size=batch, workers=1, images=images)
+    loader: Any = loader_of_one_rank(index, images, batch_size=batch, workers=1)
     # As a rank does before it forks.
     gc.collect()
     gc.freeze()

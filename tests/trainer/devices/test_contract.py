@@ -10,6 +10,7 @@ import torch
 
 from trainer.devices import Backend, StepTimes, backend_names, is_simulated, load_backend
 from trainer.errors import DeviceError
+from trainer.telemetry.base import SOURCES
 
 NEEDS_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 OPENED = [pytest.param(name, marks=[NEEDS_CUDA] * (name == "cuda")) for name in backend_names()]
@@ -125,12 +126,13 @@ def test_fp32_is_always_there_and_an_unknown_precision_never(backend: Any) -> No
 
 
 def test_memory_is_sampled_for_the_card_within_its_total(backend: Any) -> None:
-    read = backend.sampler(0, [os.getpid()])
+    memory = backend.samplers(0, rank_pids=[os.getpid()])[0]
 
-    sample = next(one for one in read() if one["card"] == backend.card.index)
+    sample = next(one for one in memory.read() if one["card"] == backend.card.index)
 
     assert 0 <= sample["memory_used_gib"] <= sample["memory_total_gib"]
-    assert sample["source"]
+    assert sample["source"] == memory.source.name
+    assert SOURCES[memory.source.name] is memory.source
 
 
 def test_numbers_are_read_back_as_they_are(backend: Any) -> None:

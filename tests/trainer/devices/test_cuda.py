@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from trainer.devices import load_backend
-from trainer.devices.base import Card
+from trainer.devices.base import DeviceInfo
 from trainer.devices.cuda import _pci_address
-from trainer.telemetry import CardPlace
+from trainer.telemetry.base import DevicePlace
 
 
 def test_the_address_of_a_card_is_written_as_the_kernel_writes_it() -> None:
@@ -28,18 +28,18 @@ def test_a_card_without_an_address_has_none(facts: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(
     ("local_rank", "smi", "sources"),
-    [(0, "ixsmi", ["host", "ixsmi"]), (0, "", ["host"]), (1, "ixsmi", [])],
+    [(0, "ixsmi", ["driver", "host", "ixsmi"]), (0, "", ["driver", "host"]), (1, "ixsmi", ["driver"])],
 )
 def test_the_first_rank_of_a_host_watches_it_with_the_tool_of_the_table(
     local_rank: int, smi: str, sources: list[str]
 ) -> None:
-    watching = load_backend("cuda").samplers(local_rank, [CardPlace(0), CardPlace(1)], smi)
+    watching = load_backend("cuda").samplers(local_rank, places=[DevicePlace(0), DevicePlace(1)], smi=smi)
 
-    assert [one.source for one in watching] == sources
+    assert [one.source.name for one in watching] == sources
 
 
 def test_without_a_tool_it_is_not_known_which_cards_the_host_has() -> None:
-    found = load_backend("cuda").inventory(Card("NVIDIA A100", 0, 40.0))
+    found = load_backend("cuda").inventory(DeviceInfo("NVIDIA A100", 0, 40.0))
 
     assert found.count is None
     assert "names no management tool" in found.absent["card_count"]

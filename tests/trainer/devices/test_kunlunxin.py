@@ -85,7 +85,7 @@ def test_gradients_go_over_xccl_unless_that_is_intels(fake_kunlunxin: Path) -> N
 def test_memory_comes_from_xpu_smi_for_every_card_of_the_host(fake_kunlunxin: Path, monkeypatch: Any) -> None:
     monkeypatch.setenv("FAKE_XPU_USED_MIB", "17408,15360")
 
-    samples = opened().sampler(0, [])()
+    samples = opened().samplers(0)[0].read()
 
     assert [sample["memory_used_gib"] for sample in samples[:2]] == [17.0, 15.0]
     assert {sample["source"] for sample in samples} == {"xpu_smi"}
@@ -93,7 +93,7 @@ def test_memory_comes_from_xpu_smi_for_every_card_of_the_host(fake_kunlunxin: Pa
 
 
 def test_temperature_power_and_use_come_with_it(fake_kunlunxin: Path) -> None:
-    sample = opened().sampler(0, [])()[0]
+    sample = opened().samplers(0)[0].read()[0]
 
     assert (sample["temperature_c"], sample["power_w"], sample["use_percent"]) == (45.0, 81.0, 97.0)
 
@@ -108,7 +108,7 @@ def test_the_inventory_is_that_of_the_host_whoever_uses_the_cards(fake_kunlunxin
 
 
 def test_only_one_rank_of_a_host_asks_xpu_smi(fake_kunlunxin: Path) -> None:
-    assert opened(local_rank=1, local_world_size=2).sampler(1, []) is None
+    assert opened(local_rank=1, local_world_size=2).samplers(1) == []
 
 
 def test_without_torch_xmlir_it_says_where_to_get_it(monkeypatch: Any) -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from trainer.clocks import SimulatedClock
 from trainer.devices.scenario import FAULTS, Fault, Scenario
-from trainer.devices.simulation import Event, PlantedStep, SimulatedCard, Stream, planted_steps
+from trainer.devices.simulation import Event, PlantedStep, SimulatedDevice, Stream, planted_steps
 from trainer.errors import DeviceError
 
 MS = 1_000_000
@@ -50,8 +50,8 @@ def planted(*faults: Fault, **changes: Any) -> Scenario:
     return Scenario(**{"noise": 0.0, "image_ms": 10.0, "launch_ms": 0.0, "faults": faults, **changes})
 
 
-def card_of(host: Host, scenario: Scenario, rank: int = 0, world_size: int = 2) -> SimulatedCard:
-    return SimulatedCard(scenario, rank, world_size, index=rank, clock=host.clock, kill=host.kill)
+def card_of(host: Host, scenario: Scenario, rank: int = 0, world_size: int = 2) -> SimulatedDevice:
+    return SimulatedDevice(scenario, rank, world_size, index=rank, clock=host.clock, kill=host.kill)
 
 
 def times_ms(scenario: Scenario, steps: int, rank: int = 0, world_size: int = 1) -> list[float]:
@@ -410,7 +410,7 @@ def test_a_hang_stays_with_its_card() -> None:
 
 def test_a_card_that_claims_another_place_keeps_its_own_faults(host: Host) -> None:
     scenario = planted(fault("card", index=1, cards=(3,)), fault("out_of_memory", step=0, cards=(3,)))
-    card = SimulatedCard(scenario, 0, 1, index=3, host_cards=[3], clock=host.clock, kill=host.kill)
+    card = SimulatedDevice(scenario, 0, 1, index=3, host_cards=[3], clock=host.clock, kill=host.kill)
 
     assert card.index == 1
     with pytest.raises(RuntimeError, match="out of memory"):

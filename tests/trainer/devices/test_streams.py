@@ -8,7 +8,8 @@ from typing import Any, Iterator
 import pytest
 import torch
 
-from trainer.devices.streams import CopyStream, CudaCopyStream
+from trainer.devices.base import CopyStream
+from trainer.devices.cuda import CudaCopyStream
 
 HAVE_CUDA = torch.cuda.is_available()
 

@@ -13,9 +13,9 @@ from typing import Any, Callable, Mapping
 import psutil
 
 from trainer.launch.control import Control, Ending
-from trainer.launch.messages import Order
-from trainer.launch.source import source_digest
-from trainer.launch.starts import Start, agent_command
+from trainer.launch.hosts import source_digest
+from trainer.launch.launchers import Start, agent_command
+from trainer.launch.protocol import Order
 
 HERE = Path(__file__).parent
 TOKEN = "0123456789abcdef"
@@ -77,13 +77,13 @@ def fake_agent(node: int, *steps: Mapping[str, Any], name: str = "") -> Start:
 def hello(node: int = 0, **changes: Any) -> dict[str, Any]:
     """Return the step that says hello as a host without problems does; `off_s` sets its clock."""
     record = {"host": f"host-{node}", "utc_s": None, "pid": 1, "source": source_digest(), "shared": True}
-    record.update({"port": 29500, "cards": [], "addresses": [[f"10.0.0.{node + 1}", 24]], "problems": []})
+    record.update({"port": 29500, "devices": [], "addresses": [[f"10.0.0.{node + 1}", 24]], "problems": []})
     return {"say": {"hello": {**record, **changes}}}
 
 
 def ended(exit_code: int | None = 0, reason: str = "", **changes: Any) -> dict[str, Any]:
     """Return the step that says how it ended."""
-    record = {"exit_code": exit_code, "reason": reason, "files": {}, "free_bytes": 10**9}
+    record = {"exit_code": exit_code, "reason": reason, "free_bytes": 10**9}
     return {"say": {"ended": {**record, **changes}}}
 
 

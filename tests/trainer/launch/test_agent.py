@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import json
 import os
@@ -18,12 +17,14 @@ from typing import Any, Iterator
 import psutil
 import pytest
 
+from evidence.files import SCHEMA
+from evidence.run_file import Boot, Broken, Run, RunCell, write_run
 from tests.trainer.launch.launches import TOKEN, left, order_for, real_agent, until
+from trainer.launch.hosts import free_port
+from trainer.launch.launchers import PROGRAM_FOLDER
 from trainer.launch.leases import Leases
-from trainer.launch.messages import Order, line
-from trainer.launch.network import free_port
-from trainer.launch.source import PROGRAM_FOLDER
-from trainer.launch.workplace import SESSION_FILE
+from trainer.launch.protocol import Order, line
+from trainer.launch.workdir import SESSION_FILE, Receiver
 
 pytestmark = pytest.mark.integration
 
@@ -121,7 +122,7 @@ def test_it_says_hello_with_what_the_session_has_to_know(tmp_path: Path, run_dir
         ({"backbone": "/nowhere/resnet50.pth"}, "/nowhere/resnet50.pth: no such file"),
         ({"source": "another"}, "another version of the suite"),
         ({"backend": "kunlunxin"}, "torch_xmlir is missing"),
-        ({"backend": "virtual", "card_count": 1, "ranks_per_node": 2}, "check VIRTUAL_VISIBLE_DEVICES"),
+        ({"backend": "virtual", "device_count": 1, "ranks_per_node": 2}, "check VIRTUAL_VISIBLE_DEVICES"),
     ],
 )
 def test_what_is_missing_on_a_host_is_said_before_anything_starts(
@@ -134,7 +135,7 @@ def test_what_is_missing_on_a_host_is_said_before_anything_starts(
 
 
 def test_cards_in_use_are_a_problem_that_names_their_holder(tmp_path: Path, run_dir: Path) -> None:
-    order = order_for(tmp_path, backend="virtual", cards=["1"], ranks_per_node=1, card_count=2)
+    order = order_for(tmp_path, backend="virtual", devices=["1"], ranks_per_node=1, device_count=2)
     holder = Leases(tmp_path / "leases", "virtual", {"run": "/runs/other"})
     with holder, session(tmp_path) as agent:
         holder.take(["1"], [], 1)
@@ -145,12 +146,12 @@ def test_cards_in_use_are_a_problem_that_names_their_holder(tmp_path: Path, run_
 
 
 def test_ranks_see_the_cards_that_were_leased_and_no_others(tmp_path: Path, run_dir: Path) -> None:
-    order = order_for(tmp_path, "environment:seen", backend="virtual", ranks_per_node=2, card_count=8)
+    order = order_for(tmp_path, "environment:seen", backend="virtual", ranks_per_node=2, device_count=8)
     with Leases(tmp_path / "leases", "virtual", {}) as other, session(
         tmp_path, VIRTUAL_VISIBLE_DEVICES="7, 3,5"
     ) as agent:
         other.take(["3"], [], 1)
-        cards = agent.hello(order)["cards"]
+        cards = agent.hello(order)["devices"]
         agent.send(GO)
         assert agent.ended() == (0, "")
 
@@ -159,7 +160,7 @@ def test_ranks_see_the_cards_that_were_leased_and_no_others(tmp_path: Path, run_
 
 
 def test_leases_end_with_the_run(tmp_path: Path, run_dir: Path) -> None:
-    order = order_for(tmp_path, "until:stop", backend="virtual", cards=["1"])
+    order = order_for(tmp_path, "until:stop", backend="virtual", devices=["1"])
     mine = Leases(tmp_path / "leases", "virtual", {})
     with session(tmp_path) as agent:
         agent.hello(order)
@@ -241,13 +242,16 @@ def test_an_order_of_another_version_is_refused_in_words(tmp_path: Path) -> None
     )
 
 
+RUN = Run(SCHEMA, "run", RunCell("c", "cpu", "1x2", "fp32", 4, 0.1), "epoch", {}, False, "cpu", Boot())
+
+
 def word_left(run_dir: Path) -> Any:
     return json.loads((run_dir / "run.json").read_text())["boot"]
 
 
 def begin(agent: Session, order: Order, run_dir: Path) -> None:
     """Let the ranks go, which have left an orphan that hears no SIGTERM, and wait for them."""
-    (run_dir / "run.json").write_text(json.dumps({"boot": {"exit_code": None, "failure": None}}))
+    write_run(run_dir, RUN)
     flags = [*order.flags, f"orphan:{run_dir}", "write:begun=1", "sleep:600"]
     agent.hello(replace(order, flags=flags))
     agent.send(GO)
@@ -294,7 +298,7 @@ def test_a_signal_ends_the_ranks_and_is_said(tmp_path: Path, run_dir: Path, numb
         assert until((run_dir / "begun").exists)
         agent.process.send_signal(number)
 
-        assert agent.ended() == (None, f"its agent was told to end by {number.name}")
+        assert agent.ended() == (None, f"its agent was ended by {number.name}")
         assert agent.code() == 1
 
 
@@ -322,16 +326,17 @@ def test_killed_it_takes_torchrun_along(tmp_path: Path, run_dir: Path) -> None:
 
 
 def test_a_word_that_the_session_has_left_is_not_overwritten(tmp_path: Path, run_dir: Path) -> None:
-    own = {"boot": {"exit_code": 1, "failure": {"phase": "run", "message": "mine"}}}
+    own = replace(RUN, boot=Boot(1, Broken("run", "mine")))
     with session(tmp_path) as agent:
         agent.hello(order_for(tmp_path, "write:begun=1", "sleep:600"))
-        (run_dir / "run.json").write_text(json.dumps(own))
+        write_run(run_dir, own)
+        before = (run_dir / "run.json").read_bytes()
         agent.send(GO)
         assert until((run_dir / "begun").exists)
         agent.close()
         agent.code()
 
-    assert json.loads((run_dir / "run.json").read_text()) == own
+    assert (run_dir / "run.json").read_bytes() == before
 
 
 @pytest.mark.parametrize(("node", "nodes", "minds"), [(0, 2, True), (1, 2, False), (0, 1, False)])
@@ -359,41 +364,44 @@ def test_asked_for_stacks_it_answers_though_there_is_no_rank(tmp_path: Path, run
         assert agent.ended() == (0, "")
 
 
-def streamed(agent: Session) -> dict[str, bytes]:
-    found: dict[str, bytes] = {}
-    for message in agent.said:
-        if "file" in message:
-            assert message["at"] == len(found.get(message["file"], b""))
-            found[message["file"]] = found.get(message["file"], b"") + base64.b64decode(message["data"])
-    return found
-
-
-def test_without_the_sessions_file_system_evidence_is_streamed_while_it_grows(tmp_path: Path) -> None:
+def test_without_the_sessions_file_system_evidence_is_sent_when_the_ranks_have_ended(tmp_path: Path) -> None:
     run_dir = tmp_path / "run"
     run_dir.mkdir()
     (run_dir / SESSION_FILE).write_text("another session's")
-    (run_dir / "rank-0000.jsonl").write_text("of an attempt before\n")
+    (run_dir / "rank-0000.jsonl").write_text("of an attempt before, which the session has not received\n")
     order = order_for(
         tmp_path,
         "write:rank-0000.jsonl=one",
         "until:more",
         "write:rank-0000.jsonl=two",
         files={"plan.toml": "seed = 1"},
+        attempt=2,
     )
     with session(tmp_path) as agent:
         assert agent.hello(order)["shared"] is False
         assert (run_dir / "plan.toml").read_text() == "seed = 1"
         agent.send(GO)
-        while agent.hear("file") != "rank-0000.jsonl":
+        while not agent.hear("progress")["sizes"]:
             pass
+        assert not [message for message in agent.said if "evidence" in message]
         (run_dir / "more").touch()
-        told = agent.hear("ended")
+        sent = agent.hear("ended")["sent"]
         agent.send({"done": {"again": False}})
         agent.code()
 
-    # A file without a byte is evidence too: the session would miss it.
-    assert streamed(agent) == {"rank-0000.jsonl": b"one\ntwo\n", "host-0000.log": b""}
-    assert {name: size for name, (size, _) in told["files"].items()} == {"rank-0000.jsonl": 8, "host-0000.log": 0}
+    here = tmp_path / "here"
+    here.mkdir()
+    receiver = Receiver(here)
+    for message in agent.said:
+        if "evidence" in message:
+            receiver.take(message["evidence"])
+    assert receiver.unpack(sent) == ""
+    # An empty file is evidence too: the session would miss it.
+    assert {path.name: path.read_text() for path in here.iterdir()} == {
+        "rank-0000.jsonl": "one\ntwo\n",
+        "host-0000.log": "",
+        "attempt-1.rank-0000.jsonl": "of an attempt before, which the session has not received\n",
+    }
     assert not run_dir.exists()
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import io
 import json
 import os
 import signal
 import sys
+import tarfile
 import threading
 from pathlib import Path
 from typing import Any
@@ -29,9 +31,8 @@ from tests.trainer.launch.launches import (
 )
 from trainer.launch import control as control_module
 from trainer.launch.control import Control, Ending, new_token
-from trainer.launch.shipping import Receiver
-from trainer.launch.starts import Start
-from trainer.launch.workplace import SESSION_FILE
+from trainer.launch.launchers import Start
+from trainer.launch.workdir import SESSION_FILE
 
 WAIT_FOR_STOP = {"wait": "stop"}
 GO = {"wait": "go"}
@@ -41,24 +42,21 @@ def log_of(folder: Path) -> str:
     return (folder / "session" / "launcher.log").read_text()
 
 
-def sent(name: str, data: bytes) -> dict[str, Any]:
-    """The step that sends a file in one piece."""
-    return {"say": {"file": name, "at": 0, "data": base64.b64encode(data).decode()}}
-
-
-def facts(data: bytes) -> list[Any]:
-    return [len(data), hashlib.sha256(data).hexdigest()]
+def archive(name: str, data: bytes) -> tuple[dict[str, Any], list[Any]]:
+    """The step that sends a file of evidence in one piece, and what is then said to be sent."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as file:
+        member = tarfile.TarInfo(name)
+        member.size = len(data)
+        file.addfile(member, io.BytesIO(data))
+    text = buffer.getvalue()
+    return {"say": {"evidence": base64.b64encode(text).decode()}}, [len(text), hashlib.sha256(text).hexdigest()]
 
 
 @pytest.fixture
 def hasty(monkeypatch: Any) -> None:
     """Wait for nothing longer than a test wants to."""
 
-    class HastyReceiver(Receiver):
-        def missing(self, expected: Any, settle_s: float = 0.1) -> list[str]:
-            return super().missing(expected, settle_s)
-
-    monkeypatch.setattr(control_module, "Receiver", HastyReceiver)
     monkeypatch.setattr(control_module, "_OWN_WORDS_S", 0.5)
     monkeypatch.setattr(control_module, "_STOP_S", 1.0)
 
@@ -242,7 +240,8 @@ def test_a_full_disk_is_said_with_its_host(tmp_path: Path) -> None:
 
 def test_evidence_that_was_sent_lies_in_the_runs_folder_and_is_confirmed(tmp_path: Path) -> None:
     data = b'{"event":"end"}\n'
-    steps = [hello(shared=False), GO, sent("rank-0000.jsonl", data), ended(files={"rank-0000.jsonl": facts(data)})]
+    piece, sent = archive("rank-0000.jsonl", data)
+    steps = [hello(shared=False), GO, piece, ended(sent=sent)]
 
     ending = seen_through(control_for(tmp_path, [fake_agent(0, *steps, {"wait": "done"})]))
 
@@ -251,25 +250,56 @@ def test_evidence_that_was_sent_lies_in_the_runs_folder_and_is_confirmed(tmp_pat
     assert 'heard done: {"again": false}' in log_of(tmp_path)
 
 
+WHOLE, SENT = archive("rank-0000.jsonl", b"{}\n")
+FOREIGN, SENT_FOREIGN = archive("../run.json", b"{}")
+
+
 @pytest.mark.parametrize(
-    ("first", "says"),
+    ("first", "sent", "says"),
     [
-        (sent("rank-0000.jsonl", b"{}"), "rank-0000.jsonl"),
-        ({"sleep": 0}, "rank-0000.jsonl"),
-        (sent("../run.json", b"{}"), "../run.json"),
+        (WHOLE, [SENT[0], ""], f"{SENT[0]} bytes of it arrived, which are not what was sent"),
+        ({"sleep": 0}, SENT, "0 bytes of it arrived"),
+        (FOREIGN, SENT_FOREIGN, "it has a file named '../run.json'"),
     ],
 )
 def test_evidence_that_is_not_complete_is_a_failure_and_is_not_confirmed(
-    tmp_path: Path, hasty: None, first: Any, says: str
+    tmp_path: Path, hasty: None, first: Any, sent: Any, says: str
 ) -> None:
-    told = ended(files={"rank-0000.jsonl": facts(b"{}\n")})
+    steps = [hello(shared=False), GO, first, ended(sent=sent), {"wait": "done"}]
+    control = control_for(tmp_path, [fake_agent(0, *steps)])
 
-    ending = seen_through(control_for(tmp_path, [fake_agent(0, hello(), GO, first, told, {"wait": "done"})]))
+    ending = seen_through(control)
 
     assert ending.phase == "run"
-    assert ending.message.startswith("the evidence of gpu-0 is not complete: ")
-    assert says in ending.message
+    assert ending.message.startswith(f"the evidence of gpu-0 is not complete: {says}")
+    assert control.left_behind == f"the evidence of gpu-0 is still there, in {tmp_path / 'session'}"
     assert "heard done" not in log_of(tmp_path)
+
+
+@pytest.mark.parametrize(("shared", "left_there"), [(True, False), (False, True)])
+def test_evidence_of_a_host_that_was_lost_is_said_to_be_there(tmp_path: Path, shared: bool, left_there: bool) -> None:
+    control = control_for(tmp_path, [fake_agent(0, hello(shared=shared), GO, {"exit": 255})])
+
+    ending = seen_through(control)
+
+    assert "the connection to its agent was lost" in ending.message
+    assert bool(control.left_behind) == left_there
+
+
+def test_a_host_that_is_stopped_sends_its_evidence_before_it_is_ended(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr(control_module, "_STOP_S", 1.0)
+    piece, sent = archive("rank-0000.jsonl", b"{}\n")
+    slow = [{"say": {"evidence": ""}}, {"sleep": 0.7}] * 3
+    steps = [hello(shared=False), GO, {"wait": "stop"}, *slow, piece, ended(None, "stopped", sent=sent)]
+    control = control_for(tmp_path, [fake_agent(0, *steps, {"wait": "done"})])
+    control.begin()
+    try:
+        assert polled(control, lambda: control.started)
+    finally:
+        control.end("enough")
+
+    assert (tmp_path / "session" / "rank-0000.jsonl").read_text() == "{}\n"
+    assert control.left_behind == ""
 
 
 @pytest.mark.parametrize(("again", "code", "expected"), [(True, 1, "true"), (True, 0, "false"), (False, 1, "false")])
@@ -442,7 +472,7 @@ def test_an_agent_that_is_told_to_end_by_a_signal_says_so(tmp_path: Path) -> Non
     try:
         begun(control, tmp_path).terminate()
         assert polled(control, lambda: control.ending)
-        assert control.ending == Ending(None, "run", "its agent was told to end by SIGTERM")
+        assert control.ending == Ending(None, "run", "its agent was ended by SIGTERM")
     finally:
         control.end("the run is over")
     assert left(tmp_path) == []

@@ -1,15 +1,18 @@
-"""Leases of cards: one holder each, whatever happens to holders; every taker here is a real process."""
+"""Leases of devices: one holder each, whatever happens to holders and whatever others put into the folder."""
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import random
 import shutil
 import signal
+import stat
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any, Callable, Iterator, Sequence
@@ -20,8 +23,7 @@ from hypothesis import strategies as st
 
 from trainer.errors import LeaseError
 from trainer.launch import leases as leases_module
-from trainer.launch.lease_files import user_name
-from trainer.launch.leases import FOLDER_VARIABLE, Leases, default_folder
+from trainer.launch.leases import FOLDER_VARIABLE, Leases, default_folder, prepare, user_name
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -327,7 +329,7 @@ def test_users_exclude_each_other_in_both_directions(tmp_path: Path) -> None:
     [
         *("../../etc/passwd", "/etc/passwd", ".", "..", "-rf", "%2e", "turn"),
         *("GPU-8f1e2d3c-0000-1111-2222-333344445555", "MIG-GPU-8f/3/0", "card\n3"),
-        *("a\0b", "x" * 5000, "кар\u202eта", "\udcff"),
+        *("a\0b", "кар\u202eта", "\udcff"),
     ],
 )
 def test_no_name_of_a_card_leaves_the_folder(tmp_path: Path, name: str) -> None:
@@ -335,7 +337,7 @@ def test_no_name_of_a_card_leaves_the_folder(tmp_path: Path, name: str) -> None:
 
     with held(folder, name):
         assert not free(folder, name)
-        assert len(list(folder.iterdir())) == 2  # the card's, and the one for taking turns
+        assert len(list(folder.iterdir())) == 1
 
     assert free(folder, name)
     assert [path.name for path in tmp_path.iterdir()] == ["leases"]
@@ -450,16 +452,15 @@ def test_the_facts_are_gone_when_the_card_is_free(tmp_path: Path) -> None:
     assert (tmp_path / "kunlunxin.3.lock").read_bytes() == b""
 
 
-def test_a_process_that_was_stopped_while_it_chose_is_not_waited_for_in_vain(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(leases_module, "_TURN_WAIT_S", 0.05)
+def test_one_that_is_choosing_is_waited_for_a_moment(tmp_path: Path) -> None:
+    # It may give up what it has found so far, and has not signed yet.
+    choosing = Leases(tmp_path, "kunlunxin", {})
+    with choosing, Leases(tmp_path, "kunlunxin", {}) as leases:
+        choosing.take(["0"], [], 1)
+        (tmp_path / "kunlunxin.0.lock").write_text("")
+        threading.Timer(0.3, choosing.release).start()
 
-    with Leases(tmp_path, "kunlunxin", {})._turn(0.0):
-        message = refusal(tmp_path, ["3"])
-
-    assert message.startswith(f"{tmp_path / 'kunlunxin.turn'} is locked, and nobody needs it for long")
-    assert free(tmp_path, "3")
+        assert leases.take(["0"], [], 1) == ["0"]
 
 
 def test_an_interrupted_taker_holds_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -490,3 +491,130 @@ def test_the_default_folder_is_used_where_none_is_given(tmp_path: Path, monkeypa
         leases.take(["0"], [], 1)
 
         assert not free(tmp_path / "leases", "0", backend="cuda")
+
+
+# What else lies in a folder that all users share
+
+
+@pytest.fixture
+def narrow_umask() -> Iterator[None]:
+    before = os.umask(0o077)
+    yield
+    os.umask(before)
+
+
+def test_folder_and_files_are_open_to_all_users_whatever_the_umask(tmp_path: Path, narrow_umask: None) -> None:
+    folder = tmp_path / "deep" / "leases"
+
+    with held(folder, "0"):
+        pass
+
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o1777
+    assert [stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()] == [0o666]
+    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["leases"]
+
+
+def test_a_folder_of_ones_own_stays_as_it_is(tmp_path: Path) -> None:
+    folder = tmp_path / "leases"
+    folder.mkdir(mode=0o700)
+
+    prepare(folder)
+
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda folder: folder.symlink_to(folder.parent), "is a link, expected a folder"),
+        (lambda folder: folder.symlink_to(folder.parent / "nowhere"), "is a link, expected a folder"),
+        (lambda folder: folder.touch(), "is no folder, expected"),
+        (lambda folder: folder.parent.rmdir() or folder.parent.touch(), "cannot be made: "),
+        (
+            lambda folder: folder.mkdir() or folder.chmod(0o777),
+            "with mode 777, in which others could exchange leases, expected mode 1777",
+        ),
+    ],
+)
+def test_a_folder_that_is_none_or_not_safe_is_refused(tmp_path: Path, make: Callable[[Path], Any], says: str) -> None:
+    (tmp_path / "above").mkdir()
+    make(tmp_path / "above" / "leases")
+
+    assert says in refusal(tmp_path / "above" / "leases", ["0"])
+    assert not (tmp_path / "above" / "nowhere").exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to another user")
+@pytest.mark.parametrize(("mode", "fit"), [(0o755, False), (0o777, False), (0o1777, True)])
+def test_a_folder_of_another_user_has_to_be_sticky(tmp_path: Path, mode: int, fit: bool) -> None:
+    folder = tmp_path / "leases"
+    folder.mkdir()
+    os.chown(str(folder), 65534, 65534)
+    folder.chmod(mode)
+
+    assert free(folder, "0") == fit
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda path, victim: path.symlink_to(victim), "cannot be locked: it is a link"),
+        (lambda path, victim: os.link(str(victim), str(path)), "no plain file, or has a second name"),
+        (lambda path, victim: path.mkdir(), "cannot be locked: Is a directory"),
+        (lambda path, victim: os.mkfifo(str(path)), "no plain file"),
+    ],
+)
+def test_what_lies_in_a_files_place_is_refused_and_kept(
+    tmp_path: Path, make: Callable[[Path, Path], Any], says: str
+) -> None:
+    (tmp_path / "victim").write_text("kept", encoding="ascii")
+    (tmp_path / "leases").mkdir()
+    make(tmp_path / "leases" / "kunlunxin.0.lock", tmp_path / "victim")
+
+    assert says in refusal(tmp_path / "leases", ["0"])
+    assert (tmp_path / "victim").read_text(encoding="ascii") == "kept"
+
+
+def test_a_copy_of_the_descriptor_keeps_nothing_locked_after_release(tmp_path: Path) -> None:
+    with held(tmp_path, "0") as leases:
+        copy = os.dup(leases._locked[0])  # as in a fork that native code made
+    try:
+        assert free(tmp_path, "0")
+    finally:
+        os.close(copy)
+
+
+def test_a_folder_that_is_removed_meanwhile_is_said_to_be_cleaned_by_something(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leases_module, "prepare", lambda folder: None)
+
+    assert "keeps disappearing" in refusal(tmp_path / "nowhere", ["0"])
+
+
+def test_a_file_that_was_exchanged_between_opening_and_locking_is_not_taken_for_locked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, real, calls = tmp_path / "kunlunxin.0.lock", fcntl.flock, []
+
+    def exchange_then_lock(file: int, operation: int) -> None:
+        calls.append(file)
+        if len(calls) == 1:
+            path.unlink()
+            path.touch()
+        real(file, operation)
+
+    monkeypatch.setattr(fcntl, "flock", exchange_then_lock)
+    with held(tmp_path, "0"):
+        assert len(calls) > 2
+        assert not free(tmp_path, "0")
+
+
+def test_the_folder_is_locked_against_cleaners_and_shared_among_holders(tmp_path: Path) -> None:
+    cleaner = os.open(str(tmp_path), os.O_RDONLY)
+    try:
+        with held(tmp_path, "0"), held(tmp_path, "1"), pytest.raises(BlockingIOError):
+            fcntl.flock(cleaner, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(cleaner, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    finally:
+        os.close(cleaner)

@@ -1,20 +1,41 @@
-"""Cards that a tool lists are matched to the cards of the run, by address where both know it."""
+"""Management tools: declared, started with a time limit, their devices matched to those of the run."""
 
 from __future__ import annotations
 
+import math
+import os
+import stat
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.telemetry.base import CardPlace, Smi, card_sampler, matched, normal_pci
-from trainer.telemetry.metrics import card_metrics
+import expected.model
+from evidence.telemetry import CARD_READINGS, HOST_READINGS
+from trainer.errors import DeviceError
+from trainer.telemetry import SMI_NAMES, load_smi
+from trainer.telemetry.base import (
+    SOURCES,
+    DevicePlace,
+    RefusedError,
+    Smi,
+    Source,
+    checked,
+    device_readings,
+    device_sampler,
+    matched,
+    normal_pci,
+    run_tool,
+)
+from trainer.telemetry.host import host_sampler
 
 
 def smi(is_started: bool = True, records: Any = ()) -> Smi:
-    metrics = card_metrics("memory_used_gib", "power_w", "use_percent")
-    return Smi("some-smi", metrics, lambda: list(records), lambda: "1.0", is_started)
+    metrics = device_readings("memory_used_gib", "power_w", "use_percent")
+    source = Source("some-smi", metrics, "local rank 0", "nothing")
+    return Smi(source, lambda: list(records), lambda: "1.0", is_started)
 
 
 def record(card: int, pci: str | None = None, **change: Any) -> dict[str, Any]:
@@ -24,7 +45,7 @@ def record(card: int, pci: str | None = None, **change: Any) -> dict[str, Any]:
 def test_the_address_decides_where_both_know_it() -> None:
     records = [record(0, "00000000:1B:00.0"), record(1, "00000000:1A:00.0")]
 
-    samples = matched(smi(), records, [CardPlace(0, "0000:1a:00.0"), CardPlace(1, "0000:1b:00.0")])
+    samples = matched(smi(), records, [DevicePlace(0, "0000:1a:00.0"), DevicePlace(1, "0000:1b:00.0")])
 
     assert samples == [
         {"source": "some-smi", "card": 0, "power_w": 101.0},
@@ -32,15 +53,15 @@ def test_the_address_decides_where_both_know_it() -> None:
     ]
 
 
-@pytest.mark.parametrize("place", [CardPlace(1), CardPlace(1, "no address")])
-def test_else_the_index_decides(place: CardPlace) -> None:
+@pytest.mark.parametrize("place", [DevicePlace(1), DevicePlace(1, "no address")])
+def test_else_the_index_decides(place: DevicePlace) -> None:
     (sample,) = matched(smi(), [record(0, "0000:1a:00.0"), record(1, "0000:1b:00.0")], [place])
 
     assert (sample["card"], sample["power_w"]) == (1, 101.0)
 
 
 def test_where_the_tool_tells_no_address_the_index_decides_too() -> None:
-    (sample,) = matched(smi(), [record(0), record(1)], [CardPlace(1, "0000:1b:00.0")])
+    (sample,) = matched(smi(), [record(0), record(1)], [DevicePlace(1, "0000:1b:00.0")])
 
     assert sample["power_w"] == 101.0
 
@@ -48,16 +69,16 @@ def test_where_the_tool_tells_no_address_the_index_decides_too() -> None:
 @pytest.mark.parametrize(
     ("place", "says"),
     [
-        (CardPlace(7), "some-smi lists no card 7; it lists 0000:1a:00.0"),
-        (CardPlace(0, "0000:99:00.0"), "some-smi lists no card at 0000:99:00.0; it lists 0000:1a:00.0"),
+        (DevicePlace(7), "some-smi lists no card 7; it lists 0000:1a:00.0"),
+        (DevicePlace(0, "0000:99:00.0"), "some-smi lists no card at 0000:99:00.0; it lists 0000:1a:00.0"),
     ],
 )
-def test_a_card_that_the_tool_does_not_list_is_told_and_never_another_ones(place: CardPlace, says: str) -> None:
+def test_a_card_that_the_tool_does_not_list_is_told_and_never_another_ones(place: DevicePlace, says: str) -> None:
     assert matched(smi(), [record(0, "0000:1a:00.0")], [place]) == [{"error": says}]
 
 
 def test_complaints_pass_and_what_cannot_be_becomes_one() -> None:
-    samples = matched(smi(), [record(0, use_percent=250.0), {"error": "a new line"}], [CardPlace(0)])
+    samples = matched(smi(), [record(0, use_percent=250.0), {"error": "a new line"}], [DevicePlace(0)])
 
     assert samples[0] == {"error": "a new line"}
     assert "use_percent 250 %, which cannot be" in samples[1]["error"]
@@ -65,16 +86,16 @@ def test_complaints_pass_and_what_cannot_be_becomes_one() -> None:
 
 
 def test_what_a_tool_does_not_declare_is_not_passed_on() -> None:
-    assert matched(smi(), [record(0, throttle="made up")], [CardPlace(0)])[0].keys() == {"source", "card", "power_w"}
+    assert matched(smi(), [record(0, throttle="made up")], [DevicePlace(0)])[0].keys() == {"source", "card", "power_w"}
 
 
 def test_a_card_of_which_nothing_is_told_has_no_sample() -> None:
-    assert matched(smi(), [{"card": 0}], [CardPlace(0)]) == []
+    assert matched(smi(), [{"card": 0}], [DevicePlace(0)]) == []
 
 
 def test_a_program_is_started_less_often_than_a_library_is_asked() -> None:
-    assert card_sampler(smi(is_started=True), ()).least_interval_s == 5.0
-    assert card_sampler(smi(is_started=False), ()).least_interval_s == 0.0
+    assert device_sampler(smi(is_started=True), ()).least_interval_s == 5.0
+    assert device_sampler(smi(is_started=False), ()).least_interval_s == 0.0
 
 
 @pytest.mark.parametrize(
@@ -99,3 +120,83 @@ def test_no_text_makes_the_address_fail(text: str) -> None:
     found = normal_pci(text)
 
     assert found is None or normal_pci(found) == found
+
+
+def tool(folder: Path, body: str) -> str:
+    path = folder / "some_smi"
+    path.write_text(f"#!/bin/sh\n{body}\n")
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+    return path.name
+
+
+@pytest.fixture
+def on_path(tmp_path: Path, monkeypatch: Any) -> Path:
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    return tmp_path
+
+
+def test_the_first_name_on_path_is_used(on_path: Path) -> None:
+    name = tool(on_path, "echo got $1")
+
+    assert run_tool(("not-there-smi", name), "-m") == "got -m\n"
+
+
+def test_a_missing_tool_is_named() -> None:
+    with pytest.raises(DeviceError, match="none of xpu_smi, xpu-smi is on PATH"):
+        run_tool(("xpu_smi", "xpu-smi"))
+
+
+def test_a_failing_tools_code_and_last_words_are_told(on_path: Path) -> None:
+    name = tool(on_path, "echo cannot open device >&2; exit 7")
+
+    with pytest.raises(DeviceError, match="code 7: cannot open device"):
+        run_tool((name,))
+
+
+def test_a_tool_that_hangs_is_given_up(on_path: Path) -> None:
+    name = tool(on_path, "exec sleep 60")
+
+    with pytest.raises(DeviceError, match=r"did not answer within 0\.2 s"):
+        run_tool((name,), timeout_s=0.2)
+
+
+def test_a_tool_that_is_no_program_is_told(on_path: Path) -> None:
+    path = on_path / "some_smi"
+    path.write_bytes(b"\x7fnot a program")
+    path.chmod(0o755)
+
+    with pytest.raises(DeviceError, match="could not be started"):
+        run_tool(("some_smi",))
+
+
+def test_a_refusal_is_told_from_other_failures_and_said_in_the_tools_words(on_path: Path) -> None:
+    name = tool(on_path, "echo 'Field \"x\" is not a valid field to query.'; exit 2")
+
+    with pytest.raises(RefusedError, match='code 2: Field "x" is not a valid field'):
+        run_tool((name,))
+
+
+def test_the_tables_of_devices_know_the_tools() -> None:
+    assert tuple(sorted(expected.model.SMI_NAMES)) == SMI_NAMES
+
+
+@pytest.mark.parametrize("name", SMI_NAMES)
+def test_every_tool_declares_its_metrics_out_of_the_table(name: str) -> None:
+    smi = load_smi(name)
+
+    assert smi.source is SOURCES[name]
+    assert smi.source.metrics
+    assert all(CARD_READINGS[metric.name] is metric for metric in smi.source.metrics)
+
+
+def test_the_host_declares_its_own() -> None:
+    assert host_sampler().source.metrics == tuple(HOST_READINGS.values())
+
+
+@pytest.mark.parametrize("value", [-1.0, 101.0, math.nan, math.inf])
+def test_a_number_that_cannot_be_is_taken_out_and_told(value: float) -> None:
+    kept, complaints = checked({"use_percent": value, "card": 0}, [CARD_READINGS["use_percent"]], "nvml, card 0,")
+
+    assert kept == {"card": 0}
+    assert len(complaints) == 1
+    assert complaints[0].startswith(f"nvml, card 0, gave use_percent {value:g} %, which cannot be")

@@ -7,8 +7,8 @@ from typing import Any
 
 import psutil
 
+from evidence.telemetry import HOST_READINGS
 from trainer.telemetry.host import host_sampler, hottest_processor
-from trainer.telemetry.metrics import HOST_METRICS
 
 
 def test_this_host_is_read_and_its_use_is_that_since_the_reading_before() -> None:
@@ -18,8 +18,8 @@ def test_this_host_is_read_and_its_use_is_that_since_the_reading_before() -> Non
 
     assert "host_cpu_percent" not in first
     assert {"host_memory_used_gib", "host_memory_total_gib", "host_cpu_percent", "host_load_1m"} <= set(second)
-    assert set(second) <= {"source", *HOST_METRICS}
-    assert second["source"] == sampler.source == "host"
+    assert set(second) <= {"source", *HOST_READINGS}
+    assert second["source"] == sampler.source.name == "host"
     assert 0 < second["host_memory_used_gib"] < second["host_memory_total_gib"]
 
 

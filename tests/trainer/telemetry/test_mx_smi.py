@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trainer.errors import DeviceError
-from trainer.telemetry.mx_smi import METRICS, parse_mx_driver, parse_mx_smi
+from trainer.telemetry.mx_smi import MX_SMI, parse_mx_driver, parse_mx_smi
 
 OLDER = """\
 Attached GPUs                                     : 2
@@ -49,7 +49,7 @@ def test_two_lines_are_a_card() -> None:
         "use_percent": 0.0,
     }
     assert len(records) == 2
-    assert set(records[0]) - {"card", "name", "pci"} == {metric.name for metric in METRICS}
+    assert set(records[0]) - {"card", "name", "pci"} == {metric.name for metric in MX_SMI.metrics}
 
 
 def test_a_power_limit_is_not_the_power() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from trainer.clocks import SimulatedClock
-from trainer.telemetry.tool import run_tool
+from trainer.telemetry.base import run_tool
 from trainer.telemetry.watch import Watch, stop_all
 
 

@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from evidence.telemetry import CARD_READINGS
 from trainer.errors import DeviceError
-from trainer.telemetry.metrics import CARD_METRICS, checked
-from trainer.telemetry.xpu_smi import METRICS, XpuSmi, parse_xpu_driver, parse_xpu_models, parse_xpu_smi
+from trainer.telemetry.base import checked
+from trainer.telemetry.xpu_smi import XPU_SMI, XpuSmi, parse_xpu_driver, parse_xpu_models, parse_xpu_smi
 
 
 def card_line(used: str = "17408", total: str = "32768", use: str = "97", power: str = "81", columns: int = 24) -> str:
@@ -122,8 +123,8 @@ def test_the_rest_is_read_whether_or_not_there_is_a_temperature() -> None:
 @given(st.lists(st.sampled_from(["45", "0", "900", "x", "-5", "1e3", "nan", "inf", "130.5"]), min_size=2, max_size=2))
 def test_what_is_read_is_declared_and_lies_in_its_range(columns: list[str]) -> None:
     for sample in XpuSmi().parse(with_temperatures(*columns)):
-        assert set(sample) <= {"source", "card", "error", *(metric.name for metric in METRICS)}
-        assert checked(sample, CARD_METRICS.values(), "it")[1] == []
+        assert set(sample) <= {"source", "card", "error", *(metric.name for metric in XPU_SMI.metrics)}
+        assert checked(sample, CARD_READINGS.values(), "it")[1] == []
 
 
 def test_models_are_the_words_of_their_form() -> None:

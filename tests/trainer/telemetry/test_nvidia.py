@@ -1,0 +1,304 @@
+"""NVML, nvidia-smi and ixsmi against stand-ins for the library (names of nvidia-ml-py) and the program."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from evidence.telemetry import CARD_READINGS
+from trainer.errors import DeviceError
+from trainer.telemetry.nvidia import _LISTS, NVML, CsvQuery, Library, clock_words, open_ixsmi, open_nvml, parse_csv
+
+FULL = _LISTS[0]
+LINE = "0, 00000000:1B:00.0, 33792, 40960, 250.5, 61, 98, 1410, 1215, 0x0000000000000004"
+
+# Answers as nvidia-smi documents it: refuses fields that it does not know, with code 2 and a word on standard output.
+FAKE = """#!{python}
+import os, sys
+query = next(word for word in sys.argv if word.startswith("--query-gpu="))
+fields = query.partition("=")[2].split(",")
+known = os.environ["FAKE_FIELDS"].split(",")
+for field in fields:
+    if field not in known:
+        print('Field "%s" is not a valid field to query.' % field)
+        sys.exit(2)
+values = dict(zip(known, os.environ["FAKE_VALUES"].split(",")))
+print(", ".join(values[field] for field in fields))
+"""
+
+
+@pytest.fixture
+def fake_smi(tmp_path: Path, monkeypatch: Any) -> Any:
+    """Put an ixsmi on PATH that knows some fields."""
+
+    def install(values: dict[str, str]) -> None:
+        path = tmp_path / "ixsmi"
+        path.write_text(FAKE.format(python=sys.executable))
+        path.chmod(0o755)
+        monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+        monkeypatch.setenv("FAKE_FIELDS", ",".join(values))
+        monkeypatch.setenv("FAKE_VALUES", ",".join(values.values()))
+
+    return install
+
+
+def test_a_line_is_a_card_in_the_units_of_the_suite() -> None:
+    assert parse_csv("nvidia-smi", FULL, LINE) == [
+        {
+            "card": 0,
+            "pci": "0000:1b:00.0",
+            "memory_used_gib": 33.0,
+            "memory_total_gib": 40.0,
+            "power_w": 250.5,
+            "temperature_c": 61.0,
+            "use_percent": 98.0,
+            "core_clock_mhz": 1410.0,
+            "memory_clock_mhz": 1215.0,
+            "clock_reasons": "sw_power_cap",
+        }
+    ]
+
+
+@pytest.mark.parametrize("absent", ["[N/A]", "N/A", "[Not Supported]", "[Unknown Error]"])
+def test_what_is_not_available_is_left_out_in_silence(absent: str) -> None:
+    (record,) = parse_csv("nvidia-smi", FULL, LINE.replace("250.5", absent))
+
+    assert "power_w" not in record
+    assert record["temperature_c"] == 61.0
+
+
+@pytest.mark.parametrize("new", ["250.5 W", "low", "nan", "inf", ""])
+def test_a_cell_of_a_new_form_is_told_and_the_rest_is_read(new: str) -> None:
+    record, complaint = parse_csv("nvidia-smi", FULL, LINE.replace("250.5", new))
+
+    assert "power_w" not in record
+    assert record["memory_used_gib"] == 33.0
+    assert complaint == {"error": f"nvidia-smi printed {new!r} for power.draw, which is not read"}
+
+
+def test_a_line_of_a_new_form_is_told_beside_the_others() -> None:
+    records = parse_csv("nvidia-smi", FULL, f"{LINE}\nGPU 1 is lost\n")
+
+    assert records[0]["card"] == 0
+    assert records[1]["error"].startswith("nvidia-smi printed 'GPU 1 is lost', expected 10 fields")
+
+
+@pytest.mark.parametrize("text", ["", "\n", "No devices were found"])
+def test_a_listing_without_a_card_is_refused(text: str) -> None:
+    with pytest.raises(DeviceError, match="nvidia-smi printed"):
+        parse_csv("nvidia-smi", FULL, text)
+
+
+@given(st.text())
+def test_no_text_makes_the_parser_fail_in_another_way(text: str) -> None:
+    try:
+        records = parse_csv("nvidia-smi", FULL, text)
+    except DeviceError:
+        return
+    assert all("card" in record or "error" in record for record in records)
+
+
+@given(st.lists(st.text(alphabet="0123456789.-[]NA /Wx", max_size=8), min_size=10, max_size=10))
+def test_every_number_that_is_read_is_finite(cells: list[str]) -> None:
+    try:
+        records = parse_csv("nvidia-smi", FULL, ", ".join(cells))
+    except DeviceError:
+        return
+    for record in records:
+        for name in set(record) & set(CARD_READINGS) - {"throttle", "clock_reasons"}:
+            assert abs(record[name]) < float("inf")
+
+
+def test_a_tool_that_knows_all_fields_is_asked_for_all(fake_smi: Any) -> None:
+    fake_smi(dict(zip(FULL, LINE.split(", "))))
+
+    assert open_ixsmi().read() == parse_csv("ixsmi", FULL, LINE)
+
+
+def test_the_newer_name_of_the_reasons_is_tried(fake_smi: Any) -> None:
+    fake_smi(dict(zip(_LISTS[1], LINE.replace("0x0000000000000004", "0x40").split(", "))))
+
+    (record,) = open_ixsmi().read()
+
+    assert record["throttle"] == "hw_thermal"
+
+
+def test_a_tool_that_knows_fewer_is_asked_for_those_and_the_others_are_told(fake_smi: Any) -> None:
+    fake_smi({"index": "0", "memory.used": "1024", "memory.total": "32768"})
+    smi = open_ixsmi()
+
+    record, complaint = smi.read()
+
+    assert record == {"card": 0, "memory_used_gib": 1.0, "memory_total_gib": 32.0}
+    assert complaint["error"] == (
+        "ixsmi does not take the fields for power.draw, temperature.gpu, utilization.gpu, clocks.sm, clocks.mem, "
+        "throttle reasons; they are not read"
+    )
+    assert smi.read() == [record, complaint]
+
+
+def test_a_tool_that_takes_no_query_says_its_own_words(fake_smi: Any) -> None:
+    fake_smi({"nothing": "0"})
+
+    with pytest.raises(DeviceError, match='code 2: Field "index" is not a valid field'):
+        open_ixsmi().read()
+
+
+def test_the_driver_is_one_version(fake_smi: Any) -> None:
+    fake_smi({"driver_version": "3.1.0"})
+
+    assert open_ixsmi().driver() == "3.1.0"
+
+
+def test_a_missing_tool_is_named() -> None:
+    with pytest.raises(DeviceError, match="none of ixsmi is on PATH"):
+        CsvQuery("ixsmi", ("ixsmi",)).read()
+
+
+class FakeError(Exception):
+    """As NVMLError: it carries the library's code."""
+
+    def __init__(self, value: int) -> None:
+        super().__init__(f"code {value}")
+        self.value = value
+
+
+def fake_nvml(cards: int = 2, **failing: int) -> Any:
+    """A library of cards that tell everything, but for what `failing` gives an error code for."""
+
+    def told(what: str, value: Any) -> Any:
+        if what in failing:
+            raise FakeError(failing[what])
+        return value
+
+    fake = SimpleNamespace(NVML_TEMPERATURE_GPU=0, NVML_CLOCK_SM=1, NVML_CLOCK_MEM=2, opened=0)
+
+    def init() -> None:
+        fake.opened += 1
+        told("init", None)
+
+    fake.nvmlInit = init
+    fake.nvmlDeviceGetCount = lambda: cards
+    fake.nvmlDeviceGetHandleByIndex = lambda index: index
+    fake.nvmlSystemGetDriverVersion = lambda: told("driver", b"470.129.06")
+    fake.nvmlDeviceGetPciInfo = lambda card: SimpleNamespace(busId=f"00000000:1{card}:00.0".encode())
+    fake.nvmlDeviceGetName = lambda card: b"NVIDIA A100-SXM4-40GB"
+    fake.nvmlDeviceGetMemoryInfo = lambda card: told("memory", SimpleNamespace(used=3 * 2**30, total=40 * 2**30))
+    fake.nvmlDeviceGetPowerUsage = lambda card: told("power", 250_500)
+    fake.nvmlDeviceGetTemperature = lambda card, sensor: told("temperature", 61)
+    fake.nvmlDeviceGetUtilizationRates = lambda card: told("use", SimpleNamespace(gpu=98, memory=50))
+    fake.nvmlDeviceGetClockInfo = lambda card, kind: told("clock", {1: 1410, 2: 1215}[kind])
+    fake.nvmlDeviceGetCurrentClocksThrottleReasons = lambda card: told("reasons", 0x48)
+    return fake
+
+
+def test_a_card_is_read_in_the_units_of_the_suite() -> None:
+    records = Library(fake_nvml()).read()
+
+    assert records[1] == {
+        "card": 1,
+        "pci": "0000:11:00.0",
+        "name": "NVIDIA A100-SXM4-40GB",
+        "memory_used_gib": 3.0,
+        "memory_total_gib": 40.0,
+        "power_w": 250.5,
+        "temperature_c": 61.0,
+        "use_percent": 98.0,
+        "core_clock_mhz": 1410.0,
+        "memory_clock_mhz": 1215.0,
+        "throttle": "hw_slowdown, hw_thermal",
+    }
+    assert {metric.name for metric in NVML.metrics} - set(records[1]) == {"clock_reasons"}
+
+
+def test_what_a_card_does_not_have_is_left_out_in_silence() -> None:
+    records = Library(fake_nvml(power=3)).read()
+
+    assert not any("power_w" in record or "error" in record for record in records)
+
+
+def test_what_a_card_fails_to_tell_is_told_beside_the_rest() -> None:
+    records = Library(fake_nvml(cards=1, power=15)).read()
+
+    assert records[0]["memory_used_gib"] == 3.0
+    assert records[1:] == [{"error": "NVML did not tell the power of card 0: code 15"}]
+
+
+@pytest.mark.parametrize("fake", [fake_nvml(init=9), fake_nvml(cards=0)])
+def test_a_library_without_its_driver_or_cards_is_refused(fake: Any) -> None:
+    with pytest.raises(DeviceError, match="NVML"):
+        Library(fake)
+
+
+def test_the_driver_is_told() -> None:
+    assert Library(fake_nvml()).driver() == "470.129.06"
+    with pytest.raises(DeviceError, match="did not tell the driver's version: code 1"):
+        Library(fake_nvml(driver=1)).driver()
+
+
+def test_the_library_is_opened_once_and_not_before_it_is_asked(monkeypatch: Any) -> None:
+    fake = fake_nvml()
+    monkeypatch.setattr(importlib, "import_module", lambda name: fake)
+    smi = open_nvml()
+
+    assert fake.opened == 0
+    smi.read()
+    smi.read()
+    assert fake.opened == 1
+
+
+def test_without_library_and_program_both_are_named(monkeypatch: Any) -> None:
+    def missing(name: str) -> Any:
+        raise ImportError(f"no module {name}")
+
+    monkeypatch.setattr(importlib, "import_module", missing)
+    monkeypatch.setenv("PATH", "/nonexistent")
+    smi = open_nvml()
+
+    with pytest.raises(DeviceError, match=r"none of nvidia-smi is on PATH.*nvidia-ml-py help: no module pynvml"):
+        smi.read()
+    with pytest.raises(DeviceError, match="none of nvidia-smi is on PATH"):
+        smi.driver()
+
+
+@pytest.mark.parametrize(
+    ("bits", "words"),
+    [
+        (0x00, {}),
+        (0x01, {}),
+        (0x04, {"clock_reasons": "sw_power_cap"}),
+        (0x02, {"clock_reasons": "clocks_setting"}),
+        (0x08, {"throttle": "hw_slowdown"}),
+        (0x20, {"throttle": "sw_thermal"}),
+        (0x48, {"throttle": "hw_slowdown, hw_thermal"}),
+        (0x84, {"throttle": "power_brake", "clock_reasons": "sw_power_cap"}),
+        (0x800, {"clock_reasons": "unknown 0x800"}),
+    ],
+)
+def test_heat_and_a_power_brake_slow_a_card_down_and_a_power_cap_does_not(bits: int, words: dict[str, str]) -> None:
+    assert clock_words(bits) == words
+
+
+@pytest.mark.skipif(importlib.util.find_spec("pynvml") is None, reason="needs nvidia-ml-py (extra: nvidia)")
+def test_the_bits_are_those_of_the_library() -> None:
+    import pynvml
+
+    names = {
+        "HwSlowdown": "hw_slowdown",
+        "SwThermalSlowdown": "sw_thermal",
+        "HwThermalSlowdown": "hw_thermal",
+        "HwPowerBrakeSlowdown": "power_brake",
+    }
+    for name, word in names.items():
+        assert clock_words(getattr(pynvml, f"nvmlClocksThrottleReason{name}")) == {"throttle": word}
+    assert clock_words(pynvml.nvmlClocksThrottleReasonSwPowerCap) == {"clock_reasons": "sw_power_cap"}
+    assert clock_words(pynvml.nvmlClocksThrottleReasonGpuIdle) == {}

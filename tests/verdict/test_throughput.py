@@ -1,0 +1,195 @@
+"""The steps behind p_core, and the ranks that are slower than their siblings."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from evidence.bundle import Evidence, read_run
+from expected import Topology
+from tests.verdict.bundles import STEADY, Bundle, Plan, a_cell, build
+from verdict.judge import judge_run
+from verdict.metrics.measure import measure
+from verdict.metrics.throughput import StepTimes, step_times, stragglers
+
+PLAN = replace(STEADY, jitter=3, slower={1: 1.1})
+
+
+def steps_of(bundle: Bundle, folder: Path) -> StepTimes:
+    found = step_times(read_run(bundle.write(folder)))
+    assert found is not None
+    return found
+
+
+def recorded_ns(bundle: Bundle, rank: int) -> list[int]:
+    windows = [window for window in bundle.all("window", rank) if not window["warmup"]]
+    return [time_ns for window in windows for time_ns in window["compute_ns"]]
+
+
+def test_they_are_those_of_the_slowest_rank_in_the_order_in_which_they_ran(tmp_path: Path) -> None:
+    bundle = build(PLAN)
+
+    steps = steps_of(bundle, tmp_path)
+
+    assert steps.rank == 1
+    assert steps.compute_ns.tolist() == recorded_ns(bundle, 1)
+    assert len(set(steps.compute_ns.tolist())) > 10
+
+
+def test_of_ranks_that_are_equally_slow_the_first_is_taken(tmp_path: Path) -> None:
+    assert steps_of(build(replace(PLAN, slower={})), tmp_path).rank == 0
+
+
+def test_the_slowest_is_told_by_computing_alone(tmp_path: Path) -> None:
+    bundle = build(replace(PLAN, slower={}))
+    for window in bundle.all("window", 0):
+        window["wait_ns"] *= 10
+    for window in bundle.all("window", 1):
+        window["compute_ns"][0] += 1
+
+    assert steps_of(bundle, tmp_path).rank == 1
+
+
+def test_warm_up_is_left_out(tmp_path: Path) -> None:
+    assert len(steps_of(build(PLAN), tmp_path).compute_ns) == PLAN.steps
+
+
+@pytest.mark.parametrize("plan", [PLAN, Plan(jitter=3), Plan(protocol="epoch", maps=(0.1,), slower={0: 1.2})])
+def test_images_a_step_over_the_mean_step_is_p_core(plan: Plan, tmp_path: Path) -> None:
+    evidence = read_run(build(plan).write(tmp_path))
+
+    steps = step_times(evidence)
+
+    assert steps is not None
+    p_core = measure(evidence)["p_core"]
+    assert steps.images_per_step / (steps.compute_ns.mean() / 1e9) == pytest.approx(p_core.value, rel=1e-12)
+    assert f"rank {steps.rank}" in p_core.method
+
+
+def test_they_say_what_run_and_machines_they_are_from_and_how_they_were_timed(tmp_path: Path) -> None:
+    bundle = build(PLAN)
+    bundle.run["id"] = "a run"
+    for rank, host in ((0, "node7"), (1, "node3")):
+        bundle.one("start", rank).update(device_name="X100", host=host, timing="device_events")
+
+    steps = steps_of(bundle, tmp_path)
+
+    assert (steps.run_id, steps.timing) == ("a run", "device_events")
+    assert (steps.cards, steps.hosts) == (("X100",), ("node3", "node7"))
+
+
+@given(st.lists(st.integers(0, 2**51 - 1), min_size=1, max_size=50))
+def test_seconds_give_the_recorded_nanoseconds_back(times_ns: list[int]) -> None:
+    steps = StepTimes("a run", 0, "device_events", np.array(times_ns, dtype=np.int64), 4.0, (), ())
+
+    seconds = steps.seconds()
+
+    assert seconds == [time_ns / 1e9 for time_ns in times_ns]
+    assert [round(second * 1e9) for second in seconds] == times_ns
+    assert {type(second) for second in seconds} == {float}
+
+
+@pytest.mark.parametrize("event", ["start", "train_begin", "train_end"])
+def test_without_a_rank_that_came_through_there_are_none(event: str, tmp_path: Path) -> None:
+    bundle = build(PLAN)
+    bundle.drop(event, 1)
+
+    assert step_times(read_run(bundle.write(tmp_path))) is None
+
+
+def test_without_a_measured_step_there_are_none(tmp_path: Path) -> None:
+    bundle = build(PLAN)
+    for rank in bundle.ranks:
+        bundle.drop("window", rank)
+
+    assert step_times(read_run(bundle.write(tmp_path))) is None
+
+
+def test_without_run_json_there_are_none(tmp_path: Path) -> None:
+    build(PLAN).write(tmp_path)
+    (tmp_path / "run.json").write_text("no JSON")
+
+    assert step_times(read_run(tmp_path)) is None
+
+
+EIGHT = replace(STEADY, topology=Topology(1, 8))
+
+
+def evidence_of(plan: Plan, folder: Path, forward: dict[int, float]) -> Evidence:
+    """All ranks take as long for a step, because each waits for the slowest; their forward passes differ."""
+    bundle = build(plan)
+    for rank, factor in forward.items():
+        for window in bundle.all("window", rank):
+            window["forward_ns"] = int(window["forward_ns"] * factor)
+    return read_run(bundle.write(folder))
+
+
+def test_a_slow_rank_is_named_with_its_card(tmp_path: Path) -> None:
+    (slow,) = stragglers(evidence_of(EIGHT, tmp_path / "run", {3: 1.1}))
+
+    assert (slow.rank, slow.host, slow.card) == (3, "node0", 3)
+    assert slow.slower == pytest.approx(0.1, abs=1e-3)
+    assert str(slow) == "rank 3 (card 3 of node0) is 10% slower than its siblings"
+
+
+def test_the_slowest_comes_first(tmp_path: Path) -> None:
+    found = stragglers(evidence_of(EIGHT, tmp_path / "run", {2: 1.1, 5: 1.3, 6: 1.2}))
+
+    assert [one.rank for one in found] == [5, 6, 2]
+
+
+@pytest.mark.parametrize("factor", [1.0, 1.04, 0.5])
+def test_small_differences_and_fast_ranks_are_not_named(factor: float, tmp_path: Path) -> None:
+    assert stragglers(evidence_of(EIGHT, tmp_path / "run", {3: factor})) == ()
+
+
+def test_one_rank_alone_has_no_siblings(tmp_path: Path) -> None:
+    assert stragglers(evidence_of(replace(STEADY, topology=Topology(1, 1)), tmp_path / "run", {0: 2.0})) == ()
+
+
+def test_ranks_without_a_forward_pass_name_nobody(tmp_path: Path) -> None:
+    assert stragglers(evidence_of(STEADY, tmp_path / "run", {0: 0.0})) == ()
+
+
+def test_a_rate_that_fails_names_the_slow_rank_and_one_that_passes_does_not(tmp_path: Path) -> None:
+    plan = replace(EIGHT, slower={3: 1.1})
+    evidence = read_run(build(plan).write(tmp_path / "run"))
+    published = 8 * 4 * (1 - 1 / 28) / 0.040  # images of a step over its time, on eight fast cards
+
+    verdict = judge_run(evidence, a_cell(plan, p_core=published, p_train=1.0))
+
+    assert verdict.metrics["p_core"].verdict == "fail"
+    assert "rank 3 (card 3 of node0) is 10% slower" in verdict.metrics["p_core"].reason
+    assert verdict.metrics["p_train"].verdict == "pass"
+    assert "slower" not in verdict.metrics["p_train"].reason
+
+
+def test_a_rate_that_is_undecided_names_the_slow_rank(tmp_path: Path) -> None:
+    plan = replace(EIGHT, slower={3: 1.1}, steps=60)
+    evidence = read_run(build(plan).write(tmp_path / "run"))
+
+    verdict = judge_run(evidence, a_cell(plan, p_core=1.0))
+
+    assert verdict.metrics["p_core"].verdict == "inconclusive"
+    assert "rank 3 (card 3 of node0) is 10% slower" in verdict.metrics["p_core"].reason
+
+
+def test_of_two_ranks_the_slow_one_is_held_against_the_other_alone(tmp_path: Path) -> None:
+    (slow,) = stragglers(evidence_of(STEADY, tmp_path / "run", {1: 1.08}))
+
+    assert slow.rank == 1
+    assert slow.slower == pytest.approx(0.08, abs=1e-3)
+
+
+def test_a_warmup_that_was_slow_names_nobody(tmp_path: Path) -> None:
+    bundle = build(EIGHT)
+    for window in bundle.all("window", rank=3):
+        if window["warmup"]:
+            window["forward_ns"] *= 5
+
+    assert stragglers(read_run(bundle.write(tmp_path / "run"))) == ()

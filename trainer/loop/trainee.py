@@ -1,0 +1,164 @@
+"""The model under training: optimizer and learning rate, DDP, one step, and the count of what a step worked on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Callable
+
+import torch
+
+from trainer.devices import Backend
+from trainer.optimizations import in_use
+from trainer.settings import Settings
+
+
+class Trainee:
+    """The model under training on its device, with optimizer and gradient scaler; `step` takes one training step."""
+
+    def __init__(
+        self, settings: Settings, backend: Backend, model: torch.nn.Module, optimizer: torch.optim.Optimizer
+    ) -> None:
+        self.settings = settings
+        self.backend = backend
+        self.model = model
+        self.optimizer = optimizer
+        self.scaler = backend.gradient_scaler(settings.precision)
+        # Of the model below DDP: its hooks see every step with and without DDP.
+        self.fingerprint = Fingerprint(getattr(model, "module", model))
+        self.parts: list[torch.Tensor] = []
+        """The losses of the last step and their sum, on the device; [] if they are read by windows."""
+        self._trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+
+    def step(
+        self,
+        images: list[torch.Tensor],
+        targets: list[dict[str, torch.Tensor]],
+        forward_done: Callable[[], None] = lambda: None,
+    ) -> torch.Tensor:
+        """Run forward, backward with the all-reduce, and optimizer; return the summed loss, a scalar on the device.
+
+        `forward_done` is called after the forward pass has been queued.
+        """
+        with self.backend.autocast(self.settings.precision):
+            losses = self.model(images, targets)
+            loss: torch.Tensor = sum(losses.values())
+        forward_done()
+        if not self.settings.uses("losses_by_window"):
+            self.parts = [part.detach() for part in (*losses.values(), loss)]
+        self.optimizer.zero_grad(set_to_none=True)
+        if self.scaler is None:
+            loss.backward()
+            self._clip()
+            self.optimizer.step()
+        else:
+            self.scaler.scale(loss).backward()
+            if self.settings.gradient_clip:
+                self.scaler.unscale_(self.optimizer)
+            self._clip()
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+        return loss.detach()
+
+    def _clip(self) -> None:
+        if self.settings.gradient_clip:
+            torch.nn.utils.clip_grad_norm_(self._trained, self.settings.gradient_clip)
+
+
+def distributed(model: torch.nn.Module, settings: Settings, backend: Backend, world_size: int) -> torch.nn.Module:
+    """Return `model` wrapped in DistributedDataParallel; on one rank the model itself.
+
+    Buffers need no broadcast: running statistics are synchronised before each evaluation. The graph is static: which
+    parameters a detector's losses reach does not depend on the images.
+    """
+    if world_size == 1:
+        return model
+    return torch.nn.parallel.DistributedDataParallel(
+        model,
+        broadcast_buffers=not settings.uses("buffers_left_alone"),
+        # bucket_cap_mb=25 is not the same as the default, which has a smaller first bucket.
+        **({} if settings.bucket_mb is None else {"bucket_cap_mb": settings.bucket_mb}),
+        gradient_as_bucket_view=in_use("gradient_views", settings, backend, world_size),
+        static_graph=in_use("static_graph", settings, backend, world_size),
+    )
+
+
+def build_optimizer(model: torch.nn.Module, settings: Settings) -> torch.optim.Optimizer:
+    """Return SGD over the trainable parameters.
+
+    Not fused: under a GradScaler, fused SGD corrupts the momentum when a gradient overflows (torch 2.14).
+    """
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    return torch.optim.SGD(
+        trained, lr=settings.learning_rate, momentum=settings.momentum, weight_decay=settings.weight_decay
+    )
+
+
+def learning_rate(settings: Settings, *, epoch: int, step: int, steps_per_epoch: int) -> float:
+    """Return the learning rate of `step` (counted from 0) of `epoch` (counted from 0).
+
+    Linear warm-up from `warmup_factor` of the rate over min(warmup_steps, steps_per_epoch - 1) steps of the first
+    epoch, then the rate, times `lr_gamma` from each milestone on: torchvision's detection reference.
+    """
+    rate = settings.learning_rate * settings.lr_gamma ** sum(epoch >= m for m in settings.lr_milestones)
+    warmup = min(settings.warmup_steps, steps_per_epoch - 1)
+    if epoch == 0 and step < warmup:
+        rate *= settings.warmup_factor + (1 - settings.warmup_factor) * step / warmup
+    return rate
+
+
+@dataclass
+class Seen:
+    """The work of some steps, so that a shrunken or diverged workload is not taken for a fast device.
+
+    `padded_pixels`: height x width of the padded batches, over all images; `proposals`: boxes that the RPN passed on;
+    `sampled`: boxes sampled for the box head; `positives`: of these, per batch, those matched to an object, as a scalar
+    on the device.
+    """
+
+    padded_pixels: int = 0
+    proposals: int = 0
+    sampled: int = 0
+    positives: list[torch.Tensor] = field(default_factory=list)
+
+
+class Fingerprint:
+    """Counts the work of a torchvision detector in training through hooks; of another model, nothing.
+
+    Never waits for the device: shapes are known on the host, and the positives stay on the device.
+    """
+
+    def __init__(self, model: torch.nn.Module) -> None:
+        self._seen = Seen()
+        transform, rpn, heads = (getattr(model, name, None) for name in ("transform", "rpn", "roi_heads"))
+        if transform is not None:
+            transform.register_forward_hook(self._transformed)
+        if rpn is not None:
+            rpn.register_forward_hook(self._proposed)
+        if heads is not None:
+            self._count_positives(heads)
+
+    def take(self) -> Seen:
+        """Return what was counted since the last call."""
+        seen, self._seen = self._seen, Seen()
+        return seen
+
+    def _transformed(self, module: torch.nn.Module, _: object, output: Any) -> None:
+        if module.training:
+            images, _channels, height, width = output[0].tensors.shape
+            self._seen.padded_pixels += images * height * width
+
+    def _proposed(self, module: torch.nn.Module, _: object, output: Any) -> None:
+        if module.training:
+            self._seen.proposals += sum(len(boxes) for boxes in output[0])
+
+    def _count_positives(self, heads: torch.nn.Module) -> None:
+        # The sampled labels are no module's output, so the method that samples them is wrapped.
+        draw = heads.select_training_samples
+
+        def drawn(*arguments: Any) -> Any:
+            samples = draw(*arguments)
+            self._seen.sampled += sum(len(labels) for labels in samples[2])
+            self._seen.positives.append((torch.cat(samples[2]) > 0).sum())
+            return samples
+
+        heads.select_training_samples = drawn
