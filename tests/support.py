@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from evidence.verdict import JudgedCell
 from expected import Cell, Device, load_devices
 from fixtures.options.session import Options
 from trainer.settings import pytest_options
