@@ -80,7 +80,7 @@ def rank_rates(rank: RankEvidence) -> Spans:
 
 
 def run_rates(ranks: Sequence[RankEvidence]) -> Spans:
-    """Return the images per second of all ranks: their images in a window over the longest wall time that it took one of them.
+    """Return the images per second of all ranks: images of a window over its longest wall time on a rank.
 
     Only windows that every rank wrote are there, at the times of the first rank.
     """
