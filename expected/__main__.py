@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Sequence
 
 from evidence.errors import SuiteError
+from evidence.text import visible
 from expected.documents import Document, DocumentError, Given, device_toml, differences, read_document_file
 from expected.documents.cells import Default, read_default
 from expected.documents.device_file import short_name
 from expected.documents.model import quote
-from expected.documents.quoting import visible
 from expected.load import load_device, load_devices
 from expected.model import TIMINGS, Device
 from expected.toml_file import ExpectationError

@@ -37,7 +37,7 @@ _RUN_HEADINGS = ("number", "started (UTC)", "cell", "protocol", "release", "outc
 
 @dataclass(frozen=True)
 class Command:
-    """A subcommand: its purpose, what declares its arguments, and what runs it and returns the exit code."""
+    """A subcommand: its purpose, the function that declares its arguments, and the one that runs it."""
 
     purpose: str
     add_arguments: Callable[[argparse.ArgumentParser], None]

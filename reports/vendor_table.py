@@ -46,7 +46,7 @@ _IN_STEP = ",与设备同步计时"
 
 @dataclass(frozen=True)
 class Filling:
-    """What a run puts into the blank cells of one row: numbers in the metrics' units, and remarks on them.
+    """The numbers of a run for the blank cells of one row in the metrics' units, and remarks on them.
 
     `run` is the run's folder as it should be shown.
     """

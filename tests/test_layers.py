@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 MAY_IMPORT: dict[str, set[str]] = {
     "evidence": set(),
-    "expected": {"evidence"},  # its errors only
+    "expected": {"evidence"},  # its errors and escapes only
     "trainer": {"evidence"},
     "verdict": {"evidence", "expected"},
     "reports": {"evidence", "expected", "verdict"},

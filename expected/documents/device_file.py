@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Callable, Iterator, Mapping, Sequence, Tuple
 
+from evidence.text import visible
 from expected.cells import deviations
 from expected.documents.model import Document, DocumentError, Place, Row, Stated
-from expected.documents.quoting import one_line, shown, visible
+from expected.documents.quoting import one_line, shown
 from expected.documents.words import GENERAL, NO_MODIFICATION, PERFORMANCE, VENDORS, Vendor, plain_word
 from expected.metrics import METRICS
 from expected.model import NOT_APPLICABLE, PUBLISHED, UNPUBLISHED, Cell, Device, Expectation

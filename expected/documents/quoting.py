@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import re
 
-# Control characters, invisible breaks, bidirectional overrides, zero-width characters, lone surrogates.
-_UNSAFE = "\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff\ufff9-\uffff"
-_IS_UNSAFE = re.compile(f"[{_UNSAFE}]")
+from evidence.text import is_unsafe, visible
+
 _MARKS = frozenset("\\`*_[]|~$")
 _NAMED = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 _BY_NAME = {"amp": "&", "lt": "<", "gt": ">", "quot": '"', "nbsp": "\xa0"}
 _WRITTEN = re.compile(
     r"\\(?P<mark>[!-/:-@\[-`{-~])"
-    r"|\\x(?P<two>[0-9a-f]{2})|\\u(?P<four>[0-9a-f]{4})"
+    r"|\\x(?P<two>[0-9a-f]{2})|\\u(?P<four>[0-9a-f]{4})|\\U(?P<eight>00[01][0-9a-f]{5})"
     r"|&#(?P<decimal>[0-9]{1,7});|&#[xX](?P<hex>[0-9a-fA-F]{1,6});"
     r"|&(?P<name>amp|lt|gt|quot|nbsp);"
 )
@@ -22,15 +21,10 @@ _EMPHASIS = ("**", "__", "*", "_", "`")
 _FULL_WIDTH = str.maketrans("｜：，（）／％＝；．－　\xa0\t", "|:,()/%=;.-   ")
 
 
-def visible(text: str) -> str:
-    """Return `text` on one line, invisible characters written as `\\x0a` or `\\u2028`; for messages and comments."""
-    return _IS_UNSAFE.sub(_escape, text)
-
-
 def quoted(text: str) -> str:
     """Return `text` escaped for a table's cell or a list item: no markup, HTML, link or line break.
 
-    Invisible characters are written as by `visible`; `unquoted` is the inverse.
+    Invisible characters are written as by `evidence.text.visible`; `unquoted` is the inverse.
     """
     return "".join(_quoted_at(text, position) for position in range(len(text)))
 
@@ -65,15 +59,10 @@ def one_line(text: str) -> str:
     return " ".join(text.split())
 
 
-def _escape(match: re.Match[str]) -> str:
-    code = ord(match.group())
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
-
-
 def _quoted_at(text: str, position: int) -> str:
     one = text[position]
     before, after = text[position - 1 : position], text[position + 1 : position + 2]
-    if _IS_UNSAFE.match(one):
+    if is_unsafe(one):
         return visible(one)
     if one in _NAMED:
         return _NAMED[one]
@@ -99,6 +88,6 @@ def _read_back(match: re.Match[str]) -> str:
     if match["decimal"] or match["hex"]:
         code = int(match["decimal"]) if match["decimal"] else int(match["hex"], 16)
         return chr(code) if 0 < code <= 0x10FFFF else match.group()
-    one = chr(int(match["two"] or match["four"], 16))
+    code = int(match["two"] or match["four"] or match["eight"], 16)
     # Only characters that `quoted` escapes; \x41 stays as it is.
-    return one if _IS_UNSAFE.match(one) else match.group()
+    return chr(code) if code <= 0x10FFFF and is_unsafe(chr(code)) else match.group()

@@ -6,12 +6,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Sequence
 
+from evidence.text import visible
 from expected.documents.cells import Default
 from expected.documents.general import General, Section, check_data_set, is_general, read_general
 from expected.documents.markdown import HEADING, TEXT, Line, Table, split
 from expected.documents.model import Complaint, Complaints, Document, DocumentError, Place, Said, quote
 from expected.documents.performance import Reader, is_performance
-from expected.documents.quoting import one_line, shown, visible
+from expected.documents.quoting import one_line, shown
 from expected.documents.words import DEVICE, GENERAL, HARDWARE, MODEL, PERFORMANCE, SOFTWARE, is_this_model, title_of
 
 LARGEST_BYTES = 4 << 20

@@ -22,7 +22,7 @@ _IDENTIFYING = ("driver", "framework", "torch")
 
 @dataclass(frozen=True)
 class Found:
-    """A step of a metric, `at` which run, and what it is in words."""
+    """A change point of a metric: `at` is the index of the first run after it, `words` describes it."""
 
     metric: str
     step: ChangePoint

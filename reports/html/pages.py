@@ -38,7 +38,7 @@ _WIDTH, _HEIGHT, _ROOM = 220, 30, 12
 
 @dataclass(frozen=True)
 class PageOf:
-    """What the page of a run shows: the judged run, its folder as it should be shown, and what can be done next.
+    """The content of a run's page: the judged run, its folder as it should be shown, and what can be done next.
 
     `commands` are command lines by a short word for each; `notes` stand beside the reasons.
     """

@@ -67,20 +67,20 @@ def zero_ns(rank: RankEvidence) -> int | None:
 
 
 def window_spans(rank: RankEvidence) -> tuple[np.ndarray, np.ndarray]:
-    """Begin and end of each window of a rank in s since training began."""
+    """Return begin and end of each window of a rank in s since training began."""
     windows = rank.windows
     end_s = (windows.t_ns.astype(float) - float(zero_ns(rank) or 0)) / 1e9
     return end_s - windows.wall_ns.astype(float) / 1e9, end_s
 
 
 def rank_rates(rank: RankEvidence) -> Spans:
-    """Images per second of one rank, window by window."""
+    """Return the images per second of one rank, window by window."""
     begin_s, end_s = window_spans(rank)
     return Spans(begin_s, end_s, _per_s(_by_window(rank.windows), rank.windows.wall_ns.astype(float)))
 
 
 def run_rates(ranks: Sequence[RankEvidence]) -> Spans:
-    """Images per second of all ranks: their images in a window over the longest wall time that it took one of them.
+    """Return the images per second of all ranks: images of a window over its longest wall time on a rank.
 
     Only windows that every rank wrote are there, at the times of the first rank.
     """
@@ -104,7 +104,7 @@ def run_rates(ranks: Sequence[RankEvidence]) -> Spans:
 
 
 def samples(t_ns: np.ndarray, values: np.ndarray, zero: int) -> Spans:
-    """What was sampled at `t_ns`, each value holding until halfway to its neighbours, NaN left out."""
+    """Return the samples taken at `t_ns` as spans, each up to halfway to its neighbours; NaN is left out."""
     known = ~np.isnan(values)
     order = np.argsort(t_ns[known], kind="stable")
     at_s = (t_ns[known][order].astype(float) - float(zero)) / 1e9
@@ -117,7 +117,7 @@ def samples(t_ns: np.ndarray, values: np.ndarray, zero: int) -> Spans:
 def on_grid(
     lines: Sequence[Spans], buckets: int = BUCKETS, also_s: Sequence[float] = ()
 ) -> tuple[list[float], list[Values]]:
-    """Several lines on one axis of time: (x, values of each), two values a bucket, None if a line has none there.
+    """Put several lines on one axis of time: (x, values of each), two values a bucket, None if a line has none there.
 
     Whatever holds within a bucket counts, so that a single high or low value among thousands remains a spike. The axis
     reaches from the first to the last of the lines' times and of `also_s`.
@@ -134,7 +134,7 @@ def on_grid(
 
 
 def losses(ranks: Sequence[RankEvidence], buckets: int = 2 * BUCKETS) -> Losses | None:
-    """The losses of all ranks, in at most so many blocks of steps; None if no rank took a step."""
+    """Return the losses of all ranks, in at most `buckets` blocks of steps; None if no rank took a step."""
     ranks = [rank for rank in ranks if rank.windows.steps]
     if not ranks:
         return None
@@ -166,7 +166,7 @@ def losses(ranks: Sequence[RankEvidence], buckets: int = 2 * BUCKETS) -> Losses 
 
 
 def stalls(ranks: Sequence[RankEvidence]) -> list[Stall]:
-    """The stalls of the measured windows, in the order of time; those of several ranks at one time are one.
+    """Return the stalls of the measured windows, in the order of time; those of several ranks at one time are one.
 
     While one rank waits for data or in its forward pass, the others wait in the all-reduce of their backward pass: the
     cause of a stall that several ranks saw is that of the rank that lost most outside of compute.
@@ -187,7 +187,7 @@ def listed(values: np.ndarray) -> Values:
 
 
 def _by_window(windows: Windows) -> np.ndarray:
-    """Images of each window, float64."""
+    """Return the images of each window, float64."""
     if not windows.steps:
         return np.zeros(0)
     starts = np.cumsum(windows.size) - windows.size

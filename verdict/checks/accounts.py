@@ -39,7 +39,7 @@ def steps_were_counted(case: Case, rank: RankEvidence) -> Iterator[str]:
     if end.images != images:
         yield f"train_end says {end.images} images, expected the {images} in its batches"
     first = next(one for one in case.evidence.ranks if one.train_end is not None)
-    steps = first.windows.measured.steps
+    steps = int(first.windows.size[~first.windows.warmup].sum())
     if windows.steps != steps:
         yield f"found {windows.steps} steps, expected {steps} as on rank {first.rank}"
 

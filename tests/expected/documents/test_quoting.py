@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from evidence.text import visible
 from expected.documents.markdown import Table, split
-from expected.documents.quoting import quoted, reading_form, shown, unquoted, visible, without_emphasis
+from expected.documents.quoting import quoted, reading_form, shown, unquoted, without_emphasis
 
 ANY = st.text(st.characters())  # lone surrogates among them
 NEARLY_MARKUP = st.text(st.sampled_from("\\x0au&#124;|<>`*_[]!~$@:/.w \n\u3000｜"))
