@@ -59,7 +59,7 @@ def read_run(run_dir: Path, run_json: bytes | None = None) -> Evidence:
     run_dir = Path(run_dir)
     if not run_dir.is_dir():
         raise EvidenceError(f"{run_dir}: found no such folder, expected a run's; give one from the runs folder")
-    with _no_collections():
+    with no_collections():
         before = file_states(run_dir)
         evidence = _Reader(run_dir).read(run_json)
         if file_states(run_dir) == before:
@@ -69,7 +69,7 @@ def read_run(run_dir: Path, run_json: bytes | None = None) -> Evidence:
 
 
 @contextlib.contextmanager
-def _no_collections() -> Iterator[None]:
+def no_collections() -> Iterator[None]:
     """Spare the garbage collector: millions of numbers come and go here, and nothing refers back to itself."""
     collecting = gc.isenabled()
     gc.disable()

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
-import gc
 import shlex
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Callable, Iterator, Sequence
 
-from evidence.bundle import Evidence, read_run
+from evidence.bundle import Evidence, no_collections, read_run
 from evidence.errors import SuiteError
 from evidence.files import write_whole
 from evidence.text import visible
@@ -239,7 +237,7 @@ def _trend(arguments: argparse.Namespace) -> int:
     from reports.history.queries import cells, time_series
     from reports.history.trend import trend_page
 
-    with _no_collections(), open_history(_place(arguments)) as history:
+    with no_collections(), open_history(_place(arguments)) as history:
         with history.reading() as connection:
             found = time_series(connection, arguments.cell)
             if arguments.cell is not None and not found:
@@ -258,18 +256,6 @@ def _write_page(path: Path, text: str) -> None:
             f"{path}: the page cannot be written ({error.strerror}); name another file with --out"
         ) from None
     print(visible(str(path)))
-
-
-@contextlib.contextmanager
-def _no_collections() -> Iterator[None]:
-    """Pause the garbage collector while a hundred thousand rows without reference cycles are read."""
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if collecting:
-            gc.enable()
 
 
 COMMANDS = {
