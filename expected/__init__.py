@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from expected.bounds import default_bounds
-from expected.errors import ExpectationError
 from expected.load import load_device, load_devices
-from expected.metrics import METRICS, Metric
+from expected.metrics import METRICS, Metric, default_bounds
 from expected.model import (
     ACCEPTED,
     NOT_APPLICABLE,
@@ -16,10 +14,11 @@ from expected.model import (
     Device,
     Expectation,
     Recipe,
+    Topology,
     split_card,
 )
 from expected.site import Site, Waiver, load_site
-from expected.topology import Topology
+from expected.toml_file import ExpectationError
 
 __all__ = [
     "ACCEPTED",

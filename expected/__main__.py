@@ -1,4 +1,4 @@
-"""`python -m expected import README.md --out expected/NAME.toml` takes over a table; `check` compares the two."""
+"""`python -m expected import README.md --out expected/NAME.toml` imports a table; `check` compares the two."""
 
 from __future__ import annotations
 
@@ -11,22 +11,26 @@ from typing import Sequence
 
 from evidence.errors import SuiteError
 from expected.documents import Document, DocumentError, Given, device_toml, differences, read_document_file
-from expected.documents.importing import short_name
+from expected.documents.cells import Default, read_default
+from expected.documents.device_file import short_name
 from expected.documents.model import quote
 from expected.documents.quoting import visible
-from expected.documents.rows import Default, read_default
-from expected.errors import ExpectationError
 from expected.load import load_device, load_devices
 from expected.model import TIMINGS, Device
+from expected.toml_file import ExpectationError
 
 EXIT_OK, EXIT_DIFFERENT, EXIT_REFUSED = 0, 1, 2
-"""Written, or no difference; differences; the document or the question is no good."""
+"""Written or no difference; differences; document or arguments refused."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Do what the words of the command line ask for and return the exit code."""
+    """Run the command line and return the exit code.
+
+    >>> main(["check", "README.md", "--device", "r300"])  # doctest: +SKIP
+    0
+    """
     arguments = _parser().parse_args(argv)
-    # Documents are Chinese, and a terminal may not be.
+    # Documents are Chinese, which not every terminal can print.
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
@@ -135,7 +139,7 @@ def _device(arguments: argparse.Namespace, document: Document) -> Device:
 
 
 def _checked(text: str, marker: str) -> Device:
-    """The device that the text describes, by the loader that will read it; ExpectationError names the key."""
+    """Return the device that the text describes. Raises ExpectationError, naming the key."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"{marker}.toml"
         try:
@@ -146,7 +150,7 @@ def _checked(text: str, marker: str) -> Device:
 
 
 def _check_names(device: Device, out: Path) -> None:
-    """Refuse a second device of one name in a folder: then no device of that folder could be loaded any more."""
+    """Refuse a second device of one name in a folder, of which no device could be loaded any more."""
     wanted = f"{device.vendor} {device.name}".casefold()
     for path in sorted(out.parent.glob("*.toml")):
         if path.name == out.name or path.name.startswith("."):
@@ -154,7 +158,7 @@ def _check_names(device: Device, out: Path) -> None:
         try:
             other = load_device(path)
         except ExpectationError:
-            continue  # that file's own affair
+            continue  # reported when that file is loaded
         if f"{other.vendor} {other.name}".casefold() == wanted or other.marker.casefold() == device.marker.casefold():
             raise DocumentError(
                 f"{visible(str(out))}: {path.name} is of {other.vendor} {other.name} already; change one"
@@ -162,7 +166,7 @@ def _check_names(device: Device, out: Path) -> None:
 
 
 def _write(out: Path, text: str, *, replace: bool) -> None:
-    """Put the text at `out` in one piece; without `replace` only where nothing is."""
+    """Write the text to `out` atomically; without `replace`, only if nothing is there."""
     partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
     try:
         with partial.open("xb") as stream:

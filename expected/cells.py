@@ -1,13 +1,11 @@
-"""Reads the `[[cell]]` tables: hyper-parameters and the three-valued expectations of the six metrics."""
+"""Reads `[[cell]]` and `[recipe]` tables: hyper-parameters, and the expectation of each metric."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, Callable, Mapping
 
-from expected.bounds import default_bounds
-from expected.errors import ExpectationError
-from expected.metrics import METRICS, Metric
+from expected.metrics import METRICS, Metric, default_bounds
 from expected.model import (
     NOT_APPLICABLE,
     PRECISIONS,
@@ -17,10 +15,9 @@ from expected.model import (
     Cell,
     Expectation,
     Recipe,
+    Topology,
 )
-from expected.recipe import read_recipe
-from expected.table import POSITIVE, Range, Table, describe
-from expected.topology import Topology
+from expected.toml_file import POSITIVE, ExpectationError, Range, Table, describe
 
 _WORDS = {"unpublished": UNPUBLISHED, "not applicable": NOT_APPLICABLE}
 _CELL_KEYS = (
@@ -28,8 +25,6 @@ _CELL_KEYS = (
     *METRICS,
 )
 _NUMBER_KEYS = ("value", "low", "high", "tolerance", "capacity", "source", "unit")
-RANGES = {name: Range(0, 1, low_open=True) if name == "map" else POSITIVE for name in METRICS}
-"""The numbers that a metric can have."""
 _TOLERANCE = Range(0, 1, high_open=True)
 _LEARNING_RATE = Range(0, 10, low_open=True, high_open=True)
 
@@ -47,7 +42,7 @@ class CellDefaults:
 
 
 def read_cells(top: Table, defaults: CellDefaults) -> tuple[Cell, ...]:
-    """All cells of a file, in its order; ExpectationError where there is none or an id comes twice."""
+    """Return all cells of a file, in its order. Raises ExpectationError also for no cell and for a repeated id."""
     found = top.value("cell", "a [[cell]] table for each row of the vendor's table")
     if not isinstance(found, list):
         raise top.fault("cell", f"found {describe(found)}, expected [[cell]], with two brackets, for each row")
@@ -96,7 +91,7 @@ def _read_topology(table: Table, cards_per_host: int | None) -> Topology:
 
 
 def _read_expectation(table: Table, metric: Metric, card_memory_gib: float | None, source: str) -> Expectation:
-    """The expectation of one metric: a word, a number, or a table of a number with bounds of its own."""
+    """Read an expectation: a word, a number, or a table of a number with its own bounds."""
     forms = f'a number in {metric.unit}, "unpublished" (blank), "not applicable" (/), or {{ value = ... }}'
     found = table.value(metric.name, forms)
     if isinstance(found, str):
@@ -105,23 +100,18 @@ def _read_expectation(table: Table, metric: Metric, card_memory_gib: float | Non
         known_gib = card_memory_gib if metric.name == "mem" and found == "unpublished" else None
         return Expectation(_WORDS[found], capacity=known_gib, source=source)
     if not isinstance(found, dict):
-        table.number(metric.name, RANGES[metric.name], unit_in_words(metric))
+        table.number(metric.name, metric.allowed, metric.spoken_unit)
         found = {"value": found}
     return _read_published(table.inner(metric.name, found, _NUMBER_KEYS), metric, card_memory_gib, source)
 
 
-def unit_in_words(metric: Metric) -> str:
-    """The metric's unit as an error about its number should say it; "" where there is none to say."""
-    return "" if metric.name == "map" else metric.unit  # map's range says it
-
-
 def _read_published(spec: Table, metric: Metric, card_memory_gib: float | None, source: str) -> Expectation:
-    allowed = RANGES[metric.name]
+    allowed = metric.allowed
     if isinstance(spec.value("value", f"the published number in {metric.unit}"), str):
         raise spec.fault("value", 'found a string; a number that is not published is written as "unpublished" alone')
     if "unit" in spec:
         spec.choice("unit", (metric.unit,))
-    unit = unit_in_words(metric)
+    unit = metric.spoken_unit
     value = spec.number("value", allowed, unit)
     low, high, tolerance = (
         spec.number(key, among, words) if key in spec else None
@@ -143,7 +133,7 @@ def _read_published(spec: Table, metric: Metric, card_memory_gib: float | None, 
 
 
 def _read_capacity(spec: Table, metric: Metric, value: float, card_memory_gib: float | None) -> float | None:
-    """The card's memory in GiB, which a published `mem` must come with where the device states one."""
+    """Return the device memory in GiB; a published `mem` must have it if the device states it."""
     if metric.name != "mem":
         if "capacity" in spec:
             raise spec.fault("capacity", "belongs to mem only; remove it")
@@ -172,8 +162,8 @@ def _check_bounds(
     high: float | None,
     capacity: float | None,
 ) -> None:
-    """Refuse bounds that the published number itself breaks, or that no measurement could break."""
-    if low is not None and low not in RANGES[metric.name]:
+    """Refuse bounds that the published number itself violates, or that no measurement could violate."""
+    if low is not None and low not in metric.allowed:
         raise spec.fault(
             "tolerance" if "tolerance" in spec else "value",
             f"puts the low bound at {low!r}, where everything passes; give a smaller tolerance, or low",
@@ -189,7 +179,7 @@ def _check_bounds(
 
 
 def _check_order(table: Table, expectations: Mapping[str, Expectation]) -> None:
-    """Refuse columns in the wrong order: each throughput leaves out time that the one before it counts."""
+    """Refuse swapped columns: p_core >= p_train >= p_whole, as each excludes time that the next includes."""
     published: dict[str, float] = {
         name: expectations[name].value or 0.0
         for name in ("p_whole", "p_train", "p_core")
@@ -203,3 +193,69 @@ def _check_order(table: Table, expectations: Mapping[str, Expectation]) -> None:
                 f"found {published[faster]!r}, below {slower} = {published[slower]!r}; "
                 "p_core >= p_train >= p_whole holds by definition, so look for swapped columns",
             )
+
+
+_Reader = Callable[[Table, str], Any]
+
+
+def _integer(low: int) -> _Reader:
+    return lambda table, key: table.integer(key, Range(low))
+
+
+def _number(allowed: Range) -> _Reader:
+    return lambda table, key: table.number(key, allowed)
+
+
+_SHARE = Range(0, 1)
+_BELOW_ONE = Range(0, 1, high_open=True)
+_FACTOR = Range(0, 1, low_open=True)
+
+READERS: dict[str, _Reader] = {
+    "model": Table.text,
+    "num_classes": _integer(2),  # the background is one of them
+    "pretrained_backbone": Table.flag,
+    "momentum": _number(_BELOW_ONE),
+    "weight_decay": _number(_BELOW_ONE),
+    "lr_milestones": lambda table, key: table.integers(key, Range(1)),
+    "lr_gamma": _number(_FACTOR),
+    "warmup_steps": _integer(0),
+    "warmup_factor": _number(_FACTOR),
+    "epochs": _integer(1),
+    "target_map": _number(_FACTOR),
+    "horizontal_flip": _number(_SHARE),
+    "aspect_ratio_groups": _integer(1),
+    "workers": _integer(0),
+    "seed": _integer(0),
+    "gradient_clip": _number(Range(0)),
+    "tf32": Table.flag,
+}
+"""How each field of a Recipe is read and checked."""
+
+
+def read_recipe(parent: Table, base: Recipe) -> Recipe:
+    """Return `base` with the overrides of the parent's `recipe` table, if any."""
+    if "recipe" not in parent:
+        return base
+    table = parent.table("recipe", tuple(READERS))
+    return replace(base, **{key: READERS[key](table, key) for key in table.given()})
+
+
+def deviations(recipe: Recipe) -> tuple[str, ...]:
+    """Return each field in which `recipe` differs from the benchmark's, in words.
+
+    >>> deviations(Recipe(tf32=True))
+    ("tf32: true, the benchmark's is false",)
+    """
+    benchmark = Recipe()
+    values = ((field.name, getattr(recipe, field.name), getattr(benchmark, field.name)) for field in fields(Recipe))
+    return tuple(
+        f"{name}: {_word(own)}, the benchmark's is {_word(usual)}" for name, own, usual in values if own != usual
+    )
+
+
+def _word(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple):
+        return ", ".join(map(str, value)) or "none"
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,17 +1,14 @@
-"""Reads the files of `expected/`: TOML in, checked devices out."""
+"""Loads device files: TOML in, checked devices out."""
 
 from __future__ import annotations
 
 import keyword
 from pathlib import Path
 
-from expected.cells import CellDefaults, read_cells
-from expected.errors import ExpectationError
+from expected.cells import CellDefaults, read_cells, read_recipe
 from expected.metrics import METRICS
 from expected.model import SMI_NAMES, TIMINGS, Device, Recipe
-from expected.recipe import read_recipe
-from expected.table import POSITIVE, Range, Table
-from expected.toml_file import read_toml
+from expected.toml_file import POSITIVE, ExpectationError, Range, Table, read_toml
 
 SCHEMA = 1
 
@@ -34,9 +31,12 @@ _SHAPES = {"train_images": Range(1), "val_images": Range(1), "seed": Range(0)}
 
 
 def load_devices(folder: str | Path | None = None) -> dict[str, Device]:
-    """All devices of a folder (default: this package's own) by marker, in the order of the file names.
+    """Return the devices of a folder (default: this package's) by marker, in the order of the file names.
 
     Raises ExpectationError for a folder without files, a file that does not load, or two files that clash.
+
+    >>> load_devices()["r300"].cells[0].id
+    'r300-1x1-fp32-bs16'
     """
     folder = Path(__file__).parent if folder is None else Path(folder)
     # A leading dot is an editor's lock or backup, never a device.
@@ -59,14 +59,14 @@ def load_devices(folder: str | Path | None = None) -> dict[str, Device]:
 
 
 def load_device(path: str | Path) -> Device:
-    """The device that one file describes, every number checked and every bound computed.
+    """Load one device file, check every number and compute every bound.
 
-    Raises ExpectationError, naming file and key, for anything that is missing, unknown, of the wrong kind or
-    unit, or out of range. Messages count cells from 1.
+    Raises ExpectationError, naming file and key, for anything missing, unknown, out of range, or of the wrong type or
+    unit. Messages count cells from 1.
     """
     path = Path(path)
     found = read_toml(path)
-    # Before the unknown keys: those of a later schema are not typing errors.
+    # Checked before unknown keys: those of a later schema are no typing errors.
     Table(path.name, "", found, tuple(found)).integer("schema", Range(SCHEMA, SCHEMA))
     top = Table(path.name, "", found, _TOP_KEYS)
     device = top.table("device", _DEVICE_KEYS)
@@ -130,7 +130,7 @@ def _read_smi(device: Table, backend: str) -> str:
 
 
 def _read_source(top: Table) -> tuple[str, str, str]:
-    """(document with edition, method, notes) of the `[source]` table; what is not given is empty."""
+    """Return (document with edition, method, notes) of the `[source]` table; "" for a missing key."""
     table = top.table("source", _SOURCE_KEYS)
     edition, method, notes = (table.text(key) if key in table else "" for key in _SOURCE_KEYS[1:])
     document = table.text("document")
@@ -138,14 +138,14 @@ def _read_source(top: Table) -> tuple[str, str, str]:
 
 
 def _check_units(top: Table) -> None:
-    """Every metric's unit must be stated, and be the one in which the suite measures it."""
+    """Require that the file states each metric's unit, and that it is the suite's."""
     units = top.table("units", tuple(METRICS))
     for metric in METRICS.values():
         units.choice(metric.name, (metric.unit,))
 
 
 def _read_environment(top: Table) -> dict[str, dict[str, str]]:
-    """The vendor's texts under "hardware" and "software"; under "packages", where given, what it does not print."""
+    """Return the vendor's texts under "hardware" and "software", and "packages" if the file has that table."""
     environment = top.table("environment", ("hardware", "software", "packages"))
     keys = ("hardware", "software", *(("packages",) if "packages" in environment else ()))
     tables = {key: environment.free_table(key) for key in keys}
@@ -153,7 +153,7 @@ def _read_environment(top: Table) -> dict[str, dict[str, str]]:
 
 
 def _read_shapes(top: Table, backend: str) -> dict[str, int] | None:
-    """The generated data set, on which only the CPU's reference cells and simulated cards may be trained."""
+    """Return the generated data set, which only the CPU and simulated devices may be trained on."""
     if "shapes" not in top:
         return None
     if backend not in _SHAPES_BACKENDS:

@@ -1,13 +1,14 @@
-"""What a vendor publishes, as data: devices, cells, recipes and expectations."""
+"""Devices, cells, recipes and expectations: a vendor's publication as data."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Mapping
 
 from expected.metrics import METRICS
-from expected.topology import Topology
+from expected.toml_file import ExpectationError
 
 PUBLISHED = "published"
 ACCEPTED = "accepted"
@@ -15,23 +16,64 @@ UNPUBLISHED = "unpublished"
 NOT_APPLICABLE = "not_applicable"
 
 _CARD = "-card"
-"""What stands in a cell's id before its card; no table's id has it, as they all end with the batch size."""
+"""Precedes the device index in a cell's id; ids of tables end with the batch size."""
 
 PRECISIONS = ("fp32", "amp", "fp16", "bf16")
 TIMINGS = ("host", "device")
 
 SMI_NAMES = ("nvml", "mx-smi", "ixsmi")
-"""The management tools of devices that share the backend `cuda`."""
+"""The SMI tools of devices that share the backend `cuda`."""
+
+_LIMIT = 9999  # four digits each: far above any machine, far below a number that is a typing accident
+_FORM = re.compile(r"([1-9][0-9]{0,3})x([1-9][0-9]{0,3})")
+
+
+@dataclass(frozen=True, order=True)
+class Topology:
+    """`nodes` machines of `cards` devices each, one rank a device: "1x8".
+
+    Raises ExpectationError unless both are whole numbers from 1 to 9999.
+
+    >>> Topology.parse("2x8").ranks
+    16
+    """
+
+    nodes: int
+    cards: int
+
+    def __post_init__(self) -> None:
+        for name, count in (("nodes", self.nodes), ("cards", self.cards)):
+            if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= _LIMIT:
+                raise ExpectationError(f"topology: {name}: found {count!r}, expected a whole number from 1 to {_LIMIT}")
+
+    @property
+    def ranks(self) -> int:
+        """The world size."""
+        return self.nodes * self.cards
+
+    def __str__(self) -> str:
+        return f"{self.nodes}x{self.cards}"
+
+    @classmethod
+    def parse(cls, text: str) -> Topology:
+        """Parse "1x8". Raises ExpectationError for any other form."""
+        match = _FORM.fullmatch(text)
+        if match is None:
+            raise ExpectationError(
+                f"found the topology {text!r}, expected NODESxCARDS: two whole numbers from 1 to "
+                f"{_LIMIT} without leading zeros around a small x, as in 1x8 (one machine of eight cards)"
+            )
+        return cls(int(match.group(1)), int(match.group(2)))
 
 
 @dataclass(frozen=True)
 class Expectation:
-    """What the vendor, or a site that accepted a value of its own, says about one metric, and the bounds that decide.
+    """The published or accepted number of one metric, and the bounds that decide.
 
-    `state` is PUBLISHED, ACCEPTED, UNPUBLISHED or NOT_APPLICABLE; `value`, `low` and `high` are in the metric's
-    unit, and a side that is None does not decide. `capacity` is the memory of a card in GiB (metric `mem` only).
-    `clock` says how an accepted p_core was timed ("host" or "device"); "" is as the cell's `timing`. `protocol` is the
-    one of the runs that a value was accepted from; "" is any.
+    `state` is PUBLISHED, ACCEPTED (by a site's baseline), UNPUBLISHED or NOT_APPLICABLE; `value`, `low` and `high` are
+    in the metric's unit, and a side that is None does not decide. `capacity` is the device memory in GiB (metric `mem`
+    only). `clock` is how an accepted p_core was timed ("host" or "device"; "" for the cell's `timing`), `protocol` that
+    of the runs that a value was accepted from ("" for any).
     """
 
     state: str
@@ -45,23 +87,20 @@ class Expectation:
 
     @property
     def has_number(self) -> bool:
-        """Whether there is a number to judge against: the vendor's or the site's."""
+        """Whether there is a number to judge against."""
         return self.state in (PUBLISHED, ACCEPTED)
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a cell is trained; the defaults are the benchmark's, anything else is a declared deviation."""
+    """How a cell is trained. The defaults are the benchmark's; anything else is a declared deviation."""
 
     model: str = "fasterrcnn_resnet50_fpn"
     num_classes: int = 91
     pretrained_backbone: bool = True
     momentum: float = 0.9
     weight_decay: float = 1e-4
-    lr_milestones: tuple[int, ...] = (
-        16,
-        22,
-    )  # epochs before which the learning rate is multiplied by lr_gamma
+    lr_milestones: tuple[int, ...] = (16, 22)  # epochs before which the learning rate is multiplied by lr_gamma
     lr_gamma: float = 0.1
     warmup_steps: int = 1000
     warmup_factor: float = 0.001
@@ -69,19 +108,19 @@ class Recipe:
     target_map: float = 0.36
     horizontal_flip: float = 0.5  # probability
     aspect_ratio_groups: int = 3  # the k of torchvision's reference
-    workers: int = 4  # loader processes of a rank
+    workers: int = 4  # loader processes a rank
     seed: int = 0
-    gradient_clip: float = 0.0  # largest norm of the gradient; 0 = off
+    gradient_clip: float = 0.0  # maximum gradient norm; 0 = off
     tf32: bool = False
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One row of a table: a device at a topology, its hyper-parameters, and what is expected of each metric.
+    """One row of a table: device, topology, hyper-parameters, and the expectation of each metric.
 
-    `device` is the device's marker, `batch_size` is per card, `timing` says how the published p_core was read
-    ("host" or "device" clock), `expectations` has all six metrics by name. `card` is the one of the host that the run
-    is to use; None, as in every table, is any.
+    `device` is the marker, `batch_size` is per device, `timing` how the published p_core was timed ("host", "device"),
+    `expectations` has all six metrics by name. `card` is the index of the one device to use; None, as in every table,
+    for any.
     """
 
     device: str
@@ -98,29 +137,33 @@ class Cell:
 
     @property
     def id(self) -> str:
-        """The cell's name in tests, reports and evidence: "r300-1x8-fp32-bs16", of one card "...-bs16-card3"."""
+        """The name in tests, reports and evidence: "r300-1x8-fp32-bs16", with `card` "r300-1x1-fp32-bs16-card3"."""
         card = "" if self.card is None else f"{_CARD}{self.card}"
         return f"{self.device}-{self.topology}-{self.precision}-bs{self.batch_size}{card}"
 
     def without_numbers(self, source: str) -> Cell:
-        """The same cell with nothing published; `source` says why its table's numbers do not hold."""
+        """Return the cell with nothing published; `source` is the reason."""
         blank = Expectation(UNPUBLISHED, source=source)
         table = {name: known if known.state == NOT_APPLICABLE else blank for name, known in self.expectations.items()}
         return replace(self, expectations=table)
 
     @property
     def applicable(self) -> tuple[str, ...]:
-        """Names of the metrics that the table does not mark as not applicable, in the table's order."""
+        """The metrics that are not marked as not applicable, in the table's order."""
         return tuple(name for name in METRICS if self.expectations[name].state != NOT_APPLICABLE)
 
     @property
     def protocol(self) -> str:
-        """The default protocol: "full" where map or e2e_time has a number to be judged against, "epoch" elsewhere."""
+        """The default protocol: "full" if map or e2e_time has a number to judge against, else "epoch"."""
         return "full" if any(self.expectations[name].has_number for name in ("map", "e2e_time")) else "epoch"
 
 
 def split_card(cell_id: str) -> tuple[str, int | None]:
-    """The id of the table's cell that a cell's id is of, and the card in it: ("r300-1x1-fp32-bs16", 3)."""
+    """Split a cell's id into the id in its table and the device index.
+
+    >>> split_card("r300-1x1-fp32-bs16-card3")
+    ('r300-1x1-fp32-bs16', 3)
+    """
     table_id, found, card = cell_id.rpartition(_CARD)
     is_number = card.isascii() and card.isdigit() and str(int(card)) == card
     return (table_id, int(card)) if found and is_number else (cell_id, None)
@@ -128,13 +171,12 @@ def split_card(cell_id: str) -> tuple[str, int | None]:
 
 @dataclass(frozen=True)
 class Device:
-    """A model of card: one file of `expected/`, one pytest marker.
+    """A model of accelerator: one file of `expected/`, one pytest marker.
 
-    `smi` names the management tool that watches its cards, one of SMI_NAMES, "" where the backend has its own.
-    `environment` holds the texts of the vendor's document under "hardware" and "software", and under "packages", where
-    the file has that table, what the document does not print of its software; `shapes` the
-    generated data set (train_images, val_images, seed) of the backends `cpu` and `virtual`, None elsewhere;
-    `source` the document, `method` how it measured, `path` the file that this came from.
+    `smi` is the SMI tool, one of SMI_NAMES, or "" if the backend has its own. `environment` holds the texts of the
+    vendor's document under "hardware" and "software", and optionally under "packages" software that it does not list.
+    `shapes` is the generated data set (train_images, val_images, seed) of the backends `cpu` and `virtual`, else None;
+    `source` the document, `method` how it measured, `path` the file.
     """
 
     marker: str

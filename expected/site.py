@@ -1,30 +1,27 @@
-"""Reads a site's baseline file: values that the site accepted where the vendor publishes none, and waivers."""
+"""Loads a site's baseline file: accepted values for what the vendor does not publish, and waivers."""
 
 from __future__ import annotations
 
 import re
+from calendar import monthrange
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Mapping, Sequence, Tuple
 
-from expected.bounds import default_bounds
-from expected.cells import RANGES, unit_in_words
-from expected.errors import ExpectationError
-from expected.metrics import METRICS, Metric
+from expected.metrics import METRICS, Metric, default_bounds
 from expected.model import ACCEPTED, NOT_APPLICABLE, PUBLISHED, UNPUBLISHED, Cell, Device, Expectation
-from expected.table import Range, Table, describe
-from expected.toml_file import read_toml
+from expected.toml_file import ExpectationError, Range, Table, describe, read_toml
 
 SITE_SCHEMA = 1
 MIN_RUNS = 3
-"""From fewer runs than this no value is accepted: two cannot tell an outlier from a sound run."""
+"""Fewest runs behind an accepted value: with two, an outlier cannot be identified."""
 LARGEST_TOLERANCE: Mapping[str, float] = {name: 0.02 if name == "map" else 0.10 for name in METRICS}
-"""The most that an accepted value may leave to chance: relative, but absolute for `map`."""
+"""Largest tolerance of an accepted value: relative, but absolute for `map`."""
 ACCEPTED_IN = "accepted in "
-"""How the `source` of an accepted value begins; no vendor's document is named so."""
+"""Prefix of the `source` of an accepted value."""
 
 SIMULATED_DEVICE = "virtual-"
-"""How the ids of cells begin that simulated cards may speak for."""
+"""Prefix of the cell ids for which simulated runs may be accepted."""
 
 Key = Tuple[str, str]
 """Cell id and metric."""
@@ -36,13 +33,12 @@ _PROVENANCE_KEYS = (
     *("card", "driver", "versions"),
 )
 _WAIVER_KEYS = ("cell", "metric", "reason", "ticket", "until")
-_DATE = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2})")
-_DAYS = (31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
+_DATE = re.compile("([0-9]{4})-([0-9]{2})-([0-9]{2})")
 
 
 @dataclass(frozen=True)
 class Waiver:
-    """A site's decision to ship although a metric of a cell is no pass; `until` is the last day on which it holds."""
+    """A site's decision to ship although a metric of a cell does not pass; `until` is its last day."""
 
     cell: str
     metric: str
@@ -51,7 +47,7 @@ class Waiver:
     until: str
 
     def holds_on(self, today: str) -> bool:
-        """Whether the waiver is in force on the ISO date `today`; ExpectationError where that is no date."""
+        """Return whether the waiver is in force on the ISO date `today`. Raises ExpectationError if that is no date."""
         if not is_date(today):
             raise ExpectationError(f"found today {today!r}, expected a day of the calendar, YYYY-MM-DD")
         return today <= self.until  # ISO dates sort as texts
@@ -59,17 +55,16 @@ class Waiver:
 
 @dataclass(frozen=True)
 class Site:
-    """What one baseline file says; `accepted` by cell id and metric, in the file's order."""
+    """A baseline file; `accepted` is by cell id and metric, in the file's order."""
 
     path: Path
     accepted: Mapping[Key, Expectation] = field(hash=False)
     waivers: tuple[Waiver, ...]
 
     def apply(self, cell: Cell) -> Cell:
-        """The cell with the site's values where its vendor publishes none; published numbers never change.
+        """Return the cell with the site's values for unpublished metrics; published numbers never change.
 
-        For cells as their table has them: numbers that Cell.without_numbers took off were taken off for a reason that
-        holds for the site's as well, so that comes after.
+        Apply Cell.without_numbers afterwards, not before: its reason holds for the site's values too.
         """
         table = {
             name: self.accepted.get((cell.id, name), known) if known.state == UNPUBLISHED else known
@@ -78,23 +73,27 @@ class Site:
         return replace(cell, expectations=table)
 
     def waiver(self, cell_id: str, metric: str) -> Waiver | None:
-        """The waiver of a metric of a cell, in force or not; None where there is none."""
+        """Return the waiver of a metric of a cell, in force or not; None if there is none."""
         return next((one for one in self.waivers if (one.cell, one.metric) == (cell_id, metric)), None)
 
 
 def load_site(path: str | Path, devices: Mapping[str, Device]) -> Site:
-    """The baseline file at `path`, checked against the tables of `devices`.
+    """Load the baseline file at `path` and check it against the tables of `devices`.
 
-    Raises ExpectationError, naming file and key, for anything that is missing, unknown, out of range or said twice.
-    Messages count blocks from 1.
+    Raises ExpectationError, naming file and key, for anything missing, unknown, out of range or repeated. Messages
+    count blocks from 1.
+
+    >>> site = load_site("site.toml", load_devices())  # doctest: +SKIP
+    >>> site.apply(cell).expectations["p_core"].value  # doctest: +SKIP
+    55.1
     """
     path = Path(path)
     return check_site(read_toml(path), path, devices)
 
 
 def check_site(found: Mapping[str, Any], path: Path, devices: Mapping[str, Device]) -> Site:
-    """What `found` says as the contents of the baseline file at `path`; otherwise as load_site."""
-    # Before the unknown keys: those of a later schema are not typing errors.
+    """Check `found`, the parsed contents of the baseline file at `path`; otherwise as load_site."""
+    # Checked before unknown keys: those of a later schema are no typing errors.
     Table(path.name, "", found, tuple(found)).integer("schema", Range(SITE_SCHEMA, SITE_SCHEMA))
     top = Table(path.name, "", found, _TOP_KEYS)
     cells = {cell.id: cell for device in devices.values() for cell in device.cells}
@@ -110,15 +109,12 @@ def check_site(found: Mapping[str, Any], path: Path, devices: Mapping[str, Devic
 
 
 def is_date(text: str) -> bool:
-    """Whether `text` is a day of the calendar, written as YYYY-MM-DD."""
+    """Return whether `text` is a day of the calendar, written as YYYY-MM-DD."""
     match = _DATE.fullmatch(text)
     if match is None:
         return False
-    year, month, day = (int(part) for part in match.groups())
-    if year == 0 or not 1 <= month <= 12:
-        return False
-    leap = year % 4 == 0 and (year % 100 != 0 or year % 400 == 0)
-    return 1 <= day <= _DAYS[month - 1] + (leap and month == 2)
+    year, month, day = map(int, match.groups())
+    return year > 0 and 1 <= month <= 12 and 1 <= day <= monthrange(year, month)[1]
 
 
 def _blocks(top: Table, name: str, known: Sequence[str]) -> list[Table]:
@@ -131,7 +127,7 @@ def _blocks(top: Table, name: str, known: Sequence[str]) -> list[Table]:
 
 
 def _read_key(block: Table, cells: Mapping[str, Cell], earlier: Sequence[Key]) -> Key:
-    """(cell id, metric) of a block, which no block of its kind has had yet and to which the metric applies."""
+    """Return (cell id, metric) of a block; refuse a repeated pair and a metric that does not apply."""
     cell, metric = block.choice("cell", tuple(cells)), block.choice("metric", tuple(METRICS))
     if cells[cell].expectations[metric].state == NOT_APPLICABLE:
         raise block.fault("metric", f"found {metric}, which does not apply to {cell}; remove this block")
@@ -149,12 +145,12 @@ def _read_accepted(block: Table, metric: Metric, known: Expectation, file: str) 
             "so remove this block",
         )
     block.choice("unit", (metric.unit,))
-    value = block.number("value", RANGES[metric.name], unit_in_words(metric))
+    value = block.number("value", metric.allowed, metric.spoken_unit)
     if known.capacity is not None and value > known.capacity:
         raise block.fault("value", f"found {value!r}, above the card's capacity of {known.capacity!r} {metric.unit}")
     tolerance = block.number("tolerance", Range(0, LARGEST_TOLERANCE[metric.name]))
     low, high = default_bounds(metric, value, tolerance, known.capacity)
-    if (low is not None and low not in RANGES[metric.name]) or high == float("inf"):
+    if (low is not None and low not in metric.allowed) or high == float("inf"):
         raise block.fault("value", f"found {value!r}, which with tolerance {tolerance!r} leaves no bound that decides")
     source = ACCEPTED_IN + f"{file}: {_read_provenance(block, metric, value)}"
     # The first word; what follows is the limit of steps or epochs.
@@ -163,7 +159,7 @@ def _read_accepted(block: Table, metric: Metric, known: Expectation, file: str) 
 
 
 def _read_clock(block: Table, metric: Metric) -> str:
-    """The clock behind a p_core: always the device's, so that it is never held against the host clock's reading."""
+    """Return the clock of a p_core: always the device's, so that host-clock readings are not compared with it."""
     if metric.name == "p_core":
         return block.choice("clock", ("device",))
     if "clock" in block:
@@ -172,10 +168,10 @@ def _read_clock(block: Table, metric: Metric) -> str:
 
 
 def _read_provenance(block: Table, metric: Metric, value: float) -> str:
-    """Where a value comes from, in words; refuses one that its own runs do not bear out."""
+    """Return the provenance of a value in words; refuse a value that its runs do not support."""
     table = block.table("provenance", _PROVENANCE_KEYS)
     runs, dates, trimmed = table.texts("runs"), table.texts("dates"), table.texts("trimmed")
-    measured = table.numbers("measured", RANGES[metric.name], unit_in_words(metric))
+    measured = table.numbers("measured", metric.allowed, metric.spoken_unit)
     for key, count in (("dates", len(dates)), ("measured", len(measured))):
         if count != len(runs):
             raise table.fault(key, f"found {count} entries, expected one for each of the {len(runs)} runs")
@@ -192,9 +188,9 @@ def _read_provenance(block: Table, metric: Metric, value: float) -> str:
             f"found {value!r}, expected a mean of what its runs measured, {min(kept)!r} to {max(kept)!r}; "
             "accept runs instead of changing the number",
         )
-    for date in dates:
-        if not is_date(date[:10]):
-            raise table.fault("dates", f"found {date!r}, expected it to begin with YYYY-MM-DD")
+    for text in dates:
+        if not is_date(text[:10]):
+            raise table.fault("dates", f"found {text!r}, expected it to begin with YYYY-MM-DD")
     for key in ("protocol", "card", *(("driver",) if "driver" in table else ())):
         table.text(key)
     versions = table.free_table("versions")
@@ -207,7 +203,7 @@ def _read_provenance(block: Table, metric: Metric, value: float) -> str:
 
 
 def _read_date(block: Table, key: str) -> str:
-    """A date, bare or in quotes, as ISO text."""
+    """Return a date, bare or quoted, as ISO text."""
     found: Any = block.value(key, "a date, YYYY-MM-DD")
     kinds = (bool, int, float, list, dict)
     text = found if isinstance(found, str) else "" if isinstance(found, kinds) else str(found)

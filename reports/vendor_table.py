@@ -14,10 +14,9 @@ from evidence.errors import SuiteError
 from evidence.text import visible
 from evidence.verdict import Verdict
 from expected import METRICS, NOT_APPLICABLE, PUBLISHED, UNPUBLISHED, Cell, Device
+from expected.cells import deviations
 from expected.documents.quoting import one_line, quoted
-from expected.documents.vendors import VENDORS
-from expected.documents.words import GENERATED, PRINTED_COLUMNS, PRINTED_LABELS
-from expected.recipe import deviations
+from expected.documents.words import GENERATED, PRINTED_COLUMNS, PRINTED_LABELS, VENDORS
 from verdict.judge import Judged, judge_stored
 from verdict.lookup import OWN_DATA, on_other_data
 from verdict.metrics.measure import compared_value

@@ -13,6 +13,9 @@ import pytest
 from tests import forked
 from trainer.launch.leases import FOLDER_VARIABLE
 
+ONE_WORKER = ("tests/suite/test_real_run.py", "tests/suite/test_virtual.py", "tests/trainer/test_exchange.py")
+"""Files whose tests share a run that takes long to make."""
+
 
 def pytest_collect_file(file_path: Path) -> None:
     """Set hypothesis up before the first test file here is imported: no example of a property test has a deadline.
@@ -37,11 +40,33 @@ def pytest_configure(config: Any) -> None:
 
     Not for a session of the suite, where pytest may read this file too.
     """
+    if _is_own(config) and getattr(config.option, "numprocesses", None) and not config.getoption("collectonly"):
+        forked.start_server()
+
+
+def _is_own(config: Any) -> bool:
+    """Return whether a session is asked for tests of this folder."""
     here, start = Path(__file__).resolve().parent, Path(str(config.invocation_params.dir))
     asked = [(start / argument.partition("::")[0]).resolve() for argument in config.args]
-    own = any(path == here or here in path.parents for path in asked)
-    if own and getattr(config.option, "numprocesses", None) and not config.getoption("collectonly"):
-        forked.start_server()
+    return any(path == here or here in path.parents for path in asked)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: Any, log: Any) -> Any:
+    """With `--dist loadgroup`, send each file of ONE_WORKER to one worker of pytest-xdist, other tests one by one.
+
+    Instead of `xdist_group` marks, which pytest-xdist 3.8 loses under pytest 9.2.
+    """
+    if config.getoption("dist") != "loadgroup" or not _is_own(config):
+        return None
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return file if file in ONE_WORKER else nodeid
+
+    return ByFile(config, log)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from expected.documents.checking import differences
-from expected.documents.importing import Given, device_toml
+from expected.documents.device_file import Given, device_toml, differences
 from expected.documents.model import Complaint, Document, DocumentError, Row, Stated
-from expected.documents.quoting import quoted, unquoted
 from expected.documents.reading import read_document, read_document_file
 
 __all__ = [
@@ -17,8 +15,6 @@ __all__ = [
     "Stated",
     "device_toml",
     "differences",
-    "quoted",
     "read_document",
     "read_document_file",
-    "unquoted",
 ]

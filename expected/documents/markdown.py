@@ -1,4 +1,4 @@
-"""Splits a document into its lines, list items and pipe tables, each with its place; code and comments are neither."""
+"""Splits Markdown into lines, list items and pipe tables, each with its place; code and comments are skipped."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Cells = Tuple[Said, ...]
 
 @dataclass(frozen=True)
 class Line:
-    """A line that is no part of a table: `text` is without bullet and hashes, `blank_before` says what precedes it."""
+    """A line outside tables, without bullet and hashes; `blank_before` if a blank line precedes it."""
 
     kind: str
     said: Said
@@ -34,7 +34,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Table:
-    """A pipe table, or lines that look like one but are none: then `broken` says why."""
+    """A pipe table; `broken` is the reason if it only looks like one."""
 
     header: Cells
     rows: tuple[Cells, ...]
@@ -43,7 +43,7 @@ class Table:
 
     @property
     def place(self) -> Place:
-        """Where its headings begin."""
+        """The place of its headings."""
         return self.header[0].place
 
 
@@ -57,7 +57,11 @@ class _Source:
 
 
 def split(text: str) -> tuple[Block, ...]:
-    """The blocks of a document, in its order."""
+    """Return the blocks of a document, in its order.
+
+    >>> [block.kind for block in split("# Title\\n- item") if isinstance(block, Line)]
+    ['heading', 'item']
+    """
     found: list[Block] = []
     pending: list[_Source] = []
     lists = _Lists()
@@ -78,7 +82,7 @@ def split(text: str) -> tuple[Block, ...]:
 
 
 class _Lists:
-    """How far the text of the list items is indented that the next line may belong to."""
+    """The indents of the open list items, to which the next line may belong."""
 
     def __init__(self) -> None:
         self._open: list[int] = []
@@ -90,14 +94,14 @@ class _Lists:
             self._open.append(_width(text[: line.said.place.column - 1]))
 
     def makes_code(self, text: str) -> bool:
-        """Whether a line is so far to the right that it is code."""
+        """Return whether a line is indented so far that it is code."""
         indent = _indent(text)
         inner = max((one for one in self._open if one <= indent), default=0)
         return indent - inner >= _CODE_INDENT
 
 
 def _shown_lines(text: str) -> Iterator[_Source]:
-    """The lines with comments blanked out and everything within code emptied, so that places stay what they are."""
+    """Yield the lines, comments blanked and code emptied, so that line and column numbers stay."""
     fence, raw, in_comment = "", "", False
     for number, line in enumerate(_LINE_END.split(text), start=1):
         if fence:
@@ -137,7 +141,7 @@ def _without_comments(line: str, inside: bool) -> tuple[str, bool]:
         parts.append(line[position:stop])
         position = stop
         if begin >= 0:
-            # "<!-->" is a whole comment: its end may share the dashes of its beginning.
+            # "<!-->" is a complete comment: its end may share the dashes of its beginning.
             inside, position = True, begin + 2
             parts.append("  ")
     return "".join(parts), inside
@@ -149,7 +153,7 @@ def _is_row(text: str) -> bool:
 
 
 def _pipes(text: str) -> list[int]:
-    """Positions of the pipes that separate cells; a backslash takes the meaning off what follows it."""
+    """Return the positions of the pipes that separate cells, without those behind a backslash."""
     if "|" not in text and "｜" not in text:
         return []
     found, escaped = [], False
@@ -168,7 +172,7 @@ def _cells(source: _Source) -> Cells:
     pipes = _pipes(text)
     ends = [-1, *pipes, len(text)]
     spans = [(begin + 1, end) for begin, end in zip(ends, ends[1:])]
-    # A pipe at the beginning or the end of the line encloses, and separates nothing.
+    # A pipe at the beginning or the end of the line separates no cells.
     if not text[slice(*spans[0])].strip():
         spans = spans[1:]
     if spans and not text[slice(*spans[-1])].strip():
@@ -183,7 +187,7 @@ def _said(text: str, line: int, offset: int) -> Said:
 
 
 def _blocks_of(rows: list[_Source], lists: _Lists) -> list[Block]:
-    """The table that rows with pipes make up; what stands above its headings is text."""
+    """Return the table in consecutive lines with pipes; lines above its headings are text."""
     if not rows:
         return []
     split_rows = [_cells(row) for row in rows]
@@ -218,7 +222,7 @@ def _are_dashes(cells: Cells) -> bool:
 
 
 def _line(source: _Source, blank_before: bool) -> Line:
-    """What a line is: an item of a list may itself be a heading, and counts as one."""
+    """Classify a line; a list item with a heading in it is an item."""
     kind, offset = TEXT, 0
     item = _ITEM.match(source.text)
     if item:

@@ -1,12 +1,12 @@
-"""What a vendor's document states, with the places where it stands."""
+"""The contents of a vendor's document, each with its line and column."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Mapping
+from typing import List, Mapping
 
 from evidence.errors import SuiteError
-from expected.topology import Topology
+from expected.model import Topology
 
 
 class DocumentError(SuiteError):
@@ -14,7 +14,7 @@ class DocumentError(SuiteError):
 
 
 class UnreadableError(SuiteError):
-    """A cell that cannot be read with certainty; the message says what was found and what was expected."""
+    """A cell that cannot be read with certainty; the message has what was found and what was expected."""
 
 
 @dataclass(frozen=True, order=True)
@@ -30,7 +30,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Said:
-    """A piece of the document as it stands there, spaces at its ends aside."""
+    """A piece of the document, stripped."""
 
     text: str
     place: Place
@@ -38,20 +38,32 @@ class Said:
 
 @dataclass(frozen=True)
 class Complaint:
-    """What could not be read; a note is no obstacle: nothing that belongs in a device file was lost or in doubt."""
+    """Something that could not be read. With `is_note`, nothing that belongs in a device file was lost or in doubt."""
 
     place: Place
     message: str
     is_note: bool = False
 
     def line(self, name: str) -> str:
-        """The complaint as it is printed: "README.md:51:66: ..."."""
+        """Return the complaint as it is printed: "README.md:51:66: ..."."""
         return f"{name}:{self.place}: {'note: ' if self.is_note else ''}{self.message}"
+
+
+class Complaints(List[Complaint]):
+    """The complaints about a document, in the order in which they were found."""
+
+    def error(self, place: Place, message: str) -> None:
+        """Add an error: the document has to be corrected first."""
+        self.append(Complaint(place, message))
+
+    def note(self, place: Place, message: str) -> None:
+        """Add a note."""
+        self.append(Complaint(place, message, is_note=True))
 
 
 @dataclass(frozen=True)
 class Stated:
-    """What a cell of the performance table says about a metric, in the metric's unit; states as in an Expectation."""
+    """The content of a cell of the performance table, in the metric's unit; `state` as in an Expectation."""
 
     state: str
     value: float | None
@@ -61,7 +73,7 @@ class Stated:
 
 @dataclass(frozen=True)
 class Row:
-    """A row of the performance table; `hyper` is its fix_hp cell, `given` whether a default stands in for it."""
+    """A row of the performance table; `hyper` is its fix_hp cell, `given` whether --default-hp completes it."""
 
     place: Place
     topology: Topology
@@ -74,16 +86,16 @@ class Row:
 
     @property
     def name(self) -> str:
-        """The row in words: "1x8 fp32 bs=16 lr=0.16"."""
+        """The row for messages: "1x8 fp32 bs=16 lr=0.16"."""
         return f"{self.topology} {self.precision} bs={self.batch_size} lr={self.learning_rate!r}"
 
 
 @dataclass(frozen=True)
 class Document:
-    """What a document says of one device on this benchmark.
+    """A document's section on one device and this benchmark.
 
-    `environment` has the texts of the two lists by key, under "hardware" and "software"; `sections` where each list
-    begins, and the performance table. `device` is the short name, vendor first; None where it is not given.
+    `environment` has the texts of the two lists by key, under "hardware" and "software"; `sections` where each list and
+    the performance table begin. `device` is the short name, vendor first; None if it is missing.
     """
 
     name: str
@@ -96,19 +108,19 @@ class Document:
 
     @property
     def errors(self) -> tuple[Complaint, ...]:
-        """What has to be put right before anything can be made of the document."""
+        """Complaints that prevent a device file."""
         return tuple(one for one in self.complaints if not one.is_note)
 
     @property
     def notes(self) -> tuple[Complaint, ...]:
-        """What somebody should know who takes the document over."""
+        """Complaints that do not."""
         return tuple(one for one in self.complaints if one.is_note)
 
     def place(self, section: str) -> Place:
-        """Where a section begins; the top of the document where it has none."""
+        """Return where a section begins; the top of the document if it is missing."""
         return self.sections.get(section, Place(1, 1))
 
 
 def quote(text: str) -> str:
-    """`text` in quotes on one line, shortened: for messages."""
+    """Return `text` for a message: in quotes, on one line, at most 60 characters."""
     return repr(text if len(text) <= 60 else text[:57] + "...")

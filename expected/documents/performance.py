@@ -1,17 +1,24 @@
-"""Reads a performance table: which column is which, and what every cell of every row says."""
+"""Reads a performance table: assigns its columns, and checks every cell of every row."""
 
 from __future__ import annotations
 
 import re
 from typing import Callable, Mapping, Sequence, TypeVar
 
+from expected.documents.cells import (
+    Default,
+    Hyper,
+    check_unit,
+    read_cell,
+    read_hyper,
+    read_precision,
+    read_topology,
+)
 from expected.documents.markdown import Table
-from expected.documents.model import Complaint, Place, Row, Said, Stated, UnreadableError, quote
-from expected.documents.numbers import check_unit, read_cell
-from expected.documents.rows import Default, Hyper, read_hyper, read_precision, read_topology
+from expected.documents.model import Complaints, Place, Row, Said, Stated, UnreadableError, quote
 from expected.documents.words import COLUMN_OF, COLUMNS, MOST_COLUMNS, PRINTED_COLUMNS, plain_word
 from expected.metrics import METRICS
-from expected.model import PUBLISHED
+from expected.model import PUBLISHED, Topology
 
 _HEADING = re.compile(r"([^()]+?)(?:\(([^()]*)\))?")
 _LONGEST_HEADING = 64  # characters
@@ -19,173 +26,146 @@ _LONGEST_HEADING = 64  # characters
 _Read = TypeVar("_Read")
 
 
-def column_of(said: Said) -> tuple[str, str]:
-    """(name, unit in small letters) of the column that a heading names; the name is "" for a column not known."""
-    text = said.text if len(said.text) <= _LONGEST_HEADING else ""
-    match = _HEADING.fullmatch(plain_word(text))
-    if match is None:
-        return "", ""
-    name = COLUMN_OF.get(match[1], match[1])
-    return (name, match[2] or "") if name in COLUMNS else ("", "")
-
-
 def is_performance(table: Table) -> bool:
-    """Whether a table's headings are those of a performance table, complete or not."""
-    names = {column_of(said)[0] for said in table.header[:MOST_COLUMNS]} - {""}
+    """Return whether a table has headings of a performance table, complete or not."""
+    names = {_column_of(said)[0] for said in table.header[:MOST_COLUMNS]} - {""}
     return len(names) >= 3 and bool(names & set(METRICS))
 
 
 class Reader:
-    """Reads tables of one device into rows, collecting what it cannot read."""
+    """Reads the tables of one device into rows, and collects what it cannot read."""
 
     def __init__(self, device: str, defaults: Sequence[Default]) -> None:
         self._device = device
         self._defaults = defaults
         self.rows: list[Row] = []
-        self.complaints: list[Complaint] = []
+        self.complaints = Complaints()
 
     def read(self, table: Table) -> None:
-        """Take over the rows of a table; complaints say which cells could not be read."""
+        """Take over the rows of a table."""
         if table.broken:
-            self._complain(table.place, f"this performance table {table.broken}")
+            self.complaints.error(table.place, f"this performance table {table.broken}")
             return
         columns, units = self._columns(table)
         if len(columns) < len(COLUMNS):
             return
         if not table.rows:
-            self._complain(table.place, "found no row in this performance table, expected one for each topology")
+            found = "found no row in this performance table, expected one for each topology"
+            self.complaints.error(table.place, found)
         for cells, place in zip(table.rows, table.places):
-            if len(cells) != len(table.header):
-                found, word = len(cells), "short" if len(cells) < len(table.header) else "long"
-                self._complain(
-                    place,
-                    f"the row is too {word}: found {found} cells, expected {len(table.header)}, one for each column",
-                )
+            if len(cells) == len(table.header):
+                self._row({name: cells[index] for name, index in columns.items()}, units, place)
                 continue
-            self._row({name: cells[index] for name, index in columns.items()}, units, place)
+            word = "short" if len(cells) < len(table.header) else "long"
+            found = f"found {len(cells)} cells, expected {len(table.header)}, one for each column"
+            self.complaints.error(place, f"the row is too {word}: {found}")
 
     def finish(self) -> None:
-        """Check what concerns several rows: the cards' capacity."""
+        """Check the devices' capacity, which must be the same in all rows."""
         published = [row.metrics["mem"] for row in self.rows if row.metrics["mem"].state == PUBLISHED]
         printed = [one for one in published if one.capacity is not None]
         if not printed and published:
-            self._note(published[0].said.place, "mem: no row prints a capacity, so the card's memory is not known")
+            found = "mem: no row prints a capacity, so the card's memory is not known"
+            self.complaints.note(published[0].said.place, found)
             return
         for one in published:
             if one.capacity != printed[0].capacity:
-                found = quote(one.said.text)
-                self._complain(
+                self.complaints.error(
                     one.said.place,
-                    f"mem: found {found}, expected the capacity {printed[0].capacity!r} of line "
+                    f"mem: found {quote(one.said.text)}, expected the capacity {printed[0].capacity!r} of line "
                     f"{printed[0].said.place.line}: the table is of one card",
                 )
 
-    def _complain(self, place: Place, message: str) -> None:
-        self.complaints.append(Complaint(place, message))
-
-    def _note(self, place: Place, message: str) -> None:
-        self.complaints.append(Complaint(place, message, is_note=True))
-
     def _columns(self, table: Table) -> tuple[dict[str, int], dict[str, str]]:
-        """Index and unit by name; fewer than all where the headings are not sound, and then that was said."""
+        """Return index and unit by column name; not all of them if the headings have an error."""
         columns: dict[str, int] = {}
         units: dict[str, str] = {}
-        sound = True
+        before = len(self._errors)
         for index, said in enumerate(table.header):
-            name, unit = column_of(said)
+            name, unit = _column_of(said)
             if not name:
-                self._extra(said)
+                known = ", ".join(PRINTED_COLUMNS)
+                found = f"the column {quote(said.text)} is none of {known}, and is left out"
+                self.complaints.note(said.place, found)
             elif name in columns:
-                self._complain(said.place, f"found a second column {name}, expected one; remove one of the two")
-                sound = False
+                found = f"found a second column {name}, expected one; remove one of the two"
+                self.complaints.error(said.place, found)
             else:
                 columns[name], units[name] = index, unit
-                sound = self._unit_is_right(name, unit, said) and sound
-        missing = [PRINTED_COLUMNS[COLUMNS.index(name)] for name in COLUMNS if name not in columns]
+                self._try(said, _check_heading, name, unit, said)
+        has_errors = len(self._errors) > before
+        missing = [printed for name, printed in zip(COLUMNS, PRINTED_COLUMNS) if name not in columns]
         if missing:
-            self._complain(table.place, f"found no column {', '.join(missing)}, expected {', '.join(PRINTED_COLUMNS)}")
-        return (columns, units) if sound else ({}, {})
+            found = f"found no column {', '.join(missing)}, expected {', '.join(PRINTED_COLUMNS)}"
+            self.complaints.error(table.place, found)
+        return ({}, {}) if has_errors else (columns, units)
 
-    def _unit_is_right(self, name: str, unit: str, said: Said) -> bool:
-        try:
-            if name in METRICS:
-                check_unit(name, unit)
-            elif unit:
-                raise UnreadableError(f"{name}: found {quote(said.text)}, expected the name alone")
-        except UnreadableError as error:
-            self._complain(said.place, str(error))
-            return False
-        return True
-
-    def _extra(self, said: Said) -> None:
-        self._note(
-            said.place, f"the column {quote(said.text)} is none of {', '.join(PRINTED_COLUMNS)}, and is left out"
-        )
+    @property
+    def _errors(self) -> list[object]:
+        return [one for one in self.complaints if not one.is_note]
 
     def _row(self, cells: Mapping[str, Said], units: Mapping[str, str], place: Place) -> None:
-        before = len(self.complaints)
-        metrics = {name: self._stated(name, cells[name], units[name]) for name in METRICS}
-        topology = self._try(cells["topology"], lambda: read_topology(cells["topology"], self._device))
-        precision = self._try(cells["precision"], lambda: read_precision(cells["precision"]))
-        hyper = self._try(cells["fix_hp"], lambda: read_hyper(cells["fix_hp"].text))
+        before = len(self._errors)
+        topo, fix_hp = cells["topology"], cells["fix_hp"]
+        metrics = {name: self._try(cells[name], self._stated, name, cells[name], units[name]) for name in METRICS}
+        topology = self._try(topo, read_topology, topo, self._device)
+        precision = self._try(cells["precision"], read_precision, cells["precision"])
+        hyper = self._try(fix_hp, read_hyper, fix_hp.text)
         if topology is None or precision is None or hyper is None:
             return
-        default = self._default(topology, hyper, cells["fix_hp"])
-        if default is None or any(not one.is_note for one in self.complaints[before:]):
+        default = self._default(topology, hyper, fix_hp)
+        if default is None or len(self._errors) > before:
             return
-        read = {name: stated for name, stated in metrics.items() if stated is not None}
         row = Row(
             place,
             topology,
             precision,
             hyper.batch_size or default.batch_size or 0,
             hyper.learning_rate or default.learning_rate or 0.0,
-            cells["fix_hp"],
+            fix_hp,
             None in (hyper.batch_size, hyper.learning_rate),
-            read,
+            {name: stated for name, stated in metrics.items() if stated is not None},
         )
         if self._is_new(row) and self._is_in_order(row):
             self.rows.append(row)
 
-    def _stated(self, name: str, said: Said, unit: str) -> Stated | None:
+    def _try(self, said: Said, read: Callable[..., _Read], *arguments: object) -> _Read | None:
+        """Return what `read` returns; None, and a complaint, if it raises UnreadableError."""
         try:
-            stated, remark = read_cell(name, said, unit)
+            return read(*arguments)
         except UnreadableError as error:
-            self._complain(said.place, str(error))
+            self.complaints.error(said.place, str(error))
             return None
+
+    def _stated(self, name: str, said: Said, unit: str) -> Stated:
+        stated, remark = read_cell(name, said, unit)
         if remark:
-            self._note(said.place, remark)
+            self.complaints.note(said.place, remark)
         return stated
 
-    def _try(self, said: Said, read: Callable[[], _Read]) -> _Read | None:
-        try:
-            return read()
-        except UnreadableError as error:
-            self._complain(said.place, str(error))
-            return None
-
-    def _default(self, topology: object, hyper: Hyper, said: Said) -> Hyper | None:
-        """What stands in for hyper-parameters that the cell does not give; None where nothing can."""
+    def _default(self, topology: Topology, hyper: Hyper, said: Said) -> Hyper | None:
+        """Return the defaults for hyper-parameters that the cell leaves out; None if there are none."""
         if None not in (hyper.batch_size, hyper.learning_rate):
             return hyper
         own = [one.hyper for one in self._defaults if one.topology == topology]
         known = own or [one.hyper for one in self._defaults if one.topology is None]
         lacking = "both" if hyper == Hyper(None, None) else "bs" if hyper.batch_size is None else "lr"
-        if not known:
-            self._complain(
-                said.place,
-                f"fix_hp: found {quote(said.text)}, expected bs and lr, as in bs=16,lr=0.16; the vendor's "
-                f"configuration has them, and --default-hp {topology}:bs=...,lr=... gives them ({lacking} missing)",
-            )
-            return None
-        self._note(said.place, f"fix_hp: found {quote(said.text)}; {lacking} taken from --default-hp")
-        return known[-1]
+        if known:
+            found = f"fix_hp: found {quote(said.text)}; {lacking} taken from --default-hp"
+            self.complaints.note(said.place, found)
+            return known[-1]
+        self.complaints.error(
+            said.place,
+            f"fix_hp: found {quote(said.text)}, expected bs and lr, as in bs=16,lr=0.16; the vendor's "
+            f"configuration has them, and --default-hp {topology}:bs=...,lr=... gives them ({lacking} missing)",
+        )
+        return None
 
     def _is_new(self, row: Row) -> bool:
         for other in self.rows:
             if (other.topology, other.precision, other.batch_size) == (row.topology, row.precision, row.batch_size):
                 difference = "" if other.learning_rate == row.learning_rate else ", which differs in lr alone"
-                self._complain(
+                self.complaints.error(
                     row.place,
                     f"found {row.name} again, first in line {other.place.line}{difference}; a device file has one row "
                     "for a topology, precision and batch size",
@@ -194,14 +174,32 @@ class Reader:
         return True
 
     def _is_in_order(self, row: Row) -> bool:
-        known = [(name, row.metrics[name]) for name in ("p_whole", "p_train", "p_core")]
-        rates = [(name, one, one.value) for name, one in known if one.value is not None]
-        for (slower, _, low), (faster, stated, high) in zip(rates, rates[1:]):
+        rates = [(name, row.metrics[name]) for name in ("p_whole", "p_train", "p_core")]
+        published = [(name, one.said, one.value) for name, one in rates if one.value is not None]
+        for (slower, _, low), (faster, said, high) in zip(published, published[1:]):
             if low > high:
-                self._complain(
-                    stated.said.place,
-                    f"{faster}: found {quote(stated.said.text)}, below {slower}; p_core >= p_train >= p_whole holds by "
+                self.complaints.error(
+                    said.place,
+                    f"{faster}: found {quote(said.text)}, below {slower}; p_core >= p_train >= p_whole holds by "
                     "definition, so look for swapped columns",
                 )
                 return False
         return True
+
+
+def _column_of(said: Said) -> tuple[str, str]:
+    """Return (name, unit in lower case) of the column that a heading names; ("", "") for an unknown one."""
+    text = said.text if len(said.text) <= _LONGEST_HEADING else ""
+    match = _HEADING.fullmatch(plain_word(text))
+    if match is None:
+        return "", ""
+    name = COLUMN_OF.get(match[1], match[1])
+    return (name, match[2] or "") if name in COLUMNS else ("", "")
+
+
+def _check_heading(name: str, unit: str, said: Said) -> None:
+    """Refuse a unit that is not the metric's, and any behind the name of another column. Raises UnreadableError."""
+    if name in METRICS:
+        check_unit(name, unit)
+    elif unit:
+        raise UnreadableError(f"{name}: found {quote(said.text)}, expected the name alone")

@@ -1,10 +1,10 @@
-"""Text from outside as Markdown that shows it and does nothing else, and back; the forms in which it is compared."""
+"""Escapes foreign text for Markdown and reads it back; normalises it for comparison."""
 
 from __future__ import annotations
 
 import re
 
-# Control characters, breaks that no reader sees, changes of direction, what has no width, halves of characters.
+# Control characters, invisible breaks, bidirectional overrides, zero-width characters, lone surrogates.
 _UNSAFE = "\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff\ufff9-\uffff"
 _IS_UNSAFE = re.compile(f"[{_UNSAFE}]")
 _MARKS = frozenset("\\`*_[]|~$")
@@ -23,25 +23,25 @@ _FULL_WIDTH = str.maketrans("｜：，（）／％＝；．－　\xa0\t", "|:,()
 
 
 def visible(text: str) -> str:
-    """`text` with what cannot be shown written out as `\\x0a` or `\\u2028`; for messages and comments, one line."""
+    """Return `text` on one line, invisible characters written as `\\x0a` or `\\u2028`; for messages and comments."""
     return _IS_UNSAFE.sub(_escape, text)
 
 
 def quoted(text: str) -> str:
-    """`text` as Markdown shows it in a table's cell or a list's item: no markup, no HTML, no link, no line break.
+    """Return `text` escaped for a table's cell or a list item: no markup, HTML, link or line break.
 
-    What cannot stand there is written out visibly; `unquoted` gives the text back.
+    Invisible characters are written as by `visible`; `unquoted` is the inverse.
     """
     return "".join(_quoted_at(text, position) for position in range(len(text)))
 
 
 def unquoted(text: str) -> str:
-    """The text that a piece of Markdown without emphasis shows: what `quoted` was given."""
+    """Return the text that a piece of Markdown without emphasis shows; the inverse of `quoted`."""
     return _WRITTEN.sub(_read_back, text)
 
 
 def without_emphasis(text: str) -> str:
-    """`text` less the bold, italics or code marks that enclose all of it."""
+    """Return `text` without bold, italics or code marks around the whole of it."""
     text = text.strip()
     for mark in _EMPHASIS:
         inner = text[len(mark) : -len(mark)]
@@ -51,17 +51,17 @@ def without_emphasis(text: str) -> str:
 
 
 def shown(text: str) -> str:
-    """What a reader sees of a cell or an item, spaces at the ends aside."""
+    """Return the text that a reader sees of a cell or an item, stripped."""
     return unquoted(without_emphasis(text))
 
 
 def reading_form(text: str) -> str:
-    """`text` with full-width punctuation and odd spaces as ASCII has them, each character in its place."""
+    """Return `text` with full-width punctuation and other spaces as ASCII, of the same length."""
     return text.translate(_FULL_WIDTH)
 
 
 def one_line(text: str) -> str:
-    """`text` as a device file keeps it: each run of spaces is one."""
+    """Return `text` with each run of white space as one space."""
     return " ".join(text.split())
 
 
@@ -78,10 +78,10 @@ def _quoted_at(text: str, position: int) -> str:
     if one in _NAMED:
         return _NAMED[one]
     if one == "_" and before.isalnum() and after.isalnum():
-        return one  # within a word it is a letter
+        return one  # no markup within a word
     if one in _MARKS:
         return f"\\{one}"
-    # Spaces that a reader of tables would take off; pipes of the other width; what becomes a link of itself.
+    # Spaces that a table reader would strip, full-width pipes, and characters that make an automatic link.
     lost = one.isspace() and (one != " " or not before or not after or before == " ")
     link = (
         one == "@"
@@ -100,5 +100,5 @@ def _read_back(match: re.Match[str]) -> str:
         code = int(match["decimal"]) if match["decimal"] else int(match["hex"], 16)
         return chr(code) if 0 < code <= 0x10FFFF else match.group()
     one = chr(int(match["two"] or match["four"], 16))
-    # Only what `quoted` writes so; \x41 is somebody's own.
+    # Only characters that `quoted` escapes; \x41 stays as it is.
     return one if _IS_UNSAFE.match(one) else match.group()

@@ -1,8 +1,9 @@
-"""The words of these documents: titles, labels of the lists, names of rows and columns, units."""
+"""The fixed vocabulary: titles, labels, rows, columns and units of the documents, and facts about known vendors."""
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
 from expected.documents.quoting import reading_form, shown
 
@@ -15,7 +16,7 @@ TITLES = {
     "性能指标": PERFORMANCE,
 }
 NEUTRAL_TITLES = ("环境配置", "运行情况", "运行信息")
-"""Titles that stand between the parts of one device's section."""
+"""Titles between the parts of one device's section."""
 _NEUTRAL_ENDING = "配置与运行信息参考"
 
 LABELS = {
@@ -35,7 +36,7 @@ LABELS = {
         "依赖软件版本": "dependencies",
     },
 }
-"""Keys of a device file's environment by the label of the list's item, as `plain_word` gives it."""
+"""Keys of a device file's environment by the item's label, as returned by `plain_word`."""
 
 PRINTED_LABELS = {
     "machine": "机器型号",
@@ -50,15 +51,15 @@ PRINTED_LABELS = {
     "framework": "训练框架版本",
     "dependencies": "依赖软件版本",
 }
-"""The labels again, as the documents print them."""
+"""The labels by key, as printed."""
 
 GENERAL_COLUMNS = {"指标名称": "name", "指标值": "value", "特殊说明": "remark"}
 MODEL, DATA_SET, DEVICE, MODIFICATIONS = "模型", "数据集", "硬件设备简称", "额外修改项"
 MODEL_NAMES = ("fasterrcnn", "fasterrcnnresnet50", "fasterrcnnresnet50fpn", "fasterrcnnr50fpn")
-"""How this benchmark's model is named, letters and digits alone."""
+"""Names of this benchmark's model, letters and digits only."""
 NO_MODIFICATION = ("无", "none", "no", "/", "")
 GENERATED = "generated"
-"""How the data set of a table that is not about COCO begins: what `python -m reports table` prints of such devices."""
+"""Prefix of the data set in tables that are not about COCO, as printed by `python -m reports table`."""
 
 COLUMN_OF = {
     "配置": "topology",
@@ -71,10 +72,10 @@ COLUMN_OF = {
     "训练结果": "map",
     "硬件存储使用": "mem",
 }
-"""Columns of the performance table by the names that the general table gives them."""
+"""Columns of the performance table by their names in the general table."""
 COLUMNS = ("topology", "precision", "fix_hp", "e2e_time", "p_whole", "p_train", "p_core", "map", "mem")
 MOST_COLUMNS = 99
-"""Headings that are looked at to tell what a table is."""
+"""Most headings that are examined to classify a table."""
 PRINTED_COLUMNS = ("配置", *COLUMNS[1:])
 
 UNITS = {
@@ -84,18 +85,44 @@ UNITS = {
     "mem": ("gib",),
 }
 UNITS["p_train"] = UNITS["p_core"] = UNITS["p_whole"]
-"""What may follow a number, in small letters."""
+"""Units that may follow a number, in lower case."""
 
 _NUMBERING = re.compile(r"(?:[0-9]{1,3}|[一二三四五六七八九十]{1,3})[.、)]")
 
 
+@dataclass(frozen=True)
+class Vendor:
+    """Facts about a vendor that its documents do not contain.
+
+    `map_in_percent` is how its table prints mAP, `smi` the SMI tool of devices that share their backend with others.
+    """
+
+    name: str
+    backend: str
+    timing: str
+    map_in_percent: bool = False
+    smi: str = ""
+
+
+# All publish in FlagPerf, whose trainer times p_core with the host clock and no synchronisation.
+_KNOWN = (
+    Vendor("Kunlunxin", "kunlunxin", "host", map_in_percent=True),
+    Vendor("NVIDIA", "cuda", "host", smi="nvml"),
+    Vendor("MetaX", "cuda", "host", smi="mx-smi"),
+    Vendor("Iluvatar", "cuda", "host", smi="ixsmi"),
+)
+
+VENDORS = {vendor.name.casefold(): vendor for vendor in _KNOWN}
+"""The vendors by name in lower case, the first word of a device's short name."""
+
+
 def plain_word(text: str) -> str:
-    """`text` for looking it up here: small letters, no spaces, no emphasis, ASCII punctuation."""
+    """Return `text` as a lookup key: lower case, no spaces, no emphasis, ASCII punctuation."""
     return "".join(reading_form(shown(text)).split()).lower()
 
 
 def title_of(text: str) -> str:
-    """The section that a title begins, "neutral" for one that begins none, "" for words that are no known title."""
+    """Return the section that a title begins, "neutral" for another known title, "" for an unknown one."""
     word = plain_word(text).strip("#").rstrip(":")
     numbering = _NUMBERING.match(word)
     word = word[numbering.end() :] if numbering else word
@@ -105,5 +132,5 @@ def title_of(text: str) -> str:
 
 
 def is_this_model(name: str) -> bool:
-    """Whether the model that a document names is the benchmark's."""
+    """Return whether the model that a document names is the benchmark's."""
     return "".join(one for one in plain_word(name) if one.isalnum()) in MODEL_NAMES

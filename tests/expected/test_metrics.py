@@ -1,27 +1,91 @@
-"""The columns of a vendor's table."""
+"""The bounds that are computed around a published number."""
 
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from expected import METRICS
+from expected import METRICS, default_bounds
 
-
-def test_the_metrics_come_in_the_order_of_the_table() -> None:
-    assert list(METRICS) == ["e2e_time", "p_whole", "p_train", "p_core", "map", "mem"]
-    assert [metric.name for metric in METRICS.values()] == list(METRICS)
+sizes = st.floats(min_value=1e-6, max_value=1e9)
+tolerances = st.none() | st.floats(min_value=0, max_value=0.999)
 
 
 @pytest.mark.parametrize(
-    ("name", "unit", "better"),
+    ("metric", "value", "capacity", "bounds"),
     [
-        ("e2e_time", "s", "lower"),
-        ("p_whole", "images/s", "higher"),
-        ("p_train", "images/s", "higher"),
-        ("p_core", "images/s", "higher"),
-        ("map", "0..1", "higher"),
-        ("mem", "GiB", "lower"),
+        ("e2e_time", 14086.0, None, (None, 14790.3)),
+        ("p_whole", 144.0, None, (136.8, None)),
+        ("p_train", 150.0, None, (142.5, None)),
+        ("p_core", 199.0, None, (189.05, None)),
+        ("map", 0.364, None, (0.36, None)),
+        ("map", 0.37, None, (0.366, None)),
+        ("mem", 28.0, None, (None, 29.4)),
+        ("mem", 28.0, 32.0, (None, 29.4)),
+        ("mem", 38.8, 40.0, (None, 40.0)),
     ],
 )
-def test_a_metric_has_its_unit_and_its_direction(name: str, unit: str, better: str) -> None:
-    assert (METRICS[name].unit, METRICS[name].better) == (unit, better)
+def test_a_default_bound_is_the_number_that_a_reader_computes(
+    metric: str, value: float, capacity: float | None, bounds: tuple[float | None, float | None]
+) -> None:
+    assert default_bounds(METRICS[metric], value, capacity=capacity) == bounds
+
+
+@given(name=st.sampled_from(["p_whole", "p_train", "p_core"]), value=sizes, tolerance=tolerances)
+def test_a_throughput_has_a_low_bound_within_its_relative_tolerance(
+    name: str, value: float, tolerance: float | None
+) -> None:
+    low, high = default_bounds(METRICS[name], value, tolerance)
+    assert high is None
+    assert low is not None
+    assert 0 < low <= value
+    assert low == pytest.approx(value * (1 - (0.05 if tolerance is None else tolerance)), rel=1e-9)
+
+
+@given(value=st.floats(min_value=0.001, max_value=1), tolerance=st.none() | st.floats(0, 1))
+def test_map_has_a_low_bound_within_its_absolute_tolerance(value: float, tolerance: float | None) -> None:
+    low, high = default_bounds(METRICS["map"], value, tolerance)
+    assert high is None
+    assert low is not None
+    assert low <= value
+    assert value - low == pytest.approx(0.004 if tolerance is None else tolerance, abs=1e-12)
+
+
+@given(value=sizes, tolerance=tolerances)
+def test_a_time_has_a_high_bound_within_its_relative_tolerance(value: float, tolerance: float | None) -> None:
+    low, high = default_bounds(METRICS["e2e_time"], value, tolerance)
+    assert low is None
+    assert high is not None
+    assert high >= value
+    assert high == pytest.approx(value * (1 + (0.05 if tolerance is None else tolerance)), rel=1e-9)
+
+
+@given(value=sizes, spare=st.floats(0, 100), tolerance=tolerances)
+def test_the_bound_of_memory_lies_between_the_published_use_and_the_capacity(
+    value: float, spare: float, tolerance: float | None
+) -> None:
+    capacity = value + spare
+    low, high = default_bounds(METRICS["mem"], value, tolerance, capacity)
+    assert low is None
+    assert high is not None
+    assert value <= high <= capacity
+    assert high == min(default_bounds(METRICS["mem"], value, tolerance)[1] or 0, capacity)
+
+
+@given(
+    name=st.sampled_from(list(METRICS)),
+    value=st.floats(0.01, 1),
+    tight=st.floats(0, 0.5),
+    more=st.floats(0, 0.4),
+)
+def test_a_larger_tolerance_never_narrows_a_bound(name: str, value: float, tight: float, more: float) -> None:
+    low, high = default_bounds(METRICS[name], value, tight)
+    looser_low, looser_high = default_bounds(METRICS[name], value, tight + more)
+    if low is not None:
+        assert looser_low is not None
+        assert looser_low <= low
+    else:
+        assert high is not None
+        assert looser_high is not None
+        assert looser_high >= high

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
 from expected import ExpectationError, Recipe
-from expected.recipe import READERS, deviations
+from expected.cells import deviations
 from tests.expected.sample import GOOD, change, load
-
-
-def test_every_field_of_a_recipe_can_be_overridden_and_nothing_else() -> None:
-    assert list(READERS) == [field.name for field in fields(Recipe)]
 
 
 def test_a_file_without_overrides_trains_by_the_benchmarks_recipe(tmp_path: Path) -> None:

@@ -7,14 +7,17 @@ import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
+from torchvision.models.resnet import BasicBlock, ResNet
 
 from tests.forked import run_two_ranks
 from tests.trainer.small import small_settings
 from trainer.devices import load_backend
 from trainer.loop.trainee import Trainee, build_optimizer, distributed
+from trainer.model import networks
 from trainer.model.networks import build_model
 from trainer.optimizations import SWITCHED, unavailable
 from trainer.ranks import HostGroup, Ranks
@@ -46,10 +49,13 @@ def train(rank: int, port: int, folder: str) -> None:
     group, backend = HostGroup(Ranks(rank, rank, 2, 2)), load_backend("cpu")
     group.join(backend)
     losses, ways, states = {}, {}, {}
+    # A body of every kind of layer, with half of the layers and on smaller images: this is about the gradients' way.
+    shallow = {"_SMALL_SIDE": 64, "resnet18": lambda weights: ResNet(BasicBlock, [1, 1, 1, 1])}
     for name, changes in WAYS.items():
         settings = replace(small_settings(Path("data"), Path("run")), **changes)
         torch.manual_seed(settings.seed)
-        bare = build_model(settings)
+        with mock.patch.multiple(networks, **shallow):
+            bare = build_model(settings)
         torch.manual_seed(settings.seed + 1 + rank)
         model = distributed(bare, settings, backend, 2)
         trainee = Trainee(settings, backend, model, build_optimizer(bare, settings))

@@ -35,6 +35,7 @@ def batches_of(settings: Settings) -> Iterator[Any]:
 def loop_for(settings: Settings, log: EventLog, model: Any = None) -> StepLoop:
     backend = load_backend("cpu")
     backend.open(0, 1)
+    torch.set_num_threads(1)  # the threads of several workers would wait for one another
     torch.manual_seed(0)
     model = build_model(settings) if model is None else model
     trainee = Trainee(settings, backend, model, build_optimizer(model, settings))

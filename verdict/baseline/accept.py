@@ -13,7 +13,7 @@ from evidence.bundle import read_run
 from evidence.errors import SuiteError
 from evidence.verdict import RunVerdict
 from expected import METRICS, UNPUBLISHED, Cell, Device
-from expected.bounds import ABSOLUTE_TOLERANCE, Bounds, default_bounds
+from expected.metrics import ABSOLUTE_TOLERANCE, Bounds, default_bounds
 from expected.site import LARGEST_TOLERANCE, MIN_RUNS
 from verdict.compare.comparability import Provenance, differing, read_provenance
 from verdict.judge import FAIL, INCONCLUSIVE, INVALID, judge_run

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Sequence
 
 from expected.documents import Document, read_document
-from expected.documents.rows import Default
+from expected.documents.cells import Default
 
 SEED = Path(__file__).with_name("r300.md").read_text(encoding="utf-8")
 

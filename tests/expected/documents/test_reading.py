@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from evidence.errors import SuiteError
 from expected import Topology
 from expected.documents import read_document
+from expected.documents.cells import Default, Hyper
 from expected.documents.reading import LARGEST_BYTES, read_document_file
-from expected.documents.rows import Default, Hyper
 from tests.expected.documents.making import (
     CELLS,
     DASHES,

@@ -1,15 +1,18 @@
-"""Reads the cells that name a row of the performance table: topology, precision and hyper-parameters."""
+"""Reads the cells of the performance table: topology, precision, hyper-parameters, and one number a metric."""
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
+from decimal import Context, Decimal
 
-from expected.documents.model import Said, UnreadableError, quote
+from expected.documents.model import Said, Stated, UnreadableError, quote
 from expected.documents.quoting import one_line, reading_form, shown, without_emphasis
-from expected.errors import ExpectationError
-from expected.model import PRECISIONS
-from expected.topology import Topology
+from expected.documents.words import UNITS
+from expected.metrics import METRICS
+from expected.model import NOT_APPLICABLE, PRECISIONS, PUBLISHED, UNPUBLISHED, Topology
+from expected.toml_file import ExpectationError
 
 _CROSS = re.compile(r"(?<![0-9A-Za-z.])([0-9]+)\s*[xX×*]\s*([0-9]+)(?![0-9A-Za-z.])")
 _MORE_CROSSES = re.compile(r"[0-9]\s*[xX×*]|[xX×*]\s*[0-9]")
@@ -30,10 +33,24 @@ _BATCH_SIZE = re.compile("[1-9][0-9]{0,5}")
 _DEFAULTS = re.compile(r"(?:(?P<topology>[0-9]+x[0-9]+):)?(?P<rest>.*)", re.DOTALL)
 UNSTATED = ("", "/")
 
+_LONGEST = 40  # characters; no measurement has as many digits
+_NUMBER = re.compile(
+    r"(?P<whole>0|[1-9][0-9]{0,2}(?P<thousands>(?:,[0-9]{3})+)|[1-9][0-9]*)(?P<rest>(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,3})?)"
+)
+_COUNTED = ("e2e_time", "p_whole", "p_train", "p_core")
+"""Metrics that reach thousands; in others a comma is more likely a decimal point."""
+_ONE_PERCENT = Decimal(1)
+_EXACT = Context(prec=2 * _LONGEST)
+
+_FORMS = {
+    "map": "a share such as 0.364 or a percentage such as 36.4%",
+    "mem": "used/capacity in GiB such as 17.0/32.0",
+}
+
 
 @dataclass(frozen=True)
 class Hyper:
-    """Hyper-parameters of a row; None where the document leaves one out."""
+    """Hyper-parameters of a row; None for one that the document leaves out."""
 
     batch_size: int | None
     learning_rate: float | None
@@ -41,17 +58,16 @@ class Hyper:
 
 @dataclass(frozen=True)
 class Default:
-    """What stands in for hyper-parameters that the document does not print, of one topology or (None) of all."""
+    """Hyper-parameters for rows that print none, of one topology or (None) of all."""
 
     topology: Topology | None
     hyper: Hyper
 
 
 def read_topology(said: Said, device: str) -> Topology:
-    """The topology that a row's first cell names, `device` being the short name that the document gives the card.
+    """Return the topology in a row's first cell; `device` is the short name that the document gives the device.
 
-    Raises UnreadableError where none or several are named, the words around it contradict it, or the row is of another
-    device.
+    Raises UnreadableError for none or several, for words that contradict it ("8卡 (1x4)"), and for another device.
     """
     text = _of_device(reading_form(one_line(shown(said.text))), reading_form(one_line(device)), said)
     found = _CROSS.findall(text)
@@ -76,7 +92,7 @@ def read_topology(said: Said, device: str) -> Topology:
 
 
 def read_precision(said: Said) -> str:
-    """The precision that a cell names; UnreadableError for anything that is not exactly one of those known."""
+    """Return the precision in a cell. Raises UnreadableError unless it is exactly one of PRECISIONS."""
     word = reading_form(without_emphasis(said.text)).strip().lower()
     if word not in PRECISIONS:
         raise UnreadableError(f"precision: found {quote(said.text)}, expected one of {', '.join(PRECISIONS)}")
@@ -84,9 +100,12 @@ def read_precision(said: Said) -> str:
 
 
 def read_hyper(text: str) -> Hyper:
-    """The hyper-parameters that a cell names, in any order; blank or "/" names none.
+    """Return the hyper-parameters in a cell, in any order; none for blank or "/".
 
-    Raises UnreadableError for other parameters, for one that is named twice, and for anything around them.
+    Raises UnreadableError for other parameters, repeated ones, and any other text.
+
+    >>> read_hyper("bs=16, lr=0.16")
+    Hyper(batch_size=16, learning_rate=0.16)
     """
     form = reading_form(without_emphasis(text)).strip()
     if form in UNSTATED:
@@ -110,7 +129,7 @@ def read_hyper(text: str) -> Hyper:
 
 
 def read_default(text: str) -> Default:
-    """What an option gives for rows without hyper-parameters: "bs=2,lr=0.02", or of one topology "1x8:bs=2,lr=0.02"."""
+    """Parse --default-hp: "bs=2,lr=0.02", or for one topology "1x8:bs=2,lr=0.02". Raises UnreadableError."""
     match = _DEFAULTS.fullmatch(text)
     assert match is not None  # everything matches
     try:
@@ -124,9 +143,9 @@ def read_default(text: str) -> Default:
 
 
 def _of_device(text: str, device: str, said: Said) -> str:
-    """The cell's text without the device's name; refuses a row that names another device, or perhaps does.
+    """Return the cell's text without the device's name; refuse a row that names, or may name, another device.
 
-    The name is whatever follows a space in the short name, vendor first: "kunlunxin R300" or "R300".
+    The name is the short name or its part after any space: "kunlunxin R300" or "R300".
     """
     known = _WORD.findall(device.casefold())
     for start in (0, *(position + 1 for position, one in enumerate(device) if one == " ")):
@@ -151,7 +170,7 @@ def _before_topology(text: str) -> str:
 
 
 def _count(word: str) -> int:
-    """A count in digits or in Chinese; 0 for one that is not exact."""
+    """Return a count in digits or in Chinese; 0 for one that is not exact."""
     if word.isascii():
         return int(word)
     if word in _DIGITS:
@@ -177,3 +196,79 @@ def _learning_rate(value: str | None, text: str) -> float | None:
     if not 0 < rate < 10:
         raise UnreadableError(f"fix_hp: found the learning rate {quote(value)} in {quote(text)}, expected > 0 and < 10")
     return rate
+
+
+def read_cell(name: str, said: Said, unit: str = "") -> tuple[Stated, str]:
+    """Return the content of a metric's cell, and a remark on how it was read ("" for none).
+
+    Blank is unpublished, "/" not applicable. `unit` is that of the column's heading, in lower case. Raises
+    UnreadableError for anything but exactly one number in the metric's unit.
+    """
+    text = reading_form(without_emphasis(said.text)).strip()
+    if not text:
+        return Stated(UNPUBLISHED, None, None, said), ""
+    if text == "/":
+        return Stated(NOT_APPLICABLE, None, None, said), ""
+    if len(text) > _LONGEST:
+        raise UnreadableError(f"{name}: found {quote(said.text)}, expected {_form(name)}")
+    if name == "mem":
+        return _memory(text, said)
+    value, remark = _number(name, text, unit, said)
+    return Stated(PUBLISHED, value, None, said), remark
+
+
+def check_unit(name: str, unit: str) -> None:
+    """Raises UnreadableError if the unit of a column's heading is not the metric's."""
+    if unit and unit.lower() not in UNITS[name]:
+        raise UnreadableError(f"{name}: found the unit {quote(unit)}, expected {METRICS[name].unit}")
+
+
+def _memory(text: str, said: Said) -> tuple[Stated, str]:
+    """Read "used/capacity"; the caller decides whether the capacity may be missing."""
+    parts = text.split("/")
+    if len(parts) > 2:
+        raise UnreadableError(f"mem: found {quote(said.text)}, expected {_form('mem')}")
+    used, _ = _number("mem", parts[0].strip(), "", said)
+    if len(parts) == 1:
+        return Stated(PUBLISHED, used, None, said), ""
+    capacity, _ = _number("mem", parts[1].strip(), "", said)
+    if used > capacity:
+        raise UnreadableError(f"mem: found {quote(said.text)}: more in use than there is, expected {_form('mem')}")
+    return Stated(PUBLISHED, used, capacity, said), ""
+
+
+def _number(name: str, text: str, unit: str, said: Said) -> tuple[float, str]:
+    match = _NUMBER.match(text)
+    if match is None:
+        raise UnreadableError(f"{name}: found {quote(said.text)}, expected {_form(name)}, blank or /")
+    own_unit = text[match.end() :].strip().lower()
+    if own_unit and own_unit not in UNITS[name]:
+        raise UnreadableError(
+            f"{name}: found {quote(said.text)}, expected {_form(name)}; {quote(text[match.end() :].strip())} after the "
+            "number is neither part of it nor its unit"
+        )
+    thousands = match["thousands"]
+    if thousands and name not in _COUNTED:
+        raise UnreadableError(f"{name}: found {quote(said.text)}, expected {_form(name)}, with a decimal point")
+    digits = match.group().replace(",", "")
+    percent = name == "map" and "%" in (own_unit, unit)
+    value = _percent(Decimal(digits), said) if percent else float(digits)
+    if not math.isfinite(value) or value not in METRICS[name].allowed:
+        hint = "; write a percentage with its sign" if name == "map" and not percent else ""
+        raise UnreadableError(
+            f"{name}: found {quote(said.text)}, expected {_form(name)}, {METRICS[name].allowed}{hint}"
+        )
+    return value, f"{name}: {quote(said.text)} is read as {digits}" if thousands else ""
+
+
+def _percent(found: Decimal, said: Said) -> float:
+    # 0.364% is more likely a share with a superfluous sign than a mAP of 0.00364.
+    if found < _ONE_PERCENT:
+        raise UnreadableError(
+            f"map: found {quote(said.text)} in percent, expected {_form('map')}; so little is written as a share"
+        )
+    return float(found.scaleb(-2, _EXACT))
+
+
+def _form(name: str) -> str:
+    return _FORMS.get(name, f"one number in {METRICS[name].unit}")
