@@ -13,7 +13,7 @@ import pytest
 from tests import forked
 from trainer.launch.leases import FOLDER_VARIABLE
 
-ONE_WORKER = ("tests/suite/test_real_run.py", "tests/suite/test_virtual.py", "tests/trainer/test_exchange.py")
+ONE_WORKER = ("tests/suite/test_real_run.py", "tests/suite/test_virtual.py", "tests/trainer/test_ddp.py")
 """Files whose tests share a run that takes long to make."""
 
 

@@ -9,8 +9,6 @@ import re
 import socket
 from typing import Mapping, Sequence
 
-import psutil
-
 from trainer.launch.launchers import PROGRAM_FOLDER
 from trainer.launch.protocol import Hello
 
@@ -92,6 +90,8 @@ def unfit(hellos: Sequence[Hello], heard_utc_s: Mapping[int, float], names: Mapp
 def own_addresses() -> list[list[object]]:
     """Return this host's IPv4 addresses as [address, prefix length], loopback left out."""
     found: list[list[object]] = []
+    import psutil  # here, as a replay runs where it is not installed
+
     for entries in psutil.net_if_addrs().values():
         for entry in entries:
             if entry.family == socket.AF_INET and entry.netmask and not entry.address.startswith("127."):
@@ -135,6 +135,8 @@ def interface_towards(address: str) -> str | None:
         return None
     if own.startswith("127.") and not address.startswith("127."):
         return None  # the host's own name, by its /etc/hosts: others reach it through another interface
+    import psutil
+
     for name, entries in psutil.net_if_addrs().items():
         if any(entry.family == socket.AF_INET and entry.address == own for entry in entries):
             return name
