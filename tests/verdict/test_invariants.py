@@ -20,6 +20,7 @@ from verdict.metrics.measure import measure
 FULL = Plan()
 FOUR = Plan(topology=Topology(2, 2))
 BENCHMARK = Plan(recipe=replace(Recipe(), epochs=4))
+RESUMED = Plan(restarts=1, resumed=(1, 40))
 
 
 class Fault(NamedTuple):
@@ -310,6 +311,32 @@ FAULTS = [
     ),
     Fault("durations", "rank 0: found compute_host_ns -1, expected 0 or more", one("window", compute_host_ns=-1)),
     Fault("memory", "card 1 of node0: found -1.000 GiB resident", one("memory", 1, resident_gib=-1.0), CPU),
+    Fault("attempts-not-mixed", "rank 1: found attempt 0, expected 1, as", one("start", 1, attempt=0), RESUMED),
+    Fault("resumed-position", "rank 0: found a 'resumed' event, expected none", run(restarts=[]), RESUMED),
+    Fault(
+        "resumed-position",
+        "rank 1: went on from step 39 of epoch 1, 81 left, expected step 40 of epoch 1, 80 left as on rank 0",
+        one("resumed", 1, step=39, steps_left=81),
+        RESUMED,
+    ),
+    Fault(
+        "resumed-position",
+        "rank 0: found step 40 of epoch 1, 80 left as step 161 of the run, expected these to agree",
+        one("resumed", first_step=161),
+        RESUMED,
+    ),
+    Fault(
+        "resumed-position",
+        "rank 1: epoch 1: found 79 steps, expected the 80 left",
+        one("epoch_end", 1, steps=79),
+        RESUMED,
+    ),
+    Fault(
+        "resumed-position",
+        "rank 1: found step 159 as the first, expected step 160",
+        one("window", 1, step=159),
+        RESUMED,
+    ),
 ]
 
 
