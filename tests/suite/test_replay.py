@@ -180,9 +180,9 @@ def test_a_verdict_that_cannot_be_written_is_a_warning(tmp_path: Path) -> None:
     ("arguments", "says"),
     [
         (["--replay={one}", "--data=."], "leave out --data, which says how to make one"),
-        (["--replay={one}", "--steps=5", "--backbone=x"], "leave out --backbone, --steps, which"),
+        (["--replay={one}", "--steps=5", "--backbone=x"], "leave out --steps, --backbone, which"),
         (["--replay={one}", "--epochs=5"], "leave out --epochs"),
-        (["--replay={one}", "--recipe=flagperf", "--bucket-mb=5"], "leave out --recipe, --bucket-mb"),
+        (["--replay={one}", "--recipe=flagperf", "--bucket-mb=5"], "leave out --bucket-mb, --recipe"),
         (["--recipe=flagperf", "--without=boxes_only"], "leave out --without"),
         (["--recipe=flagperf", "--bucket-mb=5"], "leave out --bucket-mb"),
         (["--without=everything"], "invalid choice: 'everything'"),
