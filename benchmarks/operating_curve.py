@@ -15,8 +15,9 @@ from benchmarks.operating_document import document, plot
 from evidence.bundle import Evidence, Run
 from evidence.errors import SuiteError
 from evidence.events import STEP_COLUMNS, RankEvidence, Start, TrainEnd, Windows
+from evidence.verdict import Verdict
 from expected import METRICS, PUBLISHED, Expectation, default_bounds
-from verdict.judge import FAIL, INCONCLUSIVE, PASS, judge_metric
+from verdict.judge import judge_metric
 from verdict.metrics.throughput import p_core
 
 RUNS = 2000
@@ -58,7 +59,7 @@ def operating_point(offset_percent: int, correlation: float, runs: int = RUNS) -
     for a verdict other than pass, fail and inconclusive, which no sound run may get.
     """
     expectation = published()
-    count = dict.fromkeys((PASS, FAIL, INCONCLUSIVE), 0)
+    count = dict.fromkeys((Verdict.PASS, Verdict.FAIL, Verdict.INCONCLUSIVE), 0)
     for evidence in simulated_runs(offset_percent, correlation, runs):
         judged = judge_metric("p_core", expectation, p_core(evidence))
         if judged.verdict not in count:

@@ -23,8 +23,6 @@ from verdict.metrics.statistics import MIN_STEPS, steps_to_decide
 from verdict.metrics.throughput import RATES, stragglers
 from verdict.wording import against, figure, limit, origin, quantity
 
-INVALID, FAIL, INCONCLUSIVE, MISSING, RECORDED, PASS = Verdict
-
 _REASONS_QUOTED = 3  # in the reason of a metric; RunVerdict.reasons has them all
 
 
@@ -107,11 +105,11 @@ def _judge(evidence: Evidence, cell: Cell, measurements: Mapping[str, Measuremen
     metrics = _with_stragglers(metrics, evidence)
     verdicts = [metric.verdict for metric in metrics.values()]
     if broken or not verdicts:
-        outcome = INVALID
+        outcome = Verdict.INVALID
         reasons = broken or (f"no metric applies to cell {cell.id}, expected at least one; correct its table",)
     else:
         outcome = Verdict.worst(verdicts)
-        reasons = tuple(metric.reason for metric in metrics.values() if metric.verdict != PASS)
+        reasons = tuple(metric.reason for metric in metrics.values() if metric.verdict != Verdict.PASS)
     return RunVerdict(
         cell=JudgedCell(
             cell.id,
@@ -154,13 +152,13 @@ def judge_metric(
     metric = METRICS[name]
     if broken:
         more = f"; and {len(broken) - _REASONS_QUOTED} more" if len(broken) > _REASONS_QUOTED else ""
-        verdict, reason = INVALID, "; ".join(broken[:_REASONS_QUOTED]) + more
+        verdict, reason = Verdict.INVALID, "; ".join(broken[:_REASONS_QUOTED]) + more
     elif unmeasured:
-        verdict, reason = MISSING, unmeasured
+        verdict, reason = Verdict.MISSING, unmeasured
     elif measurement is None or not _is_number(measurement):
-        verdict, reason = INVALID, f"found no {name} that is a number, expected one from this protocol"
+        verdict, reason = Verdict.INVALID, f"found no {name} that is a number, expected one from this protocol"
     elif expectation.state == UNPUBLISHED:
-        verdict, reason = RECORDED, f"{name} {quantity(measurement.value, metric.unit)}: no number is published"
+        verdict, reason = Verdict.RECORDED, f"{name} {quantity(measurement.value, metric.unit)}: no number is published"
     else:
         verdict, reason = _compare(metric, expectation, measurement)
     # Drop NaN and inf: a report would show them as a measurement.
@@ -191,13 +189,13 @@ def against_bounds(interval: Interval, low: float | None, high: float | None) ->
     (<Verdict.INCONCLUSIVE: 'inconclusive'>, (0.95,))
     """
     if low is not None and interval.high < low:
-        return FAIL, (low,)
+        return Verdict.FAIL, (low,)
     if high is not None and interval.low > high:
-        return FAIL, (high,)
+        return Verdict.FAIL, (high,)
     below = low is not None and not interval.low >= low
     above = high is not None and not interval.high <= high
     straddled = tuple(bound for bound, is_outside in ((low, below), (high, above)) if bound is not None and is_outside)
-    return (INCONCLUSIVE, straddled) if straddled else (PASS, ())
+    return (Verdict.INCONCLUSIVE, straddled) if straddled else (Verdict.PASS, ())
 
 
 def steps_advice(value: float, interval: Interval, straddled: Sequence[float], steps: int, whose: str = "") -> str:
@@ -215,24 +213,24 @@ def _compare(metric: Metric, expectation: Expectation, measurement: Measurement)
     deciding = low if metric.better == "higher" else high
     if deciding is None or any(bound is not None and not math.isfinite(bound) for bound in (low, high)):
         side = "low" if metric.better == "higher" else "high"
-        return INVALID, f"{name}: found bounds {low} to {high}, expected a {side} bound that is a number"
+        return Verdict.INVALID, f"{name}: found bounds {low} to {high}, expected a {side} bound that is a number"
     capacity = expectation.capacity
     if capacity is not None and value > capacity:
         shown, most = against(metric, value, capacity)
-        return FAIL, f"{name} {shown} is above {most} (the card's capacity)"
+        return Verdict.FAIL, f"{name} {shown} is above {most} (the card's capacity)"
     number = quantity(value, metric.unit)
     if measurement.interval is None and measurement.metric in RATES:
-        return INCONCLUSIVE, (
+        return Verdict.INCONCLUSIVE, (
             f"{name} {number} comes from {measurement.n} steps, too few for a confidence interval; "
             f"at least {max(1, (measurement.least or MIN_STEPS) - measurement.n)} more steps are needed"
         )
     interval = measurement.interval or Interval(value, value)
     verdict, decisive = against_bounds(interval, low, high)
-    if verdict is FAIL:
+    if verdict is Verdict.FAIL:
         shown, most = against(metric, value, decisive[0])
         word = "below" if interval.high < decisive[0] else "above"
-        return FAIL, f"{name} {shown} is {word} {most} ({origin(metric, expectation, decisive[0])})"
-    if verdict is INCONCLUSIVE:
+        return Verdict.FAIL, f"{name} {shown} is {word} {most} ({origin(metric, expectation, decisive[0])})"
+    if verdict is Verdict.INCONCLUSIVE:
         ends = f"{figure(interval.low, 6)} to {figure(interval.high, 6)}"
         straddled = " and ".join(
             f"{limit(bound, metric.unit)} ({origin(metric, expectation, bound)})" for bound in decisive
@@ -240,14 +238,14 @@ def _compare(metric: Metric, expectation: Expectation, measurement: Measurement)
         more = steps_advice(value, interval, decisive, measurement.n)
         more = more if more.startswith("about") else f"it is the bound itself, so that {more}"
         return (
-            INCONCLUSIVE,
+            Verdict.INCONCLUSIVE,
             f"{name} {quantity(value, metric.unit)}: its interval, {ends}, straddles {straddled}; {more}",
         )
     if measurement.doubt:
-        return INCONCLUSIVE, f"{name} {quantity(value, metric.unit)}: {measurement.doubt}"
+        return Verdict.INCONCLUSIVE, f"{name} {quantity(value, metric.unit)}: {measurement.doubt}"
     shown, least = against(metric, value, deciding)
     word = "at least" if metric.better == "higher" else "at most"
-    return PASS, f"{name} {shown} is {word} {least} ({origin(metric, expectation, deciding)})"
+    return Verdict.PASS, f"{name} {shown} is {word} {least} ({origin(metric, expectation, deciding)})"
 
 
 def _with_stragglers(metrics: Mapping[str, MetricVerdict], evidence: Evidence) -> dict[str, MetricVerdict]:
@@ -255,7 +253,7 @@ def _with_stragglers(metrics: Mapping[str, MetricVerdict], evidence: Evidence) -
     slow = "; ".join(map(str, stragglers(evidence)))
     return {
         name: replace(metric, reason=f"{metric.reason}; {slow}")
-        if slow and name in RATES and metric.verdict in (FAIL, INCONCLUSIVE)
+        if slow and name in RATES and metric.verdict in (Verdict.FAIL, Verdict.INCONCLUSIVE)
         else metric
         for name, metric in metrics.items()
     }

@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 from evidence.bundle import read_run
 from evidence.errors import EvidenceError, SuiteError
 from evidence.seal import seal_problems, write_seal
-from evidence.verdict import RunVerdict
+from evidence.verdict import RunVerdict, Verdict
 from tests.support import ROOT
 from tests.verdict.bundles import STEADY, Bundle, Plan, a_cell, build, lines
-from verdict.judge import INVALID, PASS, judge_run
+from verdict.judge import judge_run
 
 SHORT = Plan(steps=40, maps=(0.4,))
 EASY = {"e2e_time": 1e6, "p_whole": 1e-3, "p_train": 1e-3, "p_core": 1e-3, "map": 0.01, "mem": 30.0}
@@ -156,7 +156,7 @@ def test_a_missing_telemetry_is_left_to_the_checks(bundle: Bundle, tmp_path: Pat
     write_seal(folder)
 
     assert read_run(folder).problems == ()
-    assert judge(folder).outcome == INVALID
+    assert judge(folder).outcome == Verdict.INVALID
 
 
 def test_a_bundle_says_when_it_is_simulated(bundle: Bundle, tmp_path: Path) -> None:
@@ -193,7 +193,7 @@ def test_what_a_broken_attempt_left_is_sealed_and_not_judged(bundle: Bundle, tmp
         (folder / f"attempt-0.{name}").write_text("cut off {")
     write_seal(folder)
 
-    assert judge(folder).outcome == PASS
+    assert judge(folder).outcome == Verdict.PASS
 
     (folder / "attempt-0.rank-0000.jsonl").write_text("edited {")
     assert "attempt-0.rank-0000.jsonl: changed since it was sealed" in judge(folder).reasons[0]
@@ -207,7 +207,7 @@ def test_the_order_of_hosts_in_the_telemetry_does_not_matter(bundle: Bundle, tmp
 
 
 def test_the_sound_bundle_of_the_property_tests_passes(bundle: Bundle, tmp_path: Path) -> None:
-    assert judge(bundle.write(tmp_path / "run")).outcome == PASS
+    assert judge(bundle.write(tmp_path / "run")).outcome == Verdict.PASS
 
 
 RANK_FILE = lines(build(SHORT).ranks[0]).encode()
@@ -230,7 +230,7 @@ def test_a_rank_file_that_lost_more_than_its_last_newline_is_never_believed(cut:
     verdict = judge_with(folder, "rank-0000.jsonl", RANK_FILE[:cut])
 
     lost_only_the_newline = cut == len(RANK_FILE) - 1
-    assert verdict.outcome == (PASS if lost_only_the_newline else INVALID)
+    assert verdict.outcome == (Verdict.PASS if lost_only_the_newline else Verdict.INVALID)
 
 
 @settings(deadline=None, max_examples=100)
@@ -242,7 +242,7 @@ def test_a_rank_file_that_lost_a_line_in_the_middle_is_not_believed(line: int, f
     verdict = judge_with(folder, "rank-0000.jsonl", b"".join(kept))
 
     # Signs of life, files written and the allocator's own view prove nothing and are not missed.
-    assert verdict.outcome == (PASS if lost in ("progress", "checkpoint", "memory") else INVALID)
+    assert verdict.outcome == (Verdict.PASS if lost in ("progress", "checkpoint", "memory") else Verdict.INVALID)
 
 
 @settings(deadline=None, max_examples=150)
@@ -260,7 +260,7 @@ def test_rubbish_anywhere_never_raises(name: str, damage: list[tuple[float, byte
 
     verdict = judge_with(folder, name, bytes(content))
 
-    assert verdict.outcome in (PASS, INVALID) or verdict.reasons
+    assert verdict.outcome in (Verdict.PASS, Verdict.INVALID) or verdict.reasons
 
 
 JSON = st.recursive(

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 
 from evidence.bundle import read_run
 from evidence.seal import SEAL_FILE, seal_problems, write_seal
+from evidence.verdict import Verdict
 from tests.verdict.bundles import Plan, a_cell, build
-from verdict.judge import INVALID, judge_run
+from verdict.judge import judge_run
 
 SEALED = [
     "attempt-0.host-0001.log",
@@ -319,7 +320,7 @@ def test_a_run_without_a_seal_is_invalid(tmp_path: Path) -> None:
 
     verdict = judge_run(read_run(run_dir), a_cell(SHORT, map=0.1))
 
-    assert verdict.outcome == INVALID
+    assert verdict.outcome == Verdict.INVALID
     assert verdict.reasons[0].startswith("SHA256SUMS: ")
 
 

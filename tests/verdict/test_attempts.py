@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from evidence.bundle import read_run
-from evidence.verdict import RunVerdict
+from evidence.verdict import RunVerdict, Verdict
 from tests.verdict.bundles import EPOCH, STEADY, Bundle, Plan, a_cell, build
-from verdict.judge import INVALID, MISSING, PASS, judge_run
+from verdict.judge import judge_run
 from verdict.wording import times
 
 BROKEN = Plan(restarts=1, resumed=(1, 40))
@@ -27,7 +27,7 @@ def judged(plan: Plan, folder: Path, bundle: Bundle | None = None, **published: 
 
 def reasons(plan: Plan, folder: Path, bundle: Bundle) -> str:
     verdict = judged(plan, folder, bundle)
-    assert verdict.outcome == INVALID
+    assert verdict.outcome == Verdict.INVALID
     return "\n".join(verdict.reasons)
 
 
@@ -42,12 +42,12 @@ def test_the_last_attempt_is_judged_wherever_it_went_on(tmp_path: Path, resumed:
     verdict = judged(plan, tmp_path, p_core=80.0, p_train=80.0, map=0.37, mem=24.0)
 
     assert {name: metric.verdict for name, metric in verdict.metrics.items()} == {
-        "e2e_time": MISSING,
-        "p_whole": MISSING,
-        "p_train": PASS,
-        "p_core": PASS,
-        "map": PASS,
-        "mem": PASS,
+        "e2e_time": Verdict.MISSING,
+        "p_whole": Verdict.MISSING,
+        "p_train": Verdict.PASS,
+        "p_core": Verdict.PASS,
+        "map": Verdict.PASS,
+        "mem": Verdict.PASS,
     }
     assert verdict.restarts == 1
 
@@ -65,8 +65,8 @@ def test_what_needs_the_whole_run_says_why_it_is_missing(tmp_path: Path) -> None
 def test_an_attempt_with_nothing_left_to_train_shows_the_map_alone(tmp_path: Path) -> None:
     verdict = judged(OWED, tmp_path, map=0.37, mem=24.0)
 
-    assert {name for name, metric in verdict.metrics.items() if metric.verdict == PASS} == {"map"}
-    assert {metric.verdict for metric in verdict.metrics.values()} == {PASS, MISSING}
+    assert {name for name, metric in verdict.metrics.items() if metric.verdict == Verdict.PASS} == {"map"}
+    assert {metric.verdict for metric in verdict.metrics.values()} == {Verdict.PASS, Verdict.MISSING}
     assert verdict.metrics["mem"].reason.endswith("rank 1 ended; the last attempt had nothing left to train")
 
 
@@ -76,7 +76,7 @@ def test_other_protocols_are_restarted_too(tmp_path: Path, plan: Plan) -> None:
 
     verdict = judged(replace(plan, restarts=1, resumed=resumed), tmp_path, p_core=80.0)
 
-    assert verdict.metrics["p_core"].verdict == PASS
+    assert verdict.metrics["p_core"].verdict == Verdict.PASS
     assert verdict.restarts == 1
 
 
@@ -112,7 +112,7 @@ def test_a_run_from_before_there_were_attempts_is_its_first(tmp_path: Path) -> N
     for rank in bundle.ranks:
         del bundle.one("start", rank)["attempt"]
 
-    assert judged(Plan(), tmp_path, bundle).outcome != INVALID
+    assert judged(Plan(), tmp_path, bundle).outcome != Verdict.INVALID
 
 
 def test_an_unbroken_run_resumes_nothing(tmp_path: Path) -> None:
@@ -219,7 +219,7 @@ def test_a_restarted_run_ends_with_the_last_epoch(tmp_path: Path) -> None:
     whole = judged(plan, tmp_path / "whole")
     cut = reasons(plan, tmp_path / "cut", build(replace(plan, maps=(0.1,) * 3)))
 
-    assert whole.outcome != INVALID
+    assert whole.outcome != Verdict.INVALID
     assert "rank 0: ended after the last epoch with 3 epochs, expected 4" in cut
 
 

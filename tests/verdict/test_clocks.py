@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from evidence.bundle import read_run
-from evidence.verdict import RunVerdict
+from evidence.verdict import RunVerdict, Verdict
 from tests.verdict.bundles import HONEST_CLOCK, Bundle, Plan, a_cell, build
 from verdict.checks.clocks import clock_faults
-from verdict.judge import INVALID, judge_run
+from verdict.judge import judge_run
 
 MS = 1_000_000
 
@@ -47,7 +47,7 @@ def lying(rank: int = 1, **readings: Any) -> Bundle:
 def test_a_lie_is_invalid_and_named(readings: dict[str, Any], words: str, tmp_path: Path) -> None:
     verdict = judged(lying(**readings), tmp_path / "run")
 
-    assert verdict.outcome == INVALID
+    assert verdict.outcome == Verdict.INVALID
     assert any(reason.startswith("rank 1: clock test:") and words in reason for reason in verdict.reasons)
 
 
@@ -72,7 +72,7 @@ def test_a_rank_that_was_never_put_to_the_test_proves_nothing(tmp_path: Path) ->
 
     verdict = judged(bundle, tmp_path / "run")
 
-    assert verdict.outcome == INVALID
+    assert verdict.outcome == Verdict.INVALID
     assert "rank 1: found no 'clock_test' event" in verdict.reasons[0]
 
 
@@ -90,7 +90,7 @@ def test_a_rank_that_was_never_put_to_the_test_proves_nothing(tmp_path: Path) ->
 def test_readings_that_are_none_are_damage(readings: dict[str, Any], tmp_path: Path) -> None:
     verdict = judged(lying(**readings), tmp_path / "run")
 
-    assert verdict.outcome == INVALID
+    assert verdict.outcome == Verdict.INVALID
     assert any("clock_test:" in reason for reason in verdict.reasons)
 
 
@@ -110,7 +110,7 @@ def test_clocks_that_disagree_are_named(elapsed_s: float, utc_s: float, words: s
 
     verdict = judged(bundle, tmp_path / "run")
 
-    assert verdict.outcome == INVALID
+    assert verdict.outcome == Verdict.INVALID
     assert any(words in reason for reason in verdict.reasons), verdict.reasons
 
 
@@ -140,7 +140,7 @@ def test_a_clock_that_steps_back_between_two_events_is_damage(tmp_path: Path) ->
 
     verdict = judged(bundle, tmp_path / "run")
 
-    assert verdict.outcome == INVALID
+    assert verdict.outcome == Verdict.INVALID
     assert any("the clock goes backwards" in reason for reason in verdict.reasons)
 
 

@@ -9,11 +9,12 @@ from typing import Any, Callable, NamedTuple
 import pytest
 
 from evidence.bundle import Evidence, read_run
+from evidence.verdict import Verdict
 from expected import Recipe, Topology
 from tests.verdict.bundles import CPU, EPOCH, STEADY, Bundle, Plan, a_cell, build
 from tests.verdict.checks_document import ROOT, lines
 from verdict.checks.invariants import CHECKS, Case, violations
-from verdict.judge import INVALID, PASS, judge_run
+from verdict.judge import judge_run
 from verdict.metrics.measure import measure
 
 FULL = Plan()
@@ -759,8 +760,8 @@ EASY = {"e2e_time": 1e6, "p_whole": 1e-3, "p_train": 1e-3, "p_core": 1e-3, "map"
 def judged(evidence: Evidence, plan: Plan) -> list[str]:
     """Judge a run against numbers that any run reaches; assert that nothing passes; return the reasons."""
     verdict = judge_run(evidence, a_cell(plan, **EASY), backend=plan.backend)
-    assert verdict.outcome == INVALID
-    assert {metric.verdict for metric in verdict.metrics.values()} == {INVALID}
+    assert verdict.outcome == Verdict.INVALID
+    assert {metric.verdict for metric in verdict.metrics.values()} == {Verdict.INVALID}
     assert set(verdict.metrics) == set(EASY)
     assert all(metric.reason for metric in verdict.metrics.values())
     return list(verdict.reasons)
@@ -944,9 +945,9 @@ def test_without_run_json_everything_is_invalid(tmp_path: Path) -> None:
 
     verdict = judge_run(read_run(folder), a_cell(FULL, **EASY))
 
-    assert verdict.outcome == INVALID
+    assert verdict.outcome == Verdict.INVALID
     assert verdict.protocol == "unknown"
-    assert PASS not in {metric.verdict for metric in verdict.metrics.values()}
+    assert Verdict.PASS not in {metric.verdict for metric in verdict.metrics.values()}
     assert verdict.reasons == (
         "run.json: cannot be read: No such file or directory",
         "run.json: listed in SHA256SUMS and not there",
@@ -956,8 +957,8 @@ def test_without_run_json_everything_is_invalid(tmp_path: Path) -> None:
 def test_an_empty_folder_is_invalid(tmp_path: Path) -> None:
     verdict = judge_run(read_run(tmp_path), a_cell(FULL, **EASY))
 
-    assert verdict.outcome == INVALID
-    assert {metric.verdict for metric in verdict.metrics.values()} == {INVALID}
+    assert verdict.outcome == Verdict.INVALID
+    assert {metric.verdict for metric in verdict.metrics.values()} == {Verdict.INVALID}
 
 
 def test_a_cell_whose_rates_are_upside_down_is_invalid(tmp_path: Path) -> None:

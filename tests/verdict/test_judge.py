@@ -17,17 +17,7 @@ from evidence.verdict import Interval, JudgedCell, RunVerdict, Verdict
 from expected import METRICS, Expectation
 from tests.verdict.bundles import EPOCH, STEADY, Plan, a_cell, build, published, with_timing
 from verdict.checks.workload import fingerprint
-from verdict.judge import (
-    FAIL,
-    INCONCLUSIVE,
-    INVALID,
-    MISSING,
-    PASS,
-    RECORDED,
-    against_bounds,
-    judge_metric,
-    judge_run,
-)
+from verdict.judge import against_bounds, judge_metric, judge_run
 from verdict.metrics.measure import measure
 from verdict.metrics.measurement import Measurement
 
@@ -61,36 +51,60 @@ def judged(tmp_path: Path, plan: Plan = FULL, timing: str = "device", **expectat
 @pytest.mark.parametrize(
     ("metric", "expectation", "measurement", "verdict", "says"),
     [
-        ("p_core", P_CORE, rate(205.0), PASS, "p_core 205.0 images/s is at least 190.0 (0.95 x published 200.0)"),
-        ("p_core", P_CORE, rate(191.0), PASS, "190"),
-        ("p_core", P_CORE, rate(185.2), FAIL, "p_core 185.2 images/s is below 190.0 (0.95 x published 200.0)"),
-        ("p_core", P_CORE, rate(190.5), INCONCLUSIVE, "interval, 189.500 to 191.500, straddles 190.0 (0.95 x"),
-        ("p_core", P_CORE, rate(189.5), INCONCLUSIVE, "about 1200 more steps would decide"),
-        ("p_core", P_CORE, rate(189.0), INCONCLUSIVE, "about 1 more"),
-        ("p_core", P_CORE, rate(190.0), INCONCLUSIVE, "no number of steps would decide"),
-        ("p_core", P_CORE, TEN_STEPS, INCONCLUSIVE, "10 steps, too few for a confidence interval; at least 6 more"),
-        ("p_core", P_CORE, a_measurement("p_core_host", 500.0, n=400), INCONCLUSIVE, "at least 1 more"),
-        ("e2e_time", E2E, a_measurement("e2e_time", 105.0), PASS, "e2e_time 105.0 s is at most 105.0 (1.05 x"),
-        ("e2e_time", E2E, a_measurement("e2e_time", 105.01), FAIL, "e2e_time 105.01 s is above 105.0 (1.05 x"),
-        ("map", MAP, a_measurement("map", 0.36), PASS, "0.3600 (published 0.364 - 0.004)"),
-        ("map", MAP, a_measurement("map", 0.3599), FAIL, "0.36"),
-        ("mem", MEM, a_measurement("mem", 21.0), PASS, "21.00 (1.05 x published 20.0)"),
-        ("mem", MEM, a_measurement("mem", 21.5), FAIL, "21"),
-        ("mem", MEM_NEARLY_FULL, a_measurement("mem", 32.0), PASS, "32.00 (the card's capacity; published 31.9)"),
-        ("mem", MEM_NEARLY_FULL, a_measurement("mem", 32.1), FAIL, "32.00 (the card's capacity)"),
-        ("mem", Expectation("published", 30.0, None, 99.0, 32.0), a_measurement("mem", 40.0), FAIL, "32"),
-        ("p_core", BOTH_SIDES, rate(100.0), PASS, "90"),
-        ("p_core", BOTH_SIDES, rate(120.0), FAIL, "110"),
-        ("p_core", BOTH_SIDES, rate(109.5), INCONCLUSIVE, "110"),
-        ("p_core", BOTH_SIDES, rate(95.0, 20.0), INCONCLUSIVE, "straddles 90.0 (0.9 x published 100.0) and 110.0"),
-        ("p_core", ACCEPTED, rate(196.0), PASS, "194.0 (0.97 x accepted 200.0)"),
-        ("p_core", ACCEPTED, rate(192.0), FAIL, "194.0 (0.97 x accepted 200.0)"),
-        ("p_core", ACCEPTED, rate(194.5), INCONCLUSIVE, "194.0 (0.97 x accepted 200.0)"),
-        ("p_core", ACCEPTED, None, INVALID, "p_core"),
-        ("p_core", UNPUBLISHED, rate(100.0), RECORDED, "p_core 100.0 images/s: no number is published"),
-        ("p_core", UNPUBLISHED, a_measurement("p_core", 100.0, n=3), RECORDED, "100.0"),
-        ("p_core", UNPUBLISHED, None, INVALID, "p_core"),
-        ("p_core", P_CORE, None, INVALID, "found no p_core that is a number"),
+        (
+            "p_core",
+            P_CORE,
+            rate(205.0),
+            Verdict.PASS,
+            "p_core 205.0 images/s is at least 190.0 (0.95 x published 200.0)",
+        ),
+        ("p_core", P_CORE, rate(191.0), Verdict.PASS, "190"),
+        ("p_core", P_CORE, rate(185.2), Verdict.FAIL, "p_core 185.2 images/s is below 190.0 (0.95 x published 200.0)"),
+        ("p_core", P_CORE, rate(190.5), Verdict.INCONCLUSIVE, "interval, 189.500 to 191.500, straddles 190.0 (0.95 x"),
+        ("p_core", P_CORE, rate(189.5), Verdict.INCONCLUSIVE, "about 1200 more steps would decide"),
+        ("p_core", P_CORE, rate(189.0), Verdict.INCONCLUSIVE, "about 1 more"),
+        ("p_core", P_CORE, rate(190.0), Verdict.INCONCLUSIVE, "no number of steps would decide"),
+        (
+            "p_core",
+            P_CORE,
+            TEN_STEPS,
+            Verdict.INCONCLUSIVE,
+            "10 steps, too few for a confidence interval; at least 6 more",
+        ),
+        ("p_core", P_CORE, a_measurement("p_core_host", 500.0, n=400), Verdict.INCONCLUSIVE, "at least 1 more"),
+        ("e2e_time", E2E, a_measurement("e2e_time", 105.0), Verdict.PASS, "e2e_time 105.0 s is at most 105.0 (1.05 x"),
+        ("e2e_time", E2E, a_measurement("e2e_time", 105.01), Verdict.FAIL, "e2e_time 105.01 s is above 105.0 (1.05 x"),
+        ("map", MAP, a_measurement("map", 0.36), Verdict.PASS, "0.3600 (published 0.364 - 0.004)"),
+        ("map", MAP, a_measurement("map", 0.3599), Verdict.FAIL, "0.36"),
+        ("mem", MEM, a_measurement("mem", 21.0), Verdict.PASS, "21.00 (1.05 x published 20.0)"),
+        ("mem", MEM, a_measurement("mem", 21.5), Verdict.FAIL, "21"),
+        (
+            "mem",
+            MEM_NEARLY_FULL,
+            a_measurement("mem", 32.0),
+            Verdict.PASS,
+            "32.00 (the card's capacity; published 31.9)",
+        ),
+        ("mem", MEM_NEARLY_FULL, a_measurement("mem", 32.1), Verdict.FAIL, "32.00 (the card's capacity)"),
+        ("mem", Expectation("published", 30.0, None, 99.0, 32.0), a_measurement("mem", 40.0), Verdict.FAIL, "32"),
+        ("p_core", BOTH_SIDES, rate(100.0), Verdict.PASS, "90"),
+        ("p_core", BOTH_SIDES, rate(120.0), Verdict.FAIL, "110"),
+        ("p_core", BOTH_SIDES, rate(109.5), Verdict.INCONCLUSIVE, "110"),
+        (
+            "p_core",
+            BOTH_SIDES,
+            rate(95.0, 20.0),
+            Verdict.INCONCLUSIVE,
+            "straddles 90.0 (0.9 x published 100.0) and 110.0",
+        ),
+        ("p_core", ACCEPTED, rate(196.0), Verdict.PASS, "194.0 (0.97 x accepted 200.0)"),
+        ("p_core", ACCEPTED, rate(192.0), Verdict.FAIL, "194.0 (0.97 x accepted 200.0)"),
+        ("p_core", ACCEPTED, rate(194.5), Verdict.INCONCLUSIVE, "194.0 (0.97 x accepted 200.0)"),
+        ("p_core", ACCEPTED, None, Verdict.INVALID, "p_core"),
+        ("p_core", UNPUBLISHED, rate(100.0), Verdict.RECORDED, "p_core 100.0 images/s: no number is published"),
+        ("p_core", UNPUBLISHED, a_measurement("p_core", 100.0, n=3), Verdict.RECORDED, "100.0"),
+        ("p_core", UNPUBLISHED, None, Verdict.INVALID, "p_core"),
+        ("p_core", P_CORE, None, Verdict.INVALID, "found no p_core that is a number"),
     ],
 )
 def test_a_measurement_gets_its_verdict_and_its_reason(
@@ -108,7 +122,7 @@ def test_what_is_no_number_is_invalid_and_not_shown(metric: str, value: float) -
     for expectation in (published(metric, 0.5), UNPUBLISHED):
         result = judge_metric(metric, expectation, a_measurement(metric, value))
 
-        assert result.verdict == INVALID
+        assert result.verdict == Verdict.INVALID
         assert result.measured is None
 
 
@@ -117,7 +131,7 @@ def test_an_interval_that_is_no_number_is_invalid() -> None:
         "p_core", published("p_core", 1.0), a_measurement("p_core", 5.0, Interval(math.nan, math.nan))
     )
 
-    assert (result.verdict, result.measured, result.interval) == (INVALID, None, None)
+    assert (result.verdict, result.measured, result.interval) == (Verdict.INVALID, None, None)
 
 
 @pytest.mark.parametrize(
@@ -136,7 +150,7 @@ def test_an_interval_that_is_no_number_is_invalid() -> None:
 def test_without_a_bound_that_decides_nothing_passes(metric: str, low: float | None, high: float | None) -> None:
     result = judge_metric(metric, Expectation("published", 10.0, low, high), replace(rate(20.0), metric=metric))
 
-    assert result.verdict == INVALID
+    assert result.verdict == Verdict.INVALID
     assert f"expected a {'high' if metric == 'mem' else 'low'} bound that is a number" in result.reason
 
 
@@ -145,14 +159,14 @@ def test_broken_evidence_is_invalid_whatever_was_measured() -> None:
         "p_core", published("p_core", 1.0), rate(500.0), unmeasured="not at all", broken=["a", "b", "c", "d", "e"]
     )
 
-    assert (result.verdict, result.reason) == (INVALID, "a; b; c; and 2 more")
+    assert (result.verdict, result.reason) == (Verdict.INVALID, "a; b; c; and 2 more")
 
 
 def test_what_the_protocol_does_not_measure_is_missing_even_if_unpublished() -> None:
     for expectation in (published("map", 0.3), UNPUBLISHED):
         result = judge_metric("map", expectation, None, unmeasured="map is not measured")
 
-        assert (result.verdict, result.reason, result.measured) == (MISSING, "map is not measured", None)
+        assert (result.verdict, result.reason, result.measured) == (Verdict.MISSING, "map is not measured", None)
 
 
 @pytest.mark.parametrize("state", ["not_applicable", "guessed"])
@@ -184,7 +198,7 @@ def test_a_pass_lies_within_finite_bounds(
 
     result = judge_metric(metric, expectation, a_measurement(metric, value, interval))
 
-    if result.verdict == PASS:
+    if result.verdict == Verdict.PASS:
         assert math.isfinite(value)
         assert low is None or (math.isfinite(low) and low <= value - (half or 0))
         assert high is None or (math.isfinite(high) and value + (half or 0) <= high)
@@ -195,10 +209,10 @@ def test_a_pass_lies_within_finite_bounds(
 def test_a_sound_run_that_reaches_every_number_passes(tmp_path: Path) -> None:
     verdict = judged(tmp_path, e2e_time=20.0, p_whole=130.0, p_train=170.0, p_core=190.0, map=0.38, mem=20.0)
 
-    assert verdict.outcome == PASS
+    assert verdict.outcome == Verdict.PASS
     assert verdict.reasons == ()
     assert list(verdict.metrics) == list(METRICS)
-    assert {metric.verdict for metric in verdict.metrics.values()} == {PASS}
+    assert {metric.verdict for metric in verdict.metrics.values()} == {Verdict.PASS}
     assert verdict.cell.id == "r300-1x2-fp32-bs4"
     assert verdict.cell.topology == "1x2"
     assert (verdict.protocol, verdict.simulated) == ("full", False)
@@ -207,16 +221,16 @@ def test_a_sound_run_that_reaches_every_number_passes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("plan", "expectations", "outcome"),
     [
-        (FULL, {}, RECORDED),
-        (FULL, {"map": 0.3}, RECORDED),
-        (FULL, {"map": 0.9}, FAIL),
-        (FULL, {"p_core": 400.0, "map": 0.3}, FAIL),
-        (EPOCH, {"map": 0.3}, MISSING),
-        (EPOCH, {"p_core": 400.0}, FAIL),
-        (STEADY, {"p_core": 190.0}, MISSING),
-        (replace(FULL, maps=(0.1,), epochs=1), {"map": 0.05, "e2e_time": 1e6}, MISSING),
-        (replace(STEADY, steps=15), {"p_core": 190.0}, INCONCLUSIVE),
-        (replace(STEADY, steps=15), {"p_core": 190.0, "mem": 10.0}, FAIL),
+        (FULL, {}, Verdict.RECORDED),
+        (FULL, {"map": 0.3}, Verdict.RECORDED),
+        (FULL, {"map": 0.9}, Verdict.FAIL),
+        (FULL, {"p_core": 400.0, "map": 0.3}, Verdict.FAIL),
+        (EPOCH, {"map": 0.3}, Verdict.MISSING),
+        (EPOCH, {"p_core": 400.0}, Verdict.FAIL),
+        (STEADY, {"p_core": 190.0}, Verdict.MISSING),
+        (replace(FULL, maps=(0.1,), epochs=1), {"map": 0.05, "e2e_time": 1e6}, Verdict.MISSING),
+        (replace(STEADY, steps=15), {"p_core": 190.0}, Verdict.INCONCLUSIVE),
+        (replace(STEADY, steps=15), {"p_core": 190.0, "mem": 10.0}, Verdict.FAIL),
     ],
 )
 def test_the_outcome_is_the_worst_of_the_metrics(
@@ -226,7 +240,7 @@ def test_the_outcome_is_the_worst_of_the_metrics(
 
     assert verdict.outcome == outcome
     assert verdict.outcome == Verdict.worst(one.verdict for one in verdict.metrics.values())
-    assert len(verdict.reasons) == sum(one.verdict != PASS for one in verdict.metrics.values())
+    assert len(verdict.reasons) == sum(one.verdict != Verdict.PASS for one in verdict.metrics.values())
 
 
 def test_the_advice_decides_both_bounds() -> None:
@@ -234,14 +248,14 @@ def test_the_advice_decides_both_bounds() -> None:
 
     found = judge_metric("p_core", BOTH_SIDES, measurement)
 
-    assert found.verdict == INCONCLUSIVE
+    assert found.verdict == Verdict.INCONCLUSIVE
     assert "straddles 90.0 (0.9 x published 100.0) and 110.0 (1.1 x published 100.0); about 2100 more" in found.reason
 
 
 def test_a_steady_run_that_is_too_short_is_told_how_many_steps_are_needed(tmp_path: Path) -> None:
     verdict = judged(tmp_path, replace(STEADY, steps=60), p_core=190.0)
 
-    assert verdict.metrics["p_core"].verdict == INCONCLUSIVE
+    assert verdict.metrics["p_core"].verdict == Verdict.INCONCLUSIVE
     assert "comes from 60 steps" in verdict.metrics["p_core"].reason
     assert "at least 40 more steps are needed" in verdict.metrics["p_core"].reason
 
@@ -264,7 +278,7 @@ def test_an_interval_that_straddles_the_bound_is_inconclusive(tmp_path: Path) ->
 
     verdict = judged(tmp_path, plan, p_core=bound)
 
-    assert verdict.outcome == INCONCLUSIVE
+    assert verdict.outcome == Verdict.INCONCLUSIVE
     assert "more steps would decide" in verdict.metrics["p_core"].reason
 
 
@@ -300,13 +314,13 @@ def test_an_unpublished_p_core_is_always_the_devices(tmp_path: Path) -> None:
     verdict = judged(tmp_path, timing="host")
 
     assert verdict.metrics["p_core"].measured == metrics["p_core"].value
-    assert verdict.metrics["p_core"].verdict == RECORDED
+    assert verdict.metrics["p_core"].verdict == Verdict.RECORDED
 
 
 def test_a_host_clock_does_not_help_a_slow_device_with_a_device_timed_number(tmp_path: Path) -> None:
     plan = replace(FULL, host_ns=10_000_000)
 
-    assert judged(tmp_path, plan, timing="device", p_core=300.0).metrics["p_core"].verdict == FAIL
+    assert judged(tmp_path, plan, timing="device", p_core=300.0).metrics["p_core"].verdict == Verdict.FAIL
 
 
 def test_what_does_not_apply_is_not_in_the_verdict(tmp_path: Path) -> None:
@@ -320,7 +334,7 @@ def test_a_cell_to_which_nothing_applies_proves_nothing(tmp_path: Path) -> None:
 
     verdict = judged(tmp_path, **nothing)
 
-    assert verdict.outcome == INVALID
+    assert verdict.outcome == Verdict.INVALID
     assert verdict.metrics == {}
     assert "no metric applies" in verdict.reasons[0]
 
@@ -340,7 +354,7 @@ def test_a_cell_to_which_nothing_applies_proves_nothing(tmp_path: Path) -> None:
 def test_a_missing_metric_says_why_it_is_missing(plan: Plan, name: str, reason: str, tmp_path: Path) -> None:
     result = judged(tmp_path, plan).metrics[name]
 
-    assert (result.verdict, result.reason) == (MISSING, reason)
+    assert (result.verdict, result.reason) == (Verdict.MISSING, reason)
 
 
 def test_a_verdict_names_the_parts_of_its_cell(tmp_path: Path) -> None:
@@ -354,13 +368,13 @@ def test_a_verdict_names_the_parts_of_its_cell(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("interval", "low", "high", "held"),
     [
-        ((1.0, 2.0), None, None, (PASS, ())),
-        ((1.0, 2.0), 1.0, 2.0, (PASS, ())),
-        ((1.0, 2.0), 2.5, None, (FAIL, (2.5,))),
-        ((1.0, 2.0), None, 0.5, (FAIL, (0.5,))),
-        ((1.0, 2.0), 2.0, None, (INCONCLUSIVE, (2.0,))),
-        ((1.0, 2.0), 1.5, 1.8, (INCONCLUSIVE, (1.5, 1.8))),
-        ((1.0, 2.0), 1.5, 0.5, (FAIL, (0.5,))),
+        ((1.0, 2.0), None, None, (Verdict.PASS, ())),
+        ((1.0, 2.0), 1.0, 2.0, (Verdict.PASS, ())),
+        ((1.0, 2.0), 2.5, None, (Verdict.FAIL, (2.5,))),
+        ((1.0, 2.0), None, 0.5, (Verdict.FAIL, (0.5,))),
+        ((1.0, 2.0), 2.0, None, (Verdict.INCONCLUSIVE, (2.0,))),
+        ((1.0, 2.0), 1.5, 1.8, (Verdict.INCONCLUSIVE, (1.5, 1.8))),
+        ((1.0, 2.0), 1.5, 0.5, (Verdict.FAIL, (0.5,))),
     ],
 )
 def test_an_interval_lies_within_outside_or_across_its_bounds(
@@ -374,8 +388,8 @@ def test_three_reasons_are_quoted_whole() -> None:
 
 
 def test_a_replay_against_another_number_gives_another_verdict(tmp_path: Path) -> None:
-    assert judged(tmp_path, map=0.38).metrics["map"].verdict == PASS
-    assert judged(tmp_path, map=0.40).metrics["map"].verdict == FAIL
+    assert judged(tmp_path, map=0.38).metrics["map"].verdict == Verdict.PASS
+    assert judged(tmp_path, map=0.40).metrics["map"].verdict == Verdict.FAIL
 
 
 def test_a_sites_value_from_another_protocol_is_not_held_against_the_run(tmp_path: Path) -> None:

@@ -9,9 +9,10 @@ from typing import Any, Callable
 import pytest
 
 from evidence.bundle import read_run
+from evidence.verdict import Verdict
 from expected import Topology
 from tests.verdict.bundles import CPU, Bundle, Plan, a_cell, build
-from verdict.judge import INCONCLUSIVE, PASS, judge_run
+from verdict.judge import judge_run
 from verdict.metrics.memory import DeviceMemory, device_memories, still_rising, throttled, unwatched
 
 SHORT = Plan(steps=40, maps=(0.4,))
@@ -205,7 +206,7 @@ def test_memory_that_rises_to_the_end_has_no_known_peak(tmp_path: Path) -> None:
 
     assert text.startswith("card 0 of node0: 2")
     assert text.endswith("GiB in four parts of the training")
-    assert verdict.metrics["mem"].verdict == INCONCLUSIVE
+    assert verdict.metrics["mem"].verdict == Verdict.INCONCLUSIVE
     assert "memory was still rising at the end, so its peak is not known" in verdict.metrics["mem"].reason
 
 
@@ -220,7 +221,7 @@ def test_memory_that_stays_falls_or_hardly_moves_has_its_peak(gib_per_sample: fl
     evidence = read_run(creeping(RUN, gib_per_sample).write(tmp_path / "run"))
 
     assert still_rising(evidence) == ()
-    assert judge_run(evidence, a_cell(RUN, mem=30.0)).metrics["mem"].verdict == PASS
+    assert judge_run(evidence, a_cell(RUN, mem=30.0)).metrics["mem"].verdict == Verdict.PASS
 
 
 def test_memory_that_went_up_once_is_not_rising(tmp_path: Path) -> None:

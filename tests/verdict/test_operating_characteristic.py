@@ -7,8 +7,8 @@ import pytest
 from benchmarks import operating_curve
 from benchmarks.operating_curve import CORRELATIONS, DOCS, STEPS, Point, operating_point, published, simulated_runs
 from evidence.bundle import Evidence
-from evidence.verdict import MetricVerdict
-from verdict.judge import FAIL, INCONCLUSIVE, PASS, judge_metric
+from evidence.verdict import MetricVerdict, Verdict
+from verdict.judge import judge_metric
 from verdict.metrics.statistics import steps_to_decide
 from verdict.metrics.throughput import p_core
 
@@ -20,8 +20,8 @@ def test_a_device_seven_percent_too_slow_passes_in_one_run_of_a_hundred_at_most(
     point = operating_point(-7, correlation, RUNS)
 
     assert point.runs == RUNS
-    assert point.share(PASS) <= 0.01
-    assert point.share(FAIL) > 0.5  # never to pass anything would be no art
+    assert point.share(Verdict.PASS) <= 0.01
+    assert point.share(Verdict.FAIL) > 0.5  # never to pass anything would be no art
     assert documented(-7, correlation) == in_percent(point)
 
 
@@ -30,8 +30,8 @@ def test_a_device_that_delivers_fails_in_one_run_of_a_hundred_at_most(correlatio
     point = operating_point(0, correlation, RUNS)
 
     assert point.runs == RUNS
-    assert point.share(FAIL) <= 0.01
-    assert point.share(PASS) > 0.95
+    assert point.share(Verdict.FAIL) <= 0.01
+    assert point.share(Verdict.PASS) > 0.95
     assert documented(0, correlation) == in_percent(point)
 
 
@@ -40,10 +40,10 @@ def test_a_device_at_the_bound_passes_no_more_often_than_one_tail_of_the_interva
     point = operating_point(-5, correlation, RUNS // 2)
 
     # One tail of a 95 % interval has 2.5 %; the slowest rank decides, so it is less.
-    assert point.share(PASS) <= 0.025
+    assert point.share(Verdict.PASS) <= 0.025
     # Each rank may look too slow by chance, so it is up to two tails, and a little for correlated steps.
-    assert point.share(FAIL) <= 0.08
-    assert point.share(INCONCLUSIVE) > 0.9
+    assert point.share(Verdict.FAIL) <= 0.08
+    assert point.share(Verdict.INCONCLUSIVE) > 0.9
 
 
 @pytest.mark.parametrize(("correlation", "offset_percent"), [(0.5, -6), (0.5, -4), (0.8, -6), (0.8, -4), (0.8, -3)])
@@ -51,12 +51,12 @@ def test_as_many_more_steps_as_advised_decide_more_often_than_not(correlation: f
     undecided = decided = 0
     for evidence in simulated_runs(offset_percent, correlation, 150):
         first = judged(evidence)
-        more = advice(first) if first.verdict == INCONCLUSIVE else None
+        more = advice(first) if first.verdict == Verdict.INCONCLUSIVE else None
         if more is None:
             continue
         undecided += 1
         longer = next(simulated_runs(offset_percent, correlation, 1, steps=STEPS + min(more, 5000)))
-        decided += judged(longer).verdict != INCONCLUSIVE
+        decided += judged(longer).verdict != Verdict.INCONCLUSIVE
 
     assert undecided >= 20
     assert decided > 0.55 * undecided
@@ -102,4 +102,4 @@ def documented(offset_percent: int, correlation: float) -> list[str]:
 
 
 def in_percent(point: Point) -> list[str]:
-    return [f"{100 * point.share(verdict):.2f}" for verdict in (PASS, FAIL, INCONCLUSIVE)]
+    return [f"{100 * point.share(verdict):.2f}" for verdict in (Verdict.PASS, Verdict.FAIL, Verdict.INCONCLUSIVE)]

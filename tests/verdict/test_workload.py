@@ -10,18 +10,18 @@ from typing import Any, Callable
 import pytest
 
 from evidence.bundle import read_run
-from evidence.verdict import Workload
+from evidence.verdict import Verdict, Workload
 from expected import Recipe
 from tests.verdict.bundles import STEADY, Bundle, Plan, a_cell, build
 from verdict.checks.workload import DETECTORS, fingerprint
-from verdict.judge import INVALID, judge_run
+from verdict.judge import judge_run
 
 BENCHMARK = Plan(recipe=replace(Recipe(), epochs=4))
 
 
 def reasons(bundle: Bundle, plan: Plan, folder: Path) -> tuple[str, ...]:
     verdict = judge_run(read_run(bundle.write(folder)), a_cell(plan, p_core=1e-3))
-    return verdict.reasons if verdict.outcome == INVALID else ()
+    return verdict.reasons if verdict.outcome == Verdict.INVALID else ()
 
 
 def changed(plan: Plan, change: Callable[[dict[str, Any]], None], window: int = 3) -> Bundle:

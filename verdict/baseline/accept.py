@@ -11,12 +11,12 @@ from typing import Collection, Iterator, Mapping, Sequence
 
 from evidence.bundle import read_run
 from evidence.errors import SuiteError
-from evidence.verdict import RunVerdict
+from evidence.verdict import RunVerdict, Verdict
 from expected import METRICS, UNPUBLISHED, Cell, Device
 from expected.metrics import ABSOLUTE_TOLERANCE, Bounds, default_bounds
 from expected.site import LARGEST_TOLERANCE, MIN_RUNS
 from verdict.compare.comparability import Provenance, differing, read_provenance
-from verdict.judge import FAIL, INCONCLUSIVE, INVALID, judge_run
+from verdict.judge import judge_run
 from verdict.lookup import find_cell, on_other_data
 from verdict.metrics.measure import measure
 from verdict.metrics.measurement import Measurement
@@ -245,7 +245,7 @@ def _other_cells(judged: Sequence[_Judged]) -> Iterator[str]:
 
 def _invalid(judged: Sequence[_Judged]) -> Iterator[str]:
     for one in judged:
-        if one.verdict.outcome == INVALID:
+        if one.verdict.outcome == Verdict.INVALID:
             reasons = one.verdict.reasons
             more = f"; and {len(reasons) - _REASONS_QUOTED} more" if len(reasons) > _REASONS_QUOTED else ""
             yield f"{one.origin.run}: is invalid and proves nothing: {'; '.join(reasons[:_REASONS_QUOTED])}{more}"
@@ -265,7 +265,7 @@ def _notes(judged: Sequence[_Judged], values: Sequence[AcceptedValue]) -> Iterat
     """What to look at before other runs are compared with these."""
     for one in judged:
         for metric in one.verdict.metrics.values():
-            if metric.verdict in (FAIL, INCONCLUSIVE):
+            if metric.verdict in (Verdict.FAIL, Verdict.INCONCLUSIVE):
                 yield f"{one.origin.run}: {metric.metric} is {metric.verdict}: {metric.reason}"
     for value in values:
         low, _ = value.bounds

@@ -9,7 +9,7 @@ from typing import Mapping, Sequence
 
 from evidence.verdict import Interval, MetricVerdict, Verdict
 from expected import METRICS, Cell, default_bounds
-from verdict.judge import FAIL, INCONCLUSIVE, INVALID, MISSING, PASS, RECORDED, against_bounds, steps_advice
+from verdict.judge import against_bounds, steps_advice
 from verdict.metrics.measurement import Measurement
 from verdict.metrics.statistics import MIN_STEPS
 from verdict.metrics.throughput import STRAGGLER_TOLERANCE as TOLERANCE
@@ -99,16 +99,19 @@ def judge_efficiency(small: TopologyRun, big: TopologyRun) -> MetricVerdict:
         value = _per_device(big.cell, second.value) / _per_device(small.cell, first.value)
         interval = _ratio_interval(second, first, value)
     low = None if expected is None else default_bounds(METRICS["p_core"], expected)[0]
-    verdict, reason = INVALID, _broken(small, big)
+    verdict, reason = Verdict.INVALID, _broken(small, big)
     if not reason:
-        verdict, reason = MISSING, big.missing or small.missing
+        verdict, reason = Verdict.MISSING, big.missing or small.missing
     if not reason and value is None:
         without = [run.cell.id for run, one in ((small, first), (big, second)) if one is None]
-        verdict, reason = MISSING, f"efficiency is not measured: no p_core of {' and '.join(without) or small.cell.id}"
+        verdict, reason = (
+            Verdict.MISSING,
+            f"efficiency is not measured: no p_core of {' and '.join(without) or small.cell.id}",
+        )
     if not reason and value is not None:
         steps = max(one.n for one in (first, second) if one is not None)
         verdict, reason = _compare(value, interval, expected, low, steps)
-        if verdict == RECORDED:
+        if verdict == Verdict.RECORDED:
             reason += f": {unlike or _unpublished(small.cell, big.cell)}"
     known = [run.cell.expectations["p_core"] for run in (small, big)]
     return MetricVerdict(
@@ -135,15 +138,24 @@ def judge_stragglers(slowest: Straggler | None, *, on_host: bool, broken: str = 
     """
     value, high = None if slowest is None else 1 + slowest.slower, 1 + TOLERANCE
     if broken:
-        verdict, reason = INVALID, broken
+        verdict, reason = Verdict.INVALID, broken
     elif slowest is None:
-        verdict, reason = MISSING, "skew is not measured: no rank's forward passes can be held against the others'"
+        verdict, reason = (
+            Verdict.MISSING,
+            "skew is not measured: no rank's forward passes can be held against the others'",
+        )
     elif on_host:
-        verdict, reason = RECORDED, f"skew {1 + slowest.slower:.3f}, {slowest.place}: the ranks share the host's cores"
+        verdict, reason = (
+            Verdict.RECORDED,
+            f"skew {1 + slowest.slower:.3f}, {slowest.place}: the ranks share the host's cores",
+        )
     elif slowest.slower > TOLERANCE:
-        verdict, reason = FAIL, f"{slowest}, expected at most {TOLERANCE:.0%}"
+        verdict, reason = Verdict.FAIL, f"{slowest}, expected at most {TOLERANCE:.0%}"
     else:
-        verdict, reason = PASS, f"the slowest, {slowest.place}, takes {1 + slowest.slower:.3f} of its siblings' time"
+        verdict, reason = (
+            Verdict.PASS,
+            f"the slowest, {slowest.place}, takes {1 + slowest.slower:.3f} of its siblings' time",
+        )
     method = "time of the slowest rank's forward passes, an image, over the median of the other ranks'"
     return MetricVerdict(STRAGGLER_RATIO, value, "", None, None, None, high, "lower", method, "", verdict, reason)
 
@@ -162,17 +174,19 @@ def judge_siblings(runs: Sequence[DeviceRun]) -> SiblingsVerdict:
     """
     usable = [(run, run.usable) for run in runs]
     cards = tuple(_judge_sibling(run, [p for other, p in usable if p is not None and other is not run]) for run in runs)
-    for verdict in (FAIL, INVALID, INCONCLUSIVE):
+    for verdict in (Verdict.FAIL, Verdict.INVALID, Verdict.INCONCLUSIVE):
         decisive = [card.reason for card in cards if card.verdict == verdict]
         if decisive:
             return SiblingsVerdict(cards, verdict, "; ".join(decisive))
-    if any(card.verdict == RECORDED for card in cards) or not cards:
+    if any(card.verdict == Verdict.RECORDED for card in cards) or not cards:
         count = f"{len(cards)} card{'s' * (len(cards) != 1)}"
         return SiblingsVerdict(
-            cards, RECORDED, f"found {count}, expected {MIN_SIBLINGS} or more: fewer have no median to be held against"
+            cards,
+            Verdict.RECORDED,
+            f"found {count}, expected {MIN_SIBLINGS} or more: fewer have no median to be held against",
         )
     slowest = min(cards, key=lambda card: card.share or 0.0)
-    return SiblingsVerdict(cards, PASS, f"no card is slower than its siblings; the slowest, {slowest.reason}")
+    return SiblingsVerdict(cards, Verdict.PASS, f"no card is slower than its siblings; the slowest, {slowest.reason}")
 
 
 def ratio_per_device(small: TopologyRun, big: TopologyRun, metric: str) -> float | None:
@@ -188,16 +202,19 @@ def _compare(
 ) -> tuple[Verdict, str]:
     shown = f"efficiency {figure(value)}"
     if expected is None or low is None:
-        return RECORDED, shown
+        return Verdict.RECORDED, shown
     limit = f"{figure(low)} ({low / expected:.4g} x {figure(expected)}, what the expected p_core come to)"
     if interval is None:
-        return INCONCLUSIVE, f"{shown} has no confidence interval, as a run has too few steps for one; bound {limit}"
+        return (
+            Verdict.INCONCLUSIVE,
+            f"{shown} has no confidence interval, as a run has too few steps for one; bound {limit}",
+        )
     verdict, _ = against_bounds(interval, low, None)
-    if verdict is INCONCLUSIVE:
+    if verdict is Verdict.INCONCLUSIVE:
         span = f"{figure(interval.low)} to {figure(interval.high)}"
         more = steps_advice(value, interval, (low,), steps, " of each")
         return verdict, f"{shown}: its interval, {span}, straddles {limit}; {more}"
-    return verdict, f"{shown} is {'below' if verdict is FAIL else 'at least'} {limit}"
+    return verdict, f"{shown} is {'below' if verdict is Verdict.FAIL else 'at least'} {limit}"
 
 
 def _ratio_interval(over: Measurement, under: Measurement, value: float) -> Interval | None:
@@ -271,20 +288,20 @@ def _judge_sibling(run: DeviceRun, others: Sequence[Measurement]) -> DeviceVerdi
     own = run.usable
     if own is None:
         why = run.broken or "found no p_core, expected one"
-        return DeviceVerdict(run, None, INVALID, f"{run}: its run cannot be compared: {why}")
+        return DeviceVerdict(run, None, Verdict.INVALID, f"{run}: its run cannot be compared: {why}")
     median = statistics.median_low([other.value for other in others]) if others else 0.0
     if len(others) + 1 < MIN_SIBLINGS or median <= 0:
-        return DeviceVerdict(run, None, RECORDED, f"{run}: {len(others)} siblings to be held against")
+        return DeviceVerdict(run, None, Verdict.RECORDED, f"{run}: {len(others)} siblings to be held against")
     share, bound = own.value / median, median * (1 - TOLERANCE)
     pace = f"{run} does {figure(own.value)} images/s, {share:.1%} of its siblings' median {figure(median)}"
     if own.interval is None:
         least = max(1, (own.least or MIN_STEPS) - own.n)
         reason = f"{pace}; from {own.n} steps there is no confidence interval, at least {least} more are needed"
-        return DeviceVerdict(run, share, INCONCLUSIVE, reason)
+        return DeviceVerdict(run, share, Verdict.INCONCLUSIVE, reason)
     verdict, _ = against_bounds(own.interval, bound, None)
-    if verdict is FAIL:
+    if verdict is Verdict.FAIL:
         pace += f": slower by more than {TOLERANCE:.0%}"
-    elif verdict is INCONCLUSIVE:
+    elif verdict is Verdict.INCONCLUSIVE:
         span = f"{figure(own.interval.low)} to {figure(own.interval.high)}"
         more = steps_advice(own.value, own.interval, (bound,), own.n)
         pace += f"; its interval, {span}, straddles {figure(bound)} ({TOLERANCE:.0%} below them); {more}"
