@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 _ROOT = Path(__file__).resolve().parent
-_PACKAGES = ("expected", "fixtures", "reports", "suite", "trainer", "verdict")
+_PACKAGES = ("evidence", "expected", "fixtures", "reports", "suite", "trainer", "verdict")
 
 # Another project's modules of these names (PyPI has a `fixtures`), which another plug-in has imported before.
 for _name, _module in list(sys.modules.items()):

@@ -25,7 +25,7 @@ def judging(request: Any, tmp_path_factory: Any) -> Python:
 def broken_checkout(folder: Path) -> Path:
     """A checkout none of whose code can be imported."""
     checkout = copy_of_the_checkout(folder)
-    for name in ("expected", "fixtures", "reports", "suite", "trainer", "verdict"):
+    for name in ("evidence", "expected", "fixtures", "reports", "suite", "trainer", "verdict"):
         (checkout / name / "__init__.py").write_text(f'raise SystemExit("the {name} of the other checkout")\n')
     return checkout
 

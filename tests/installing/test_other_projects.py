@@ -27,7 +27,7 @@ PROJECTS = {
     },
     "module": {"tests/conftest.py": "from fixtures import user\n", "tests/fixtures.py": _USER},
 }
-PACKAGES = ("expected", "fixtures", "reports", "suite", "trainer", "verdict")
+PACKAGES = ("evidence", "expected", "fixtures", "reports", "suite", "trainer", "verdict")
 LOOK = f"import importlib.util; print(list(map(importlib.util.find_spec, {PACKAGES})))"
 SUITE = ("accelerator_conformance.py", "accelerator_conformance-0.1.0.dist-info")
 
