@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import make_dataclass
 from pathlib import Path
 from typing import Any
 
 from benchmarks.beside import beside
+from evidence.events import Window
 from evidence.rank_file import EventLog
 from trainer.clocks import Ledger
 
@@ -21,7 +23,9 @@ FACTS = {
     "compute_host_ns": 1,
     "forward_ns": 1,
 }
-TIMES = list(range(10**8, 10**8 + STEPS))
+TIMES = tuple(range(10**8, 10**8 + STEPS))
+WORKED_ON = dict.fromkeys(("padded_pixels", "proposals", "sampled", "positives"), 1)
+Step = make_dataclass("Step", ["step", "images", "compute_ns", "loss", *FACTS], namespace={"event": "step"})
 
 
 def test_windows_beside_a_line_for_each_step(benchmark: Any, tmp_path: Path) -> None:
@@ -30,11 +34,13 @@ def test_windows_beside_a_line_for_each_step(benchmark: Any, tmp_path: Path) -> 
 
     def ours() -> None:
         for step in range(0, WINDOWS * STEPS, STEPS):
-            by_window.write("window", step=step, images=TIMES, compute_ns=TIMES, loss=[0.5] * STEPS, **FACTS)
+            by_window.write(
+                Window(step=step, images=TIMES, compute_ns=TIMES, loss=(0.5,) * STEPS, **FACTS, **WORKED_ON)
+            )
 
     def reference() -> None:
         for step in range(WINDOWS * STEPS):
-            by_step.write("step", step=step, images=8, compute_ns=TIMES[step % STEPS], loss=0.5, **FACTS)
+            by_step.write(Step(step=step, images=8, compute_ns=TIMES[step % STEPS], loss=0.5, **FACTS))
 
     beside(benchmark, ours, reference, name="events of 2,000 steps", units=WINDOWS * STEPS, unit="steps")
 

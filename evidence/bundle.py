@@ -16,7 +16,7 @@ from evidence.files import RANK_FILE, RUN_FILE, TELEMETRY_FILE
 from evidence.jsonlines import Problems
 from evidence.rank_file import read_rank
 from evidence.run_file import Run, decode_run
-from evidence.seal import file_states, seal_problems
+from evidence.seal import file_states, read_seal, seal_problems
 from evidence.telemetry import Telemetry, read_telemetry
 
 
@@ -25,7 +25,8 @@ class Evidence:
     """Everything that a run left behind, as far as it could be read.
 
     `run` is None when run.json is missing or damaged. `ranks` are ordered by rank. `problems` says what is
-    missing or damaged, each with its file and line; evidence with problems proves nothing.
+    missing or damaged, each with its file and line; evidence with problems proves nothing. `seal` is the content of
+    SHA256SUMS, `run_sha256` the digest of run.json; both are empty without the file.
     """
 
     path: Path
@@ -33,6 +34,8 @@ class Evidence:
     ranks: tuple[RankEvidence, ...]
     telemetry: Telemetry
     problems: tuple[str, ...]
+    seal: bytes = b""
+    run_sha256: str = ""
 
     @property
     def simulated(self) -> bool:
@@ -96,8 +99,9 @@ class _Reader:
         telemetry = read_telemetry(files)
         found = [problem for log in self._logs for problem in log.all()]
         # The seal comes last: damage inside a file says more than that the file is not the one that was sealed.
-        problems = (*found, *seal_problems(self._run_dir, self._digests))
-        return Evidence(self._run_dir, run, ranks, telemetry, problems)
+        seal = read_seal(self._run_dir)
+        problems = (*found, *seal_problems(self._run_dir, self._digests, seal))
+        return Evidence(self._run_dir, run, ranks, telemetry, problems, seal, self._digests.get(RUN_FILE, ""))
 
     def _content(self, name: str, content: bytes | None = None) -> tuple[bytes, Problems]:
         problems = Problems(name)

@@ -63,7 +63,8 @@ def encode(instance: Any) -> Any:
     if isinstance(instance, Enum):
         return instance.value
     if isinstance(instance, (list, tuple)):
-        return [encode(part) for part in instance]
+        # Lists of numbers and texts are most of a bundle.
+        return list(instance) if instance and type(instance[0]) in _PLAIN else [encode(part) for part in instance]
     if isinstance(instance, Mapping):
         return {key: encode(part) for key, part in instance.items()}
     return instance
@@ -257,6 +258,7 @@ def any_numbers(value: Any) -> array[float]:
 
 
 _KINDS: dict[type, Kinds] = {}
+_PLAIN = frozenset((int, float, str))
 _INTS, _FLOATS = frozenset((int,)), frozenset((float,))
 _BY_NAME: dict[str, Kind] = {
     "int": whole,

@@ -6,6 +6,7 @@ can seal it again.
 
 from __future__ import annotations
 
+import io
 import os
 import re
 from pathlib import Path
@@ -47,14 +48,23 @@ def file_states(run_dir: Path) -> dict[str, tuple[int, int, int]]:
     return states
 
 
-def seal_problems(run_dir: Path, digests: Mapping[str, str] | None = None) -> tuple[str, ...]:
+def read_seal(run_dir: Path) -> bytes:
+    """Return the content of SHA256SUMS; empty if it is not there, is no regular file or cannot be read."""
+    try:
+        return (run_dir / SEAL_FILE).read_bytes() if _is_file(run_dir / SEAL_FILE) else b""
+    except OSError:
+        return b""
+
+
+def seal_problems(run_dir: Path, digests: Mapping[str, str] | None = None, seal: bytes = b"") -> tuple[str, ...]:
     """Return how the evidence in `run_dir` differs from its seal, each with the name of the file.
 
-    `digests` are the SHA-256 of files that were read already, by name; the others are read here.
+    `digests` are the SHA-256 of files that were read already, by name, and `seal` the content of SHA256SUMS; what is
+    not given is read here.
     """
     problems = Problems(SEAL_FILE)
     try:
-        sealed = _read_seal(run_dir / SEAL_FILE, problems)
+        sealed = _read_seal(run_dir / SEAL_FILE, problems, seal)
         if sealed is None:
             return problems.all()
         return (*problems.all(), *_differences(run_dir, sealed, digests or {}))
@@ -63,7 +73,7 @@ def seal_problems(run_dir: Path, digests: Mapping[str, str] | None = None) -> tu
         return problems.all()
 
 
-def _read_seal(path: Path, problems: Problems) -> dict[str, str] | None:
+def _read_seal(path: Path, problems: Problems, seal: bytes) -> dict[str, str] | None:
     """Digest by file name; None where there is no seal to hold anything against."""
     if not os.path.lexists(str(path)):
         problems.add("not there: the run never came to its end, or its seal was taken away")
@@ -72,13 +82,12 @@ def _read_seal(path: Path, problems: Problems) -> dict[str, str] | None:
         problems.add("found a link or something else that is no file, expected the file itself")
         return None
     sealed: dict[str, str] = {}
-    with path.open("rb") as stream:
-        for line, raw in enumerate(stream, start=1):
-            name, digest = _entry(raw, line, problems)
-            if name in sealed:
-                problems.add(f"{name} is listed a second time", line)
-            elif name:
-                sealed[name] = digest
+    for line, raw in enumerate(io.BytesIO(seal or path.read_bytes()), start=1):
+        name, digest = _entry(raw, line, problems)
+        if name in sealed:
+            problems.add(f"{name} is listed a second time", line)
+        elif name:
+            sealed[name] = digest
     return sealed
 
 

@@ -10,7 +10,6 @@ from typing import Mapping, Sequence
 
 from evidence.bundle import Evidence, read_run
 from evidence.errors import SuiteError
-from evidence.files import SEAL_FILE
 from evidence.verdict import Interval, JudgedCell, MetricVerdict, RunVerdict, Verdict
 from expected import METRICS, UNPUBLISHED, Cell, Device, Expectation, Metric
 from verdict.checks.invariants import violations
@@ -48,14 +47,6 @@ class Judged:
     def serial(self) -> str:
         """The serial number of the one device of a run of --each-card, if it is known; else ""."""
         return "" if self.cell.card is None else ", ".join(start.serial or "" for _, start in self.evidence.starts)
-
-    @cached_property
-    def seal(self) -> bytes:
-        """The content of SHA256SUMS, whose digest identifies the bundle; empty if there is none."""
-        try:
-            return (self.evidence.path / SEAL_FILE).read_bytes()
-        except OSError:
-            return b""
 
     @cached_property
     def environment(self) -> tuple[EnvironmentFinding, ...]:

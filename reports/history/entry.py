@@ -6,13 +6,11 @@ import contextlib
 import hashlib
 import json
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, Iterator, Mapping, Sequence
 
 from evidence.bundle import Evidence
 from evidence.errors import SuiteError
 from evidence.events import Start
-from evidence.files import RUN_FILE, SEAL_FILE, sha256_of
 from evidence.run_file import Run
 from evidence.verdict import MetricVerdict, RunVerdict, encode_metric
 from expected import METRICS
@@ -51,9 +49,9 @@ def read_entry(
     """
     cell, run = verdict.cell, evidence.run
     run_id = evidence.path.name if run is None else run.id
-    sealed = _sha256(evidence.path / SEAL_FILE)
+    sealed = hashlib.sha256(evidence.seal).hexdigest() if evidence.seal else ""
     # Without a seal, run.json itself is what differs between two runs of that name.
-    identity = f"{run_id}\n{sealed or _sha256(evidence.path / RUN_FILE)}".encode("utf-8", "surrogatepass")
+    identity = f"{run_id}\n{sealed or evidence.run_sha256}".encode("utf-8", "surrogatepass")
     p_core = verdict.metrics.get("p_core")
     return Entry(
         run={
@@ -85,14 +83,6 @@ def read_entry(
         metrics=tuple(_metric(metric) for name, metric in verdict.metrics.items() if name in METRICS),
         findings=tuple(map(asdict, findings)),
     )
-
-
-def _sha256(path: Path) -> str:
-    """Return the digest of a file; "" if it cannot be read."""
-    try:
-        return sha256_of(path)
-    except OSError:
-        return ""
 
 
 def _limits(run: Run) -> str:

@@ -142,9 +142,9 @@ def _launch(run: Run) -> list[tuple[str, str]]:
 
 def _seal(judged: Judged) -> dict[str, Any]:
     """Return whether the seal holds, as reading the evidence found, and the digest that identifies this bundle."""
-    if not judged.seal:
+    if not judged.evidence.seal:
         return {"state": "not there", "kind": "bad", "digest": "", "files": 0}
     broken = any(SEAL_FILE in problem for problem in judged.evidence.problems)
     state, kind = ("broken", "bad") if broken else ("holds", "good")
-    digest = hashlib.sha256(judged.seal).hexdigest()
-    return {"state": state, "kind": kind, "digest": digest, "files": len(judged.seal.splitlines())}
+    digest = hashlib.sha256(judged.evidence.seal).hexdigest()
+    return {"state": state, "kind": kind, "digest": digest, "files": len(judged.evidence.seal.splitlines())}

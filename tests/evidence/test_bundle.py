@@ -301,10 +301,10 @@ def test_evidence_that_is_written_while_it_is_read_is_named(tmp_path: Path, monk
     folder = build(Plan()).write(tmp_path / "run")
     honest = (folder / "rank-0000.jsonl").read_bytes()
 
-    def swap(run_dir: Path, digests: Mapping[str, str]) -> tuple[str, ...]:
+    def swap(run_dir: Path, digests: Mapping[str, str], seal: bytes) -> tuple[str, ...]:
         """Put the sealed bytes back between reading and checking, as a racing copy could."""
         (folder / "rank-0000.jsonl").write_bytes(honest)
-        return seal_problems(run_dir, digests)
+        return seal_problems(run_dir, digests, seal)
 
     monkeypatch.setattr("evidence.bundle.seal_problems", swap)
     (folder / "rank-0000.jsonl").write_bytes(honest.replace(b'"lr": 0.02', b'"lr": 0.01'))
