@@ -12,6 +12,9 @@ from typing import Any, Mapping
 from evidence.codec import FieldError, decode, dumps, encode, parse_object
 from evidence.files import RUN_FILE, SCHEMA, write_whole
 
+PROTOCOLS = ("full", "epoch", "steady")
+PRECISIONS = ("fp32", "amp", "fp16", "bf16")
+
 
 @dataclass(frozen=True)
 class RunCell:

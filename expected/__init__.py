@@ -7,7 +7,6 @@ from expected.metrics import METRICS, Metric, default_bounds
 from expected.model import (
     ACCEPTED,
     NOT_APPLICABLE,
-    PRECISIONS,
     PUBLISHED,
     UNPUBLISHED,
     Cell,
@@ -24,7 +23,6 @@ __all__ = [
     "ACCEPTED",
     "METRICS",
     "NOT_APPLICABLE",
-    "PRECISIONS",
     "PUBLISHED",
     "UNPUBLISHED",
     "Cell",

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 from typing import Any, Callable, Mapping
 
+from evidence.run_file import PRECISIONS
 from expected.metrics import METRICS, Metric, default_bounds
 from expected.model import (
     NOT_APPLICABLE,
-    PRECISIONS,
     PUBLISHED,
     TIMINGS,
     UNPUBLISHED,

@@ -18,7 +18,6 @@ NOT_APPLICABLE = "not_applicable"
 _CARD = "-card"
 """Precedes the device index in a cell's id; ids of tables end with the batch size."""
 
-PRECISIONS = ("fp32", "amp", "fp16", "bf16")
 TIMINGS = ("host", "device")
 
 SMI_NAMES = ("nvml", "mx-smi", "ixsmi")

@@ -15,12 +15,11 @@ from dataclasses import MISSING, dataclass
 from pathlib import Path
 from typing import Any, Callable, Mapping, Sequence
 
+from evidence.run_file import PRECISIONS, PROTOCOLS
 from trainer.errors import SettingsError
 from trainer.optimizations import NAMES
 from trainer.telemetry import SMI_NAMES
 
-PROTOCOLS = ("full", "epoch", "steady")
-PRECISIONS = ("fp32", "amp", "fp16", "bf16")
 MODELS = ("fasterrcnn_resnet50_fpn", "fasterrcnn_resnet18_fpn_small", "fasterrcnn_tiny")
 
 

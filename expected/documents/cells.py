@@ -7,11 +7,12 @@ import re
 from dataclasses import dataclass
 from decimal import Context, Decimal
 
+from evidence.run_file import PRECISIONS
 from expected.documents.model import Said, Stated, UnreadableError, quote
 from expected.documents.quoting import one_line, reading_form, shown, without_emphasis
 from expected.documents.words import UNITS
 from expected.metrics import METRICS
-from expected.model import NOT_APPLICABLE, PRECISIONS, PUBLISHED, UNPUBLISHED, Topology
+from expected.model import NOT_APPLICABLE, PUBLISHED, UNPUBLISHED, Topology
 from expected.toml_file import ExpectationError
 
 _CROSS = re.compile(r"(?<![0-9A-Za-z.])([0-9]+)\s*[xX×*]\s*([0-9]+)(?![0-9A-Za-z.])")

@@ -7,9 +7,9 @@ import statistics
 from typing import Iterator
 
 from evidence.events import RankEvidence
+from evidence.run_file import PROTOCOLS
 from verdict.checks.invariants import Case, check, rank_check
 from verdict.metrics.measure import last_evaluation, parts, protocol_metrics
-from verdict.metrics.measurement import PROTOCOLS
 from verdict.metrics.memory import throttled
 from verdict.metrics.throughput import STEADY_MIN_STEPS
 

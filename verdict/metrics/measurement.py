@@ -8,8 +8,6 @@ from typing import Callable, Optional
 from evidence.bundle import Evidence
 from evidence.verdict import Interval
 
-PROTOCOLS = ("full", "epoch", "steady")
-
 
 @dataclass(frozen=True)
 class Measurement:

@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 
 from evidence.bundle import Evidence
 from evidence.events import HOST_BACKENDS, RankEvidence
+from evidence.run_file import PROTOCOLS
 from evidence.telemetry import Card, CardSamples
 from expected import METRICS
-from verdict.metrics.measurement import PROTOCOLS, Measurement, metric
+from verdict.metrics.measurement import Measurement, metric
 
 LARGEST_GAP = 0.1
 """Share of the training that may pass between two samples."""

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Callable, Mapping, Optional, Sequence
 
 from evidence.bundle import Evidence
 from evidence.events import Windows
-from verdict.metrics.measurement import PROTOCOLS, Measurement, metric
+from evidence.run_file import PROTOCOLS
+from verdict.metrics.measurement import Measurement, metric
 from verdict.metrics.statistics import (
     CONFIDENCE,
     MIN_SAMPLES,
