@@ -291,13 +291,10 @@ class EpochEnd:
 
 
 @dataclass(frozen=True)
-class Epoch:
+class Epoch(EpochEnd):
     """The end of an epoch beside its beginning; `planned_steps` is None without one."""
 
-    epoch: int
-    planned_steps: int | None
-    steps: int
-    images: int
+    planned_steps: int | None = None
 
 
 @event("window")

@@ -231,8 +231,8 @@ class _RankReader:
         self._planned[begin.epoch] = begin.steps
 
     def _epoch_end(self, t_ns: int, record: dict[str, Any]) -> None:
-        end = decode(EpochEnd, record)
-        self._keep("epoch_end", Epoch(end.epoch, self._planned.get(end.epoch), end.steps, end.images))
+        epoch = decode(EpochEnd, record).epoch
+        self._keep("epoch_end", decode(Epoch, record, planned_steps=self._planned.get(epoch)))
 
     def _window(self, t_ns: int, record: dict[str, Any]) -> None:
         try:
