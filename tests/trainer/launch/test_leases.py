@@ -302,7 +302,7 @@ def test_users_exclude_each_other_in_both_directions(tmp_path: Path) -> None:
     folder = Path("/tmp") / f"leases-of-users-{os.getpid()}"
     nobody = 65534
     # Last, as that user may not be allowed to read this Python's modules.
-    become = "import os, trainer.devices.kunlunxin; os.umask(0o77); os.setgid(65534); os.setuid(65534)"
+    become = "import os, trainer.devices as d; d.backend_names(); os.umask(0o77); os.setgid(65534); os.setuid(65534)"
     program = TAKER.replace("\nleases =", f"\n{become}\nleases =")
 
     def start(command: list[str], **options: Any) -> Any:
