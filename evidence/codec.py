@@ -71,12 +71,19 @@ def encode(instance: Any) -> Any:
 
 
 def dumps(value: Any, indent: int | None = None) -> str:
-    """Return strict JSON: NaN and the infinities become the strings of NON_FINITE. Without `indent`, pure ASCII."""
-    spaced: dict[str, Any] = {"separators": (",", ":")} if indent is None else {"indent": indent, "ensure_ascii": False}
+    """Return strict JSON: NaN and the infinities become the strings of NON_FINITE.
+
+    Pure ASCII without `indent`, and with it if a text has what UTF-8 cannot encode, as the names of some files.
+    """
+    spaced: dict[str, Any] = {"separators": (",", ":")} if indent is None else {"indent": indent}
     try:
-        return json.dumps(value, allow_nan=False, **spaced)
-    except ValueError:
+        text = json.dumps(value, allow_nan=False, ensure_ascii=indent is None, **spaced)
+        text.encode("utf-8")
+    except UnicodeEncodeError:
         return json.dumps(_spelled_out(value), allow_nan=False, **spaced)
+    except ValueError:
+        return dumps(_spelled_out(value), indent)
+    return text
 
 
 def parse_object(raw: bytes) -> dict[str, Any]:

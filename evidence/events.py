@@ -160,7 +160,7 @@ class DataSet:
 
     @property
     def val_images(self) -> int | None:
-        """Images to evaluate on; None where the run loads none."""
+        """Images to evaluate on; None if the run has no validation split."""
         return None if self.val is None else self.val.images
 
     @property

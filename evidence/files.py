@@ -33,7 +33,7 @@ def telemetry_file(node: int) -> str:
 
 
 def write_whole(path: Path, content: str) -> None:
-    """Replace `path` by `content` in UTF-8, atomically and flushed to disk; on an OSError the old file stays.
+    """Replace `path` by `content` in UTF-8, atomically and flushed to disk; after an error the old file is still there.
 
     A reader finds the old content or the new one.
     """
@@ -45,7 +45,7 @@ def write_whole(path: Path, content: str) -> None:
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(str(partial), str(path))
-    except OSError:
+    except BaseException:
         if partial.exists():
             partial.unlink()
         raise

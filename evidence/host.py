@@ -29,8 +29,8 @@ class Interface:
 class Environment:
     """The machine, its devices and its software, each as far as it could be read; empty where nothing was found.
 
-    `machine` has DMI's `vendor` and `product`. `cards` are the names of the host's devices, `card_count` all devices
-    whoever uses them. `os` has `name`, `version`, `pretty`, and `of`: "image" where the system is the container's own.
+    `machine` has DMI's `vendor` and `product`. `cards` are the names of the host's devices, `card_count` all devices,
+    in use or not. `os` has `name`, `version`, `pretty`, and `of`: "image" where the system is the container's own.
     `absent` gives, by item, the reason why something was not found.
     """
 

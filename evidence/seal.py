@@ -1,7 +1,7 @@
 """The seal of a bundle: SHA256SUMS over its evidence, in the format of `sha256sum -c`.
 
-It tells damage and edits, also of a run that never came to its end. It is no signature: who can write into the folder
-can seal it again.
+It detects damage and edits, also of a run that did not finish. It is not a signature: a user who can write into the
+folder can seal it again.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def write_seal(run_dir: Path) -> Path:
 
 
 def file_states(run_dir: Path) -> dict[str, tuple[int, int, int]]:
-    """Size, time of change and inode of each file of evidence: another value means that somebody wrote to it."""
+    """Size, time of change and inode of each file of evidence: another value means that it was written to."""
     states = {}
     for name in (*_evidence_files(run_dir), SEAL_FILE):
         try:
@@ -74,7 +74,7 @@ def seal_problems(run_dir: Path, digests: Mapping[str, str] | None = None, seal:
 
 
 def _read_seal(path: Path, problems: Problems, seal: bytes) -> dict[str, str] | None:
-    """Digest by file name; None where there is no seal to hold anything against."""
+    """Return the digests by file name, or None if there is no seal to compare with."""
     if not os.path.lexists(str(path)):
         problems.add("not there: the run never came to its end, or its seal was taken away")
         return None

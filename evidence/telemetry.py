@@ -70,7 +70,7 @@ class CardSamples:
     """What one rank saw of one card through one tool: `t_ns` by that rank's clock, int64; `used_gib`, float64.
 
     `used_gib` is in the same order and NaN where a sample has no memory. `total_gib` is the largest total that was
-    reported, None where none was; `sources` has the tool that was asked. `throttled` has (t_ns, reason) of the samples
+    reported, None if none was; `sources` has the tool that was asked. `throttled` has (t_ns, reason) of the samples
     in which the device said that it had been slowed down. `readings` has the other columns of CARD_READINGS of which
     there is any number: float64, one entry a sample, NaN where a sample has none.
     """

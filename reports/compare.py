@@ -37,8 +37,8 @@ _OF_ONE_RUN = (
     "p and interval say how surely these two runs differ, from the scatter within each. What differs from run to run, "
     "of the same release too, is in neither: compare releases with --by release for that."
 )
-_ONE_NUMBER = "one number a run: no significance can be told from one run each"
-_TOO_FEW = "too few steps for an interval: no significance can be told"
+_ONE_NUMBER = "one number a run: significance cannot be computed from one run each"
+_TOO_FEW = "too few steps for an interval: significance cannot be computed"
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def side_of_history(url: str, name: str, devices: Mapping[str, Device], runs: Pa
         {name: one.measured for name, one in found.metrics.items() if one.measured is not None},
         {name: one.interval for name, one in found.metrics.items() if one.interval is not None},
         versions,
-        why_no_samples=f"the folder of {found.name} is not there any more, and significance is told from steps",
+        why_no_samples=f"the folder of {found.name} is not there any more, and significance is computed from steps",
     )
 
 

@@ -16,5 +16,5 @@ def test_synchronise_waits(clock_test: ClockTest) -> None:
 
 
 def test_clock_is_monotonic(clock_test: ClockTest) -> None:
-    """The host's clock never goes back, and nobody set it during the run."""
+    """The host's clock never goes back, and was not set during the run."""
     clock_test.require("host-clock-monotonic", "clocks-agree")

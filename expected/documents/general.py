@@ -77,7 +77,7 @@ class Section:
                 del self.texts[key]
                 self.complaints.note(said.place, f"{key}: nothing is stated, and it is left out")
             elif not one_line(text).isprintable():
-                found = f"{key}: found {quote(text)} with characters that nobody can see"
+                found = f"{key}: found {quote(text)} with invisible characters"
                 self.complaints.error(said.place, found)
 
     def _continue(self, separator: str, text: str) -> None:

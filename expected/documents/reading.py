@@ -187,7 +187,7 @@ def _device(general: General, complaints: Complaints) -> Said | None:
         complaints.error(general.place if said is None else said.place, f"found no {DEVICE}, expected a name")
         return None
     if not one_line(shown(said.text)).isprintable():
-        complaints.error(said.place, f"{DEVICE}: found {quote(shown(said.text))} with characters that nobody can see")
+        complaints.error(said.place, f"{DEVICE}: found {quote(shown(said.text))} with invisible characters")
     return said
 
 

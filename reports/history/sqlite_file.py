@@ -13,7 +13,7 @@ from evidence.text import visible
 from reports.history import HistoryError
 
 APPLICATION_ID = 0x61634873
-"""In the head of our SQLite files ("acHs"), which tells a history from another application's database."""
+"""In the head of our SQLite files ("acHs"), which distinguishes a history from another application's database."""
 
 WRITES = "history_writes"
 """The execution option of a connection that is going to write."""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from evidence.codec import dumps, parse_object
 from evidence.files import write_whole
 
 
@@ -52,3 +53,22 @@ def test_two_writers_do_not_share_their_unfinished_files(tmp_path: Path, monkeyp
         write_whole(tmp_path / "file", "new")
 
     assert len(set(names)) == 2
+
+
+def test_a_name_that_utf_8_cannot_encode_is_written_and_read_back(tmp_path: Path) -> None:
+    name = os.fsdecode(b"runs/\xff")
+
+    write_whole(tmp_path / "one.json", dumps({"name": name, "loss": float("nan")}, indent=1))
+    write_whole(tmp_path / "two.json", dumps({"name": "数据"}, indent=1))
+
+    assert parse_object((tmp_path / "one.json").read_bytes()) == {"name": name, "loss": "NaN"}
+    assert "数据" in (tmp_path / "two.json").read_text(encoding="utf-8")
+
+
+def test_content_that_cannot_be_written_leaves_the_old_file_and_nothing_beside_it(tmp_path: Path) -> None:
+    write_whole(tmp_path / "file", "old")
+
+    with pytest.raises(UnicodeEncodeError):
+        write_whole(tmp_path / "file", "\udcff")
+
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("file", "old")]

@@ -54,7 +54,7 @@ def test_what_is_one_number_a_run_says_that_it_shows_no_significance(tmp_path: P
 
     out = capsys.readouterr().out
     assert row(out, "mem")[1:] == ["16.00 GiB", "17.00 GiB", "1.0625", "-", "-", "-", "-", "unknown"]
-    assert "mem: one number a run: no significance can be told from one run each" in out
+    assert "mem: one number a run: significance cannot be computed from one run each" in out
     assert "What differs from run to run" in out
 
 

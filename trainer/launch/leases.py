@@ -290,7 +290,7 @@ def _quoted(name: str) -> str:
 
 def _in_use(facts: Mapping[str, str]) -> str:
     if "pid" not in facts:
-        return "in use by a process that has not said who it is"
+        return "in use by a process that has not yet written its name"
     words = [f"in use by pid {facts['pid']}"]
     words += [f"of {facts['user']}"] if "user" in facts else []
     words += [f"on {facts['host']}"] if facts.get("host", socket.gethostname()) != socket.gethostname() else []

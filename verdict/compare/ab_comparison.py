@@ -72,7 +72,7 @@ def compare_groups(metric: str, first: Sequence[float], second: Sequence[float])
     means = [statistics.mean(side) for side in sides]
     values, centre = (math.exp(means[0]), math.exp(means[1])), means[1] - means[0]
     if min(map(len, sides)) < 2:
-        why = "no significance can be told from one run each: what differs from run to run is not known"
+        why = "significance cannot be computed from one run each: what differs from run to run is not known"
         return ABComparison(metric, *values, math.exp(centre), why_not=why)
     return _compare(metric, values, centre, sides, (1.0, 1.0))
 

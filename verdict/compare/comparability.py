@@ -109,7 +109,7 @@ def circumstances(evidence: Evidence, p_core_method: str = "") -> dict[str, str]
     origin = read_provenance(evidence)
     starts, card = [start for _, start in evidence.starts], split_card(run.cell.id)[1]
     counts = sorted({(data.train_images, data.val_images or 0) for rank in evidence.ranks for data in rank.data})
-    data = "; ".join(f"{train} images to train on, {val} to evaluate" for train, val in counts) or "not told"
+    data = "; ".join(f"{train} images to train on, {val} to evaluate" for train, val in counts) or "not recorded"
     seen = fingerprint(evidence)
     workload = (seen.pixels_per_image, seen.proposals_per_image, seen.positives_per_image) if seen else ()
     return {

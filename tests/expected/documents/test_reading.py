@@ -504,12 +504,12 @@ PLACED = {
     "a name with characters that nobody sees": (
         changed("kunlunxin R300", "kunlunxin\\x07 R300"),
         "kunlunxin",
-        "硬件设备简称: found 'kunlunxin\\x07 R300' with characters that nobody can see",
+        "硬件设备简称: found 'kunlunxin\\x07 R300' with invisible characters",
     ),
     "a text with characters that nobody sees": (
         changed("Ubuntu 20.04", "Ubuntu\u202e 20.04"),
         "Ubuntu",
-        "os: found 'Ubuntu\\u202e 20.04' with characters that nobody can see",
+        "os: found 'Ubuntu\\u202e 20.04' with invisible characters",
     ),
     "nothing": ("", "", "found no table 通用指标"),
 }

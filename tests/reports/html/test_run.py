@@ -162,7 +162,7 @@ def test_every_item_of_the_optimization_ledger_is_shown_with_its_state(tmp_path:
 
 
 def test_a_run_that_tells_of_no_optimizations_says_so(tmp_path: Path) -> None:
-    assert "The run's evidence does not tell." in text_of(run_page(page_of(tmp_path, TWO_RANKS)))
+    assert "Not in the run's evidence." in text_of(run_page(page_of(tmp_path, TWO_RANKS)))
 
 
 def test_a_precision_that_the_table_does_not_list_is_a_deviation(tmp_path: Path) -> None:

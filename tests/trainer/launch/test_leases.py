@@ -421,7 +421,7 @@ def test_what_cannot_be_read_breaks_no_message(tmp_path: Path, text: bytes) -> N
         message = refusal(tmp_path, ["3"])
 
     assert message == (
-        "card 3 of kunlunxin is in use by a process that has not said who it is; "
+        "card 3 of kunlunxin is in use by a process that has not yet written its name; "
         "wait for it, or choose other cards with XPU_VISIBLE_DEVICES"
     )
 
