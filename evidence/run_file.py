@@ -50,6 +50,15 @@ class Broken:
 
 
 @dataclass(frozen=True)
+class Repeat:
+    """Which boot of a cell this is, from 1, of how many declared beforehand; `first` is the id of the first."""
+
+    number: int
+    of: int
+    first: str
+
+
+@dataclass(frozen=True)
 class Boot:
     """How the launch ended; with neither exit code nor failure it never came to an end.
 
@@ -98,7 +107,7 @@ class Run:
     whether the data set was the user's own rather than generated. `expectation` is by metric, as it was when the run
     began. `command` is what started the ranks of the first host, `starts` how the session reached the hosts.
     `variables` are the environment variables that explain a run; credentials are left out. `scenario` is what a
-    simulated device was to do.
+    simulated device was to do. `repeat` is None for the only boot of its cell.
     """
 
     schema: int
@@ -117,6 +126,7 @@ class Run:
     card_memory_gib: float | None = None
     expectation: Mapping[str, Any] | None = None
     restarts: tuple[Broken, ...] = ()
+    repeat: Repeat | None = None
     started_utc: str = ""
     ended_utc: str = ""
     environment: Launcher = Launcher()

@@ -6,7 +6,7 @@ import keyword
 from pathlib import Path
 
 from expected.cells import CellDefaults, read_cells, read_recipe
-from expected.metrics import METRICS
+from expected.metrics import COCO_TRAIN_IMAGES, METRICS
 from expected.model import SMI_NAMES, TIMINGS, Device, Recipe
 from expected.toml_file import POSITIVE, ExpectationError, Range, Table, read_toml
 
@@ -77,6 +77,7 @@ def load_device(path: str | Path) -> Device:
     memory = device.number("card_memory_gib", POSITIVE, "GiB") if "card_memory_gib" in device else None
     cards = device.integer("cards_per_host", Range(1)) if "cards_per_host" in device else None
     source, method, notes = _read_source(top)
+    shapes = _read_shapes(top, backend)
     _check_units(top)
     defaults = CellDefaults(
         marker=marker,
@@ -85,6 +86,7 @@ def load_device(path: str | Path) -> Device:
         recipe=read_recipe(top, Recipe()),
         card_memory_gib=memory,
         cards_per_host=cards,
+        train_images=COCO_TRAIN_IMAGES if shapes is None else shapes["train_images"],
     )
     return Device(
         marker=marker,
@@ -96,7 +98,7 @@ def load_device(path: str | Path) -> Device:
         environment=_read_environment(top),
         source=source,
         cells=read_cells(top, defaults),
-        shapes=_read_shapes(top, backend),
+        shapes=shapes,
         path=path,
         method=method,
         notes=notes,

@@ -72,7 +72,8 @@ class Expectation:
     `state` is PUBLISHED, ACCEPTED (by a site's baseline), UNPUBLISHED or NOT_APPLICABLE; `value`, `low` and `high` are
     in the metric's unit, and a side that is None does not decide. `capacity` is the device memory in GiB (metric `mem`
     only). `clock` is how an accepted p_core was timed ("host" or "device"; "" for the cell's `timing`), `protocol` that
-    of the runs that a value was accepted from ("" for any).
+    of the runs that a value was accepted from ("" for any). `epoch_s` is the time of the one epoch more that the high
+    bound of e2e_time allows, where it does.
     """
 
     state: str
@@ -83,6 +84,7 @@ class Expectation:
     source: str = ""
     clock: str = ""
     protocol: str = ""
+    epoch_s: float | None = None
 
     @property
     def has_number(self) -> bool:

@@ -23,6 +23,9 @@ ACCEPTED_IN = "accepted in "
 SIMULATED_DEVICE = "virtual-"
 """Prefix of the cell ids for which simulated runs may be accepted."""
 
+SKEW = "skew"
+"""The question of suite/ that a waiver may name beside the metrics: whether a rank is a straggler."""
+
 Key = Tuple[str, str]
 """Cell id and metric."""
 
@@ -103,7 +106,7 @@ def check_site(found: Mapping[str, Any], path: Path, devices: Mapping[str, Devic
         accepted[key] = _read_accepted(block, METRICS[key[1]], cells[key[0]].expectations[key[1]], path.name)
     waivers: dict[Key, Waiver] = {}
     for block in _blocks(top, "waiver", _WAIVER_KEYS):
-        key = _read_key(block, cells, tuple(waivers))
+        key = _read_key(block, cells, tuple(waivers), (SKEW,))
         waivers[key] = Waiver(*key, block.text("reason"), block.text("ticket"), _read_date(block, "until"))
     return Site(path, accepted, tuple(waivers.values()))
 
@@ -126,10 +129,14 @@ def _blocks(top: Table, name: str, known: Sequence[str]) -> list[Table]:
     return [top.inner(f"{name}[{number}]", block, known) for number, block in enumerate(found, start=1)]
 
 
-def _read_key(block: Table, cells: Mapping[str, Cell], earlier: Sequence[Key]) -> Key:
-    """Return (cell id, metric) of a block; refuse a repeated pair and a metric that does not apply."""
-    cell, metric = block.choice("cell", tuple(cells)), block.choice("metric", tuple(METRICS))
-    if cells[cell].expectations[metric].state == NOT_APPLICABLE:
+def _read_key(block: Table, cells: Mapping[str, Cell], earlier: Sequence[Key], questions: Sequence[str] = ()) -> Key:
+    """Return (cell id, metric) of a block; refuse a repeated pair and a metric that does not apply.
+
+    `questions` may stand in place of a metric.
+    """
+    cell, metric = block.choice("cell", tuple(cells)), block.choice("metric", (*METRICS, *questions))
+    applies = metric not in METRICS or cells[cell].expectations[metric].state != NOT_APPLICABLE
+    if not applies or (metric == SKEW and cells[cell].topology.ranks == 1):
         raise block.fault("metric", f"found {metric}, which does not apply to {cell}; remove this block")
     if (cell, metric) in earlier:
         number = earlier.index((cell, metric)) + 1

@@ -11,17 +11,18 @@ from typing import Mapping, Sequence
 from evidence.bundle import Evidence, read_run
 from evidence.errors import SuiteError
 from evidence.verdict import Interval, JudgedCell, MetricVerdict, RunVerdict, Verdict
-from expected import METRICS, UNPUBLISHED, Cell, Device, Expectation, Metric
+from expected import ACCEPTED, METRICS, PUBLISHED, UNPUBLISHED, Cell, Device, Expectation, Metric
 from verdict.checks.invariants import violations
 from verdict.checks.workload import fingerprint
 from verdict.environment.findings import EnvironmentFinding, environment_findings
 from verdict.lookup import changes, find_cell
-from verdict.metrics.measure import compared_value, measure, unmeasured
+from verdict.metrics.measure import compared_value, measure, together, unmeasured
 from verdict.metrics.measurement import Measurement
 from verdict.metrics.statistics import MIN_STEPS, steps_to_decide
 from verdict.metrics.throughput import RATES, stragglers
 from verdict.wording import against, figure, limit, origin, quantity
 
+_FEW_BLOCKS = 4.0  # of about ten, if none resembled its neighbours
 _REASONS_QUOTED = 3  # in the reason of a metric; RunVerdict.reasons has them all
 
 
@@ -29,7 +30,8 @@ _REASONS_QUOTED = 3  # in the reason of a metric; RunVerdict.reasons has them al
 class Judged:
     """A run that was judged: the evidence, which is read once, the cell that it was judged as, and the verdict.
 
-    `measurements` has the numbers by metric, p_core_host beside them; it is empty if another process has judged.
+    `measurements` has the numbers by metric, p_core_host beside them; it is empty if another process has judged. Of a
+    cell that was booted several times (`boots`) the evidence is that of the first, the verdict that on all together.
     """
 
     evidence: Evidence
@@ -37,6 +39,12 @@ class Judged:
     cell: Cell
     verdict: RunVerdict
     measurements: Mapping[str, Measurement] = field(default_factory=dict)
+    boots: tuple[Judged, ...] = ()
+
+    @property
+    def runs(self) -> tuple[Judged, ...]:
+        """Every boot, each judged alone; this run itself where it is the only one."""
+        return self.boots or (self,)
 
     @property
     def is_own(self) -> bool:
@@ -50,14 +58,39 @@ class Judged:
 
     @cached_property
     def environment(self) -> tuple[EnvironmentFinding, ...]:
-        """What was found of each host, beside what the vendor's document states."""
-        return environment_findings(self.evidence, self.device)
+        """What was found of each host in each boot, beside what the vendor's document states."""
+        found = [one for run in self.runs for one in environment_findings(run.evidence, self.device)]
+        return tuple(dict.fromkeys(found))
 
 
 def judge(evidence: Evidence, device: Device, cell: Cell) -> Judged:
     """Judge evidence as a run of `cell` of `device`. Raises SuiteError for a cell that cannot be judged at all."""
     measurements = measure(evidence)
     return Judged(evidence, device, cell, _judge(evidence, cell, measurements, device.backend), measurements)
+
+
+def judge_together(runs: Sequence[Judged]) -> Judged:
+    """Judge all boots of a cell by one verdict: none is chosen, and one that cannot be trusted makes it invalid."""
+    first, count = runs[0], len(runs)
+    if count == 1:
+        return first
+    named = [(f"run {at} of {count} ({run.evidence.path.name})", run) for at, run in enumerate(runs, start=1)]
+    broken = tuple(f"{name}: {reason}" for name, run in named if run.verdict.broken for reason in run.verdict.reasons)
+    known = [name for name in first.measurements if all(name in run.measurements for run in runs)]
+    measurements = {name: together([run.measurements[name] for run in runs]) for name in known}
+    missing = {
+        name: f"{which}: {one.reason}"
+        for which, run in reversed(named)
+        for name, one in run.verdict.metrics.items()
+        if one.verdict is Verdict.MISSING
+    }
+    verdict = _verdict(first.evidence, first.cell, measurements, broken, missing)
+    verdict = replace(
+        verdict,
+        changed=tuple(dict.fromkeys(one for run in runs for one in run.verdict.changed)),
+        restarts=max(run.verdict.restarts for run in runs),
+    )
+    return Judged(first.evidence, first.device, first.cell, verdict, measurements, tuple(runs))
 
 
 def judge_stored(run_dir: Path, devices: Mapping[str, Device]) -> Judged:
@@ -83,6 +116,20 @@ def judge_run(evidence: Evidence, cell: Cell, *, backend: str | None = None) -> 
 
 def _judge(evidence: Evidence, cell: Cell, measurements: Mapping[str, Measurement], backend: str | None) -> RunVerdict:
     broken = violations(evidence, cell, measurements, backend=backend)
+    missing = {
+        name: unmeasured(name, evidence) or _unlike(name, cell.expectations[name], evidence) for name in cell.applicable
+    }
+    return _verdict(evidence, cell, measurements, broken, missing)
+
+
+def _verdict(
+    evidence: Evidence,
+    cell: Cell,
+    measurements: Mapping[str, Measurement],
+    broken: tuple[str, ...],
+    missing: Mapping[str, str],
+) -> RunVerdict:
+    """Return the verdict on the numbers of one run, or of several of which `evidence` is the first's."""
     metrics = {}
     for name in cell.applicable:
         expectation = cell.expectations[name]
@@ -90,7 +137,7 @@ def _judge(evidence: Evidence, cell: Cell, measurements: Mapping[str, Measuremen
             name,
             expectation,
             _reported(name, cell, expectation, measurements),
-            unmeasured=unmeasured(name, evidence) or _unlike(name, expectation, evidence),
+            unmeasured=missing.get(name, ""),
             broken=broken,
         )
     metrics = _with_stragglers(metrics, evidence)
@@ -141,6 +188,9 @@ def judge_metric(
     if not expectation.has_number and expectation.state != UNPUBLISHED:
         raise SuiteError(f"{name}: found a metric that is {expectation.state}, expected one that applies to the cell")
     metric = METRICS[name]
+    if expectation.state == ACCEPTED and measurement is not None and measurement.within is not None:
+        # The tolerance of an accepted value is the measured spread between the site's own runs.
+        measurement = replace(measurement, interval=measurement.within)
     if broken:
         more = f"; and {len(broken) - _REASONS_QUOTED} more" if len(broken) > _REASONS_QUOTED else ""
         verdict, reason = Verdict.INVALID, "; ".join(broken[:_REASONS_QUOTED]) + more
@@ -189,13 +239,27 @@ def against_bounds(interval: Interval, low: float | None, high: float | None) ->
     return (Verdict.INCONCLUSIVE, straddled) if straddled else (Verdict.PASS, ())
 
 
-def steps_advice(value: float, interval: Interval, straddled: Sequence[float], steps: int, whose: str = "") -> str:
-    """Return how many more steps would decide, in words; `interval` came from `steps` steps."""
-    more = [steps_to_decide(value, interval, bound, steps) for bound in straddled]
+def steps_advice(
+    value: float,
+    interval: Interval,
+    straddled: Sequence[float],
+    steps: int,
+    whose: str = "",
+    within: Interval | None = None,
+) -> str:
+    """Return how many more steps would decide, in words; `interval` came from `steps` steps.
+
+    `within` is the part of it that steps narrow; if that is not enough, more boots would do.
+    """
+    more = [steps_to_decide(value, interval, bound, steps, within) for bound in straddled]
     known = [count for count in more if count is not None]
-    if len(known) < len(more):
-        return "no number of steps would decide"
-    return f"about {max(known)} more steps{whose} would decide"
+    if len(known) == len(more):
+        return f"about {max(known)} more steps{whose} would decide"
+    if value in straddled:
+        return "it is the bound itself, so that no number of steps would decide"
+    reach = max(value - interval.low, interval.high - value) / min(abs(value - bound) for bound in straddled)
+    boots = math.ceil(min(reach * reach, 1000))
+    return f"no number of steps would decide, but about {max(boots, 2)} boots judged together (--repeat)"
 
 
 def _compare(metric: Metric, expectation: Expectation, measurement: Measurement) -> tuple[Verdict, str]:
@@ -210,11 +274,13 @@ def _compare(metric: Metric, expectation: Expectation, measurement: Measurement)
         shown, most = against(metric, value, capacity)
         return Verdict.FAIL, f"{name} {shown} is above {most} (the card's capacity)"
     number = quantity(value, metric.unit)
-    if measurement.interval is None and measurement.metric in RATES:
-        return Verdict.INCONCLUSIVE, (
-            f"{name} {number} comes from {measurement.n} steps, too few for a confidence interval; "
-            f"at least {max(1, (measurement.least or MIN_STEPS) - measurement.n)} more steps are needed"
-        )
+    enough = measurement.decisive if expectation.state == PUBLISHED else 0
+    no_interval = measurement.interval is None and measurement.metric in RATES
+    if no_interval or measurement.n < enough:
+        why = "too few for a confidence interval" if no_interval else "too few to show rare stalls and slow changes"
+        more = max(1, max(measurement.least or MIN_STEPS, enough) - measurement.n)
+        reason = f"{name} {number} comes from {measurement.n} steps, {why}; at least {more} more steps are needed"
+        return Verdict.INCONCLUSIVE, reason
     interval = measurement.interval or Interval(value, value)
     verdict, decisive = against_bounds(interval, low, high)
     if verdict is Verdict.FAIL:
@@ -226,11 +292,13 @@ def _compare(metric: Metric, expectation: Expectation, measurement: Measurement)
         straddled = " and ".join(
             f"{limit(bound, metric.unit)} ({origin(metric, expectation, bound)})" for bound in decisive
         )
-        more = steps_advice(value, interval, decisive, measurement.n)
-        more = more if more.startswith("about") else f"it is the bound itself, so that {more}"
+        advice = steps_advice(value, interval, decisive, measurement.n, within=measurement.within)
+        slow = ""
+        if measurement.independent < _FEW_BLOCKS:
+            slow = f"; as speed changes slowly, the run holds about {measurement.independent:.1f} independent blocks"
         return (
             Verdict.INCONCLUSIVE,
-            f"{name} {quantity(value, metric.unit)}: its interval, {ends}, straddles {straddled}; {more}",
+            f"{name} {quantity(value, metric.unit)}: its interval, {ends}, straddles {straddled}{slow}; {advice}",
         )
     if measurement.doubt:
         return Verdict.INCONCLUSIVE, f"{name} {quantity(value, metric.unit)}: {measurement.doubt}"

@@ -80,6 +80,8 @@ def origin(metric: Metric, expectation: Expectation, bound: float) -> str:
         return f"{number} {'-' if slack >= 0 else '+'} {abs(slack):g}"
     if bound == expectation.capacity:
         return f"the card's capacity; {number}"
+    if expectation.epoch_s and bound == expectation.high:
+        return f"{number} and an epoch of {expectation.epoch_s:.0f} s"
     if value and math.isclose(round(bound / value, 4), bound / value, rel_tol=1e-12):
         return f"{round(bound / value, 4):g} x {number}"
     return number

@@ -21,13 +21,38 @@ def test_a_row_is_read_with_its_hyper_parameters_and_expectations(tmp_path: Path
     assert (cell.id, cell.topology, cell.learning_rate) == ("x100-1x8-amp-bs2", Topology(1, 8), 0.02)
     assert (cell.timing, cell.source, cell.note) == ("host", SOURCE, "")
     assert cell.expectations == {
-        "e2e_time": Expectation(PUBLISHED, 12000.0, None, 12600.0, None, SOURCE),
+        "e2e_time": Expectation(PUBLISHED, 12000.0, None, 13172.7, None, SOURCE, epoch_s=1172.66),
         "p_whole": Expectation(PUBLISHED, 100.0, 95.0, None, None, SOURCE),
         "p_train": Expectation(PUBLISHED, 110.0, 104.5, None, None, SOURCE),
         "p_core": Expectation(PUBLISHED, 120.0, 114.0, None, None, SOURCE),
         "map": Expectation(PUBLISHED, 0.364, 0.36, None, None, SOURCE),
         "mem": Expectation(PUBLISHED, 28.0, None, 29.4, 32.0, SOURCE),
     }
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "high"),
+    [
+        ("p_whole = 100", "p_whole = 100", 13172.7),  # 117,266 images / 100 a second
+        ("p_whole = 100", "p_whole = 108", 13085.8),
+        ("e2e_time = 12000", "e2e_time = 30000", 31500.0),  # 1.05 x, which is longer
+        ("p_whole = 100.0", 'p_whole = "unpublished"', 12600.0),
+        ("p_whole = 100", "p_whole = 9", 12600.0),  # an epoch would be longer than the run
+        ("e2e_time = 12000", "e2e_time = { value = 12000, tolerance = 0.05 }", 12600.0),
+        ("e2e_time = 12000", "e2e_time = { value = 12000, high = 12100 }", 12100.0),
+        ("e2e_time = 12000", 'e2e_time = { value = 12000, unit = "s" }', 13172.7),
+    ],
+)
+def test_the_default_bound_of_e2e_time_allows_one_epoch_more(tmp_path: Path, old: str, new: str, high: float) -> None:
+    assert load(tmp_path, change(old, new)).cells[1].expectations["e2e_time"].high == high
+
+
+def test_an_epoch_of_generated_images_is_as_short_as_they_are_few(tmp_path: Path) -> None:
+    shapes = change("[recipe]", "[shapes]\ntrain_images = 90_000\nval_images = 8\nseed = 0\n\n[recipe]")
+
+    few = load(tmp_path, change('backend = "cuda"', 'backend = "cpu"', shapes))
+
+    assert few.cells[1].expectations["e2e_time"].high == 12900.0
 
 
 def test_blank_and_not_applicable_stay_two_different_things(tmp_path: Path) -> None:

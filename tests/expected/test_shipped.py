@@ -102,8 +102,9 @@ def test_a_shipped_row_says_what_the_table_prints(row: Row) -> None:
         ("r300-1x1-fp32-bs16", {"mem": (None, 17.85)}),
         (
             "a100-1x8-fp32-bs16",
-            {"e2e_time": (None, 12440.4), "p_whole": (177.65, None), "p_train": (189.05, None)},
+            {"e2e_time": (None, 12475.1), "p_whole": (177.65, None), "p_train": (189.05, None)},
         ),
+        ("a100-1x8-fp32-bs2", {"e2e_time": (None, 14900.3)}),  # one epoch more is 5.8 %
         ("a100-1x8-fp32-bs16", {"p_core": (283.1, None), "map": (0.362, None), "mem": (None, 40.0)}),
         ("a100-2x8-fp32-bs16", {"mem": (None, 40.0)}),
         ("c500-2x8-fp32-bs16", {"mem": (None, 46.515)}),

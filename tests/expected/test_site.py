@@ -48,6 +48,12 @@ def test_a_waiver_is_read_and_found_by_cell_and_metric(tmp_path: Path) -> None:
     assert site.waiver(CELL, "p_train") is None
 
 
+def test_stragglers_can_be_waived(tmp_path: Path) -> None:
+    site = load_text(tmp_path, change('metric = "p_train"', 'metric = "skew"', SITE))
+
+    assert [(one.cell, one.metric) for one in site.waivers] == [(OTHER, "skew")]
+
+
 def test_a_site_may_say_nothing_yet(tmp_path: Path) -> None:
     site = load_text(tmp_path, "schema = 1\n")
 
@@ -173,6 +179,8 @@ BAD = [
     (f'cell = "{OTHER}"', 'cell = "x100"', "waiver[1].cell"),
     ('metric = "p_train"', 'metric = "speed"', "waiver[1].metric"),
     (f'"{OTHER}"\nmetric = "p_train"', f'"{CELL}"\nmetric = "map"', "waiver[1].metric"),
+    (f'"{OTHER}"\nmetric = "p_train"', f'"{CELL}"\nmetric = "skew"', "waiver[1].metric"),  # one rank alone
+    ('metric = "p_train"', 'metric = "efficiency"', "waiver[1].metric"),
     ('reason = "the loader\'s disk is being replaced"', 'reason = " "', "waiver[1].reason"),
     ('ticket = "OPS-17"\n', "", "waiver[1].ticket"),
     ("until = 2026-12-31\n", "", "waiver[1].until"),

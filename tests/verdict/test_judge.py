@@ -227,7 +227,7 @@ def test_a_sound_run_that_reaches_every_number_passes(tmp_path: Path) -> None:
         (FULL, {"p_core": 400.0, "map": 0.3}, Verdict.FAIL),
         (EPOCH, {"map": 0.3}, Verdict.MISSING),
         (EPOCH, {"p_core": 400.0}, Verdict.FAIL),
-        (STEADY, {"p_core": 190.0}, Verdict.MISSING),
+        (STEADY, {"p_core": Expectation("accepted", 190.0, 180.0)}, Verdict.MISSING),
         (replace(FULL, maps=(0.1,), epochs=1), {"map": 0.05, "e2e_time": 1e6}, Verdict.MISSING),
         (replace(STEADY, steps=15), {"p_core": 190.0}, Verdict.INCONCLUSIVE),
         (replace(STEADY, steps=15), {"p_core": 190.0, "mem": 10.0}, Verdict.FAIL),
@@ -257,7 +257,31 @@ def test_a_steady_run_that_is_too_short_is_told_how_many_steps_are_needed(tmp_pa
 
     assert verdict.metrics["p_core"].verdict == Verdict.INCONCLUSIVE
     assert "comes from 60 steps" in verdict.metrics["p_core"].reason
-    assert "at least 40 more steps are needed" in verdict.metrics["p_core"].reason
+    assert "too few for a confidence interval; at least 2440 more steps are" in verdict.metrics["p_core"].reason
+
+
+def test_a_steady_run_that_cannot_show_rare_stalls_decides_nothing_published(tmp_path: Path) -> None:
+    for number in (1.0, 190.0, 1000.0):
+        verdict = judged(tmp_path, STEADY, p_core=number).metrics["p_core"]
+
+        assert verdict.verdict == Verdict.INCONCLUSIVE
+        assert "too few to show rare stalls and slow changes; at least 2380 more steps are needed" in verdict.reason
+
+
+def test_what_only_more_boots_decide_says_so() -> None:
+    wide = replace(rate(192.0), interval=Interval(188.0, 196.0), within=Interval(191.0, 193.0))
+
+    reason = judge_metric("p_core", P_CORE, wide).reason
+
+    assert reason.endswith("no number of steps would decide, but about 4 boots judged together (--repeat)")
+
+
+def test_the_tolerance_of_an_accepted_value_has_the_spread_between_runs() -> None:
+    wide = replace(rate(196.0), interval=Interval(192.0, 200.0), within=Interval(195.0, 197.0))
+
+    found = judge_metric("p_core", ACCEPTED, wide)
+
+    assert (found.verdict, found.interval) == (Verdict.PASS, Interval(195.0, 197.0))
 
 
 def test_the_workload_stands_beside_the_rates(tmp_path: Path) -> None:
@@ -274,7 +298,7 @@ def test_a_simulated_run_is_told_as_one(tmp_path: Path) -> None:
 def test_an_interval_that_straddles_the_bound_is_inconclusive(tmp_path: Path) -> None:
     plan = replace(FULL, jitter=40)
     value = measure(read_run(build(plan).write(tmp_path / "first")))["p_core"].value
-    bound = Expectation("published", value, value * 0.9999)
+    bound = Expectation("accepted", value, value * 0.9999)
 
     verdict = judged(tmp_path, plan, p_core=bound)
 
@@ -412,7 +436,7 @@ def test_a_published_host_timed_number_needs_a_run_that_was_timed_so(tmp_path: P
 
     assert verdict.outcome == "invalid"
     assert "rank 1: found host_clock False, expected true" in verdict.reasons[0]
-    assert judge_run(read_run(build(STEADY).write(tmp_path / "good")), cell).metrics["p_core"].verdict == "pass"
+    assert judge_run(read_run(build(STEADY).write(tmp_path / "good")), cell).metrics["p_core"].verdict == "inconclusive"
 
 
 def test_a_rank_that_does_not_say_how_it_was_timed_was_not_timed_so(tmp_path: Path) -> None:

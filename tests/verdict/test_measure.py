@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Mapping
@@ -164,6 +165,39 @@ def test_a_steady_run_needs_enough_steps_to_show_its_steady_state(steps: int, ha
 
     assert (metric.interval is not None) is has_one
     assert (metric.n, metric.least) == (steps, 100)
+
+
+def test_the_rate_of_a_real_device_may_differ_by_one_percent_from_boot_to_boot(tmp_path: Path) -> None:
+    real, simulated = (
+        measured(build(replace(STEADY, simulated=simulated)), tmp_path / str(simulated))["p_core"]
+        for simulated in (False, True)
+    )
+
+    assert real.within == simulated.within == simulated.interval
+    assert real.interval is not None
+    assert real.within is not None
+    for end, inner in ((real.interval.low, real.within.low), (real.interval.high, real.within.high)):
+        assert abs(end - real.value) == pytest.approx(
+            math.hypot(inner - real.value, 1.959964 * 0.01 * real.value), rel=1e-9
+        )
+    assert real.method.endswith("and 1% between runs, assumed")
+    assert "between runs" not in simulated.method
+
+
+@pytest.mark.parametrize(
+    ("plan", "decisive"),
+    [
+        (STEADY, 2500),  # two ranks
+        (replace(STEADY, topology=Topology(1, 1)), 5000),
+        (replace(STEADY, topology=Topology(1, 8)), 625),
+        (replace(STEADY, simulated=True), 0),
+        (EPOCH, 0),
+    ],
+)
+def test_a_steady_run_of_a_real_device_takes_thousands_of_steps_to_show_rare_stalls(
+    plan: Plan, decisive: int, tmp_path: Path
+) -> None:
+    assert measured(build(plan), tmp_path)["p_core"].decisive == decisive
 
 
 def test_too_few_steps_have_a_rate_without_an_interval(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from evidence.verdict import Interval, MetricVerdict
+from evidence.verdict import Interval, MetricVerdict, Verdict
 from expected import Cell, Expectation, Topology
 from tests.verdict.bundles import STEADY, a_cell, with_timing
 from verdict.compare.scaling import (
@@ -40,7 +40,7 @@ def measured(rate: float, half: float | None = 0.002, metric: str = "p_core") ->
 
 def run(cell: Cell, rate: float | None, half: float | None = 0.002, **facts: Any) -> TopologyRun:
     rates = {} if rate is None else {"p_core": measured(rate, half)}
-    return TopologyRun(**{"cell": cell, "simulated": False, "measured": rates, **facts})
+    return TopologyRun(**{"cell": cell, "simulated": False, "measured": rates, "p_core": Verdict.FAIL, **facts})
 
 
 def judged(small: float, big: float, half: float | None = 0.002) -> MetricVerdict:
@@ -70,6 +70,36 @@ def test_less_than_the_published_numbers_leave_is_a_fail() -> None:
 
     assert metric.verdict == "fail"
     assert metric.reason.startswith("efficiency 0.8125 is below 0.8550 (0.95 x 0.9000")
+
+
+@pytest.mark.parametrize("big", [130.0, 137.0])  # below the bound, and an interval that straddles it
+def test_beside_two_p_core_that_pass_a_ratio_below_the_bound_is_told_and_no_failure(big: float) -> None:
+    runs = (
+        run(cell_at(ONE, 20.0), 20.0, 0.01, p_core=Verdict.PASS),
+        run(cell_at(EIGHT, 144.0), big, 0.01, p_core=Verdict.PASS),
+    )
+
+    metric = judge_efficiency(*runs)
+
+    assert (metric.verdict, metric.expected) == ("recorded", pytest.approx(0.9))
+    assert metric.reason.startswith("efficiency 0.8125 is below" if big == 130 else "efficiency 0.8562: its interval")
+    assert metric.reason.endswith("; told only, as p_core passes at both topologies")
+
+
+@pytest.mark.parametrize(
+    ("small", "big", "verdict"),
+    [
+        (Verdict.PASS, Verdict.FAIL, "fail"),
+        (Verdict.FAIL, Verdict.PASS, "fail"),
+        (Verdict.PASS, Verdict.INCONCLUSIVE, "inconclusive"),
+        (Verdict.INCONCLUSIVE, Verdict.FAIL, "fail"),
+        (Verdict.PASS, None, "fail"),
+    ],
+)
+def test_a_ratio_below_the_bound_fails_only_with_a_metric(small: Verdict, big: Verdict | None, verdict: str) -> None:
+    runs = run(cell_at(ONE, 20.0), 20.0, p_core=small), run(cell_at(EIGHT, 144.0), 130.0, p_core=big)
+
+    assert judge_efficiency(*runs).verdict == verdict
 
 
 @pytest.mark.parametrize(("small", "big"), [(10.0, 72.0), (20.0, 170.0)])
@@ -287,6 +317,23 @@ def test_the_slowest_rank_decides_on_the_straggler_ratio(
     assert (metric.metric, metric.verdict, metric.high) == ("skew", verdict, 1.05)
     assert metric.measured == (None if slowest is None else pytest.approx(1 + slowest.slower))
     assert metric.reason.startswith(reason)
+
+
+@pytest.mark.parametrize(
+    ("slower", "interval", "verdict"),
+    [
+        (0.12, Interval(1.06, 1.13), "fail"),
+        (0.07, Interval(1.02, 1.08), "inconclusive"),
+        (0.04, Interval(1.03, 1.06), "inconclusive"),
+        (0.04, Interval(1.03, 1.05), "pass"),
+        (0.05, Interval(1.05, 1.05), "pass"),
+    ],
+)
+def test_the_interval_of_the_straggler_ratio_decides(slower: float, interval: Interval, verdict: str) -> None:
+    metric = judge_stragglers(replace(SLOWEST, slower=slower), interval, on_host=False)
+
+    assert (metric.verdict, metric.interval) == (verdict, interval)
+    assert (": its interval, " in metric.reason) is (verdict == "inconclusive")
 
 
 def device(card: int, rate: float | None, half: float | None = 0.002, broken: str = "") -> DeviceRun:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from benchmarks.operating_curve import CORRELATIONS, autoregression
+from benchmarks.noise import autoregression
 from verdict.metrics.statistics import (
     Interval,
     _circular_sums,
@@ -117,7 +117,7 @@ def test_nineteen_of_twenty_intervals_contain_the_true_rate(count: int) -> None:
 
 
 @pytest.mark.parametrize("window", [5, 20, 50])  # of 200 steps: many windows, ten, too few to be the samples
-@pytest.mark.parametrize("correlation", CORRELATIONS)
+@pytest.mark.parametrize("correlation", [0.0, 0.5, 0.8])
 def test_steps_that_resemble_their_neighbours_leave_the_interval_its_confidence(
     correlation: float, window: int
 ) -> None:
@@ -257,6 +257,20 @@ def test_the_steps_that_would_decide_follow_from_width_and_distance(
     value: float, low: float, high: float, bound: float, steps: int, more: int | None
 ) -> None:
     assert steps_to_decide(value, Interval(low, high), bound, steps) == more
+
+
+@pytest.mark.parametrize(
+    ("within", "more"),
+    [
+        (10.0, 1200),  # all of the interval: steps narrow it to 5
+        (8.0, None),  # 6 come from between the runs, more than the distance
+        (9.797959, 1429),  # 2 do: 9.798 has to become sqrt(25 - 4)
+    ],
+)
+def test_steps_narrow_only_what_comes_from_steps(within: float, more: int | None) -> None:
+    found = steps_to_decide(100.0, Interval(90.0, 110.0), 95.0, 400, Interval(100.0 - within, 100.0 + within))
+
+    assert found == more
 
 
 @given(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,11 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evidence.bundle import Evidence, read_run
-from expected import Topology
+from evidence.verdict import Interval
+from expected import Expectation, Topology
 from tests.verdict.bundles import STEADY, Bundle, Plan, a_cell, build
 from verdict.judge import judge_run
 from verdict.metrics.measure import measure
-from verdict.metrics.throughput import StepTimes, step_times, stragglers
+from verdict.metrics.throughput import StepTimes, pace_interval, paces, step_times, stragglers
 
 PLAN = replace(STEADY, jitter=3, slower={1: 1.1})
 
@@ -159,9 +161,10 @@ def test_ranks_without_a_forward_pass_name_nobody(tmp_path: Path) -> None:
 def test_a_rate_that_fails_names_the_slow_rank_and_one_that_passes_does_not(tmp_path: Path) -> None:
     plan = replace(EIGHT, slower={3: 1.1})
     evidence = read_run(build(plan).write(tmp_path / "run"))
-    published = 8 * 4 * (1 - 1 / 28) / 0.040  # images of a step over its time, on eight fast cards
+    rate = 8 * 4 * (1 - 1 / 28) / 0.040  # images of a step over its time, on eight fast cards
 
-    verdict = judge_run(evidence, a_cell(plan, p_core=published, p_train=1.0))
+    accepted = Expectation("accepted", rate, 0.95 * rate)
+    verdict = judge_run(evidence, a_cell(plan, p_core=accepted, p_train=Expectation("accepted", 1.0, 0.95)))
 
     assert verdict.metrics["p_core"].verdict == "fail"
     assert "rank 3 (card 3 of node0) is 10% slower" in verdict.metrics["p_core"].reason
@@ -184,6 +187,54 @@ def test_of_two_ranks_the_slow_one_is_held_against_the_other_alone(tmp_path: Pat
 
     assert slow.rank == 1
     assert slow.slower == pytest.approx(0.08, abs=1e-3)
+
+
+def interval_of(evidence: Evidence) -> Interval:
+    return pace_interval(evidence, paces(evidence)[0])
+
+
+def test_ranks_that_are_alike_leave_a_slow_one_no_excuse(tmp_path: Path) -> None:
+    interval = interval_of(evidence_of(EIGHT, tmp_path / "run", {3: 1.1}))
+
+    assert (interval.low, interval.high) == (pytest.approx(1.1, abs=1e-3), pytest.approx(1.1, abs=1e-3))
+
+
+def test_ranks_that_differ_by_two_percent_each_may_have_a_slowest_by_chance(tmp_path: Path) -> None:
+    spread = {0: 0.98, 1: 0.97, 2: 1.02, 3: 1.07, 4: 1.01, 5: 0.99, 6: 1.0, 7: 1.03}
+    interval = interval_of(evidence_of(EIGHT, tmp_path / "run", spread))
+
+    # The others' median is 1.0 and their median absolute deviation 0.02: 7 of them, so 6 degrees of freedom.
+    reach = 2.4469 * 0.02 / 0.6745 * math.sqrt(1 + 1 / 7)
+    assert interval.low == pytest.approx(1.07 - reach, abs=1e-3)
+    assert interval.high == pytest.approx(1.07, abs=1e-3)
+
+
+def test_a_second_slow_rank_does_not_hide_the_first(tmp_path: Path) -> None:
+    assert interval_of(evidence_of(EIGHT, tmp_path / "run", {3: 1.12, 5: 1.1})).low > 1.05
+
+
+@pytest.mark.parametrize(("simulated", "low"), [(False, 1.1 - 1.96 * 0.02 * math.sqrt(2)), (True, 1.1)])
+def test_of_two_ranks_the_spread_is_assumed_but_on_simulated_time(tmp_path: Path, simulated: bool, low: float) -> None:
+    interval = interval_of(evidence_of(replace(STEADY, simulated=simulated), tmp_path / "run", {1: 1.1}))
+
+    assert interval.low == pytest.approx(low, abs=1e-3)
+
+
+def test_windows_that_scatter_widen_the_interval_of_a_straggler(tmp_path: Path) -> None:
+    bundle = build(EIGHT)
+    for at, window in enumerate(bundle.all("window", 3)):
+        window["forward_ns"] = int(window["forward_ns"] * (1.04 + 0.02 * (-1) ** at))
+
+    interval = interval_of(read_run(bundle.write(tmp_path / "run")))
+
+    assert 1.0 < interval.low < 1.035
+    assert 1.045 < interval.high < 1.08
+
+
+def test_of_few_windows_the_ratio_is_taken_as_exact(tmp_path: Path) -> None:
+    interval = interval_of(evidence_of(replace(EIGHT, steps=40), tmp_path / "run", {3: 1.1}))
+
+    assert interval.low == interval.high
 
 
 def test_a_warmup_that_was_slow_names_nobody(tmp_path: Path) -> None:

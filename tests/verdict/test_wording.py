@@ -102,6 +102,12 @@ def test_a_bound_says_where_it_comes_from(name: str, value: float, bound: float,
     assert origin(METRICS[name], Expectation("published", value, capacity=capacity), bound) == words
 
 
+def test_a_bound_of_one_epoch_more_says_so() -> None:
+    known = Expectation("published", 14086.0, high=14900.3, epoch_s=814.3)
+
+    assert origin(METRICS["e2e_time"], known, 14900.3) == "published 14086.0 and an epoch of 814 s"
+
+
 @pytest.mark.parametrize(
     ("name", "value", "bound", "capacity", "words"),
     [

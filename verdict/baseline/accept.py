@@ -168,6 +168,7 @@ class _Judged:
     cell: Cell
     verdict: RunVerdict
     origin: Provenance
+    measured: Mapping[str, Measurement]
     doubts: Mapping[str, str]  # by metric
 
 
@@ -194,7 +195,8 @@ def _judge(run_dir: Path, devices: Mapping[str, Device]) -> _Judged:
         raise AcceptError(
             f"{run_dir}: was restarted {times(verdict.restarts)}, expected an unbroken run: only one is proof"
         )
-    return _Judged(cell, verdict, read_provenance(evidence), _doubts(measure(evidence)))
+    measured = measure(evidence)
+    return _Judged(cell, verdict, read_provenance(evidence), measured, _doubts(measured))
 
 
 def _unmeasured(name: str, judged: Sequence[_Judged]) -> str:
@@ -269,8 +271,8 @@ def _notes(judged: Sequence[_Judged], values: Sequence[AcceptedValue]) -> Iterat
                 yield f"{one.origin.run}: {metric.metric} is {metric.verdict}: {metric.reason}"
     for value in values:
         low, _ = value.bounds
-        kept = [one.verdict.metrics[value.metric] for one in judged if one.origin.run not in value.trimmed]
-        undecided = [one for one in kept if one.interval is not None and low is not None and one.interval.low < low]
+        kept = [one.measured[value.metric] for one in judged if one.origin.run not in value.trimmed]
+        undecided = [one for one in kept if one.within is not None and low is not None and one.within.low < low]
         if undecided:
             yield (
                 f"{value.metric}: {len(undecided)} of its {len(kept)} runs would be inconclusive themselves: their "

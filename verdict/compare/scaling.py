@@ -27,12 +27,14 @@ _RATES = {"host": "p_core_host", "device": "p_core"}
 class TopologyRun:
     """A run of a topology: `measured` has its numbers by metric, p_core_host beside them.
 
+    `p_core` is the verdict on that metric, pass if it is waived; None if it was not judged.
     `broken` says why its evidence cannot be trusted, `missing` why it has no p_core to compare; "" if neither.
     """
 
     cell: Cell
     simulated: bool
     measured: Mapping[str, Measurement]
+    p_core: Verdict | None = None
     broken: str = ""
     missing: str = ""
 
@@ -89,15 +91,17 @@ def judge_efficiency(small: TopologyRun, big: TopologyRun) -> MetricVerdict:
 
     efficiency = (p_core_big / ranks_big) / (p_core_small / ranks_small). Expected is the same of the numbers that are
     published or accepted, with p_core's default bound. Only recorded without both numbers, or if the cells differ in
-    more than their topology.
+    more than their topology. A ratio below the bound fails only with a metric: where p_core of both topologies passes,
+    a better number of the smaller one has made it worse, so it is recorded, with words.
     """
     clock, unlike = _clock(small.cell, big.cell), _unlike(small.cell, big.cell)
     expected = None if clock is None or unlike else _expected(small.cell, big.cell)
     first, second = (run.measured.get(_RATES[clock or "device"]) for run in (small, big))
-    value, interval = None, None
+    value, interval, within = None, None, None
     if first is not None and second is not None and first.value > 0:
         value = _per_device(big.cell, second.value) / _per_device(small.cell, first.value)
-        interval = _ratio_interval(second, first, value)
+        interval = _ratio_interval((second, first), (second.interval, first.interval), value)
+        within = _ratio_interval((second, first), (second.within, first.within), value)
     low = None if expected is None else default_bounds(METRICS["p_core"], expected)[0]
     verdict, reason = Verdict.INVALID, _broken(small, big)
     if not reason:
@@ -110,9 +114,10 @@ def judge_efficiency(small: TopologyRun, big: TopologyRun) -> MetricVerdict:
         )
     if not reason and value is not None:
         steps = max(one.n for one in (first, second) if one is not None)
-        verdict, reason = _compare(value, interval, expected, low, steps)
+        verdict, reason = _compare(value, interval, within, expected, low, steps)
         if verdict == Verdict.RECORDED:
             reason += f": {unlike or _unpublished(small.cell, big.cell)}"
+        verdict, reason = _with_the_metrics(verdict, reason, (small.p_core, big.p_core))
     known = [run.cell.expectations["p_core"] for run in (small, big)]
     return MetricVerdict(
         metric=EFFICIENCY,
@@ -130,13 +135,17 @@ def judge_efficiency(small: TopologyRun, big: TopologyRun) -> MetricVerdict:
     )
 
 
-def judge_stragglers(slowest: Straggler | None, *, on_host: bool, broken: str = "") -> MetricVerdict:
+def judge_stragglers(
+    slowest: Straggler | None, interval: Interval | None = None, *, on_host: bool, broken: str = ""
+) -> MetricVerdict:
     """The verdict on the straggler ratio: forward time of the slowest rank over the median of the others'.
 
-    `slowest` is None if no rank can be compared. With `on_host` it is only recorded, as ranks share the host's cores.
-    `broken` says why the evidence cannot be trusted.
+    `slowest` is None if no rank can be compared, `interval` that of its ratio (`pace_interval`); without one the ratio
+    is taken as exact. With `on_host` it is only recorded, as ranks share the host's cores. `broken` says why the
+    evidence cannot be trusted.
     """
     value, high = None if slowest is None else 1 + slowest.slower, 1 + TOLERANCE
+    verdict, _ = against_bounds(interval or Interval(value or 0.0, value or 0.0), None, high)
     if broken:
         verdict, reason = Verdict.INVALID, broken
     elif slowest is None:
@@ -149,15 +158,17 @@ def judge_stragglers(slowest: Straggler | None, *, on_host: bool, broken: str = 
             Verdict.RECORDED,
             f"skew {1 + slowest.slower:.3f}, {slowest.place}: the ranks share the host's cores",
         )
-    elif slowest.slower > TOLERANCE:
-        verdict, reason = Verdict.FAIL, f"{slowest}, expected at most {TOLERANCE:.0%}"
+    elif verdict is Verdict.FAIL:
+        reason = f"{slowest}, expected at most {TOLERANCE:.0%}"
     else:
-        verdict, reason = (
-            Verdict.PASS,
-            f"the slowest, {slowest.place}, takes {1 + slowest.slower:.3f} of its siblings' time",
-        )
+        reason = f"the slowest, {slowest.place}, takes {1 + slowest.slower:.3f} of its siblings' time"
+        if verdict is Verdict.INCONCLUSIVE and interval is not None:
+            reason += (
+                f": its interval, {interval.low:.3f} to {interval.high:.3f}, straddles {high:.3f}; sound devices may "
+                "differ as much, which more steps do not change: compare them with --each-card, or waive skew"
+            )
     method = "time of the slowest rank's forward passes, an image, over the median of the other ranks'"
-    return MetricVerdict(STRAGGLER_RATIO, value, "", None, None, None, high, "lower", method, "", verdict, reason)
+    return MetricVerdict(STRAGGLER_RATIO, value, "", interval, None, None, high, "lower", method, "", verdict, reason)
 
 
 def judge_siblings(runs: Sequence[DeviceRun]) -> SiblingsVerdict:
@@ -198,7 +209,12 @@ def ratio_per_device(small: TopologyRun, big: TopologyRun, metric: str) -> float
 
 
 def _compare(
-    value: float, interval: Interval | None, expected: float | None, low: float | None, steps: int
+    value: float,
+    interval: Interval | None,
+    within: Interval | None,
+    expected: float | None,
+    low: float | None,
+    steps: int,
 ) -> tuple[Verdict, str]:
     shown = f"efficiency {figure(value)}"
     if expected is None or low is None:
@@ -212,24 +228,33 @@ def _compare(
     verdict, _ = against_bounds(interval, low, None)
     if verdict is Verdict.INCONCLUSIVE:
         span = f"{figure(interval.low)} to {figure(interval.high)}"
-        more = steps_advice(value, interval, (low,), steps, " of each")
+        more = steps_advice(value, interval, (low,), steps, " of each", within)
         return verdict, f"{shown}: its interval, {span}, straddles {limit}; {more}"
     return verdict, f"{shown} is {'below' if verdict is Verdict.FAIL else 'at least'} {limit}"
 
 
-def _ratio_interval(over: Measurement, under: Measurement, value: float) -> Interval | None:
-    """The interval of a ratio of two independent estimates, from the interval of each; None if one has none.
+def _with_the_metrics(verdict: Verdict, reason: str, p_cores: Sequence[Verdict | None]) -> tuple[Verdict, str]:
+    """Return the verdict on an efficiency beside those on the p_core that it is the ratio of."""
+    if verdict not in (Verdict.FAIL, Verdict.INCONCLUSIVE) or Verdict.FAIL in p_cores or None in p_cores:
+        return verdict, reason
+    if all(one is Verdict.PASS for one in p_cores):
+        return Verdict.RECORDED, f"{reason}; told only, as p_core passes at both topologies"
+    return Verdict.INCONCLUSIVE, reason
+
+
+def _ratio_interval(
+    of: tuple[Measurement, Measurement], intervals: tuple[Interval | None, Interval | None], value: float
+) -> Interval | None:
+    """The interval of a ratio of two independent estimates, from an interval of each; None if one has none.
 
     On a logarithmic scale, where the distances from the estimate to each end add up as squares (method of variance
     estimates recovery): Zou and Donner, Construction of confidence limits about effect measures, 2008.
     """
-    if over.interval is None or under.interval is None:
+    (over, under), (first, second) = of, intervals
+    if first is None or second is None or min(first.low, first.high, second.low, second.high) <= 0:
         return None
-    ends = (over.interval.low, over.interval.high, under.interval.low, under.interval.high)
-    if min(ends) <= 0:
-        return None
-    down = math.hypot(math.log(over.value / over.interval.low), math.log(under.interval.high / under.value))
-    up = math.hypot(math.log(over.interval.high / over.value), math.log(under.value / under.interval.low))
+    down = math.hypot(math.log(over.value / first.low), math.log(second.high / under.value))
+    up = math.hypot(math.log(first.high / over.value), math.log(under.value / second.low))
     return Interval(value * math.exp(-down), value * math.exp(up)).around(value)
 
 
@@ -303,6 +328,6 @@ def _judge_sibling(run: DeviceRun, others: Sequence[Measurement]) -> DeviceVerdi
         pace += f": slower by more than {TOLERANCE:.0%}"
     elif verdict is Verdict.INCONCLUSIVE:
         span = f"{figure(own.interval.low)} to {figure(own.interval.high)}"
-        more = steps_advice(own.value, own.interval, (bound,), own.n)
+        more = steps_advice(own.value, own.interval, (bound,), own.n, within=own.within)
         pace += f"; its interval, {span}, straddles {figure(bound)} ({TOLERANCE:.0%} below them); {more}"
     return DeviceVerdict(run, share, verdict, pace)

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import math
-from typing import Mapping
+import statistics
+from dataclasses import replace
+from typing import Mapping, Sequence
 
 from evidence.bundle import Evidence
 from evidence.errors import SuiteError
 from evidence.events import Evaluation
+from evidence.verdict import Interval
 from expected import METRICS
 from verdict.metrics import memory, throughput  # noqa: F401 - they register their metrics
 from verdict.metrics.measurement import DEFINITIONS, Measurement, metric
+from verdict.metrics.statistics import NORMAL_QUANTILE, t_quantile
 from verdict.wording import times
+
+MIN_BOOTS = 3
+"""Of two boots the spread between boots is not known."""
 
 
 def protocol_metrics(evidence: Evidence) -> tuple[str, ...]:
@@ -59,6 +66,37 @@ def measure(evidence: Evidence) -> Mapping[str, Measurement]:
             if measurement is not None and math.isfinite(measurement.value):
                 found[part] = measurement
     return found
+
+
+def together(found: Sequence[Measurement]) -> Measurement:
+    """One measurement of the same metric of several boots: a rate over all steps, the largest mem, else the mean.
+
+    A rate's interval has the spread between the boots: measured, by Student's t, from MIN_BOOTS on; below that the
+    assumed one or theirs, whichever is larger. It is never narrower than the steps of all of them allow.
+    """
+    first, count = found[0], len(found)
+    n = sum(one.n for one in found)
+    method = f"{'largest' if first.metric == 'mem' else 'mean'} of {count} runs; each: {first.method}"
+    joint = replace(first, method=method, n=n, doubt="; ".join(one.doubt for one in found if one.doubt))
+    if first.metric not in throughput.RATES:
+        values = [one.value for one in found]
+        return replace(joint, value=max(values) if first.metric == "mem" else statistics.mean(values))
+    # Images over time: of boots with as many steps the harmonic mean.
+    value = n / sum(one.n / one.value for one in found)
+    shares = [(one, one.n / n * (value / one.value) ** 2) for one in found if one.within is not None]
+    if len(shares) < count:
+        return replace(joint, value=value, interval=None, within=None)
+    down = math.sqrt(sum((share * (one.value - one.within.low)) ** 2 for one, share in shares if one.within))
+    up = math.sqrt(sum((share * (one.within.high - one.value)) ** 2 for one, share in shares if one.within))
+    spread = statistics.stdev(one.value for one in found)
+    if count >= MIN_BOOTS:
+        reach = t_quantile(count - 1) * spread / math.sqrt(count)
+        interval = Interval(value - max(reach, down), value + max(reach, up))
+    else:
+        spread = max(spread, first.between * value)
+        reach = NORMAL_QUANTILE * spread / math.sqrt(count)
+        interval = Interval(value - math.hypot(reach, down), value + math.hypot(reach, up))
+    return replace(joint, value=value, interval=interval, within=Interval(value - down, value + up))
 
 
 def compared_value(timing: str, measurements: Mapping[str, Measurement]) -> Measurement | None:

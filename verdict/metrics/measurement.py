@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Callable, Optional
 
@@ -14,7 +15,10 @@ class Measurement:
     """A metric's value with its unit, how and from what it was computed, and from how many readings (`n`).
 
     `n` counts the steps of the slowest rank for rates, samples for mem, ranks for e2e_time, images for map; below
-    `least` of them there is no interval. `doubt` is why the number may fail but not pass, or "".
+    `least` of them there is no interval, and below `decisive` the number is not held against a published one. `within`
+    is the interval of a rate without its part between runs, `between` the standard deviation that was assumed for that
+    part, relative. `independent` is
+    how many independent blocks the run is estimated to hold. `doubt` is why the number may fail but not pass, or "".
     """
 
     metric: str
@@ -26,6 +30,10 @@ class Measurement:
     n: int
     least: int = 0
     doubt: str = ""
+    within: Interval | None = None
+    between: float = 0.0
+    independent: float = math.inf
+    decisive: int = 0
 
 
 Compute = Callable[[Evidence], Optional[Measurement]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from evidence.verdict import Interval
@@ -14,16 +15,23 @@ RESAMPLES = 2000
 CONFIDENCE = 0.95
 BLOCKS = 10
 """About so many blocks of neighbouring samples fit into a run; more would gain little width and miss drifts."""
+MIN_INDEPENDENT = 2.0
+"""With fewer independent blocks than this a run decides only what each of its blocks decides alone."""
 MIN_SAMPLES = 8
 """With fewer windows than this the steps are cut into smaller samples."""
 MIN_STEPS = 16
 """With fewer steps than this there is no interval."""
+BETWEEN_RUNS = 0.01
+"""Standard deviation of a rate from boot to boot of the same machine, as a share of it, where it is not measured.
+
+Of hardware (temperature, clocks, placement in memory): simulated time has none."""
 NORMAL_MAD = 0.6745
 """The median absolute deviation of the normal distribution, in standard deviations."""
+NORMAL_QUANTILE = 1.959964
+"""The 97.5 % quantile of the normal distribution, in standard deviations."""
 
 _SEED = 20171117  # fixed: the same evidence always gives the same numbers
 _MOST_AUTOCORRELATION = 0.7  # ten blocks cannot show more; it makes an interval 2.4 times as wide
-_Z = 1.959964  # the 97.5 % quantile of the normal distribution
 
 
 def total(values: np.ndarray) -> float:
@@ -56,7 +64,21 @@ def sample_starts(sizes: np.ndarray) -> np.ndarray | None:
     return np.arange(0, steps, steps // (2 * MIN_SAMPLES))
 
 
+@dataclass(frozen=True)
+class RateInterval:
+    """A rate's interval, and how many independent blocks the run is estimated to hold, at most about BLOCKS."""
+
+    interval: Interval
+    independent: float
+
+
 def rate_interval(images: np.ndarray, time_ns: np.ndarray) -> Interval | None:
+    """The interval of `bootstrapped` alone."""
+    found = bootstrapped(images, time_ns)
+    return None if found is None else found.interval
+
+
+def bootstrapped(images: np.ndarray, time_ns: np.ndarray) -> RateInterval | None:
     """The confidence interval of total images over total time, in images/s, by a circular block bootstrap.
 
     One entry a sample, in the order in which they ran. None for fewer than MIN_SAMPLES samples, or if a resample has
@@ -65,7 +87,9 @@ def rate_interval(images: np.ndarray, time_ns: np.ndarray) -> Interval | None:
     Steps are autocorrelated, and speed drifts (temperature, clock, sizes of images), so blocks of neighbouring samples
     are drawn, each a tenth of the run: the correlation within a block then counts as it should, and no block length
     has to be estimated, for which ten windows are too few. The bootstrap over ten blocks underestimates the variance,
-    which Student's t corrects; the correlation between neighbouring blocks inflates it further (`inflated`).
+    which Student's t corrects. Blocks that resemble their neighbours are not independent, and inflate it further: of b
+    blocks with a correlation r, b (1 - r) / (1 + r) count, as in a first-order autoregression. Where fewer than
+    MIN_INDEPENDENT do, the interval holds at least what the blocks themselves show, from the slowest to the fastest.
 
     Circular block bootstrap: Politis and Romano, A circular block-resampling procedure for stationary data, 1992.
     Few blocks, Student's t: Schmeiser, Batch size effects in the analysis of simulation output, 1982; a fixed share of
@@ -88,15 +112,33 @@ def rate_interval(images: np.ndarray, time_ns: np.ndarray) -> Interval | None:
     low, high = np.quantile(drawn_images * 1e9 / drawn_ns, (tail, 1 - tail))
     freedom = fitting - 1
     correlation = autocorrelation(images_of - ns_of * (point / 1e9), length)
-    wider = t_quantile(freedom) / _Z * math.sqrt(inflated(draws / freedom, correlation))
-    return Interval(point - (point - float(low)) * wider, point + (float(high) - point) * wider)
+    wider = t_quantile(freedom) / NORMAL_QUANTILE * math.sqrt(inflated(draws / freedom, correlation))
+    interval = Interval(point - (point - float(low)) * wider, point + (float(high) - point) * wider)
+    independent = fitting / inflated(1.0, correlation)
+    if independent < MIN_INDEPENDENT:
+        rates = (images_of * 1e9 / ns_of)[: count - length + 1 : length]
+        interval = interval.around(float(rates.min())).around(float(rates.max()))
+    return RateInterval(interval, independent)
 
 
-def steps_to_decide(value: float, interval: Interval, bound: float, steps: int) -> int | None:
+def with_between_runs(within: Interval, rate: float, spread: float) -> Interval:
+    """The interval of a rate, from that of the steps of one run, and the standard deviation between runs, relative.
+
+    >>> with_between_runs(Interval(97.0, 103.0), 100.0, 0.02)
+    Interval(low=95.06..., high=104.93...)
+    """
+    reach = NORMAL_QUANTILE * spread * rate
+    return Interval(rate - math.hypot(rate - within.low, reach), rate + math.hypot(within.high - rate, reach))
+
+
+def steps_to_decide(
+    value: float, interval: Interval, bound: float, steps: int, within: Interval | None = None
+) -> int | None:
     """How many more steps would bring `interval`, which came from `steps` steps, clear of `bound`.
 
-    An estimate: the width shrinks with the square root of the number of steps, and both value and width of a longer
-    run scatter too. 0 if the interval is clear already, None if `value` is the bound itself.
+    `within` is the part of the interval that steps narrow, where that is not all of it. An estimate: the width shrinks
+    with the square root of the number of steps, and both value and width of a longer run scatter too. 0 if the interval
+    is clear already, None if no number of steps is enough.
 
     >>> steps_to_decide(100.0, Interval(90.0, 110.0), bound=95.0, steps=400)
     1200
@@ -107,6 +149,12 @@ def steps_to_decide(value: float, interval: Interval, bound: float, steps: int) 
         return 0
     if distance == 0:
         return None
+    if within is not None:
+        narrowed = value - within.low if bound < value else within.high - value
+        left = distance**2 - max(reach**2 - narrowed**2, 0.0)
+        if left <= 0:
+            return None
+        reach, distance = narrowed, math.sqrt(left)
     ratio = reach / distance
     needed = steps * ratio * ratio  # not ratio ** 2, which raises where this is infinite
     return max(1, math.ceil(needed) - steps) if math.isfinite(needed) else None
@@ -143,7 +191,7 @@ def t_quantile(freedom: float) -> float:
     the intervals of rates use; below it the distribution is integrated and its quantile bisected.
     """
     if freedom >= 6.5:
-        z = _Z
+        z = NORMAL_QUANTILE
         first = (z**3 + z) / 4
         second = (5 * z**5 + 16 * z**3 + 3 * z) / 96
         third = (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384

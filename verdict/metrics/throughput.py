@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Callable, Mapping, Optional, Sequence
@@ -9,15 +10,22 @@ from typing import TYPE_CHECKING, Callable, Mapping, Optional, Sequence
 from evidence.bundle import Evidence
 from evidence.events import Windows
 from evidence.run_file import PROTOCOLS
+from evidence.verdict import Interval
 from verdict.metrics.measurement import Measurement, metric
 from verdict.metrics.statistics import (
+    BETWEEN_RUNS,
     CONFIDENCE,
     MIN_SAMPLES,
     MIN_STEPS,
+    NORMAL_MAD,
+    NORMAL_QUANTILE,
+    bootstrapped,
     rate_interval,
     rate_per_s,
     sample_starts,
+    t_quantile,
     total,
+    with_between_runs,
 )
 
 if TYPE_CHECKING:
@@ -29,8 +37,19 @@ RATES = ("p_whole", "p_train", "p_core", "p_core_host")
 STEADY_MIN_STEPS = 100
 """Under steady, fewer measured steps cannot show that the device was in a steady state, and have no interval."""
 
+DECISIVE_STEPS = 5_000
+"""Under steady, on a real device, fewer measured steps over all ranks are not held against a published number.
+
+A stall that every thousandth step has is missed in 1 of 150 runs of this length, and in four of five of 200 steps."""
+
 STRAGGLER_TOLERANCE = 0.05
 """Share by which a rank's forward passes may take longer than the other ranks' before it is a straggler."""
+
+DEVICE_SPREAD = 0.02
+"""Standard deviation of the speed of sound devices of a model, relative, where too few ranks show it."""
+
+MIN_SPREAD_RANKS = 3
+"""With fewer other ranks than this their spread is not estimated."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,12 +189,7 @@ def paces(evidence: Evidence) -> list[Straggler]:
     Compares forward time per image. Backward passes end with DDP's all-reduce, in which every rank waits for the
     slowest, so they take the same time on all of them.
     """
-    took: dict[int, float] = {}
-    for rank in evidence.ranks:
-        windows = rank.windows.measured
-        images = total(windows.images)
-        if rank.start is not None and images > 0:
-            took[rank.rank] = total(windows.forward_ns) / images
+    took = _forward_times(evidence)
     found = []
     for number, start in evidence.starts:
         others = [time_ns for other, time_ns in took.items() if other != number]
@@ -184,6 +198,58 @@ def paces(evidence: Evidence) -> list[Straggler]:
         slower = took[number] / statistics.median(others) - 1
         found.append(Straggler(number, start.host, start.card, slower))
     return sorted(found, key=lambda one: -one.slower)
+
+
+def pace_interval(evidence: Evidence, one: Straggler) -> Interval:
+    """The 95 % interval of a rank's straggler ratio, 1 + slower, which is one of those that `paces` returns.
+
+    Above it, what the scatter of the windows allows, by block bootstrap (with few windows nothing): is the rank surely
+    no slower than that? Below it also what the spread of sound devices allows, by Student's prediction interval for one
+    more sibling: is the rank surely slower than a sound one may be? The spread is that of the other ranks, by their
+    median absolute deviation, so that a second slow rank does not hide the first. Of too few ranks it is
+    DEVICE_SPREAD, and 0 on simulated time.
+    """
+    ratio, took = 1 + one.slower, _forward_times(evidence)
+    others = [time_ns for rank, time_ns in took.items() if rank != one.rank]
+    middle = statistics.median(others)
+    if len(others) >= MIN_SPREAD_RANKS:
+        spread = statistics.median(abs(time_ns - middle) for time_ns in others) / middle / NORMAL_MAD
+        reach = t_quantile(len(others) - 1) * spread
+    else:
+        reach = 0.0 if evidence.simulated else NORMAL_QUANTILE * DEVICE_SPREAD
+    reach *= math.sqrt(1 + 1 / len(others))
+    scatter = _window_ratio(evidence, one.rank, ratio)
+    if scatter is None:
+        return Interval(ratio - reach, ratio)
+    return Interval(ratio - math.hypot(ratio - scatter.low, reach), scatter.high)
+
+
+def _window_ratio(evidence: Evidence, rank: int, ratio: float) -> Interval | None:
+    """The interval of a straggler ratio that comes from its scatter over windows; None for too few of them."""
+    import numpy as np
+
+    times = {}
+    for other in evidence.ranks:
+        windows = other.windows.measured
+        if other.start is not None and len(windows.size):
+            starts = np.cumsum(windows.size) - windows.size
+            times[other.rank] = windows.forward_ns / np.maximum(np.add.reduceat(windows.images, starts), 1)
+    shortest = min(map(len, times.values()))
+    mine = times.pop(rank)[:shortest]
+    others = np.median([time_ns[:shortest] for time_ns in times.values()], axis=0)
+    found, point = rate_interval(mine, others), rate_per_s(total(mine), total(others))
+    return None if found is None or not point else found.scaled(ratio / point).around(ratio)
+
+
+def _forward_times(evidence: Evidence) -> dict[int, float]:
+    """The time of a forward pass for an image, in ns, by rank; of ranks that introduced themselves and trained."""
+    took: dict[int, float] = {}
+    for rank in evidence.ranks:
+        windows = rank.windows.measured
+        images = total(windows.images)
+        if rank.start is not None and images > 0:
+            took[rank.rank] = total(windows.forward_ns) / images
+    return took
 
 
 def trained_ranks(evidence: Evidence) -> list[TrainedRank]:
@@ -223,24 +289,49 @@ def _least_steps(evidence: Evidence) -> int:
     return STEADY_MIN_STEPS if evidence.run is not None and evidence.run.protocol == "steady" else MIN_STEPS
 
 
+def _decisive_steps(evidence: Evidence) -> int:
+    """The steps of each rank from which on a rate is held against a published number.
+
+    An epoch is what the published numbers are of, and a simulated device does what its scenario says.
+    """
+    if evidence.simulated or evidence.run is None or evidence.run.protocol != "steady":
+        return 0
+    return -(-DECISIVE_STEPS // max(1, len(evidence.ranks)))
+
+
 def _measured(name: str, evidence: Evidence) -> Measurement | None:
-    found = _rate(name, evidence)
-    if found is None:
+    rate = _rate(name, evidence)
+    if rate is None:
         return None
-    slowest, value, samples = found
-    steps, interval = slowest.windows.steps, None
+    slowest, value, samples = rate
+    steps, spread = slowest.windows.steps, 0.0 if evidence.simulated else BETWEEN_RUNS
+    within = interval = found = None
     method = (
         f"images of {len(evidence.ranks)} ranks / {_PARTS[name][0].format(timing=slowest.timing)} of the slowest, "
         f"rank {slowest.rank}"
     )
     if samples is not None:
-        interval = rate_interval(samples.images, samples.time_ns)
-        if interval is not None and samples.rate:
-            # The bootstrap gives the interval's width; it is recentred on the rate as defined.
-            interval = interval.scaled(value / samples.rate).around(value)
-    if interval is not None:
+        found = bootstrapped(samples.images, samples.time_ns)
+    if found is not None and samples is not None and samples.rate:
+        # The bootstrap gives the interval's width; it is recentred on the rate as defined.
+        within = found.interval.scaled(value / samples.rate).around(value)
+        interval = with_between_runs(within, value, spread) if spread else within
         method += f"; {CONFIDENCE:.0%} interval by block bootstrap over {steps} steps"
-    return Measurement(name, value, "images/s", interval, method, slowest.file, steps, _least_steps(evidence))
+        method += f" and {spread:.0%} between runs, assumed" if spread else ""
+    return Measurement(
+        name,
+        value,
+        "images/s",
+        interval,
+        method,
+        slowest.file,
+        steps,
+        least=_least_steps(evidence),
+        within=within,
+        between=spread,
+        independent=math.inf if found is None else found.independent,
+        decisive=_decisive_steps(evidence),
+    )
 
 
 def _step_samples(windows: Windows, time_ns: np.ndarray) -> RateSamples | None:
