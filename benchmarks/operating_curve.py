@@ -7,10 +7,11 @@ import importlib.util
 import sys
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Iterator, Mapping, Sequence
+from typing import Any, Iterator, Mapping, Sequence, Tuple
 
 import numpy as np
 
+from benchmarks.noise import BETWEEN_RUNS, KINDS, STALLS, Noise
 from benchmarks.operating_document import document, plot
 from evidence.bundle import Evidence, Run
 from evidence.errors import SuiteError
@@ -18,29 +19,41 @@ from evidence.events import STEP_COLUMNS, RankEvidence, Start, TrainEnd, Windows
 from evidence.verdict import Verdict
 from expected import METRICS, PUBLISHED, Expectation, default_bounds
 from verdict.judge import judge_metric
-from verdict.metrics.throughput import p_core
+from verdict.metrics.measure import together
+from verdict.metrics.measurement import Measurement
+from verdict.metrics.throughput import DECISIVE_STEPS, p_core
 
 RUNS = 2000
-STEPS, WINDOW, RANKS, BATCH = 200, 20, 2, 16
-NOISE = 0.03
-"""Standard deviation of a step's time, as a share of its mean."""
-CORRELATIONS = (0.0, 0.5, 0.8)
-"""Of the time of a step with that of the next; noise is a first-order autoregression, independent in each rank."""
+SHORT_STEPS, LEAST_STEPS, FULL_STEPS = 200, DECISIVE_STEPS, 7_329
+"""`--steps 200`, the shortest steady run that decides, and an epoch of COCO on one device with batches of 16."""
+LONG_STEPS = 4 * FULL_STEPS
+"""So many are simulated only of rare stalls, of which an epoch holds too few."""
+BOOTS = (1, 3, 5)
+WINDOW, BATCH = 20, 16
 OFFSETS_PERCENT = tuple(range(-10, 6))
 """How much faster the device is than published; -10 is a device that delivers nine tenths."""
 SEED = 20171117
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 
-_PUBLISHED_IMAGES_PER_S = 64.0
+_IMAGES_PER_S = 64.0  # of every simulated device; what is published differs
+_AT_ONCE = 200  # runs whose noise is made together
+_POSSIBLE = (Verdict.PASS, Verdict.FAIL, Verdict.INCONCLUSIVE)
+
+Pair = Tuple[Measurement, Measurement]
 
 
 @dataclass(frozen=True)
 class Point:
-    """How the simulated runs of one device were judged: how many got which verdict."""
+    """How the simulated runs of one device were judged: how many got which verdict, and what they got before.
 
+    `before` is by the former rule: the interval of the run alone, whatever its length.
+    """
+
+    kind: str
+    steps: int
     offset_percent: int
-    correlation: float
     count: Mapping[str, int]
+    before: Mapping[str, int]
 
     @property
     def runs(self) -> int:
@@ -52,55 +65,79 @@ class Point:
         return self.count[verdict] / self.runs
 
 
-def operating_point(offset_percent: int, correlation: float, runs: int = RUNS) -> Point:
-    """Judge simulated runs of a device whose true p_core lies `offset_percent` above what is published.
+def operating_points(kind: Noise, steps: int, offsets_percent: Sequence[int], runs: int = RUNS) -> list[Point]:
+    """Judge simulated runs of devices whose true p_core lies so many percent above what is published.
 
-    Every point has random numbers of its own, the same ones whichever other points are asked for. Raises SuiteError
-    for a verdict other than pass, fail and inconclusive, which no sound run may get.
+    The same runs are held against each published number. They are the same ones whichever other points are asked for.
+    Raises SuiteError for a verdict other than pass, fail and inconclusive, which no sound run may get.
     """
-    expectation = published()
-    count = dict.fromkeys((Verdict.PASS, Verdict.FAIL, Verdict.INCONCLUSIVE), 0)
-    for evidence in simulated_runs(offset_percent, correlation, runs):
-        judged = judge_metric("p_core", expectation, p_core(evidence))
-        if judged.verdict not in count:
-            raise SuiteError(f"found the verdict {judged.verdict} ({judged.reason}), expected one of a sound run")
-        count[judged.verdict] += 1
-    return Point(offset_percent, correlation, count)
+    after = {offset: dict.fromkeys(_POSSIBLE, 0) for offset in offsets_percent}
+    before = {offset: dict.fromkeys(_POSSIBLE, 0) for offset in offsets_percent}
+    published = {offset: expectation(offset) for offset in offsets_percent}
+    for measured, former in measurements(kind, steps, runs):
+        for offset, known in published.items():
+            for counts, measurement in ((after, measured), (before, former)):
+                judged = judge_metric("p_core", known, measurement)
+                if judged.verdict not in _POSSIBLE:
+                    raise SuiteError(f"found {judged.verdict} ({judged.reason}), expected a verdict of a sound run")
+                counts[offset][judged.verdict] += 1
+    return [Point(kind.name, steps, offset, after[offset], before[offset]) for offset in offsets_percent]
 
 
-def published() -> Expectation:
-    """What the simulated devices are held against, with the default bounds."""
-    low, high = default_bounds(METRICS["p_core"], _PUBLISHED_IMAGES_PER_S)
-    return Expectation(PUBLISHED, _PUBLISHED_IMAGES_PER_S, low, high, source="the simulation")
+@dataclass(frozen=True)
+class Boots:
+    """Which part of the sessions passed that booted a device so often, judged together, and by the best boot alone."""
+
+    boots: int
+    offset_percent: int
+    together: float
+    best: float
 
 
-def simulated_runs(offset_percent: int, correlation: float, runs: int, steps: int = STEPS) -> Iterator[Evidence]:
-    """The evidence of steady runs, without warm-up, as reading their files would give it."""
-    seed = [SEED, round(100 * correlation), round(100 * (100 + offset_percent)), steps]
-    generator = np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed)))
-    step_ns = 1e9 * RANKS * BATCH / (_PUBLISHED_IMAGES_PER_S * (1 + offset_percent / 100))
-    ranks = [_rank(rank, steps) for rank in range(RANKS)]
+def boots_points(boots: int, offsets_percent: Sequence[int], runs: int = RUNS) -> list[Boots]:
+    """Judge sessions of `boots` full-length runs of devices whose speed differs by 1 % from run to run."""
+    kind = next(kind for kind in KINDS if kind.name == BETWEEN_RUNS)
+    sessions, found = runs // boots, measurements(kind, FULL_STEPS, runs)
+    passed = {offset: [0, 0] for offset in offsets_percent}
+    for _ in range(sessions):
+        pairs = [next(found) for _ in range(boots)]
+        joint = together([measured for measured, _ in pairs]) if boots > 1 else pairs[0][0]
+        for offset, counts in passed.items():
+            known = expectation(offset)
+            counts[0] += judge_metric("p_core", known, joint).verdict is Verdict.PASS
+            counts[1] += any(judge_metric("p_core", known, former).verdict is Verdict.PASS for _, former in pairs)
+    return [Boots(boots, offset, all_ / sessions, best / sessions) for offset, (all_, best) in passed.items()]
+
+
+def expectation(offset_percent: int) -> Expectation:
+    """What is published where the simulated devices are so much faster, with the default bounds."""
+    value = _IMAGES_PER_S / (1 + offset_percent / 100)
+    low, high = default_bounds(METRICS["p_core"], value)
+    return Expectation(PUBLISHED, value, low, high, source="the simulation")
+
+
+def measurements(kind: Noise, steps: int, runs: int) -> Iterator[Pair]:
+    """p_core of each simulated run, and the same as it was measured by the former rule."""
+    for evidence in simulated_runs(kind, steps, runs):
+        found = p_core(evidence)
+        assert found is not None
+        yield found, replace(found, interval=found.within, decisive=0)
+
+
+def simulated_runs(kind: Noise, steps: int, runs: int) -> Iterator[Evidence]:
+    """The evidence of steady runs on one real device, without warm-up, as reading their files would give it."""
+    seed = np.random.SeedSequence([SEED, KINDS.index(kind), steps])
+    generator = np.random.Generator(np.random.PCG64(seed))
     run = _with_nothing_but(Run, protocol="steady", steps=steps)
-    noise = NOISE * autoregression(generator, (runs * RANKS, steps), correlation)
-    compute_ns = np.rint(step_ns * (1 + noise)).astype(np.int64).reshape(runs, RANKS, steps)
-    for of_run in compute_ns:
-        measured = tuple(
-            replace(rank, windows=replace(rank.windows, compute_ns=of_rank)) for rank, of_rank in zip(ranks, of_run)
-        )
-        yield _with_nothing_but(Evidence, path=Path("simulated"), run=run, ranks=measured, problems=())
+    rank, step_ns = _rank(steps), 1e9 * BATCH / _IMAGES_PER_S
+    for first in range(0, runs, _AT_ONCE):
+        relative = kind.times(generator, (_AT_ONCE, steps))[: runs - first]
+        for compute_ns in np.rint(step_ns * relative).astype(np.int64):
+            measured = replace(rank, windows=replace(rank.windows, compute_ns=compute_ns))
+            yield _with_nothing_but(Evidence, path=Path("simulated"), run=run, ranks=(measured,), problems=())
 
 
-def autoregression(generator: np.random.Generator, shape: tuple[int, int], correlation: float) -> np.ndarray:
-    """Normal noise of mean 0 and deviation 1, float64 of `shape`: each entry of a row resembles the one before it."""
-    fresh = generator.standard_normal(shape) * (1 - correlation**2) ** 0.5
-    noise = np.empty(shape)
-    noise[:, 0] = generator.standard_normal(shape[0])  # from the start as scattered as later on
-    for at in range(1, shape[1]):
-        noise[:, at] = correlation * noise[:, at - 1] + fresh[:, at]
-    return noise
-
-
-def _rank(rank: int, steps: int) -> RankEvidence:
+def _rank(steps: int) -> RankEvidence:
     sizes = np.full(-(-steps // WINDOW), WINDOW, dtype=np.int64)
     sizes[-1] -= sizes.sum() - steps
     columns = {
@@ -110,9 +147,9 @@ def _rank(rank: int, steps: int) -> RankEvidence:
     columns.update(size=sizes, warmup=np.zeros(len(sizes), dtype=bool), images=np.full(steps, BATCH, dtype=np.int64))
     measured: RankEvidence = _with_nothing_but(
         RankEvidence,
-        rank=rank,
-        file=f"rank-{rank:04d}.jsonl",
-        start=_with_nothing_but(Start, rank=rank, timing="simulated"),
+        rank=0,
+        file="rank-0000.jsonl",
+        start=_with_nothing_but(Start, rank=0, timing="simulated", simulated=False),
         windows=Windows(**columns),
         train_begin_ns=0,
         train_end=TrainEnd(t_ns=1, images=steps * BATCH, steps=steps, ledger={"evaluation_ns": 0}),
@@ -128,7 +165,7 @@ def _with_nothing_but(kind: type[Any], **known: Any) -> Any:
 def main(argv: Sequence[str] | None = None) -> int:
     """Simulate, print every point, and, where nothing was shortened, write the document and its plot."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.operating_curve", description=__doc__)
-    parser.add_argument("--runs", type=int, default=RUNS, help="simulated runs a point (default %(default)s)")
+    parser.add_argument("--runs", type=int, default=RUNS, help="simulated runs of each kind (default %(default)s)")
     parser.add_argument(
         "--points",
         type=int,
@@ -136,23 +173,29 @@ def main(argv: Sequence[str] | None = None) -> int:
         default=list(OFFSETS_PERCENT),
         help="how much faster than published the devices are, in percent (default -10 to 5)",
     )
+    parser.add_argument("--steps", type=int, nargs="+", default=[SHORT_STEPS, LEAST_STEPS, FULL_STEPS], help="of a run")
+    parser.add_argument("--kinds", nargs="+", default=[kind.name for kind in KINDS], help="of noise, by name")
     arguments = parser.parse_args(argv)
-    if arguments.runs < 1 or min(arguments.points) <= -100:
-        parser.error("expected at least one run and devices that move: --runs 1 or more, --points above -100")
-    whole = arguments.runs == RUNS and arguments.points == list(OFFSETS_PERCENT)
+    kinds = [kind for kind in KINDS if kind.name in arguments.kinds]
+    if arguments.runs < 1 or min(arguments.points) <= -100 or min(arguments.steps) < 16 or not kinds:
+        parser.error("expected --runs 1 or more, --points above -100, --steps 16 or more, and names of kinds")
+    whole = all(getattr(arguments, name) == parser.get_default(name) for name in ("runs", "points", "steps", "kinds"))
     if whole and importlib.util.find_spec("matplotlib") is None:
         print('found no matplotlib, which draws the plot; install it: pip install ".[docs]"', file=sys.stderr)
         return 1
     points = []
-    for correlation in CORRELATIONS:
-        for offset_percent in arguments.points:
-            points.append(operating_point(offset_percent, correlation, arguments.runs))
-            print(_line(points[-1]), flush=True)
+    for steps in arguments.steps:
+        for kind in kinds:
+            points += operating_points(kind, steps, arguments.points, arguments.runs)
+            print("\n".join(map(_line, points[-len(arguments.points) :])), flush=True)
     if not whole:
         print("a quick try: docs/ is left as it is")
         return 0
-    (DOCS / "operating-curve.svg").write_text(plot(points), encoding="utf-8")
-    words = document(points, seed=SEED, steps=STEPS, window=WINDOW, ranks=RANKS, noise=NOISE)
+    stalls = next(kind for kind in kinds if kind.name == STALLS)
+    long = operating_points(stalls, LONG_STEPS, (-7, 0), arguments.runs)
+    boots = [one for count in BOOTS for one in boots_points(count, (-7, -6, 0), arguments.runs)]
+    (DOCS / "operating-curve.svg").write_text(plot(points, FULL_STEPS), encoding="utf-8")
+    words = document(points, long, boots, KINDS, seed=SEED, window=WINDOW)
     (DOCS / "operating-curve.md").write_text(words, encoding="utf-8")
     print(f"written: {DOCS / 'operating-curve.md'} and its plot")
     return 0
@@ -160,7 +203,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _line(point: Point) -> str:
     shares = ", ".join(f"{verdict} {point.share(verdict):.1%}" for verdict in point.count)
-    return f"correlation {point.correlation:.1f}, {point.offset_percent:+d} %: {shares}"
+    before = ", ".join(f"{verdict} {count / point.runs:.1%}" for verdict, count in point.before.items())
+    return f"{point.steps} steps, {point.kind}, {point.offset_percent:+d} %: {shares} (before: {before})"
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from evidence.seal import write_seal
 from evidence.verdict import RunVerdict
 from expected import METRICS, Cell, Expectation
 from fixtures.boot.boot import boot
-from tests.suite.stored import site_file, store, virtual_bundle, waiver
+from tests.suite.stored import bundle_of, site_file, store, virtual_bundle, waiver
 from tests.support import cell_of, device_of, options_for
 from tests.verdict.bundles import Bundle
 from verdict.judge import judge_run
@@ -95,6 +95,11 @@ class Lab:
     def stored_r300(self) -> Path:
         """The folder of a made-up run of the R300 at 1x8, whose row has blanks."""
         return store(self._folder / "r300")
+
+    def stored_a100(self, cell: Cell, **changes: Any) -> RunVerdict:
+        """The verdict on a made-up run of a real A100 as that cell, whose numbers are published."""
+        bundle = bundle_of("a100", str(cell.topology), **{"batch_size": cell.batch_size, **changes})
+        return self._write(bundle, cell).judged()
 
     def waivers(self, metrics: Sequence[str], *, ended: str) -> Path:
         """A site's file that waives these metrics of that run; the waiver of `ended` is past its date."""

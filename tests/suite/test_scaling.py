@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.suite.junit import Session, run_suite
-from tests.suite.stored import EIGHT, ONE, bundle_of, site_file, store
+from tests.suite.stored import EIGHT, ONE, bundle_of, site_file, store, waiver
 
 PAIR = f"test_efficiency[{ONE}-to-1x8]"
 SKEW = f"test_skew[{EIGHT}]"
@@ -35,10 +35,50 @@ def test_cards_that_keep_their_speed_pass(tmp_path: Path) -> None:
 
 
 def test_cards_that_lose_speed_together_fail_and_the_gate_says_so(tmp_path: Path) -> None:
-    session = judged(tmp_path, "--gate", eight_ns=50_000_000, one=10.0, eight=80.0)
+    session = judged(tmp_path, "--gate", eight_ns=50_000_000, one=300.0, eight=3000.0)
 
     assert session.cases[PAIR].outcome == "failure"
-    assert session.output.splitlines()[-1] == f"GATE: FAIL  test_scaling.py::{PAIR} failed"
+    last = session.output.splitlines()[-1]
+    assert last.startswith(f"GATE: FAIL  {EIGHT}: p_core")
+    assert f"{PAIR} failed" in last
+    assert f"test_scaling.py::{PAIR} failed" in last
+
+
+def test_a_smaller_topology_that_became_better_fails_nothing(tmp_path: Path) -> None:
+    session = judged(tmp_path, "--gate", eight_ns=50_000_000, one=10.0, eight=80.0)
+
+    case = session.cases[PAIR]
+    assert (case.outcome, case.properties["verdict"]) == ("skipped", "recorded")
+    assert case.message.endswith("told only, as p_core passes at both topologies")
+    assert session.output.splitlines()[-1].startswith("GATE: INCOMPLETE")  # of what no site has accepted yet
+    assert "efficiency: efficiency 0.8" in session.output
+
+
+def test_a_straggler_can_be_waived(tmp_path: Path) -> None:
+    bundle = bundle_of("r300", "1x8")
+    for window in bundle.all("window", 5):
+        window["forward_ns"] = int(window["forward_ns"] * 1.2)
+    waivers = site_file(tmp_path / "site.toml", {}, [waiver("skew")])
+
+    session = run_suite(tmp_path, f"--replay={bundle.write(tmp_path / 'eight')}", f"--baseline={waivers}", "-k", "skew")
+
+    case = session.cases[SKEW]
+    assert case.outcome == "skipped"
+    assert "(OPS-7): the new firmware; verdict: fail: rank 5 (card 5 of node0) is 20% slower" in case.message
+    assert case.properties["verdict"] == "fail"
+    assert case.properties["waiver"].startswith("waived until")
+
+
+def test_ranks_that_differ_no_more_than_sound_ones_may_are_undecided(tmp_path: Path) -> None:
+    bundle = bundle_of("r300", "1x8")
+    for rank, factor in enumerate((0.98, 0.97, 1.02, 1.07, 1.01, 0.99, 1.0, 1.03)):
+        for window in bundle.all("window", rank):
+            window["forward_ns"] = int(window["forward_ns"] * factor)
+
+    case = run_suite(tmp_path, f"--replay={bundle.write(tmp_path / 'eight')}", "-k", "skew").cases[SKEW]
+
+    assert (case.outcome, case.properties["verdict"]) == ("failure", "inconclusive")
+    assert "sound devices may differ as much" in case.message
 
 
 def test_the_closing_table_has_efficiency_skew_and_the_slowest_rank(tmp_path: Path) -> None:

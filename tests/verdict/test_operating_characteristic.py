@@ -2,88 +2,130 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from benchmarks import operating_curve
-from benchmarks.operating_curve import CORRELATIONS, DOCS, STEPS, Point, operating_point, published, simulated_runs
-from evidence.bundle import Evidence
-from evidence.verdict import MetricVerdict, Verdict
+from benchmarks.noise import KINDS, STALLS, Noise
+from benchmarks.operating_curve import (
+    DOCS,
+    FULL_STEPS,
+    LEAST_STEPS,
+    RUNS,
+    SHORT_STEPS,
+    Point,
+    expectation,
+    measurements,
+    operating_points,
+)
+from evidence.verdict import Verdict
 from verdict.judge import judge_metric
 from verdict.metrics.statistics import steps_to_decide
-from verdict.metrics.throughput import p_core
 
-RUNS = 2000
+FAST_NOISE = KINDS[:3]
+"""The kinds that forget within some dozen steps, of which 200 steps are enough for the interval of the run alone."""
+LENGTHS = (SHORT_STEPS, LEAST_STEPS, FULL_STEPS)
+FEW = 100
 
-
-@pytest.mark.parametrize("correlation", CORRELATIONS)
-def test_a_device_seven_percent_too_slow_passes_in_one_run_of_a_hundred_at_most(correlation: float) -> None:
-    point = operating_point(-7, correlation, RUNS)
-
-    assert point.runs == RUNS
-    assert point.share(Verdict.PASS) <= 0.01
-    assert point.share(Verdict.FAIL) > 0.5  # never to pass anything would be no art
-    assert documented(-7, correlation) == in_percent(point)
+kinds = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name.replace(" ", "-"))
 
 
-@pytest.mark.parametrize("correlation", CORRELATIONS)
-def test_a_device_that_delivers_fails_in_one_run_of_a_hundred_at_most(correlation: float) -> None:
-    point = operating_point(0, correlation, RUNS)
+@kinds
+def test_of_a_full_run_neither_answer_is_wrong(kind: Noise) -> None:
+    slow, sound = operating_points(kind, FULL_STEPS, (-7, 0), FEW)
 
-    assert point.runs == RUNS
-    assert point.share(Verdict.FAIL) <= 0.01
-    assert point.share(Verdict.PASS) > 0.95
-    assert documented(0, correlation) == in_percent(point)
-
-
-@pytest.mark.parametrize("correlation", CORRELATIONS)
-def test_a_device_at_the_bound_passes_no_more_often_than_one_tail_of_the_interval(correlation: float) -> None:
-    point = operating_point(-5, correlation, RUNS // 2)
-
-    # One tail of a 95 % interval has 2.5 %; the slowest rank decides, so it is less.
-    assert point.share(Verdict.PASS) <= 0.025
-    # Each rank may look too slow by chance, so it is up to two tails, and a little for correlated steps.
-    assert point.share(Verdict.FAIL) <= 0.08
-    assert point.share(Verdict.INCONCLUSIVE) > 0.9
+    assert slow.count[Verdict.PASS] <= 3  # of a hundred; the document has two thousand
+    assert sound.count[Verdict.FAIL] <= 3
+    assert sound.count[Verdict.PASS] >= (30 if kind.name == STALLS else 92)
 
 
-@pytest.mark.parametrize(("correlation", "offset_percent"), [(0.5, -6), (0.5, -4), (0.8, -6), (0.8, -4), (0.8, -3)])
-def test_as_many_more_steps_as_advised_decide_more_often_than_not(correlation: float, offset_percent: int) -> None:
+@kinds
+def test_a_short_run_of_a_real_device_decides_nothing_that_is_published(kind: Noise) -> None:
+    for point in operating_points(kind, SHORT_STEPS, (-30, -7, 0, 5), 20):
+        assert point.share(Verdict.INCONCLUSIVE) == 1
+
+
+@pytest.mark.parametrize("kind", FAST_NOISE, ids=lambda kind: kind.name.replace(" ", "-"))
+def test_the_interval_of_the_run_alone_is_right_where_noise_forgets_quickly(kind: Noise) -> None:
+    slow, bound, sound = operating_points(kind, SHORT_STEPS, (-7, -5, 0), RUNS // 2)
+
+    assert slow.before[Verdict.PASS] <= 0.01 * slow.runs
+    assert slow.before[Verdict.FAIL] > 0.5 * slow.runs  # never to pass anything would be no art
+    assert sound.before[Verdict.FAIL] <= 0.01 * sound.runs
+    assert sound.before[Verdict.PASS] > 0.95 * sound.runs
+    # One tail of a 95 % interval has 2.5 %, and correlated steps a little more.
+    assert max(bound.before[Verdict.PASS], bound.before[Verdict.FAIL]) <= 0.05 * bound.runs
+
+
+@pytest.mark.parametrize(("kind", "offset_percent"), [(1, -6), (1, -4), (2, -6), (2, -4), (2, -3)])
+def test_as_many_more_steps_as_advised_decide_more_often_than_not(kind: int, offset_percent: int) -> None:
+    known = expectation(offset_percent)
     undecided = decided = 0
-    for evidence in simulated_runs(offset_percent, correlation, 150):
-        first = judged(evidence)
-        more = advice(first) if first.verdict == Verdict.INCONCLUSIVE else None
-        if more is None:
+    for _, short in measurements(KINDS[kind], SHORT_STEPS, 150):
+        assert short.interval is not None
+        assert known.low is not None
+        first = judge_metric("p_core", known, short)
+        more = steps_to_decide(short.value, short.interval, known.low, SHORT_STEPS)
+        if first.verdict is not Verdict.INCONCLUSIVE or more is None:
             continue
         undecided += 1
-        longer = next(simulated_runs(offset_percent, correlation, 1, steps=STEPS + min(more, 5000)))
-        decided += judged(longer).verdict != Verdict.INCONCLUSIVE
+        ((_, longer),) = measurements(KINDS[kind], SHORT_STEPS + min(more, 5000), 1)
+        decided += judge_metric("p_core", known, longer).verdict is not Verdict.INCONCLUSIVE
 
     assert undecided >= 20
     assert decided > 0.55 * undecided
 
 
-def judged(evidence: Evidence) -> MetricVerdict:
-    return judge_metric("p_core", published(), p_core(evidence))
+@kinds
+def test_the_document_says_what_was_simulated(kind: Noise) -> None:
+    for steps in LENGTHS:
+        slow_before, slow, fails_before, fails, passes_before, passes = documented(kind, steps)
+
+        assert max(slow, fails) <= 1.0
+        if steps == FULL_STEPS and kind.name != STALLS:
+            assert passes >= 95.0
+        if steps == SHORT_STEPS:
+            again = {point.offset_percent: point for point in operating_points(kind, steps, (-7, 0), 400)}
+            assert passes == passes_before * 0
+            assert percent(again[-7], Verdict.PASS) == pytest.approx(slow_before, abs=6)
+            assert percent(again[0], Verdict.FAIL) == pytest.approx(fails_before, abs=6)
 
 
-def advice(verdict: MetricVerdict) -> int | None:
-    assert verdict.measured is not None
-    assert verdict.interval is not None
-    assert verdict.low is not None
-    return steps_to_decide(verdict.measured, verdict.interval, verdict.low, STEPS)
+def documented(kind: Noise, steps: int) -> list[float]:
+    """What docs/ says of a kind: percent of 7 % low that pass, of sound that fail and that pass, before and after."""
+    page = (DOCS / "operating-curve.md").read_text(encoding="utf-8")
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in page.splitlines() if line.startswith("|")]
+    (row,) = (row for row in rows if row[:2] == [kind.name, f"{steps:,}"])
+    return [float(cell) for cell in row[2:]]
+
+
+def percent(point: Point, verdict: Verdict) -> float:
+    """The share of runs that got the verdict before, in percent."""
+    return 100 * point.before[verdict] / point.runs
+
+
+@kinds
+def test_the_speed_of_a_device_is_the_mean_of_its_noise(kind: Noise) -> None:
+    times = kind.times(np.random.Generator(np.random.PCG64(5)), (400, 2000))
+
+    assert times.mean() == pytest.approx(1, abs=0.007)
+    assert times.min() > 0
 
 
 def test_a_quick_try_prints_its_points_and_leaves_the_document_alone(capsys: pytest.CaptureFixture[str]) -> None:
     before = (DOCS / "operating-curve.md").read_bytes()
 
-    code = operating_curve.main(["--runs", "3", "--points", "-20", "5"])
+    code = operating_curve.main(["--runs", "3", "--points", "-20", "5", "--steps", "5000", "--kinds", "independent"])
 
     assert code == 0
-    assert "correlation 0.0, -20 %: pass 0.0%, fail 100.0%, inconclusive 0.0%" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "5000 steps, independent, -20 %: pass 0.0%, fail 100.0%, inconclusive 0.0% (before: pass 0.0%" in said
     assert (DOCS / "operating-curve.md").read_bytes() == before
 
 
-@pytest.mark.parametrize("words", [["--runs", "0"], ["--points", "-100"], ["--points"]])
+@pytest.mark.parametrize(
+    "words", [["--runs", "0"], ["--points", "-100"], ["--points"], ["--steps", "15"], ["--kinds", "pink"]]
+)
 def test_nonsense_is_refused(words: list[str]) -> None:
     with pytest.raises(SystemExit) as refusal:
         operating_curve.main(words)
@@ -91,15 +133,8 @@ def test_nonsense_is_refused(words: list[str]) -> None:
     assert refusal.value.code == 2
 
 
-def documented(offset_percent: int, correlation: float) -> list[str]:
-    """What docs/ says of a point: percent of pass, fail and inconclusive."""
-    speed = f"{offset_percent:+d} %" if offset_percent else "0 %"
-    page = (DOCS / "operating-curve.md").read_text(encoding="utf-8")
-    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in page.splitlines() if line.startswith("|")]
-    row = next(row for row in rows if row[0] == speed)
-    first = rows[0].index(f"pass, {correlation:g}")
-    return row[first : first + 3]
+def test_three_boots_are_judged_together_where_the_best_was_chosen() -> None:
+    (slow,) = operating_curve.boots_points(3, (-6,), 90)
 
-
-def in_percent(point: Point) -> list[str]:
-    return [f"{100 * point.share(verdict):.2f}" for verdict in (Verdict.PASS, Verdict.FAIL, Verdict.INCONCLUSIVE)]
+    assert slow.together <= 0.1
+    assert slow.best > slow.together
