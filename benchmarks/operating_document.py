@@ -48,8 +48,8 @@ def document(
             f"and {full:,} steps, which is an epoch of COCO on one device with batches of 16; in windows of {window}. "
             "The evidence is made up in memory, where the files of a run would have been read; from there on "
             "`verdict/` does with it what it does with every run: p_core with its interval, held against a published "
-            "number with the default bound, 0.95 x published. A device's speed is its mean over all runs, noise included: "
-            "one at -7 % delivers 0.93 x published in the long run."
+            "number with the default bound, 0.95 x published. A device's speed is its mean over all runs, noise "
+            "included: one at -7 % delivers 0.93 x published in the long run."
         ),
         _table([("noise", "of the time of a step"), *((kind.name, kind.words) for kind in kinds)]),
         "## Before and after",
