@@ -18,7 +18,7 @@ COMMAND = "python -m benchmarks.operating_curve"
 _STYLES = {"pass": ("#0b6e3a", "-", "o"), "fail": ("#b3261e", "--", "s"), "inconclusive": ("#3b4a8c", ":", "^")}
 """Of each verdict: colour, line and marker; any one of them alone tells the three apart."""
 _BOUND_PERCENT = -5
-_SLOW_PERCENT, _SOUND_PERCENT = -7, 0
+SLOW_PERCENT, SOUND_PERCENT = -7, 0
 
 
 def document(
@@ -77,15 +77,15 @@ def document(
 
 def _meaning(points: Sequence[Point], long: Sequence[Point], full: int) -> list[str]:
     runs = f"{points[0].runs:,}"
-    slow = [point for point in points if point.offset_percent == _SLOW_PERCENT]
-    sound = [point for point in points if point.offset_percent == _SOUND_PERCENT]
+    slow = [point for point in points if point.offset_percent == SLOW_PERCENT]
+    sound = [point for point in points if point.offset_percent == SOUND_PERCENT]
     passes = {point.kind: point.count["pass"] for point in sound if point.steps == full}
     stalled = passes.pop(STALLS)
     wrong, wrong_before = (f"{max(counts):,}" for counts in zip(*((p.count["pass"], p.before["pass"]) for p in slow)))
     refused, refused_before = (
         f"{max(counts):,}" for counts in zip(*((p.count["fail"], p.before["fail"]) for p in sound))
     )
-    (longer,) = (point for point in long if point.offset_percent == _SOUND_PERCENT)
+    (longer,) = (point for point in long if point.offset_percent == SOUND_PERCENT)
     return [
         f"A device that is 7 % too slow passed in at most {wrong} of {runs} runs, and one that delivers what is "
         f"published failed in at most {refused}, under the worst of the kinds and lengths; before in {wrong_before} "
@@ -119,8 +119,8 @@ def _speed(offset_percent: int) -> str:
 
 def _before_and_after(points: Sequence[Point], kinds: Sequence[Noise], lengths: Sequence[int]) -> str:
     at = {(point.kind, point.steps, point.offset_percent): point for point in points}
-    wrong = ((_SLOW_PERCENT, "pass", "7 % low passes"), (_SOUND_PERCENT, "fail", "sound fails"))
-    asked = (*wrong, (_SOUND_PERCENT, "pass", "sound passes"))
+    wrong = ((SLOW_PERCENT, "pass", "7 % low passes"), (SOUND_PERCENT, "fail", "sound fails"))
+    asked = (*wrong, (SOUND_PERCENT, "pass", "sound passes"))
     rows = [("noise", "steps", *(f"{words}, {when}" for *_, words in asked for when in ("before", "after")))]
     for kind in kinds:
         for steps in lengths:

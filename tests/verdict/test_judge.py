@@ -268,6 +268,13 @@ def test_a_steady_run_that_cannot_show_rare_stalls_decides_nothing_published(tmp
         assert "too few to show rare stalls and slow changes; at least 2380 more steps are needed" in verdict.reason
 
 
+@pytest.mark.parametrize(("independent", "said"), [(2.4, True), (8.0, False)])
+def test_a_run_of_few_independent_blocks_says_so(independent: float, said: bool) -> None:
+    reason = judge_metric("p_core", P_CORE, replace(rate(190.5), independent=independent)).reason
+
+    assert ("; as speed changes slowly, the run holds about 2.4 independent blocks; about 1200 more" in reason) is said
+
+
 def test_what_only_more_boots_decide_says_so() -> None:
     wide = replace(rate(192.0), interval=Interval(188.0, 196.0), within=Interval(191.0, 193.0))
 

@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 from benchmarks.noise import autoregression
 from verdict.metrics.statistics import (
     Interval,
+    RateInterval,
     _circular_sums,
     autocorrelation,
+    bootstrapped,
     inflated,
     rate_interval,
     rate_per_s,
@@ -215,6 +217,25 @@ def test_correlated_blocks_widen_the_interval_as_an_autoregression_would() -> No
     assert slow is not None
     assert quick is not None
     assert (slow.high - slow.low) / (quick.high - quick.low) == pytest.approx(math.sqrt(1.7 / 0.3), rel=0.05)
+
+
+def found_in(times: list[int]) -> RateInterval:
+    found = bootstrapped(ints([10] * len(times)), ints(times))
+    assert found is not None
+    return found
+
+
+def test_blocks_that_do_not_resemble_their_neighbours_are_all_independent() -> None:
+    assert found_in([10**9 + 10**6 * (-1) ** at for at in range(40)]).independent == pytest.approx(10)
+
+
+def test_a_run_that_slows_down_all_the_time_holds_less_than_two_independent_blocks() -> None:
+    trend = found_in([10**9 + 10**7 * at for at in range(40)])
+
+    assert trend.independent == pytest.approx(10 * 0.3 / 1.7)
+    # It decides no more than its slowest and its fastest tenth do.
+    assert trend.interval.low <= 10 / 1.375
+    assert trend.interval.high >= 10 / 1.015
 
 
 def test_a_block_goes_on_at_the_beginning() -> None:
