@@ -106,7 +106,7 @@ def test_a_run_that_is_not_like_the_stored_one_is_an_error_that_names_the_differ
     stored: Path, tmp_path: Path
 ) -> None:
     def change(content: Any) -> None:
-        content["benchmarks"][0]["extra_info"].update(timing="device_events", card="another card")
+        content["benchmarks"][0]["extra_info"].update(timing="device_events", card="another device")
 
     session = replayed(tmp_path, cpu_bundle(), f"--benchmark-compare={changed(stored, tmp_path, change)}")
 
