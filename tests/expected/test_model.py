@@ -82,11 +82,11 @@ def test_one_machine_of_eight_devices_has_eight_ranks() -> None:
     ("nodes", "cards", "named"),
     [
         (0, 8, "nodes"),
-        (1, 0, "cards"),
+        (1, 0, "devices"),
         (-1, 8, "nodes"),
-        (1, 10000, "cards"),
+        (1, 10000, "devices"),
         (True, 8, "nodes"),
-        (1, 8.0, "cards"),
+        (1, 8.0, "devices"),
     ],
 )
 def test_a_topology_cannot_be_built_from_anything_but_counts(nodes: Any, cards: Any, named: str) -> None:

@@ -205,8 +205,8 @@ def test_the_devices_of_a_host_stand_below_each_other() -> None:
 
     assert [line.text for line in lines] == [
         "device   serial   p_core                   of its siblings'   verdict",
-        "0      S-0      20.00 images/s ± 0.5 %   100.0%             pass",
-        "11     -        -                        -                  invalid",
+        "0        S-0      20.00 images/s ± 0.5 %   100.0%             pass",
+        "11       -        -                        -                  invalid",
         "",
         "siblings: because",
     ]

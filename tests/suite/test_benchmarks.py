@@ -113,7 +113,7 @@ def test_a_run_that_is_not_like_the_stored_one_is_an_error_that_names_the_differ
     assert session.code == 1
     assert session.counts["errors"] == 1
     assert session.cases[CASE].outcome == "error"
-    assert "card: found a card, stored another card" in session.cases[CASE].message
+    assert "card: found a device, stored another device" in session.cases[CASE].message
     assert "timing: found synchronised, stored device_events" in session.cases[CASE].message
 
 

@@ -128,7 +128,7 @@ def test_each_card_asks_every_question_of_every_card_and_one_of_all(tmp_path: Pa
 
     asked = ["mem", "p_core", "p_train", "step_times", *CLOCKS]
     expected = [name for card in (3, 5) for name in about(f"virtual-1x1-fp32-bs2-card{card}", asked, VIRTUAL)]
-    assert sorted(names) == sorted([*expected, "test_no_card_is_slower[virtual-1x1-fp32-bs2]"])
+    assert sorted(names) == sorted([*expected, "test_no_device_is_slower[virtual-1x1-fp32-bs2]"])
 
 
 def test_without_the_variable_each_card_is_all_that_a_host_has(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from tests.suite.junit import Session, launch_suite, run_suite
 from tests.suite.stored import virtual_bundle
 
 CELL = "virtual-1x1-fp32-bs2"
-SIBLINGS = f"test_no_card_is_slower[{CELL}]"
+SIBLINGS = f"test_no_device_is_slower[{CELL}]"
 SLOW_DEVICE = "noise = 0.005\n[[fault]]\nkind = 'slow'\nfactor = 1.15\ncards = [6]\n"
 
 

@@ -117,7 +117,7 @@ def test_the_history_gives_the_names_back(judged: tuple[Session, Path, Path]) ->
 
     with sqlite3.connect(str(folder / "h.sqlite")) as connection:
         folders = [as_it_was(row[0]) for row in connection.execute("SELECT folder FROM runs")]
-        hosts = {as_it_was(row[0]) for row in connection.execute("SELECT host FROM devices")}
+        hosts = {as_it_was(row[0]) for row in connection.execute("SELECT host FROM cards")}
         commands = [json.loads(as_it_was(row[0])) for row in connection.execute("SELECT command FROM runs")]
 
     assert folders == [str(run_dir)]

@@ -198,7 +198,7 @@ def _renamed(number: int, bundle: Bundle) -> None:
         ({"versions": {"python": "3.9"}}, "run-1: found python 3.9, expected 3.8 as in run-0"),
         ({"versions": {"python": "3.8", "torch": "2.0"}}, "run-1: found torch 2.0, expected unknown as in run-0"),
         ({"versions": {}}, "run-1: found python unknown, expected 3.8 as in run-0"),
-        ({"device_name": "another device"}, "run-1: found device another device, expected a device as in run-0"),
+        ({"device_name": "another device"}, "run-1: found card another device, expected a device as in run-0"),
     ],
 )
 def test_runs_of_two_states_of_a_machine_are_refused(tmp_path: Path, facts: dict[str, Any], words: str) -> None:

@@ -206,12 +206,12 @@ for _ in range(8):
     wanted = choose.sample(["0", "1", "2", "3"], count) if choose.random() < 0.5 else None
     with Leases(folder, "kunlunxin", {}) as leases:
         cards = leases.take(wanted, ["0", "1", "2", "3"], count, wait_s=120.0)
-        assert len(devices) == count and wanted in (None, devices)
-        for device in devices:
-            os.close(os.open(str(marks / device), os.O_CREAT | os.O_EXCL))
+        assert len(cards) == count and wanted in (None, cards)
+        for card in cards:
+            os.close(os.open(str(marks / card), os.O_CREAT | os.O_EXCL))
         time.sleep(choose.random() / 200)
-        for device in devices:
-            os.unlink(str(marks / device))
+        for card in cards:
+            os.unlink(str(marks / card))
 """
 
 
