@@ -272,7 +272,7 @@ def _compare(metric: Metric, expectation: Expectation, measurement: Measurement)
     capacity = expectation.capacity
     if capacity is not None and value > capacity:
         shown, most = against(metric, value, capacity)
-        return Verdict.FAIL, f"{name} {shown} is above {most} (the card's capacity)"
+        return Verdict.FAIL, f"{name} {shown} is above {most} (the device's capacity)"
     number = quantity(value, metric.unit)
     enough = measurement.decisive if expectation.state == PUBLISHED else 0
     no_interval = measurement.interval is None and measurement.metric in RATES
