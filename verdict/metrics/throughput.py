@@ -312,9 +312,9 @@ def _measured(name: str, evidence: Evidence) -> Measurement | None:
     )
     if samples is not None:
         found = bootstrapped(samples.images, samples.time_ns)
-    if found is not None and samples is not None and samples.rate:
+    if found is not None and samples is not None:
         # The bootstrap gives the interval's width; it is recentred on the rate as defined.
-        within = found.interval.scaled(value / samples.rate).around(value)
+        within = found.interval.scaled(value / samples.rate if samples.rate else 1.0).around(value)
         interval = with_between_runs(within, value, spread) if spread else within
         method += f"; {CONFIDENCE:.0%} interval by block bootstrap over {steps} steps"
         method += f" and {spread:.0%} between runs, assumed" if spread else ""
