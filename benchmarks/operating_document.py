@@ -97,8 +97,8 @@ def _meaning(points: Sequence[Point], long: Sequence[Point], full: int) -> list[
         f"and no rule could do much better. With {longer.steps:,} steps it passed in {longer.count['pass']:,}.",
         "Few steps show no rare stall and no second regime, and look the same whether there are any: a steady run of "
         f"a real device decides nothing against a published number below {LEAST:,} steps over all its ranks.",
-        "Between -7 and -3 % most runs are inconclusive, because boots of the same device differ by 1 %: more steps do "
-        "not help there, and more boots do.",
+        "Within 2 % of the bound, which is at -5 %, a run stays inconclusive however long it is, because boots of the same "
+        "device may differ by 1 %: there more boots help, and more steps do not.",
     ]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Sequence
 
 import pytest
 
@@ -14,11 +14,13 @@ PAIR = f"test_efficiency[{ONE}-to-1x8]"
 SKEW = f"test_skew[{EIGHT}]"
 
 
-def judged(folder: Path, *options: Any, eight_ns: int = 40_000_000, **published: float) -> Session:
+def judged(
+    folder: Path, *options: Any, eight_ns: int = 40_000_000, waivers: Sequence[Any] = (), **published: float
+) -> Session:
     """Judge a run of one device and one of eight, whose steps take so long, by the p_core that the site accepted."""
     runs = [store(folder / "one", topology="1x1"), store(folder / "eight", compute_ns=eight_ns)]
     accepted = {cell: {"p_core": published[name]} for name, cell in (("one", ONE), ("eight", EIGHT)) if published}
-    baseline = [f"--baseline={site_file(folder / 'site.toml', accepted)}"] if accepted else []
+    baseline = [f"--baseline={site_file(folder / 'site.toml', accepted, waivers)}"] if accepted else []
     return run_suite(folder, *options, *baseline, *(f"--replay={run}" for run in runs))
 
 
@@ -51,6 +53,13 @@ def test_a_smaller_topology_that_became_better_fails_nothing(tmp_path: Path) -> 
     assert case.message.endswith("told only, as p_core passes at both topologies")
     assert session.output.splitlines()[-1].startswith("GATE: INCOMPLETE")  # of what no site has accepted yet
     assert "efficiency: efficiency 0.8" in session.output
+
+
+def test_a_p_core_that_is_waived_fails_no_efficiency_either(tmp_path: Path) -> None:
+    session = judged(tmp_path, eight_ns=50_000_000, waivers=[waiver("p_core")], one=300.0, eight=3000.0)
+
+    assert session.cases[PAIR].outcome == "skipped"
+    assert session.cases[PAIR].properties["verdict"] == "recorded"
 
 
 def test_a_straggler_can_be_waived(tmp_path: Path) -> None:
