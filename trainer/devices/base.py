@@ -216,6 +216,13 @@ class Backend:
         """Return which devices the host has, used or not, as far as the management tool lists them. May raise."""
         return Inventory(driver=device.driver)
 
+    def framework_versions(self) -> dict[str, str]:
+        """Return what the vendor's framework says of its own version, by module; {} where it is torch itself.
+
+        May raise.
+        """
+        return {}
+
     def allocator_peak_gib(self) -> tuple[float | None, float | None]:
         """Return the allocator's peak as (allocated, reserved) GiB; None if the device has no such allocator."""
         return None, None
