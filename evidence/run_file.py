@@ -98,7 +98,8 @@ class Run:
     whether the data set was the user's own rather than generated. `expectation` is by metric, as it was when the run
     began. `command` is what started the ranks of the first host, `starts` how the session reached the hosts.
     `variables` are the environment variables that explain a run; credentials are left out. `scenario` is what a
-    simulated device was to do.
+    simulated device was to do. `under_test` and `stated` are the options `--under-test` and `--state`, by item of the
+    environment; older bundles lack them.
     """
 
     schema: int
@@ -126,6 +127,8 @@ class Run:
     launch_environment: Mapping[str, Any] = field(default_factory=dict)
     variables: Any = ()
     scenario: Mapping[str, Any] | None = None
+    under_test: Mapping[str, str] = field(default_factory=dict)
+    stated: Mapping[str, str] = field(default_factory=dict)
 
 
 def decode_run(raw: bytes) -> Run:

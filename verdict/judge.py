@@ -14,6 +14,7 @@ from evidence.verdict import Interval, JudgedCell, MetricVerdict, RunVerdict, Ve
 from expected import METRICS, UNPUBLISHED, Cell, Device, Expectation, Metric
 from verdict.checks.invariants import violations
 from verdict.checks.workload import fingerprint
+from verdict.environment.claims import NO_CLAIMS, Claims
 from verdict.environment.findings import EnvironmentFinding, environment_findings
 from verdict.lookup import changes, find_cell
 from verdict.metrics.measure import compared_value, measure, unmeasured
@@ -30,6 +31,7 @@ class Judged:
     """A run that was judged: the evidence, which is read once, the cell that it was judged as, and the verdict.
 
     `measurements` has the numbers by metric, p_core_host beside them; it is empty if another process has judged.
+    `claims` are this session's on the environment, over those of the run.
     """
 
     evidence: Evidence
@@ -37,6 +39,7 @@ class Judged:
     cell: Cell
     verdict: RunVerdict
     measurements: Mapping[str, Measurement] = field(default_factory=dict)
+    claims: Claims = NO_CLAIMS
 
     @property
     def is_own(self) -> bool:
@@ -51,13 +54,13 @@ class Judged:
     @cached_property
     def environment(self) -> tuple[EnvironmentFinding, ...]:
         """What was found of each host, beside what the vendor's document states."""
-        return environment_findings(self.evidence, self.device)
+        return environment_findings(self.evidence, self.device, self.claims)
 
 
-def judge(evidence: Evidence, device: Device, cell: Cell) -> Judged:
+def judge(evidence: Evidence, device: Device, cell: Cell, claims: Claims = NO_CLAIMS) -> Judged:
     """Judge evidence as a run of `cell` of `device`. Raises SuiteError for a cell that cannot be judged at all."""
     measurements = measure(evidence)
-    return Judged(evidence, device, cell, _judge(evidence, cell, measurements, device.backend), measurements)
+    return Judged(evidence, device, cell, _judge(evidence, cell, measurements, device.backend), measurements, claims)
 
 
 def judge_stored(run_dir: Path, devices: Mapping[str, Device]) -> Judged:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Iterator, Mapping, Sequence
 
 from evidence.bundle import Evidence
@@ -21,6 +21,7 @@ Row = Mapping[str, Any]
 
 _VERSIONS_FOUND = ("os", "kernel", "driver", "framework", "image")
 """Items of the environment that count as versions unless run.json or a rank names them."""
+_FINDING = ("item", "host", "stated", "found", "verdict", "reason")
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ def read_entry(
         cards=tuple(_device(rank, start) for rank, start in evidence.starts),
         versions=tuple(_versions(evidence, findings)),
         metrics=tuple(_metric(metric) for name, metric in verdict.metrics.items() if name in METRICS),
-        findings=tuple(map(asdict, findings)),
+        findings=tuple({name: getattr(one, name) for name in _FINDING} for one in findings),
     )
 
 

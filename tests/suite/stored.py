@@ -11,7 +11,7 @@ from expected import Device
 from tests.support import cell_of, device_of
 from tests.verdict.bundles import Bundle, Event, Plan, build
 from verdict.checks.identity import COCO_TRAIN_IMAGES, COCO_VAL_IMAGES
-from verdict.environment.findings import BACKBONE_SHA256, COCO_TRAIN_LISTED
+from verdict.environment.items import BACKBONE_SHA256, COCO_TRAIN_LISTED
 
 ALL = ("e2e_time", "p_whole", "p_train", "p_core", "map", "mem")
 UNPUBLISHED = ("e2e_time", "p_whole", "p_train", "p_core")
