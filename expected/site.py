@@ -32,13 +32,18 @@ _PROVENANCE_KEYS = (
     *("runs", "dates", "measured", "trimmed", "protocol", "simulated"),
     *("card", "driver", "versions"),
 )
-_WAIVER_KEYS = ("cell", "metric", "reason", "ticket", "until")
+_WAIVER_KEYS = ("cell", "metric", "item", "reason", "ticket", "until")
+_WAIVED_TABLES = ("software", "packages")
+"""The tables of a device's environment whose items can be waived: the machine has to be the stated one."""
 _DATE = re.compile("([0-9]{4})-([0-9]{2})-([0-9]{2})")
 
 
 @dataclass(frozen=True)
 class Waiver:
-    """A site's decision to ship although a metric of a cell does not pass; `until` is its last day."""
+    """A site's decision to ship although something of a cell does not pass; `until` is its last day.
+
+    `metric` is a metric, or an item of the environment.
+    """
 
     cell: str
     metric: str
@@ -73,7 +78,7 @@ class Site:
         return replace(cell, expectations=table)
 
     def waiver(self, cell_id: str, metric: str) -> Waiver | None:
-        """Return the waiver of a metric of a cell, in force or not; None if there is none."""
+        """Return the waiver of a metric or item of a cell, in force or not; None if there is none."""
         return next((one for one in self.waivers if (one.cell, one.metric) == (cell_id, metric)), None)
 
 
@@ -103,7 +108,7 @@ def check_site(found: Mapping[str, Any], path: Path, devices: Mapping[str, Devic
         accepted[key] = _read_accepted(block, METRICS[key[1]], cells[key[0]].expectations[key[1]], path.name)
     waivers: dict[Key, Waiver] = {}
     for block in _blocks(top, "waiver", _WAIVER_KEYS):
-        key = _read_key(block, cells, tuple(waivers))
+        key = _read_item(block, devices, tuple(waivers)) if "item" in block else _read_key(block, cells, tuple(waivers))
         waivers[key] = Waiver(*key, block.text("reason"), block.text("ticket"), _read_date(block, "until"))
     return Site(path, accepted, tuple(waivers.values()))
 
@@ -135,6 +140,25 @@ def _read_key(block: Table, cells: Mapping[str, Cell], earlier: Sequence[Key]) -
         number = earlier.index((cell, metric)) + 1
         raise block.fault("metric", f"found {metric} of {cell}, which block {number} of its kind has already")
     return cell, metric
+
+
+def _read_item(block: Table, devices: Mapping[str, Device], earlier: Sequence[Key]) -> Key:
+    """Return (cell id, item) of a waiver of the environment; refuse items of the machine and a repeated pair."""
+    owners = {cell.id: device for device in devices.values() for cell in device.cells}
+    cell = block.choice("cell", tuple(owners))
+    if "metric" in block:
+        raise block.fault("item", "found an item beside a metric; give each a block of its own")
+    tables = owners[cell].environment
+    items = [name for table in _WAIVED_TABLES for name in tables.get(table, {})]
+    if block.text("item") in tables.get("hardware", {}):
+        raise block.fault(
+            "item", f"found {block.text('item')}: the machine has to be the stated one; remove this block"
+        )
+    item = block.choice("item", tuple(items))
+    if (cell, item) in earlier:
+        number = earlier.index((cell, item)) + 1
+        raise block.fault("item", f"found {item} of {cell}, which block {number} of its kind has already")
+    return cell, item
 
 
 def _read_accepted(block: Table, metric: Metric, known: Expectation, file: str) -> Expectation:

@@ -48,6 +48,13 @@ def test_a_waiver_is_read_and_found_by_cell_and_metric(tmp_path: Path) -> None:
     assert site.waiver(CELL, "p_train") is None
 
 
+def test_a_waiver_may_be_of_an_item_of_the_environment(tmp_path: Path) -> None:
+    site = load_text(tmp_path, SITE.replace('metric = "p_train"', 'item = "driver"'))
+
+    assert site.waiver(OTHER, "driver") == site.waivers[0]
+    assert site.waiver(OTHER, "p_train") is None
+
+
 def test_a_site_may_say_nothing_yet(tmp_path: Path) -> None:
     site = load_text(tmp_path, "schema = 1\n")
 
@@ -173,6 +180,9 @@ BAD = [
     (f'cell = "{OTHER}"', 'cell = "x100"', "waiver[1].cell"),
     ('metric = "p_train"', 'metric = "speed"', "waiver[1].metric"),
     (f'"{OTHER}"\nmetric = "p_train"', f'"{CELL}"\nmetric = "map"', "waiver[1].metric"),
+    ('metric = "p_train"', 'item = "speed"', "waiver[1].item"),
+    ('metric = "p_train"', 'item = "card"', "waiver[1].item"),
+    ('metric = "p_train"', 'metric = "p_train"\nitem = "driver"', "waiver[1].item"),
     ('reason = "the loader\'s disk is being replaced"', 'reason = " "', "waiver[1].reason"),
     ('ticket = "OPS-17"\n', "", "waiver[1].ticket"),
     ("until = 2026-12-31\n", "", "waiver[1].until"),
