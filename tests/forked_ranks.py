@@ -25,6 +25,8 @@ from trainer.launch.ranks import chosen_environment
 class ForkedRanks:
     """What trainer.launch.control.Control is to a session: it starts a run's ranks and knows how they ended."""
 
+    program = "tests.forked:rank"
+
     def __init__(self, order: Order, run_dir: Path) -> None:
         self._order = order
         self._run_dir = run_dir
@@ -54,7 +56,7 @@ class ForkedRanks:
                 }
                 environment = {**of_node, **{name: str(number) for name, number in place.items()}}
                 self._ranks.append(
-                    Forked("tests.forked:rank", *order.flags, environment=environment, output=str(self._log(node)))
+                    Forked(self.program, *order.flags, environment=environment, output=str(self._log(node)))
                 )
         self.started = True
 

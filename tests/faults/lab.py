@@ -12,7 +12,7 @@ from evidence.seal import write_seal
 from evidence.verdict import RunVerdict
 from expected import METRICS, Cell, Expectation
 from fixtures.boot.boot import boot
-from tests.suite.stored import site_file, store, virtual_bundle, waiver
+from tests.suite.stored import bundle_of, site_file, virtual_bundle, waiver
 from tests.support import cell_of, device_of, options_for
 from tests.verdict.bundles import Bundle
 from verdict.judge import judge_run
@@ -92,9 +92,11 @@ class Lab:
         cell = the_full_cell()
         return self._write(virtual_bundle("1x1", protocol="full", warmup=0, recipe=cell.recipe, maps=(0.02,)), cell)
 
-    def stored_r300(self) -> Path:
-        """The folder of a made-up run of the R300 at 1x8, whose row has blanks."""
-        return store(self._folder / "r300")
+    def stored_r300(self, **found: Any) -> Path:
+        """The folder of a made-up run of the R300 at 1x8, whose row has blanks; `found` is of its environment."""
+        bundle = bundle_of("r300", "1x8")
+        bundle.one("environment").update(found)
+        return bundle.write(self._folder / "r300")
 
     def waivers(self, metrics: Sequence[str], *, ended: str) -> Path:
         """A site's file that waives these metrics of that run; the waiver of `ended` is past its date."""
