@@ -83,8 +83,8 @@ def test_a_framework_under_test_is_the_package_of_its_name(tmp_path: Path) -> No
         ("image", "another:v1", {"image": ""}, "differs"),
         ("machine", "R480-X8", {"machine": {"vendor": "Inspur", "product": "NF5468M6"}}, "match"),
         ("machine", "R480-X4", {"machine": {"vendor": "Inspur", "product": "NF5468M6"}}, "differs"),
-        ("card", "R300", {"cards": ["a card"]}, "match"),
-        ("card", "R200", {"cards": ["a card"]}, "differs"),
+        ("card", "R300", {"cards": ["a device"]}, "match"),
+        ("card", "R200", {"cards": ["a device"]}, "differs"),
         ("card_count", "8", {"card_count": None}, "match"),
         ("card_count", "0", {"card_count": None}, "differs"),
         ("card_count", "eight", {"card_count": None}, "differs"),
@@ -165,7 +165,7 @@ def test_claims_on_other_items_stay_those_of_the_run(tmp_path: Path) -> None:
 def test_a_record_of_claims_that_cannot_be_made_counts_for_nothing(tmp_path: Path) -> None:
     bundle = bundle_of("r300", "1x1")
     bundle.run.update(under_test={"card": "R200", "train_images": "5"}, stated={"kernel": "5.4.0-26-generic"})
-    bundle.one("environment").update(cards=["a card", "R200"], kernel="")
+    bundle.one("environment").update(cards=["a device", "R200"], kernel="")
     evidence = read_run(bundle.write(tmp_path / "run"))
 
     found = {one.item: one for one in environment_findings(evidence, device_of("r300"))}
