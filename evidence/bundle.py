@@ -16,7 +16,7 @@ from evidence.files import RANK_FILE, RUN_FILE, TELEMETRY_FILE
 from evidence.jsonlines import Problems
 from evidence.rank_file import read_rank
 from evidence.run_file import Run, decode_run
-from evidence.seal import file_states, read_seal, seal_problems
+from evidence.seal import file_states, read_seal, seal_problems, verified_signer
 from evidence.telemetry import Telemetry, read_telemetry
 
 
@@ -26,7 +26,8 @@ class Evidence:
 
     `run` is None when run.json is missing or damaged. `ranks` are ordered by rank. `problems` says what is
     missing or damaged, each with its file and line; evidence with problems proves nothing. `seal` is the content of
-    SHA256SUMS, `run_sha256` the digest of run.json; both are empty without the file.
+    SHA256SUMS, `run_sha256` the digest of run.json; both are empty without the file. `signer` is who signed the seal,
+    where a signature was required and is right.
     """
 
     path: Path
@@ -36,6 +37,7 @@ class Evidence:
     problems: tuple[str, ...]
     seal: bytes = b""
     run_sha256: str = ""
+    signer: str = ""
 
     @property
     def simulated(self) -> bool:
@@ -69,6 +71,15 @@ def read_run(run_dir: Path, run_json: bytes | None = None) -> Evidence:
             return evidence
     changed = f"{run_dir.name}: a file of evidence changed while it was read; judge a copy that nobody writes to"
     return replace(evidence, problems=(*evidence.problems, changed))
+
+
+def with_signature(evidence: Evidence, allowed: Path) -> Evidence:
+    """Return the evidence with its signer, or with what is wrong with the signature of its seal among the problems.
+
+    `allowed` is an allowed_signers file of OpenSSH. Raises EvidenceError as `verified_signer` does.
+    """
+    signer, problem = verified_signer(evidence.path, evidence.seal, allowed)
+    return replace(evidence, signer=signer, problems=(*filter(None, [problem]), *evidence.problems))
 
 
 @contextlib.contextmanager

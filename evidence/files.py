@@ -13,6 +13,7 @@ SCHEMA = 2
 RUN_FILE = "run.json"
 VERDICT_FILE = "verdict.json"
 SEAL_FILE = "SHA256SUMS"
+SIGNATURE_FILE = "SHA256SUMS.sig"
 SCENARIO_FILE = "scenario.toml"
 LAUNCHER_LOG = "launcher.log"
 

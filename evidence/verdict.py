@@ -110,7 +110,8 @@ class MetricVerdict:
 
     `expected`, `low` and `high` are None if nothing is published, or that side does not decide. `better` is "higher" or
     "lower". `method` is how the number was measured, `source` where the expected one is from. An invalid verdict may
-    have a `measured` value; it proves nothing.
+    have a `measured` value; it proves nothing. `note`, which ends the reason, is what to know before relying on the
+    verdict, as that it could not have been another one; "" for nothing.
     """
 
     metric: str
@@ -125,6 +126,7 @@ class MetricVerdict:
     source: str
     verdict: Verdict
     reason: str
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -195,6 +197,8 @@ def encode_metric(metric: MetricVerdict) -> dict[str, Any]:
     """Return the verdict on one metric as strict JSON, without the metric's name."""
     record = encode(metric)
     del record["metric"]
+    if not metric.note:
+        del record["note"]
     return _finite({**record, "interval": record["interval"] and list(record["interval"].values())})
 
 

@@ -86,13 +86,15 @@ def _judge(evidence: Evidence, cell: Cell, measurements: Mapping[str, Measuremen
     metrics = {}
     for name in cell.applicable:
         expectation = cell.expectations[name]
-        metrics[name] = judge_metric(
+        measurement = _reported(name, cell, expectation, measurements)
+        judged = judge_metric(
             name,
             expectation,
-            _reported(name, cell, expectation, measurements),
+            measurement,
             unmeasured=unmeasured(name, evidence) or _unlike(name, expectation, evidence),
             broken=broken,
         )
+        metrics[name] = _with_note(judged, cell, measurement)
     metrics = _with_stragglers(metrics, evidence)
     verdicts = [metric.verdict for metric in metrics.values()]
     if broken or not verdicts:
@@ -237,6 +239,19 @@ def _compare(metric: Metric, expectation: Expectation, measurement: Measurement)
     shown, least = against(metric, value, deciding)
     word = "at least" if metric.better == "higher" else "at most"
     return Verdict.PASS, f"{name} {shown} is {word} {least} ({origin(metric, expectation, deciding)})"
+
+
+def _with_note(judged: MetricVerdict, cell: Cell, measurement: Measurement | None) -> MetricVerdict:
+    """Return the verdict with what to know beside it, also at the end of its reason."""
+    notes, passed, target = [], judged.verdict is Verdict.PASS, cell.recipe.target_map
+    if passed and judged.high is not None and judged.high == cell.expectations[judged.metric].capacity:
+        notes.append("the bound is all the memory that the device has, so it cannot fail")
+    if passed and judged.metric == "map" and judged.low is not None and judged.low <= target:
+        notes.append(f"training stops at the first map of {target:g} or more, so a run that gets there cannot fail")
+    if measurement is not None and measurement.note and judged.verdict not in (Verdict.INVALID, Verdict.MISSING):
+        notes.append(measurement.note)
+    note = "; ".join(notes)
+    return replace(judged, reason=f"{judged.reason}; {note}", note=note) if note else judged
 
 
 def _with_stragglers(metrics: Mapping[str, MetricVerdict], evidence: Evidence) -> dict[str, MetricVerdict]:

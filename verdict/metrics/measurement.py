@@ -14,7 +14,8 @@ class Measurement:
     """A metric's value with its unit, how and from what it was computed, and from how many readings (`n`).
 
     `n` counts the steps of the slowest rank for rates, samples for mem, ranks for e2e_time, images for map; below
-    `least` of them there is no interval. `doubt` is why the number may fail but not pass, or "".
+    `least` of them there is no interval. `doubt` is why the number may fail but not pass, `note` what to know beside
+    any verdict on it, or "".
     """
 
     metric: str
@@ -26,6 +27,7 @@ class Measurement:
     n: int
     least: int = 0
     doubt: str = ""
+    note: str = ""
 
 
 Compute = Callable[[Evidence], Optional[Measurement]]
