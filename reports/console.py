@@ -49,8 +49,8 @@ def run_lines(
     `name` is the device's, `folder` the run's path as it should be shown, `serial` the device's of a run of
     --each-card. `notes` and `more` stand before `commands`, the next things to do by a short word for each.
     """
-    rows = [_METRICS, *(_row(metric) for metric in verdict.metrics.values())]
-    colours = ["", *(COLOURS[metric.verdict] for metric in verdict.metrics.values())]
+    rows = [_METRICS, *(_row(metric) for metric in verdict.shown.values())]
+    colours = ["", *(COLOURS[metric.verdict] for metric in verdict.shown.values())]
     said_of = {
         metric.metric: (metric.reason if metric.verdict in _EXPLAINED else metric.note, COLOURS[metric.verdict])
         for metric in verdict.metrics.values()
