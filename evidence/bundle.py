@@ -26,8 +26,8 @@ class Evidence:
 
     `run` is None when run.json is missing or damaged. `ranks` are ordered by rank. `problems` says what is
     missing or damaged, each with its file and line; evidence with problems proves nothing. `seal` is the content of
-    SHA256SUMS, `run_sha256` the digest of run.json; both are empty without the file. `signer` is who signed the seal,
-    where a signature was required and is right.
+    SHA256SUMS, `run_sha256` the digest of run.json; both are empty without the file. `notes` are what a session found
+    out about the bundle: who signed its seal, whether its detections were scored again.
     """
 
     path: Path
@@ -37,7 +37,7 @@ class Evidence:
     problems: tuple[str, ...]
     seal: bytes = b""
     run_sha256: str = ""
-    signer: str = ""
+    notes: tuple[str, ...] = ()
 
     @property
     def simulated(self) -> bool:
@@ -74,12 +74,14 @@ def read_run(run_dir: Path, run_json: bytes | None = None) -> Evidence:
 
 
 def with_signature(evidence: Evidence, allowed: Path) -> Evidence:
-    """Return the evidence with its signer, or with what is wrong with the signature of its seal among the problems.
+    """Return the evidence with its signer noted, or with what is wrong with its seal's signature as first problem.
 
     `allowed` is an allowed_signers file of OpenSSH. Raises EvidenceError as `verified_signer` does.
     """
     signer, problem = verified_signer(evidence.path, evidence.seal, allowed)
-    return replace(evidence, signer=signer, problems=(*filter(None, [problem]), *evidence.problems))
+    if problem:
+        return replace(evidence, problems=(problem, *evidence.problems))
+    return replace(evidence, notes=(*evidence.notes, f"signed by {signer}"))
 
 
 @contextlib.contextmanager

@@ -16,6 +16,7 @@ from typing import Iterator, Mapping
 
 from evidence.errors import EvidenceError
 from evidence.files import (
+    DETECTIONS_FILE,
     LAUNCHER_LOG,
     RUN_FILE,
     SCENARIO_FILE,
@@ -31,7 +32,7 @@ NAMESPACE = "seal@accelerator-conformance"
 """Of the signatures: what a key has signed elsewhere, a commit or a mail, is no seal."""
 
 # What the ranks and the launch wrote. Not what is computed from it (verdict.json, reports), and not checkpoints/.
-_FIXED = (RUN_FILE, telemetry_file(0), LAUNCHER_LOG, SCENARIO_FILE)
+_FIXED = (RUN_FILE, telemetry_file(0), LAUNCHER_LOG, SCENARIO_FILE, DETECTIONS_FILE)
 _NUMBERED = re.compile(r"(?:rank|telemetry|host)-.*\.(?:jsonl|log)", re.DOTALL)
 _OF_AN_ATTEMPT = re.compile(r"attempt-[0-9]+\.")  # before the name of what an attempt left that broke off
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")

@@ -1,4 +1,4 @@
-"""All metrics, columns of a vendor's table or not: unit, direction, allowed numbers, bounds around an expected number."""
+"""The metrics, columns of a vendor's table or not: unit, direction, allowed numbers, bounds around a number."""
 
 from __future__ import annotations
 

@@ -120,8 +120,8 @@ class Cell:
     """One row of a table: device, topology, hyper-parameters, and the expectation of each metric.
 
     `device` is the marker, `batch_size` is per device, `timing` how the published p_core was timed ("host", "device"),
-    `expectations` has all columns of the table by name, and further metrics with a number. `card` is the index of the one device to use; None, as in every table,
-    for any.
+    `expectations` has all columns of the table by name, and further metrics with a number. `card` is the index of the
+    one device to use; None, as in every table, for any.
     """
 
     device: str
@@ -150,7 +150,7 @@ class Cell:
 
     @property
     def applicable(self) -> tuple[str, ...]:
-        """The metrics that are judged: columns not marked as not applicable, in the table's order, then further ones."""
+        """The metrics to judge: in the table's order the columns not marked as not applicable, then further ones."""
         columns = (name for name in METRICS if self.expectations[name].state != NOT_APPLICABLE)
         further = (name for name in FURTHER_METRICS if name in self.expectations and self.expectations[name].has_number)
         return (*columns, *further)

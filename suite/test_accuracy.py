@@ -15,5 +15,5 @@ def test_map(verdict: MetricResult) -> None:
 
 @pytest.mark.metric("epochs_to_target")
 def test_epochs_to_target(verdict: MetricResult) -> None:
-    """Epochs until an evaluation reached the target mAP, asked where there is a number: neither too many nor too few."""
+    """Epochs until an evaluation reached the target mAP, where a number is known: neither too many nor too few."""
     verdict.require_pass()

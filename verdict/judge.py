@@ -29,7 +29,8 @@ _REASONS_QUOTED = 3  # in the reason of a metric; RunVerdict.reasons has them al
 class Judged:
     """A run that was judged: the evidence, which is read once, the cell that it was judged as, and the verdict.
 
-    `measurements` has the numbers by metric, also of those that no table has, and p_core_host beside them; it is empty if another process has judged.
+    `measurements` has the numbers by metric, also of those that no table has, and p_core_host beside them; it is empty
+    if another process has judged.
     """
 
     evidence: Evidence
