@@ -98,6 +98,18 @@ def test_what_was_switched_off_is_written_and_read(verdict: RunVerdict, tmp_path
     assert read_verdict(tmp_path).without == ("boxes_only", "static_graph")
 
 
+def test_what_is_recorded_besides_and_noted_is_written_and_read(verdict: RunVerdict, tmp_path: Path) -> None:
+    noted = replace(verdict.metrics["mem"], note="it cannot fail")
+    full = replace(verdict, metrics={**verdict.metrics, "mem": noted}, further={"a": replace(noted, metric="a")})
+
+    path = write_verdict(tmp_path, full)
+
+    assert json.loads(path.read_text())["further"]["a"]["note"] == "it cannot fail"
+    assert read_verdict(tmp_path) == full
+    assert list(full.shown) == [*verdict.metrics, "a"]
+    assert "further" not in encode_verdict(replace(verdict, further={}))
+
+
 @pytest.mark.parametrize("name", ["restarts", "without"])
 def test_a_verdict_from_before_there_was_a_key_has_none_of_it(verdict: RunVerdict, tmp_path: Path, name: str) -> None:
     record = encode_verdict(verdict)

@@ -297,3 +297,20 @@ def test_bounds_written_in_a_file_are_those_that_decide(
         text = change(_WRITTEN[name], f'{name} = "unpublished"', text)
     found = load(tmp_path, text).cells[1].expectations["p_whole"]
     assert (found.value, found.low, found.high) == (value, low, high)
+
+
+def test_a_number_is_derived_where_all_that_it_follows_from_is_published(tmp_path: Path) -> None:
+    blank, published = load(tmp_path).cells
+
+    assert "epochs_to_target" not in blank.expectations
+    assert blank.expectation("epochs_to_target").state == "unpublished"
+    assert "epochs_to_target" not in blank.applicable
+    assert published.expectations["epochs_to_target"].value == 10.23  # 12000 s x 100 images/s / 117,266 images
+    assert published.applicable[-1] == "epochs_to_target"
+    assert "epochs_to_target" not in published.without_numbers("other data").applicable
+
+
+def test_nothing_is_derived_of_a_generated_data_set(tmp_path: Path) -> None:
+    text = change('backend = "cuda"', 'backend = "cpu"') + "\n[shapes]\ntrain_images = 8\nval_images = 4\nseed = 0\n"
+
+    assert all("epochs_to_target" not in cell.expectations for cell in load(tmp_path, text).cells)

@@ -182,7 +182,6 @@ def test_a_verdict_that_cannot_be_written_is_a_warning(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--replay={one}", "--data=."], "leave out --data, which says how to make one"),
         (["--replay={one}", "--steps=5", "--backbone=x"], "leave out --steps, --backbone, which"),
         (["--replay={one}", "--epochs=5"], "leave out --epochs"),
         (["--replay={one}", "--recipe=flagperf", "--bucket-mb=5"], "leave out --bucket-mb, --recipe"),
@@ -246,3 +245,18 @@ def test_a_signature_that_cannot_be_asked_for_is_a_usage_error(words: list[str],
 
     assert session.code == 4
     assert says in session.output
+
+
+def test_maps_are_scored_again_by_the_annotations_of_data(tmp_path: Path) -> None:
+    run = run_suite(tmp_path, "-m", "virtual", "--topo", "1x1", "--epochs", "1")
+    (run_dir,) = run.runs
+    (data,) = (tmp_path / "runs" / "data").glob("shapes-*")
+    assert "detections.npz" in (run_dir / "SHA256SUMS").read_text(), run.output
+
+    same = run_suite(tmp_path / "same", "--replay", run_dir, "--data", data)
+    other = run_suite(tmp_path / "other", "--replay", run_dir, "--data", tmp_path)
+
+    assert "map: scored again from the run's detections by pycocotools" in same.output
+    assert f"--data={data}" in same.output
+    assert "map: not scored again: " in other.output
+    assert (same.code, other.code) == (0, 0), same.output
