@@ -30,7 +30,8 @@ def main(words: Sequence[str]) -> int:
     sealed, signature = sys.stdin.buffer.read(), Path(given["-s"]).read_text().split("\n")
     if signature[0] != _HEAD:
         return _fail("Couldn't parse signature: missing header")
-    keys = [line.split()[-1] for line in Path(given["-f"]).read_text().splitlines() if line.split()[0] == given["-I"]]
+    lines = [line.split() for line in Path(given["-f"]).read_text().splitlines() if line.strip()]
+    keys = [words[-1] for words in lines if words[0] == given["-I"]]
     if signature[1] not in [_signature(key, given["-n"], sealed) for key in keys]:
         print("Could not verify signature.")
         return _fail("Signature verification failed: incorrect signature")

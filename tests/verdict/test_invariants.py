@@ -365,7 +365,7 @@ def a_rank_too_many(bundle: Bundle) -> None:
     bundle.ranks[2][0]["rank"] = 2
 
 
-@fault(None, "rank-0000.jsonl line 45: end: 'end' comes a second time")
+@fault(None, "rank-0000.jsonl line 46: end: 'end' comes a second time")
 def rank_ended_twice(bundle: Bundle) -> None:
     bundle.ranks[0].append(dict(bundle.ranks[0][-1]))
 
@@ -1020,7 +1020,7 @@ def test_every_check_says_in_a_line_what_has_to_hold() -> None:
 def test_reasons_begin_with_what_is_nearest_to_the_cause() -> None:
     rooms = [check.find.__module__.rpartition(".")[2] for check in CHECKS.values()]
 
-    assert list(dict.fromkeys(rooms)) == ["identity", "protocol", "clocks", "workload", "accounts"]
+    assert list(dict.fromkeys(rooms)) == ["identity", "protocol", "clocks", "workload", "accounts", "memory"]
     assert [check.id for check in CHECKS.values() if check.cause] == ["booted", "no-failures"] == list(CHECKS)[:2]
 
 
