@@ -41,6 +41,7 @@ def test_the_object_has_the_documented_form(verdict: RunVerdict) -> None:
         "changed",
         "restarts",
         "without",
+        "further",
     ]
     assert record["schema"] == 2
     assert record["cell"] == {

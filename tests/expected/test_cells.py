@@ -9,10 +9,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from expected import NOT_APPLICABLE, PUBLISHED, UNPUBLISHED, Expectation, ExpectationError, Topology
+from expected import DERIVED, NOT_APPLICABLE, PUBLISHED, UNPUBLISHED, Expectation, ExpectationError, Topology
 from tests.expected.sample import GOOD, change, load
 
 SOURCE = "Example X100 report, 2nd edition"
+DERIVATION = "e2e_time x p_whole / 117266 images, at most so many"
 NO_CARD = change("card_memory_gib = 32.0\n", "")
 
 
@@ -27,6 +28,7 @@ def test_a_row_is_read_with_its_hyper_parameters_and_expectations(tmp_path: Path
         "p_core": Expectation(PUBLISHED, 120.0, 114.0, None, None, SOURCE),
         "map": Expectation(PUBLISHED, 0.364, 0.36, None, None, SOURCE),
         "mem": Expectation(PUBLISHED, 28.0, None, 29.4, 32.0, SOURCE),
+        "epochs_to_target": Expectation(DERIVED, 10.23, 8.23, 12.23, None, f"{DERIVATION}; {SOURCE}"),
     }
 
 

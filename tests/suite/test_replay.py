@@ -228,12 +228,9 @@ def test_where_a_signature_is_required_only_a_signed_run_counts(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["--require-signature", "allowed"], "--require-signature goes with --replay"),
-        (["--replay", "{run}", "--require-signature", "{run}/nobody"], "nobody: cannot be read: No such file"),
-        (
-            ["--replay", "{run}", "--require-signature", "{run}/run.json"],
-            "run.json: found no signer, expected lines of",
-        ),
+        (["--require-signature=allowed"], "--require-signature goes with --replay"),
+        (["--replay={run}", "--require-signature={run}/nobody"], "nobody: cannot be read: No such file"),
+        (["--replay={run}", "--require-signature={run}/run.json"], "run.json: found no signer, expected lines of"),
     ],
 )
 def test_a_signature_that_cannot_be_asked_for_is_a_usage_error(words: list[str], says: str, tmp_path: Path) -> None:

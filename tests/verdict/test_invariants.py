@@ -707,6 +707,11 @@ def the_workload_does_not_fit(bundle: Bundle) -> None:
     pass
 
 
+@fault("memory-of-workload", "rank 1: found no 'model' event, expected one")
+def what_memory_has_to_hold_is_unknown(bundle: Bundle) -> None:
+    bundle.drop("model", rank=1)
+
+
 @fault(
     "memory-sources-agree",
     "card 0 of node0: xpu_smi read 20.00 GiB at most, and the allocator had given out 21.10 GiB at its peak, expected "

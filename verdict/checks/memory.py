@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Iterator
 
 from verdict.checks.invariants import Case, check
-from verdict.metrics.memory import device_memories, disagreeing, idle, least_memory, unwatched
+from verdict.metrics.memory import COUNTED_SCHEMA, device_memories, disagreeing, idle, least_memory, unwatched
 
 
 @check("memory")
@@ -30,6 +30,13 @@ def memory_is_possible(case: Case) -> Iterator[str]:
 @check("memory-of-workload")
 def memory_holds_the_workload(case: Case) -> Iterator[str]:
     """No device used less memory than weights, gradients, momentum and the images of a batch need."""
+    for rank in case.evidence.ranks:
+        if rank.start is None:
+            continue
+        if rank.model is None:
+            yield f"rank {rank.rank}: found no 'model' event, expected one: what its memory has to hold is not known"
+        elif rank.model.trained is None and rank.start.schema >= COUNTED_SCHEMA:
+            yield f"rank {rank.rank}: found no number of trained parameters in 'model', expected one"
     ranks = {rank.rank: rank for rank in case.evidence.ranks}
     for memory in device_memories(case.evidence):
         needed = [one for one in (least_memory(case.evidence, ranks[rank]) for rank in memory.ranks) if one is not None]

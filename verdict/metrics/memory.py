@@ -34,6 +34,8 @@ LEAST_USE = 0.1
 A tool's use is the share of the time in which any kernel ran: most of the compute of a device that keeps up, and far
 more than a tenth of it even where steps are bound by their launches. An idle device shows 0 %, or little more.
 """
+COUNTED_SCHEMA = 3
+"""The first whose `model` event has to have the number of trained parameters."""
 LEAST_RISE = 0.05
 """Share by which a device's mean power in training has to exceed its lowest before."""
 
