@@ -245,7 +245,7 @@ class _Rank:
         self.now += 2_000_000_000
         self.say("data", train={"images": 960, "dropped": {}}, val={"images": self._val_images, "boxes": 300})
         self.say("clock_test", **self.plan.clock)
-        self.say("model", name=plan.recipe.model, **PARAMETERS[plan.recipe.model])
+        self.say("model", name=plan.recipe.model, **PARAMETERS.get(plan.recipe.model, {"parameters": 1, "trained": 1}))
         self.say("progress", phase="data", done=1, total=1)
         if plan.resumed is not None:
             epoch, step = plan.resumed
