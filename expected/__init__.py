@@ -15,7 +15,7 @@ from expected.model import (
     Expectation,
     Recipe,
     Topology,
-    split_card,
+    split_device,
 )
 from expected.site import Site, Waiver, load_site
 from expected.toml_file import ExpectationError
@@ -42,5 +42,5 @@ __all__ = [
     "load_device",
     "load_devices",
     "load_site",
-    "split_card",
+    "split_device",
 ]
