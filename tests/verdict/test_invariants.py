@@ -714,8 +714,8 @@ def what_memory_has_to_hold_is_unknown(bundle: Bundle) -> None:
 
 @fault(
     "memory-sources-agree",
-    "device 0 of node0: xpu_smi read 20.00 GiB at most, and the allocator had given out 21.10 GiB at its peak, expected "
-    "at least 20.05 GiB: the tool watches another device, or counts in another unit",
+    "device 0 of node0: xpu_smi read 20.00 GiB at most, and the allocator had given out 21.10 GiB at its peak, "
+    "expected at least 20.05 GiB: the tool watches another device, or counts in another unit",
 )
 def smi_saw_less_than_the_allocator(bundle: Bundle) -> None:
     bundle.one("memory")["allocated_gib"] = 21.1
