@@ -202,10 +202,11 @@ class Optimizations:
 @event("model")
 @dataclass(frozen=True)
 class Model:
-    """The network that was built; `parameters` counts frozen ones too."""
+    """The network that was built; `parameters` counts frozen ones too, `trained` those that the optimizer changes."""
 
     name: str
     parameters: int
+    trained: int | None = None
 
 
 @event("resumed", once=True)
@@ -447,7 +448,7 @@ class RankEvidence:
 
     `seen` counts the events by name. Of an event that may come once only, the first is kept. `resumed` is None for a
     rank that began at the beginning. `checkpoints_ns` has the times when a checkpoint had been written. `environment`
-    is of the first rank of each host, `optimizations` of rank 0.
+    is of the first rank of each host, `optimizations` of rank 0. `model` is None if the rank never built it.
     """
 
     rank: int
@@ -468,6 +469,7 @@ class RankEvidence:
     checkpoints_ns: tuple[int, ...] = ()
     environment: Environment | None = None
     optimizations: tuple[Optimization, ...] = ()
+    model: Model | None = None
 
     @property
     def nothing_left(self) -> bool:

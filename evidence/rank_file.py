@@ -197,6 +197,7 @@ class _RankReader:
             checkpoints_ns=tuple(every.get("checkpoint", ())),
             environment=once.get("environment"),
             optimizations=once["optimizations"].items if "optimizations" in once else (),
+            model=next(iter(every.get("model", ())), None),
         )
 
     def _windows(self) -> Windows:

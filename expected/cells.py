@@ -6,8 +6,9 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, Callable, Mapping
 
 from evidence.run_file import PRECISIONS
-from expected.metrics import METRICS, Metric, default_bounds
+from expected.metrics import FURTHER_METRICS, METRICS, Metric, default_bounds
 from expected.model import (
+    DERIVED,
     NOT_APPLICABLE,
     PUBLISHED,
     TIMINGS,
@@ -52,6 +53,8 @@ def read_cells(top: Table, defaults: CellDefaults) -> tuple[Cell, ...]:
     for number, row in enumerate(found, start=1):
         table = top.inner(f"cell[{number}]", row, _CELL_KEYS)
         cell = _read_cell(table, defaults)
+        if "shapes" not in top:
+            cell = replace(cell, expectations={**cell.expectations, **_derived(cell)})
         for earlier, other in enumerate(cells, start=1):
             if other.id == cell.id:
                 raise table.fault("", f"has the id {cell.id} of cell[{earlier}]; remove one of the two")
@@ -77,6 +80,23 @@ def _read_cell(table: Table, defaults: CellDefaults) -> Cell:
         source=source,
         note=table.text("note") if "note" in table else "",
     )
+
+
+def _derived(cell: Cell) -> dict[str, Expectation]:
+    """Return the expectations of further metrics that follow from the published numbers of a cell on COCO."""
+    published = {
+        name: known.value
+        for name, known in cell.expectations.items()
+        if known.state == PUBLISHED and known.value is not None
+    }
+    found = {}
+    for name, metric in FURTHER_METRICS.items():
+        how = metric.derived
+        if how is not None and set(how.needs) <= set(published):
+            value = float(f"{how.compute(published):.4g}")
+            low, high = default_bounds(metric, value)
+            found[name] = Expectation(DERIVED, value, low, high, source=f"{how.words}; {cell.source}")
+    return found
 
 
 def _read_topology(table: Table, cards_per_host: int | None) -> Topology:

@@ -7,11 +7,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Mapping
 
-from expected.metrics import METRICS
+from expected.metrics import FURTHER_METRICS, METRICS
 from expected.toml_file import ExpectationError
 
 PUBLISHED = "published"
 ACCEPTED = "accepted"
+DERIVED = "derived"
 UNPUBLISHED = "unpublished"
 NOT_APPLICABLE = "not_applicable"
 
@@ -66,7 +67,8 @@ class Topology:
 class Expectation:
     """The published or accepted number of one metric, and the bounds that decide.
 
-    `state` is PUBLISHED, ACCEPTED (by a site's baseline), UNPUBLISHED or NOT_APPLICABLE; `value`, `low` and `high` are
+    `state` is PUBLISHED, DERIVED (from published numbers), ACCEPTED (by a site's baseline), UNPUBLISHED or
+    NOT_APPLICABLE; `value`, `low` and `high` are
     in the metric's unit, and a side that is None does not decide. `capacity` is the device memory in GiB (metric `mem`
     only). `clock` is how an accepted p_core was timed ("host" or "device"; "" for the cell's `timing`), `protocol` that
     of the runs that a value was accepted from ("" for any).
@@ -84,7 +86,7 @@ class Expectation:
     @property
     def has_number(self) -> bool:
         """Whether there is a number to judge against."""
-        return self.state in (PUBLISHED, ACCEPTED)
+        return self.state in (PUBLISHED, DERIVED, ACCEPTED)
 
 
 @dataclass(frozen=True)
@@ -115,8 +117,8 @@ class Cell:
     """One row of a table: device, topology, hyper-parameters, and the expectation of each metric.
 
     `device` is the marker, `batch_size` is per device, `timing` how the published p_core was timed ("host", "device"),
-    `expectations` has all six metrics by name. `card` is the index of the one device to use; None, as in every table,
-    for any.
+    `expectations` has all columns of the table by name, and further metrics with a number. `card` is the index of the
+    one device to use; None, as in every table, for any.
     """
 
     device: str
@@ -145,8 +147,14 @@ class Cell:
 
     @property
     def applicable(self) -> tuple[str, ...]:
-        """The metrics that are not marked as not applicable, in the table's order."""
-        return tuple(name for name in METRICS if self.expectations[name].state != NOT_APPLICABLE)
+        """The metrics to judge: in the table's order the columns not marked as not applicable, then further ones."""
+        columns = (name for name in METRICS if self.expectations[name].state != NOT_APPLICABLE)
+        further = (name for name in FURTHER_METRICS if name in self.expectations and self.expectations[name].has_number)
+        return (*columns, *further)
+
+    def expectation(self, metric: str) -> Expectation:
+        """Return what is expected of any metric; nothing is published of one that no table has."""
+        return self.expectations.get(metric) or Expectation(UNPUBLISHED, source=self.source)
 
     @property
     def protocol(self) -> str:

@@ -8,15 +8,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Mapping, Sequence, Tuple
 
-from expected.metrics import METRICS, Metric, default_bounds
-from expected.model import ACCEPTED, NOT_APPLICABLE, PUBLISHED, UNPUBLISHED, Cell, Device, Expectation
+from expected.metrics import ALL_METRICS, FURTHER_METRICS, Metric, default_bounds
+from expected.model import ACCEPTED, DERIVED, NOT_APPLICABLE, PUBLISHED, UNPUBLISHED, Cell, Device, Expectation
 from expected.toml_file import ExpectationError, Range, Table, describe, read_toml
 
 SITE_SCHEMA = 1
 MIN_RUNS = 3
 """Fewest runs behind an accepted value: with two, an outlier cannot be identified."""
-LARGEST_TOLERANCE: Mapping[str, float] = {name: 0.02 if name == "map" else 0.10 for name in METRICS}
-"""Largest tolerance of an accepted value: relative, but absolute for `map`."""
+LARGEST_TOLERANCE: Mapping[str, float] = {name: metric.accepted[1] for name, metric in ALL_METRICS.items()}
+"""Largest tolerance of an accepted value: relative, but absolute for `map` and `epochs_to_target`."""
 ACCEPTED_IN = "accepted in "
 """Prefix of the `source` of an accepted value."""
 
@@ -71,11 +71,14 @@ class Site:
 
         Apply Cell.without_numbers afterwards, not before: its reason holds for the site's values too.
         """
+        names = dict.fromkeys((*cell.expectations, *FURTHER_METRICS))
+        known = {name: cell.expectation(name) for name in names}
         table = {
-            name: self.accepted.get((cell.id, name), known) if known.state == UNPUBLISHED else known
-            for name, known in cell.expectations.items()
+            name: self.accepted.get((cell.id, name), one) if one.state == UNPUBLISHED else one
+            for name, one in known.items()
         }
-        return replace(cell, expectations=table)
+        kept = {name: one for name, one in table.items() if name in cell.expectations or one.has_number}
+        return replace(cell, expectations=kept)
 
     def waiver(self, cell_id: str, metric: str) -> Waiver | None:
         """Return the waiver of a metric or item of a cell, in force or not; None if there is none."""
@@ -105,7 +108,7 @@ def check_site(found: Mapping[str, Any], path: Path, devices: Mapping[str, Devic
     accepted: dict[Key, Expectation] = {}
     for block in _blocks(top, "accepted", _ACCEPTED_KEYS):
         key = _read_key(block, cells, tuple(accepted))
-        accepted[key] = _read_accepted(block, METRICS[key[1]], cells[key[0]].expectations[key[1]], path.name)
+        accepted[key] = _read_accepted(block, ALL_METRICS[key[1]], cells[key[0]].expectation(key[1]), path.name)
     waivers: dict[Key, Waiver] = {}
     for block in _blocks(top, "waiver", _WAIVER_KEYS):
         key = _read_item(block, devices, tuple(waivers)) if "item" in block else _read_key(block, cells, tuple(waivers))
@@ -133,8 +136,8 @@ def _blocks(top: Table, name: str, known: Sequence[str]) -> list[Table]:
 
 def _read_key(block: Table, cells: Mapping[str, Cell], earlier: Sequence[Key]) -> Key:
     """Return (cell id, metric) of a block; refuse a repeated pair and a metric that does not apply."""
-    cell, metric = block.choice("cell", tuple(cells)), block.choice("metric", tuple(METRICS))
-    if cells[cell].expectations[metric].state == NOT_APPLICABLE:
+    cell, metric = block.choice("cell", tuple(cells)), block.choice("metric", tuple(ALL_METRICS))
+    if cells[cell].expectation(metric).state == NOT_APPLICABLE:
         raise block.fault("metric", f"found {metric}, which does not apply to {cell}; remove this block")
     if (cell, metric) in earlier:
         number = earlier.index((cell, metric)) + 1
@@ -162,10 +165,11 @@ def _read_item(block: Table, devices: Mapping[str, Device], earlier: Sequence[Ke
 
 
 def _read_accepted(block: Table, metric: Metric, known: Expectation, file: str) -> Expectation:
-    if known.state == PUBLISHED:
+    if known.state in (PUBLISHED, DERIVED):
+        how = "the vendor publishes" if known.state == PUBLISHED else "follows from what the vendor publishes:"
         raise block.fault(
             "metric",
-            f"found {metric.name}, for which the vendor publishes {known.value!r}; a site cannot replace that number, "
+            f"found {metric.name}, for which {how} {known.value!r}; a site cannot replace that number, "
             "so remove this block",
         )
     block.choice("unit", (metric.unit,))

@@ -1,4 +1,4 @@
-"""Does training on the device reach the accuracy that the vendor publishes?"""
+"""Does training on the device reach the accuracy that the vendor publishes, and as soon as it should?"""
 
 from __future__ import annotations
 
@@ -10,4 +10,10 @@ from fixtures.ask.runs import MetricResult
 @pytest.mark.metric("map")
 def test_map(verdict: MetricResult) -> None:
     """COCO box AP@[.50:.95] on val2017 after training."""
+    verdict.require_pass()
+
+
+@pytest.mark.metric("epochs_to_target")
+def test_epochs_to_target(verdict: MetricResult) -> None:
+    """Epochs until an evaluation reached the target mAP, where a number is known: neither too many nor too few."""
     verdict.require_pass()

@@ -11,7 +11,7 @@ from typing import Mapping, Sequence
 from evidence.bundle import Evidence, read_run
 from evidence.errors import SuiteError
 from evidence.verdict import Interval, JudgedCell, MetricVerdict, RunVerdict, Verdict
-from expected import METRICS, UNPUBLISHED, Cell, Device, Expectation, Metric
+from expected import ALL_METRICS, FURTHER_METRICS, UNPUBLISHED, Cell, Device, Expectation, Metric
 from verdict.checks.invariants import violations
 from verdict.checks.workload import fingerprint
 from verdict.environment.claims import NO_CLAIMS, Claims
@@ -30,8 +30,8 @@ _REASONS_QUOTED = 3  # in the reason of a metric; RunVerdict.reasons has them al
 class Judged:
     """A run that was judged: the evidence, which is read once, the cell that it was judged as, and the verdict.
 
-    `measurements` has the numbers by metric, p_core_host beside them; it is empty if another process has judged.
-    `claims` are this session's on the environment, over those of the run.
+    `measurements` has the numbers by metric, also of those that no table has, and p_core_host beside them; it is empty
+    if another process has judged. `claims` are this session's on the environment, over those of the run.
     """
 
     evidence: Evidence
@@ -59,7 +59,7 @@ class Judged:
 
 def judge(evidence: Evidence, device: Device, cell: Cell, claims: Claims = NO_CLAIMS) -> Judged:
     """Judge evidence as a run of `cell` of `device`. Raises SuiteError for a cell that cannot be judged at all."""
-    measurements = measure(evidence)
+    measurements = measure(evidence, ALL_METRICS)
     return Judged(evidence, device, cell, _judge(evidence, cell, measurements, device.backend), measurements, claims)
 
 
@@ -81,7 +81,7 @@ def judge_run(evidence: Evidence, cell: Cell, *, backend: str | None = None) -> 
     `backend` is the one that the cell's device needs; None takes the one in run.json. Evidence that cannot be trusted
     makes every metric invalid. Raises SuiteError for a cell that cannot be judged at all.
     """
-    return _judge(evidence, cell, measure(evidence), backend)
+    return _judge(evidence, cell, measure(evidence, ALL_METRICS), backend)
 
 
 def _judge(evidence: Evidence, cell: Cell, measurements: Mapping[str, Measurement], backend: str | None) -> RunVerdict:
@@ -89,14 +89,21 @@ def _judge(evidence: Evidence, cell: Cell, measurements: Mapping[str, Measuremen
     metrics = {}
     for name in cell.applicable:
         expectation = cell.expectations[name]
-        metrics[name] = judge_metric(
+        measurement = _reported(name, cell, expectation, measurements)
+        judged = judge_metric(
             name,
             expectation,
-            _reported(name, cell, expectation, measurements),
+            measurement,
             unmeasured=unmeasured(name, evidence) or _unlike(name, expectation, evidence),
             broken=broken,
         )
+        metrics[name] = _with_note(judged, cell, measurement)
     metrics = _with_stragglers(metrics, evidence)
+    further = {
+        name: judge_metric(name, cell.expectation(name), measurements[name])
+        for name in FURTHER_METRICS
+        if name in measurements and name not in metrics and not broken
+    }
     verdicts = [metric.verdict for metric in metrics.values()]
     if broken or not verdicts:
         outcome = Verdict.INVALID
@@ -124,6 +131,7 @@ def _judge(evidence: Evidence, cell: Cell, measurements: Mapping[str, Measuremen
         changed=changes(evidence, cell),
         restarts=0 if evidence.run is None else len(evidence.run.restarts),
         without=() if evidence.run is None else evidence.run.without,
+        further=further,
     )
 
 
@@ -143,7 +151,7 @@ def judge_metric(
     """
     if not expectation.has_number and expectation.state != UNPUBLISHED:
         raise SuiteError(f"{name}: found a metric that is {expectation.state}, expected one that applies to the cell")
-    metric = METRICS[name]
+    metric = ALL_METRICS[name]
     if broken:
         more = f"; and {len(broken) - _REASONS_QUOTED} more" if len(broken) > _REASONS_QUOTED else ""
         verdict, reason = Verdict.INVALID, "; ".join(broken[:_REASONS_QUOTED]) + more
@@ -223,7 +231,9 @@ def _compare(metric: Metric, expectation: Expectation, measurement: Measurement)
     if verdict is Verdict.FAIL:
         shown, most = against(metric, value, decisive[0])
         word = "below" if interval.high < decisive[0] else "above"
-        return Verdict.FAIL, f"{name} {shown} is {word} {most} ({origin(metric, expectation, decisive[0])})"
+        early = metric.is_two_sided and word == "below"
+        why = "; too soon is as suspicious as too late: look at the data set and at what the evaluation scored" * early
+        return Verdict.FAIL, f"{name} {shown} is {word} {most} ({origin(metric, expectation, decisive[0])}){why}"
     if verdict is Verdict.INCONCLUSIVE:
         ends = f"{figure(interval.low, 6)} to {figure(interval.high, 6)}"
         straddled = " and ".join(
@@ -240,6 +250,19 @@ def _compare(metric: Metric, expectation: Expectation, measurement: Measurement)
     shown, least = against(metric, value, deciding)
     word = "at least" if metric.better == "higher" else "at most"
     return Verdict.PASS, f"{name} {shown} is {word} {least} ({origin(metric, expectation, deciding)})"
+
+
+def _with_note(judged: MetricVerdict, cell: Cell, measurement: Measurement | None) -> MetricVerdict:
+    """Return the verdict with what to know beside it, also at the end of its reason."""
+    notes, passed, target = [], judged.verdict is Verdict.PASS, cell.recipe.target_map
+    if passed and judged.high is not None and judged.high == cell.expectations[judged.metric].capacity:
+        notes.append("the bound is all the memory that the device has, so it cannot fail")
+    if passed and judged.metric == "map" and judged.low is not None and judged.low <= target:
+        notes.append(f"training stops at the first map of {target:g} or more, so a run that gets there cannot fail")
+    if measurement is not None and measurement.note and judged.verdict not in (Verdict.INVALID, Verdict.MISSING):
+        notes.append(measurement.note)
+    note = "; ".join(notes)
+    return replace(judged, reason=f"{judged.reason}; {note}", note=note) if note else judged
 
 
 def _with_stragglers(metrics: Mapping[str, MetricVerdict], evidence: Evidence) -> dict[str, MetricVerdict]:

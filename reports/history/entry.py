@@ -13,7 +13,7 @@ from evidence.errors import SuiteError
 from evidence.events import Start
 from evidence.run_file import Run
 from evidence.verdict import MetricVerdict, RunVerdict, encode_metric
-from expected import METRICS
+from expected import ALL_METRICS
 from verdict.compare.comparability import circumstances, read_provenance
 from verdict.environment.findings import EnvironmentFinding
 
@@ -81,7 +81,7 @@ def read_entry(
         },
         cards=tuple(_device(rank, start) for rank, start in evidence.starts),
         versions=tuple(_versions(evidence, findings)),
-        metrics=tuple(_metric(metric) for name, metric in verdict.metrics.items() if name in METRICS),
+        metrics=tuple(_metric(metric) for name, metric in verdict.shown.items() if name in ALL_METRICS),
         findings=tuple({name: getattr(one, name) for name in _FINDING} for one in findings),
     )
 
@@ -117,6 +117,7 @@ def _versions(evidence: Evidence, findings: Sequence[EnvironmentFinding]) -> Ite
 
 def _metric(metric: MetricVerdict) -> Row:
     row = encode_metric(metric)
+    row.pop("note", None)  # it ends the reason
     low, high = row.pop("interval") or (None, None)
     return {"metric": metric.metric, **row, "interval_low": low, "interval_high": high}
 

@@ -9,10 +9,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from expected import NOT_APPLICABLE, PUBLISHED, UNPUBLISHED, Expectation, ExpectationError, Topology
+from expected import DERIVED, NOT_APPLICABLE, PUBLISHED, UNPUBLISHED, Expectation, ExpectationError, Topology
 from tests.expected.sample import GOOD, change, load
 
 SOURCE = "Example X100 report, 2nd edition"
+DERIVATION = "e2e_time x p_whole / 117266 images, at most so many"
 NO_CAPACITY = change("card_memory_gib = 32.0\n", "")
 
 
@@ -27,6 +28,7 @@ def test_a_row_is_read_with_its_hyper_parameters_and_expectations(tmp_path: Path
         "p_core": Expectation(PUBLISHED, 120.0, 114.0, None, None, SOURCE),
         "map": Expectation(PUBLISHED, 0.364, 0.36, None, None, SOURCE),
         "mem": Expectation(PUBLISHED, 28.0, None, 29.4, 32.0, SOURCE),
+        "epochs_to_target": Expectation(DERIVED, 10.23, 8.23, 12.23, None, f"{DERIVATION}; {SOURCE}"),
     }
 
 
@@ -297,3 +299,20 @@ def test_bounds_written_in_a_file_are_those_that_decide(
         text = change(_WRITTEN[name], f'{name} = "unpublished"', text)
     found = load(tmp_path, text).cells[1].expectations["p_whole"]
     assert (found.value, found.low, found.high) == (value, low, high)
+
+
+def test_a_number_is_derived_where_all_that_it_follows_from_is_published(tmp_path: Path) -> None:
+    blank, published = load(tmp_path).cells
+
+    assert "epochs_to_target" not in blank.expectations
+    assert blank.expectation("epochs_to_target").state == "unpublished"
+    assert "epochs_to_target" not in blank.applicable
+    assert published.expectations["epochs_to_target"].value == 10.23  # 12000 s x 100 images/s / 117,266 images
+    assert published.applicable[-1] == "epochs_to_target"
+    assert "epochs_to_target" not in published.without_numbers("other data").applicable
+
+
+def test_nothing_is_derived_of_a_generated_data_set(tmp_path: Path) -> None:
+    text = change('backend = "cuda"', 'backend = "cpu"') + "\n[shapes]\ntrain_images = 8\nval_images = 4\nseed = 0\n"
+
+    assert all("epochs_to_target" not in cell.expectations for cell in load(tmp_path, text).cells)

@@ -240,3 +240,19 @@ def test_eight_virtual_devices_have_an_epoch_of_sixteen_steps_or_more() -> None:
     assert device.shapes is not None
     with_boxes = 0.95 * device.shapes["train_images"]  # some pictures have none, or those of crowds only
     assert with_boxes // (cell.batch_size * cell.topology.ranks) >= 16
+
+
+def test_the_epochs_of_the_a100_follow_from_what_its_table_publishes() -> None:
+    found = {
+        cell.id: cell.expectations["epochs_to_target"]
+        for device in DEVICES.values()
+        for cell in device.cells
+        if "epochs_to_target" in cell.expectations
+    }
+
+    assert {name: (known.value, known.low, known.high) for name, known in found.items()} == {
+        "a100-1x8-fp32-bs2": (17.3, 15.3, 19.3),
+        "a100-1x8-fp32-bs16": (18.89, 16.89, 20.89),
+    }
+    assert {known.state for known in found.values()} == {"derived"}
+    assert found["a100-1x8-fp32-bs2"].source.startswith("e2e_time x p_whole / 117266 images, at most so many; FlagPerf")

@@ -307,3 +307,41 @@ def test_a_waiver_is_void_from_the_day_after_its_last(until: datetime.date, toda
     waiver = Waiver(CELL, "map", "a reason", "a ticket", until.isoformat())
 
     assert waiver.holds_on(today.isoformat()) is (today <= until)
+
+
+EPOCHS = """\
+[[accepted]]
+cell = "x100-1x1-fp32-bs16"
+metric = "epochs_to_target"
+unit = "epochs"
+value = 17.0
+tolerance = 1.0
+
+[accepted.provenance]
+protocol = "full"
+simulated = false
+card = "X100"
+runs = ["a", "b", "c"]
+dates = ["2026-11-20", "2026-11-21", "2026-11-22"]
+measured = [17.0, 17.0, 17.0]
+trimmed = []
+versions = { python = "3.8.18" }
+"""
+
+
+def test_a_site_accepts_a_metric_that_no_table_has(tmp_path: Path) -> None:
+    cell = load(tmp_path).cells[0]
+
+    found = load_text(tmp_path, f"schema = 1\n{EPOCHS}").apply(cell)
+
+    known = found.expectations["epochs_to_target"]
+    assert (known.state, known.low, known.high) == (ACCEPTED, 16.0, 18.0)
+    assert "epochs_to_target" in found.applicable
+    assert "epochs_to_target" not in load_text(tmp_path).apply(cell).expectations
+
+
+def test_a_site_does_not_replace_a_number_that_follows_from_published_ones(tmp_path: Path) -> None:
+    text = EPOCHS.replace("x100-1x1-fp32-bs16", "x100-1x8-amp-bs2")
+
+    with pytest.raises(ExpectationError, match=r"which follows from what the vendor publishes: 10\.23; a site cannot"):
+        load_text(tmp_path, f"schema = 1\n{text}")

@@ -7,11 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Callable, Dict, Sequence
 
-from evidence.bundle import read_run
-from evidence.seal import write_seal
+from evidence.bundle import Evidence, read_run, with_signature
+from evidence.seal import sign_seal, write_seal
 from evidence.verdict import RunVerdict
 from expected import METRICS, Cell, Expectation
 from fixtures.boot.boot import boot
+from tests.evidence import signing
 from tests.suite.stored import bundle_of, site_file, virtual_bundle, waiver
 from tests.support import cell_of, device_of, options_for
 from tests.verdict.bundles import Bundle
@@ -63,8 +64,24 @@ class Stored:
         """Seal what was altered, as one would who wants it to pass, and judge it."""
         if seal:
             write_seal(self.folder)
-        cell = cell or self.cell
-        return judge_run(read_run(self.folder), cell, backend=device_of(cell.device).backend)
+        return self._judged(read_run(self.folder), cell or self.cell)
+
+    def signed(self) -> Path:
+        """Sign the run as its launcher would; return the file of those who may."""
+        place = self.folder.parent
+        allowed = signing.signers(place / "allowed", f"{signing.LAB} {signing.fake_key(place / 'key')}")
+        with signing.on_path(signing.fake_program(place / "bin")):
+            sign_seal(self.folder, place / "key")
+        return allowed
+
+    def judged_as_signed(self, allowed: Path) -> RunVerdict:
+        """Judge it as under --require-signature."""
+        with signing.on_path(self.folder.parent / "bin"):
+            return self._judged(with_signature(read_run(self.folder), allowed), self.cell)
+
+    @staticmethod
+    def _judged(evidence: Evidence, cell: Cell) -> RunVerdict:
+        return judge_run(evidence, cell, backend=device_of(cell.device).backend)
 
 
 class Lab:

@@ -9,8 +9,9 @@ import json
 from dataclasses import replace
 from typing import Callable, NamedTuple
 
+from evidence.seal import write_seal
 from evidence.verdict import RunVerdict
-from tests.faults.lab import Event, Lab, the_cell
+from tests.faults.lab import Event, Lab, Stored, the_cell
 from tests.support import cell_of
 
 RUN, STORED = "a run", "a stored run"
@@ -225,6 +226,62 @@ def _seal_missing(lab: Lab) -> RunVerdict:
     return stored.judged(seal=False)
 
 
+@_in_a_stored_run(
+    "edited and sealed again without the key", "is not a signature of this seal by any of lab@example.com"
+)
+def _sealed_without_the_key(lab: Lab) -> RunVerdict:
+    stored = lab.stored()
+    allowed = stored.signed()
+    stored.edit("rank-0000.jsonl", lambda events: _one(events, "memory").update(allocated_gib=15.0))
+    write_seal(stored.folder)
+    return stored.judged_as_signed(allowed)
+
+
+@_in_a_stored_run("the signature is missing", "SHA256SUMS.sig: not there, and a signature is required")
+def _signature_missing(lab: Lab) -> RunVerdict:
+    stored = lab.stored()
+    allowed = stored.signed()
+    stored.path("SHA256SUMS.sig").unlink()
+    return stored.judged_as_signed(allowed)
+
+
+@_in_a_stored_run("less memory in use than weights, gradients and momentum need", "expected at least 0.465 GiB")
+def _too_little_memory(lab: Lab) -> RunVerdict:
+    stored = lab.stored()
+    # A virtual device has the tiny model; with the benchmark's, 0.3 GiB could not hold its state.
+    _of_the_benchmarks_model(stored)
+    _reading(stored, memory_used_gib=0.3)
+    for rank in (0, 1):
+        stored.edit(
+            f"rank-000{rank}.jsonl",
+            lambda events: _one(events, "memory").update(allocated_gib=None, reserved_gib=None),
+        )
+    return stored.judged()
+
+
+@_in_a_stored_run("a device at 0 % use", "read a use of 0.0 % on average in training")
+def _no_use(lab: Lab) -> RunVerdict:
+    stored = lab.stored()
+    _reading(stored, use_percent=0.0)
+    return stored.judged()
+
+
+@_in_a_stored_run(
+    "a device that draws no more power than before", "read 61.0 W on average in training and 61.0 W before"
+)
+def _no_power(lab: Lab) -> RunVerdict:
+    stored = lab.stored()
+    _reading(stored, power_w=61.0)
+    return stored.judged()
+
+
+@_in_a_stored_run("the SMI watches another device", "and the allocator had given out 12.80 GiB at its peak")
+def _another_devices_memory(lab: Lab) -> RunVerdict:
+    stored = lab.stored()
+    _reading(stored, memory_used_gib=1.0)
+    return stored.judged()
+
+
 @_in_a_stored_run("another schema version", "schema 1, expected 2")
 def _another_schema(lab: Lab) -> RunVerdict:
     stored = lab.stored()
@@ -247,6 +304,25 @@ def _all_blank(lab: Lab) -> RunVerdict:
     stored = lab.stored()
     stored.edit_run(lambda record: record.update(expectation={}))
     return stored.judged(the_cell().without_numbers("a table of blanks"))
+
+
+def _reading(stored: Stored, **values: float) -> None:
+    """Have every sample of a device show these values."""
+
+    def show(samples: list[Event]) -> None:
+        for sample in samples:
+            if "card" in sample:
+                sample.update(values)
+
+    stored.edit("telemetry.jsonl", show)
+
+
+def _of_the_benchmarks_model(stored: Stored) -> None:
+    for rank in (0, 1):
+        stored.edit(
+            f"rank-000{rank}.jsonl",
+            lambda events: _one(events, "model").update(parameters=41_755_286, trained=41_532_886),
+        )
 
 
 def _all(events: list[Event], name: str) -> list[Event]:

@@ -36,7 +36,7 @@ def benchmark_model(backbone: Path) -> Any:
 
 
 def test_the_benchmarks_model_has_41_755_286_parameters(benchmark_model: Any) -> None:
-    assert count_parameters(benchmark_model) == 41_755_286
+    assert count_parameters(benchmark_model) == (41_755_286, 41_532_886)
 
 
 def test_the_benchmarks_body_has_frozen_norms_and_frozen_first_stages(benchmark_model: Any) -> None:
@@ -79,7 +79,7 @@ def test_the_tiny_model_is_a_faster_rcnn_with_every_part() -> None:
     model = build_model(settings(model="fasterrcnn_tiny", pretrained_backbone=False, num_classes=4))
 
     assert isinstance(model, FasterRCNN)
-    assert count_parameters(model) < 10_000
+    assert count_parameters(model)[0] < 10_000
     assert model.roi_heads.box_predictor.cls_score.out_features == 4
     losses = model(
         [torch.rand(3, 40, 32)], [{"boxes": torch.tensor([[4.0, 4.0, 24.0, 24.0]]), "labels": torch.tensor([1])}]

@@ -26,6 +26,12 @@ HONEST_CLOCK = {
     "steps_back": 0,
 }
 
+PARAMETERS = {
+    "fasterrcnn_resnet50_fpn": {"parameters": 41_755_286, "trained": 41_532_886},
+    "fasterrcnn_resnet18_fpn_small": {"parameters": 12_297_827, "trained": 12_297_827},
+    "fasterrcnn_tiny": {"parameters": 5_427, "trained": 5_427},
+}
+
 TWO_DEVICES = Topology(1, 2)
 
 
@@ -239,6 +245,7 @@ class _Rank:
         self.now += 2_000_000_000
         self.say("data", train={"images": 960, "dropped": {}}, val={"images": self._val_images, "boxes": 300})
         self.say("clock_test", **self.plan.clock)
+        self.say("model", name=plan.recipe.model, **PARAMETERS.get(plan.recipe.model, {"parameters": 1, "trained": 1}))
         self.say("progress", phase="data", done=1, total=1)
         if plan.resumed is not None:
             epoch, step = plan.resumed

@@ -498,3 +498,23 @@ def test_at_least_half_of_the_runs_are_no_outliers(readings: list[float], name: 
     assert 2 * len(found) < len(runs)
     near = SMALLEST_TOLERANCE[name] * (1 if name in ABSOLUTE_TOLERANCE else statistics.median(readings))
     assert all(abs(runs[run] - statistics.median(readings)) > near for run in found)
+
+
+def test_a_metric_of_no_table_is_accepted_if_it_is_asked_for(tmp_path: Path) -> None:
+    run_dirs = write_runs(tmp_path)
+
+    plain = accept_runs(run_dirs, devices_of(PLAN))
+    found = accept_runs(run_dirs, devices_of(PLAN), further=["epochs_to_target"])
+
+    assert "epochs_to_target" not in {value.metric for value in plain.values}
+    (epochs,) = (value for value in found.values if value.metric == "epochs_to_target")
+    assert epochs.tolerance == 1.0  # the smallest: three runs may happen to agree
+    assert epochs.bounds == (None if epochs.value <= 1 else epochs.value - 1, epochs.value + 1)
+
+
+def test_a_metric_of_no_table_that_a_run_did_not_measure_is_left_out(tmp_path: Path) -> None:
+    plan = replace(PLAN, maps=(0.1,) * PLAN.limit)
+
+    found = accept_runs(write_runs(tmp_path, plan), devices_of(plan), further=["epochs_to_target"])
+
+    assert found.left_out["epochs_to_target"] == "not measured (run-0)"

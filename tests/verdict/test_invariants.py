@@ -365,7 +365,7 @@ def a_rank_too_many(bundle: Bundle) -> None:
     bundle.ranks[2][0]["rank"] = 2
 
 
-@fault(None, "rank-0000.jsonl line 45: end: 'end' comes a second time")
+@fault(None, "rank-0000.jsonl line 46: end: 'end' comes a second time")
 def rank_ended_twice(bundle: Bundle) -> None:
     bundle.ranks[0].append(dict(bundle.ranks[0][-1]))
 
@@ -419,7 +419,7 @@ def validation_is_a_part_of_coco(bundle: Bundle) -> None:
         bundle.one("data", rank)["train"]["images"] = 117_266
 
 
-@fault(None, "rank-0001.jsonl line 7: train_begin: the clock goes backwards, from t_ns")
+@fault(None, "rank-0001.jsonl line 8: train_begin: the clock goes backwards, from t_ns")
 def clock_goes_backwards(bundle: Bundle) -> None:
     bundle.one("train_begin", rank=1)["t_ns"] -= 10**10
 
@@ -695,6 +695,48 @@ def training_took_no_time(bundle: Bundle) -> None:
     begin = bundle.one("train_begin")
     end["t_ns"] = begin["t_ns"]
     bundle.ranks[0].insert(bundle.ranks[0].index(begin) + 1, end)
+
+
+@fault(
+    "memory-of-workload",
+    "device 0 of node0: found 0.130 GiB in use at most, expected at least 0.138 GiB (weights 0.046, gradients 0.046, "
+    "momentum 0.046, a batch 0.000): this is not the memory of this workload",
+    replace(FULL, used_gib=0.13),
+)
+def the_workload_does_not_fit(bundle: Bundle) -> None:
+    pass
+
+
+@fault("memory-of-workload", "rank 1: found no 'model' event, expected one")
+def what_memory_has_to_hold_is_unknown(bundle: Bundle) -> None:
+    bundle.drop("model", rank=1)
+
+
+@fault(
+    "memory-sources-agree",
+    "device 0 of node0: xpu_smi read 20.00 GiB at most, and the allocator had given out 21.10 GiB at its peak, "
+    "expected at least 20.05 GiB: the tool watches another device, or counts in another unit",
+)
+def smi_saw_less_than_the_allocator(bundle: Bundle) -> None:
+    bundle.one("memory")["allocated_gib"] = 21.1
+
+
+@fault(
+    "device-at-work", "device 1 of node0: xpu_smi read a use of 7.0 % on average in training, of which 72% was compute,"
+)
+def a_device_was_hardly_used(bundle: Bundle) -> None:
+    for sample in bundle.telemetry:
+        sample["use_percent"] = 7.0 if sample["card"] == 1 else 93.0
+
+
+@fault(
+    "device-at-work",
+    "device 0 of node0: xpu_smi read 62.0 W on average in training and 60.0 W before, expected more than 5%",
+)
+def a_device_drew_no_power(bundle: Bundle) -> None:
+    begin = bundle.one("train_begin")["t_ns"]
+    for sample in bundle.telemetry:
+        sample["power_w"] = 60.0 if sample["t_ns"] < begin else 62.0 if sample["card"] == 0 else 290.0
 
 
 @fault("memory", "device 1 of node0: found 33.000 GiB in use, expected at most its capacity, 32.000 GiB")
@@ -983,7 +1025,7 @@ def test_every_check_says_in_a_line_what_has_to_hold() -> None:
 def test_reasons_begin_with_what_is_nearest_to_the_cause() -> None:
     rooms = [check.find.__module__.rpartition(".")[2] for check in CHECKS.values()]
 
-    assert list(dict.fromkeys(rooms)) == ["identity", "protocol", "clocks", "workload", "accounts"]
+    assert list(dict.fromkeys(rooms)) == ["identity", "protocol", "clocks", "workload", "accounts", "memory"]
     assert [check.id for check in CHECKS.values() if check.cause] == ["booted", "no-failures"] == list(CHECKS)[:2]
 
 

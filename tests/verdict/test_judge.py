@@ -40,6 +40,7 @@ def rate(value: float, half: float = 1.0) -> Measurement:
     return a_measurement("p_core", value, Interval(value - half, value + half))
 
 
+EASY = Expectation("published", 1.0, low=0.0, high=1e9)
 TEN_STEPS = a_measurement("p_core", 205.0, n=10)
 
 
@@ -433,3 +434,77 @@ def test_what_is_not_published_needs_no_such_run(tmp_path: Path) -> None:
     verdict = judge_run(read_run(bundle.write(tmp_path / "run")), with_timing(a_cell(STEADY, mem=30.0), "host"))
 
     assert verdict.metrics["mem"].verdict == "pass"
+
+
+EPOCHS = Expectation("derived", 18.89, 16.89, 20.89, source="e2e_time x p_whole / 117266 images")
+
+
+@pytest.mark.parametrize(
+    ("epochs", "verdict", "says"),
+    [
+        (18.0, Verdict.PASS, "epochs_to_target 18 epochs is at most 20.89 (derived 18.89 + 2)"),
+        (17.0, Verdict.PASS, ""),
+        (20.0, Verdict.PASS, ""),
+        (21.0, Verdict.FAIL, "epochs_to_target 21 epochs is above 20.89 (derived 18.89 + 2)"),
+        (
+            16.0,
+            Verdict.FAIL,
+            "epochs_to_target 16 epochs is below 16.89 (derived 18.89 - 2); too soon is as suspicious",
+        ),
+    ],
+)
+def test_the_target_is_neither_reached_too_late_nor_too_soon(epochs: float, verdict: Verdict, says: str) -> None:
+    judged = judge_metric("epochs_to_target", EPOCHS, a_measurement("epochs_to_target", epochs))
+
+    assert judged.verdict == verdict
+    assert says in judged.reason
+
+
+def test_a_metric_of_no_table_is_recorded_beside_the_others_and_decides_nothing(tmp_path: Path) -> None:
+    verdict = judged(tmp_path, e2e_time=20.0, p_whole=130.0, p_train=170.0, p_core=190.0, map=0.38, mem=20.0)
+
+    assert verdict.outcome == Verdict.PASS
+    assert "epochs_to_target" not in verdict.metrics
+    (further,) = verdict.further.values()
+    assert (further.metric, further.measured, further.verdict) == ("epochs_to_target", 2.0, Verdict.RECORDED)
+    assert further.reason == "epochs_to_target 2 epochs: no number is published"
+
+
+@pytest.mark.parametrize(
+    ("value", "plan", "outcome"),
+    [
+        (2.0, FULL, Verdict.PASS),
+        (9.0, FULL, Verdict.FAIL),
+        (2.0, replace(FULL, maps=(0.1,) * 4), Verdict.MISSING),
+    ],
+)
+def test_a_metric_of_no_table_that_has_a_number_is_judged_as_every_other(
+    value: float, plan: Plan, outcome: Verdict, tmp_path: Path
+) -> None:
+    known = Expectation("derived", value, value - 2, value + 2)
+
+    verdict = judged(tmp_path, plan, epochs_to_target=known, **dict.fromkeys(METRICS, EASY))
+
+    assert verdict.metrics["epochs_to_target"].verdict == outcome
+    assert verdict.outcome == outcome
+    assert verdict.further == {}
+
+
+def test_of_broken_evidence_nothing_is_recorded(tmp_path: Path) -> None:
+    bundle = build(FULL)
+    bundle.run["boot"]["exit_code"] = 7
+
+    verdict = judge_run(read_run(bundle.write(tmp_path / "run")), a_cell(FULL))
+
+    assert (verdict.outcome, verdict.further) == (Verdict.INVALID, {})
+
+
+@pytest.mark.parametrize(("published_map", "noted"), [(0.364, True), (0.38, False)])
+def test_a_map_that_cannot_fail_by_construction_says_so(published_map: float, noted: bool, tmp_path: Path) -> None:
+    verdict = judged(tmp_path, map=published_map).metrics["map"]
+
+    assert verdict.verdict == Verdict.PASS
+    assert bool(verdict.note) is noted
+    assert (
+        "training stops at the first map of 0.36 or more, so a run that gets there cannot fail" in verdict.reason
+    ) is noted

@@ -11,9 +11,13 @@ import numpy as np
 import torch
 
 from evidence import events
+from evidence.files import DETECTIONS_FILE, KeptDetections, write_detections
 from evidence.rank_file import EventLog
 from trainer.clocks import Ledger
+from trainer.data.annotations import annotation_file
+from trainer.data.index_cache import VAL, digest_of
 from trainer.data.loader import Loaded, Loaders
+from trainer.errors import DiskError
 from trainer.loop.checkpoint import Checkpoints, Position, blocks, snapshot
 from trainer.loop.evaluate import collector, detect
 from trainer.loop.staging import Prefetch, Staged
@@ -151,7 +155,7 @@ class Protocol:
         """Evaluate; return the mAP, the same on every rank."""
         self._log.write(events.EvalBegin(epoch), self._ledger.enter("evaluation"))
         self._group.broadcast_buffers(self._bare_model)
-        scores = collector(self._settings, self._loaders.ground_truth)
+        scores = collector(self._settings, self._loaders.ground_truth, lambda rows: self._keep_detections(epoch, rows))
         detect(
             self._bare_model,
             self._arriving(self._loaders.val),
@@ -165,6 +169,15 @@ class Protocol:
         # The phase ends at the time of the event, so that judging can compare the two.
         self._log.write(end, self._ledger.enter("idle"))
         return outcome.map
+
+    def _keep_detections(self, epoch: int, rows: np.ndarray) -> None:
+        """Write the detections of the last evaluation. Raises DiskError."""
+        digest = digest_of(annotation_file(self._settings.data, VAL))
+        try:
+            write_detections(self._settings.run_dir, KeptDetections(rows, epoch, digest))
+        except OSError as error:
+            path = self._settings.run_dir / DETECTIONS_FILE
+            raise DiskError(f"{path}: cannot be written: {error.strerror}; make room there") from None
 
     def _decides(self, epoch: int, reached: float) -> bool:
         """Whether the full protocol ends with this evaluation."""

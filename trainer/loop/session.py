@@ -145,7 +145,7 @@ def _prepare(settings: Settings, ranks: Ranks, backend: Backend, log: EventLog, 
     # The same seed on every rank for the weights, then one per rank for the sampling of proposals.
     backend.seed(settings.seed)
     bare_model = build_model(settings).to(backend.device)
-    log.write(events.Model(settings.model, count_parameters(bare_model)))
+    log.write(events.Model(settings.model, *count_parameters(bare_model)))
     backend.attend(bare_model)
     backend.seed(settings.seed + 1 + ranks.rank)
     model = distributed(bare_model, settings, backend, ranks.world_size)

@@ -8,3 +8,4 @@ from verdict.checks import protocol  # noqa: F401
 from verdict.checks import clocks  # noqa: F401
 from verdict.checks import workload  # noqa: F401
 from verdict.checks import accounts  # noqa: F401
+from verdict.checks import memory  # noqa: F401

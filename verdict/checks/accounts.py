@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Iterator
 
 from evidence.events import RankEvidence, TrainEnd
 from verdict.checks.invariants import Case, check, rank_check
-from verdict.metrics.memory import device_memories, unwatched
 from verdict.metrics.statistics import total
 
 if TYPE_CHECKING:
@@ -193,25 +192,6 @@ def rates_are_ordered(case: Case) -> Iterator[str]:
     for name, value in zip(names, values):
         if not value > 0:
             yield f"found {name} {value} images/s, expected more than 0"
-
-
-@check("memory")
-def memory_is_possible(case: Case) -> Iterator[str]:
-    """No device used more memory than it has, and samples cover the training on every device."""
-    run = case.evidence.run
-    for memory in device_memories(case.evidence):
-        for name, found in (("sampled", memory.sampled), ("reserved", memory.reserved), ("resident", memory.resident)):
-            if found is not None and found < 0:
-                yield f"{memory}: found {found:.3f} GiB {name}, expected 0 or more"
-        capacity = memory.capacity
-        if capacity is None and run is not None:
-            capacity = run.card_memory_gib
-        if capacity is None:
-            capacity = case.cell.expectations["mem"].capacity
-        if memory.peak is not None and capacity is not None and memory.peak > capacity:
-            yield f"{memory}: found {memory.peak:.3f} GiB in use, expected at most its capacity, {capacity:.3f} GiB"
-    if "mem" in case.cell.applicable:
-        yield from unwatched(case.evidence)
 
 
 def _training(rank: RankEvidence) -> Iterator[tuple[TrainEnd, float]]:

@@ -7,13 +7,12 @@ from typing import Any, Iterator, Mapping, Sequence
 
 from evidence.events import HOST_BACKENDS, SIMULATED_CLOCK, SWITCHED_OFF, DataSet
 from expected import PUBLISHED, Recipe
+from expected.metrics import COCO_TRAIN_IMAGES
 from verdict.checks.invariants import Case, check
 
 VIRTUAL_DEVICE = "virtual"
 """The marker of the one device that may be simulated."""
 
-COCO_TRAIN_IMAGES = 117_266
-"""Images of train2017 with a valid box: what the benchmark's recipe trains on."""
 COCO_VAL_IMAGES = 5_000
 
 CAPACITY_TOLERANCE = 0.1  # drivers reserve some of the memory; another model differs by more

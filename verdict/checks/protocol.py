@@ -8,6 +8,7 @@ from typing import Iterator
 
 from evidence.events import RankEvidence
 from evidence.run_file import PROTOCOLS
+from expected import ALL_METRICS
 from verdict.checks.invariants import Case, check, rank_check
 from verdict.metrics.measure import last_evaluation, parts, protocol_metrics
 from verdict.metrics.memory import throttled
@@ -242,7 +243,7 @@ def no_device_was_throttled(case: Case) -> Iterator[str]:
 @check("all-measured")
 def all_was_measured(case: Case) -> Iterator[str]:
     """Every metric that the protocol measures and the cell asks for was measured."""
-    for name in protocol_metrics(case.evidence):
+    for name in protocol_metrics(case.evidence, ALL_METRICS):
         for part in parts(name):
             if name in case.cell.applicable and part not in case.measurements:
                 yield f"found no measurement of {part}, expected one from protocol {case.protocol}"
