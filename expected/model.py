@@ -175,7 +175,8 @@ class Device:
     `smi` is the SMI tool, one of SMI_NAMES, or "" if the backend has its own. `environment` holds the texts of the
     vendor's document under "hardware" and "software", and optionally under "packages" software that it does not list.
     `shapes` is the generated data set (train_images, val_images, seed) of the backends `cpu` and `virtual`, else None;
-    `source` the document, `method` how it measured, `path` the file.
+    `source` the document, `method` how it measured, `path` the file, `sha256` its digest. `is_released`: whether the
+    release has this file, to the byte.
     """
 
     marker: str
@@ -192,3 +193,5 @@ class Device:
     method: str = ""
     notes: str = ""
     smi: str = ""
+    sha256: str = ""
+    is_released: bool = False

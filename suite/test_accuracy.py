@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import pytest
-
 from fixtures.ask.runs import MetricResult
+from fixtures.select.registry import cells_with_the_metric, question
 
 
-@pytest.mark.metric("map")
+@question("map", of=cells_with_the_metric)
 def test_map(verdict: MetricResult) -> None:
     """COCO box AP@[.50:.95] on val2017 after training."""
     verdict.require_pass()

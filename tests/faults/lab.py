@@ -12,7 +12,7 @@ from evidence.seal import write_seal
 from evidence.verdict import RunVerdict
 from expected import METRICS, Cell, Expectation
 from fixtures.boot.boot import boot
-from tests.suite.stored import site_file, store, virtual_bundle, waiver
+from tests.suite.stored import UNTIL, site_file, store, virtual_bundle, waiver
 from tests.support import cell_of, device_of, options_for
 from tests.verdict.bundles import Bundle
 from verdict.judge import judge_run
@@ -98,7 +98,7 @@ class Lab:
 
     def waivers(self, metrics: Sequence[str], *, ended: str) -> Path:
         """A site's file that waives these metrics of that run; the waiver of `ended` is past its date."""
-        blocks = [waiver(metric, until="2020-01-01" if metric == ended else "2999-12-31") for metric in metrics]
+        blocks = [waiver(metric, until="2020-01-01" if metric == ended else UNTIL) for metric in metrics]
         return site_file(self._folder / "site.toml", {}, blocks)
 
     def _write(self, bundle: Bundle, cell: Cell) -> Stored:
