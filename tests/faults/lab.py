@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Callable, Dict, Sequence
+from typing import Any, Callable, Dict, Iterable
 
 from evidence.bundle import read_run
 from evidence.seal import write_seal
@@ -96,9 +96,19 @@ class Lab:
         """The folder of a made-up run of the R300 at 1x8, whose row has blanks."""
         return store(self._folder / "r300")
 
-    def waivers(self, metrics: Sequence[str], *, ended: str) -> Path:
+    def stored_slow_rank(self) -> Path:
+        """The folder of a sound steady run of two ranks but for this: one takes a fifth longer than the other."""
+        bundle = virtual_bundle("1x2")
+        for window in bundle.all("window", 1):
+            window["forward_ns"] = int(window["forward_ns"] * 1.2)
+        return self._write(bundle, the_cell()).folder
+
+    def waivers(
+        self, metrics: Iterable[str], *, ended: str = "", until: str = UNTIL, reason: str = "the new firmware"
+    ) -> Path:
         """A site's file that waives these metrics of that run; the waiver of `ended` is past its date."""
-        blocks = [waiver(metric, until="2020-01-01" if metric == ended else UNTIL) for metric in metrics]
+        days = {metric: "2020-01-01" if metric == ended else until for metric in metrics}
+        blocks = [{**waiver(metric, until=day), "reason": reason} for metric, day in days.items()]
         return site_file(self._folder / "site.toml", {}, blocks)
 
     def _write(self, bundle: Bundle, cell: Cell) -> Stored:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from typing import Callable, NamedTuple
+from typing import Callable, Mapping, NamedTuple
 
 from evidence.verdict import RunVerdict
+from expected import METRICS
 from tests.faults.lab import Event, Lab, the_cell
 from tests.support import cell_of
 
@@ -262,6 +263,7 @@ class SessionRow(NamedTuple):
     gate: str
     words: str
     arguments: Callable[[Lab], list[object]]
+    environment: Mapping[str, str] = {}
 
 
 _BLANKS = ("e2e_time", "p_whole", "p_train", "p_core")  # of the R300's row at 1x8
@@ -284,6 +286,56 @@ SESSIONS: list[SessionRow] = [
         "INCOMPLETE",
         "p_core",
         lambda lab: ["--replay", lab.stored().folder, "-k", "not p_core"],
+    ),
+    SessionRow(
+        "the question that fails deselected",
+        "INCOMPLETE",
+        "skew not run",
+        lambda lab: ["--replay", lab.stored_slow_rank(), "-k", "not skew"],
+    ),
+    SessionRow(
+        "a file of questions ignored",
+        "INCOMPLETE",
+        "clock not run",
+        lambda lab: ["--replay", lab.stored().folder, "--ignore", "suite/test_clock.py"],
+    ),
+    SessionRow(
+        "only some files named",
+        "INCOMPLETE",
+        "clock, environment, skew, step_times not run",
+        lambda lab: ["--replay", lab.stored().folder, "suite/test_throughput.py", "suite/test_memory.py"],
+    ),
+    SessionRow(
+        "a plug-in that calls failed tests passed",
+        "FAIL",
+        "skew fail, but its test passed",
+        lambda lab: ["-p", "tests.suite.meddling", "--replay", lab.stored_slow_rank()],
+        {"MEDDLE": "flatter"},
+    ),
+    SessionRow(
+        "a plug-in that skips what it likes",
+        "INCOMPLETE",
+        "pass, but its test was skipped",
+        lambda lab: ["-p", "tests.suite.meddling", "--replay", lab.stored().folder],
+        {"MEDDLE": "skip"},
+    ),
+    SessionRow(
+        "every metric of a cell waived",
+        "INCOMPLETE",
+        "every metric is waived",
+        lambda lab: ["--replay", lab.stored_r300(), "--baseline", lab.waivers(METRICS)],
+    ),
+    SessionRow(
+        "a waiver until the year 9999",
+        "INCOMPLETE",
+        "",
+        lambda lab: ["--replay", lab.stored_r300(), "--baseline", lab.waivers(_BLANKS, until="9999-12-31")],
+    ),
+    SessionRow(
+        "a waiver without words in its reason",
+        "INCOMPLETE",
+        "",
+        lambda lab: ["--replay", lab.stored_r300(), "--baseline", lab.waivers(_BLANKS, reason=".")],
     ),
     SessionRow(
         "a waiver past its date",
