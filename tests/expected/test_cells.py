@@ -316,7 +316,7 @@ def test_rows_that_hold_nothing_are_refused(tmp_path: Path, rows: str, message: 
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=50)
-@given(value=st.floats(0.01, 1e6), below=st.floats(0, 0.9), above=st.floats(0, 0.9))
+@given(value=st.floats(0.01, 1e6), below=st.floats(0, 0.099), above=st.floats(0, 0.9))
 def test_bounds_written_in_a_file_are_those_that_decide(
     tmp_path: Path, value: float, below: float, above: float
 ) -> None:
