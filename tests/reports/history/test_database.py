@@ -174,7 +174,7 @@ def test_an_empty_database_has_no_history_to_read(server: Server) -> None:
     assert server.psql("SELECT count(*) FROM information_schema.tables WHERE table_schema = 'public'", "empty") == "0"
 
 
-@pytest.mark.parametrize("revision", ["0003", ""])
+@pytest.mark.parametrize("revision", ["0004", ""])
 def test_a_newer_schema_is_refused(url: str, revision: str) -> None:
     enter(url, an_entry(1))
     with connected(url) as connection:
