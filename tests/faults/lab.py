@@ -12,7 +12,7 @@ from evidence.seal import write_seal
 from evidence.verdict import RunVerdict
 from expected import METRICS, Cell, Expectation
 from fixtures.boot.boot import boot
-from tests.suite.stored import UNTIL, site_file, store, virtual_bundle, waiver
+from tests.suite.stored import EIGHT, UNTIL, site_file, store, virtual_bundle, waiver
 from tests.support import cell_of, device_of, options_for
 from tests.verdict.bundles import Bundle
 from verdict.judge import judge_run
@@ -92,9 +92,9 @@ class Lab:
         cell = the_full_cell()
         return self._write(virtual_bundle("1x1", protocol="full", warmup=0, recipe=cell.recipe, maps=(0.02,)), cell)
 
-    def stored_r300(self) -> Path:
-        """The folder of a made-up run of the R300 at 1x8, whose row has blanks."""
-        return store(self._folder / "r300")
+    def stored_r300(self, topology: str = "1x8", **changes: Any) -> Path:
+        """The folder of a made-up run of the R300, whose rows have blanks."""
+        return store(self._folder / "r300", topology=topology, **changes)
 
     def stored_slow_rank(self) -> Path:
         """The folder of a sound steady run of two ranks but for this: one takes a fifth longer than the other."""
@@ -104,11 +104,17 @@ class Lab:
         return self._write(bundle, the_cell()).folder
 
     def waivers(
-        self, metrics: Iterable[str], *, ended: str = "", until: str = UNTIL, reason: str = "the new firmware"
+        self,
+        metrics: Iterable[str],
+        *,
+        cell: str = EIGHT,
+        ended: str = "",
+        until: str = UNTIL,
+        reason: str = "the new firmware",
     ) -> Path:
         """A site's file that waives these metrics of that run; the waiver of `ended` is past its date."""
         days = {metric: "2020-01-01" if metric == ended else until for metric in metrics}
-        blocks = [{**waiver(metric, until=day), "reason": reason} for metric, day in days.items()]
+        blocks = [{**waiver(metric, cell=cell, until=day), "reason": reason} for metric, day in days.items()]
         return site_file(self._folder / "site.toml", {}, blocks)
 
     def _write(self, bundle: Bundle, cell: Cell) -> Stored:
