@@ -8,5 +8,5 @@ from fixtures.select.registry import cells_with_the_metric, question
 
 @question("mem", of=cells_with_the_metric)
 def test_mem(verdict: MetricResult) -> None:
-    """Peak memory in use on any card of the run."""
+    """Peak memory in use on any device of the run."""
     verdict.require_pass()

@@ -28,7 +28,7 @@ STARTED = "2026-01-01"
 
 @pytest.fixture(scope="module")
 def one(tmp_path_factory: Any) -> Path:
-    """A sound run of one card; sessions write nothing but its verdict."""
+    """A sound run of one device; sessions write nothing but its verdict."""
     return store(Path(str(tmp_path_factory.mktemp("one"))) / "run", topology="1x1")
 
 
@@ -389,7 +389,7 @@ def test_a_stored_run_that_nobody_judged_stands_in_the_way_of_a_pass(tmp_path: P
 
 @pytest.fixture(scope="module")
 def slow_rank(tmp_path_factory: Any) -> Path:
-    """A run of eight cards in which every metric passes by the values below, and rank 5 is 20 % slow."""
+    """A run of eight devices in which every metric passes by the values below, and rank 5 is 20 % slow."""
     bundle = bundle_of("r300", "1x8", maps=(0.4,))
     for window in bundle.all("window", 5):
         window["forward_ns"] = int(window["forward_ns"] * 1.2)
