@@ -91,6 +91,18 @@ class Launcher:
 
 
 @dataclass(frozen=True)
+class Digests:
+    """SHA-256 of what decided: the device file, the suite's own code, and the site's baseline file ("" without one).
+
+    All are "" in a run of a version that did not record them.
+    """
+
+    table: str = ""
+    suite: str = ""
+    baseline: str = ""
+
+
+@dataclass(frozen=True)
 class Run:
     """run.json. `steps` and `epochs` are the limits in force.
 
@@ -129,6 +141,7 @@ class Run:
     scenario: Mapping[str, Any] | None = None
     under_test: Mapping[str, str] = field(default_factory=dict)
     stated: Mapping[str, str] = field(default_factory=dict)
+    digests: Digests = Digests()
 
 
 def decode_run(raw: bytes) -> Run:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, Callable, Mapping
 
 from evidence.run_file import PRECISIONS
-from expected.metrics import FURTHER_METRICS, METRICS, Metric, default_bounds
+from expected.metrics import FURTHER_METRICS, LARGEST_TOLERANCE, METRICS, Metric, default_bounds
 from expected.model import (
     DERIVED,
     NOT_APPLICABLE,
@@ -27,6 +27,8 @@ _CELL_KEYS = (
 )
 _NUMBER_KEYS = ("value", "low", "high", "tolerance", "capacity", "source", "unit")
 _TOLERANCE = Range(0, 1, high_open=True)
+UNCAPPED_DEVICES = ("cpu", "virtual")
+"""Their numbers depend on the machine that they run on, so that bounds may be as wide as a device file says."""
 _LEARNING_RATE = Range(0, 10, low_open=True, high_open=True)
 
 
@@ -64,9 +66,7 @@ def read_cells(top: Table, defaults: CellDefaults) -> tuple[Cell, ...]:
 
 def _read_cell(table: Table, defaults: CellDefaults) -> Cell:
     source = table.text("source") if "source" in table else defaults.source
-    expectations = {
-        metric.name: _read_expectation(table, metric, defaults.card_memory_gib, source) for metric in METRICS.values()
-    }
+    expectations = {metric.name: _read_expectation(table, metric, defaults, source) for metric in METRICS.values()}
     _check_order(table, expectations)
     return Cell(
         device=defaults.marker,
@@ -112,22 +112,22 @@ def _read_topology(table: Table, cards_per_host: int | None) -> Topology:
     return topology
 
 
-def _read_expectation(table: Table, metric: Metric, card_memory_gib: float | None, source: str) -> Expectation:
+def _read_expectation(table: Table, metric: Metric, defaults: CellDefaults, source: str) -> Expectation:
     """Read an expectation: a word, a number, or a table of a number with its own bounds."""
     forms = f'a number in {metric.unit}, "unpublished" (blank), "not applicable" (/), or {{ value = ... }}'
     found = table.value(metric.name, forms)
     if isinstance(found, str):
         if found not in _WORDS:
             raise table.fault(metric.name, f"found {describe(found)}, expected {forms}")
-        known_gib = card_memory_gib if metric.name == "mem" and found == "unpublished" else None
+        known_gib = defaults.card_memory_gib if metric.name == "mem" and found == "unpublished" else None
         return Expectation(_WORDS[found], capacity=known_gib, source=source)
     if not isinstance(found, dict):
         table.number(metric.name, metric.allowed, metric.spoken_unit)
         found = {"value": found}
-    return _read_published(table.inner(metric.name, found, _NUMBER_KEYS), metric, card_memory_gib, source)
+    return _read_published(table.inner(metric.name, found, _NUMBER_KEYS), metric, defaults, source)
 
 
-def _read_published(spec: Table, metric: Metric, card_memory_gib: float | None, source: str) -> Expectation:
+def _read_published(spec: Table, metric: Metric, defaults: CellDefaults, source: str) -> Expectation:
     allowed = metric.allowed
     if isinstance(spec.value("value", f"the published number in {metric.unit}"), str):
         raise spec.fault("value", 'found a string; a number that is not published is written as "unpublished" alone')
@@ -143,7 +143,7 @@ def _read_published(spec: Table, metric: Metric, card_memory_gib: float | None, 
             ("tolerance", _TOLERANCE, ""),
         )
     )
-    capacity = _read_capacity(spec, metric, value, card_memory_gib)
+    capacity = _read_capacity(spec, metric, value, defaults.card_memory_gib)
     decisive = "low" if metric.better == "higher" else "high"
     if tolerance is not None and decisive in spec:
         raise spec.fault("tolerance", f"would be without effect beside {decisive}; remove one of the two")
@@ -151,6 +151,8 @@ def _read_published(spec: Table, metric: Metric, card_memory_gib: float | None, 
     low = default_low if low is None else low
     high = default_high if high is None else high
     _check_bounds(spec, metric, value, low, high, capacity)
+    if defaults.marker not in UNCAPPED_DEVICES:
+        _check_tolerance(spec, metric, value, low, high)
     return Expectation(PUBLISHED, value, low, high, capacity, spec.text("source") if "source" in spec else source)
 
 
@@ -198,6 +200,22 @@ def _check_bounds(
         raise spec.fault("high", f"found {high!r}, below the published value {value!r}")
     if high is not None and capacity is not None and high > capacity:
         raise spec.fault("high", f"found {high!r}, above the capacity {capacity!r}")
+
+
+def _check_tolerance(spec: Table, metric: Metric, value: float, low: float | None, high: float | None) -> None:
+    """Refuse a given bound that is further from the published number than LARGEST_TOLERANCE."""
+    most = LARGEST_TOLERANCE[metric.name]
+    lowest, highest = default_bounds(metric, value, most)
+    decisive, bound, limit = ("low", low, lowest) if metric.better == "higher" else ("high", high, highest)
+    key = next((one for one in ("tolerance", decisive) if one in spec), "")
+    is_wider = bound is not None and limit is not None and (bound < limit if decisive == "low" else bound > limit)
+    if key and is_wider:
+        allowed = f"{most:g}" if metric.is_absolute else f"{most:.0%}"
+        raise spec.fault(
+            key,
+            f"puts the {decisive} bound at {bound!r}, more than {allowed} from {value!r}; a device file may allow for "
+            f"{limit!r} at most",
+        )
 
 
 def _check_order(table: Table, expectations: Mapping[str, Expectation]) -> None:

@@ -99,6 +99,10 @@ measured of it is recorded beside the others.
 
 ALL_METRICS: Mapping[str, Metric] = {**METRICS, **FURTHER_METRICS}
 
+LARGEST_TOLERANCE: Mapping[str, float] = {name: metric.accepted[1] for name, metric in ALL_METRICS.items()}
+"""By metric, relative, but absolute for `map` and `epochs_to_target`: a wider bound proves nothing. For accepted
+values, and device files."""
+
 ABSOLUTE_TOLERANCE = frozenset(name for name, metric in ALL_METRICS.items() if metric.is_absolute)
 
 

@@ -180,7 +180,8 @@ class Device:
     `smi` names the SMI tool (trainer/telemetry has the names), "" if the backend has its own. `environment` holds the
     texts of the vendor's document under "hardware" and "software", and optionally under "packages" software that it
     does not list. `shapes` is the generated data set (train_images, val_images, seed) of the backends `cpu` and
-    `virtual`, else None; `source` the document, `method` how it measured, `path` the file.
+    `virtual`, else None; `source` the document, `method` how it measured, `path` the file, `sha256` its digest.
+    `is_released`: whether the release has this file, to the byte.
     """
 
     marker: str
@@ -197,3 +198,5 @@ class Device:
     method: str = ""
     notes: str = ""
     smi: str = ""
+    sha256: str = ""
+    is_released: bool = False

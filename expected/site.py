@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
+import unicodedata
 from calendar import monthrange
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Mapping, Sequence, Tuple
 
-from expected.metrics import ALL_METRICS, FURTHER_METRICS, Metric, default_bounds
+from expected.metrics import ALL_METRICS, FURTHER_METRICS, LARGEST_TOLERANCE, Metric, default_bounds
 from expected.model import ACCEPTED, DERIVED, NOT_APPLICABLE, PUBLISHED, UNPUBLISHED, Cell, Device, Expectation
-from expected.toml_file import ExpectationError, Range, Table, describe, read_toml
+from expected.toml_file import ExpectationError, Range, Table, describe, parse_toml, read_file
 
 SITE_SCHEMA = 1
 MIN_RUNS = 3
 """Fewest runs behind an accepted value: with two, an outlier cannot be identified."""
-LARGEST_TOLERANCE: Mapping[str, float] = {name: metric.accepted[1] for name, metric in ALL_METRICS.items()}
-"""Largest tolerance of an accepted value: relative, but absolute for `map` and `epochs_to_target`."""
 ACCEPTED_IN = "accepted in "
 """Prefix of the `source` of an accepted value."""
 
@@ -60,11 +60,16 @@ class Waiver:
 
 @dataclass(frozen=True)
 class Site:
-    """A baseline file; `accepted` is by cell id and metric, in the file's order."""
+    """A baseline file; `accepted` is by cell id and metric, in the file's order.
+
+    `accepted_on` has the day of the newest run behind each of these values, `sha256` is the file's digest.
+    """
 
     path: Path
     accepted: Mapping[Key, Expectation] = field(hash=False)
     waivers: tuple[Waiver, ...]
+    accepted_on: Mapping[Key, str] = field(default_factory=dict, hash=False)
+    sha256: str = ""
 
     def apply(self, cell: Cell) -> Cell:
         """Return the cell with the site's values for unpublished metrics; published numbers never change.
@@ -96,7 +101,8 @@ def load_site(path: str | Path, devices: Mapping[str, Device]) -> Site:
     55.1
     """
     path = Path(path)
-    return check_site(read_toml(path), path, devices)
+    content = read_file(path)
+    return replace(check_site(parse_toml(content, path), path, devices), sha256=hashlib.sha256(content).hexdigest())
 
 
 def check_site(found: Mapping[str, Any], path: Path, devices: Mapping[str, Device]) -> Site:
@@ -106,14 +112,16 @@ def check_site(found: Mapping[str, Any], path: Path, devices: Mapping[str, Devic
     top = Table(path.name, "", found, _TOP_KEYS)
     cells = {cell.id: cell for device in devices.values() for cell in device.cells}
     accepted: dict[Key, Expectation] = {}
+    accepted_on: dict[Key, str] = {}
     for block in _blocks(top, "accepted", _ACCEPTED_KEYS):
         key = _read_key(block, cells, tuple(accepted))
         accepted[key] = _read_accepted(block, ALL_METRICS[key[1]], cells[key[0]].expectation(key[1]), path.name)
+        accepted_on[key] = max(block.table("provenance", _PROVENANCE_KEYS).texts("dates"))[:10]
     waivers: dict[Key, Waiver] = {}
     for block in _blocks(top, "waiver", _WAIVER_KEYS):
         key = _read_item(block, devices, tuple(waivers)) if "item" in block else _read_key(block, cells, tuple(waivers))
-        waivers[key] = Waiver(*key, block.text("reason"), block.text("ticket"), _read_date(block, "until"))
-    return Site(path, accepted, tuple(waivers.values()))
+        waivers[key] = Waiver(*key, _read_reason(block), _read_ticket(block), _read_date(block, "until"))
+    return Site(path, accepted, tuple(waivers.values()), accepted_on)
 
 
 def is_date(text: str) -> bool:
@@ -228,6 +236,23 @@ def _read_provenance(block: Table, metric: Metric, value: float) -> str:
         raise table.fault("simulated", "found true; what simulated devices did is no baseline for real ones")
     simulated = " (simulated)" if table.flag("simulated") else ""
     return f"mean of {len(kept)} runs, {min(dates)[:10]} to {max(dates)[:10]}{simulated}"
+
+
+def _read_reason(block: Table) -> str:
+    """Return the reason of a waiver, which has to be words: two, or four characters of a script without spaces."""
+    reason = block.text("reason")
+    words = re.findall(r"[^\W\d_]{2,}", reason)
+    without_spaces = [one for one in reason if unicodedata.category(one) == "Lo"]
+    if len(words) < 2 and len(without_spaces) < 4:
+        raise block.fault("reason", f"found {describe(reason)}, expected the reason in words")
+    return reason
+
+
+def _read_ticket(block: Table) -> str:
+    ticket = block.text("ticket")
+    if not any(one.isalnum() for one in ticket):
+        raise block.fault("ticket", f"found {describe(ticket)}, expected the name of a ticket")
+    return ticket
 
 
 def _read_date(block: Table, key: str) -> str:

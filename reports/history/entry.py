@@ -41,11 +41,16 @@ class Entry:
 
 
 def read_entry(
-    evidence: Evidence, verdict: RunVerdict, findings: Sequence[EnvironmentFinding], *, release: str = ""
+    evidence: Evidence,
+    verdict: RunVerdict,
+    findings: Sequence[EnvironmentFinding],
+    *,
+    release: str = "",
+    gate: str = "",
 ) -> Entry:
     """Return the rows of a run from its evidence, its verdict and what was found of its hosts.
 
-    `release` is the label that it is filed under.
+    `release` is the label that it is filed under, `gate` the outcome of the gate's session, "" without --gate.
     What is damaged or was never written stays empty: a run that failed belongs in the history, too.
     """
     cell, run = verdict.cell, evidence.run
@@ -77,6 +82,7 @@ def read_entry(
             "command": _json([] if run is None else run.command),
             "seal_sha256": sealed,
             "release_label": release,
+            "gate": gate,
             "circumstances": _json(circumstances(evidence, "" if p_core is None else p_core.method)),
         },
         cards=tuple(_device(rank, start) for rank, start in evidence.starts),

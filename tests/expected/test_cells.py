@@ -9,8 +9,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from expected import DERIVED, NOT_APPLICABLE, PUBLISHED, UNPUBLISHED, Expectation, ExpectationError, Topology
-from tests.expected.sample import GOOD, change, load
+from expected import (
+    DERIVED,
+    NOT_APPLICABLE,
+    PUBLISHED,
+    UNPUBLISHED,
+    Expectation,
+    ExpectationError,
+    Topology,
+    load_device,
+)
+from tests.expected.sample import GOOD, change, load, write
 
 SOURCE = "Example X100 report, 2nd edition"
 DERIVATION = "e2e_time x p_whole / 117266 images, at most so many"
@@ -57,21 +66,21 @@ def test_a_row_can_have_a_timing_a_source_and_a_note_of_its_own(tmp_path: Path) 
     [
         (
             "map = 0.364",
-            "map = { value = 0.5, low = 0.36 }",
+            "map = { value = 0.5, low = 0.48 }",
             "map",
-            Expectation(PUBLISHED, 0.5, 0.36, None, None, SOURCE),
+            Expectation(PUBLISHED, 0.5, 0.48, None, None, SOURCE),
         ),
         (
             "map = 0.364",
-            'map = { value = 0.5, tolerance = 0.1, unit = "0..1", source = "page 3" }',
+            'map = { value = 0.5, tolerance = 0.01, unit = "0..1", source = "page 3" }',
             "map",
-            Expectation(PUBLISHED, 0.5, 0.4, None, None, "page 3"),
+            Expectation(PUBLISHED, 0.5, 0.49, None, None, "page 3"),
         ),
         (
             "p_core = 120.0",
-            "p_core = { value = 120, tolerance = 0.2, high = 150 }",
+            "p_core = { value = 120, tolerance = 0.1, high = 150 }",
             "p_core",
-            Expectation(PUBLISHED, 120.0, 96.0, 150.0, None, SOURCE),
+            Expectation(PUBLISHED, 120.0, 108.0, 150.0, None, SOURCE),
         ),
         (
             "p_core = 120.0",
@@ -87,15 +96,15 @@ def test_a_row_can_have_a_timing_a_source_and_a_note_of_its_own(tmp_path: Path) 
         ),
         (
             "value = 28.0",
-            "value = 28.0, high = 32.0",
+            "value = 28.0, high = 30.8",
             "mem",
-            Expectation(PUBLISHED, 28.0, None, 32.0, 32.0, SOURCE),
+            Expectation(PUBLISHED, 28.0, None, 30.8, 32.0, SOURCE),
         ),
         (
             "value = 28.0",
-            "value = 28.0, tolerance = 0.5",
+            "value = 30.0, tolerance = 0.1",
             "mem",
-            Expectation(PUBLISHED, 28.0, None, 32.0, 32.0, SOURCE),
+            Expectation(PUBLISHED, 30.0, None, 32.0, 32.0, SOURCE),
         ),
     ],
 )
@@ -103,6 +112,36 @@ def test_a_number_can_bring_bounds_of_its_own(
     tmp_path: Path, old: str, new: str, metric: str, expectation: Expectation
 ) -> None:
     assert load(tmp_path, change(old, new)).cells[1].expectations[metric] == expectation
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        (
+            "p_core = 120.0",
+            "p_core = { value = 120, tolerance = 0.101 }",
+            "p_core.tolerance: puts the low bound at 107.88, more than 10% from 120.0; a device file may allow for",
+        ),
+        ("p_core = 120.0", "p_core = { value = 120, tolerance = 0.999 }", "p_core.tolerance: puts the low bound"),
+        ("p_core = 120.0", "p_core = { value = 120, low = 107.9 }", "p_core.low: puts the low bound at 107.9"),
+        ("e2e_time = 12000", "e2e_time = { value = 12000, high = 13201 }", "e2e_time.high: puts the high bound"),
+        ("value = 28.0", "value = 28.0, high = 30.9", "mem.high: puts the high bound at 30.9, more than 10%"),
+        ("map = 0.364", "map = { value = 0.5, low = 0.47 }", "map.low: puts the low bound at 0.47, more than 0.02"),
+        ("map = 0.364", "map = { value = 0.5, tolerance = 0.1 }", "map.tolerance: puts the low bound at 0.4"),
+    ],
+)
+def test_a_bound_so_wide_that_it_proves_nothing_is_refused(tmp_path: Path, old: str, new: str, says: str) -> None:
+    with pytest.raises(ExpectationError, match=re.escape(f"x100.toml: cell[2].{says}")):
+        load(tmp_path, change(old, new))
+
+
+def test_the_cpus_and_the_simulated_numbers_may_have_wide_bounds(tmp_path: Path) -> None:
+    wide = change("map = 0.364", "map = { value = 0.5, low = 0.36 }")
+    for marker in ("cpu", "virtual"):
+        text = change('marker = "x100"', f'marker = "{marker}"', wide)
+        path = write(tmp_path, text, f"{marker}.toml")
+
+        assert load_device(path).cells[1].expectations["map"].low == 0.36
 
 
 @pytest.mark.parametrize("mem", ["28.0", "{ value = 28.0 }"])
@@ -288,7 +327,7 @@ def test_rows_that_hold_nothing_are_refused(tmp_path: Path, rows: str, message: 
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=50)
-@given(value=st.floats(0.01, 1e6), below=st.floats(0, 0.9), above=st.floats(0, 0.9))
+@given(value=st.floats(0.01, 1e6), below=st.floats(0, 0.099), above=st.floats(0, 0.9))
 def test_bounds_written_in_a_file_are_those_that_decide(
     tmp_path: Path, value: float, below: float, above: float
 ) -> None:

@@ -16,6 +16,7 @@ from expected import (
     Recipe,
     load_devices,
 )
+from expected.load import released
 from trainer.devices.scenario import Scenario
 
 DEVICES = load_devices()
@@ -67,6 +68,14 @@ def _cell(cell_id: str) -> Cell:
 
 def test_the_shipped_devices_come_in_the_order_of_their_files() -> None:
     assert list(DEVICES) == ["a100", "bi_v100", "c500", "cpu", "r300", "virtual"]
+
+
+def test_the_release_has_the_shipped_files_to_the_byte() -> None:
+    devices = load_devices()
+
+    changed = [device.path.name for device in devices.values() if not device.is_released]
+    assert not changed, "after a change of a table: cd expected && sha256sum *.toml > SHA256SUMS"
+    assert set(released(next(iter(devices.values())).path.parent)) == {f"{marker}.toml" for marker in devices}
 
 
 def test_the_shipped_rows_are_those_of_the_tables_in_their_order() -> None:

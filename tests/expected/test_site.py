@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import hashlib
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from expected import ACCEPTED, METRICS, Expectation, ExpectationError, Site, Waiver, load_site
-from expected.site import LARGEST_TOLERANCE, is_date
+from expected.metrics import LARGEST_TOLERANCE
+from expected.site import is_date
 from tests.expected.sample import change, load, write
 from tests.expected.sites import ACCEPTED as BLOCK
 from tests.expected.sites import SITE, WAIVER, load_text
@@ -146,6 +148,19 @@ def test_what_was_taken_off_a_cell_for_a_reason_is_taken_off_with_the_sites_valu
     assert not any(known.has_number for known in cell.without_numbers("other data").expectations.values())
 
 
+def test_a_reason_may_be_in_a_script_without_spaces(tmp_path: Path) -> None:
+    text = change('reason = "the loader\'s disk is being replaced"', 'reason = "磁盘正在更换"', SITE)
+
+    assert load_text(tmp_path, text).waivers[0].reason == "磁盘正在更换"
+
+
+def test_the_newest_run_behind_a_value_and_the_files_digest_are_known(tmp_path: Path) -> None:
+    site = load_text(tmp_path)
+
+    assert site.accepted_on == {(CELL, "p_core"): "2026-11-22"}
+    assert site.sha256 == hashlib.sha256((tmp_path / "site.toml").read_bytes()).hexdigest()
+
+
 BAD = [
     ("schema = 1\n", "", "schema"),
     ("schema = 1", "schema = 2\nlater = true", "schema"),
@@ -184,7 +199,10 @@ BAD = [
     ('metric = "p_train"', 'item = "card"', "waiver[1].item"),
     ('metric = "p_train"', 'metric = "p_train"\nitem = "driver"', "waiver[1].item"),
     ('reason = "the loader\'s disk is being replaced"', 'reason = " "', "waiver[1].reason"),
+    ('reason = "the loader\'s disk is being replaced"', 'reason = "."', "waiver[1].reason"),
+    ('reason = "the loader\'s disk is being replaced"', 'reason = "ok - 17"', "waiver[1].reason"),
     ('ticket = "OPS-17"\n', "", "waiver[1].ticket"),
+    ('ticket = "OPS-17"', 'ticket = "-"', "waiver[1].ticket"),
     ("until = 2026-12-31\n", "", "waiver[1].until"),
     ("until = 2026-12-31", 'until = "2027-02-29"', "waiver[1].until"),
     ("until = 2026-12-31", "until = 2026-12-31T10:00:00", "waiver[1].until"),

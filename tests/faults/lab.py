@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Callable, Dict, Sequence
+from typing import Any, Callable, Dict, Iterable, Mapping
 
 from evidence.bundle import Evidence, read_run, with_signature
 from evidence.seal import sign_seal, write_seal
@@ -13,7 +13,7 @@ from evidence.verdict import RunVerdict
 from expected import METRICS, Cell, Expectation
 from fixtures.boot.boot import boot
 from tests.evidence import signing
-from tests.suite.stored import bundle_of, site_file, virtual_bundle, waiver
+from tests.suite.stored import EIGHT, UNTIL, bundle_of, site_file, virtual_bundle, waiver
 from tests.support import cell_of, device_of, options_for
 from tests.verdict.bundles import Bundle
 from verdict.judge import judge_run
@@ -109,15 +109,31 @@ class Lab:
         cell = the_full_cell()
         return self._write(virtual_bundle("1x1", protocol="full", warmup=0, recipe=cell.recipe, maps=(0.02,)), cell)
 
-    def stored_r300(self, **found: Any) -> Path:
-        """The folder of a made-up run of the R300 at 1x8, whose row has blanks; `found` is of its environment."""
-        bundle = bundle_of("r300", "1x8")
-        bundle.one("environment").update(found)
+    def stored_r300(self, topology: str = "1x8", environment: Mapping[str, Any] | None = None, **changes: Any) -> Path:
+        """The folder of a made-up run of the R300, whose rows have blanks; `environment` is what its hosts found."""
+        bundle = bundle_of("r300", topology, **changes)
+        bundle.one("environment").update(environment or {})
         return bundle.write(self._folder / "r300")
 
-    def waivers(self, metrics: Sequence[str], *, ended: str) -> Path:
+    def stored_slow_rank(self) -> Path:
+        """The folder of a sound steady run of two ranks but for this: one takes a fifth longer than the other."""
+        bundle = virtual_bundle("1x2")
+        for window in bundle.all("window", 1):
+            window["forward_ns"] = int(window["forward_ns"] * 1.2)
+        return self._write(bundle, the_cell()).folder
+
+    def waivers(
+        self,
+        metrics: Iterable[str],
+        *,
+        cell: str = EIGHT,
+        ended: str = "",
+        until: str = UNTIL,
+        reason: str = "the new firmware",
+    ) -> Path:
         """A site's file that waives these metrics of that run; the waiver of `ended` is past its date."""
-        blocks = [waiver(metric, until="2020-01-01" if metric == ended else "2999-12-31") for metric in metrics]
+        days = {metric: "2020-01-01" if metric == ended else until for metric in metrics}
+        blocks = [{**waiver(metric, cell=cell, until=day), "reason": reason} for metric, day in days.items()]
         return site_file(self._folder / "site.toml", {}, blocks)
 
     def _write(self, bundle: Bundle, cell: Cell) -> Stored:

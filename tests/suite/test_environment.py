@@ -77,7 +77,7 @@ def test_a_gate_that_only_reports_the_environment_says_so(tmp_path: Path) -> Non
     session = run_suite(tmp_path, "--gate", "--environment", "report", "--baseline", site, "--replay", run_dir)
 
     assert session.code == 0
-    assert session.output.splitlines()[-1] == "GATE: PASS, environment not gated"
+    assert session.output.splitlines()[-1].startswith("GATE: PASS, environment not gated  r300-1x1-fp32-bs16; ")
     assert "environment (machine, card, " in session.cases["gate"].properties["environment"]
     assert " unknown" in session.cases["gate"].properties["environment"]
     assert "--environment=report" in session.output

@@ -38,7 +38,7 @@ def test_devices_that_lose_speed_together_fail_and_the_gate_says_so(tmp_path: Pa
     session = judged(tmp_path, "--gate", eight_ns=50_000_000, one=10.0, eight=80.0)
 
     assert session.cases[PAIR].outcome == "failure"
-    assert session.output.splitlines()[-1] == f"GATE: FAIL  test_scaling.py::{PAIR} failed"
+    assert session.output.splitlines()[-1] == f"GATE: FAIL  {ONE}-to-1x8: efficiency"
 
 
 def test_the_closing_table_has_efficiency_skew_and_the_slowest_rank(tmp_path: Path) -> None:
@@ -88,7 +88,7 @@ def test_the_slow_rank_is_named_with_device_and_host_and_fails_the_gate(tmp_path
     assert case.outcome == "failure"
     assert "rank 5 (device 5 of node0) is 20% slower than its siblings, expected at most 5%" in case.message
     assert (case.properties["rank"], case.properties["card"], case.properties["host"]) == ("5", "5", "node0")
-    assert session.output.splitlines()[-1] == f"GATE: FAIL  test_scaling.py::{SKEW} failed"
+    assert session.output.splitlines()[-1] == f"GATE: FAIL  {EIGHT}: skew"
 
 
 def test_ranks_that_share_a_hosts_cores_are_only_recorded(tmp_path: Path) -> None:

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from evidence.bundle import read_run
 from evidence.errors import SuiteError
 from expected import METRICS, Expectation, default_bounds
-from expected.metrics import ABSOLUTE_TOLERANCE
-from expected.site import LARGEST_TOLERANCE, MIN_RUNS
+from expected.metrics import ABSOLUTE_TOLERANCE, LARGEST_TOLERANCE
+from expected.site import MIN_RUNS
 from tests.verdict.accepting import COMPUTE_NS, PLAN, Change, device_with, devices_of, write_runs
 from tests.verdict.bundles import CPU, STEADY, Bundle, Plan, a_cell
 from verdict.baseline.accept import (

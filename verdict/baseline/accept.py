@@ -13,8 +13,8 @@ from evidence.bundle import read_run
 from evidence.errors import SuiteError
 from evidence.verdict import RunVerdict, Verdict
 from expected import ALL_METRICS, UNPUBLISHED, Cell, Device
-from expected.metrics import ABSOLUTE_TOLERANCE, Bounds, default_bounds
-from expected.site import LARGEST_TOLERANCE, MIN_RUNS
+from expected.metrics import ABSOLUTE_TOLERANCE, LARGEST_TOLERANCE, Bounds, default_bounds
+from expected.site import MIN_RUNS
 from verdict.compare.comparability import Provenance, differing, read_provenance
 from verdict.judge import judge_run
 from verdict.lookup import find_cell, on_other_data
