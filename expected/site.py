@@ -30,9 +30,10 @@ _TOP_KEYS = ("schema", "accepted", "waiver")
 _ACCEPTED_KEYS = ("cell", "metric", "unit", "value", "tolerance", "clock", "provenance")
 _PROVENANCE_KEYS = (
     *("runs", "dates", "measured", "trimmed", "protocol", "simulated"),
-    *("card", "driver", "versions"),
+    *("card", "driver", "versions", "annotations"),
 )
 _WAIVER_KEYS = ("cell", "metric", "reason", "ticket", "until")
+_SHA256 = re.compile("[0-9a-f]{64}")
 _DATE = re.compile("([0-9]{4})-([0-9]{2})-([0-9]{2})")
 
 
@@ -64,12 +65,16 @@ class Site:
     def apply(self, cell: Cell) -> Cell:
         """Return the cell with the site's values for unpublished metrics; published numbers never change.
 
-        Apply Cell.without_numbers afterwards, not before: its reason holds for the site's values too.
+        A value beside a published number shows that the site's devices exceed it by far (`Expectation.covered`). Apply
+        Cell.without_numbers afterwards, not before: its reason holds for the site's values too.
         """
-        table = {
-            name: self.accepted.get((cell.id, name), known) if known.state == UNPUBLISHED else known
-            for name, known in cell.expectations.items()
-        }
+        table = dict(cell.expectations)
+        for name, known in cell.expectations.items():
+            own = self.accepted.get((cell.id, name))
+            if own is not None and known.state == UNPUBLISHED:
+                table[name] = own
+            elif own is not None and known.state == PUBLISHED:
+                table[name] = replace(known, covered=own.value)
         return replace(cell, expectations=table)
 
     def waiver(self, cell_id: str, metric: str) -> Waiver | None:
@@ -100,7 +105,7 @@ def check_site(found: Mapping[str, Any], path: Path, devices: Mapping[str, Devic
     accepted: dict[Key, Expectation] = {}
     for block in _blocks(top, "accepted", _ACCEPTED_KEYS):
         key = _read_key(block, cells, tuple(accepted))
-        accepted[key] = _read_accepted(block, METRICS[key[1]], cells[key[0]].expectations[key[1]], path.name)
+        accepted[key] = _read_accepted(block, METRICS[key[1]], cells[key[0]], path.name)
     waivers: dict[Key, Waiver] = {}
     for block in _blocks(top, "waiver", _WAIVER_KEYS):
         key = _read_key(block, cells, tuple(waivers))
@@ -137,15 +142,16 @@ def _read_key(block: Table, cells: Mapping[str, Cell], earlier: Sequence[Key]) -
     return cell, metric
 
 
-def _read_accepted(block: Table, metric: Metric, known: Expectation, file: str) -> Expectation:
-    if known.state == PUBLISHED:
+def _read_accepted(block: Table, metric: Metric, cell: Cell, file: str) -> Expectation:
+    known = cell.expectations[metric.name]
+    block.choice("unit", (metric.unit,))
+    value = block.number("value", metric.allowed, metric.spoken_unit)
+    if known.state == PUBLISHED and not metric.too_good(value, known.value or 0.0):
         raise block.fault(
             "metric",
             f"found {metric.name}, for which the vendor publishes {known.value!r}; a site cannot replace that number, "
             "so remove this block",
         )
-    block.choice("unit", (metric.unit,))
-    value = block.number("value", metric.allowed, metric.spoken_unit)
     if known.capacity is not None and value > known.capacity:
         raise block.fault("value", f"found {value!r}, above the card's capacity of {known.capacity!r} {metric.unit}")
     tolerance = block.number("tolerance", Range(0, LARGEST_TOLERANCE[metric.name]))
@@ -153,15 +159,29 @@ def _read_accepted(block: Table, metric: Metric, known: Expectation, file: str) 
     if (low is not None and low not in metric.allowed) or high == float("inf"):
         raise block.fault("value", f"found {value!r}, which with tolerance {tolerance!r} leaves no bound that decides")
     source = ACCEPTED_IN + f"{file}: {_read_provenance(block, metric, value)}"
+    provenance = block.table("provenance", _PROVENANCE_KEYS)
     # The first word; what follows is the limit of steps or epochs.
-    protocol = block.table("provenance", _PROVENANCE_KEYS).text("protocol").split()[0]
-    return Expectation(ACCEPTED, value, low, high, known.capacity, source, _read_clock(block, metric), protocol)
+    protocol, annotations = provenance.text("protocol").split()[0], _read_annotations(provenance)
+    clock = _read_clock(block, metric, cell.timing if known.state == PUBLISHED else "device")
+    return Expectation(ACCEPTED, value, low, high, known.capacity, source, clock, protocol, annotations)
 
 
-def _read_clock(block: Table, metric: Metric) -> str:
-    """Return the clock of a p_core: always the device's, so that host-clock readings are not compared with it."""
+def _read_annotations(provenance: Table) -> dict[str, str]:
+    """Return the SHA-256 of the annotation files that the runs read, by split; {} for a file of an earlier version."""
+    if "annotations" not in provenance:
+        return {}
+    table = provenance.free_table("annotations")
+    digests = {split: table.text(split) for split in table.given()}
+    for split, digest in digests.items():
+        if _SHA256.fullmatch(digest) is None:
+            raise table.fault(split, f"found {digest!r}, expected the 64 hexadecimal digits of a SHA-256")
+    return digests
+
+
+def _read_clock(block: Table, metric: Metric, clock: str) -> str:
+    """Return the clock of a p_core, which has to be `clock`: the device's, unless a host's reading is published."""
     if metric.name == "p_core":
-        return block.choice("clock", ("device",))
+        return block.choice("clock", (clock,))
     if "clock" in block:
         raise block.fault("clock", "belongs to p_core only; remove it")
     return ""

@@ -240,3 +240,11 @@ def test_eight_virtual_cards_have_an_epoch_of_sixteen_steps_or_more() -> None:
     assert device.shapes is not None
     with_boxes = 0.95 * device.shapes["train_images"]  # some pictures have none, or those of crowds only
     assert with_boxes // (cell.batch_size * cell.topology.ranks) >= 16
+
+
+def test_the_specified_peaks_are_those_of_the_rows_precision() -> None:
+    peaks = {marker: {cell.peak_tflops for cell in device.cells} for marker, device in DEVICES.items()}
+
+    stated = {"a100": {156.0}, "c500": {140.0}, "bi_v100": {147.0}, "r300": {125.0}}
+    assert {marker: found for marker, found in peaks.items() if marker in stated} == stated
+    assert peaks["cpu"] == peaks["virtual"] == {None}

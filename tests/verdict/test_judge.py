@@ -29,6 +29,7 @@ MEM = published("mem", 20.0)
 MEM_NEARLY_FULL = published("mem", 31.9)
 BOTH_SIDES = Expectation("published", 100.0, 90.0, 110.0)
 UNPUBLISHED = Expectation("unpublished", source="a table")
+COVERED = replace(P_CORE, covered=320.0)
 ACCEPTED = Expectation("accepted", 200.0, 194.0, source="accepted in site.toml: mean of 3 runs", clock="device")
 
 
@@ -97,6 +98,34 @@ def judged(tmp_path: Path, plan: Plan = FULL, timing: str = "device", **expectat
             Verdict.INCONCLUSIVE,
             "straddles 90.0 (0.9 x published 100.0) and 110.0",
         ),
+        ("p_core", P_CORE, rate(300.0), Verdict.PASS, "at least 190.0"),
+        (
+            "p_core",
+            P_CORE,
+            rate(301.0),
+            Verdict.INCONCLUSIVE,
+            "is 1.5 times as good as published 200.0, too good to be",
+        ),
+        ("p_core", COVERED, rate(301.0), Verdict.PASS, "at least 190.0 (0.95 x published 200.0)"),
+        (
+            "p_core",
+            COVERED,
+            rate(481.0),
+            Verdict.INCONCLUSIVE,
+            "2.4 times as good as published 200.0 and 320.0 accepted",
+        ),
+        ("p_core", COVERED, rate(185.2), Verdict.FAIL, "is below 190.0"),
+        ("p_core", ACCEPTED, rate(301.0), Verdict.INCONCLUSIVE, "1.5 times as good as accepted 200.0, too good"),
+        ("e2e_time", E2E, a_measurement("e2e_time", 67.0), Verdict.PASS, "at most 105.0"),
+        (
+            "e2e_time",
+            E2E,
+            a_measurement("e2e_time", 66.0),
+            Verdict.INCONCLUSIVE,
+            "1.5 times as good as published 100.0",
+        ),
+        ("map", MAP, a_measurement("map", 0.9), Verdict.PASS, "0.3600"),
+        ("mem", MEM, a_measurement("mem", 1.0), Verdict.PASS, "21.00"),
         ("p_core", ACCEPTED, rate(196.0), Verdict.PASS, "194.0 (0.97 x accepted 200.0)"),
         ("p_core", ACCEPTED, rate(192.0), Verdict.FAIL, "194.0 (0.97 x accepted 200.0)"),
         ("p_core", ACCEPTED, rate(194.5), Verdict.INCONCLUSIVE, "194.0 (0.97 x accepted 200.0)"),
@@ -433,3 +462,25 @@ def test_what_is_not_published_needs_no_such_run(tmp_path: Path) -> None:
     verdict = judge_run(read_run(bundle.write(tmp_path / "run")), with_timing(a_cell(STEADY, mem=30.0), "host"))
 
     assert verdict.metrics["mem"].verdict == "pass"
+
+
+@pytest.mark.parametrize(
+    ("own", "verdict", "says"),
+    [
+        ({"train2017": "ab" * 32, "val2017": "ab" * 32}, Verdict.PASS, ""),
+        ({}, Verdict.PASS, ""),
+        (
+            {"val2017": "cd" * 32},
+            Verdict.MISSING,
+            "accepted from runs on val2017 annotations of SHA-256 cdcdcdcdcdcd...",
+        ),
+        ({"test2017": "cd" * 32}, Verdict.MISSING, "some that it did not record"),
+    ],
+)
+def test_an_accepted_value_is_held_against_runs_on_its_own_annotations_only(
+    own: dict[str, str], verdict: Verdict, says: str, tmp_path: Path
+) -> None:
+    result = judged(tmp_path, p_core=replace(ACCEPTED, value=190.0, low=150.0, annotations=own))
+
+    assert result.metrics["p_core"].verdict == verdict
+    assert says in result.metrics["p_core"].reason

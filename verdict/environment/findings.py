@@ -9,7 +9,8 @@ from evidence.bundle import Evidence
 from evidence.events import HOST_BACKENDS, DataSet, RankEvidence
 from evidence.host import Environment
 from expected import Device, ExpectationError, Topology
-from verdict.checks.identity import CAPACITY_TOLERANCE, COCO_TRAIN_IMAGES, COCO_VAL_IMAGES
+from verdict.checks.data import COCO_TRAIN_IMAGES, COCO_VAL_IMAGES
+from verdict.checks.identity import CAPACITY_TOLERANCE
 from verdict.environment.stated import (
     DIFFERS,
     MATCH,
