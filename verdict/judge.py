@@ -251,7 +251,8 @@ def _too_good(metric: Metric, expectation: Expectation, value: float) -> str:
     best = f"{expectation.state} {expectation.value}"
     if expectation.covered is not None:
         best += f" and {expectation.covered} accepted beside it"
-    factor = max(value, known[0]) / min(value, known[0])
+    less, more = sorted((value, known[0]))
+    factor = more / less if less > 0 else math.inf
     return (
         f"is {factor:.1f} times as good as {best}, too good to be believed from one run (above {metric.doubtful:g}); a "
         f"baseline of three runs would decide (python -m verdict accept)"

@@ -65,8 +65,8 @@ PRECISIONS = (("fp32", False), ("fp32", True), ("bf16", True), ("amp", False))
     ("table", "key"),
     [
         ("[peak_tflops]\nfp32 = 19.5\n", "peak_tflops.source: missing"),
-        ('[peak_tflops]\nfp32 = 0\nsource = "a"\n', "peak_tflops.fp32: found 0"),
-        ('[peak_tflops]\nfp8 = 9.0\nsource = "a"\n', "peak_tflops.'fp8': unknown key"),
+        ('[peak_tflops]\nfp32 = 0\nsource = "a"\n', "peak_tflops.fp32: found the integer 0, expected a number > 0"),
+        ('[peak_tflops]\nfp8 = 9.0\nsource = "a"\n', "peak_tflops.fp8: unknown key"),
     ],
 )
 def test_a_peak_without_source_or_meaning_is_refused(tmp_path: Path, table: str, key: str) -> None:

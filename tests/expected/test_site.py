@@ -154,7 +154,7 @@ def test_a_number_by_far_above_the_published_one_is_kept_beside_it(tmp_path: Pat
     ("value", "clock", "says"),
     [
         (180.0, "host", "metric: found p_core, for which the vendor publishes 120.0; a site cannot replace"),
-        (181.0, "device", "clock: found the string 'device', expected host"),
+        (181.0, "device", "clock: found the string 'device', expected one of host"),
     ],
 )
 def test_a_number_near_the_published_one_or_of_another_clock_is_refused(

@@ -124,7 +124,7 @@ def test_windows_hold_every_step_once_and_count_what_was_consumed(shapes: Path, 
         assert window["wait_ns"] + window["copy_ns"] + sum(window["compute_ns"]) <= window["wall_ns"]
 
 
-@pytest.mark.parametrize("clip", [0.0, 0.5])
+@pytest.mark.parametrize("clip", [0.0, 0.1])
 def test_a_window_has_the_norm_of_its_last_gradients_and_the_steps_that_had_any(
     shapes: Path, tmp_path: Path, clip: float
 ) -> None:

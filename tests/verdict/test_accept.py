@@ -265,7 +265,7 @@ def test_one_more_run_heals_an_outlier(tmp_path: Path) -> None:
 
 
 def test_nothing_to_accept_is_refused_with_the_reasons(tmp_path: Path) -> None:
-    everything: dict[str, Any] = dict.fromkeys(METRICS, 0.5)
+    everything: dict[str, Any] = {**dict.fromkeys(METRICS, 150.0), "map": 0.5, "mem": 20.0, "e2e_time": 10.0}
     run_dirs = write_runs(tmp_path)
 
     message = refused(run_dirs, **everything)

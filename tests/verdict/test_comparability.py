@@ -175,6 +175,7 @@ def test_run_json_and_the_ranks_say_where_a_run_comes_from(tmp_path: Path) -> No
         card="Kunlunxin XPU",
         driver="4.0.25",
         versions={"pillow": "9.5.0", **VERSIONS},
+        annotations=dict.fromkeys(("train2017", "val2017"), "ab" * 32),
     )
 
 
@@ -187,6 +188,8 @@ def test_all_that_has_to_be_equal_of_two_runs_is_its_state(tmp_path: Path) -> No
         "card": "a card",
         "driver": "",
         "python": "3.8",
+        "SHA-256 of the annotations of train2017": "ab" * 32,
+        "SHA-256 of the annotations of val2017": "ab" * 32,
     }
 
 

@@ -422,7 +422,7 @@ def test_a_replay_against_another_number_gives_another_verdict(tmp_path: Path) -
 
 
 def test_a_sites_value_from_another_protocol_is_not_held_against_the_run(tmp_path: Path) -> None:
-    accepted = Expectation("accepted", 1.0, 0.95, None, None, "accepted in site.toml", "device", "full")
+    accepted = Expectation("accepted", 190.0, 150.0, None, None, "accepted in site.toml", "device", "full")
     evidence = read_run(build(STEADY).write(tmp_path / "run"))
 
     other = judge_run(evidence, a_cell(STEADY, p_core=accepted)).metrics["p_core"]
@@ -433,7 +433,7 @@ def test_a_sites_value_from_another_protocol_is_not_held_against_the_run(tmp_pat
 
 
 def test_a_published_host_timed_number_needs_a_run_that_was_timed_so(tmp_path: Path) -> None:
-    cell = with_timing(a_cell(STEADY, p_core=1.0), "host")
+    cell = with_timing(a_cell(STEADY, p_core=190.0), "host")
     bundle = build(STEADY)
     bundle.one("start", rank=1)["host_clock"] = False
 
@@ -448,7 +448,7 @@ def test_a_rank_that_does_not_say_how_it_was_timed_was_not_timed_so(tmp_path: Pa
     bundle = build(STEADY)
     bundle.one("start", rank=1)["host_clock"] = None
 
-    verdict = judge_run(read_run(bundle.write(tmp_path / "run")), with_timing(a_cell(STEADY, p_core=1.0), "host"))
+    verdict = judge_run(read_run(bundle.write(tmp_path / "run")), with_timing(a_cell(STEADY, p_core=190.0), "host"))
 
     assert verdict.outcome == "invalid"
     assert verdict.reasons[0].startswith("rank 1: found host_clock None")

@@ -172,7 +172,7 @@ class VirtualBackend(Backend):
 
         optimizer.step = step
         if self._device.planted("no_exchange") and self._world_size > 1:
-            model.register_comm_hook(None, _keep_own)
+            model.register_comm_hook(None, lambda _, bucket: _done(bucket.buffer()))
 
     def synchronise(self) -> None:
         """Wait for the simulated device."""
@@ -232,13 +232,13 @@ class VirtualBackend(Backend):
         return self._device.allocator_gib()
 
 
-def _keep_own(_: object, bucket: Any) -> torch.futures.Future:
-    """A hook of DDP's communication that exchanges nothing."""
+def _done(gradients: torch.Tensor) -> torch.futures.Future:
+    """Return gradients as a communication hook of DDP does, unchanged."""
     import torch
 
-    kept: torch.futures.Future = torch.futures.Future()
-    kept.set_result(bucket.buffer())
-    return kept
+    done: torch.futures.Future = torch.futures.Future()
+    done.set_result(gradients)
+    return done
 
 
 def _first_for_ever(batches: Iterable[T]) -> Iterator[T]:
