@@ -135,7 +135,7 @@ def test_what_changed_since_the_run_is_told_and_the_new_number_decides(tmp_path:
 
 def test_a_baseline_that_came_after_the_run_is_a_change(tmp_path: Path) -> None:
     run_dir = store(tmp_path / "stored", topology="1x1")
-    site = site_file(tmp_path / "site.toml", {ONE: {"p_core": 1.0}})
+    site = site_file(tmp_path / "site.toml", {ONE: {"p_core": 40.0}})
 
     session = run_suite(tmp_path, "--replay", run_dir, "--baseline", site)
 
