@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Callable, Mapping, TypeVar
 
 from evidence.codec import AnyFloat
+from evidence.files import WORK_SCHEMA
 from evidence.host import Environment
 
 if TYPE_CHECKING:
@@ -130,6 +131,10 @@ class Split:
     boxes_listed: int | None = None
     boxes_dropped: Mapping[str, int] = field(default_factory=dict)  # by reason
     boxes_clipped: int | None = None
+    crowds: int | None = None  # annotations of crowds, of all that are listed
+    categories: int | None = None
+    annotations_sha256: str | None = None
+    id_sum: int | None = None  # of the images that are used, as in Pass
 
 
 @event("data")
@@ -152,6 +157,11 @@ class DataSet:
             "train_listed": self.train.images_listed,
             "val_listed": None if val is None else val.images_listed,
         }
+
+    @property
+    def splits(self) -> dict[str, Split]:
+        """The splits that there are, by the name that COCO 2017 gives them."""
+        return {"train2017": self.train, **({} if self.val is None else {"val2017": self.val})}
 
     @property
     def train_images(self) -> int:
@@ -226,6 +236,43 @@ class Resumed:
     skipped: tuple[str, ...] = ()
 
 
+@event("parameters")
+@dataclass(frozen=True)
+class Parameters:
+    """The trained parameters before training, at each checkpoint and after training.
+
+    `steps` are those that the rank had taken, warm-up included; `sha256` is of all `tensors`, of which `moved` are not
+    as they were at the rank's first such event. `unmoved` names some of the others.
+    """
+
+    steps: int
+    sha256: str
+    tensors: int
+    moved: int
+    unmoved: tuple[str, ...] = ()
+
+
+@event("pass")
+@dataclass(frozen=True)
+class Pass:
+    """A pass over the data set, as far as it was trained: `images` on this rank, in `steps` steps from `from_step` on.
+
+    `repeated` counts images that came a second time in it. `id_sum` is the sum modulo 2**61 of a hash of each image's
+    id, `smallest` the smallest such hashes, so that ranks can be compared without listing ids. `unused` images are
+    left out on every rank to fill whole batches; `unused_sum` is their sum.
+    """
+
+    epoch: int
+    from_step: int
+    steps: int
+    images: int
+    repeated: int
+    id_sum: int
+    smallest: tuple[int, ...]
+    unused: int
+    unused_sum: int
+
+
 @event("eval_begin")
 @dataclass(frozen=True)
 class EvalBegin:
@@ -293,9 +340,11 @@ class EpochEnd:
 
 @dataclass(frozen=True)
 class Epoch(EpochEnd):
-    """The end of an epoch beside its beginning; `planned_steps` is None without one."""
+    """The end of an epoch beside its beginning, whose fields are None without one."""
 
     planned_steps: int | None = None
+    images_unused: int | None = None
+    from_step: int | None = None
 
 
 @event("window")
@@ -305,7 +354,9 @@ class Window:
 
     `step` is the index of its first step, `lr` the last learning rate. `wait_ns` for data, `copy_ns` to the device,
     `compute_host_ns` by the host's clock, `forward_ns` a part of compute. `padded_pixels`, `proposals`, `sampled` and
-    `positives` show what the steps worked on.
+    `positives` show what the steps worked on. After `backward_steps` of them the parameters had gradients, whose norm
+    after the last one was `gradient_norm` (before clipping). `skipped` are the positions in the window of steps whose
+    update a GradScaler skipped, `loss_scale` is its last scale. None: schema 2 did not have it, or nothing is scaled.
     """
 
     epoch: int
@@ -324,6 +375,10 @@ class Window:
     images: tuple[int, ...]
     compute_ns: tuple[int, ...]
     loss: tuple[AnyFloat, ...]
+    backward_steps: int | None = None
+    gradient_norm: AnyFloat | None = None
+    skipped: tuple[int, ...] = ()
+    loss_scale: AnyFloat | None = None
 
 
 STEP_COLUMNS = ("images", "compute_ns", "loss")
@@ -402,8 +457,10 @@ event("environment", once=True)(Environment)
 class Windows:
     """The step windows of a rank in columns: the fields of Window, `t_ns` (when it was written) and `size` (steps).
 
-    One entry a window, int64; `warmup` bool, `lr` float64. STEP_COLUMNS have one entry a step, windows one after the
-    other: `images` and `compute_ns` int64, `loss` float64, not always finite.
+    One entry a window, int64; `warmup` bool, `lr`, `gradient_norm` and `loss_scale` float64 (NaN for None),
+    `backward_steps` -1 for None. STEP_COLUMNS and `trained` have one entry a step, windows one after the other:
+    `images` and `compute_ns` int64, `loss` float64, not always finite. `trained` are the images of a step that changed
+    the weights, 0 of a skipped one.
     """
 
     t_ns: np.ndarray
@@ -424,6 +481,10 @@ class Windows:
     images: np.ndarray
     compute_ns: np.ndarray
     loss: np.ndarray
+    trained: np.ndarray
+    backward_steps: np.ndarray
+    gradient_norm: np.ndarray
+    loss_scale: np.ndarray
 
     @property
     def steps(self) -> int:
@@ -433,7 +494,8 @@ class Windows:
     def select(self, chosen: np.ndarray) -> Windows:
         """Return the windows for which `chosen` (bool, one entry a window) is true."""
         steps = chosen.repeat(self.size)
-        columns = {name: column[steps if name in STEP_COLUMNS else chosen] for name, column in vars(self).items()}
+        by_step = (*STEP_COLUMNS, "trained")
+        columns = {name: column[steps if name in by_step else chosen] for name, column in vars(self).items()}
         return Windows(**columns)
 
     @property
@@ -470,6 +532,13 @@ class RankEvidence:
     environment: Environment | None = None
     optimizations: tuple[Optimization, ...] = ()
     model: Model | None = None
+    parameters: tuple[Parameters, ...] = ()
+    passes: tuple[Pass, ...] = ()
+
+    @property
+    def shows_work(self) -> bool:
+        """Whether the rank's schema has what shows that it trained."""
+        return self.start is not None and self.start.schema >= WORK_SCHEMA
 
     @property
     def nothing_left(self) -> bool:

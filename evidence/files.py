@@ -17,8 +17,12 @@ from evidence.errors import EvidenceError
 if TYPE_CHECKING:
     import numpy as np
 
-SCHEMA = 2
-"""Of run.json, events and verdict.json; a reader refuses any other."""
+SCHEMA = 3
+"""Of run.json, events and verdict.json, as they are written."""
+OLDEST_SCHEMA = 2
+"""That is read too."""
+WORK_SCHEMA = 3
+"""The first with what shows that a rank trained: `parameters`, `pass`, gradients of windows, digests of annotations."""
 
 RUN_FILE = "run.json"
 VERDICT_FILE = "verdict.json"
@@ -45,6 +49,13 @@ class KeptDetections:
     rows: np.ndarray
     epoch: int
     annotations_sha256: str
+
+
+def other_schema(found: int) -> str:
+    """Return the complaint about a schema that is not read; "" for one that is."""
+    if OLDEST_SCHEMA <= found <= SCHEMA:
+        return ""
+    return f"schema {found}, expected {OLDEST_SCHEMA if found < OLDEST_SCHEMA else SCHEMA}"
 
 
 def rank_file(rank: int) -> str:

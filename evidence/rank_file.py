@@ -5,6 +5,7 @@ A truncated last line is tolerated and reported.
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from array import array
@@ -42,7 +43,7 @@ from evidence.events import (
     Window,
     Windows,
 )
-from evidence.files import SCHEMA, rank_file
+from evidence.files import other_schema, rank_file
 from evidence.jsonlines import Problems, read_objects
 
 HEARTBEAT_S = 5.0
@@ -94,7 +95,10 @@ def read_rank(content: bytes, rank: int, problems: Problems) -> RankEvidence:
 _WINDOW = {**kinds_of(Window).required, **dict.fromkeys(STEP_COLUMNS, whole_numbers), "loss": any_numbers}
 _SUMS = [name for name, kind in _WINDOW.items() if kind is whole]
 _INTS = frozenset((int,))
-_TYPECODES = {"warmup": "b", "lr": "d", "loss": "d"}  # the other columns are "q": int64
+_WORK = kinds_of(Window).optional
+_WORK_COLUMNS = ("trained", "backward_steps", "gradient_norm", "loss_scale")
+_FLOATS = ("lr", "loss", "gradient_norm", "loss_scale")
+_TYPECODES = {"warmup": "b", **dict.fromkeys(_FLOATS, "d")}  # the other columns are "q": int64
 _HEAD = {"event": text, "t_ns": whole}
 
 
@@ -108,7 +112,7 @@ class _RankReader:
         self._seen: dict[str, int] = {}
         self._last_ns: int | None = None
         self._columns: dict[str, array[Any]] = {
-            name: array(_TYPECODES.get(name, "q")) for name in ("t_ns", "size", *_WINDOW)
+            name: array(_TYPECODES.get(name, "q")) for name in ("t_ns", "size", *_WINDOW, *_WORK_COLUMNS)
         }
         # Bound once: a long run has a hundred thousand windows.
         self._sums = [self._columns[name] for name in _SUMS]
@@ -116,7 +120,7 @@ class _RankReader:
         self._once: dict[str, Any] = {}
         self._all: dict[str, list[Any]] = {}
         self._evaluating: tuple[int, int] | None = None
-        self._planned: dict[int, int] = {}
+        self._planned: dict[int, EpochBegin] = {}
         self._takers: dict[str, Callable[[int, dict[str, Any]], None]] = {
             "eval_begin": self._eval_begin,
             "eval_end": self._eval_end,
@@ -168,8 +172,8 @@ class _RankReader:
                 raise FieldError(f"in 'ledger': {error}") from None
             found = replace(found, ledger=ledger)
         self._once[event] = found
-        if event == "start" and found.schema != SCHEMA:
-            raise FieldError(f"schema {found.schema}, expected {SCHEMA}; judge it with the version that wrote it")
+        if event == "start" and other_schema(found.schema):
+            raise FieldError(f"{other_schema(found.schema)}; judge it with the version that wrote it")
         if event == "start" and found.rank != self._rank:
             raise FieldError(f"the file of rank {self._rank} was written by rank {found.rank}")
 
@@ -198,6 +202,8 @@ class _RankReader:
             environment=once.get("environment"),
             optimizations=once["optimizations"].items if "optimizations" in once else (),
             model=next(iter(every.get("model", ())), None),
+            parameters=tuple(every.get("parameters", ())),
+            passes=tuple(every.get("pass", ())),
         )
 
     def _windows(self) -> Windows:
@@ -229,11 +235,18 @@ class _RankReader:
 
     def _epoch_begin(self, t_ns: int, record: dict[str, Any]) -> None:
         begin = decode(EpochBegin, record)
-        self._planned[begin.epoch] = begin.steps
+        self._planned[begin.epoch] = begin
 
     def _epoch_end(self, t_ns: int, record: dict[str, Any]) -> None:
-        epoch = decode(EpochEnd, record).epoch
-        self._keep("epoch_end", decode(Epoch, record, planned_steps=self._planned.get(epoch)))
+        begin = self._planned.get(decode(EpochEnd, record).epoch)
+        planned: dict[str, Any] = dict.fromkeys(("planned_steps", "images_unused", "from_step"))
+        if begin is not None:
+            planned = {
+                "planned_steps": begin.steps,
+                "images_unused": begin.images_unused,
+                "from_step": begin.from_step,
+            }
+        self._keep("epoch_end", decode(Epoch, record, **planned))
 
     def _window(self, t_ns: int, record: dict[str, Any]) -> None:
         try:
@@ -245,20 +258,30 @@ class _RankReader:
                 any_numbers(record["loss"]),
             )
             warmup, rate = flag(record["warmup"]), number(record["lr"])
+            work = decode_fields(record, {}, _WORK, {"skipped": ()})
             if not _INTS.issuperset(map(type, sums)) or max(sums) > LARGEST or min(sums) < -LARGEST:
                 raise KindError
         except (KeyError, FieldError):
-            decode_fields(record, _WINDOW)  # says which
+            decode_fields(record, _WINDOW, _WORK)  # says which
             raise
         size = len(steps[0])
         if size == 0 or size != len(steps[1]) or size != len(steps[2]):
             counts = ", ".join(f"{name} {len(values)}" for name, values in zip(STEP_COLUMNS, steps))
             raise FieldError(f"expected one entry a step in every list and at least one, found {counts}")
+        trained = array("q", steps[0])
+        for position in work["skipped"]:
+            if not 0 <= position < size:
+                raise FieldError(f"'skipped' has {position}, expected the positions of steps, 0 to {size - 1}")
+            trained[position] = 0
         for column, value in zip(self._sums, sums):
             column.append(value)
         for column, values in zip(self._per_step, steps):
             column.extend(values)
         columns = self._columns
+        columns["trained"].extend(trained)
+        columns["backward_steps"].append(-1 if work["backward_steps"] is None else work["backward_steps"])
+        for name in ("gradient_norm", "loss_scale"):
+            columns[name].append(math.nan if work[name] is None else work[name])
         columns["warmup"].append(warmup)
         columns["lr"].append(rate)
         columns["t_ns"].append(t_ns)

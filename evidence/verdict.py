@@ -22,7 +22,7 @@ from evidence.codec import (
     whole,
 )
 from evidence.errors import EvidenceError
-from evidence.files import SCHEMA, VERDICT_FILE, write_whole
+from evidence.files import SCHEMA, VERDICT_FILE, other_schema, write_whole
 from evidence.run_file import RunCell
 
 
@@ -216,8 +216,8 @@ def decode_verdict(record: Mapping[str, Any]) -> RunVerdict:
     """Return the verdict that `encode_verdict` made an object of. Raises FieldError, which names the wrong field."""
     given = decode_fields(record, {"schema": whole, "metrics": table}, {"workload": _workload, "further": table})
     schema = given.pop("schema")
-    if schema != SCHEMA:
-        raise FieldError(f"schema {schema}, expected {SCHEMA}")
+    if other_schema(schema):
+        raise FieldError(other_schema(schema))
     for part in ("metrics", "further"):
         given[part] = {name: _metric(name, table(metric)) for name, metric in (given[part] or {}).items()}
     return decode(RunVerdict, record, **given)

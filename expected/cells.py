@@ -26,6 +26,8 @@ _CELL_KEYS = (
     *METRICS,
 )
 _NUMBER_KEYS = ("value", "low", "high", "tolerance", "capacity", "source", "unit")
+FORMATS = ("fp32", "tf32", "bf16", "fp16")
+"""Of numbers that are multiplied, from the widest to the fastest; amp multiplies in fp16."""
 _TOLERANCE = Range(0, 1, high_open=True)
 UNCAPPED_DEVICES = ("cpu", "virtual")
 """Their numbers depend on the machine that they run on, so that bounds may be as wide as a device file says."""
@@ -42,6 +44,7 @@ class CellDefaults:
     recipe: Recipe
     card_memory_gib: float | None
     cards_per_host: int | None
+    peak_tflops: Mapping[str, float]
 
 
 def read_cells(top: Table, defaults: CellDefaults) -> tuple[Cell, ...]:
@@ -68,18 +71,33 @@ def _read_cell(table: Table, defaults: CellDefaults) -> Cell:
     source = table.text("source") if "source" in table else defaults.source
     expectations = {metric.name: _read_expectation(table, metric, defaults, source) for metric in METRICS.values()}
     _check_order(table, expectations)
+    precision, recipe = table.choice("precision", PRECISIONS), read_recipe(table, defaults.recipe)
     return Cell(
         device=defaults.marker,
         topology=_read_topology(table, defaults.cards_per_host),
-        precision=table.choice("precision", PRECISIONS),
+        precision=precision,
         batch_size=table.integer("batch_size", Range(1)),
         learning_rate=table.number("learning_rate", _LEARNING_RATE),
         timing=table.choice("timing", TIMINGS) if "timing" in table else defaults.timing,
-        recipe=read_recipe(table, defaults.recipe),
+        recipe=recipe,
+        peak_tflops=specified_peak(defaults.peak_tflops, precision, recipe.tf32),
         expectations=expectations,
         source=source,
         note=table.text("note") if "note" in table else "",
     )
+
+
+def specified_peak(peaks: Mapping[str, float], precision: str, tf32: bool) -> float | None:
+    """Return the most that a device can compute at a precision, in TFLOPS; None if nothing is stated that bounds it.
+
+    Where the format itself is not stated, the next narrower one bounds it: no device is faster in a wider format.
+
+    >>> specified_peak({"fp32": 19.5, "tf32": 156.0}, "fp32", tf32=True)
+    156.0
+    """
+    own = {"fp32": "tf32" if tf32 else "fp32", "bf16": "bf16"}.get(precision, "fp16")
+    bounding = FORMATS[FORMATS.index(own) :]
+    return next((peaks[one] for one in bounding if one in peaks), None)
 
 
 def _derived(cell: Cell) -> dict[str, Expectation]:

@@ -6,7 +6,7 @@ import hashlib
 import keyword
 from pathlib import Path
 
-from expected.cells import CellDefaults, read_cells, read_recipe
+from expected.cells import FORMATS, CellDefaults, read_cells, read_recipe
 from expected.metrics import METRICS
 from expected.model import TIMINGS, Device, Recipe
 from expected.toml_file import POSITIVE, ExpectationError, Range, Table, parse_toml, read_file
@@ -26,7 +26,7 @@ RESERVED_MARKERS = frozenset(
     )
 )
 
-_TOP_KEYS = ("schema", "device", "source", "units", "environment", "recipe", "shapes", "cell")
+_TOP_KEYS = ("schema", "device", "source", "units", "environment", "peak_tflops", "recipe", "shapes", "cell")
 _DEVICE_KEYS = ("marker", "name", "vendor", "backend", "card_memory_gib", "cards_per_host", "timing", "smi")
 _SOURCE_KEYS = ("document", "edition", "method", "notes")
 _SHAPES_BACKENDS = ("cpu", "virtual")
@@ -90,6 +90,7 @@ def load_device(path: str | Path) -> Device:
         recipe=read_recipe(top, Recipe()),
         card_memory_gib=memory,
         cards_per_host=cards,
+        peak_tflops=_read_peaks(top),
     )
     return Device(
         marker=marker,
@@ -158,6 +159,15 @@ def _check_units(top: Table) -> None:
     units = top.table("units", tuple(METRICS))
     for metric in METRICS.values():
         units.choice(metric.name, (metric.unit,))
+
+
+def _read_peaks(top: Table) -> dict[str, float]:
+    """Return the specified peak of a device by format, in TFLOPS; {} if the file states none."""
+    if "peak_tflops" not in top:
+        return {}
+    table = top.table("peak_tflops", (*FORMATS, "source"))
+    table.text("source")
+    return {key: table.number(key, POSITIVE, "TFLOPS") for key in FORMATS if key in table}
 
 
 def _read_environment(top: Table) -> dict[str, dict[str, str]]:

@@ -31,7 +31,8 @@ class Metric:
     `unit` is as written in files and reports, `better` is "lower" or "higher". `tolerance` is how far a measurement may
     be worse than the expected number: relative, or absolute if `is_absolute`; with `is_two_sided` also how far it may
     be better. `accepted` are the smallest and largest tolerance of a value that a site accepts. `allowed` are its
-    possible numbers.
+    possible numbers. `doubtful` is the factor beyond which a measurement is too good to be believed; None for no such
+    factor.
     """
 
     name: str
@@ -43,6 +44,17 @@ class Metric:
     accepted: tuple[float, float] = (0.01, 0.10)
     is_two_sided: bool = False
     derived: Derivation | None = field(default=None, compare=False)
+    doubtful: float | None = None
+
+    def too_good(self, value: float, known: float) -> bool:
+        """Return whether `value` is so much better than the `known` number that a fault is likelier than the device.
+
+        >>> METRICS["p_core"].too_good(301.0, 200.0), METRICS["e2e_time"].too_good(301.0, 200.0)
+        (True, False)
+        """
+        if self.doubtful is None:
+            return False
+        return value > self.doubtful * known if self.better == "higher" else value * self.doubtful < known
 
     @property
     def spoken_unit(self) -> str:
@@ -50,13 +62,15 @@ class Metric:
         return "" if self.unit == "0..1" else self.unit
 
 
+_DOUBTFUL = 1.5
+
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
-        Metric("e2e_time", "s", "lower"),
-        Metric("p_whole", "images/s", "higher"),
-        Metric("p_train", "images/s", "higher"),
-        Metric("p_core", "images/s", "higher"),
+        Metric("e2e_time", "s", "lower", doubtful=_DOUBTFUL),
+        Metric("p_whole", "images/s", "higher", doubtful=_DOUBTFUL),
+        Metric("p_train", "images/s", "higher", doubtful=_DOUBTFUL),
+        Metric("p_core", "images/s", "higher", doubtful=_DOUBTFUL),
         Metric(
             "map",
             "0..1",

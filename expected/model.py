@@ -71,7 +71,9 @@ class Expectation:
     NOT_APPLICABLE; `value`, `low` and `high` are
     in the metric's unit, and a side that is None does not decide. `capacity` is the device memory in GiB (metric `mem`
     only). `clock` is how an accepted p_core was timed ("host" or "device"; "" for the cell's `timing`), `protocol` that
-    of the runs that a value was accepted from ("" for any).
+    of the runs that a value was accepted from ("" for any). `annotations` are the SHA-256 of the annotation files of
+    those runs, by split. `covered` is a value that the site accepted beside a published one which its devices exceed by
+    far.
     """
 
     state: str
@@ -82,6 +84,8 @@ class Expectation:
     source: str = ""
     clock: str = ""
     protocol: str = ""
+    annotations: Mapping[str, str] = field(default_factory=dict, hash=False)
+    covered: float | None = None
 
     @property
     def has_number(self) -> bool:
@@ -118,7 +122,8 @@ class Cell:
 
     `device` is the marker, `batch_size` is per device, `timing` how the published p_core was timed ("host", "device"),
     `expectations` has all columns of the table by name, and further metrics with a number. `card` is the index of the
-    one device to use; None, as in every table, for any.
+    one device to use; None, as in every table, for any. `peak_tflops` is the device's specified peak at the precision;
+    None if it is not stated.
     """
 
     device: str
@@ -132,6 +137,7 @@ class Cell:
     source: str = ""
     note: str = ""
     card: int | None = None
+    peak_tflops: float | None = None
 
     @property
     def id(self) -> str:

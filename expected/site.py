@@ -30,11 +30,12 @@ _TOP_KEYS = ("schema", "accepted", "waiver")
 _ACCEPTED_KEYS = ("cell", "metric", "unit", "value", "tolerance", "clock", "provenance")
 _PROVENANCE_KEYS = (
     *("runs", "dates", "measured", "trimmed", "protocol", "simulated"),
-    *("card", "driver", "versions"),
+    *("card", "driver", "versions", "annotations"),
 )
 _WAIVER_KEYS = ("cell", "metric", "item", "reason", "ticket", "until")
 _WAIVED_TABLES = ("software", "packages")
 """The tables of a device's environment whose items can be waived: the machine has to be the stated one."""
+_SHA256 = re.compile("[0-9a-f]{64}")
 _DATE = re.compile("([0-9]{4})-([0-9]{2})-([0-9]{2})")
 
 
@@ -74,16 +75,19 @@ class Site:
     def apply(self, cell: Cell) -> Cell:
         """Return the cell with the site's values for unpublished metrics; published numbers never change.
 
-        Apply Cell.without_numbers afterwards, not before: its reason holds for the site's values too.
+        A value beside a published number shows that the site's devices exceed it by far (`Expectation.covered`). Apply
+        Cell.without_numbers afterwards, not before: its reason holds for the site's values too.
         """
-        names = dict.fromkeys((*cell.expectations, *FURTHER_METRICS))
-        known = {name: cell.expectation(name) for name in names}
-        table = {
-            name: self.accepted.get((cell.id, name), one) if one.state == UNPUBLISHED else one
-            for name, one in known.items()
-        }
-        kept = {name: one for name, one in table.items() if name in cell.expectations or one.has_number}
-        return replace(cell, expectations=kept)
+        table = {}
+        for name in dict.fromkeys((*cell.expectations, *FURTHER_METRICS)):
+            known, own = cell.expectation(name), self.accepted.get((cell.id, name))
+            if own is not None and known.state == UNPUBLISHED:
+                known = own
+            elif own is not None and known.state == PUBLISHED:
+                known = replace(known, covered=own.value)
+            if name in cell.expectations or known.has_number:
+                table[name] = known
+        return replace(cell, expectations=table)
 
     def waiver(self, cell_id: str, metric: str) -> Waiver | None:
         """Return the waiver of a metric or item of a cell, in force or not; None if there is none."""
@@ -115,7 +119,7 @@ def check_site(found: Mapping[str, Any], path: Path, devices: Mapping[str, Devic
     accepted_on: dict[Key, str] = {}
     for block in _blocks(top, "accepted", _ACCEPTED_KEYS):
         key = _read_key(block, cells, tuple(accepted))
-        accepted[key] = _read_accepted(block, ALL_METRICS[key[1]], cells[key[0]].expectation(key[1]), path.name)
+        accepted[key] = _read_accepted(block, ALL_METRICS[key[1]], cells[key[0]], path.name)
         accepted_on[key] = max(block.table("provenance", _PROVENANCE_KEYS).texts("dates"))[:10]
     waivers: dict[Key, Waiver] = {}
     for block in _blocks(top, "waiver", _WAIVER_KEYS):
@@ -172,16 +176,17 @@ def _read_item(block: Table, devices: Mapping[str, Device], earlier: Sequence[Ke
     return cell, item
 
 
-def _read_accepted(block: Table, metric: Metric, known: Expectation, file: str) -> Expectation:
-    if known.state in (PUBLISHED, DERIVED):
+def _read_accepted(block: Table, metric: Metric, cell: Cell, file: str) -> Expectation:
+    known = cell.expectation(metric.name)
+    block.choice("unit", (metric.unit,))
+    value = block.number("value", metric.allowed, metric.spoken_unit)
+    if known.state == DERIVED or (known.state == PUBLISHED and not metric.too_good(value, known.value or 0.0)):
         how = "the vendor publishes" if known.state == PUBLISHED else "follows from what the vendor publishes:"
         raise block.fault(
             "metric",
             f"found {metric.name}, for which {how} {known.value!r}; a site cannot replace that number, "
             "so remove this block",
         )
-    block.choice("unit", (metric.unit,))
-    value = block.number("value", metric.allowed, metric.spoken_unit)
     if known.capacity is not None and value > known.capacity:
         raise block.fault("value", f"found {value!r}, above the device's capacity of {known.capacity!r} {metric.unit}")
     tolerance = block.number("tolerance", Range(0, LARGEST_TOLERANCE[metric.name]))
@@ -189,15 +194,29 @@ def _read_accepted(block: Table, metric: Metric, known: Expectation, file: str) 
     if (low is not None and low not in metric.allowed) or high == float("inf"):
         raise block.fault("value", f"found {value!r}, which with tolerance {tolerance!r} leaves no bound that decides")
     source = ACCEPTED_IN + f"{file}: {_read_provenance(block, metric, value)}"
+    provenance = block.table("provenance", _PROVENANCE_KEYS)
     # The first word; what follows is the limit of steps or epochs.
-    protocol = block.table("provenance", _PROVENANCE_KEYS).text("protocol").split()[0]
-    return Expectation(ACCEPTED, value, low, high, known.capacity, source, _read_clock(block, metric), protocol)
+    protocol, annotations = provenance.text("protocol").split()[0], _read_annotations(provenance)
+    clock = _read_clock(block, metric, cell.timing if known.state == PUBLISHED else "device")
+    return Expectation(ACCEPTED, value, low, high, known.capacity, source, clock, protocol, annotations)
 
 
-def _read_clock(block: Table, metric: Metric) -> str:
-    """Return the clock of a p_core: always the device's, so that host-clock readings are not compared with it."""
+def _read_annotations(provenance: Table) -> dict[str, str]:
+    """Return the SHA-256 of the annotation files that the runs read, by split; {} for a file of an earlier version."""
+    if "annotations" not in provenance:
+        return {}
+    table = provenance.free_table("annotations")
+    digests = {split: table.text(split) for split in table.given()}
+    for split, digest in digests.items():
+        if _SHA256.fullmatch(digest) is None:
+            raise table.fault(split, f"found {digest!r}, expected the 64 hexadecimal digits of a SHA-256")
+    return digests
+
+
+def _read_clock(block: Table, metric: Metric, clock: str) -> str:
+    """Return the clock of a p_core, which has to be `clock`: the device's, unless a host's reading is published."""
     if metric.name == "p_core":
-        return block.choice("clock", ("device",))
+        return block.choice("clock", (clock,))
     if "clock" in block:
         raise block.fault("clock", "belongs to p_core only; remove it")
     return ""

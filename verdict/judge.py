@@ -12,6 +12,7 @@ from evidence.bundle import Evidence, read_run
 from evidence.errors import SuiteError
 from evidence.verdict import Interval, JudgedCell, MetricVerdict, RunVerdict, Verdict
 from expected import ALL_METRICS, FURTHER_METRICS, UNPUBLISHED, Cell, Device, Expectation, Metric
+from verdict.checks.data import annotation_digests
 from verdict.checks.invariants import violations
 from verdict.checks.workload import fingerprint
 from verdict.environment.claims import NO_CLAIMS, Claims
@@ -245,6 +246,9 @@ def _compare(metric: Metric, expectation: Expectation, measurement: Measurement)
             Verdict.INCONCLUSIVE,
             f"{name} {quantity(value, metric.unit)}: its interval, {ends}, straddles {straddled}; {more}",
         )
+    doubt = _too_good(metric, expectation, value)
+    if doubt:
+        return Verdict.INCONCLUSIVE, f"{name} {quantity(value, metric.unit)} {doubt}"
     if measurement.doubt:
         return Verdict.INCONCLUSIVE, f"{name} {quantity(value, metric.unit)}: {measurement.doubt}"
     shown, least = against(metric, value, deciding)
@@ -263,6 +267,22 @@ def _with_note(judged: MetricVerdict, cell: Cell, measurement: Measurement | Non
         notes.append(measurement.note)
     note = "; ".join(notes)
     return replace(judged, reason=f"{judged.reason}; {note}", note=note) if note else judged
+
+
+def _too_good(metric: Metric, expectation: Expectation, value: float) -> str:
+    """Return why a number is so good that it is not believed, in words; "" for one that is."""
+    known = [one for one in (expectation.value, expectation.covered) if one is not None]
+    if not known or not all(metric.too_good(value, one) for one in known):
+        return ""
+    best = f"{expectation.state} {expectation.value}"
+    if expectation.covered is not None:
+        best += f" and {expectation.covered} accepted beside it"
+    less, more = sorted((value, known[0]))
+    factor = more / less if less > 0 else math.inf
+    return (
+        f"is {factor:.1f} times as good as {best}, too good to be believed from one run (above {metric.doubtful:g}); a "
+        f"baseline of three runs would decide (python -m verdict accept)"
+    )
 
 
 def _with_stragglers(metrics: Mapping[str, MetricVerdict], evidence: Evidence) -> dict[str, MetricVerdict]:
@@ -286,11 +306,19 @@ def _reported(
 
 
 def _unlike(name: str, expectation: Expectation, evidence: Evidence) -> str:
-    """Return why a site's value, accepted from runs of another protocol, cannot be held against this run; or ""."""
+    """Return why a site's value, accepted from runs of another kind, cannot be held against this run; or ""."""
     found = "" if evidence.run is None else evidence.run.protocol
-    if expectation.protocol in ("", found):
-        return ""
-    return f"{name} was accepted from runs of protocol {expectation.protocol}, and this is a {found} run"
+    if expectation.protocol not in ("", found):
+        return f"{name} was accepted from runs of protocol {expectation.protocol}, and this is a {found} run"
+    read = annotation_digests(evidence)
+    for split, digest in expectation.annotations.items():
+        own = read.get(split)
+        if own != digest:
+            which = f"those with {own[:12]}..." if own else "some that it did not record"
+            return (
+                f"{name} was accepted from runs on {split} annotations of SHA-256 {digest[:12]}...; this read {which}"
+            )
+    return ""
 
 
 def _is_number(measurement: Measurement) -> bool:

@@ -19,6 +19,7 @@ from expected import (
     Topology,
     load_device,
 )
+from expected.cells import specified_peak
 from tests.expected.sample import GOOD, change, load, write
 
 SOURCE = "Example X100 report, 2nd edition"
@@ -39,6 +40,49 @@ def test_a_row_is_read_with_its_hyper_parameters_and_expectations(tmp_path: Path
         "mem": Expectation(PUBLISHED, 28.0, None, 29.4, 32.0, SOURCE),
         "epochs_to_target": Expectation(DERIVED, 10.23, 8.23, 12.23, None, f"{DERIVATION}; {SOURCE}"),
     }
+
+
+@pytest.mark.parametrize(
+    ("stated", "first", "second"),
+    [
+        ("", None, None),
+        ("fp32 = 19.5\nfp16 = 312.0", 19.5, 312.0),
+        ("fp16 = 125.0", 125.0, 125.0),  # no device is faster in a wider format
+        ("fp32 = 36.0\ntf32 = 140.0", 36.0, None),
+    ],
+)
+def test_a_cell_has_the_specified_peak_of_its_precision(
+    tmp_path: Path, stated: str, first: float | None, second: float | None
+) -> None:
+    table = f'[peak_tflops]\n{stated}\nsource = "a data sheet"\n\n[[cell]]' if stated else "[[cell]]"
+
+    device = load(tmp_path, GOOD.replace("[[cell]]", table, 1))
+
+    assert [(cell.precision, cell.peak_tflops) for cell in device.cells] == [("fp32", first), ("amp", second)]
+
+
+def test_tf32_has_a_peak_of_its_own() -> None:
+    peaks = {"fp32": 19.5, "tf32": 156.0, "bf16": 311.0, "fp16": 312.0}
+
+    found = {(precision, tf32): specified_peak(peaks, precision, tf32) for precision, tf32 in PRECISIONS}
+
+    assert found == {("fp32", False): 19.5, ("fp32", True): 156.0, ("bf16", True): 311.0, ("amp", False): 312.0}
+
+
+PRECISIONS = (("fp32", False), ("fp32", True), ("bf16", True), ("amp", False))
+
+
+@pytest.mark.parametrize(
+    ("table", "key"),
+    [
+        ("[peak_tflops]\nfp32 = 19.5\n", "peak_tflops.source: missing"),
+        ('[peak_tflops]\nfp32 = 0\nsource = "a"\n', "peak_tflops.fp32: found the integer 0, expected a number > 0"),
+        ('[peak_tflops]\nfp8 = 9.0\nsource = "a"\n', "peak_tflops.fp8: unknown key"),
+    ],
+)
+def test_a_peak_without_source_or_meaning_is_refused(tmp_path: Path, table: str, key: str) -> None:
+    with pytest.raises(ExpectationError, match=re.escape(key)):
+        load(tmp_path, GOOD.replace("[[cell]]", table + "\n[[cell]]", 1))
 
 
 def test_blank_and_not_applicable_stay_two_different_things(tmp_path: Path) -> None:

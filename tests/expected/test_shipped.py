@@ -265,3 +265,11 @@ def test_the_epochs_of_the_a100_follow_from_what_its_table_publishes() -> None:
     }
     assert {known.state for known in found.values()} == {"derived"}
     assert found["a100-1x8-fp32-bs2"].source.startswith("e2e_time x p_whole / 117266 images, at most so many; FlagPerf")
+
+
+def test_the_specified_peaks_are_those_of_the_rows_precision() -> None:
+    peaks = {marker: {cell.peak_tflops for cell in device.cells} for marker, device in DEVICES.items()}
+
+    stated = {"a100": {156.0}, "c500": {140.0}, "bi_v100": {147.0}, "r300": {125.0}}
+    assert {marker: found for marker, found in peaks.items() if marker in stated} == stated
+    assert peaks["cpu"] == peaks["virtual"] == {None}

@@ -139,7 +139,49 @@ def test_a_published_number_stays_even_if_a_site_has_one(tmp_path: Path) -> None
     cell = load(tmp_path).cells[1]
     site = Site(tmp_path, {(cell.id, name): Expectation(ACCEPTED, 1.0, 0.9) for name in METRICS}, ())
 
-    assert site.apply(cell) == cell
+    applied = site.apply(cell).expectations
+
+    assert applied == {name: replace(known, covered=1.0) for name, known in cell.expectations.items()}
+
+
+def beside_the_published(value: float, clock: str = "host") -> str:
+    """A site with a p_core beside the 120.0 images/s, read by the host's clock, that are published."""
+    text = BLOCK.replace(CELL, OTHER).replace("value = 55.1", f"value = {value}").replace('"device"', f'"{clock}"')
+    return "schema = 1\n" + text.replace("[55.0, 55.1, 55.2, 11.0]", f"[{value}, {value}, {value}, 11.0]")
+
+
+def test_a_number_by_far_above_the_published_one_is_kept_beside_it(tmp_path: Path) -> None:
+    site = load_text(tmp_path, beside_the_published(181.0))
+
+    applied = site.apply(load(tmp_path).cells[1]).expectations["p_core"]
+
+    assert site.accepted[OTHER, "p_core"].clock == "host"
+    assert (applied.state, applied.value, applied.low, applied.covered) == ("published", 120.0, 114.0, 181.0)
+
+
+@pytest.mark.parametrize(
+    ("value", "clock", "says"),
+    [
+        (180.0, "host", "metric: found p_core, for which the vendor publishes 120.0; a site cannot replace"),
+        (181.0, "device", "clock: found the string 'device', expected one of host"),
+    ],
+)
+def test_a_number_near_the_published_one_or_of_another_clock_is_refused(
+    tmp_path: Path, value: float, clock: str, says: str
+) -> None:
+    with pytest.raises(ExpectationError, match=re.escape(says)):
+        load_text(tmp_path, beside_the_published(value, clock))
+
+
+def test_the_annotations_of_the_runs_are_kept_with_a_value(tmp_path: Path) -> None:
+    digests = {"train2017": "ab" * 32, "val2017": "cd" * 32}
+    table = f'annotations = {{ train2017 = "{"ab" * 32}", val2017 = "{"cd" * 32}" }}\n'
+
+    site = load_text(tmp_path, SITE.replace("versions = {", table + "versions = {"))
+
+    assert site.accepted[CELL, "p_core"].annotations == digests
+    with pytest.raises(ExpectationError, match=r"annotations\.val2017: found .*expected the 64 hexadecimal digits"):
+        load_text(tmp_path, SITE.replace("versions = {", table.replace("cd" * 32, "cd" * 31) + "versions = {"))
 
 
 def test_what_was_taken_off_a_cell_for_a_reason_is_taken_off_with_the_sites_values(tmp_path: Path) -> None:

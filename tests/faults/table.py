@@ -74,6 +74,15 @@ _in_a_run(
 _in_a_run("device events that run too fast", "invalid", "the step timer saw", _fault("fast_timer", factor=2.0))
 _in_a_run("loss is NaN", "invalid", "the model has diverged", _fault("loss", value=float("nan"), from_step=30))
 _in_a_run("loss is constant", "invalid", "found loss 1.5 on", _fault("loss", value=1.5))
+_in_a_run(
+    "an optimizer that does nothing",
+    "invalid",
+    "expected them to change: nothing was trained",
+    _fault("idle_optimizer"),
+)
+_in_a_run("no backward pass after the second step", "invalid", "backward passes are missing", _fault("no_backward"))
+_in_a_run("one batch for ever", "invalid", "images trained on before in the same epoch", _fault("same_batch"))
+_in_a_run("DDP that exchanges nothing", "invalid", "the ranks do not exchange their gradients", _fault("no_exchange"))
 _in_a_run("a rank dies", "invalid", "rank 1 (SIGKILL) ended without a word", _fault("die", step=30, ranks=[1]))
 _in_a_run("a rank hangs", "invalid", "(--stall-timeout), so the run was ended", _fault("hang", step=30, ranks=[1]), 8.0)
 _in_a_run("a device is out of memory", "invalid", "rank 1: memory", _fault("out_of_memory", step=30, ranks=[1]))
@@ -298,6 +307,53 @@ def _another_cell(lab: Lab) -> RunVerdict:
 @_in_a_stored_run("a simulated device as a physical one", "found a simulated device, expected a real r300")
 def _simulated(lab: Lab) -> RunVerdict:
     return lab.stored().judged(cell_of("r300", "1x1"))
+
+
+@_in_a_stored_run("an epoch of 400 steps where COCO has 916", "expected the 117266 of the data set")
+def _short_epoch(lab: Lab) -> RunVerdict:
+    return lab.stored_coco(steps=400).judged()
+
+
+@_in_a_stored_run("person_keypoints_val2017.json renamed", "annotations of val2017: found 11004 annotations")
+def _keypoints(lab: Lab) -> RunVerdict:
+    stored = lab.stored_coco()
+
+    def rename(events: list[Event]) -> None:
+        _one(events, "data")["val"].update(boxes_listed=11_004, crowds=227, categories=1)
+
+    for rank in range(8):
+        stored.edit(f"rank-000{rank}.jsonl", rename)
+    return stored.judged()
+
+
+@_in_a_stored_run("a host with other annotations", "copy one file to all hosts")
+def _other_annotations(lab: Lab) -> RunVerdict:
+    stored = lab.stored()
+    stored.edit("rank-0001.jsonl", lambda events: _one(events, "data")["train"].update(annotations_sha256="cd" * 32))
+    return stored.judged()
+
+
+@_in_a_stored_run("amp whose loss scale collapses", "gradients overflow at any scale")
+def _scale_collapses(lab: Lab) -> RunVerdict:
+    stored = lab.stored()
+
+    def collapse(events: list[Event]) -> None:
+        for place, window in enumerate(_all(events, "window")):
+            window.update(skipped=[*range(len(window["images"]) - 1)], loss_scale=65536.0 * 2.0 ** (-6 * place))
+
+    for rank in (0, 1):
+        stored.edit(f"rank-000{rank}.jsonl", collapse)
+    return stored.judged()
+
+
+@_in_a_stored_run("faster than 1.5 x published", "too good to be believed", "inconclusive")
+def _too_good(lab: Lab) -> RunVerdict:
+    return lab.stored(compute_ns=50_000_000).judged()
+
+
+@_in_a_stored_run("faster than the device's specified peak", "expected at most the specified peak of 125")
+def _above_the_peak(lab: Lab) -> RunVerdict:
+    return lab.stored_coco(compute_ns=80_000_000, host_ns=80_000_000).judged()
 
 
 @_in_a_stored_run("every metric blank", "no number is published", "recorded")

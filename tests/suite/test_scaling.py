@@ -14,7 +14,7 @@ PAIR = f"test_efficiency[{ONE}-to-1x8]"
 SKEW = f"test_skew[{EIGHT}]"
 
 
-def judged(folder: Path, *options: Any, eight_ns: int = 40_000_000, **published: float) -> Session:
+def judged(folder: Path, *options: Any, eight_ns: int = 400_000_000, **published: float) -> Session:
     """Judge a run of one device and one of eight, whose steps take so long, by the p_core that the site accepted."""
     runs = [store(folder / "one", topology="1x1"), store(folder / "eight", compute_ns=eight_ns)]
     accepted = {cell: {"p_core": published[name]} for name, cell in (("one", ONE), ("eight", EIGHT)) if published}
@@ -23,7 +23,7 @@ def judged(folder: Path, *options: Any, eight_ns: int = 40_000_000, **published:
 
 
 def test_devices_that_keep_their_speed_pass(tmp_path: Path) -> None:
-    session = judged(tmp_path, one=300.0, eight=2400.0)
+    session = judged(tmp_path, one=40.0, eight=320.0)
 
     case = session.cases[PAIR]
     assert case.outcome == "passed"
@@ -31,18 +31,18 @@ def test_devices_that_keep_their_speed_pass(tmp_path: Path) -> None:
     assert facts == {"cell": EIGHT, "than": ONE, "metric": "efficiency", "verdict": "pass", "bound": ">= 0.9500"}
     assert float(case.properties["measured"]) == pytest.approx(1.0)
     assert float(case.properties["expected"]) == 1.0
-    assert float(case.properties["p_train_efficiency"]) == pytest.approx(1.0)
+    assert float(case.properties["p_train_efficiency"]) == pytest.approx(1.0, rel=1e-3)
 
 
 def test_devices_that_lose_speed_together_fail_and_the_gate_says_so(tmp_path: Path) -> None:
-    session = judged(tmp_path, "--gate", eight_ns=50_000_000, one=10.0, eight=80.0)
+    session = judged(tmp_path, "--gate", eight_ns=500_000_000, one=30.0, eight=240.0)
 
     assert session.cases[PAIR].outcome == "failure"
     assert session.output.splitlines()[-1] == f"GATE: FAIL  {ONE}-to-1x8: efficiency"
 
 
 def test_the_closing_table_has_efficiency_skew_and_the_slowest_rank(tmp_path: Path) -> None:
-    session = judged(tmp_path, "-n", "2", one=300.0, eight=2400.0)
+    session = judged(tmp_path, "-n", "2", one=40.0, eight=320.0)
 
     (line,) = [line for line in session.output.splitlines() if line.startswith(f"{EIGHT}   {ONE}")]
     assert "= scaling =" in session.output

@@ -65,6 +65,8 @@ class Plan:
     proposals: int = 200  # an image
     positives: int = 3  # an image
     clock: Mapping[str, Any] = field(default_factory=lambda: dict(HONEST_CLOCK))
+    uneven: bool = True  # every seventh batch lacks an image, as no sampler's does; not of a resumed run
+    unused: int = 0  # images that an epoch leaves out
     restarts: int = 0  # attempts that broke off
     resumed: tuple[int, int] | None = None  # epoch, and the step in it, where the last attempt took it up
 
@@ -77,6 +79,18 @@ class Plan:
     def sampled_of_image(self) -> int:
         """Boxes of an image that the box head is given."""
         return 512 if self.recipe.model == Recipe().model else 32
+
+    @property
+    def train_images(self) -> int:
+        """Images of the data set: those of an epoch, or of all steps under steady."""
+        steps = self.warmup + self.steps
+        lacking = sum(self.images_of_step(step) < self.batch_size for step in range(steps))
+        return (steps * self.batch_size - lacking) * self.topology.ranks + self.unused
+
+    def images_of_step(self, step: int) -> int:
+        """Images of a rank's batch."""
+        of_pass = step if self.protocol == "steady" else step % self.steps
+        return self.batch_size - (self.uneven and self.resumed is None and of_pass % 7 == 6)
 
     @property
     def limit(self) -> int:
@@ -172,7 +186,7 @@ def build(plan: Plan) -> Bundle:
 
 def _run_file(plan: Plan, cell: Cell) -> Event:
     return {
-        "schema": 2,
+        "schema": 3,
         "id": "20260101T000000Z",
         "cell": {
             "id": cell.id,
@@ -225,7 +239,7 @@ class _Rank:
         self.plan, self.rank, self.cell_id = plan, rank, cell_id
         self.now = 1_000_000_000 * (rank + 1)  # clocks of different processes have nothing in common
         self.events: list[Event] = []
-        self.step = self.images = self.steps = 0
+        self.step = self.images = self.steps = self.taken = 0
         if plan.resumed is not None:
             self.step = plan.resumed[0] * plan.steps + plan.resumed[1]
         self.ledger = dict.fromkeys(
@@ -243,10 +257,13 @@ class _Rank:
         plan = self.plan
         self._introduce()
         self.now += 2_000_000_000
-        self.say("data", train={"images": 960, "dropped": {}}, val={"images": self._val_images, "boxes": 300})
+        split = {"dropped": {}, "crowds": 3, "categories": 3, "annotations_sha256": "ab" * 32}
+        train = {"images": plan.train_images, "id_sum": _all_ids(plan), **split}
+        self.say("data", train=train, val={"images": self._val_images, "boxes": 300, **split})
         self.say("clock_test", **self.plan.clock)
         self.say("model", name=plan.recipe.model, **PARAMETERS.get(plan.recipe.model, {"parameters": 1, "trained": 1}))
         self.say("progress", phase="data", done=1, total=1)
+        self._parameters()
         if plan.resumed is not None:
             epoch, step = plan.resumed
             self.say("resumed", epoch=epoch, step=step, steps_left=plan.steps - step, first_step=self.step, file="a.pt")
@@ -266,6 +283,9 @@ class _Rank:
         self.spend("idle", 10_000_000)
         ledger = {f"{phase}_ns": ns for phase, ns in self.ledger.items()}
         self.say("train_end", images=self.images, steps=self.steps, ledger=ledger)
+        if plan.protocol == "steady":
+            self._pass(0, 0, plan.warmup + plan.steps)
+        self._parameters()
         on_device = plan.backend != "cpu"
         self.say(
             "memory",
@@ -285,7 +305,7 @@ class _Rank:
         plan = self.plan
         self.say(
             "start",
-            schema=2,
+            schema=3,
             cell=self.cell_id,
             rank=self.rank,
             local_rank=self.rank % plan.topology.devices,
@@ -314,12 +334,35 @@ class _Rank:
     def _epoch(self, epoch: int, score: float, first: int) -> None:
         steps, before = self.plan.steps - first, self.images
         if steps:
-            self.say("epoch_begin", epoch=epoch, steps=steps, images_unused=0)
+            unused = self.plan.unused
+            self.say("epoch_begin", epoch=epoch, steps=steps, images_unused=unused, from_step=first or None)
             self._windows(steps, epoch)
+            self._pass(epoch, first, steps)
             self.say("epoch_end", epoch=epoch, steps=steps, images=self.images - before)
+            self._parameters()
             self.spend("checkpoint", 20_000_000)
             self.say("checkpoint", epoch=epoch, step=self.plan.steps, file="checkpoint.pt", bytes=1)
         self._evaluate(epoch, score)
+
+    def _parameters(self) -> None:
+        moved = 60 if self.taken else 0
+        self.say("parameters", steps=self.taken, sha256=f"{self.taken:064x}", tensors=60, moved=moved, unmoved=[])
+
+    def _pass(self, epoch: int, first: int, steps: int) -> None:
+        """Every rank has images of its own, the same in every epoch."""
+        begun = epoch * self.plan.steps + first
+        self.say(
+            "pass",
+            epoch=epoch,
+            from_step=first,
+            steps=steps,
+            images=sum(map(self.plan.images_of_step, range(begun, begun + steps))),
+            repeated=0,
+            id_sum=_id_sum(self.rank),
+            smallest=[100 * self.rank + at for at in range(16)],
+            unused=self.plan.unused,
+            unused_sum=self.plan.unused,
+        )
 
     def _evaluate(self, epoch: int, score: float) -> None:
         self.say("eval_begin", epoch=epoch)
@@ -344,7 +387,7 @@ class _Rank:
         self.spend("copy", copy_ns)
         self.spend("compute", sum(compute_ns))
         self.spend("bookkeeping", plan.gap_ns)
-        images = [plan.batch_size - ((self.step + at) % 7 == 6) for at in range(size)]
+        images = [plan.images_of_step(self.step + at) for at in range(size)]
         self.say(
             "window",
             epoch=epoch,
@@ -363,7 +406,20 @@ class _Rank:
             sampled=sum(images) * plan.sampled_of_image,
             positives=sum(images) * plan.positives,
             loss=[2.0 + 1 / (1 + self.step + at) for at in range(size)],
+            backward_steps=size,
+            gradient_norm=1.0 + 1 / (1 + self.step),
+            skipped=[],
+            loss_scale=None,
         )
         self.step += size
+        self.taken += size
         self.steps += size
         self.images += sum(images)
+
+
+def _id_sum(rank: int) -> int:
+    return 2**60 + rank
+
+
+def _all_ids(plan: Plan) -> int:
+    return (sum(map(_id_sum, range(plan.topology.ranks))) + plan.unused) % 2**61

@@ -18,7 +18,7 @@ MS = 1_000_000
 
 
 def judged(bundle: Bundle, folder: Path) -> RunVerdict:
-    return judge_run(read_run(bundle.write(folder)), a_cell(Plan(), p_core=1e-3))
+    return judge_run(read_run(bundle.write(folder)), a_cell(Plan(), p_core=150.0))
 
 
 def lying(rank: int = 1, **readings: Any) -> Bundle:

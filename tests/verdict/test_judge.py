@@ -29,6 +29,7 @@ MEM = published("mem", 20.0)
 MEM_NEARLY_FULL = published("mem", 31.9)
 BOTH_SIDES = Expectation("published", 100.0, 90.0, 110.0)
 UNPUBLISHED = Expectation("unpublished", source="a table")
+COVERED = replace(P_CORE, covered=320.0)
 ACCEPTED = Expectation("accepted", 200.0, 194.0, source="accepted in site.toml: mean of 3 runs", clock="device")
 
 
@@ -98,6 +99,34 @@ def judged(tmp_path: Path, plan: Plan = FULL, timing: str = "device", **expectat
             Verdict.INCONCLUSIVE,
             "straddles 90.0 (0.9 x published 100.0) and 110.0",
         ),
+        ("p_core", P_CORE, rate(300.0), Verdict.PASS, "at least 190.0"),
+        (
+            "p_core",
+            P_CORE,
+            rate(301.0),
+            Verdict.INCONCLUSIVE,
+            "is 1.5 times as good as published 200.0, too good to be",
+        ),
+        ("p_core", COVERED, rate(301.0), Verdict.PASS, "at least 190.0 (0.95 x published 200.0)"),
+        (
+            "p_core",
+            COVERED,
+            rate(481.0),
+            Verdict.INCONCLUSIVE,
+            "2.4 times as good as published 200.0 and 320.0 accepted",
+        ),
+        ("p_core", COVERED, rate(185.2), Verdict.FAIL, "is below 190.0"),
+        ("p_core", ACCEPTED, rate(301.0), Verdict.INCONCLUSIVE, "1.5 times as good as accepted 200.0, too good"),
+        ("e2e_time", E2E, a_measurement("e2e_time", 67.0), Verdict.PASS, "at most 105.0"),
+        (
+            "e2e_time",
+            E2E,
+            a_measurement("e2e_time", 66.0),
+            Verdict.INCONCLUSIVE,
+            "1.5 times as good as published 100.0",
+        ),
+        ("map", MAP, a_measurement("map", 0.9), Verdict.PASS, "0.3600"),
+        ("mem", MEM, a_measurement("mem", 1.0), Verdict.PASS, "21.00"),
         ("p_core", ACCEPTED, rate(196.0), Verdict.PASS, "194.0 (0.97 x accepted 200.0)"),
         ("p_core", ACCEPTED, rate(192.0), Verdict.FAIL, "194.0 (0.97 x accepted 200.0)"),
         ("p_core", ACCEPTED, rate(194.5), Verdict.INCONCLUSIVE, "194.0 (0.97 x accepted 200.0)"),
@@ -394,7 +423,7 @@ def test_a_replay_against_another_number_gives_another_verdict(tmp_path: Path) -
 
 
 def test_a_sites_value_from_another_protocol_is_not_held_against_the_run(tmp_path: Path) -> None:
-    accepted = Expectation("accepted", 1.0, 0.95, None, None, "accepted in site.toml", "device", "full")
+    accepted = Expectation("accepted", 190.0, 150.0, None, None, "accepted in site.toml", "device", "full")
     evidence = read_run(build(STEADY).write(tmp_path / "run"))
 
     other = judge_run(evidence, a_cell(STEADY, p_core=accepted)).metrics["p_core"]
@@ -405,7 +434,7 @@ def test_a_sites_value_from_another_protocol_is_not_held_against_the_run(tmp_pat
 
 
 def test_a_published_host_timed_number_needs_a_run_that_was_timed_so(tmp_path: Path) -> None:
-    cell = with_timing(a_cell(STEADY, p_core=1.0), "host")
+    cell = with_timing(a_cell(STEADY, p_core=190.0), "host")
     bundle = build(STEADY)
     bundle.one("start", rank=1)["host_clock"] = False
 
@@ -420,7 +449,7 @@ def test_a_rank_that_does_not_say_how_it_was_timed_was_not_timed_so(tmp_path: Pa
     bundle = build(STEADY)
     bundle.one("start", rank=1)["host_clock"] = None
 
-    verdict = judge_run(read_run(bundle.write(tmp_path / "run")), with_timing(a_cell(STEADY, p_core=1.0), "host"))
+    verdict = judge_run(read_run(bundle.write(tmp_path / "run")), with_timing(a_cell(STEADY, p_core=190.0), "host"))
 
     assert verdict.outcome == "invalid"
     assert verdict.reasons[0].startswith("rank 1: found host_clock None")
@@ -508,3 +537,25 @@ def test_a_map_that_cannot_fail_by_construction_says_so(published_map: float, no
     assert (
         "training stops at the first map of 0.36 or more, so a run that gets there cannot fail" in verdict.reason
     ) is noted
+
+
+@pytest.mark.parametrize(
+    ("own", "verdict", "says"),
+    [
+        ({"train2017": "ab" * 32, "val2017": "ab" * 32}, Verdict.PASS, ""),
+        ({}, Verdict.PASS, ""),
+        (
+            {"val2017": "cd" * 32},
+            Verdict.MISSING,
+            "accepted from runs on val2017 annotations of SHA-256 cdcdcdcdcdcd...",
+        ),
+        ({"test2017": "cd" * 32}, Verdict.MISSING, "some that it did not record"),
+    ],
+)
+def test_an_accepted_value_is_held_against_runs_on_its_own_annotations_only(
+    own: dict[str, str], verdict: Verdict, says: str, tmp_path: Path
+) -> None:
+    result = judged(tmp_path, p_core=replace(ACCEPTED, value=190.0, low=150.0, annotations=own))
+
+    assert result.metrics["p_core"].verdict == verdict
+    assert says in result.metrics["p_core"].reason

@@ -161,7 +161,7 @@ def test_a_rate_that_fails_names_the_slow_rank_and_one_that_passes_does_not(tmp_
     evidence = read_run(build(plan).write(tmp_path / "run"))
     published = 8 * 4 * (1 - 1 / 28) / 0.040  # images of a step over its time, on eight fast devices
 
-    verdict = judge_run(evidence, a_cell(plan, p_core=published, p_train=1.0))
+    verdict = judge_run(evidence, a_cell(plan, p_core=published, p_train=600.0))
 
     assert verdict.metrics["p_core"].verdict == "fail"
     assert "rank 3 (device 3 of node0) is 10% slower" in verdict.metrics["p_core"].reason
@@ -173,7 +173,7 @@ def test_a_rate_that_is_undecided_names_the_slow_rank(tmp_path: Path) -> None:
     plan = replace(EIGHT, slower={3: 1.1}, steps=60)
     evidence = read_run(build(plan).write(tmp_path / "run"))
 
-    verdict = judge_run(evidence, a_cell(plan, p_core=1.0))
+    verdict = judge_run(evidence, a_cell(plan, p_core=600.0))
 
     assert verdict.metrics["p_core"].verdict == "inconclusive"
     assert "rank 3 (device 3 of node0) is 10% slower" in verdict.metrics["p_core"].reason

@@ -166,7 +166,7 @@ class SimulatedDevice:
         self.stream = Stream(clock)
         self.name, self.capacity_gib, self.index = scenario.name, scenario.capacity_gib, index
         self._scenario, self._rank, self._true_index = scenario, rank, index
-        for fault in self._planted("card"):
+        for fault in self.planted("card"):
             self.name = fault["name"] or self.name
             self.capacity_gib = fault["capacity_gib"] or self.capacity_gib
             self.index = self.index if fault["index"] is None else fault["index"]
@@ -181,10 +181,10 @@ class SimulatedDevice:
         step, self._begun = self._begun, self._begun + 1
         if self._trains_since_ns is None:
             self._trains_since_ns = self._clock.now_ns()
-        if any(fault["step"] == step for fault in self._planted("die")):
+        if any(fault["step"] == step for fault in self.planted("die")):
             self._kill(os.getpid(), signal.SIGKILL)
         full = self._wanted_gib() > self.capacity_gib
-        if full or any(fault["step"] == step for fault in self._planted("out_of_memory")):
+        if full or any(fault["step"] == step for fault in self.planted("out_of_memory")):
             raise RuntimeError(
                 f"virtual accelerator out of memory: tried to allocate 2.00 GiB on device {self.index}, which has "
                 f"{self.capacity_gib:.2f} GiB"
@@ -211,17 +211,25 @@ class SimulatedDevice:
 
     def loss(self) -> float | None:
         """Return the planted wrong loss of this step; None without one."""
-        wrong = [fault["value"] for fault in self._planted("loss") if self._begun > fault["from_step"]]
+        wrong = [fault["value"] for fault in self.faults("loss")]
         return float(wrong[-1]) if wrong else None
+
+    def planted(self, kind: str) -> list[Fault]:
+        """Return the faults of a kind that are planted on this device, from whichever step on."""
+        return self._scenario.of_kind(kind, self._rank, self._true_index)
+
+    def faults(self, kind: str) -> list[Fault]:
+        """Return the faults of a kind, with a key `from_step`, that are in force in the step that was begun last."""
+        return [fault for fault in self.planted(kind) if self._begun > fault["from_step"]]
 
     def synchronise(self) -> None:
         """Wait for the device, unless `blind_synchronise` is planted."""
-        if not self._planted("blind_synchronise"):
+        if not self.planted("blind_synchronise"):
             self.stream.wait()
 
     def event(self) -> Event:
         """Return a new event of this device's stream."""
-        too_fast = math.prod(fault["factor"] for fault in self._planted("fast_timer"))
+        too_fast = math.prod(fault["factor"] for fault in self.planted("fast_timer"))
         return Event(self.stream, too_fast)
 
     def used_gib(self) -> float:
@@ -234,7 +242,7 @@ class SimulatedDevice:
 
     def samples(self) -> list[dict[str, Any]]:
         """Return the sample of the simulated SMI. Raises DeviceError if a failing SMI is planted."""
-        for fault in self._planted("no_samples"):
+        for fault in self.planted("no_samples"):
             if self._begun >= fault["from_step"]:
                 if fault["how"] == "failing":
                     raise DeviceError("virtual_smi ended with code 1: cannot reach the device")
@@ -246,7 +254,7 @@ class SimulatedDevice:
             "memory_total_gib": self.capacity_gib,
             **self._readings(),
         }
-        for fault in self._planted("throttle"):
+        for fault in self.planted("throttle"):
             if self._begun > fault["from_step"]:
                 sample["throttle"] = fault["reason"]
                 sample["core_clock_mhz"] = round(sample["core_clock_mhz"] / fault["factor"], 1)
@@ -275,9 +283,6 @@ class SimulatedDevice:
         trained_s = (self._clock.now_ns() - self._trains_since_ns) / 1e9
         crept = [
             fault["gib_per_step"] * self._begun + fault["gib_per_s"] * trained_s
-            for fault in self._planted("memory_creep")
+            for fault in self.planted("memory_creep")
         ]
         return self._scenario.memory_gib + sum(crept)
-
-    def _planted(self, kind: str) -> list[Fault]:
-        return self._scenario.of_kind(kind, self._rank, self._true_index)

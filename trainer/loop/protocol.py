@@ -17,12 +17,13 @@ from trainer.clocks import Ledger
 from trainer.data.annotations import annotation_file
 from trainer.data.index_cache import VAL, digest_of
 from trainer.data.loader import Loaded, Loaders
+from trainer.data.passes import Passes
 from trainer.errors import DiskError
 from trainer.loop.checkpoint import Checkpoints, Position, blocks, snapshot
 from trainer.loop.evaluate import collector, detect
 from trainer.loop.staging import Prefetch, Staged
 from trainer.loop.steps import StepLoop
-from trainer.loop.trainee import Trainee, learning_rate
+from trainer.loop.trainee import ParameterDigests, Trainee, learning_rate
 from trainer.ranks import HostGroup
 from trainer.settings import Settings
 
@@ -54,16 +55,19 @@ class Protocol:
         self._group = group
         self._log = log
         self._ledger = Ledger(trainee.backend.clock.now_ns)
-        self._loop = StepLoop(trainee, log, self._ledger)
         self._settings: Settings = trainee.settings
         self._checkpoints = checkpoints
         self._resumed = resumed
         self._from = resumed or Position(0, 0, len(loaders.train_plan))
+        self._passes = Passes(loaders.train_plan, loaders.image_ids, self._from.epoch, self._from.step)
+        self._loop = StepLoop(trainee, log, self._ledger, self._passes)
         self._loop.steps = self._from.taken
+        self._digests = ParameterDigests(bare_model)
         self._asked: Iterator[Loaded | Staged] | None = None  # the iterator of the next epoch, once workers load for it
 
     def run(self) -> str:
         """Run the protocol of the settings and return the reason it ended with."""
+        self._note_parameters()
         if self._settings.protocol == "steady":
             return self._steady()
         epochs = self._settings.epochs if self._settings.protocol == "full" else 1
@@ -93,6 +97,12 @@ class Protocol:
         spent = self._ledger.spent()
         end = events.TrainEnd(self._loop.images, self._loop.steps - self._from.taken, spent)
         self._log.write(end, self._trainee.backend.clock.now_ns())
+        for one in self._passes.rest():
+            self._log.write(one)
+        self._note_parameters()
+
+    def _note_parameters(self) -> None:
+        self._log.write(self._digests.take(self._trainee.steps))
 
     def _train_epoch(self, epoch: int, first: int) -> None:
         """Take the steps of an epoch from `first` on; earlier ones were taken before the restart."""
@@ -121,11 +131,14 @@ class Protocol:
         return self._ahead(iter(self._loaders.train))
 
     def _ahead(self, batches: Iterator[Loaded]) -> Iterator[Loaded | Staged]:
-        return self._arriving(Prefetch(batches, self._loop.staging.ahead) if self._takes_ahead else batches)
+        ahead = Prefetch(batches, self._loop.staging.ahead) if self._takes_ahead else batches
+        return self._arriving(ahead, training=True)
 
-    def _arriving(self, batches: Any) -> Any:
+    def _arriving(self, batches: Any, *, training: bool) -> Any:
         settings = self._settings
-        return self._trainee.backend.arriving(batches, batch_size=settings.batch_size, workers=settings.workers)
+        return self._trainee.backend.arriving(
+            batches, batch_size=settings.batch_size, workers=settings.workers, training=training
+        )
 
     def _ask_ahead(self, epoch: int, first: int, epochs: int) -> None:
         """Let workers load an epoch's first batches during the evaluation before it, if that epoch is to be trained."""
@@ -143,6 +156,7 @@ class Protocol:
     def _keep(self, position: Position) -> None:
         """Write a checkpoint. Raises DiskError on rank 0."""
         self._ledger.enter("checkpoint")
+        self._note_parameters()
         tensors = snapshot(self._trainee, self._bare_model, self._group, position)
         if self._group.ranks.rank == 0:
             file, size = self._checkpoints.save(position, tensors)
@@ -158,7 +172,7 @@ class Protocol:
         scores = collector(self._settings, self._loaders.ground_truth, lambda rows: self._keep_detections(epoch, rows))
         detect(
             self._bare_model,
-            self._arriving(self._loaders.val),
+            self._arriving(self._loaders.val, training=False),
             self._trainee.backend,
             self._settings.precision,
             scores.add,

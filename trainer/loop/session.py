@@ -150,6 +150,7 @@ def _prepare(settings: Settings, ranks: Ranks, backend: Backend, log: EventLog, 
     backend.seed(settings.seed + 1 + ranks.rank)
     model = distributed(bare_model, settings, backend, ranks.world_size)
     trainee = Trainee(settings, backend, model, build_optimizer(bare_model, settings))
+    backend.attend_training(model, trainee.optimizer)
     checkpoints = Checkpoints(settings.run_dir)
     begin = _begin(trainee, bare_model, group, log, checkpoints, len(loaders.train_plan))
     # Loader workers are forks of this process, and a full garbage collection in one writes to every inherited object,

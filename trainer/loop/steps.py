@@ -12,6 +12,7 @@ from evidence.rank_file import EventLog
 from trainer.clocks import Ledger
 from trainer.data.dataset import Batch, require_batch
 from trainer.data.loader import Loaded
+from trainer.data.passes import Passes
 from trainer.data.published import PublishedBatch
 from trainer.errors import DataError, DivergedError
 from trainer.loop.staging import Staged, Staging
@@ -26,6 +27,8 @@ class Window:
         self.wait_ns = 0
         self.copy_ns = 0
         self.losses: list[torch.Tensor] = []
+        self.scales: list[torch.Tensor] = []
+        self.backward_steps = 0
         self.rate = 0.0
 
     def __len__(self) -> int:
@@ -35,10 +38,12 @@ class Window:
 class StepLoop:
     """Runs steps over batches, splits their time, and writes a `window` event every few steps."""
 
-    def __init__(self, trainee: Trainee, log: EventLog, ledger: Ledger) -> None:
+    def __init__(self, trainee: Trainee, log: EventLog, ledger: Ledger, passes: Passes) -> None:
         self._trainee = trainee
         self._log = log
         self._ledger = ledger
+        self._passes = passes
+        self._scale = math.inf if trainee.scaler is None else trainee.scaler.get_scale()
         self._timer = trainee.backend.step_timer()
         self.staging = Staging(trainee.settings, trainee.backend)
         """Copies batches to the device; prefetching may begin a copy ahead."""
@@ -101,6 +106,11 @@ class StepLoop:
         window.copy_ns += compute_from_ns - copy_from_ns
         window.images.append(len(images))
         window.losses.append(loss)
+        window.backward_steps += self._trainee.has_gradients
+        scale = self._trainee.loss_scale()
+        if scale is not None:
+            window.scales.append(scale)
+        self._passes.add(batch.image_ids)
         window.rate = rate
 
     def _close(self, window: Window, begun_ns: int, epoch: int, warmup: bool) -> None:
@@ -109,8 +119,13 @@ class StepLoop:
         times = self._timer.drain()
         ended_ns = self._ledger.enter("bookkeeping")
         seen = self._trainee.fingerprint.take()
-        numbers = self._trainee.backend.numbers([*window.losses, *seen.positives])
-        losses, positives = numbers[: len(window)], int(sum(numbers[len(window) :]))
+        norm = self._trainee.gradient_norm()
+        parts = (window.losses, window.scales, [norm], seen.positives)
+        numbers = iter(self._trainee.backend.numbers([scalar for part in parts for scalar in part]))
+        losses, scales, (gradient_norm,), positives = ([next(numbers) for _ in part] for part in parts)
+        # A GradScaler lowers its scale exactly when it skips a step.
+        skipped = [at for at, (old, new) in enumerate(zip([self._scale, *scales], scales)) if new < old]
+        self._scale = scales[-1] if scales else self._scale
         self._log.write(
             events.Window(
                 epoch=epoch,
@@ -125,12 +140,18 @@ class StepLoop:
                 padded_pixels=seen.padded_pixels,
                 proposals=seen.proposals,
                 sampled=seen.sampled,
-                positives=positives,
+                positives=int(sum(positives)),
                 images=tuple(window.images),
                 compute_ns=tuple(times.compute_ns),
                 loss=tuple(losses),
+                backward_steps=window.backward_steps,
+                gradient_norm=gradient_norm,
+                skipped=tuple(skipped),
+                loss_scale=scales[-1] if scales else None,
             )
         )
+        for one in self._passes.completed():
+            self._log.write(one)
         self.last_step_ns = sum(times.compute_ns) / len(times.compute_ns)
         for offset, loss in enumerate(losses):
             if not math.isfinite(loss):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from expected import Device, Topology
-from verdict.checks.identity import COCO_TRAIN_IMAGES, COCO_VAL_IMAGES
+from expected.metrics import COCO_TRAIN_IMAGES
+from verdict.checks.data import COCO_VAL_IMAGES
 from verdict.environment.stated import is_demand, split_machine
 
 COCO_TRAIN_LISTED = 118_287

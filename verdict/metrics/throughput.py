@@ -1,4 +1,7 @@
-"""Rates, the single steps behind them, and stragglers: images of all ranks over a time of the slowest rank."""
+"""Rates, the single steps behind them, and stragglers: images of all ranks over a time of the slowest rank.
+
+Images of steps that a GradScaler skipped do not count: they changed no weights.
+"""
 
 from __future__ import annotations
 
@@ -153,7 +156,7 @@ def step_times(evidence: Evidence) -> StepTimes | None:
         rank=slowest.rank,
         timing=slowest.timing,
         compute_ns=slowest.windows.compute_ns,
-        images_per_step=sum(total(rank.windows.images) for rank in ranks) / steps,
+        images_per_step=sum(total(rank.windows.trained) for rank in ranks) / steps,
         cards=tuple(sorted({start.device_name for _, start in evidence.starts})),
         hosts=tuple(sorted({start.host for _, start in evidence.starts})),
     )
@@ -212,7 +215,7 @@ def _rate(name: str, evidence: Evidence) -> tuple[TrainedRank, float, RateSample
         return None
     _, time_ns, samples_of = _PARTS[name]
     slowest = _slowest(ranks, time_ns)
-    value = rate_per_s(sum(total(rank.windows.images) for rank in ranks), time_ns(slowest))
+    value = rate_per_s(sum(total(rank.windows.trained) for rank in ranks), time_ns(slowest))
     if value is None:
         return None
     enough = slowest.windows.steps >= _least_steps(evidence)
@@ -250,7 +253,7 @@ def _step_samples(windows: Windows, time_ns: np.ndarray) -> RateSamples | None:
     starts = sample_starts(windows.size)
     if starts is None:
         return None
-    return RateSamples(np.add.reduceat(windows.images, starts), np.add.reduceat(time_ns, starts))
+    return RateSamples(np.add.reduceat(windows.trained, starts), np.add.reduceat(time_ns, starts))
 
 
 def _window_samples(windows: Windows, time_ns: np.ndarray) -> RateSamples | None:
