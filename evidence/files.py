@@ -7,8 +7,12 @@ import os
 import re
 from pathlib import Path
 
-SCHEMA = 2
-"""Of run.json, events and verdict.json; a reader refuses any other."""
+SCHEMA = 3
+"""Of run.json, events and verdict.json, as they are written."""
+OLDEST_SCHEMA = 2
+"""That is read too."""
+CLOCKS_SCHEMA = 3
+"""The first whose ranks read the agent's clock and test their own in training."""
 
 RUN_FILE = "run.json"
 VERDICT_FILE = "verdict.json"
@@ -30,6 +34,13 @@ def rank_file(rank: int) -> str:
 def telemetry_file(node: int) -> str:
     """Return the name of a host's samples: appending to one file is safe on a host, not on a file system of several."""
     return "telemetry.jsonl" if node == 0 else f"telemetry-{node:04d}.jsonl"
+
+
+def other_schema(found: int) -> str:
+    """Return the complaint about a schema that is not read; "" for one that is."""
+    if OLDEST_SCHEMA <= found <= SCHEMA:
+        return ""
+    return f"schema {found}, expected {OLDEST_SCHEMA if found < OLDEST_SCHEMA else SCHEMA}"
 
 
 def write_whole(path: Path, content: str) -> None:

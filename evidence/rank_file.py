@@ -42,7 +42,7 @@ from evidence.events import (
     Window,
     Windows,
 )
-from evidence.files import SCHEMA, rank_file
+from evidence.files import CLOCKS_SCHEMA, other_schema, rank_file
 from evidence.jsonlines import Problems, read_objects
 
 HEARTBEAT_S = 5.0
@@ -93,6 +93,7 @@ def read_rank(content: bytes, rank: int, problems: Problems) -> RankEvidence:
 
 _WINDOW = {**kinds_of(Window).required, **dict.fromkeys(STEP_COLUMNS, whole_numbers), "loss": any_numbers}
 _SUMS = [name for name, kind in _WINDOW.items() if kind is whole]
+_CLOCKS = dict.fromkeys(("forward_images", "read_ns", "span_ns", "span_device_ns"), whole)  # since CLOCKS_SCHEMA
 _INTS = frozenset((int,))
 _TYPECODES = {"warmup": "b", "lr": "d", "loss": "d"}  # the other columns are "q": int64
 _HEAD = {"event": text, "t_ns": whole}
@@ -108,10 +109,10 @@ class _RankReader:
         self._seen: dict[str, int] = {}
         self._last_ns: int | None = None
         self._columns: dict[str, array[Any]] = {
-            name: array(_TYPECODES.get(name, "q")) for name in ("t_ns", "size", *_WINDOW)
+            name: array(_TYPECODES.get(name, "q")) for name in ("t_ns", "size", *_WINDOW, *_CLOCKS)
         }
         # Bound once: a long run has a hundred thousand windows.
-        self._sums = [self._columns[name] for name in _SUMS]
+        self._sums = [self._columns[name] for name in (*_SUMS, *_CLOCKS)]
         self._per_step = [self._columns[name] for name in STEP_COLUMNS]
         self._once: dict[str, Any] = {}
         self._all: dict[str, list[Any]] = {}
@@ -156,11 +157,11 @@ class _RankReader:
             self._problems.add(f"{event}: {error}" if type(event) is str else str(error), line)
 
     def _keep(self, event: str, found: Any) -> None:
+        if event in ("clock_test", "clock_retest") and not (found.timer_ns and len(set(map(len, found.rounds))) == 1):
+            raise FieldError("expected one entry a round in every list and at least one")
         if event not in ONCE:
             self._all.setdefault(event, []).append(found)
             return
-        if event == "clock_test" and (not found.work_ns or len(set(map(len, found.rounds))) > 1):
-            raise FieldError("expected one entry a round in every list and at least one")
         if event == "train_end":
             try:
                 ledger = decode_fields(found.ledger, dict.fromkeys(LEDGER_PARTS, whole))
@@ -168,8 +169,8 @@ class _RankReader:
                 raise FieldError(f"in 'ledger': {error}") from None
             found = replace(found, ledger=ledger)
         self._once[event] = found
-        if event == "start" and found.schema != SCHEMA:
-            raise FieldError(f"schema {found.schema}, expected {SCHEMA}; judge it with the version that wrote it")
+        if event == "start" and other_schema(found.schema):
+            raise FieldError(f"{other_schema(found.schema)}; judge it with the version that wrote it")
         if event == "start" and found.rank != self._rank:
             raise FieldError(f"the file of rank {self._rank} was written by rank {found.rank}")
 
@@ -184,6 +185,8 @@ class _RankReader:
             seen=self._seen,
             start=once.get("start"),
             clock=once.get("clock_test"),
+            retests=tuple(every.get("clock_retest", ())),
+            agent_clock=tuple(every.get("agent_clock", ())),
             data=tuple(every.get("data", ())),
             evaluations=tuple(every.get("eval_end", ())),
             epochs=tuple(every.get("epoch_end", ())),
@@ -235,9 +238,11 @@ class _RankReader:
         self._keep("epoch_end", decode(Epoch, record, planned_steps=self._planned.get(epoch)))
 
     def _window(self, t_ns: int, record: dict[str, Any]) -> None:
+        start = self._once.get("start")
+        clocks = {} if start is not None and start.schema < CLOCKS_SCHEMA else _CLOCKS
         try:
             # All sums at once, and not field by field: this is most of the time that a long run takes to read.
-            sums = [record[name] for name in _SUMS]
+            sums = [record[name] for name in (*_SUMS, *clocks)]
             steps: tuple[Any, ...] = (
                 whole_numbers(record["images"]),
                 whole_numbers(record["compute_ns"]),
@@ -247,12 +252,13 @@ class _RankReader:
             if not _INTS.issuperset(map(type, sums)) or max(sums) > LARGEST or min(sums) < -LARGEST:
                 raise KindError
         except (KeyError, FieldError):
-            decode_fields(record, _WINDOW)  # says which
+            decode_fields(record, {**_WINDOW, **clocks})  # says which
             raise
         size = len(steps[0])
         if size == 0 or size != len(steps[1]) or size != len(steps[2]):
             counts = ", ".join(f"{name} {len(values)}" for name, values in zip(STEP_COLUMNS, steps))
             raise FieldError(f"expected one entry a step in every list and at least one, found {counts}")
+        sums += [0] * (len(self._sums) - len(sums))
         for column, value in zip(self._sums, sums):
             column.append(value)
         for column, values in zip(self._per_step, steps):

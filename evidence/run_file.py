@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Mapping
 
 from evidence.codec import FieldError, decode, dumps, encode, parse_object
-from evidence.files import RUN_FILE, SCHEMA, write_whole
+from evidence.files import RUN_FILE, other_schema, write_whole
 
 PROTOCOLS = ("full", "epoch", "steady")
 PRECISIONS = ("fp32", "amp", "fp16", "bf16")
@@ -131,8 +131,9 @@ class Run:
 def decode_run(raw: bytes) -> Run:
     """Return what run.json holds. Raises FieldError, which names the field, or ValueError for other than an object."""
     record = parse_object(raw)
-    if record.get("schema") != SCHEMA and type(record.get("schema")) is int:
-        raise FieldError(f"schema {record['schema']}, expected {SCHEMA}; judge it with the version that wrote it")
+    schema = record.get("schema")
+    if type(schema) is int and other_schema(schema):
+        raise FieldError(f"{other_schema(schema)}; judge it with the version that wrote it")
     return decode(Run, record)
 
 

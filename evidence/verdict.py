@@ -22,7 +22,7 @@ from evidence.codec import (
     whole,
 )
 from evidence.errors import EvidenceError
-from evidence.files import SCHEMA, VERDICT_FILE, write_whole
+from evidence.files import SCHEMA, VERDICT_FILE, other_schema, write_whole
 from evidence.run_file import RunCell
 
 
@@ -134,7 +134,8 @@ class RunVerdict:
     `metrics` has the metrics that apply to the cell, in the table's order. `workload` is what the rates were measured
     on, None if no step was measured. `changed` lists the expectations that were others when the run was made.
     `restarts` counts how often the run was started again after it broke off: its numbers are then of the last attempt,
-    and no proof. `without` names the trainer's optimizations that were switched off.
+    and no proof. `without` names the trainer's optimizations that were switched off. `notes` say what a reader of the
+    numbers has to know and what decides nothing.
     """
 
     cell: JudgedCell
@@ -147,6 +148,7 @@ class RunVerdict:
     changed: tuple[str, ...] = ()
     restarts: int = 0
     without: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def broken(self) -> str:
@@ -202,8 +204,8 @@ def decode_verdict(record: Mapping[str, Any]) -> RunVerdict:
     """Return the verdict that `encode_verdict` made an object of. Raises FieldError, which names the wrong field."""
     given = decode_fields(record, {"schema": whole, "metrics": table}, {"workload": _workload})
     schema = given.pop("schema")
-    if schema != SCHEMA:
-        raise FieldError(f"schema {schema}, expected {SCHEMA}")
+    if other_schema(schema):
+        raise FieldError(other_schema(schema))
     given["metrics"] = {name: _metric(name, table(metric)) for name, metric in given["metrics"].items()}
     return decode(RunVerdict, record, **given)
 

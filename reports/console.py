@@ -58,7 +58,7 @@ def run_lines(
     ]
     if verdict.broken:
         explained = [Line(f"invalid: {reason}", COLOURS[Verdict.INVALID]) for reason in verdict.reasons]
-    said = [*(f"changed since the run: {change}" for change in verdict.changed), *notes]
+    said = [*(f"changed since the run: {change}" for change in verdict.changed), *verdict.notes, *notes]
     parts: list[Sequence[Line]] = [
         [Line(_title(name, verdict, folder, serial))],
         aligned(rows, colours),

@@ -12,7 +12,7 @@ from evidence.bundle import Evidence, read_run
 from evidence.errors import SuiteError
 from evidence.verdict import Interval, JudgedCell, MetricVerdict, RunVerdict, Verdict
 from expected import METRICS, UNPUBLISHED, Cell, Device, Expectation, Metric
-from verdict.checks.invariants import violations
+from verdict.checks.invariants import notes, violations
 from verdict.checks.workload import fingerprint
 from verdict.environment.findings import EnvironmentFinding, environment_findings
 from verdict.lookup import changes, find_cell
@@ -121,6 +121,7 @@ def _judge(evidence: Evidence, cell: Cell, measurements: Mapping[str, Measuremen
         changed=changes(evidence, cell),
         restarts=0 if evidence.run is None else len(evidence.run.restarts),
         without=() if evidence.run is None else evidence.run.without,
+        notes=() if broken else notes(evidence, cell, measurements),
     )
 
 

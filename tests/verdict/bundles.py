@@ -26,6 +26,8 @@ HONEST_CLOCK = {
     "steps_back": 0,
 }
 
+RETESTED = ("synchronise_ns", "after_ns", "timer_ns", "timer_wall_ns")
+
 TWO_CARDS = Topology(1, 2)
 
 
@@ -166,7 +168,7 @@ def build(plan: Plan) -> Bundle:
 
 def _run_file(plan: Plan, cell: Cell) -> Event:
     return {
-        "schema": 2,
+        "schema": 3,
         "id": "20260101T000000Z",
         "cell": {
             "id": cell.id,
@@ -220,6 +222,7 @@ class _Rank:
         self.now = 1_000_000_000 * (rank + 1)  # clocks of different processes have nothing in common
         self.events: list[Event] = []
         self.step = self.images = self.steps = 0
+        self.retested = False
         if plan.resumed is not None:
             self.step = plan.resumed[0] * plan.steps + plan.resumed[1]
         self.ledger = dict.fromkeys(
@@ -248,6 +251,7 @@ class _Rank:
         self._windows(plan.warmup, epoch=0, warmup=True)
         self.ledger = dict.fromkeys(self.ledger, 0)
         self.images = self.steps = 0
+        self._read_agent()
         self.say("train_begin")
         if plan.protocol == "steady":
             self._windows(plan.steps, epoch=0)
@@ -259,6 +263,7 @@ class _Rank:
         self.spend("idle", 10_000_000)
         ledger = {f"{phase}_ns": ns for phase, ns in self.ledger.items()}
         self.say("train_end", images=self.images, steps=self.steps, ledger=ledger)
+        self._read_agent()
         on_card = plan.backend != "cpu"
         self.say(
             "memory",
@@ -278,7 +283,7 @@ class _Rank:
         plan = self.plan
         self.say(
             "start",
-            schema=2,
+            schema=3,
             cell=self.cell_id,
             rank=self.rank,
             local_rank=self.rank % plan.topology.cards,
@@ -303,6 +308,11 @@ class _Rank:
             host_clock=True,
             versions={"python": "3.8"},
         )
+
+    def _read_agent(self) -> None:
+        """The agent's clock runs as the rank's does, with a zero of its own."""
+        asked_ns, self.now = self.now, self.now + 50_000
+        self.say("agent_clock", asked_ns=asked_ns, agent_ns=self.now + 10**15)
 
     def _epoch(self, epoch: int, score: float, first: int) -> None:
         steps, before = self.plan.steps - first, self.images
@@ -356,7 +366,14 @@ class _Rank:
             sampled=sum(images) * plan.sampled_of_image,
             positives=sum(images) * plan.positives,
             loss=[2.0 + 1 / (1 + self.step + at) for at in range(size)],
+            forward_images=sum(images),
+            read_ns=100_000,
+            span_ns=0,
+            span_device_ns=0,
         )
+        if not warmup and not self.retested:
+            self.say("clock_retest", step=self.step + size, **{name: self.plan.clock[name] for name in RETESTED})
+            self.retested = True
         self.step += size
         self.steps += size
         self.images += sum(images)

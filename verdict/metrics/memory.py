@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from evidence.bundle import Evidence
 from evidence.events import HOST_BACKENDS, RankEvidence
@@ -12,12 +13,17 @@ from evidence.telemetry import Card, CardSamples
 from expected import METRICS
 from verdict.metrics.measurement import Measurement, metric
 
+if TYPE_CHECKING:
+    import numpy as np
+
 LARGEST_GAP = 0.1
 """Share of the training that may pass between two samples."""
 SHORT_GAPS_S = (5.0, 30.0)
 """Always allowed: a third of a short training, but no less than the first and no more than the second."""
 RISING = 0.02
 """Share of itself by which memory may still grow over the second half of the training."""
+THROTTLED_SHARE = 0.01
+"""Share of the training in which a device may be throttled; more makes the run invalid, less is told."""
 _UNABATED = 0.75
 _LEAST_SAMPLES = 8  # in training; with fewer a rise looks like a step
 
@@ -127,18 +133,47 @@ def still_rising(evidence: Evidence) -> tuple[str, ...]:
     return tuple(found)
 
 
-def throttled(evidence: Evidence) -> tuple[str, ...]:
-    """The devices whose telemetry reported throttling in training, with the reasons reported."""
+@dataclass(frozen=True)
+class Throttled:
+    """A device that was throttled in training: the reasons reported, and the share of the training's time."""
+
+    device: str
+    reasons: tuple[str, ...]
+    samples: int
+    share: float
+
+    def __str__(self) -> str:
+        count = f"{self.samples} sample{'s' * (self.samples != 1)}"
+        return f"{self.device}: throttled ({', '.join(self.reasons)}) in {count}, {self.share:.2%} of the training"
+
+
+def throttled(evidence: Evidence) -> tuple[Throttled, ...]:
+    """The devices whose telemetry reported throttling in training.
+
+    A sample stands for the time that is nearer to it than to any other sample of its tool.
+    """
     ranks = {rank.rank: rank for rank in evidence.ranks}
     found = []
     for memory in device_memories(evidence):
         for samples in (one for one in evidence.telemetry.cards if one.card == memory.card):
             begin_ns, end_ns = _training_ns(ranks.get(samples.rank))
-            reasons = [reason for t_ns, reason in samples.throttled if begin_ns <= t_ns <= end_ns]
-            if reasons:
-                shown = ", ".join(sorted(set(reasons)))
-                found.append(f"{memory}: throttled ({shown}) in {len(reasons)} samples of the training, expected none")
+            slow = [(t_ns, reason) for t_ns, reason in samples.throttled if begin_ns <= t_ns <= end_ns]
+            if slow:
+                share = _share_of_time(samples.t_ns, {t_ns for t_ns, _ in slow}, begin_ns, end_ns)
+                reasons = tuple(sorted({reason for _, reason in slow}))
+                found.append(Throttled(str(memory), reasons, len(slow), share))
     return tuple(found)
+
+
+def _share_of_time(t_ns: np.ndarray, chosen: set[int], begin_ns: float, end_ns: float) -> float:
+    """The share of the time from begin to end that the chosen samples stand for; 1 where that is not known."""
+    import numpy as np
+
+    inside = np.unique(t_ns[(t_ns >= begin_ns) & (t_ns <= end_ns)])
+    if not begin_ns < end_ns < math.inf:
+        return 1.0
+    borders = np.concatenate(([begin_ns], (inside[1:] + inside[:-1]) / 2, [end_ns]))
+    return float(np.diff(borders)[np.isin(inside, list(chosen))].sum() / (end_ns - begin_ns))
 
 
 def _training_ns(watcher: RankEvidence | None) -> tuple[float, float]:
