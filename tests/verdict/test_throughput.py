@@ -220,7 +220,8 @@ def test_of_windows_the_sums_are_judged_and_not_the_shares_of_steps(tmp_path: Pa
 
     p_core = verdict.metrics["p_core"]
     assert p_core.verdict == "pass", p_core.reason
-    assert p_core.interval is not None and p_core.measured is not None
+    assert p_core.interval is not None
+    assert p_core.measured is not None
     assert p_core.interval.high / p_core.measured < 1.01
 
 

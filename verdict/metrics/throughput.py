@@ -177,7 +177,7 @@ def paces(evidence: Evidence) -> list[Straggler]:
     took: dict[int, float] = {}
     for rank in evidence.ranks:
         windows = rank.windows.measured
-        images = total(_forward_images(rank, windows))
+        images = forward_images(rank)
         if rank.start is not None and images > 0:
             took[rank.rank] = total(windows.forward_ns) / images
     found = []
@@ -202,11 +202,12 @@ def window_sums(windows: Windows, steps: np.ndarray) -> np.ndarray:
     return np.add.reduceat(steps, np.cumsum(windows.size) - windows.size)
 
 
-def _forward_images(rank: RankEvidence, windows: Windows) -> np.ndarray:
+def forward_images(rank: RankEvidence) -> float:
     """The images whose forward passes were timed; older versions timed all, and by window how long queueing took."""
+    windows = rank.windows.measured
     if rank.start is not None and rank.start.schema < CLOCKS_SCHEMA:
-        return windows.images * (not by_window(rank))
-    return windows.forward_images
+        return 0.0 if by_window(rank) else total(windows.images)
+    return total(windows.forward_images)
 
 
 def trained_ranks(evidence: Evidence) -> list[TrainedRank]:
