@@ -310,9 +310,8 @@ class _Rank:
         )
 
     def _read_agent(self) -> None:
-        """The agent's clock runs as the rank's does, with a zero of its own."""
-        asked_ns, self.now = self.now, self.now + 50_000
-        self.say("agent_clock", asked_ns=asked_ns, agent_ns=self.now + 10**15)
+        """The agent's clock runs as the rank's does, with a zero of its own, and it answers at once."""
+        self.say("agent_clock", asked_ns=self.now, agent_ns=self.now + 10**15)
 
     def _epoch(self, epoch: int, score: float, first: int) -> None:
         steps, before = self.plan.steps - first, self.images
