@@ -86,7 +86,7 @@ class ClockWatch:
         self._backend = backend
         self._log = log
         self._side = probe.side or _SMALLEST
-        self._units = max(2, math.ceil((probe.units or 2) / _RETEST_SHARE))
+        self._units = math.ceil((probe.units or 1) / _RETEST_SHARE)
         self._draw = random.Random(f"clock retest {seed}")  # noqa: S311 - nothing secret
         self._ask = backend.clock.ask_agent()
         self._read_ns = self._done = 0
