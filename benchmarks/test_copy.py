@@ -21,7 +21,7 @@ IMAGES = 16
 
 
 def test_bytes_beside_floats(benchmark: Any) -> None:
-    """A batch of 16, half of them mirrored, on a CUDA card if there is one, else on the CPU with one thread.
+    """A batch of 16, half of them mirrored, on a CUDA device if there is one, else on the CPU with one thread.
 
     The reference makes floats on the host as torchvision does it, and copies them from pageable memory, waiting for
     each; where the device is the CPU, that copy is the one from a worker's memory into the trainer's own.

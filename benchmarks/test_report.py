@@ -27,7 +27,7 @@ def cell() -> Cell:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The run on disk, every card sampled once a second with all that a tool may tell."""
+    """The run on disk, every device sampled once a second with all that a tool may tell."""
     bundle = build(SIXTEEN_RANKS)
     for number, sample in enumerate(bundle.telemetry):
         wave = math.sin(number / 7)

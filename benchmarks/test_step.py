@@ -21,7 +21,7 @@ from trainer.optimizations import NAMES
 from trainer.settings import Settings
 
 CLASSES = 91
-_ON_A_CARD = {"model": "fasterrcnn_resnet50_fpn", "batch_size": 16}
+_ON_A_DEVICE = {"model": "fasterrcnn_resnet50_fpn", "batch_size": 16}
 _ON_A_CPU = {"model": "fasterrcnn_resnet18_fpn_small", "batch_size": 8}
 
 
@@ -35,7 +35,7 @@ def step_of(folder: Path, data: Path, backend: Backend, without: tuple[str, ...]
         learning_rate=1e-6,  # so that the step after many others is still one of an untrained model
         workers=0,
         without=without,
-        **(_ON_A_CARD if backend.name == "cuda" else _ON_A_CPU),
+        **(_ON_A_DEVICE if backend.name == "cuda" else _ON_A_CPU),
     )
     loaders = build_loaders(settings, rank=0, world_size=1, pin_memory=False)
     batch = next(iter(loaders.train))
@@ -55,7 +55,7 @@ def step_of(folder: Path, data: Path, backend: Backend, without: tuple[str, ...]
 
 
 def test_a_step_beside_the_published_way(benchmark: Any, tmp_path: Path) -> None:
-    """Copy, conversion, forward, backward and optimizer, on a CUDA card the real model, else the CPU's own.
+    """Copy, conversion, forward, backward and optimizer, on a CUDA device the real model, else the CPU's own.
 
     The pictures are 640x480 with seven outlines each. The reference has floats and masks in its batch, copies and
     resizes them, and reads each loss by itself.
@@ -70,5 +70,5 @@ def test_a_step_beside_the_published_way(benchmark: Any, tmp_path: Path) -> None
     torch.manual_seed(1)  # the boxes that are sampled
     assert reference() == first
 
-    images = (_ON_A_CARD if backend.name == "cuda" else _ON_A_CPU)["batch_size"]
+    images = (_ON_A_DEVICE if backend.name == "cuda" else _ON_A_CPU)["batch_size"]
     beside(benchmark, ours, reference, rounds=9, units=float(images), name=f"step, {backend.name}")

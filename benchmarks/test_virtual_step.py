@@ -1,4 +1,4 @@
-"""What a step of the tiny model costs the host, which has to stay ahead of the planted steps of simulated cards."""
+"""What a step of the tiny model costs the host, which has to stay ahead of the planted steps of simulated devices."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Whether a card waits for its data: python -m benchmarks.waiting [--steps N].
+"""Whether a device waits for its data: python -m benchmarks.waiting [--steps N].
 
-Runs the trainer on the simulated card (50 ms an image, batches of two) with images that take 30 ms more to decode than
-they do, and prints where the time went: with four loader workers as the benchmark's recipe has them, and with each way
-of keeping the card busy switched off.
+Runs the trainer on the simulated device (50 ms an image, batches of two) with images that take 30 ms more to decode
+than they do, and prints where the time went: with four loader workers as the benchmark's recipe has them, and with
+each way of keeping the device busy switched off.
 """
 
 from __future__ import annotations

@@ -15,8 +15,8 @@ from evidence.jsonlines import Problems, read_objects
 if TYPE_CHECKING:
     import numpy as np
 
-Card = Tuple[str, int]
-"""(host, index of the card in that host)."""
+DeviceKey = Tuple[str, int]
+"""(host, index of the device in that host)."""
 
 
 @dataclass(frozen=True)
@@ -32,12 +32,12 @@ class Reading:
     name: str
     unit: str
     over_time: str
-    over_cards: str
+    over_devices: str
     low: float = 0.0
     high: float = 0.0
 
 
-CARD_READINGS: Mapping[str, Reading] = {
+DEVICE_READINGS: Mapping[str, Reading] = {
     reading.name: reading
     for reading in (
         Reading("memory_used_gib", "GiB", "max", "max", 0, 4096),
@@ -61,13 +61,13 @@ HOST_READINGS: Mapping[str, Reading] = {
         Reading("host_temperature_c", "C", "max", "max", -50, 150),
     )
 }
-READINGS: Mapping[str, Reading] = {**CARD_READINGS, **HOST_READINGS}
-_COLUMNS = tuple(one.name for one in CARD_READINGS.values() if one.unit not in ("GiB", "reason"))
+READINGS: Mapping[str, Reading] = {**DEVICE_READINGS, **HOST_READINGS}
+_COLUMNS = tuple(one.name for one in DEVICE_READINGS.values() if one.unit not in ("GiB", "reason"))
 
 
 @dataclass(frozen=True, eq=False)
-class CardSamples:
-    """What one rank saw of one card through one tool: `t_ns` by that rank's clock, int64; `used_gib`, float64.
+class DeviceSamples:
+    """What one rank saw of one device through one tool: `t_ns` by that rank's clock, int64; `used_gib`, float64.
 
     `used_gib` is in the same order and NaN where a sample has no memory. `total_gib` is the largest total that was
     reported, None if none was; `sources` has the tool that was asked. `throttled` has (t_ns, reason) of the samples
@@ -75,7 +75,7 @@ class CardSamples:
     there is any number: float64, one entry a sample, NaN where a sample has none.
     """
 
-    card: Card
+    card: DeviceKey
     rank: int
     sources: tuple[str, ...]
     t_ns: np.ndarray
@@ -98,15 +98,15 @@ class HostSamples:
 
 @dataclass(frozen=True, eq=False)
 class Telemetry:
-    """All samples, by card, sampling rank and tool, the samplers' own complaints, and the samples of hosts."""
+    """All samples, by device, sampling rank and tool, the samplers' own complaints, and the samples of hosts."""
 
-    cards: tuple[CardSamples, ...]
+    cards: tuple[DeviceSamples, ...]
     errors: tuple[str, ...]
     hosts: tuple[HostSamples, ...] = ()
 
 
 _SAMPLE = {"t_ns": whole, "host": text, "rank": whole, "source": text}
-_OF_CARD = {
+_OF_DEVICE = {
     "card": whole,
     "memory_used_gib": number,
     "memory_total_gib": number,
@@ -141,7 +141,7 @@ def read_telemetry(files: Iterable[tuple[bytes, Problems]]) -> Telemetry:
                 sample = decode_fields(record, _SAMPLE, _OF_HOST)
                 seen = hosts.setdefault((sample["host"], sample["rank"], sample["source"]), _Column(HOST_READINGS))
             else:
-                sample = decode_fields(record, {**_SAMPLE, "card": whole}, _OF_CARD)
+                sample = decode_fields(record, {**_SAMPLE, "card": whole}, _OF_DEVICE)
                 if all(sample[name] is None for name in ("memory_used_gib", "throttle", *_COLUMNS)):
                     raise FieldError("'memory_used_gib' is missing, and so is every other reading")
                 key = sample["host"], sample["card"], sample["rank"], sample["source"]
@@ -151,7 +151,7 @@ def read_telemetry(files: Iterable[tuple[bytes, Problems]]) -> Telemetry:
             continue
         seen.take(sample)
     return Telemetry(
-        tuple(_card_samples(*item) for item in sorted(cards.items(), key=_by_key)),
+        tuple(_device_samples(*item) for item in sorted(cards.items(), key=_by_key)),
         tuple(errors),
         tuple(_host_samples(*item) for item in sorted(hosts.items(), key=_by_key)),
     )
@@ -162,7 +162,7 @@ def _by_key(item: tuple[Any, _Column]) -> Any:
 
 
 class _Column:
-    """The samples of one card or host by one rank and tool, while they are read."""
+    """The samples of one device or host by one rank and tool, while they are read."""
 
     def __init__(self, names: Iterable[str]) -> None:
         self.t_ns = array("q")
@@ -191,13 +191,13 @@ class _Column:
         }
 
 
-def _card_samples(key: tuple[str, int, int, str], column: _Column) -> CardSamples:
+def _device_samples(key: tuple[str, int, int, str], column: _Column) -> DeviceSamples:
     import numpy as np  # here, so that collecting tests does not pay for it
 
     host, card, rank, source = key
     t_ns, columns = column.arrays()
     used_gib = columns.pop("memory_used_gib", None)
-    return CardSamples(
+    return DeviceSamples(
         card=(host, card),
         rank=rank,
         sources=(source,),

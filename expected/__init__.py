@@ -14,7 +14,7 @@ from expected.model import (
     Expectation,
     Recipe,
     Topology,
-    split_card,
+    split_device,
 )
 from expected.site import Site, Waiver, load_site
 from expected.toml_file import ExpectationError
@@ -38,5 +38,5 @@ __all__ = [
     "load_device",
     "load_devices",
     "load_site",
-    "split_card",
+    "split_device",
 ]

@@ -85,8 +85,10 @@ def _read_topology(table: Table, cards_per_host: int | None) -> Topology:
         topology = Topology.parse(text)
     except ExpectationError as error:
         raise table.fault("topo", str(error)) from error
-    if cards_per_host is not None and topology.cards > cards_per_host:
-        raise table.fault("topo", f"found {topology}, but a machine has {cards_per_host} cards (device.cards_per_host)")
+    if cards_per_host is not None and topology.devices > cards_per_host:
+        raise table.fault(
+            "topo", f"found {topology}, but a machine has {cards_per_host} devices (device.cards_per_host)"
+        )
     return topology
 
 

@@ -158,6 +158,8 @@ def _read_shapes(top: Table, backend: str) -> dict[str, int] | None:
         return None
     if backend not in _SHAPES_BACKENDS:
         names = " and ".join(_SHAPES_BACKENDS)
-        raise top.fault("shapes", f"belongs to the backends {names} only, found it for {backend}; cards train on COCO")
+        raise top.fault(
+            "shapes", f"belongs to the backends {names} only, found it for {backend}; devices train on COCO"
+        )
     table = top.table("shapes", tuple(_SHAPES))
     return {key: table.integer(key, allowed) for key, allowed in _SHAPES.items()}

@@ -15,7 +15,7 @@ ACCEPTED = "accepted"
 UNPUBLISHED = "unpublished"
 NOT_APPLICABLE = "not_applicable"
 
-_CARD = "-card"
+_DEVICE = "-card"
 """Precedes the device index in a cell's id; ids of tables end with the batch size."""
 
 TIMINGS = ("host", "device")
@@ -29,7 +29,7 @@ _FORM = re.compile(r"([1-9][0-9]{0,3})x([1-9][0-9]{0,3})")
 
 @dataclass(frozen=True, order=True)
 class Topology:
-    """`nodes` machines of `cards` devices each, one rank a device: "1x8".
+    """`nodes` machines of `devices` devices each, one rank a device: "1x8".
 
     Raises ExpectationError unless both are whole numbers from 1 to 9999.
 
@@ -38,20 +38,20 @@ class Topology:
     """
 
     nodes: int
-    cards: int
+    devices: int
 
     def __post_init__(self) -> None:
-        for name, count in (("nodes", self.nodes), ("cards", self.cards)):
+        for name, count in (("nodes", self.nodes), ("devices", self.devices)):
             if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= _LIMIT:
                 raise ExpectationError(f"topology: {name}: found {count!r}, expected a whole number from 1 to {_LIMIT}")
 
     @property
     def ranks(self) -> int:
         """The world size."""
-        return self.nodes * self.cards
+        return self.nodes * self.devices
 
     def __str__(self) -> str:
-        return f"{self.nodes}x{self.cards}"
+        return f"{self.nodes}x{self.devices}"
 
     @classmethod
     def parse(cls, text: str) -> Topology:
@@ -59,8 +59,8 @@ class Topology:
         match = _FORM.fullmatch(text)
         if match is None:
             raise ExpectationError(
-                f"found the topology {text!r}, expected NODESxCARDS: two whole numbers from 1 to "
-                f"{_LIMIT} without leading zeros around a small x, as in 1x8 (one machine of eight cards)"
+                f"found the topology {text!r}, expected NODESxDEVICES: two whole numbers from 1 to "
+                f"{_LIMIT} without leading zeros around a small x, as in 1x8 (one machine of eight devices)"
             )
         return cls(int(match.group(1)), int(match.group(2)))
 
@@ -137,7 +137,7 @@ class Cell:
     @property
     def id(self) -> str:
         """The name in tests, reports and evidence: "r300-1x8-fp32-bs16", with `card` "r300-1x1-fp32-bs16-card3"."""
-        card = "" if self.card is None else f"{_CARD}{self.card}"
+        card = "" if self.card is None else f"{_DEVICE}{self.card}"
         return f"{self.device}-{self.topology}-{self.precision}-bs{self.batch_size}{card}"
 
     def without_numbers(self, source: str) -> Cell:
@@ -157,13 +157,13 @@ class Cell:
         return "full" if any(self.expectations[name].has_number for name in ("map", "e2e_time")) else "epoch"
 
 
-def split_card(cell_id: str) -> tuple[str, int | None]:
+def split_device(cell_id: str) -> tuple[str, int | None]:
     """Split a cell's id into the id in its table and the device index.
 
     >>> split_card("r300-1x1-fp32-bs16-card3")
     ('r300-1x1-fp32-bs16', 3)
     """
-    table_id, found, card = cell_id.rpartition(_CARD)
+    table_id, found, card = cell_id.rpartition(_DEVICE)
     is_number = card.isascii() and card.isdigit() and str(int(card)) == card
     return (table_id, int(card)) if found and is_number else (cell_id, None)
 

@@ -147,7 +147,7 @@ def _read_accepted(block: Table, metric: Metric, known: Expectation, file: str) 
     block.choice("unit", (metric.unit,))
     value = block.number("value", metric.allowed, metric.spoken_unit)
     if known.capacity is not None and value > known.capacity:
-        raise block.fault("value", f"found {value!r}, above the card's capacity of {known.capacity!r} {metric.unit}")
+        raise block.fault("value", f"found {value!r}, above the device's capacity of {known.capacity!r} {metric.unit}")
     tolerance = block.number("tolerance", Range(0, LARGEST_TOLERANCE[metric.name]))
     low, high = default_bounds(metric, value, tolerance, known.capacity)
     if (low is not None and low not in metric.allowed) or high == float("inf"):
@@ -197,7 +197,7 @@ def _read_provenance(block: Table, metric: Metric, value: float) -> str:
     for key in versions.given():
         versions.text(key)
     if table.flag("simulated") and not block.text("cell").startswith(SIMULATED_DEVICE):
-        raise table.fault("simulated", "found true; what simulated cards did is no baseline for real ones")
+        raise table.fault("simulated", "found true; what simulated devices did is no baseline for real ones")
     simulated = " (simulated)" if table.flag("simulated") else ""
     return f"mean of {len(kept)} runs, {min(dates)[:10]} to {max(dates)[:10]}{simulated}"
 

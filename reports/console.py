@@ -22,7 +22,7 @@ _EXPLAINED = (Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.MISSING)
 _FOUND = {"differs": "red", "unknown": "yellow"}
 _METRICS = ("metric", "measured", "bound", "published", "verdict")
 _SCALING = ("cell", "compared with", "efficiency", "bound", "verdict", "skew", "slowest rank")
-_DEVICES = ("card", "serial", "p_core", "of its siblings'", "verdict")
+_DEVICES = ("device", "serial", "p_core", "of its siblings'", "verdict")
 _MOST_NAMES = 2  # of optimizations in a title
 
 
@@ -107,14 +107,14 @@ def environment_lines(findings: Sequence[EnvironmentFinding]) -> list[Line]:
 def comparison_lines(compared: Sequence[Comparison]) -> dict[str, list[Line]]:
     """Return the lines of each table of comparisons by its title."""
     tables = {"scaling": _scaling([one for one in compared if one.judged.metric != "siblings"])}
-    tables.update({f"cards of {one.cell}": _devices(one) for one in compared if one.judged.metric == "siblings"})
+    tables.update({f"devices of {one.cell}": _devices(one) for one in compared if one.judged.metric == "siblings"})
     return {title: lines for title, lines in tables.items() if lines}
 
 
 def _title(device: str, verdict: RunVerdict, folder: str, serial: str) -> str:
     cell = verdict.cell
     restarted = f"restarted {verdict.restarts}x" if verdict.restarts else ""
-    card = "" if cell.card is None else f"card {cell.card}" + (f" ({serial})" if serial else "")
+    card = "" if cell.card is None else f"device {cell.card}" + (f" ({serial})" if serial else "")
     simulated = "simulated" if verdict.simulated else ""
     facts = (simulated, switched_off(verdict), restarted, verdict.protocol, cell.shape, card, folder)
     return " · ".join((f"{device} {cell}", *filter(None, facts)))

@@ -104,7 +104,7 @@ def fill(run_dirs: Sequence[Path], devices: Mapping[str, Device]) -> tuple[Devic
 def filling(judged: Judged, run: str) -> Filling:
     """Return what a run measured where the table of its cell is blank, p_core as the table's own is timed.
 
-    Raises SuiteError for a run whose numbers belong in no table: invalid, restarted, of one card among others, or of
+    Raises SuiteError for a run whose numbers belong in no table: invalid, restarted, of one device among others, or of
     data that the table is not about.
     """
     evidence, cell, verdict = judged.evidence, judged.cell, judged.verdict
@@ -115,7 +115,9 @@ def filling(judged: Judged, run: str) -> Filling:
     elif verdict.restarts:
         problem = f"was restarted {times(verdict.restarts)}, expected an unbroken run: only one is proof"
     elif cell.card is not None:
-        problem = "was made by --each-card, beside runs on the other cards, expected one that had the machine to itself"
+        problem = (
+            "was made by --each-card, beside runs on the other devices, expected one that had the machine to itself"
+        )
     elif on_other_data(evidence, judged.device):
         problem = f"was given a data set with --data: {OWN_DATA}"
     if problem:
@@ -223,7 +225,7 @@ def _row(device: Device, cell: Cell, filled: Filling | None, style: Style) -> tu
 
 
 def _topology_words(cell: Cell) -> str:
-    nodes, cards = cell.topology.nodes, cell.topology.cards
+    nodes, cards = cell.topology.nodes, cell.topology.devices
     machines = f"{_MANY[nodes]}机" if nodes in _MANY else f" {nodes}机"
     return f"{machines}{'单' if cards == 1 else cards}卡（{cell.topology}）"
 

@@ -1,10 +1,10 @@
-"""Is one card of the host slower than its siblings? Asked with --each-card, of a run of its own on every card."""
+"""Is one device of the host slower than its siblings? Asked with --each-card, of a run of its own on every device."""
 
 from __future__ import annotations
 
 from fixtures.ask.runs import MetricResult
 
 
-def test_no_card_is_slower(siblings: MetricResult) -> None:
-    """No card's p_core lies below the median of the others' by more than the tolerance."""
+def test_no_device_is_slower(siblings: MetricResult) -> None:
+    """No device's p_core lies below the median of the others' by more than the tolerance."""
     siblings.require_pass()

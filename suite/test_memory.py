@@ -9,5 +9,5 @@ from fixtures.ask.runs import MetricResult
 
 @pytest.mark.metric("mem")
 def test_mem(verdict: MetricResult) -> None:
-    """Peak memory in use on any card of the run."""
+    """Peak memory in use on any device of the run."""
     verdict.require_pass()

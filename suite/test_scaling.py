@@ -1,4 +1,4 @@
-"""Do cards that work together keep the speed that they have alone, and is none of them waited for?"""
+"""Do devices that work together keep the speed that they have alone, and is none of them waited for?"""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from fixtures.ask.runs import MetricResult
 
 
 def test_efficiency(efficiency: MetricResult) -> None:
-    """p_core a card, of a topology over the next smaller one: as much of it is left as the published numbers say."""
+    """p_core a device, of a topology over the next smaller one: as much of it is left as the published numbers say."""
     efficiency.require_pass()
 
 

@@ -50,7 +50,7 @@ class ForkedRanks:
         interface = None if order.nodes == 1 else "lo"
         for node in range(order.nodes):
             chosen = chosen_environment(order.backend, shared, ranks_per_node=order.ranks_per_node, interface=interface)
-            of_node = {**shared, **chosen, **self._cards(), "GROUP_RANK": str(node)}
+            of_node = {**shared, **chosen, **self._devices(), "GROUP_RANK": str(node)}
             if order.simulated_hosts:
                 of_node["VIRTUAL_HOST"] = f"{socket.gethostname()}-simulated-{node}"
             for local_rank in range(order.ranks_per_node):
@@ -107,8 +107,8 @@ class ForkedRanks:
         for process in self._ranks:
             process.kill()
 
-    def _cards(self) -> dict[str, str]:
-        variable = load_backend(self._order.backend).visible_cards
+    def _devices(self) -> dict[str, str]:
+        variable = load_backend(self._order.backend).visible_devices
         listed = [name.strip() for name in os.environ.get(variable or "", "").split(",") if name.strip()]
         cards = self._order.devices or listed or [str(card) for card in range(self._order.ranks_per_node)]
         return {} if variable is None else {variable: ",".join(cards[: self._order.ranks_per_node])}

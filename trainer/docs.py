@@ -48,7 +48,7 @@ def optimizations() -> list[str]:
 def readings() -> list[str]:
     """Return the table of what samplers read."""
     ranges = {one.name: f"{one.low:g} to {one.high:g}" if one.low < one.high else "-" for one in READINGS.values()}
-    rows = [(f"`{name}`", one.unit, ranges[name], one.over_time, one.over_cards) for name, one in READINGS.items()]
+    rows = [(f"`{name}`", one.unit, ranges[name], one.over_time, one.over_devices) for name, one in READINGS.items()]
     return _table(("reading", "unit", "range", "over time", "over devices"), rows)
 
 

@@ -209,7 +209,7 @@ def _compare(metric: Metric, expectation: Expectation, measurement: Measurement)
     capacity = expectation.capacity
     if capacity is not None and value > capacity:
         shown, most = against(metric, value, capacity)
-        return Verdict.FAIL, f"{name} {shown} is above {most} (the card's capacity)"
+        return Verdict.FAIL, f"{name} {shown} is above {most} (the device's capacity)"
     number = quantity(value, metric.unit)
     if measurement.interval is None and measurement.metric in RATES:
         return Verdict.INCONCLUSIVE, (

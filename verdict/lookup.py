@@ -9,7 +9,7 @@ from evidence.bundle import Evidence
 from evidence.codec import FieldError, decode_fields, number, table, text
 from evidence.errors import SuiteError
 from evidence.run_file import RunCell
-from expected import METRICS, NOT_APPLICABLE, Cell, Device, Expectation, split_card
+from expected import METRICS, NOT_APPLICABLE, Cell, Device, Expectation, split_device
 
 OWN_DATA = "the table's numbers belong to the generated data set, not to the one of --data"
 NOT_RECORDED = "run.json does not record what was expected when the run was made"
@@ -22,7 +22,7 @@ def find_cell(evidence: Evidence, devices: Mapping[str, Device]) -> tuple[Device
     """
     if evidence.run is None:
         raise SuiteError(f"{evidence.path}: cannot tell which cell was run: {'; '.join(evidence.problems)}")
-    wanted, card = split_card(evidence.run.cell.id)
+    wanted, card = split_device(evidence.run.cell.id)
     for device in devices.values():
         for cell in device.cells:
             if cell.id == wanted:
@@ -86,5 +86,5 @@ def _in_words(name: str, known: Expectation, timing: str) -> str:
         words += [f"at least {known.low!r}"] if known.low is not None else []
         words += [f"at most {known.high!r}"] if known.high is not None else []
         words += [f"timed by the {known.clock or timing}"] if name == "p_core" else []
-    words += [f"card of {known.capacity!r} GiB"] if known.capacity is not None else []
+    words += [f"device of {known.capacity!r} GiB"] if known.capacity is not None else []
     return ", ".join(words)

@@ -79,7 +79,7 @@ def origin(metric: Metric, expectation: Expectation, bound: float) -> str:
         slack = round(value - bound, 10)
         return f"{number} {'-' if slack >= 0 else '+'} {abs(slack):g}"
     if bound == expectation.capacity:
-        return f"the card's capacity; {number}"
+        return f"the device's capacity; {number}"
     if value and math.isclose(round(bound / value, 4), bound / value, rel_tol=1e-12):
         return f"{round(bound / value, 4):g} x {number}"
     return number

@@ -19,7 +19,7 @@ _CROSS = re.compile(r"(?<![0-9A-Za-z.])([0-9]+)\s*[xX×*]\s*([0-9]+)(?![0-9A-Za-
 _MORE_CROSSES = re.compile(r"[0-9]\s*[xX×*]|[xX×*]\s*[0-9]")
 _COUNT = r"(?<![0-9A-Za-z.])([0-9]{1,5}|[单一两双二三四五六七八九十百千万]+)\s*"
 _MACHINES = re.compile(_COUNT + r"(?:机|台|节点)")
-_CARDS = re.compile(_COUNT + r"(?:张\s*)?(?:加速)?卡")
+_DEVICES = re.compile(_COUNT + r"(?:张\s*)?(?:加速)?卡")
 _DIGITS = {"单": 1, "一": 1, "两": 2, "双": 2, "二": 2, "三": 3, "四": 4, "五": 5, "六": 6, "七": 7, "八": 8, "九": 9}
 _WORD = re.compile("[0-9a-z]+")
 _GENERIC = re.compile("多|共|总计?|训练|集群|服务器|节点|加速|机器?|台|张|卡")
@@ -72,7 +72,7 @@ def read_topology(said: Said, device: str) -> Topology:
     """
     text = _of_device(reading_form(one_line(shown(said.text))), reading_form(one_line(device)), said)
     found = _CROSS.findall(text)
-    expected = "expected one NODESxCARDS in brackets, as in R300单机8卡（1x8）"
+    expected = "expected one NODESxDEVICES in brackets, as in R300单机8卡（1x8）"
     if len(found) != 1:
         raise UnreadableError(f"found {len(found) or 'no'} topologies in {quote(said.text)}, {expected}")
     try:
@@ -84,7 +84,7 @@ def read_topology(said: Said, device: str) -> Topology:
         raise UnreadableError(f"found {quote(said.text)}, of which {topology} is only a part, {expected}")
     for counts, allowed in (
         (_MACHINES.findall(words), {topology.nodes}),
-        (_CARDS.findall(words), {topology.cards, topology.ranks}),
+        (_DEVICES.findall(words), {topology.devices, topology.ranks}),
     ):
         for count in counts:
             if _count(count) not in allowed:
@@ -154,7 +154,7 @@ def _of_device(text: str, device: str, said: Said) -> str:
         if name and text[: len(name)].casefold() == name.casefold():
             text, known = text[len(name) :], []
             break
-    head = _CARDS.sub(" ", _MACHINES.sub(" ", _before_topology(text)))
+    head = _DEVICES.sub(" ", _MACHINES.sub(" ", _before_topology(text)))
     words = _WORD.findall(head.lower())
     strange = set(words) - set(known) and not (known and "".join(words) in "".join(known))
     unknown = not words and bool(known) and any(one.isalnum() for one in _GENERIC.sub("", head))

@@ -130,7 +130,7 @@ def _device(document: Document, given: Given, facts: _Facts) -> list[str]:
     memory = next((one for one in capacities if one is not None), None)
     if memory is not None:
         lines.append(f"card_memory_gib = {memory!r}")
-    cards = max((row.topology.cards for row in document.rows), default=1)
+    cards = max((row.topology.devices for row in document.rows), default=1)
     if cards > 1:
         lines.append(f"cards_per_host = {cards} # the most that a row of the document uses")
     lines.append(f"timing = {_string(facts.timing)} # {why_timing}")

@@ -65,7 +65,7 @@ class Reader:
         published = [row.metrics["mem"] for row in self.rows if row.metrics["mem"].state == PUBLISHED]
         printed = [one for one in published if one.capacity is not None]
         if not printed and published:
-            found = "mem: no row prints a capacity, so the card's memory is not known"
+            found = "mem: no row prints a capacity, so the device's memory is not known"
             self.complaints.note(published[0].said.place, found)
             return
         for one in published:
@@ -73,7 +73,7 @@ class Reader:
                 self.complaints.error(
                     one.said.place,
                     f"mem: found {quote(one.said.text)}, expected the capacity {printed[0].capacity!r} of line "
-                    f"{printed[0].said.place.line}: the table is of one card",
+                    f"{printed[0].said.place.line}: the table is of one device",
                 )
 
     def _columns(self, table: Table) -> tuple[dict[str, int], dict[str, str]]:

@@ -80,7 +80,7 @@ RUNS = sa.Table(
     sa.UniqueConstraint("identity", name="one_row_a_run"),
 )
 
-CARDS = sa.Table(
+DEVICES = sa.Table(
     "cards",
     METADATA,
     _of_a_run(),
@@ -133,7 +133,7 @@ FINDINGS = sa.Table(
     _words("reason"),
 )
 
-OF_A_RUN = (CARDS, VERSIONS, METRICS, FINDINGS)
+OF_A_RUN = (DEVICES, VERSIONS, METRICS, FINDINGS)
 """The tables with rows that belong to a run."""
 
 

@@ -7,7 +7,7 @@ from typing import Any, Mapping, Sequence
 import numpy as np
 
 from evidence.bundle import Evidence
-from evidence.telemetry import CardSamples, HostSamples
+from evidence.telemetry import DeviceSamples, HostSamples
 from evidence.verdict import RunVerdict
 from reports.html.charts import Chart, Level, Mark, lines_of, over_time
 from reports.html.series import Spans, on_grid, samples, zero_ns
@@ -70,12 +70,12 @@ def devices_part(
     return part, charts
 
 
-def _label(one: CardSamples) -> str:
+def _label(one: DeviceSamples) -> str:
     host, card = one.card
-    return f"{host} card {card}"
+    return f"{host} device {card}"
 
 
-def _zero(zeros: Mapping[int, int | None], seen: CardSamples | HostSamples) -> int:
+def _zero(zeros: Mapping[int, int | None], seen: DeviceSamples | HostSamples) -> int:
     """Return what the sampling rank counts its times from; the time of the first sample if that is not known."""
     zero = zeros.get(seen.rank)
     return zero if zero is not None else int(seen.t_ns.min()) if len(seen.t_ns) else 0
@@ -121,7 +121,7 @@ def _memory_levels(evidence: Evidence, verdict: RunVerdict) -> list[Level]:
 
 
 def _throttles(
-    cards: Sequence[CardSamples], zeros: Mapping[int, int | None]
+    cards: Sequence[DeviceSamples], zeros: Mapping[int, int | None]
 ) -> tuple[list[Mark], list[dict[str, Any]]]:
     marks, rows = [], []
     for one in cards:

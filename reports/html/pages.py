@@ -129,7 +129,7 @@ def _head(of: PageOf) -> dict[str, Any]:
     """Return what stands above everything: the cell, how it was run, the outcome and what it means."""
     verdict, serial = of.run.verdict, of.run.serial
     cell = verdict.cell
-    card = "" if cell.card is None else f"card {cell.card}" + (f" ({serial})" if serial else "")
+    card = "" if cell.card is None else f"device {cell.card}" + (f" ({serial})" if serial else "")
     return {
         "title": f"{of.run.device.name} {cell}",
         "cell": cell.id,

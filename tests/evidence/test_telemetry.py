@@ -1,4 +1,4 @@
-"""Reading the samples of the cards' memory."""
+"""Reading the samples of the devices' memory."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def read(samples: list[dict[str, Any]], folder: Path) -> tuple[Telemetry, tuple[
     return read_telemetry([(path.read_bytes(), problems)]), problems.all()
 
 
-def test_samples_are_grouped_by_card_and_sampling_rank(tmp_path: Path) -> None:
+def test_samples_are_grouped_by_device_and_sampling_rank(tmp_path: Path) -> None:
     telemetry, problems = read(
         [sample(), sample(card=1), sample(t_ns=2, memory_used_gib=3), sample(host="b"), sample(rank=1)], tmp_path
     )
@@ -91,7 +91,7 @@ def test_readings_are_columns_as_long_as_the_times_with_nan_where_a_sample_has_n
     assert card.readings["temperature_c"].tolist() == pytest.approx([40.5, math.nan], nan_ok=True)
 
 
-def test_each_tool_that_saw_a_card_has_samples_of_its_own(tmp_path: Path) -> None:
+def test_each_tool_that_saw_a_device_has_samples_of_its_own(tmp_path: Path) -> None:
     telemetry, _ = read([sample(source="driver"), sample(source="nvml"), sample(source="driver", t_ns=2)], tmp_path)
 
     assert [(one.sources, len(one.t_ns)) for one in telemetry.cards] == [(("driver",), 2), (("nvml",), 1)]

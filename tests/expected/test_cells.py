@@ -13,7 +13,7 @@ from expected import NOT_APPLICABLE, PUBLISHED, UNPUBLISHED, Expectation, Expect
 from tests.expected.sample import GOOD, change, load
 
 SOURCE = "Example X100 report, 2nd edition"
-NO_CARD = change("card_memory_gib = 32.0\n", "")
+NO_CAPACITY = change("card_memory_gib = 32.0\n", "")
 
 
 def test_a_row_is_read_with_its_hyper_parameters_and_expectations(tmp_path: Path) -> None:
@@ -104,13 +104,13 @@ def test_a_number_can_bring_bounds_of_its_own(
 
 
 @pytest.mark.parametrize("mem", ["28.0", "{ value = 28.0 }"])
-def test_memory_needs_no_capacity_where_the_device_has_no_card(tmp_path: Path, mem: str) -> None:
-    text = change("mem = { value = 28.0, capacity = 32.0 }", f"mem = {mem}", NO_CARD)
+def test_memory_needs_no_capacity_where_the_table_states_none(tmp_path: Path, mem: str) -> None:
+    text = change("mem = { value = 28.0, capacity = 32.0 }", f"mem = {mem}", NO_CAPACITY)
     assert load(tmp_path, text).cells[1].expectations["mem"] == Expectation(PUBLISHED, 28.0, None, 29.4, None, SOURCE)
 
 
 def test_memory_may_have_a_capacity_where_the_device_states_none(tmp_path: Path) -> None:
-    device = load(tmp_path, NO_CARD)
+    device = load(tmp_path, NO_CAPACITY)
     assert device.card_memory_gib is None
     assert device.cells[1].expectations["mem"].capacity == 32.0
     assert device.cells[0].expectations["mem"].capacity is None
@@ -205,8 +205,8 @@ BAD = [
 ]
 BOTH = "tolerance = 0.1 }"
 SAID = [
-    ('topo = "1x8"', 'topo = "eight"', "topo: found the topology 'eight', expected NODESxCARDS"),
-    ('topo = "1x8"', 'topo = "1x9"', "topo: found 1x9, but a machine has 8 cards (device.cards_per_host)"),
+    ('topo = "1x8"', 'topo = "eight"', "topo: found the topology 'eight', expected NODESxDEVICES"),
+    ('topo = "1x8"', 'topo = "1x9"', "topo: found 1x9, but a machine has 8 devices (device.cards_per_host)"),
     ("map = 0.364", 'map = "36.4%"', "map: found the string '36.4%', expected a number in 0..1"),
     ("map = 0.364", "map = 0.003", "map.value: puts the low bound at -0.001, where everything passes"),
     ("map = 0.364", "map = { value = 0.3, low = 0.31 }", "map.low: found 0.31, above the published value 0.3"),

@@ -40,7 +40,7 @@ def test_method_and_notes_of_the_document_are_kept_and_an_edition_is_optional(tm
     assert (device.source, device.method, device.notes) == ("Example X100 report", "host clock", "two lines")
 
 
-def test_a_device_without_cards_states_neither_memory_nor_cards(tmp_path: Path) -> None:
+def test_a_device_without_devices_states_neither_memory_nor_devices(tmp_path: Path) -> None:
     device = load(tmp_path, change("card_memory_gib = 32.0\ncards_per_host = 8\n", ""))
     assert (device.card_memory_gib, device.cards_per_host) == (None, None)
 

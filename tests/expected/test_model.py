@@ -21,7 +21,7 @@ from expected import (
     ExpectationError,
     Recipe,
     Topology,
-    split_card,
+    split_device,
 )
 
 counts = st.integers(min_value=1, max_value=9999)
@@ -69,24 +69,24 @@ def test_any_text_is_either_refused_or_printed_back_as_it_was(text: str) -> None
     ],
 )
 def test_what_is_not_a_topology_is_refused_with_the_form_it_should_have(text: str) -> None:
-    with pytest.raises(ExpectationError, match=r"NODESxCARDS.*1x8"):
+    with pytest.raises(ExpectationError, match=r"NODESxDEVICES.*1x8"):
         Topology.parse(text)
 
 
-def test_one_machine_of_eight_cards_has_eight_ranks() -> None:
+def test_one_machine_of_eight_devices_has_eight_ranks() -> None:
     topology = Topology.parse("1x8")
-    assert (topology.nodes, topology.cards, topology.ranks, str(topology)) == (1, 8, 8, "1x8")
+    assert (topology.nodes, topology.devices, topology.ranks, str(topology)) == (1, 8, 8, "1x8")
 
 
 @pytest.mark.parametrize(
     ("nodes", "cards", "named"),
     [
         (0, 8, "nodes"),
-        (1, 0, "cards"),
+        (1, 0, "devices"),
         (-1, 8, "nodes"),
-        (1, 10000, "cards"),
+        (1, 10000, "devices"),
         (True, 8, "nodes"),
-        (1, 8.0, "cards"),
+        (1, 8.0, "devices"),
     ],
 )
 def test_a_topology_cannot_be_built_from_anything_but_counts(nodes: Any, cards: Any, named: str) -> None:
@@ -94,7 +94,7 @@ def test_a_topology_cannot_be_built_from_anything_but_counts(nodes: Any, cards: 
         Topology(nodes, cards)
 
 
-def test_topologies_are_ordered_by_nodes_then_cards() -> None:
+def test_topologies_are_ordered_by_nodes_then_devices() -> None:
     texts = ["2x8", "1x8", "1x1", "1x16"]
     assert [str(t) for t in sorted(Topology.parse(text) for text in texts)] == ["1x1", "1x8", "1x16", "2x8"]
 
@@ -184,13 +184,13 @@ def test_only_what_is_published_or_accepted_has_a_number(state: str, has_number:
 
 
 @pytest.mark.parametrize("card", [None, 0, 3, 12])
-def test_the_id_of_a_cell_of_one_card_gives_cell_and_card_back(card: int | None) -> None:
-    assert split_card(replace(cell(), card=card).id) == (cell().id, card)
+def test_the_id_of_a_cell_of_one_device_gives_cell_and_device_back(card: int | None) -> None:
+    assert split_device(replace(cell(), card=card).id) == (cell().id, card)
 
 
 @pytest.mark.parametrize("text", ["", "x-card", "x-card-1", "x-card03", "x-cardé", "x-card³"])
-def test_what_is_no_card_is_part_of_the_id(text: str) -> None:
-    assert split_card(text) == (text, None)
+def test_what_is_no_device_is_part_of_the_id(text: str) -> None:
+    assert split_device(text) == (text, None)
 
 
 def test_an_error_keeps_its_message_between_processes() -> None:

@@ -124,7 +124,7 @@ def test_the_bounds_of_shipped_rows_are_the_documented_ones(cell_id: str, bounds
         ("bi_v100", "Iluvatar", "cuda", 32.0),
     ],
 )
-def test_a_vendors_device_names_its_backend_and_its_cards(
+def test_a_vendors_device_names_its_backend_and_its_devices(
     marker: str, vendor: str, backend: str, memory_gib: float
 ) -> None:
     device = DEVICES[marker]
@@ -159,7 +159,7 @@ def test_the_r300_follows_the_later_edition_and_says_so() -> None:
     assert [bool(cell.note) for cell in device.cells] == [True, False, True]
 
 
-def test_cards_of_the_shared_backend_are_watched_by_their_vendors_tool() -> None:
+def test_devices_of_the_shared_backend_are_watched_by_their_vendors_tool() -> None:
     assert {name: device.smi for name, device in DEVICES.items() if device.smi} == {
         "a100": "nvml",
         "bi_v100": "ixsmi",
@@ -233,7 +233,7 @@ def test_the_virtual_device_publishes_what_its_backend_plants_without_a_scenario
     assert (cell.protocol, cell.timing, cell.recipe.model) == ("epoch", "device", "fasterrcnn_tiny")
 
 
-def test_eight_virtual_cards_have_an_epoch_of_sixteen_steps_or_more() -> None:
+def test_eight_virtual_devices_have_an_epoch_of_sixteen_steps_or_more() -> None:
     device = DEVICES["virtual"]
     (cell,) = (cell for cell in device.cells if str(cell.topology) == "1x8")
 

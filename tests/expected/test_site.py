@@ -75,7 +75,7 @@ def test_the_last_day_may_be_a_date_or_a_string(tmp_path: Path, written: str) ->
     assert site.waivers[0].until == "2028-02-29"
 
 
-def test_memory_is_never_accepted_above_the_cards_capacity(tmp_path: Path) -> None:
+def test_memory_is_never_accepted_above_the_devices_capacity(tmp_path: Path) -> None:
     block = without_clock("mem", "GiB", 31.5, "[31.5, 31.5, 31.5, 31.5]")
 
     site = load_text(tmp_path, "schema = 1\n" + block)
@@ -95,7 +95,7 @@ def test_map_has_an_absolute_tolerance(tmp_path: Path) -> None:
 
 def test_a_simulated_value_is_for_simulated_cells_only_and_says_so(tmp_path: Path) -> None:
     simulated = SITE.replace("simulated = false", "simulated = true")
-    with pytest.raises(ExpectationError, match=r"simulated: found true; what simulated cards did is no baseline"):
+    with pytest.raises(ExpectationError, match=r"simulated: found true; what simulated devices did is no baseline"):
         load_text(tmp_path, simulated)
 
     good = replace(load(tmp_path), marker="virtual")
@@ -236,7 +236,7 @@ def test_what_contradicts_itself_or_the_vendors_table_is_refused_with_the_reason
 @pytest.mark.parametrize(
     ("block", "message"),
     [
-        (without_clock("mem", "GiB", 33.0, "[33.0, 33.0, 33.0, 33.0]"), "above the card's capacity of 32.0 GiB"),
+        (without_clock("mem", "GiB", 33.0, "[33.0, 33.0, 33.0, 33.0]"), "above the device's capacity of 32.0 GiB"),
         (without_clock("p_train", "images/s", 1e-320, "[55.0, 1.0, 2.0, 3.0]"), "expected a mean of what"),
     ],
 )

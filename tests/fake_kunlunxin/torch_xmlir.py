@@ -1,4 +1,4 @@
-"""A stand-in for Kunlunxin's torch_xmlir where there is no XPU: the calls are the real ones, the card is the CPU.
+"""A stand-in for Kunlunxin's torch_xmlir where there is no XPU: the calls are the real ones, the device is the CPU.
 
 Imitated, as the benchmark's adaption for the R300 uses them: `torch_xmlir.device("xpu:N")`,
 `torch_xmlir.xpu.manual_seed_all`, `torch_xmlir.xpu.xpu_synchronize()`, the collectives `xccl`, and XACC_ENABLE,
@@ -22,7 +22,7 @@ def _note(call: str, **facts: Any) -> None:
 
 
 def device(name: str) -> torch.device:
-    """Return the CPU under the name of a card."""
+    """Return the CPU under the name of a device."""
     kind, _, index = name.partition(":")
     if kind != "xpu" or not index.isdigit():
         raise ValueError(name)
@@ -31,7 +31,7 @@ def device(name: str) -> torch.device:
 
 
 class xpu:  # noqa: N801 - the real module's name
-    """The card's own functions."""
+    """The device's own functions."""
 
     @staticmethod
     def manual_seed_all(seed: int) -> None:

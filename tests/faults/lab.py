@@ -23,12 +23,12 @@ Event = Dict[str, Any]
 
 
 def the_cell() -> Cell:
-    """Two simulated cards; p_train, p_core and mem are published, and a run without faults passes them."""
+    """Two simulated devices; p_train, p_core and mem are published, and a run without faults passes them."""
     return cell_of(DEVICE, "1x2")
 
 
 def the_full_cell() -> Cell:
-    """One epoch and its evaluations on one card, every metric published as any sound run delivers it."""
+    """One epoch and its evaluations on one device, every metric published as any sound run delivers it."""
     cell = cell_of(DEVICE, "1x1")
     easy = {"e2e_time": {"high": 1e6}, "map": {"low": 0.0}, "mem": {"high": 32.0, "capacity": 32.0}}
     expectations = {

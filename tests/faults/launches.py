@@ -163,8 +163,8 @@ def _limited_memory(pid: int, limit_bytes: int) -> Iterator[None]:
             time.sleep(0.1)
 
 
-@_fault("two sessions want the same card", "card 0 of virtual is in use by pid")
-def _same_card(folder: Path) -> RunVerdict:
+@_fault("two sessions want the same device", "device 0 of virtual is in use by pid")
+def _same_device(folder: Path) -> RunVerdict:
     cards = {"VIRTUAL_VISIBLE_DEVICES": "0,1"}  # of the eight that a host has
     first = simulated(folder, environment=cards)
     try:

@@ -114,7 +114,7 @@ class Session:
         while self.alive() and time.monotonic() < deadline_s:
             time.sleep(0.2)
         assert self.alive() == []
-        assert self.free_cards(), "a card is still leased"
+        assert self.free_devices(), "a device is still leased"
         return self.verdict()
 
     def verdict(self) -> RunVerdict:
@@ -133,9 +133,9 @@ class Session:
                 continue
         return mine
 
-    def free_cards(self) -> bool:
-        """Whether another run could have the cards now."""
-        cards = [str(card) for card in range(self.cell.topology.cards)]
+    def free_devices(self) -> bool:
+        """Whether another run could have the devices now."""
+        cards = [str(card) for card in range(self.cell.topology.devices)]
         with Leases(self.leases, device_of(self.cell.device).backend, {}) as leases:
             return leases.take(cards, cards, len(cards), wait_s=_LEASE_WAIT_S) == cards
 

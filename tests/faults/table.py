@@ -47,7 +47,7 @@ _in_a_run("device 7 % too slow", "fail", "p_core", _fault("slow", factor=SLOW_7_
 _in_a_run(
     "one rank 10 % slow",
     "fail",
-    "rank 1 (card 1 of ",
+    "rank 1 (device 1 of ",
     _fault("slow", factor=1.1, ranks=[1]),
 )
 _in_a_run("stalls in a tenth of the steps", "fail", "p_core", _fault("stall", share=0.1, factor=3.0))
@@ -92,24 +92,26 @@ _in_a_run(
 _in_a_run(
     "one rank 10 % slow, timed by windows",
     "fail",
-    "rank 1 (card 1 of ",
+    "rank 1 (device 1 of ",
     'timing = "windows"\n' + _fault("slow", factor=1.1, ranks=[1]),
 )
 _in_a_run("loss is NaN", "invalid", "the model has diverged", _fault("loss", value=float("nan"), from_step=30))
 _in_a_run("loss is constant", "invalid", "found loss 1.5 on", _fault("loss", value=1.5))
 _in_a_run("a rank dies", "invalid", "rank 1 (SIGKILL) ended without a word", _fault("die", step=30, ranks=[1]))
 _in_a_run("a rank hangs", "invalid", "(--stall-timeout), so the run was ended", _fault("hang", step=30, ranks=[1]), 8.0)
-_in_a_run("a card is out of memory", "invalid", "rank 1: memory", _fault("out_of_memory", step=30, ranks=[1]))
+_in_a_run("a device is out of memory", "invalid", "rank 1: memory", _fault("out_of_memory", step=30, ranks=[1]))
 _in_a_run(
     "memory creeps up",
     "inconclusive",
     "memory was still rising at the end",
     "memory_gib = 15.0\n" + _fault("memory_creep", gib_per_step=0.02),
 )
-_in_a_run("a card throttles", "invalid", "throttled (thermal)", _fault("throttle", from_step=60, ranks=[1]))
+_in_a_run("a device throttles", "invalid", "throttled (thermal)", _fault("throttle", from_step=60, ranks=[1]))
 _in_a_run("nobody can read the memory", "invalid", "found no memory sample", _fault("no_samples", how="failing"))
-_in_a_run("a card of another size", "invalid", "this is another model", _fault("card", capacity_gib=24.0, ranks=[1]))
-_in_a_run("two ranks on one card", "invalid", "in use by rank 0, expected its own", _fault("card", index=0, ranks=[1]))
+_in_a_run("a device of another size", "invalid", "this is another model", _fault("card", capacity_gib=24.0, ranks=[1]))
+_in_a_run(
+    "two ranks on one device", "invalid", "in use by rank 0, expected its own", _fault("card", index=0, ranks=[1])
+)
 
 
 @_in_a_stored_run("host clock steps back between two events", "the clock goes backwards")

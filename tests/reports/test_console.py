@@ -51,7 +51,7 @@ def compared(name: str, verdict: str = "pass", cell: str = EIGHT, **facts: Any) 
 
 
 EFFICIENCY = compared("efficiency", measured=0.9, interval=[0.891, 0.909], low=0.85, than=ONE)
-SKEW = compared("skew", measured=1.012, high=1.05, slowest="rank 3 (card 3 of node0)")
+SKEW = compared("skew", measured=1.012, high=1.05, slowest="rank 3 (device 3 of node0)")
 
 
 def shown(*metrics: dict[str, Any], notes: Any = (), **facts: Any) -> list[str]:
@@ -161,7 +161,7 @@ def test_nothing_compared_is_no_table() -> None:
 def test_efficiency_and_skew_of_a_cell_stand_in_one_line() -> None:
     assert texts(SKEW, EFFICIENCY)["scaling"] == [
         "cell                 compared with        efficiency       bound       verdict   skew         slowest rank",
-        f"{EIGHT}   {ONE}   0.9000 ± 1.0 %   >= 0.8500   pass      1.012 pass   rank 3 (card 3 of node0)",
+        f"{EIGHT}   {ONE}   0.9000 ± 1.0 %   >= 0.8500   pass      1.012 pass   rank 3 (device 3 of node0)",
     ]
 
 
@@ -169,7 +169,7 @@ def test_a_cell_that_was_compared_with_nothing_has_its_skew() -> None:
     (_, line) = texts(SKEW)["scaling"]
 
     assert line.split()[:7] == [EIGHT, "-", "-", "-", "-", "1.012", "pass"]
-    assert line.endswith("rank 3 (card 3 of node0)")
+    assert line.endswith("rank 3 (device 3 of node0)")
 
 
 def test_a_comparison_without_numbers_shows_none() -> None:
@@ -201,12 +201,12 @@ def test_the_devices_of_a_host_stand_below_each_other() -> None:
         ComparedDevice(11, "", None, None, None, Verdict.INVALID),
     )
 
-    lines = comparison_lines([compared("siblings", "invalid", ONE, devices=devices)])[f"cards of {ONE}"]
+    lines = comparison_lines([compared("siblings", "invalid", ONE, devices=devices)])[f"devices of {ONE}"]
 
     assert [line.text for line in lines] == [
-        "card   serial   p_core                   of its siblings'   verdict",
-        "0      S-0      20.00 images/s ± 0.5 %   100.0%             pass",
-        "11     -        -                        -                  invalid",
+        "device   serial   p_core                   of its siblings'   verdict",
+        "0        S-0      20.00 images/s ± 0.5 %   100.0%             pass",
+        "11       -        -                        -                  invalid",
         "",
         "siblings: because",
     ]

@@ -113,7 +113,7 @@ def broken(folder: Path) -> Path:
     return bundle.write(folder)
 
 
-def of_one_card(folder: Path) -> Path:
+def of_one_device(folder: Path) -> Path:
     bundle = bundle_of("r300", "1x1")
     cell_id = f"{bundle.run['cell']['id']}-card0"
     bundle.run["cell"]["id"] = bundle.one("start")["cell"] = cell_id
@@ -129,7 +129,7 @@ def on_own_data(folder: Path) -> Path:
 REFUSED = {
     "an invalid run": broken,
     "a restarted run": lambda folder: store(folder, restarts=1),
-    "a run of one card": of_one_card,
+    "a run of one device": of_one_device,
     "a run on data of its own": on_own_data,
     "no run": lambda folder: folder,
 }

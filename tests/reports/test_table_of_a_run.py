@@ -1,4 +1,4 @@
-"""The table after a run on eight simulated cards: every blank of its row is filled, and the importer agrees."""
+"""The table after a run on eight simulated devices: every blank of its row is filled, and the importer agrees."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ p_core = "unpublished"
 map = 0.364
 mem = { value = 28.0, capacity = 32.0 }
 """
-"""The row of the R300, on simulated cards."""
+"""The row of the R300, on simulated devices."""
 
 
 def device_file(folder: Path) -> Path:

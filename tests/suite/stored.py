@@ -52,7 +52,7 @@ def bundle_of(marker: str, topology: str, **changes: Any) -> Bundle:
 
 
 def virtual_bundle(topology: str, **changes: Any) -> Bundle:
-    """A steady run of simulated cards that deliver what their table says: two images a step, every seventh of one."""
+    """A steady run of simulated devices that deliver what their table says: two images a step, every seventh of one."""
     steady = {"protocol": "steady", "steps": 100, "warmup": 20, "window": 7, "compute_ns": 92_000_000}
     tiny = {"pixels": 1024, "proposals": 10, "positives": 1}
     bundle = bundle_of("virtual", topology, simulated=True, **{**steady, **tiny, **changes})
@@ -70,7 +70,7 @@ def environment_of(device: Device) -> Event:
     packages = {name: told[name].partition(" or ")[0] for name in names if name in told}
     return {
         "machine": {"vendor": "Kunlunxin", "product": "R480-X8"},
-        "cards": ["a card", hardware.get("card", "a card")],
+        "cards": ["a device", hardware.get("card", "a device")],
         "card_count": 8,
         "card_memory_gib": [32.0] * 8,
         "network": [
@@ -112,7 +112,7 @@ def site_file(
                 "trimmed = []",
                 f'protocol = "{"epoch" if cell == ONE else "full"}"',
                 "simulated = false",
-                'card = "a card"',
+                'card = "a device"',
             ]
             blocks += ["[accepted.provenance.versions]", 'python = "3.8"']
     for waiver in waivers:

@@ -106,14 +106,14 @@ def test_a_run_that_is_not_like_the_stored_one_is_an_error_that_names_the_differ
     stored: Path, tmp_path: Path
 ) -> None:
     def change(content: Any) -> None:
-        content["benchmarks"][0]["extra_info"].update(timing="device_events", card="another card")
+        content["benchmarks"][0]["extra_info"].update(timing="device_events", card="another device")
 
     session = replayed(tmp_path, cpu_bundle(), f"--benchmark-compare={changed(stored, tmp_path, change)}")
 
     assert session.code == 1
     assert session.counts["errors"] == 1
     assert session.cases[CASE].outcome == "error"
-    assert "card: found a card, stored another card" in session.cases[CASE].message
+    assert "card: found a device, stored another device" in session.cases[CASE].message
     assert "timing: found synchronised, stored device_events" in session.cases[CASE].message
 
 

@@ -81,7 +81,7 @@ def test_collecting_boots_nothing(tmp_path: Path) -> None:
     ("arguments", "says"),
     [
         (["-m", "r300", "--topo", "3x7"], "r300: 1x1, 1x8, 2x8"),
-        (["-m", "r300", "--topo", "eight"], "NODESxCARDS"),
+        (["-m", "r300", "--topo", "eight"], "NODESxDEVICES"),
         (["-m", "nosuch"], "Devices: a100, bi_v100, c500, cpu, r300"),
         (["-m", "labs"], "selects no device; devices: a100"),
         (["suite/test_steps.py", "-m", "labs"], "selects no device; devices: a100"),
@@ -128,7 +128,7 @@ def test_each_card_asks_every_question_of_every_card_and_one_of_all(tmp_path: Pa
 
     asked = ["mem", "p_core", "p_train", "step_times", *CLOCKS]
     expected = [name for card in (3, 5) for name in about(f"virtual-1x1-fp32-bs2-card{card}", asked, VIRTUAL)]
-    assert sorted(names) == sorted([*expected, "test_no_card_is_slower[virtual-1x1-fp32-bs2]"])
+    assert sorted(names) == sorted([*expected, "test_no_device_is_slower[virtual-1x1-fp32-bs2]"])
 
 
 def test_without_the_variable_each_card_is_all_that_a_host_has(tmp_path: Path) -> None:
@@ -140,11 +140,11 @@ def test_without_the_variable_each_card_is_all_that_a_host_has(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("arguments", "visible", "says"),
     [
-        (["-m", "virtual", "--topo", "1x2"], "", "--each-card runs 1x1 on every card; leave out --topo 1x2"),
+        (["-m", "virtual", "--topo", "1x2"], "", "--each-card runs 1x1 on every device; leave out --topo 1x2"),
         (["-m", "virtual", "--topo", "all"], "", "leave out --topo all"),
         (["-m", "cpu"], "", "cpu.toml has no cards_per_host; choose another device with -m MARKER"),
-        (["-m", "virtual"], "0,GPU-1", "VIRTUAL_VISIBLE_DEVICES=0,GPU-1 names a card 'GPU-1'; expected numbers"),
-        (["-m", "virtual"], "1,1", "names a card twice; expected each once"),
+        (["-m", "virtual"], "0,GPU-1", "VIRTUAL_VISIBLE_DEVICES=0,GPU-1 names a device 'GPU-1'; expected numbers"),
+        (["-m", "virtual"], "1,1", "names a device twice; expected each once"),
         (["-m", "virtual", "--launcher", "slurm"], "", "--launcher is slurm; leave that out, and start pytest on each"),
     ],
 )

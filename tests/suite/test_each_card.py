@@ -1,4 +1,4 @@
-"""`--each-card`: one run and one verdict a card, made side by side, and the slow card named."""
+"""`--each-card`: one run and one verdict a device, made side by side, and the slow device named."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from tests.suite.junit import Session, launch_suite, run_suite
 from tests.suite.stored import virtual_bundle
 
 CELL = "virtual-1x1-fp32-bs2"
-SIBLINGS = f"test_no_card_is_slower[{CELL}]"
-SLOW_CARD = "noise = 0.005\n[[fault]]\nkind = 'slow'\nfactor = 1.15\ncards = [6]\n"
+SIBLINGS = f"test_no_device_is_slower[{CELL}]"
+SLOW_DEVICE = "noise = 0.005\n[[fault]]\nkind = 'slow'\nfactor = 1.15\ncards = [6]\n"
 
 
-def card_run(folder: Path, card: int, step_ms: float = 92.0, found: int | None = None) -> Path:
-    """Store a run of one virtual card, which did a step of two images, every seventh of one, in so many ms."""
+def device_run(folder: Path, card: int, step_ms: float = 92.0, found: int | None = None) -> Path:
+    """Store a run of one virtual device, which did a step of two images, every seventh of one, in so many ms."""
     bundle = virtual_bundle("1x1", compute_ns=int(step_ms * 1e6))
     bundle.run["cell"]["id"] = bundle.one("start")["cell"] = f"{CELL}-card{card}"
     used = card if found is None else found
@@ -36,12 +36,12 @@ def replayed(folder: Path, *runs: Path, **environment: Any) -> Session:
 def burnt_in(tmp_path_factory: Any) -> Session:
     folder = Path(str(tmp_path_factory.mktemp("burn-in")))
     plan = folder / "plan.toml"
-    plan.write_text(SLOW_CARD)
+    plan.write_text(SLOW_DEVICE)
     options = ["-m", "virtual", "--each-card", "--steps", "100", "--scenario", plan, "-n", "2"]
     return run_suite(folder, *options, VIRTUAL_VISIBLE_DEVICES="4,5,6,7")
 
 
-def test_every_card_is_booted_once_and_has_a_verdict_of_its_own(burnt_in: Session) -> None:
+def test_every_device_is_booted_once_and_has_a_verdict_of_its_own(burnt_in: Session) -> None:
     records = [json.loads((run / "run.json").read_text()) for run in burnt_in.runs]
 
     assert sorted(record["cell"]["id"] for record in records) == [f"{CELL}-card{card}" for card in (4, 5, 6, 7)]
@@ -49,17 +49,19 @@ def test_every_card_is_booted_once_and_has_a_verdict_of_its_own(burnt_in: Sessio
     assert outcomes == {4: "passed", 5: "passed", 6: "failure", 7: "passed"}, burnt_in.output
 
 
-def test_the_slow_card_is_named_among_its_siblings(burnt_in: Session) -> None:
+def test_the_slow_device_is_named_among_its_siblings(burnt_in: Session) -> None:
     case = burnt_in.cases[SIBLINGS]
 
     assert case.outcome == "failure"
-    assert (case.properties["slow"], case.properties["verdict"]) == ("card 6 (SIM-0006)", "fail")
-    assert case.properties["cards"] == "card 4 (SIM-0004), card 5 (SIM-0005), card 6 (SIM-0006), card 7 (SIM-0007)"
-    assert f"cards of {CELL}" in burnt_in.output
+    assert (case.properties["slow"], case.properties["verdict"]) == ("device 6 (SIM-0006)", "fail")
+    assert (
+        case.properties["cards"] == "device 4 (SIM-0004), device 5 (SIM-0005), device 6 (SIM-0006), device 7 (SIM-0007)"
+    )
+    assert f"devices of {CELL}" in burnt_in.output
 
 
 @pytest.mark.integration
-def test_cards_work_side_by_side(tmp_path: Path) -> None:
+def test_devices_work_side_by_side(tmp_path: Path) -> None:
     plan = tmp_path / "plan.toml"
     plan.write_text('clock = "real"\n')
     options = ["-m", "virtual", "--each-card", "--steps", "50", "--scenario", plan, "-n", "2"]
@@ -72,37 +74,37 @@ def test_cards_work_side_by_side(tmp_path: Path) -> None:
     assert max(record["started_utc"] for record in records) < min(record["ended_utc"] for record in records)
 
 
-def test_stored_runs_of_eight_cards_are_eight_verdicts(tmp_path: Path) -> None:
-    session = replayed(tmp_path, *(card_run(tmp_path, card) for card in range(8)))
+def test_stored_runs_of_eight_devices_are_eight_verdicts(tmp_path: Path) -> None:
+    session = replayed(tmp_path, *(device_run(tmp_path, card) for card in range(8)))
 
     cases = [session.cases[f"test_p_core[{CELL}-card{card}]"] for card in range(8)]
     assert [(case.properties["card"], case.properties["serial"]) for case in cases] == [
         (str(card), f"SIM-{card:04d}") for card in range(8)
     ]
     assert {case.outcome for case in cases} == {session.cases[SIBLINGS].outcome} == {"passed"}
-    assert "1 rank on 1 host · card 3 (SIM-0003)" in session.output
+    assert "1 rank on 1 host · device 3 (SIM-0003)" in session.output
 
 
 def test_without_each_card_they_are_judged_one_by_one(tmp_path: Path) -> None:
-    session = run_suite(tmp_path, *(f"--replay={card_run(tmp_path, card)}" for card in range(3)))
+    session = run_suite(tmp_path, *(f"--replay={device_run(tmp_path, card)}" for card in range(3)))
 
     assert SIBLINGS not in session.cases
     assert {f"test_p_core[{CELL}-card{card}]" for card in range(3)} <= set(session.cases)
 
 
-def test_a_slow_card_fails_the_gate_by_name(tmp_path: Path) -> None:
-    runs = [card_run(tmp_path, card, 92.0 if card else 105.0) for card in range(4)]
+def test_a_slow_device_fails_the_gate_by_name(tmp_path: Path) -> None:
+    runs = [device_run(tmp_path, card, 92.0 if card else 105.0) for card in range(4)]
 
     session = run_suite(tmp_path, "--each-card", "--gate", *(f"--replay={run}" for run in runs))
 
-    assert session.cases[SIBLINGS].properties["slow"] == "card 0 (SIM-0000)"
+    assert session.cases[SIBLINGS].properties["slow"] == "device 0 (SIM-0000)"
     assert session.output.splitlines()[-1] == (
         f"GATE: FAIL  {CELL}-card0: p_train, p_core; test_cards.py::{SIBLINGS} failed"
     )
 
 
-def test_two_cards_are_only_recorded_and_stand_in_nobodys_way(tmp_path: Path) -> None:
-    runs = [card_run(tmp_path, card) for card in range(2)]
+def test_two_devices_are_only_recorded_and_stand_in_nobodys_way(tmp_path: Path) -> None:
+    runs = [device_run(tmp_path, card) for card in range(2)]
 
     session = run_suite(tmp_path, "--each-card", "--gate", *(f"--replay={run}" for run in runs))
 
@@ -110,12 +112,12 @@ def test_two_cards_are_only_recorded_and_stand_in_nobodys_way(tmp_path: Path) ->
     assert session.output.splitlines()[-1] == "GATE: PASS, simulated"
 
 
-def test_a_run_on_another_card_than_the_asked_one_is_invalid(tmp_path: Path) -> None:
-    runs = [card_run(tmp_path, card, found=1 if card == 2 else None) for card in range(4)]
+def test_a_run_on_another_device_than_the_asked_one_is_invalid(tmp_path: Path) -> None:
+    runs = [device_run(tmp_path, card, found=1 if card == 2 else None) for card in range(4)]
 
     session = replayed(tmp_path, *runs)
 
     case = session.cases[f"test_p_core[{CELL}-card2]"]
     assert case.outcome == session.cases[SIBLINGS].outcome == "error"
-    assert "found card 1 of node0, expected card 2" in case.message
-    assert "card 2 (SIM-0001): its run cannot be compared" in session.cases[SIBLINGS].message
+    assert "found device 1 of node0, expected device 2" in case.message
+    assert "device 2 (SIM-0001): its run cannot be compared" in session.cases[SIBLINGS].message

@@ -24,7 +24,7 @@ BLANK = "p_whole, p_train, p_core unpublished and no --baseline"
 
 @pytest.fixture(scope="module")
 def one(tmp_path_factory: Any) -> Path:
-    """A sound run of one card; sessions write nothing but its verdict."""
+    """A sound run of one device; sessions write nothing but its verdict."""
     return store(Path(str(tmp_path_factory.mktemp("one"))) / "run", topology="1x1")
 
 

@@ -1,4 +1,4 @@
-"""Real runs through every launcher: over ssh to two hosts, by a real Slurm, and sixteen ranks of simulated cards."""
+"""Real runs through every launcher: over ssh to two hosts, by a real Slurm, and sixteen ranks of simulated devices."""
 
 from __future__ import annotations
 

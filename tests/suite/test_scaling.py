@@ -15,14 +15,14 @@ SKEW = f"test_skew[{EIGHT}]"
 
 
 def judged(folder: Path, *options: Any, eight_ns: int = 40_000_000, **published: float) -> Session:
-    """Judge a run of one card and one of eight, whose steps take so long, by the p_core that the site accepted."""
+    """Judge a run of one device and one of eight, whose steps take so long, by the p_core that the site accepted."""
     runs = [store(folder / "one", topology="1x1"), store(folder / "eight", compute_ns=eight_ns)]
     accepted = {cell: {"p_core": published[name]} for name, cell in (("one", ONE), ("eight", EIGHT)) if published}
     baseline = [f"--baseline={site_file(folder / 'site.toml', accepted)}"] if accepted else []
     return run_suite(folder, *options, *baseline, *(f"--replay={run}" for run in runs))
 
 
-def test_cards_that_keep_their_speed_pass(tmp_path: Path) -> None:
+def test_devices_that_keep_their_speed_pass(tmp_path: Path) -> None:
     session = judged(tmp_path, one=300.0, eight=2400.0)
 
     case = session.cases[PAIR]
@@ -34,7 +34,7 @@ def test_cards_that_keep_their_speed_pass(tmp_path: Path) -> None:
     assert float(case.properties["p_train_efficiency"]) == pytest.approx(1.0)
 
 
-def test_cards_that_lose_speed_together_fail_and_the_gate_says_so(tmp_path: Path) -> None:
+def test_devices_that_lose_speed_together_fail_and_the_gate_says_so(tmp_path: Path) -> None:
     session = judged(tmp_path, "--gate", eight_ns=50_000_000, one=10.0, eight=80.0)
 
     assert session.cases[PAIR].outcome == "failure"
@@ -48,7 +48,7 @@ def test_the_closing_table_has_efficiency_skew_and_the_slowest_rank(tmp_path: Pa
     assert "= scaling =" in session.output
     assert line.split("   ")[2].startswith("1.0000 ± ")
     assert line.split("   ")[3:5] == [">= 0.9500", "pass   "[:4]]
-    assert line.endswith("rank 0 (card 0 of node0)")
+    assert line.endswith("rank 0 (device 0 of node0)")
 
 
 def test_without_numbers_it_is_recorded_and_stands_in_nobodys_way(tmp_path: Path) -> None:
@@ -77,7 +77,7 @@ def test_ranks_that_keep_up_pass_with_the_figure(tmp_path: Path) -> None:
     assert float(case.properties["measured"]) == pytest.approx(1.0)
 
 
-def test_the_slow_rank_is_named_with_card_and_host_and_fails_the_gate(tmp_path: Path) -> None:
+def test_the_slow_rank_is_named_with_device_and_host_and_fails_the_gate(tmp_path: Path) -> None:
     bundle = bundle_of("r300", "1x8")
     for window in bundle.all("window", 5):
         window["forward_ns"] = int(window["forward_ns"] * 1.2)
@@ -86,7 +86,7 @@ def test_the_slow_rank_is_named_with_card_and_host_and_fails_the_gate(tmp_path: 
 
     case = session.cases[SKEW]
     assert case.outcome == "failure"
-    assert "rank 5 (card 5 of node0) is 20% slower than its siblings, expected at most 5%" in case.message
+    assert "rank 5 (device 5 of node0) is 20% slower than its siblings, expected at most 5%" in case.message
     assert (case.properties["rank"], case.properties["card"], case.properties["host"]) == ("5", "5", "node0")
     assert session.output.splitlines()[-1] == f"GATE: FAIL  test_scaling.py::{SKEW} failed"
 

@@ -1,4 +1,4 @@
-"""A run of two ranks on simulated cards: it is judged as any other, and says everywhere that it is simulated."""
+"""A run of two ranks on simulated devices: it is judged as any other, and says everywhere that it is simulated."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_what_is_planted_is_what_is_measured(steady: Session) -> None:
     verdicts = {name: case.properties["verdict"] for name, case in steady.by_metric.items()}
 
     assert verdicts == {"p_train": "pass", "p_core": "pass", "mem": "pass"}, steady.output
-    # Two cards of 20 images/s, each step waiting for the slower of the two.
+    # Two devices of 20 images/s, each step waiting for the slower of the two.
     assert 39.0 <= float(steady.by_metric["p_core"].properties["measured"]) <= 40.1
     assert float(steady.by_metric["mem"].properties["measured"]) == 19.5
     assert steady.code == 0
@@ -58,13 +58,13 @@ def test_the_evidence_keeps_what_was_planted(steady: Session) -> None:
     assert (run_dir / "scenario.toml").read_text() == SCENARIO
 
 
-def test_the_cards_show_their_memory_and_have_one_each(steady: Session) -> None:
+def test_the_devices_show_their_memory_and_have_one_each(steady: Session) -> None:
     (run_dir,) = steady.runs
 
     samples = [json.loads(line) for line in (run_dir / "telemetry.jsonl").read_text().splitlines()]
 
-    of_cards = [sample for sample in samples if "card" in sample]
-    assert {sample["source"] for sample in of_cards} == {"virtual_smi"}
+    of_devices = [sample for sample in samples if "card" in sample]
+    assert {sample["source"] for sample in of_devices} == {"virtual_smi"}
     assert {sample["source"] for sample in samples} == {"virtual_smi", "host"}
-    assert {sample["card"] for sample in of_cards} == {0, 1}
-    assert max(sample["memory_used_gib"] for sample in of_cards) == 19.5
+    assert {sample["card"] for sample in of_devices} == {0, 1}
+    assert max(sample["memory_used_gib"] for sample in of_devices) == 19.5

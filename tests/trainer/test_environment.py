@@ -175,7 +175,7 @@ def test_a_library_that_hangs_is_left_behind(tmp_path: Path, monkeypatch: Any) -
     facts = gathered(tmp_path, lambda: never.wait() and Inventory())
     never.set()
 
-    assert facts.absent["card_count"] == "the cards' tool did not answer within 0.05 s"
+    assert facts.absent["card_count"] == "the devices' tool did not answer within 0.05 s"
 
 
 def test_of_the_variables_only_the_one_that_names_the_image_is_read(tmp_path: Path, monkeypatch: Any) -> None:
@@ -205,7 +205,7 @@ def test_a_name_that_is_no_text_can_be_written(tmp_path: Path) -> None:
     dumps(encode(gathered(tmp_path)), indent=1).encode("utf-8")
 
 
-def test_the_simulated_cards_are_those_of_the_ranks(tmp_path: Path, monkeypatch: Any) -> None:
+def test_the_simulated_devices_are_those_of_the_ranks(tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.delenv("VIRTUAL_VISIBLE_DEVICES", raising=False)
     backend = load_backend("virtual")
     threads = torch.get_num_threads()
@@ -284,24 +284,24 @@ def test_on_this_machine_the_cpus_are_those_that_the_kernel_grants() -> None:
     assert parse_list(placement()["cpus"]) == sorted(os.sched_getaffinity(0))
 
 
-def test_a_cards_node_is_found_by_its_address_as_tools_write_it(tmp_path: Path) -> None:
+def test_a_devices_node_is_found_by_its_address_as_tools_write_it(tmp_path: Path) -> None:
     root = pci(tmp_path, "0000:1b:00.0", "1")
 
     for address in ("0000:1b:00.0", "00000000:1B:00.0", " 0000:1B:00.0\n"):
         assert device_numa_node(address, root) == 1
 
 
-def test_an_address_in_another_domain_is_another_card(tmp_path: Path) -> None:
+def test_an_address_in_another_domain_is_another_device(tmp_path: Path) -> None:
     root = pci(pci(tmp_path, "0000:1b:00.0", "0"), "10000:1b:00.0", "1")
 
     assert (device_numa_node("00010000:1b:00.0", root), device_numa_node("00000000:1b:00.0", root)) == (1, 0)
 
 
 @pytest.mark.parametrize("node", ["-1", "", "none"])
-def test_a_card_whose_node_is_not_told_has_none(tmp_path: Path, node: str) -> None:
+def test_a_device_whose_node_is_not_told_has_none(tmp_path: Path, node: str) -> None:
     assert device_numa_node("0000:1b:00.0", pci(tmp_path, "0000:1b:00.0", node)) is None
 
 
 @pytest.mark.parametrize("address", [None, "", "0000:1b:00.9", "../../../../etc", "0000:ff:00.0", "0000:1b:00.0/.."])
-def test_what_is_no_address_of_a_card_here_has_no_node(tmp_path: Path, address: str | None) -> None:
+def test_what_is_no_address_of_a_device_here_has_no_node(tmp_path: Path, address: str | None) -> None:
     assert device_numa_node(address, pci(tmp_path, "0000:1b:00.0", "1")) is None

@@ -88,7 +88,7 @@ def test_devices_are_found_to_make_the_hosts_floats(name: str) -> None:
     assert other_floats(backend.device) == ""
 
 
-def test_the_way_of_cards_is_found_to_make_the_hosts_floats(monkeypatch: Any) -> None:
+def test_the_way_of_devices_is_found_to_make_the_hosts_floats(monkeypatch: Any) -> None:
     monkeypatch.setattr(staging, "_floats", staging._on_device)
 
     assert other_floats(HOST) == ""

@@ -20,7 +20,7 @@ def device_with(cell: Cell, backend: str = "kunlunxin", shapes: Mapping[str, int
     """The devices by marker, of which there is one, whose table has one row."""
     device = Device(
         marker=cell.device,
-        name="a card",
+        name="a device",
         vendor="Example",
         backend=backend,
         card_memory_gib=32.0,

@@ -10,7 +10,7 @@ from typing import Any, Dict, Mapping
 from evidence.seal import write_seal
 from expected import METRICS, Cell, Expectation, Recipe, Topology, default_bounds
 
-CARD_GIB = 32.0
+DEVICE_GIB = 32.0
 SMALL = Recipe(
     model="fasterrcnn_resnet18_fpn_small", pretrained_backbone=False, epochs=4, lr_milestones=(), warmup_steps=10
 )
@@ -28,14 +28,14 @@ HONEST_CLOCK = {
 
 RETESTED = ("synchronise_ns", "after_ns", "timer_ns", "timer_wall_ns")
 
-TWO_CARDS = Topology(1, 2)
+TWO_DEVICES = Topology(1, 2)
 
 
 @dataclass(frozen=True)
 class Plan:
     """What happens in the run; times in ns, one entry of `maps` an epoch that is trained."""
 
-    topology: Topology = TWO_CARDS
+    topology: Topology = TWO_DEVICES
     protocol: str = "full"
     device: str = "r300"
     backend: str = "kunlunxin"
@@ -113,7 +113,7 @@ def a_cell(plan: Plan, **expectations: Any) -> Cell:
 
 def published(name: str, value: float) -> Expectation:
     """`value` as the vendor publishes it, with the default bounds."""
-    capacity = CARD_GIB if name == "mem" else None
+    capacity = DEVICE_GIB if name == "mem" else None
     low, high = default_bounds(METRICS[name], value, capacity=capacity)
     return Expectation("published", value, low, high, capacity, "a table")
 
@@ -188,7 +188,7 @@ def _run_file(plan: Plan, cell: Cell) -> Event:
         "started_utc": "2026-01-01T00:00:00Z",
         "simulated": plan.simulated,
         "backend": plan.backend,
-        "card_memory_gib": None if plan.backend == "cpu" else CARD_GIB,
+        "card_memory_gib": None if plan.backend == "cpu" else DEVICE_GIB,
         "expectation": {},
         **({"restarts": [{"phase": "run", "message": "rank 1 ended"}] * plan.restarts} if plan.restarts else {}),
         "boot": {"exit_code": 0, "failure": None},
@@ -208,7 +208,7 @@ def _telemetry(plan: Plan, ranks: dict[int, list[Event]]) -> list[Event]:
                     "source": "xpu_smi",
                     "card": start["card"],
                     "memory_used_gib": plan.used_gib,
-                    "memory_total_gib": CARD_GIB,
+                    "memory_total_gib": DEVICE_GIB,
                 }
             )
     return samples
@@ -264,11 +264,11 @@ class _Rank:
         ledger = {f"{phase}_ns": ns for phase, ns in self.ledger.items()}
         self.say("train_end", images=self.images, steps=self.steps, ledger=ledger)
         self._read_agent()
-        on_card = plan.backend != "cpu"
+        on_device = plan.backend != "cpu"
         self.say(
             "memory",
-            allocated_gib=plan.used_gib * 0.8 if on_card else None,
-            reserved_gib=plan.used_gib * 0.9 if on_card else None,
+            allocated_gib=plan.used_gib * 0.8 if on_device else None,
+            reserved_gib=plan.used_gib * 0.9 if on_device else None,
             resident_gib=1.5,
         )
         self.now += 500_000_000
@@ -286,16 +286,16 @@ class _Rank:
             schema=3,
             cell=self.cell_id,
             rank=self.rank,
-            local_rank=self.rank % plan.topology.cards,
+            local_rank=self.rank % plan.topology.devices,
             world_size=plan.topology.ranks,
-            local_world_size=plan.topology.cards,
-            host=f"node{self.rank // plan.topology.cards}",
+            local_world_size=plan.topology.devices,
+            host=f"node{self.rank // plan.topology.devices}",
             pid=1000 + self.rank,
             backend=plan.backend,
             simulated=plan.simulated,
-            device_name="a card",
-            card=self.rank % plan.topology.cards,
-            capacity_gib=CARD_GIB,
+            device_name="a device",
+            card=self.rank % plan.topology.devices,
+            capacity_gib=DEVICE_GIB,
             precision="fp32",
             batch_size=plan.batch_size,
             learning_rate=0.02,

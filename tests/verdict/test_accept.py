@@ -198,7 +198,7 @@ def _renamed(number: int, bundle: Bundle) -> None:
         ({"versions": {"python": "3.9"}}, "run-1: found python 3.9, expected 3.8 as in run-0"),
         ({"versions": {"python": "3.8", "torch": "2.0"}}, "run-1: found torch 2.0, expected unknown as in run-0"),
         ({"versions": {}}, "run-1: found python unknown, expected 3.8 as in run-0"),
-        ({"device_name": "another card"}, "run-1: found card another card, expected a card as in run-0"),
+        ({"device_name": "another device"}, "run-1: found card another device, expected a device as in run-0"),
     ],
 )
 def test_runs_of_two_states_of_a_machine_are_refused(tmp_path: Path, facts: dict[str, Any], words: str) -> None:
@@ -337,7 +337,7 @@ def test_runs_that_were_made_beside_each_other_are_no_baseline(tmp_path: Path) -
         tmp_path, CPU, change=only(1, lambda bundle: bundle.run["cell"].update(id=f"{a_cell(CPU).id}-card3"))
     )
 
-    with pytest.raises(AcceptError, match="was made by --each-card, beside runs on the other cards"):
+    with pytest.raises(AcceptError, match="was made by --each-card, beside runs on the other devices"):
         accept_runs(run_dirs, device_with(a_cell(CPU), "cpu"))
 
 

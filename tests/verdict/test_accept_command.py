@@ -114,7 +114,7 @@ def test_a_command_line_that_lacks_something_ends_with_usage(
 
 
 def an_origin(run: str, **changes: Any) -> Provenance:
-    origin = Provenance(run, "2026-11-20T10:00:00+00:00", "epoch", False, "a card", "4.0.25", VERSIONS)
+    origin = Provenance(run, "2026-11-20T10:00:00+00:00", "epoch", False, "a device", "4.0.25", VERSIONS)
     return replace(origin, **changes)
 
 
@@ -144,7 +144,7 @@ def test_a_new_file_says_what_was_accepted_and_where_it_comes_from(tmp_path: Pat
         "[accepted.provenance]\n"
         'protocol = "epoch"\n'
         "simulated = false\n"
-        'card = "a card"\n'
+        'card = "a device"\n'
         'driver = "4.0.25"\n'
         'runs = [\n    "a",\n    "b",\n    "c",\n]\n'
         "dates = [\n" + '    "2026-11-20T10:00:00+00:00",\n' * 3 + "]\n"

@@ -94,7 +94,7 @@ def test_two_runs_of_a_cell_are_comparable(tmp_path: Path) -> None:
         (in_run(simulated=True), "device is"),
         (in_run(own_data=True), "data set"),
         (data_of(100), "data set"),
-        (at_start(device_name="another card"), "card"),
+        (at_start(device_name="another device"), "card"),
         (at_start(timing="host"), "timing of steps"),
         (at_start(host_clock=False), "wait after each step for the host's clock"),
         (lambda bundle: bundle.run["recipe"].update(tf32=True), "recipe: tf32"),
@@ -184,7 +184,7 @@ def test_all_that_has_to_be_equal_of_two_runs_is_its_state(tmp_path: Path) -> No
     assert found.state == {
         "protocol": "steady of 120 steps",
         "simulated": "true",
-        "card": "a card",
+        "card": "a device",
         "driver": "",
         "python": "3.8",
     }

@@ -94,9 +94,9 @@ def test_a_host_as_stated_matches_in_everything(tmp_path: Path) -> None:
         ("driver", {"driver": "4.0.31"}, "differs", "4.0.31"),
         ("kernel", {"kernel": "5.15.0-1-generic"}, "differs", "5.15.0-1-generic"),
         ("machine", {"machine": {"vendor": "Inspur", "product": "NF5468M6"}}, "unknown", "Inspur NF5468M6"),
-        ("card", {"cards": ["a card", "R200"]}, "differs", "a card, R200"),
-        ("card", {"cards": ["a card", "R200", "R300"]}, "unknown", "a card, R200, R300"),
-        ("card", {"cards": ["a card"]}, "unknown", "a card"),
+        ("card", {"cards": ["a device", "R200"]}, "differs", "a device, R200"),
+        ("card", {"cards": ["a device", "R200", "R300"]}, "unknown", "a device, R200, R300"),
+        ("card", {"cards": ["a device"]}, "unknown", "a device"),
         ("card_count", {"card_count": 0}, "differs", "0"),
         ("card_count", {"card_count": 1}, "match", "1"),
         ("os", {"os": {"name": "Ubuntu", "version": "22.04", "of": "host"}}, "differs", "Ubuntu 22.04"),
@@ -154,7 +154,7 @@ def test_what_nobody_states_is_found_all_the_same(tmp_path: Path) -> None:
     assert finding.found == "InfiniBand, 200 Gb/sec (4X HDR), 4: ACTIVE"
 
 
-def test_a_card_of_another_size_differs(tmp_path: Path) -> None:
+def test_a_device_of_another_size_differs(tmp_path: Path) -> None:
     bundle = bundle_of("r300", "1x1")
     bundle.one("start")["capacity_gib"] = 16.0
 
@@ -163,14 +163,14 @@ def test_a_card_of_another_size_differs(tmp_path: Path) -> None:
     assert (finding.verdict, finding.stated, finding.found) == ("differs", "32 GiB", "16.0 GiB")
 
 
-def test_one_right_card_does_not_excuse_another_of_the_host(tmp_path: Path) -> None:
+def test_one_right_device_does_not_excuse_another_of_the_host(tmp_path: Path) -> None:
     bundle = bundle_of("r300", "1x8")
     for rank in bundle.ranks:
         bundle.one("start", rank)["device_name"] = "R200" if rank == 5 else "R300"
 
     (finding,) = found(bundle, tmp_path)["card"]
 
-    assert (finding.verdict, finding.found) == ("differs", "R200, R300, a card, 昆仑芯AI加速卡R300")
+    assert (finding.verdict, finding.found) == ("differs", "R200, R300, a device, 昆仑芯AI加速卡R300")
 
 
 def test_evidence_from_before_the_event_leaves_the_items_unknown(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ RESUMED = Plan(restarts=1, resumed=(1, 40))
 class Fault(NamedTuple):
     """What to break in the bundle of a plan, the check that has to notice (None: reading the files), and who is named.
 
-    `says` is how the reason begins: the rank, card or file and the key, and for one fault a message all of its words.
+    `says` is how the reason begins: the rank, device or file and the key, and for one fault a message all of its words.
     """
 
     check: str | None
@@ -164,8 +164,8 @@ FAULTS = [
     Fault("learning-rate", "rank 0: step 10:", nth("window", 1, lr=0.04)),
     Fault("durations", "rank 0: found forward_ns", one("window", forward_ns=-1)),
     Fault("durations", "rank 0: found copy_ns", one("window", copy_ns=-1)),
-    Fault("memory", "card 0 of node0: found -1.000 GiB reserved", one("memory", reserved_gib=-1.0)),
-    Fault("memory", "card 0 of node0:", lambda b: b.telemetry.clear(), CPU),
+    Fault("memory", "device 0 of node0: found -1.000 GiB reserved", one("memory", reserved_gib=-1.0)),
+    Fault("memory", "device 0 of node0:", lambda b: b.telemetry.clear(), CPU),
     Fault("all-measured", "found no measurement of mem", lambda b: b.telemetry.clear()),
     Fault(
         "booted", "the run failed in phase unknown: no message was recorded", run(boot={"exit_code": 0, "failure": {}})
@@ -179,7 +179,7 @@ FAULTS = [
     ),
     Fault(
         "one-device-per-rank",
-        "rank 1: found card 0 of node0 in use by rank 0, expected its own",
+        "rank 1: found device 0 of node0 in use by rank 0, expected its own",
         one("start", 1, card=0),
     ),
     Fault(
@@ -200,12 +200,12 @@ FAULTS = [
     ),
     Fault(
         "device-model",
-        "rank 1: found a card another card, expected a card as on rank 0",
-        one("start", 1, device_name="another card"),
+        "rank 1: found a device another device, expected a device as on rank 0",
+        one("start", 1, device_name="another device"),
     ),
     Fault(
         "device-model",
-        "rank 0: found a card of 40.0 GiB (a card), expected about 32.0 GiB for device r300: this is another model",
+        "rank 0: found a device of 40.0 GiB (a device), expected about 32.0 GiB for device r300: this is another model",
         one("start", capacity_gib=40.0),
     ),
     Fault(
@@ -310,7 +310,7 @@ FAULTS = [
         "learning-rate", "rank 0: step 0: found learning rate 0, expected above 0, at most 0.02", one("window", lr=0)
     ),
     Fault("durations", "rank 0: found compute_host_ns -1, expected 0 or more", one("window", compute_host_ns=-1)),
-    Fault("memory", "card 1 of node0: found -1.000 GiB resident", one("memory", 1, resident_gib=-1.0), CPU),
+    Fault("memory", "device 1 of node0: found -1.000 GiB resident", one("memory", 1, resident_gib=-1.0), CPU),
     Fault("attempts-not-mixed", "rank 1: found attempt 0, expected 1, as", one("start", 1, attempt=0), RESUMED),
     Fault("resumed-position", "rank 0: found a 'resumed' event, expected none", run(restarts=[]), RESUMED),
     Fault(
@@ -348,10 +348,10 @@ def boot_failed(bundle: Bundle) -> None:
     bundle.telemetry.clear()
 
 
-@fault("no-failures", "rank 1: failed (device): card lost")
+@fault("no-failures", "rank 1: failed (device): device lost")
 def rank_gave_up(bundle: Bundle) -> None:
     end = bundle.ranks[1].pop()
-    bundle.ranks[1].append({"event": "failure", "t_ns": end["t_ns"], "kind": "device", "message": "card lost"})
+    bundle.ranks[1].append({"event": "failure", "t_ns": end["t_ns"], "kind": "device", "message": "device lost"})
 
 
 @fault("all-ranks-reported", "rank 1: found no file, expected rank-0001.jsonl")
@@ -564,9 +564,9 @@ def last_epoch_came_early(bundle: Bundle) -> None:
 
 @fault(
     "not-throttled",
-    "card 1 of node0: throttled (power, thermal) in 3 samples, 22.42% of the training, expected at most 1%",
+    "device 1 of node0: throttled (power, thermal) in 3 samples, 22.42% of the training, expected at most 1%",
 )
-def a_card_was_throttled(bundle: Bundle) -> None:
+def a_device_was_throttled(bundle: Bundle) -> None:
     begin = bundle.one("train_begin", rank=1)["t_ns"]
     inside = [one for one in bundle.telemetry if one["card"] == 1 and one["t_ns"] > begin]
     for sample, reason in zip(inside, ("thermal", "power", "thermal")):
@@ -714,26 +714,26 @@ def training_took_no_time(bundle: Bundle) -> None:
     bundle.ranks[0].insert(bundle.ranks[0].index(begin) + 1, end)
 
 
-@fault("memory", "card 1 of node0: found 33.000 GiB in use, expected at most its capacity, 32.000 GiB")
-def more_memory_than_the_card_has(bundle: Bundle) -> None:
+@fault("memory", "device 1 of node0: found 33.000 GiB in use, expected at most its capacity, 32.000 GiB")
+def more_memory_than_the_device_has(bundle: Bundle) -> None:
     bundle.telemetry[-1]["memory_used_gib"] = 33.0
 
 
-@fault("memory", "card 0 of node0:")
+@fault("memory", "device 0 of node0:")
 def more_memory_than_the_run_says(bundle: Bundle) -> None:
     _forget_capacity(bundle)
     bundle.run["card_memory_gib"] = 30.0
     bundle.telemetry[0]["memory_used_gib"] = 31.0
 
 
-@fault("memory", "card 0 of node0:")
+@fault("memory", "device 0 of node0:")
 def more_memory_than_the_cell_says(bundle: Bundle) -> None:
     _forget_capacity(bundle)
     bundle.run["card_memory_gib"] = None
     bundle.telemetry[0]["memory_used_gib"] = 33.0
 
 
-@fault("memory", "card 0 of node0: found -1.000 GiB sampled, expected 0 or more")
+@fault("memory", "device 0 of node0: found -1.000 GiB sampled, expected 0 or more")
 def memory_is_negative(bundle: Bundle) -> None:
     for sample in bundle.telemetry:
         sample["memory_used_gib"] = -1.0
@@ -741,14 +741,14 @@ def memory_is_negative(bundle: Bundle) -> None:
 
 @fault(
     "memory",
-    "card 1 of node0: found no memory sample in telemetry.jsonl (xpu_smi: it hung), expected some in training",
+    "device 1 of node0: found no memory sample in telemetry.jsonl (xpu_smi: it hung), expected some in training",
 )
-def a_card_was_not_watched(bundle: Bundle) -> None:
+def a_device_was_not_watched(bundle: Bundle) -> None:
     bundle.telemetry = [sample for sample in bundle.telemetry if sample["card"] == 0]
     bundle.telemetry.append({"t_ns": 1, "source": "xpu_smi", "error": "it hung"})
 
 
-@fault("memory", "card 0 of node0:")
+@fault("memory", "device 0 of node0:")
 def memory_was_watched_before_training_only(bundle: Bundle) -> None:
     begin = bundle.one("train_begin")["t_ns"]
     bundle.telemetry = [one for one in bundle.telemetry if one["card"] == 1 or one["t_ns"] < begin]
@@ -838,7 +838,7 @@ def _loss_stands_still_for_49_steps(bundle: Bundle) -> None:
     bundle.all("window")[1]["loss"][0] = 2.06
 
 
-def _memory_is_above_the_tables_but_below_the_cards(bundle: Bundle) -> None:
+def _memory_is_above_the_tables_but_below_the_devices(bundle: Bundle) -> None:
     bundle.run["card_memory_gib"] = 30.0
     bundle.telemetry[0]["memory_used_gib"] = 31.0
 
@@ -847,7 +847,7 @@ def _memory_is_above_the_tables_but_below_the_cards(bundle: Bundle) -> None:
     "change",
     [
         _loss_stands_still_for_49_steps,
-        _memory_is_above_the_tables_but_below_the_cards,
+        _memory_is_above_the_tables_but_below_the_devices,
         lambda bundle: _scale(bundle, "compute_ns", 1.08),  # device events overlap the host's windows a little
         lambda bundle: _scale(bundle, "compute_ns", 0.95),
         lambda bundle: _scale(bundle, "compute_host_ns", 1.1),
@@ -1023,7 +1023,7 @@ def test_the_document_lists_every_check() -> None:
 
 
 @pytest.mark.parametrize("found", [2, 4])
-def test_a_run_that_was_to_use_one_card_and_used_another_is_refused(found: int, tmp_path: Path) -> None:
+def test_a_run_that_was_to_use_one_device_and_used_another_is_refused(found: int, tmp_path: Path) -> None:
     plan = replace(STEADY, topology=Topology(1, 1))
     cell = replace(a_cell(plan), card=3)
     bundle = build(plan)
@@ -1033,10 +1033,12 @@ def test_a_run_that_was_to_use_one_card_and_used_another_is_refused(found: int, 
         sample["card"] = found
     evidence = read_run(bundle.write(tmp_path / "run"))
 
-    assert violations(evidence, cell, measure(evidence)) == (f"rank 0: found card {found} of node0, expected card 3",)
+    assert violations(evidence, cell, measure(evidence)) == (
+        f"rank 0: found device {found} of node0, expected device 3",
+    )
 
 
-def test_a_run_that_used_the_card_that_it_was_to_use_is_believed(tmp_path: Path) -> None:
+def test_a_run_that_used_the_device_that_it_was_to_use_is_believed(tmp_path: Path) -> None:
     plan = replace(STEADY, topology=Topology(1, 1))
     cell = replace(a_cell(plan), card=0)
     bundle = build(plan)

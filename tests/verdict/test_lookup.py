@@ -91,7 +91,7 @@ def test_without_run_json_there_is_no_cell(tmp_path: Path) -> None:
         find_cell(read_run(tmp_path), devices_of(CPU))
 
 
-def test_a_run_of_one_card_is_of_its_tables_cell_on_that_card(tmp_path: Path) -> None:
+def test_a_run_of_one_device_is_of_its_tables_cell_on_that_device(tmp_path: Path) -> None:
     bundle = build(Plan())
     bundle.run["cell"]["id"] += "-card3"
     devices = devices_of(Plan(), map=0.3)
@@ -171,8 +171,8 @@ def test_the_same_expectations_are_no_change(tmp_path: Path) -> None:
             "mem",
             published("mem", 28.0),
             replace(published("mem", 28.0), capacity=64.0),
-            "mem: published 28.0 GiB, at most 29.4, card of 32.0 GiB when the run was made; "
-            "now published 28.0 GiB, at most 29.4, card of 64.0 GiB",
+            "mem: published 28.0 GiB, at most 29.4, device of 32.0 GiB when the run was made; "
+            "now published 28.0 GiB, at most 29.4, device of 64.0 GiB",
         ),
     ],
 )

@@ -191,7 +191,7 @@ def test_the_initial_evaluation_is_no_map(tmp_path: Path) -> None:
     assert "map" not in measured(bundle, tmp_path)
 
 
-def test_mem_is_the_peak_of_any_card_with_the_allocators_beside_it(tmp_path: Path) -> None:
+def test_mem_is_the_peak_of_any_device_with_the_allocators_beside_it(tmp_path: Path) -> None:
     bundle = build(FULL)
     bundle.telemetry[-1]["memory_used_gib"] = 27.25
 
@@ -201,12 +201,12 @@ def test_mem_is_the_peak_of_any_card_with_the_allocators_beside_it(tmp_path: Pat
     assert metric.n == len(bundle.telemetry)
     assert metric.source == "telemetry.jsonl"
     assert metric.method == (
-        "highest of 2 cards, card 1 of node0: sampled by xpu_smi 27.25 GiB; allocator's peak, allocated 16.00 GiB; "
+        "highest of 2 devices, device 1 of node0: sampled by xpu_smi 27.25 GiB; allocator's peak, allocated 16.00 GiB; "
         "allocator's peak, reserved 18.00 GiB"
     )
 
 
-def test_mem_is_not_told_of_a_part_of_the_cards(tmp_path: Path) -> None:
+def test_mem_is_not_told_of_a_part_of_the_devices(tmp_path: Path) -> None:
     bundle = build(FULL)
     bundle.telemetry = [sample for sample in bundle.telemetry if sample["card"] == 0]
 
@@ -229,7 +229,7 @@ def test_what_samplers_complained_of_stands_beside_the_figure(tmp_path: Path) ->
     assert method.endswith("; samplers reported 1 errors, first xpu_smi: it hung")
 
 
-def test_cards_that_the_run_did_not_use_do_not_count(tmp_path: Path) -> None:
+def test_devices_that_the_run_did_not_use_do_not_count(tmp_path: Path) -> None:
     bundle = build(FULL)
     bundle.telemetry.append(dict(bundle.telemetry[0], card=5, memory_used_gib=31.0))
 

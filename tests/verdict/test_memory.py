@@ -1,4 +1,4 @@
-"""Peak memory of cards, and whether anybody watched."""
+"""Peak memory of devices, and whether anybody watched."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ def test_the_peak_is_the_largest_sample(tmp_path: Path) -> None:
     assert memory.peak == memory.sampled == 25.5
     assert memory.sources == ("xpu_smi",)
     assert memory.ranks == (0,)
-    assert str(memory) == "card 0 of node0"
+    assert str(memory) == "device 0 of node0"
 
 
 def reserved(bundle: Bundle) -> None:
     bundle.one("memory")["reserved_gib"] = 26.0
 
 
-def share_a_card(bundle: Bundle) -> None:
+def share_a_device(bundle: Bundle) -> None:
     bundle.one("start", rank=1)["card"] = 0
 
 
@@ -55,7 +55,7 @@ def smaller(bundle: Bundle) -> None:
     ("plan", "change", "expected"),
     [
         (SHORT, reserved, {"peak": 26.0}),  # in use, though no sample saw it
-        (SHORT, share_a_card, {"ranks": (0, 1), "reserved": 36.0}),
+        (SHORT, share_a_device, {"ranks": (0, 1), "reserved": 36.0}),
         (replace(CPU, used_gib=1.0), lambda bundle: None, {"peak": 1.5}),  # resident memory of the rank's process
         (replace(SHORT, used_gib=1.0), lambda bundle: None, {"resident": None, "peak": 1.0}),
         (SHORT, without_samples, {"reserved": 18.0, "peak": None}),  # whatever the allocator reports
@@ -82,7 +82,7 @@ def test_samples_without_memory_prove_nothing_about_it(tmp_path: Path) -> None:
     evidence = read_run(bundle.write(tmp_path / "run"))
 
     assert device_memories(evidence)[0].peak is None
-    assert [fault.partition(":")[0] for fault in unwatched(evidence)] == ["card 0 of node0", "card 1 of node0"]
+    assert [fault.partition(":")[0] for fault in unwatched(evidence)] == ["device 0 of node0", "device 1 of node0"]
 
 
 def test_of_samples_with_and_without_memory_the_former_count(tmp_path: Path) -> None:
@@ -96,7 +96,7 @@ def test_of_samples_with_and_without_memory_the_former_count(tmp_path: Path) -> 
     assert memory.samples == sum(one["rank"] == 0 for one in bundle.telemetry) - 1
 
 
-def test_a_rank_without_introduction_has_no_card(tmp_path: Path) -> None:
+def test_a_rank_without_introduction_has_no_device(tmp_path: Path) -> None:
     bundle = build(SHORT)
     bundle.drop("start", rank=0)
 
@@ -109,7 +109,7 @@ def test_a_watched_run_lacks_nothing(tmp_path: Path) -> None:
     assert unwatched(read_run(build(LONG).write(tmp_path / "run"))) == ()
 
 
-def test_one_rank_may_watch_all_cards_of_its_host(tmp_path: Path) -> None:
+def test_one_rank_may_watch_all_devices_of_its_host(tmp_path: Path) -> None:
     bundle = build(replace(SHORT, topology=Topology(2, 2)))
     clock = {rank: bundle.one("start", rank)["t_ns"] for rank in bundle.ranks}
     for sample in bundle.telemetry:
@@ -126,13 +126,13 @@ def test_a_sampler_that_stopped_half_way_may_have_missed_the_peak(tmp_path: Path
     bundle.telemetry = [one for one in bundle.telemetry if one["rank"] == 1 or one["t_ns"] < middle]
 
     assert unwatched(read_run(bundle.write(tmp_path / "run"))) == (
-        "card 0 of node0: 1001 s of the training passed without a memory sample, expected at most 200 s; "
+        "device 0 of node0: 1001 s of the training passed without a memory sample, expected at most 200 s; "
         "a peak may have been missed",
     )
 
 
 def paused(train_ns: int, from_share: float, folder: Path) -> tuple[str, ...]:
-    """What is said of samples of card 0 that end at a share of a training of about so long, but for a last one."""
+    """What is said of samples of device 0 that end at a share of a training of about so long, but for a last one."""
     bundle = build(replace(SHORT, eval_ns=train_ns))
     begin = bundle.one("train_begin")["t_ns"]
     end = bundle.one("train_end")["t_ns"]
@@ -167,12 +167,12 @@ def test_samples_of_a_rank_without_a_training_prove_nothing(watcher: int, tmp_pa
     bundle.telemetry = [dict(one, rank=watcher) for one in bundle.telemetry if one["card"] == 0]
 
     assert (
-        f"card 0 of node0: its samples were taken by rank {watcher}, expected a rank that reported train_begin and "
+        f"device 0 of node0: its samples were taken by rank {watcher}, expected a rank that reported train_begin and "
         "train_end"
     ) in unwatched(read_run(bundle.write(tmp_path / "run")))
 
 
-def test_one_good_watcher_of_a_card_is_enough(tmp_path: Path) -> None:
+def test_one_good_watcher_of_a_device_is_enough(tmp_path: Path) -> None:
     bundle = build(SHORT)
     bundle.telemetry.append(dict(bundle.telemetry[0], rank=7))
 
@@ -204,7 +204,7 @@ def test_memory_that_rises_to_the_end_has_no_known_peak(tmp_path: Path) -> None:
     (text,) = still_rising(evidence)
     verdict = judge_run(evidence, a_cell(RUN, mem=30.0))
 
-    assert text.startswith("card 0 of node0: 2")
+    assert text.startswith("device 0 of node0: 2")
     assert text.endswith("GiB in four parts of the training")
     assert verdict.metrics["mem"].verdict == Verdict.INCONCLUSIVE
     assert "memory was still rising at the end, so its peak is not known" in verdict.metrics["mem"].reason
@@ -294,7 +294,7 @@ def test_throttling_in_a_hundredth_of_the_training_is_told_and_more_of_it_is_inv
 
     assert verdict.outcome == "invalid" if invalid else verdict.metrics["p_core"].verdict == "pass"
     (said,) = verdict.reasons if invalid else verdict.notes
-    assert said.startswith("card 0 of node0: throttled (power) in ")
+    assert said.startswith("device 0 of node0: throttled (power) in ")
     assert throttled(evidence)[0].share == pytest.approx(samples / 258.3, rel=0.01)
 
 

@@ -44,11 +44,11 @@ def run(cell: Cell, rate: float | None, half: float | None = 0.002, **facts: Any
 
 
 def judged(small: float, big: float, half: float | None = 0.002) -> MetricVerdict:
-    """The verdict where 20 images/s are published for one card and 144 for eight: 0.9 of each is left."""
+    """The verdict where 20 images/s are published for one device and 144 for eight: 0.9 of each is left."""
     return judge_efficiency(run(cell_at(ONE, 20.0), small, half), run(cell_at(EIGHT, 144.0), big, half))
 
 
-def test_efficiency_is_the_rate_a_card_over_that_of_the_smaller_topology() -> None:
+def test_efficiency_is_the_rate_a_device_over_that_of_the_smaller_topology() -> None:
     metric = judged(20.0, 140.0)
 
     assert metric.measured == pytest.approx(140 / 8 / 20)
@@ -56,10 +56,10 @@ def test_efficiency_is_the_rate_a_card_over_that_of_the_smaller_topology() -> No
     assert metric.low == pytest.approx(0.9 * 0.95)
     assert (metric.metric, metric.verdict) == ("efficiency", "pass")
     assert metric.reason == "efficiency 0.8750 is at least 0.8550 (0.95 x 0.9000, what the expected p_core come to)"
-    assert metric.method == ("p_core a card at 1x8 over that at 1x1; interval of a ratio of independent estimates")
+    assert metric.method == ("p_core a device at 1x8 over that at 1x1; interval of a ratio of independent estimates")
 
 
-def test_the_cards_of_all_hosts_count() -> None:
+def test_the_devices_of_all_hosts_count() -> None:
     metric = judge_efficiency(run(cell_at(EIGHT, 144.0), 144.0), run(cell_at(Topology(2, 8), 288.0), 216.0))
 
     assert (metric.measured, metric.expected) == (pytest.approx(0.75), pytest.approx(1.0))
@@ -150,7 +150,7 @@ def test_what_a_site_accepted_counts_as_what_is_published() -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"batch_size": 16}, "not comparable, as a card's batch is 4 at 1x1 and 16 at 1x8"),
+        ({"batch_size": 16}, "not comparable, as a device's batch is 4 at 1x1 and 16 at 1x8"),
         ({"recipe": replace(STEADY.recipe, tf32=True)}, "not comparable, as the recipes differ in tf32"),
     ],
 )
@@ -168,7 +168,7 @@ def test_numbers_that_were_read_by_a_hosts_clock_are_held_against_such_readings(
     metric = judge_efficiency(*(run(cell, 0, measured=one) for cell, one in zip(cells, readings)))
 
     assert (metric.verdict, metric.measured) == ("pass", pytest.approx(0.9))
-    assert metric.method.startswith("p_core_host a card")
+    assert metric.method.startswith("p_core_host a device")
 
 
 def test_numbers_that_were_read_by_different_clocks_are_not_held_against_each_other() -> None:
@@ -265,16 +265,16 @@ SLOWEST = Straggler(3, "node0", 5, 0.02)
 @pytest.mark.parametrize(
     ("slowest", "on_host", "broken", "verdict", "reason"),
     [
-        (SLOWEST, False, "", "pass", "the slowest, rank 3 (card 5 of node0), takes 1.020 of its siblings' time"),
+        (SLOWEST, False, "", "pass", "the slowest, rank 3 (device 5 of node0), takes 1.020 of its siblings' time"),
         (replace(SLOWEST, slower=0.05), False, "", "pass", "the slowest, rank 3"),  # the tolerance itself
         (
             replace(SLOWEST, slower=0.12),
             False,
             "",
             "fail",
-            "rank 3 (card 5 of node0) is 12% slower than its siblings, expected at most 5%",
+            "rank 3 (device 5 of node0) is 12% slower than its siblings, expected at most 5%",
         ),
-        (replace(SLOWEST, slower=0.5), True, "", "recorded", "skew 1.500, rank 3 (card 5 of node0): the ranks share"),
+        (replace(SLOWEST, slower=0.5), True, "", "recorded", "skew 1.500, rank 3 (device 5 of node0): the ranks share"),
         (None, False, "", "missing", "skew is not measured"),
         (replace(SLOWEST, slower=0.5), False, "a rank died", "invalid", "a rank died"),
     ],
@@ -290,7 +290,7 @@ def test_the_slowest_rank_decides_on_the_straggler_ratio(
 
 
 def device(card: int, rate: float | None, half: float | None = 0.002, broken: str = "") -> DeviceRun:
-    """The run of a card with its rate, whose interval reaches the share `half` to each side."""
+    """The run of a device with its rate, whose interval reaches the share `half` to each side."""
     if rate is None:
         return DeviceRun(card, "", None, broken)
     interval = None if half is None else Interval(rate * (1 - half), rate * (1 + half))
@@ -302,51 +302,52 @@ def siblings(*rates: float, half: float | None = 0.002) -> SiblingsVerdict:
     return judge_siblings([device(card, rate, half) for card, rate in enumerate(rates)])
 
 
-def test_cards_that_are_alike_pass_and_the_slowest_is_told() -> None:
+def test_devices_that_are_alike_pass_and_the_slowest_is_told() -> None:
     found = siblings(20.0, 20.1, 19.9, 20.0)
 
     assert found.verdict == "pass"
     assert found.reason == (
-        "no card is slower than its siblings; the slowest, card 2 (S-2) does 19.90 images/s, 99.5% of its siblings' "
+        "no device is slower than its siblings; the slowest, device 2 (S-2) does 19.90 images/s, 99.5% of its "
+        "siblings' "
         "median 20.00"
     )
     assert found.metric.measured == pytest.approx(0.995)
 
 
-def test_the_slow_card_is_named_with_its_serial() -> None:
+def test_the_slow_device_is_named_with_its_serial() -> None:
     found = siblings(20.0, 20.0, 17.4, 20.0)
 
     assert found.verdict == "fail"
     assert [card.verdict for card in found.cards] == ["pass", "pass", "fail", "pass"]
     assert found.reason == (
-        "card 2 (S-2) does 17.40 images/s, 87.0% of its siblings' median 20.00: slower by more than 5%"
+        "device 2 (S-2) does 17.40 images/s, 87.0% of its siblings' median 20.00: slower by more than 5%"
     )
     assert (found.metric.metric, found.metric.low, found.metric.better) == ("siblings", 0.95, "higher")
 
 
-def test_every_slow_card_is_named() -> None:
+def test_every_slow_device_is_named() -> None:
     found = siblings(20.0, 16.0, 20.0, 17.0, 20.0)
 
     assert [card.run.card for card in found.cards if card.verdict == "fail"] == [1, 3]
-    assert "card 1 (S-1)" in found.reason
-    assert "card 3 (S-3)" in found.reason
+    assert "device 1 (S-1)" in found.reason
+    assert "device 3 (S-3)" in found.reason
 
 
-def test_beside_one_quick_card_of_three_none_is_slow() -> None:
+def test_beside_one_quick_device_of_three_none_is_slow() -> None:
     assert [card.share for card in siblings(30.0, 20.0, 20.0).cards] == [1.5, 1.0, 1.0]
 
 
-def test_a_card_is_not_its_own_sibling() -> None:
+def test_a_device_is_not_its_own_sibling() -> None:
     assert siblings(19.0, 21.0, 21.0).cards[0].share == pytest.approx(19 / 21)
 
 
 @pytest.mark.parametrize("rates", [(19.2, 20.0, 20.0), (30.0, 20.0, 20.0)])
-def test_small_differences_and_quick_cards_pass(rates: tuple[float, ...]) -> None:
+def test_small_differences_and_quick_devices_pass(rates: tuple[float, ...]) -> None:
     assert siblings(*rates).verdict == "pass"
 
 
 @pytest.mark.parametrize("rate", [19.1, 19.0, 18.9])
-def test_a_card_whose_interval_straddles_the_bound_is_inconclusive(rate: float) -> None:
+def test_a_device_whose_interval_straddles_the_bound_is_inconclusive(rate: float) -> None:
     found = siblings(rate, 20.0, 20.0, half=0.02)
 
     assert [card.verdict for card in found.cards] == ["inconclusive", "pass", "pass"]
@@ -367,7 +368,7 @@ def _with(value: float, low: float, high: float) -> Measurement:
     return Measurement("p_core", value, "images/s", Interval(low, high), "m", "f", 60, 100)
 
 
-def test_a_card_without_an_interval_is_inconclusive() -> None:
+def test_a_device_without_an_interval_is_inconclusive() -> None:
     found = siblings(20.0, 20.0, 10.0, half=None)
 
     assert found.verdict == "inconclusive"
@@ -375,28 +376,28 @@ def test_a_card_without_an_interval_is_inconclusive() -> None:
 
 
 @pytest.mark.parametrize("count", [0, 1, 2])
-def test_fewer_than_three_cards_are_only_recorded(count: int) -> None:
+def test_fewer_than_three_devices_are_only_recorded(count: int) -> None:
     found = siblings(*[20.0, 10.0][:count])
 
     assert found.verdict == "recorded"
-    assert found.reason.startswith(f"found {count} card{'' if count == 1 else 's'}, expected 3 or more")
+    assert found.reason.startswith(f"found {count} device{'' if count == 1 else 's'}, expected 3 or more")
     assert found.metric.measured is None
 
 
 @pytest.mark.parametrize(
     ("last", "reason"),
     [
-        ((20.0, 0.002, "rank 0: failed"), "card 3 (S-3): its run cannot be compared: rank 0: failed"),
-        ((None,), "card 3: its run cannot be compared: found no p_core, expected one"),
+        ((20.0, 0.002, "rank 0: failed"), "device 3 (S-3): its run cannot be compared: rank 0: failed"),
+        ((None,), "device 3: its run cannot be compared: found no p_core, expected one"),
     ],
 )
-def test_a_card_that_is_broken_or_has_no_number_makes_the_answer_invalid(last: tuple[Any, ...], reason: str) -> None:
+def test_a_device_that_is_broken_or_has_no_number_makes_the_answer_invalid(last: tuple[Any, ...], reason: str) -> None:
     found = judge_siblings([*(device(card, 20.0) for card in range(3)), device(3, *last)])
 
     assert (found.verdict, found.reason) == ("invalid", reason)
 
 
-def test_a_broken_run_is_in_no_median_and_hides_no_slow_card() -> None:
+def test_a_broken_run_is_in_no_median_and_hides_no_slow_device() -> None:
     runs = [
         device(0, 20.0),
         device(1, 20.0),
@@ -411,7 +412,7 @@ def test_a_broken_run_is_in_no_median_and_hides_no_slow_card() -> None:
     assert found.verdict == "fail"
 
 
-def test_two_cards_that_are_left_beside_broken_ones_name_nobody() -> None:
+def test_two_devices_that_are_left_beside_broken_ones_name_nobody() -> None:
     found = judge_siblings([device(0, 20.0), device(1, 10.0), device(2, 20.0, broken="lies")])
 
     assert [card.verdict for card in found.cards] == ["recorded", "recorded", "invalid"]
@@ -432,7 +433,7 @@ def test_the_unit_of_the_rate_decides_nothing(values: list[float], half: float, 
 
 
 @given(values=st.lists(st.floats(1.0, 1000.0), min_size=3, max_size=9, unique=True), half=st.floats(0.0, 0.04))
-def test_no_card_is_judged_worse_than_one_that_is_slower(values: list[float], half: float) -> None:
+def test_no_device_is_judged_worse_than_one_that_is_slower(values: list[float], half: float) -> None:
     worst = {"fail": 0, "inconclusive": 1, "pass": 2}
     cards = sorted(siblings(*values, half=half).cards, key=lambda card: card.share or 0)
 
@@ -441,7 +442,7 @@ def test_no_card_is_judged_worse_than_one_that_is_slower(values: list[float], ha
 
 
 @given(values=st.lists(st.floats(1.0, 1000.0), min_size=3, max_size=9), data=st.data())
-def test_the_order_of_the_cards_decides_nothing(values: list[float], data: st.DataObject) -> None:
+def test_the_order_of_the_devices_decides_nothing(values: list[float], data: st.DataObject) -> None:
     order = data.draw(st.permutations(range(len(values))))
     runs = [device(card, value) for card, value in enumerate(values)]
 

@@ -81,7 +81,7 @@ def test_versions_agree_as_far_as_stated(stated: str, found: str, verdict: str) 
         ("MetaX C500 64G", "MetaX C550", "differs"),
     ],
 )
-def test_a_card_is_of_the_model_that_its_name_has(stated: str, found: str, verdict: str) -> None:
+def test_a_device_is_of_the_model_that_its_name_has(stated: str, found: str, verdict: str) -> None:
     assert compare_model(stated, found).verdict == verdict
 
 

@@ -130,12 +130,12 @@ def evidence_of(plan: Plan, folder: Path, forward: dict[int, float]) -> Evidence
     return read_run(bundle.write(folder))
 
 
-def test_a_slow_rank_is_named_with_its_card(tmp_path: Path) -> None:
+def test_a_slow_rank_is_named_with_its_device(tmp_path: Path) -> None:
     (slow,) = stragglers(evidence_of(EIGHT, tmp_path / "run", {3: 1.1}))
 
     assert (slow.rank, slow.host, slow.card) == (3, "node0", 3)
     assert slow.slower == pytest.approx(0.1, abs=1e-3)
-    assert str(slow) == "rank 3 (card 3 of node0) is 10% slower than its siblings"
+    assert str(slow) == "rank 3 (device 3 of node0) is 10% slower than its siblings"
 
 
 def test_the_slowest_comes_first(tmp_path: Path) -> None:
@@ -160,12 +160,12 @@ def test_ranks_without_a_forward_pass_name_nobody(tmp_path: Path) -> None:
 def test_a_rate_that_fails_names_the_slow_rank_and_one_that_passes_does_not(tmp_path: Path) -> None:
     plan = replace(EIGHT, slower={3: 1.1})
     evidence = read_run(build(plan).write(tmp_path / "run"))
-    published = 8 * 4 * (1 - 1 / 28) / 0.040  # images of a step over its time, on eight fast cards
+    published = 8 * 4 * (1 - 1 / 28) / 0.040  # images of a step over its time, on eight fast devices
 
     verdict = judge_run(evidence, a_cell(plan, p_core=published, p_train=1.0))
 
     assert verdict.metrics["p_core"].verdict == "fail"
-    assert "rank 3 (card 3 of node0) is 10% slower" in verdict.metrics["p_core"].reason
+    assert "rank 3 (device 3 of node0) is 10% slower" in verdict.metrics["p_core"].reason
     assert verdict.metrics["p_train"].verdict == "pass"
     assert "slower" not in verdict.metrics["p_train"].reason
 
@@ -177,7 +177,7 @@ def test_a_rate_that_is_undecided_names_the_slow_rank(tmp_path: Path) -> None:
     verdict = judge_run(evidence, a_cell(plan, p_core=1.0))
 
     assert verdict.metrics["p_core"].verdict == "inconclusive"
-    assert "rank 3 (card 3 of node0) is 10% slower" in verdict.metrics["p_core"].reason
+    assert "rank 3 (device 3 of node0) is 10% slower" in verdict.metrics["p_core"].reason
 
 
 def test_of_two_ranks_the_slow_one_is_held_against_the_other_alone(tmp_path: Path) -> None:

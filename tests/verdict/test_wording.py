@@ -93,7 +93,7 @@ def test_a_value_that_rounds_to_its_bound_is_shown_with_more_digits() -> None:
         ("e2e_time", 11848.0, 12440.4, None, "1.05 x published 11848.0"),
         ("map", 0.364, 0.36, None, "published 0.364 - 0.004"),
         ("map", 0.364, 0.37, None, "published 0.364 + 0.006"),
-        ("mem", 38.8, 40.0, 40.0, "the card's capacity; published 38.8"),
+        ("mem", 38.8, 40.0, 40.0, "the device's capacity; published 38.8"),
         ("p_core", 199.0, 123.4567, None, "published 199.0"),
         ("p_core", None, 100.0, None, "the bound in force"),
     ],
@@ -107,7 +107,7 @@ def test_a_bound_says_where_it_comes_from(name: str, value: float, bound: float,
     [
         ("p_core", 55.1, 53.447, None, "0.97 x accepted 55.1"),
         ("map", 0.365, 0.36, None, "accepted 0.365 - 0.005"),
-        ("mem", 31.5, 32.0, 32.0, "the card's capacity; accepted 31.5"),
+        ("mem", 31.5, 32.0, 32.0, "the device's capacity; accepted 31.5"),
     ],
 )
 def test_a_bound_of_the_site_says_so(name: str, value: float, bound: float, capacity: float, words: str) -> None:

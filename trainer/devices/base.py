@@ -80,7 +80,7 @@ class Backend:
     #: Environment that the framework reads when it is imported; what the user set already stays.
     environment: ClassVar[Mapping[str, str]] = {}
     #: The variable that chooses devices, e.g. CUDA_VISIBLE_DEVICES.
-    visible_cards: str | None = None
+    visible_devices: str | None = None
     precisions: Sequence[str] = ("fp32",)
     simulated = False
     pin_memory = False

@@ -49,7 +49,7 @@ class CudaBackend(Backend):
     """One device per rank, gradients over NCCL (or what the vendor provides under that name)."""
 
     name = "cuda"
-    visible_cards = "CUDA_VISIBLE_DEVICES"
+    visible_devices = "CUDA_VISIBLE_DEVICES"
     precisions = ("fp32", "amp", "bf16")
     pin_memory = True
     copies_beside = True
@@ -61,16 +61,17 @@ class CudaBackend(Backend):
         if not torch.cuda.is_available():
             raise DeviceError(
                 f"torch {torch.__version__} sees no CUDA device; install the vendor's driver and its build of torch, "
-                f"and check {self.visible_cards}"
+                f"and check {self.visible_devices}"
             )
         found = torch.cuda.device_count()
         if found < local_world_size:
             raise DeviceError(
-                f"{local_world_size} cards are needed on this host and {found} are visible; check {self.visible_cards}"
+                f"{local_world_size} devices are needed on this host and {found} are visible; check "
+                f"{self.visible_devices}"
             )
         torch.cuda.set_device(local_rank)
         self.device = torch.device("cuda", local_rank)
-        self._index = visible_index(self.visible_cards, local_rank)
+        self._index = visible_index(self.visible_devices, local_rank)
         facts = torch.cuda.get_device_properties(local_rank)
         uuid = getattr(facts, "uuid", None)  # since torch 2.4
         serial = None if uuid is None else str(uuid)
@@ -159,7 +160,7 @@ class CudaBackend(Backend):
     def inventory(self, device: DeviceInfo, smi: str = "") -> Inventory:
         """Return what the vendor's tool lists; torch knows the visible devices only."""
         if not smi:
-            why = "the device's table names no management tool, and torch sees the visible cards only"
+            why = "the device's table names no management tool, and torch sees the visible devices only"
             return Inventory(driver=device.driver, absent={"card_count": why, "driver": why})
         tool = load_smi(smi)
         records = [record for record in tool.read() if "error" not in record]

@@ -24,7 +24,7 @@ class KunlunxinBackend(Backend):
         "xmlir); run the suite inside that image, with the Python that has it"
     }
     environment: ClassVar[Mapping[str, str]] = {"XACC_ENABLE": "1", "XACC_ARGS": "-L O0", "BKCL_PCIE_RING": "1"}
-    visible_cards = "XPU_VISIBLE_DEVICES"
+    visible_devices = "XPU_VISIBLE_DEVICES"
     plain_ddp = True
 
     _xmlir: Any = None
@@ -52,12 +52,13 @@ class KunlunxinBackend(Backend):
         found = len(listed) or len(records)
         if found < local_world_size:
             raise DeviceError(
-                f"{local_world_size} cards are needed on this host and {found} are visible; check {self.visible_cards}"
+                f"{local_world_size} devices are needed on this host and {found} are visible; check "
+                f"{self.visible_devices}"
             )
-        self._index = visible_index(self.visible_cards, local_rank)
+        self._index = visible_index(self.visible_devices, local_rank)
         if self._index >= len(records):
             raise DeviceError(
-                f"{self.visible_cards} names card {self._index} and xpu_smi lists {len(records)}, counted from 0"
+                f"{self.visible_devices} names device {self._index} and xpu_smi lists {len(records)}, counted from 0"
             )
         self.device = self._xmlir.device(f"xpu:{local_rank}")
         # xpu_synchronize takes no argument: the current device, if the framework has one, has to be this one.

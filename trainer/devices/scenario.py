@@ -121,14 +121,14 @@ SCENARIO: Mapping[str, Key] = {one.name: one.metadata["key"] for one in fields(S
 """The keys of a file beside its [[fault]] tables."""
 
 _RANKS = Key(_are_numbers, "an array of different ranks, counted from 0; empty means all", (), tuple)
-_CARDS = Key(_are_numbers, "an array of different cards of a host, counted from 0; empty means all", (), tuple)
+_DEVICES = Key(_are_numbers, "an array of different devices of a host, counted from 0; empty means all", (), tuple)
 _FLAG = Key(lambda found: isinstance(found, bool), "true or false", False)
 _FACTOR = _number(0, 1000, above=True)
 _STEP = _whole(0)
 _FROM_STEP = _whole(0, default=0)
 
 FAULTS: Mapping[str, Mapping[str, Key]] = {
-    kind: {**keys, "ranks": _RANKS, "cards": _CARDS}
+    kind: {**keys, "ranks": _RANKS, "cards": _DEVICES}
     for kind, keys in {
         "slow": {"factor": _FACTOR, "from_step": _FROM_STEP},
         "stall": {"share": _number(0, 1), "factor": _FACTOR},

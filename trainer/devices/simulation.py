@@ -89,7 +89,7 @@ class PlantedStep:
 
 
 def planted_steps(
-    scenario: Scenario, rank: int, world_size: int, host_cards: Sequence[int] = ()
+    scenario: Scenario, rank: int, world_size: int, host_devices: Sequence[int] = ()
 ) -> Iterator[PlantedStep]:
     """Yield the times of a rank's steps without end; the same for the same scenario.
 
@@ -97,9 +97,9 @@ def planted_steps(
     the same seed. `host_cards` are the device indexes of every host by local rank; by default there is one host
     with device i for rank i.
     """
-    host_cards = host_cards or range(world_size)
-    everywhere = [(other, host_cards[other % len(host_cards)]) for other in range(world_size)]
-    devices = [_own_times_ns(scenario, other, index, len(host_cards)) for other, index in everywhere]
+    host_devices = host_devices or range(world_size)
+    everywhere = [(other, host_devices[other % len(host_devices)]) for other in range(world_size)]
+    devices = [_own_times_ns(scenario, other, index, len(host_devices)) for other, index in everywhere]
     hangs = [fault for other, index in everywhere for fault in scenario.of_kind("hang", other, index)]
     step = 0
     while True:
@@ -159,7 +159,7 @@ class SimulatedDevice:
         world_size: int,
         *,
         index: int,
-        host_cards: Sequence[int] = (),
+        host_devices: Sequence[int] = (),
         clock: Clock,
         kill: Callable[[int, int], None] = os.kill,
     ) -> None:
@@ -171,7 +171,7 @@ class SimulatedDevice:
             self.capacity_gib = fault["capacity_gib"] or self.capacity_gib
             self.index = self.index if fault["index"] is None else fault["index"]
         self._clock, self._kill = clock, kill
-        self._steps = planted_steps(scenario, rank, world_size, host_cards)
+        self._steps = planted_steps(scenario, rank, world_size, host_devices)
         self._begun = 0
         self._tested = False
         self._trains_since_ns: int | None = None
@@ -187,7 +187,7 @@ class SimulatedDevice:
         full = self._wanted_gib() > self.capacity_gib
         if full or any(fault["step"] == step for fault in self._planted("out_of_memory")):
             raise RuntimeError(
-                f"virtual accelerator out of memory: tried to allocate 2.00 GiB on card {self.index}, which has "
+                f"virtual accelerator out of memory: tried to allocate 2.00 GiB on device {self.index}, which has "
                 f"{self.capacity_gib:.2f} GiB"
             )
         self._now = next(self._steps).of(images)
@@ -249,7 +249,7 @@ class SimulatedDevice:
         for fault in self._planted("no_samples"):
             if self._begun >= fault["from_step"]:
                 if fault["how"] == "failing":
-                    raise DeviceError("virtual_smi ended with code 1: cannot reach the card")
+                    raise DeviceError("virtual_smi ended with code 1: cannot reach the device")
                 return []
         sample = {
             "source": "virtual_smi",

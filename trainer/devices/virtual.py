@@ -11,7 +11,7 @@ from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable, ClassVar, Iterable, Iterator, Mapping, Sequence
 
-from evidence.telemetry import CARD_READINGS
+from evidence.telemetry import DEVICE_READINGS
 from trainer.clocks import Clock, SimulatedClock
 from trainer.devices.base import Backend, CopyStream, DeviceInfo, Inventory, T, visible_index
 from trainer.devices.scenario import Scenario, load_scenario
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 VIRTUAL_SMI = declare(
     "virtual_smi",
-    tuple(CARD_READINGS.values()),
+    tuple(DEVICE_READINGS.values()),
     "every rank, on simulated devices: made-up numbers, and what a scenario plants",
     "-",
 )
@@ -82,13 +82,13 @@ class VirtualBackend(Backend):
 
     name = "virtual"
     environment: ClassVar[Mapping[str, str]] = {"OMP_WAIT_POLICY": "PASSIVE"}
-    visible_cards = "VIRTUAL_VISIBLE_DEVICES"
+    visible_devices = "VIRTUAL_VISIBLE_DEVICES"
     simulated = True
     copies_beside = True
 
     _scenario = Scenario()
     _rank, _world_size = 0, 1
-    _host_cards = 1
+    _host_devices = 1
     _device: SimulatedDevice
 
     def configure(self, scenario: Path | None, *, rank: int, world_size: int) -> None:
@@ -114,25 +114,25 @@ class VirtualBackend(Backend):
         """Make this rank's device; the host computes with one thread."""
         import torch
 
-        listed = [name for name in os.environ.get(self.visible_cards, "").split(",") if name.strip()]
+        listed = [name for name in os.environ.get(self.visible_devices, "").split(",") if name.strip()]
         if listed and len(listed) < local_world_size:
             raise DeviceError(
-                f"{local_world_size} cards are needed on this host and {len(listed)} are visible; check "
-                f"{self.visible_cards}"
+                f"{local_world_size} devices are needed on this host and {len(listed)} are visible; check "
+                f"{self.visible_devices}"
             )
         torch.set_num_threads(1)
         # Preparing a oneDNN convolution takes longer than computing one of the tiny model.
         torch.backends.mkldnn.set_flags(_enabled=False)
         self.device = torch.device("cpu")
-        self._host_cards = max(len(listed), local_world_size)
+        self._host_devices = max(len(listed), local_world_size)
         # Of this host; the same is assumed of the others.
-        host_cards = [visible_index(self.visible_cards, local) for local in range(local_world_size)]
+        host_devices = [visible_index(self.visible_devices, local) for local in range(local_world_size)]
         self._device = SimulatedDevice(
             self._scenario,
             self._rank,
             self._world_size,
-            index=host_cards[local_rank],
-            host_cards=host_cards,
+            index=host_devices[local_rank],
+            host_devices=host_devices,
             clock=self.clock,
         )
         device = self._device
@@ -210,8 +210,8 @@ class VirtualBackend(Backend):
 
     def inventory(self, device: DeviceInfo, smi: str = "") -> Inventory:
         """Return the simulated devices of this host's ranks; there are no others."""
-        memory_gib = (device.capacity_gib or 0.0,) * self._host_cards
-        return Inventory(self._host_cards, (device.name,), memory_gib, device.driver)
+        memory_gib = (device.capacity_gib or 0.0,) * self._host_devices
+        return Inventory(self._host_devices, (device.name,), memory_gib, device.driver)
 
     def allocator_peak_gib(self) -> tuple[float | None, float | None]:
         """Return the planted peaks."""

@@ -108,13 +108,13 @@ class Agent:
     def _with_devices(self, leases: Leases) -> int:
         order = self._order
         problems, devices = self._problems(), []
-        variable = load_backend(order.backend).visible_cards if not problems else None
+        variable = load_backend(order.backend).visible_devices if not problems else None
         if not problems:
             listed = [name.strip() for name in os.environ.get(variable or "", "").split(",") if name.strip()]
             available = listed or [str(number) for number in range(order.device_count or order.ranks_per_node)]
             if order.devices is None and len(available) < order.ranks_per_node:
                 where = variable or "the topology"
-                problems = [f"{order.ranks_per_node} cards are needed, there are {len(available)}; check {where}"]
+                problems = [f"{order.ranks_per_node} devices are needed, there are {len(available)}; check {where}"]
         if not problems:
             try:
                 devices = leases.take(order.devices, available, order.ranks_per_node, wait_s=order.lease_wait_s)

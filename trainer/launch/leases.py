@@ -74,7 +74,9 @@ class Leases:
         names = self._distinct(available if wanted is None else wanted, repeated=wanted is None)
         needed = count if wanted is None else len(names)
         if needed > len(names):
-            raise LeaseError(f"{needed} cards of {self._backend} are needed and there are {len(names)} to choose from")
+            raise LeaseError(
+                f"{needed} devices of {self._backend} are needed and there are {len(names)} to choose from"
+            )
         if needed < 1:
             return []
         prepare(self._folder)
@@ -150,17 +152,19 @@ class Leases:
         found: dict[str, str] = {}
         for name in (name.strip() for name in names):
             if not name:
-                raise LeaseError(f"a card of {self._backend} has an empty name; name cards by index or UUID, as in 0,1")
+                raise LeaseError(
+                    f"a device of {self._backend} has an empty name; name devices by index or UUID, as in 0,1"
+                )
             if _quoted(name) in found and not repeated:
-                raise LeaseError(f"card {_plain(name)} of {self._backend} is named twice; name each card once")
+                raise LeaseError(f"device {_plain(name)} of {self._backend} is named twice; name each device once")
             found.setdefault(_quoted(name), name)
         return list(found.values())
 
     def _refusal(self, needed: int, listed: int, refused: Mapping[str, Mapping[str, str]]) -> str:
-        variable = load_backend(self._backend).visible_cards if self._backend in backend_names() else None
-        lack = f"{needed} of {listed} cards are needed: " if listed > 1 else ""
-        held = "; ".join(f"card {_plain(name)} of {self._backend} is {_in_use(by)}" for name, by in refused.items())
-        return f"{lack}{held}; wait for it, or choose other cards{f' with {variable}' if variable else ''}"
+        variable = load_backend(self._backend).visible_devices if self._backend in backend_names() else None
+        lack = f"{needed} of {listed} devices are needed: " if listed > 1 else ""
+        held = "; ".join(f"device {_plain(name)} of {self._backend} is {_in_use(by)}" for name, by in refused.items())
+        return f"{lack}{held}; wait for it, or choose other devices{f' with {variable}' if variable else ''}"
 
 
 _OPEN: set[int] = set()
@@ -191,7 +195,7 @@ def prepare(folder: Path) -> None:
         raise LeaseError(f"{folder} cannot be made: {error.strerror}; {_ELSEWHERE}") from None
     if not stat.S_ISDIR(found.st_mode):
         kind = "a link" if stat.S_ISLNK(found.st_mode) else "no folder"
-        raise LeaseError(f"{folder} is {kind}, expected a folder for leases of cards; remove it, or {_ELSEWHERE}")
+        raise LeaseError(f"{folder} is {kind}, expected a folder for leases of devices; remove it, or {_ELSEWHERE}")
     foreign = found.st_uid not in (0, os.geteuid())
     if (foreign or found.st_mode & stat.S_IWOTH) and not found.st_mode & stat.S_ISVTX:
         raise LeaseError(

@@ -109,7 +109,7 @@ def _introduction(settings: Settings, ranks: Ranks, backend: Backend, device: De
         capacity_gib=device.capacity_gib,
         driver=device.driver,
         collectives=backend.collectives(),
-        environment={key: os.environ.get(key) for key in (*backend.environment, backend.visible_cards) if key},
+        environment={key: os.environ.get(key) for key in (*backend.environment, backend.visible_devices) if key},
         timing=backend.step_timer().method,
         **settings.recorded(),
         versions={

@@ -59,7 +59,7 @@ def gather(settings: Settings, backend: Backend, device: DeviceInfo, root: Path 
     """Return the event `environment` of this host; `absent` has the reasons for missing items."""
     facts = _Facts()
     facts.note("machine", lambda: machine(root))
-    _cards(facts, backend, device, settings.smi)
+    _devices(facts, backend, device, settings.smi)
     facts.note("network", lambda: infiniband_ports(root))
     facts.note("ethernet", lambda: ethernet_speeds(root))
     facts.note("container", lambda: container_sign(root))
@@ -220,7 +220,7 @@ def package_versions() -> dict[str, str]:
     return {**found, "torch": _short(str(torch.__version__)), "torchvision": _short(str(torchvision.__version__))}
 
 
-def _cards(facts: _Facts, backend: Backend, device: DeviceInfo, smi: str) -> None:
+def _devices(facts: _Facts, backend: Backend, device: DeviceInfo, smi: str) -> None:
     try:
         inventory = _within(_PATIENCE_S, lambda: backend.inventory(device, smi))
     except Exception as error:  # the vendor's tool, which may fail in any way
@@ -253,7 +253,7 @@ def _within(patience_s: float, work: Callable[[], Inventory]) -> Inventory:
     if failed:
         raise failed[0]
     if not found:
-        raise TimeoutError(f"the cards' tool did not answer within {patience_s:g} s")
+        raise TimeoutError(f"the devices' tool did not answer within {patience_s:g} s")
     return found[0]
 
 

@@ -11,7 +11,7 @@ import subprocess
 from dataclasses import dataclass
 from typing import Any, Callable, Dict, Iterable, List, Mapping, Sequence
 
-from evidence.telemetry import CARD_READINGS, Reading
+from evidence.telemetry import DEVICE_READINGS, Reading
 from trainer.errors import DeviceError
 
 Samples = List[Dict[str, Any]]
@@ -148,9 +148,9 @@ def matched(smi: Smi, records: Sequence[Mapping[str, Any]], places: Sequence[Dev
         record = by_pci.get(pci or "") if known else by_index.get(place.index)
         if record is None:
             where = f"at {pci}" if known else f"{place.index}"
-            samples.append({"error": f"{name} lists no card {where}; it lists {_listed(listed)}"})
+            samples.append({"error": f"{name} lists no device {where}; it lists {_listed(listed)}"})
             continue
-        kept, complaints = checked(record, metrics, f"{name}, card {place.index},")
+        kept, complaints = checked(record, metrics, f"{name}, device {place.index},")
         names = {metric.name for metric in metrics}
         readings = {key: value for key, value in kept.items() if key in names}
         samples += [{"error": complaint} for complaint in complaints]
@@ -177,7 +177,7 @@ def _listed(records: Sequence[Mapping[str, Any]]) -> str:
 
 def device_readings(*names: str) -> tuple[Reading, ...]:
     """Return the declarations of a tool's readings of a device. Raises KeyError for an unknown name."""
-    return tuple(CARD_READINGS[name] for name in names)
+    return tuple(DEVICE_READINGS[name] for name in names)
 
 
 def checked(record: Mapping[str, Any], metrics: Iterable[Reading], who: str) -> tuple[dict[str, Any], list[str]]:

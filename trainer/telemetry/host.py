@@ -10,7 +10,7 @@ from trainer.telemetry.base import GIB, Sampler, Samples, checked, declare
 
 HOST = declare("host", tuple(HOST_READINGS.values()), "local rank 0 of every host, `psutil`", "tried")
 
-# The kernel's drivers for processors' own sensors; others are of disks, boards and network cards.
+# The kernel's drivers for processors' own sensors; others are of disks, boards and network devices.
 _PROCESSORS = ("coretemp", "k10temp", "zenpower", "cpu_thermal")
 
 

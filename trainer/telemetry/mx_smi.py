@@ -18,10 +18,10 @@ MX_SMI = declare(
     "mx-smi",
     device_readings("memory_used_gib", "memory_total_gib", "power_w", "temperature_c", "use_percent"),
     "local rank 0",
-    "listings published by MetaX and its users; **never tried on a card here**",
+    "listings published by MetaX and its users; **never tried on a device here**",
 )
 
-_CARD = re.compile(r"^\s*([0-9]{1,3})\s+(\S.*?)\s*$")
+_DEVICE = re.compile(r"^\s*([0-9]{1,3})\s+(\S.*?)\s*$")
 _ADDRESS = re.compile(r"\b([0-9a-fA-F]{4,8}:[0-9a-fA-F]{2}:[0-9a-fA-F]{2}\.[0-7])\b")
 _MEMORY = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*/\s*([0-9]+(?:\.[0-9]+)?)\s*MiB")
 _READINGS = {
@@ -39,7 +39,7 @@ def open_mx_smi() -> Smi:
 
 
 def parse_mx_smi(text: str) -> Samples:
-    """Return a record of each device: card, name, pci, and the metrics.
+    """Return a record of each device: device, name, pci, and the metrics.
 
     A device without memory in its second line is a complaint; other readings not found exactly once are left out,
     with a complaint. Raises DeviceError if no line begins a device.
@@ -48,7 +48,7 @@ def parse_mx_smi(text: str) -> Samples:
     records: Samples = []
     complaints: Samples = []
     for parts, below in zip(lines, [*lines[1:], []]):
-        card, address = _CARD.match(parts[0]), _ADDRESS.search("|".join(parts[1:]))
+        card, address = _DEVICE.match(parts[0]), _ADDRESS.search("|".join(parts[1:]))
         if card is None or address is None:
             continue
         record: dict[str, Any] = {
@@ -59,7 +59,7 @@ def parse_mx_smi(text: str) -> Samples:
         memory = _MEMORY.findall("|".join(below))
         if len(memory) != 1:
             complaints.append(
-                {"error": f"mx-smi printed no memory below card {record['card']}: {'|'.join(below)!r:.120}"}
+                {"error": f"mx-smi printed no memory below device {record['card']}: {'|'.join(below)!r:.120}"}
             )
             continue
         used_mib, total_mib = map(float, memory[0])
@@ -78,7 +78,7 @@ def parse_mx_smi(text: str) -> Samples:
             continue
         records.append(record)
     if not records and not complaints:
-        raise DeviceError(f"mx-smi printed no line of a card: {text.strip()[:120]!r}")
+        raise DeviceError(f"mx-smi printed no line of a device: {text.strip()[:120]!r}")
     return [*records, *complaints]
 
 

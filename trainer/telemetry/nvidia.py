@@ -35,13 +35,13 @@ NVML = declare(
     "nvml",
     _QUERIED,
     "local rank 0; `nvidia-ml-py` if Python has it, else `nvidia-smi --query-gpu`",
-    "NVIDIA's public documentation; never tried on a card here",
+    "NVIDIA's public documentation; never tried on a device here",
 )
 IXSMI = declare(
     "ixsmi",
     _QUERIED,
     "local rank 0, queries of the form of `nvidia-smi`; only fields that it takes",
-    "public documentation; **never tried on a card here**",
+    "public documentation; **never tried on a device here**",
 )
 
 _MILLIWATTS = 1000.0
@@ -127,7 +127,7 @@ class Library:
         except Exception as error:  # NVMLError, which another module of this name may lack
             raise DeviceError(f"NVML could not be opened: {error}") from None
         if not self._handles:
-            raise DeviceError("NVML lists no card")
+            raise DeviceError("NVML lists no device")
 
     def driver(self) -> str:
         """Return the driver's version. Raises DeviceError."""
@@ -158,7 +158,7 @@ class Library:
                     record.update(read(handle))
                 except Exception as error:  # one failed reading must not lose the rest
                     if getattr(error, "value", None) not in _NOT_THERE:
-                        complaints.append({"error": f"NVML did not tell the {what} of card {index}: {error}"})
+                        complaints.append({"error": f"NVML did not tell the {what} of device {index}: {error}"})
             records.append({name: value for name, value in record.items() if value is not None})
         return [*records, *complaints]
 
@@ -235,7 +235,7 @@ def parse_csv(who: str, fields: Sequence[str], text: str) -> Samples:
     for line in filter(None, (line.strip() for line in text.splitlines())):
         cells = [cell.strip() for cell in line.split(",")]
         if len(cells) != len(fields) or not (cells[0].isascii() and cells[0].isdigit()):
-            complaints.append(f"{who} printed {line[:120]!r}, expected {len(fields)} fields of a card")
+            complaints.append(f"{who} printed {line[:120]!r}, expected {len(fields)} fields of a device")
             continue
         record: dict[str, Any] = {"card": int(cells[0])}
         for field, cell in zip(fields[1:], cells[1:]):
@@ -247,7 +247,7 @@ def parse_csv(who: str, fields: Sequence[str], text: str) -> Samples:
                 complaints.append(f"{who} printed {cell[:60]!r} for {field}, which is not read")
         records.append(record)
     if not records:
-        raise DeviceError(complaints[0] if complaints else f"{who} printed no card")
+        raise DeviceError(complaints[0] if complaints else f"{who} printed no device")
     return [*records, *({"error": complaint} for complaint in complaints)]
 
 

@@ -13,8 +13,8 @@ TOOL = ("xpu_smi", "xpu-smi")
 XPU_SMI = declare(
     "xpu_smi",
     device_readings("memory_used_gib", "memory_total_gib", "power_w", "use_percent", "temperature_c"),
-    "local rank 0, for all cards of the host; temperature only if its column is certain",
-    "the vendor's columns; **never tried on a card here**",
+    "local rank 0, for all devices of the host; temperature only if its column is certain",
+    "the vendor's columns; **never tried on a device here**",
 )
 
 # `xpu_smi -m`, columns counted from 0: power 8, memory used 17 and total 18 (MiB), use 19.
@@ -56,7 +56,7 @@ class XpuSmi:
 
 
 def parse_xpu_smi(text: str) -> list[dict[str, Any]]:
-    """Return a record a device from `xpu_smi -m`: card, memory_used_gib, memory_total_gib, power_w, use_percent.
+    """Return a record a device from `xpu_smi -m`: device, memory_used_gib, memory_total_gib, power_w, use_percent.
 
     The tool prints one whitespace-separated line a device, in order. Raises DeviceError for a line of another form, as
     a wrong column would give a wrong memory figure.
@@ -82,7 +82,7 @@ def parse_xpu_smi(text: str) -> list[dict[str, Any]]:
             }
         )
     if not records:
-        raise DeviceError("xpu_smi -m printed no card")
+        raise DeviceError("xpu_smi -m printed no device")
     return records
 
 
@@ -105,7 +105,7 @@ def _numbers(columns: Sequence[str], line: str) -> tuple[float, float, float, fl
     try:
         used, total, power, use = (float(columns[column]) for column in (_USED, _TOTAL, _POWER, _USE))
     except (IndexError, ValueError):
-        raise DeviceError(f"xpu_smi -m printed a line that is not one card's twenty columns: {line!r}") from None
+        raise DeviceError(f"xpu_smi -m printed a line that is not one device's twenty columns: {line!r}") from None
     return used, total, power, use
 
 

@@ -52,7 +52,7 @@ class AcceptedValue:
 
     @property
     def bounds(self) -> Bounds:
-        """(low, high) in the metric's unit, as expected.default_bounds has them, the card's capacity aside."""
+        """(low, high) in the metric's unit, as expected.default_bounds has them, the device's capacity aside."""
         return default_bounds(METRICS[self.metric], self.value, self.tolerance)
 
 
@@ -181,8 +181,8 @@ def _judge(run_dir: Path, devices: Mapping[str, Device]) -> _Judged:
         )
     if cell.card is not None:
         raise AcceptError(
-            f"{run_dir}: was made by --each-card, beside runs on the other cards, expected a run that had the machine "
-            "to itself: make one with --topo 1x1"
+            f"{run_dir}: was made by --each-card, beside runs on the other devices, expected a run that had the "
+            "machine to itself: make one with --topo 1x1"
         )
     verdict = judge_run(evidence, cell, backend=device.backend)
     if verdict.without:

@@ -70,7 +70,7 @@ def world_is_the_topology(case: Case) -> Iterator[str]:
         local_ranks.setdefault(start.host, []).append(start.local_rank)
         for name, found, expected in (
             ("world size", start.world_size, topology.ranks),
-            ("local world size", start.local_world_size, topology.cards),
+            ("local world size", start.local_world_size, topology.devices),
         ):
             if found != expected:
                 yield f"rank {rank}: found {name} {found}, expected {expected} for topology {topology}"
@@ -80,9 +80,9 @@ def world_is_the_topology(case: Case) -> Iterator[str]:
         hosts = ", ".join(sorted(local_ranks))
         yield f"found {len(local_ranks)} hosts ({hosts}), expected {topology.nodes} for topology {topology}"
     for host, found_ranks in sorted(local_ranks.items()):
-        if sorted(found_ranks) != list(range(topology.cards)):
+        if sorted(found_ranks) != list(range(topology.devices)):
             yield (
-                f"host {host}: found local ranks {sorted(found_ranks)}, expected each of 0 to {topology.cards - 1} "
+                f"host {host}: found local ranks {sorted(found_ranks)}, expected each of 0 to {topology.devices - 1} "
                 f"once for topology {topology}"
             )
 
@@ -96,7 +96,7 @@ def one_device_per_rank(case: Case) -> Iterator[str]:
             continue
         other = users.setdefault((start.host, start.card), rank)
         if other != rank:
-            yield f"rank {rank}: found card {start.card} of {start.host} in use by rank {other}, expected its own"
+            yield f"rank {rank}: found device {start.card} of {start.host} in use by rank {other}, expected its own"
 
 
 @check("device-index")
@@ -106,7 +106,7 @@ def device_index_is_the_asked_one(case: Case) -> Iterator[str]:
         return
     for rank, start in case.evidence.starts:
         if start.card != case.cell.card:
-            yield f"rank {rank}: found card {start.card} of {start.host}, expected card {case.cell.card}"
+            yield f"rank {rank}: found device {start.card} of {start.host}, expected device {case.cell.card}"
 
 
 @check("cell")
@@ -211,13 +211,13 @@ def device_is_the_model(case: Case) -> Iterator[str]:
     for rank, start in starts:
         name = starts[0][1].device_name
         if start.device_name != name:
-            yield f"rank {rank}: found a card {start.device_name}, expected {name} as on rank {starts[0][0]}"
+            yield f"rank {rank}: found a device {start.device_name}, expected {name} as on rank {starts[0][0]}"
         stated = None if run is None else run.card_memory_gib
         if stated is None or start.capacity_gib is None:
             continue
         if abs(start.capacity_gib - stated) > CAPACITY_TOLERANCE * stated:
             yield (
-                f"rank {rank}: found a card of {start.capacity_gib:.1f} GiB ({start.device_name}), expected about "
+                f"rank {rank}: found a device of {start.capacity_gib:.1f} GiB ({start.device_name}), expected about "
                 f"{stated:.1f} GiB for device {case.cell.device}: this is another model"
             )
 

@@ -52,7 +52,7 @@ class DeviceRun:
         return None if self.broken else self.p_core
 
     def __str__(self) -> str:
-        return f"card {self.card}" + (f" ({self.serial})" if self.serial else "")
+        return f"device {self.card}" + (f" ({self.serial})" if self.serial else "")
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class SiblingsVerdict:
     def metric(self) -> MetricVerdict:
         """The verdict as one on a metric: the lowest share."""
         lowest = min((card.share for card in self.cards if card.share is not None), default=None)
-        method = "lowest p_core of a card over the median of the other cards', each in a run of its own"
+        method = "lowest p_core of a device over the median of the other devices', each in a run of its own"
         low = 1 - TOLERANCE
         return MetricVerdict(
             SIBLINGS, lowest, "", None, None, low, None, "higher", method, "", self.verdict, self.reason
@@ -169,8 +169,8 @@ def judge_siblings(runs: Sequence[DeviceRun]) -> SiblingsVerdict:
     a number that can be trusted are left out, and make all of it invalid unless another one is proven slow; fewer than
     MIN_SIBLINGS in all are only recorded.
 
-    >>> judge_siblings([DeviceRun(card, "", measure(evidence)["p_core"]) for card, evidence in enumerate(runs)]).reason
-    "card 2 does 17.40 images/s, 87.0% of its siblings' median 20.00: slower by more than 5%"
+    >>> judge_siblings([DeviceRun(at, "", measure(evidence)["p_core"]) for at, evidence in enumerate(runs)]).reason
+    "device 2 does 17.40 images/s, 87.0% of its siblings' median 20.00: slower by more than 5%"
     """
     usable = [(run, run.usable) for run in runs]
     cards = tuple(_judge_sibling(run, [p for other, p in usable if p is not None and other is not run]) for run in runs)
@@ -179,14 +179,14 @@ def judge_siblings(runs: Sequence[DeviceRun]) -> SiblingsVerdict:
         if decisive:
             return SiblingsVerdict(cards, verdict, "; ".join(decisive))
     if any(card.verdict == Verdict.RECORDED for card in cards) or not cards:
-        count = f"{len(cards)} card{'s' * (len(cards) != 1)}"
+        count = f"{len(cards)} device{'s' * (len(cards) != 1)}"
         return SiblingsVerdict(
             cards,
             Verdict.RECORDED,
             f"found {count}, expected {MIN_SIBLINGS} or more: fewer have no median to be held against",
         )
     slowest = min(cards, key=lambda card: card.share or 0.0)
-    return SiblingsVerdict(cards, Verdict.PASS, f"no card is slower than its siblings; the slowest, {slowest.reason}")
+    return SiblingsVerdict(cards, Verdict.PASS, f"no device is slower than its siblings; the slowest, {slowest.reason}")
 
 
 def ratio_per_device(small: TopologyRun, big: TopologyRun, metric: str) -> float | None:
@@ -257,7 +257,7 @@ def _unlike(small: Cell, big: Cell) -> str:
     """Why the two do different work on each device; "" if only the topology differs."""
     if small.batch_size != big.batch_size:
         batches = " and ".join(f"{cell.batch_size} at {cell.topology}" for cell in (small, big))
-        return f"not comparable, as a card's batch is {batches}"
+        return f"not comparable, as a device's batch is {batches}"
     first, second = vars(small.recipe), vars(big.recipe)
     differing = [name for name in ("model", "num_classes", "tf32") if first[name] != second[name]]
     return f"not comparable, as the recipes differ in {', '.join(differing)}" if differing else ""
@@ -280,7 +280,7 @@ def _broken(small: TopologyRun, big: TopologyRun) -> str:
 
 
 def _method(small: TopologyRun, big: TopologyRun, rate: str, interval: Interval | None) -> str:
-    words = f"{rate} a card at {big.cell.topology} over that at {small.cell.topology}"
+    words = f"{rate} a device at {big.cell.topology} over that at {small.cell.topology}"
     return words + ("" if interval is None else "; interval of a ratio of independent estimates")
 
 

@@ -80,7 +80,7 @@ class Host:
     name: str
     found: Environment | None
     data: DataSet | None
-    card_names: tuple[str, ...]
+    device_names: tuple[str, ...]
     capacities_gib: tuple[float, ...]
 
     @property
@@ -101,7 +101,7 @@ def stated_items(
     if topology.nodes < 2:
         stated["network"] = ""
     if device.cards_per_host is not None:
-        stated["card_count"] = f"{topology.cards} or more"
+        stated["card_count"] = f"{topology.devices} or more"
     if device.card_memory_gib is not None:
         stated["card_memory"] = f"{device.card_memory_gib:g} GiB"
     software, packages = device.environment.get("software", {}), device.environment.get("packages", {})
@@ -209,8 +209,8 @@ def _of_facts(read: Callable[[Environment], str], compare: Callable[[str, str], 
     return rule
 
 
-def _card(stated: str, host: Host) -> tuple[str, Answer]:
-    names = sorted(set(host.card_names))
+def _device(stated: str, host: Host) -> tuple[str, Answer]:
+    names = sorted(set(host.device_names))
     answer = worst(compare_model(stated, name) for name in names)
     listed = [name for name in host.facts.cards if names and name not in names]
     if answer.verdict == UNKNOWN and listed:
@@ -221,15 +221,15 @@ def _card(stated: str, host: Host) -> tuple[str, Answer]:
     return ", ".join([*names, *listed]), answer
 
 
-def _card_count(stated: str, host: Host) -> tuple[str, Answer]:
+def _device_count(stated: str, host: Host) -> tuple[str, Answer]:
     count = host.facts.card_count
     if count is None:
         return "", Answer(UNKNOWN)
     return str(count), Answer(MATCH if count >= int(stated.split()[0] if stated else 0) else DIFFERS)
 
 
-def _card_memory(stated: str, host: Host) -> tuple[str, Answer]:
-    sizes = (host.capacities_gib or host.facts.card_memory_gib) if host.card_names else ()
+def _device_memory(stated: str, host: Host) -> tuple[str, Answer]:
+    sizes = (host.capacities_gib or host.facts.card_memory_gib) if host.device_names else ()
     if not sizes:
         return "", Answer(UNKNOWN)
     wanted = float(stated.split()[0]) if stated else sizes[0]
@@ -301,9 +301,9 @@ def _version_of(package: str) -> _Rule:
 
 _RULES: Mapping[str, _Rule] = {
     "machine": _of_facts(lambda facts: facts.machine_name, compare_machine),
-    "card": _card,
-    "card_count": _card_count,
-    "card_memory": _card_memory,
+    "card": _device,
+    "card_count": _device_count,
+    "card_memory": _device_memory,
     "network": _network,
     "os": _os,
     "kernel": _of_facts(lambda facts: facts.kernel, compare_version),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from evidence.bundle import Evidence
 from evidence.events import HOST_BACKENDS, RankEvidence
 from evidence.run_file import PROTOCOLS
-from evidence.telemetry import Card, CardSamples
+from evidence.telemetry import DeviceKey, DeviceSamples
 from expected import METRICS
 from verdict.metrics.measurement import Measurement, metric
 
@@ -37,7 +37,7 @@ class DeviceMemory:
     the largest total that was reported.
     """
 
-    card: Card
+    card: DeviceKey
     ranks: tuple[int, ...]
     samples: int
     sources: tuple[str, ...]
@@ -55,7 +55,7 @@ class DeviceMemory:
         return max(self.sampled, self.reserved or 0.0, self.resident or 0.0)
 
     def __str__(self) -> str:
-        return f"card {self.card[1]} of {self.card[0]}"
+        return f"device {self.card[1]} of {self.card[0]}"
 
 
 @metric("mem", *PROTOCOLS)
@@ -78,7 +78,7 @@ def mem(evidence: Evidence) -> Measurement | None:
     errors, rising = evidence.telemetry.errors, still_rising(evidence)
     if errors:
         parts.append(f"samplers reported {len(errors)} errors, first {errors[0]}")
-    method = f"highest of {len(devices)} cards, {highest}: {'; '.join(parts)}"
+    method = f"highest of {len(devices)} devices, {highest}: {'; '.join(parts)}"
     samples = sum(device.samples for device in devices)
     doubt = f"memory was still rising at the end, so its peak is not known: {'; '.join(rising)}" if rising else ""
     return Measurement("mem", value, METRICS["mem"].unit, None, method, "telemetry.jsonl", samples, doubt=doubt)
@@ -86,7 +86,7 @@ def mem(evidence: Evidence) -> Measurement | None:
 
 def device_memories(evidence: Evidence) -> tuple[DeviceMemory, ...]:
     """The devices that the run's ranks used, in the order of their first rank."""
-    users: dict[Card, list[RankEvidence]] = {}
+    users: dict[DeviceKey, list[RankEvidence]] = {}
     for rank in evidence.ranks:
         if rank.start is not None:
             users.setdefault((rank.start.host, rank.start.card), []).append(rank)
@@ -183,7 +183,7 @@ def _training_ns(watcher: RankEvidence | None) -> tuple[float, float]:
     return watcher.train_begin_ns, watcher.train_end.t_ns
 
 
-def _quarter_medians(samples: CardSamples, watcher: RankEvidence | None) -> list[float]:
+def _quarter_medians(samples: DeviceSamples, watcher: RankEvidence | None) -> list[float]:
     """The median of each quarter of the training in GiB; empty if there are too few samples."""
     import numpy as np
 
@@ -198,7 +198,7 @@ def _quarter_medians(samples: CardSamples, watcher: RankEvidence | None) -> list
     return [float(np.median(part)) for part in parts]
 
 
-def _device_memory(evidence: Evidence, card: Card, ranks: list[RankEvidence]) -> DeviceMemory:
+def _device_memory(evidence: Evidence, card: DeviceKey, ranks: list[RankEvidence]) -> DeviceMemory:
     found = _samples_of(evidence, card)
     starts = [rank.start for rank in ranks if rank.start is not None]
     resident = [
@@ -221,7 +221,7 @@ def _device_memory(evidence: Evidence, card: Card, ranks: list[RankEvidence]) ->
     )
 
 
-def _samples_of(evidence: Evidence, card: Card) -> list[CardSamples]:
+def _samples_of(evidence: Evidence, card: DeviceKey) -> list[DeviceSamples]:
     """The samples of a device that have its memory; those without are left out."""
     import numpy as np
 
@@ -240,7 +240,7 @@ def _summed(ranks: list[RankEvidence], name: str) -> float | None:
     return sum(peaks) or None
 
 
-def _gap(samples: CardSamples, watcher: RankEvidence | None) -> str:
+def _gap(samples: DeviceSamples, watcher: RankEvidence | None) -> str:
     """What is wrong with the samples that `watcher` took of a device; "" when nothing is."""
     import numpy as np
 

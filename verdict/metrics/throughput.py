@@ -102,7 +102,7 @@ class Straggler:
     @property
     def place(self) -> str:
         """Which rank this is, and on which device of which host."""
-        return f"rank {self.rank} (card {self.card} of {self.host})"
+        return f"rank {self.rank} (device {self.card} of {self.host})"
 
     def __str__(self) -> str:
         return f"{self.place} is {self.slower:.0%} slower than its siblings"

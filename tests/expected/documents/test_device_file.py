@@ -119,7 +119,7 @@ def test_rows_with_given_hyper_parameters_say_so(tmp_path: Path) -> None:
     assert cell.note == "The table prints '/'; what it leaves out was given when it was imported."
 
 
-def test_a_card_without_a_printed_capacity_has_none(tmp_path: Path) -> None:
+def test_a_device_without_a_printed_capacity_has_none(tmp_path: Path) -> None:
     found = imported(tmp_path, document(row(config="1x1", mem="28.0")))
 
     assert (found.card_memory_gib, found.cards_per_host) == (None, None)

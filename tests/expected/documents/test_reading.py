@@ -139,15 +139,15 @@ READABLE = {
     "a big cross": (document(row(config="R300单机8卡（1X8）")), GOOD),
     "a sign of multiplication": (document(row(config="R300单机8卡（1×8）")), GOOD),
     "a bare topology": (document(row(config="1x8")), GOOD),
-    "machines and cards in digits": (document(row(config="R300 1机8卡（1x8）")), GOOD),
-    "cards in chinese": (document(row(config="R300单机八卡（1x8）")), GOOD),
+    "machines and devices in digits": (document(row(config="R300 1机8卡（1x8）")), GOOD),
+    "devices in chinese": (document(row(config="R300单机八卡（1x8）")), GOOD),
     "the vendor in the row": (document(row(config="Kunlunxin R300单机8卡（1x8）")), GOOD),
     "the vendor in chinese in the row": (document(row(config="昆仑芯R300单机8卡（1x8）")), GOOD),
-    "two machines of eight cards": (
+    "two machines of eight devices": (
         document(row(config="R300两机8卡（2x8）")),
         {"2x8-bs16-lr0.16": GOOD[ONE]},
     ),
-    "all cards counted": (document(row(config="R300双机16卡（2x8）")), {"2x8-bs16-lr0.16": GOOD[ONE]}),
+    "all devices counted": (document(row(config="R300双机16卡（2x8）")), {"2x8-bs16-lr0.16": GOOD[ONE]}),
     "two batch sizes of a topology": (
         document(row(), row(fix_hp="bs=2,lr=0.02", p_core="211")),
         {**GOOD, "1x8-bs2-lr0.02": {**GOOD[ONE], "p_core": 211.0}},
@@ -282,7 +282,7 @@ UNREADABLE = {
     "machines against the brackets": at(
         "config", "found 'R300单机8卡（2x8）', in which the words contradict 2x8", config="R300单机8卡（2x8）"
     ),
-    "a thousand cards": at("config", "found '千卡（1x8）', in which the words contradict 1x8", config="千卡（1x8）"),
+    "a thousand devices": at("config", "found '千卡（1x8）', in which the words contradict 1x8", config="千卡（1x8）"),
     "a topology of nothing": at("config", "in 'R300（0x8）': found the topology '0x8'", config="R300（0x8）"),
     "another device's row": at(
         "config", "found 'A100单机8卡（1x8）', expected a row of 'kunlunxin R300'", config="A100单机8卡（1x8）"
@@ -348,7 +348,7 @@ UNREADABLE = {
         ),
         "is indented by 4 columns or more, which makes it code",
     ),
-    "cards of two capacities": (
+    "devices of two capacities": (
         document(row(), row(config="1x1", mem="28.0/64.0")),
         f"{ROW_LINE + 1}:{column_at('mem', config='1x1')}: mem: found '28.0/64.0', expected the capacity 32.0",
     ),
@@ -369,7 +369,7 @@ UNREADABLE = {
         f"{ROW_LINE + 2}:3: these rows stand apart from the table in line {FIRST}",
     ),
     "a comment between rows": (
-        document(row(), "<!-- one card -->", row(config="1x1")),
+        document(row(), "<!-- one device -->", row(config="1x1")),
         f"{ROW_LINE + 2}:3: these rows stand apart from the table in line {FIRST}",
     ),
     "headings again in the middle": (document(row(), HEADER), f"{ROW_LINE + 1}:"),

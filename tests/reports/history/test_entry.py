@@ -69,7 +69,7 @@ def test_what_a_run_did_without_makes_it_a_series_of_its_own(tmp_path: Path) -> 
     assert entry_of(run_dir).run["protocol"] == "full without boxes_only, static_graph"
 
 
-def test_metrics_cards_versions_and_findings_are_entered(tmp_path: Path) -> None:
+def test_metrics_devices_versions_and_findings_are_entered(tmp_path: Path) -> None:
     bundle = bundle_of("r300", "1x8")
     for rank in bundle.ranks:
         bundle.one("start", rank).update(serial=f"S{rank}", driver="4.0.25", versions={"torch": "1.12.1+cpu"})

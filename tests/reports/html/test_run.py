@@ -109,11 +109,11 @@ def test_a_reading_that_is_absent_for_a_while_is_a_gap(tmp_path: Path) -> None:
     assert 0 not in values
 
 
-def test_a_card_that_was_slowed_down_is_named(tmp_path: Path) -> None:
+def test_a_device_that_was_slowed_down_is_named(tmp_path: Path) -> None:
     html = run_page(page_of(tmp_path, bundle=all_readings()))
 
     assert re.search(
-        r"node0 card 0 said in 1 samples that it was slowed down, first at [0-9.]+ s: thermal", text_of(html)
+        r"node0 device 0 said in 1 samples that it was slowed down, first at [0-9.]+ s: thermal", text_of(html)
     )
     assert "T" in {mark["sign"] for mark in charts_of(html)["memory"]["marks"]}
 
@@ -281,7 +281,7 @@ def another_run_file(bundle: Bundle) -> None:
         (all_losses_nan, "No loss is a finite number. 480 losses are not finite, the first on rank 0 in step 0."),
         (huge_numbers, "invalid"),
         (nothing_took_time, "No window has a rate."),
-        (no_introduction, "No rank introduced itself: hosts and cards are not known."),
+        (no_introduction, "No rank introduced itself: hosts and devices are not known."),
         (strange_evaluations, "3 evaluations"),
         (another_run_file, "invalid"),
     ],

@@ -50,7 +50,7 @@ def test_a_backend_says_whether_it_is_simulated(name: str) -> None:
     assert load_backend(name).simulated is is_simulated(name) is (name == "virtual")
 
 
-def test_the_card_has_a_name_an_index_and_a_memory(backend: Any) -> None:
+def test_the_device_has_a_name_an_index_and_a_memory(backend: Any) -> None:
     assert backend.card.name
     assert backend.card.index == 0
     assert backend.card.capacity_gib > 0
@@ -86,7 +86,7 @@ def test_the_host_draws_on_from_where_its_generator_was(backend: Any) -> None:
 
 
 @NEEDS_CUDA
-def test_a_cuda_card_draws_on_from_where_its_generator_was() -> None:
+def test_a_cuda_device_draws_on_from_where_its_generator_was() -> None:
     backend = load_backend("cuda")
     backend.open(0, 1)
     states = backend.random_states()
@@ -126,7 +126,7 @@ def test_fp32_is_always_there_and_an_unknown_precision_never(backend: Any) -> No
         backend.autocast("fp16")
 
 
-def test_memory_is_sampled_for_the_card_within_its_total(backend: Any) -> None:
+def test_memory_is_sampled_for_the_device_within_its_total(backend: Any) -> None:
     memory = backend.samplers(0, rank_pids=[os.getpid()])[0]
 
     sample = next(one for one in memory.read() if one["card"] == backend.card.index)

@@ -13,7 +13,7 @@ from trainer.devices.cuda import _pci_address
 from trainer.telemetry.base import DevicePlace
 
 
-def test_the_address_of_a_card_is_written_as_the_kernel_writes_it() -> None:
+def test_the_address_of_a_device_is_written_as_the_kernel_writes_it() -> None:
     facts = SimpleNamespace(pci_domain_id=0, pci_bus_id=0x1B, pci_device_id=0)
 
     assert _pci_address(facts) == "0000:1b:00.0"
@@ -22,7 +22,7 @@ def test_the_address_of_a_card_is_written_as_the_kernel_writes_it() -> None:
 @pytest.mark.parametrize(
     "facts", [{}, {"pci_bus_id": 3}, {"pci_domain_id": 0, "pci_bus_id": "0000:1b:00.0", "pci_device_id": 0}]
 )
-def test_a_card_without_an_address_has_none(facts: dict[str, Any]) -> None:
+def test_a_device_without_an_address_has_none(facts: dict[str, Any]) -> None:
     assert _pci_address(SimpleNamespace(**facts)) is None
 
 
@@ -38,7 +38,7 @@ def test_the_first_rank_of_a_host_watches_it_with_the_tool_of_the_table(
     assert [one.source.name for one in watching] == sources
 
 
-def test_without_a_tool_it_is_not_known_which_cards_the_host_has() -> None:
+def test_without_a_tool_it_is_not_known_which_devices_the_host_has() -> None:
     found = load_backend("cuda").inventory(DeviceInfo("NVIDIA A100", 0, 40.0))
 
     assert found.count is None

@@ -44,7 +44,7 @@ def test_what_the_user_set_stays(fake_kunlunxin: Path, monkeypatch: Any) -> None
     assert calls(fake_kunlunxin)[0]["environment"]["XACC_ARGS"] == "-L O1"
 
 
-def test_the_card_is_chosen_by_local_rank_and_told_by_its_index_in_the_host(
+def test_the_device_is_chosen_by_local_rank_and_told_by_its_index_in_the_host(
     fake_kunlunxin: Path, monkeypatch: Any
 ) -> None:
     monkeypatch.setenv("XPU_VISIBLE_DEVICES", "4,6")
@@ -66,7 +66,7 @@ def test_seed_and_barrier_are_torch_xmlirs(fake_kunlunxin: Path) -> None:
     assert calls(fake_kunlunxin)[-2]["seed"] == 11
 
 
-def test_a_cards_generator_whose_state_nobody_can_tell_begins_anew(fake_kunlunxin: Path) -> None:
+def test_a_devices_generator_whose_state_nobody_can_tell_begins_anew(fake_kunlunxin: Path) -> None:
     backend = opened()
     states = backend.random_states()
 
@@ -82,7 +82,7 @@ def test_gradients_go_over_xccl_unless_that_is_intels(fake_kunlunxin: Path) -> N
     assert opened().collectives() == ("nccl" if intels else "xccl")
 
 
-def test_memory_comes_from_xpu_smi_for_every_card_of_the_host(fake_kunlunxin: Path, monkeypatch: Any) -> None:
+def test_memory_comes_from_xpu_smi_for_every_device_of_the_host(fake_kunlunxin: Path, monkeypatch: Any) -> None:
     monkeypatch.setenv("FAKE_XPU_USED_MIB", "17408,15360")
 
     samples = opened().samplers(0)[0].read()
@@ -98,7 +98,7 @@ def test_temperature_power_and_use_come_with_it(fake_kunlunxin: Path) -> None:
     assert (sample["temperature_c"], sample["power_w"], sample["use_percent"]) == (45.0, 81.0, 97.0)
 
 
-def test_the_inventory_is_that_of_the_host_whoever_uses_the_cards(fake_kunlunxin: Path, monkeypatch: Any) -> None:
+def test_the_inventory_is_that_of_the_host_whoever_uses_the_devices(fake_kunlunxin: Path, monkeypatch: Any) -> None:
     monkeypatch.setenv("XPU_VISIBLE_DEVICES", "4,6")
     backend = opened(local_rank=1, local_world_size=2)
 
@@ -141,17 +141,17 @@ def test_intels_torch_xpu_is_never_asked(fake_kunlunxin: Path, monkeypatch: Any)
     backend.synchronise()
 
 
-def test_too_few_cards_are_counted(fake_kunlunxin: Path, monkeypatch: Any) -> None:
+def test_too_few_devices_are_counted(fake_kunlunxin: Path, monkeypatch: Any) -> None:
     monkeypatch.setenv("FAKE_XPU_CARDS", "4")
 
-    with pytest.raises(DeviceError, match="8 cards are needed on this host and 4 are visible"):
+    with pytest.raises(DeviceError, match="8 devices are needed on this host and 4 are visible"):
         opened(local_world_size=8)
 
 
-def test_a_visible_card_that_the_host_does_not_have_is_named(fake_kunlunxin: Path, monkeypatch: Any) -> None:
+def test_a_visible_device_that_the_host_does_not_have_is_named(fake_kunlunxin: Path, monkeypatch: Any) -> None:
     monkeypatch.setenv("XPU_VISIBLE_DEVICES", "9")
 
-    with pytest.raises(DeviceError, match="names card 9 and xpu_smi lists 8"):
+    with pytest.raises(DeviceError, match="names device 9 and xpu_smi lists 8"):
         opened()
 
 

@@ -18,7 +18,7 @@ NUMBERS = set(SCENARIO) - {"name", "clock", "timing"}
 
 WHOLE = """
 seed = 7
-name = "Another card"
+name = "Another device"
 timing = "windows"
 image_ms = 25
 noise = 0.03
@@ -52,7 +52,7 @@ def test_a_file_that_says_nothing_is_the_steady_device(tmp_path: Path) -> None:
 def test_every_key_is_read(tmp_path: Path) -> None:
     scenario = load_scenario(written(tmp_path, WHOLE), world_size=2)
 
-    assert (scenario.seed, scenario.name, scenario.timing) == (7, "Another card", "windows")
+    assert (scenario.seed, scenario.name, scenario.timing) == (7, "Another device", "windows")
     assert (scenario.image_ms, scenario.noise, scenario.autocorrelation) == (25.0, 0.03, 0.5)
     assert (scenario.forward_share, scenario.memory_gib, scenario.capacity_gib) == (0.3, 12.5, 16.0)
     assert [fault.kind for fault in scenario.faults] == ["slow", "loss"]
@@ -66,13 +66,13 @@ def test_a_fault_happens_on_its_ranks_and_on_all_where_it_names_none(tmp_path: P
     assert [len(scenario.of_kind("loss", rank, rank)) for rank in (0, 1)] == [1, 1]
 
 
-def test_a_fault_of_cards_goes_with_the_card_whatever_rank_uses_it(tmp_path: Path) -> None:
+def test_a_fault_of_devices_goes_with_the_device_whatever_rank_uses_it(tmp_path: Path) -> None:
     scenario = load_scenario(written(tmp_path, "[[fault]]\nkind = 'slow'\nfactor = 2\ncards = [5, 7]"), world_size=1)
 
     assert [card for card in range(8) if scenario.of_kind("slow", 0, card)] == [5, 7]
 
 
-def test_a_fault_of_ranks_and_cards_happens_where_both_are_met(tmp_path: Path) -> None:
+def test_a_fault_of_ranks_and_devices_happens_where_both_are_met(tmp_path: Path) -> None:
     text = "[[fault]]\nkind = 'slow'\nfactor = 2\nranks = [1]\ncards = [3]"
     scenario = load_scenario(written(tmp_path, text), world_size=2)
 

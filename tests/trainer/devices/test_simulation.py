@@ -1,4 +1,4 @@
-"""The simulated card does in its own time what is planted, while the host goes on by a simulated clock."""
+"""The simulated device does in its own time what is planted, while the host goes on by a simulated clock."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MS = 1_000_000
 
 
 class Host:
-    """The simulated clock that a card goes by, and the signals that it sends."""
+    """The simulated clock that a device goes by, and the signals that it sends."""
 
     def __init__(self) -> None:
         self.clock = SimulatedClock()
@@ -50,7 +50,7 @@ def planted(*faults: Fault, **changes: Any) -> Scenario:
     return Scenario(**{"noise": 0.0, "image_ms": 10.0, "launch_ms": 0.0, "faults": faults, **changes})
 
 
-def card_of(host: Host, scenario: Scenario, rank: int = 0, world_size: int = 2) -> SimulatedDevice:
+def device_of(host: Host, scenario: Scenario, rank: int = 0, world_size: int = 2) -> SimulatedDevice:
     return SimulatedDevice(scenario, rank, world_size, index=rank, clock=host.clock, kill=host.kill)
 
 
@@ -70,7 +70,7 @@ def test_work_is_done_one_after_the_other_while_the_host_goes_on(host: Host) -> 
     assert host.now_ns == 1_000 * MS
 
 
-def test_an_idle_card_begins_when_the_work_comes(host: Host) -> None:
+def test_an_idle_device_begins_when_the_work_comes(host: Host) -> None:
     stream = Stream(host.clock)
     stream.queue(5 * MS)
     host.clock.spend(20 * MS)
@@ -91,7 +91,7 @@ def test_waiting_lasts_until_the_work_is_done_and_no_longer(host: Host) -> None:
     assert host.now_ns == 4_000 * MS
 
 
-def test_events_tell_the_cards_time_between_what_was_queued(host: Host) -> None:
+def test_events_tell_the_devices_time_between_what_was_queued(host: Host) -> None:
     stream = Stream(host.clock)
     begin, end = Event(stream), Event(stream)
 
@@ -103,7 +103,7 @@ def test_events_tell_the_cards_time_between_what_was_queued(host: Host) -> None:
     assert host.now_ns == 1_000 * MS
 
 
-def test_a_host_that_is_slower_than_the_card_is_seen_by_the_events(host: Host) -> None:
+def test_a_host_that_is_slower_than_the_device_is_seen_by_the_events(host: Host) -> None:
     stream = Stream(host.clock)
     begin, end = Event(stream), Event(stream)
 
@@ -198,7 +198,7 @@ def test_noise_of_any_size_leaves_every_step_its_time() -> None:
     assert min(times_ms(planted(noise=0.3, autocorrelation=0.0), 20_000)) >= 1.0
 
 
-def test_a_card_that_hangs_stops_all_ranks() -> None:
+def test_a_device_that_hangs_stops_all_ranks() -> None:
     scenario = planted(fault("hang", step=2, ranks=(1,)))
 
     for rank in (0, 1):
@@ -207,11 +207,11 @@ def test_a_card_that_hangs_stops_all_ranks() -> None:
         assert all(step.forward_ns == 4.0 * MS for step in steps)
 
 
-# ---- the card ----
+# ---- the device ----
 
 
-def test_a_step_takes_its_time_on_the_card_and_none_of_the_hosts(host: Host) -> None:
-    card = card_of(host, planted(forward_share=0.25))
+def test_a_step_takes_its_time_on_the_device_and_none_of_the_hosts(host: Host) -> None:
+    card = device_of(host, planted(forward_share=0.25))
     events = [card.event() for _ in range(3)]
 
     events[0].record()
@@ -230,7 +230,7 @@ def test_synchronise_does_not_wait_where_that_is_planted(host: Host) -> None:
     scenario = planted(fault("blind_synchronise", ranks=(1,)))
 
     for rank, waited_ms in ((0, 10), (1, 0)):
-        card, begun_ns = card_of(host, scenario, rank), host.now_ns
+        card, begun_ns = device_of(host, scenario, rank), host.now_ns
         card.forward(images=1)
         card.backward()
         card.synchronise()
@@ -238,7 +238,7 @@ def test_synchronise_does_not_wait_where_that_is_planted(host: Host) -> None:
 
 
 def test_events_of_a_fast_timer_tell_less(host: Host) -> None:
-    card = card_of(host, planted(fault("fast_timer", factor=2.0)))
+    card = device_of(host, planted(fault("fast_timer", factor=2.0)))
     begin, end = card.event(), card.event()
 
     begin.record()
@@ -250,7 +250,7 @@ def test_events_of_a_fast_timer_tell_less(host: Host) -> None:
 
 
 def test_memory_is_in_use_once_training_has_begun(host: Host) -> None:
-    card = card_of(host, planted(memory_gib=20.0))
+    card = device_of(host, planted(memory_gib=20.0))
 
     before = card.used_gib()
     card.forward(images=1)
@@ -261,9 +261,9 @@ def test_memory_is_in_use_once_training_has_begun(host: Host) -> None:
     assert 0 < allocated_gib < reserved_gib < 20.0
 
 
-def test_memory_creeps_by_step_or_by_second_until_the_card_is_full(host: Host) -> None:
-    card = card_of(host, planted(fault("memory_creep", gib_per_step=5.0), memory_gib=20.0))
-    other = card_of(host, planted(fault("memory_creep", gib_per_s=1.0), memory_gib=20.0))
+def test_memory_creeps_by_step_or_by_second_until_the_device_is_full(host: Host) -> None:
+    card = device_of(host, planted(fault("memory_creep", gib_per_step=5.0), memory_gib=20.0))
+    other = device_of(host, planted(fault("memory_creep", gib_per_s=1.0), memory_gib=20.0))
 
     other.forward(images=1)
     for expected_gib in (25.0, 30.0):
@@ -279,17 +279,17 @@ def test_memory_creeps_by_step_or_by_second_until_the_card_is_full(host: Host) -
 
 def test_out_of_memory_comes_at_its_step_on_its_rank(host: Host) -> None:
     scenario = planted(fault("out_of_memory", step=1, ranks=(1,)))
-    spared, struck = card_of(host, scenario, 0), card_of(host, scenario, 1)
+    spared, struck = device_of(host, scenario, 0), device_of(host, scenario, 1)
 
     for card in (spared, spared, spared, struck):
         card.forward(images=1)
 
-    with pytest.raises(RuntimeError, match=r"out of memory: tried to allocate 2\.00 GiB on card 1, which has 32\.00"):
+    with pytest.raises(RuntimeError, match=r"out of memory: tried to allocate 2\.00 GiB on device 1, which has 32\.00"):
         struck.forward(images=1)
 
 
 def test_a_rank_dies_by_the_signal_that_nobody_can_catch(host: Host) -> None:
-    card = card_of(host, planted(fault("die", step=2)))
+    card = device_of(host, planted(fault("die", step=2)))
 
     for step in range(3):
         assert host.killed == []
@@ -297,10 +297,10 @@ def test_a_rank_dies_by_the_signal_that_nobody_can_catch(host: Host) -> None:
         assert step < 2 or host.killed == [signal.SIGKILL]
 
 
-def test_another_card_is_found_where_one_is_planted(host: Host) -> None:
+def test_another_device_is_found_where_one_is_planted(host: Host) -> None:
     scenario = planted(fault("card", ranks=(1,), name="Another", capacity_gib=16.0, index=0))
 
-    cards = [card_of(host, scenario, rank) for rank in (0, 1)]
+    cards = [device_of(host, scenario, rank) for rank in (0, 1)]
 
     assert [(card.name, card.capacity_gib, card.index) for card in cards] == [
         ("Virtual accelerator", 32.0, 0),
@@ -309,7 +309,7 @@ def test_another_card_is_found_where_one_is_planted(host: Host) -> None:
 
 
 def test_a_wrong_loss_is_given_from_its_step_on(host: Host) -> None:
-    card = card_of(host, planted(fault("loss", value=0.5, from_step=1)))
+    card = device_of(host, planted(fault("loss", value=0.5, from_step=1)))
 
     found = []
     for _ in range(3):
@@ -322,8 +322,8 @@ def test_a_wrong_loss_is_given_from_its_step_on(host: Host) -> None:
 # ---- its SMI ----
 
 
-def test_the_smi_shows_the_card(host: Host) -> None:
-    card = card_of(host, planted(), rank=1)
+def test_the_smi_shows_the_device(host: Host) -> None:
+    card = device_of(host, planted(), rank=1)
     card.forward(images=1)
 
     (sample,) = card.samples()
@@ -338,8 +338,8 @@ def test_the_smi_shows_the_card(host: Host) -> None:
     }
 
 
-def test_a_card_that_trains_draws_more_and_warms_up_and_one_that_throttles_is_clocked_down(host: Host) -> None:
-    card = card_of(host, planted(fault("throttle", from_step=1, factor=2.0)))
+def test_a_device_that_trains_draws_more_and_warms_up_and_one_that_throttles_is_clocked_down(host: Host) -> None:
+    card = device_of(host, planted(fault("throttle", from_step=1, factor=2.0)))
     (rest,) = card.samples()
     card.forward(images=1)
     host.clock.spend(120 * 10**9)
@@ -354,7 +354,7 @@ def test_a_card_that_trains_draws_more_and_warms_up_and_one_that_throttles_is_cl
 
 
 def test_throttling_shows_from_its_step_on(host: Host) -> None:
-    card = card_of(host, planted(fault("throttle", from_step=1, reason="thermal")))
+    card = device_of(host, planted(fault("throttle", from_step=1, reason="thermal")))
 
     card.forward(images=1)
     assert "throttle" not in card.samples()[0]
@@ -363,8 +363,8 @@ def test_throttling_shows_from_its_step_on(host: Host) -> None:
 
 
 def test_the_smi_can_be_missing_or_fail(host: Host) -> None:
-    missing = card_of(host, planted(fault("no_samples", how="missing")))
-    failing = card_of(host, planted(fault("no_samples", how="failing", from_step=1)))
+    missing = device_of(host, planted(fault("no_samples", how="missing")))
+    failing = device_of(host, planted(fault("no_samples", how="failing", from_step=1)))
 
     assert missing.samples() == []
     assert len(failing.samples()) == 1
@@ -373,7 +373,7 @@ def test_the_smi_can_be_missing_or_fail(host: Host) -> None:
         failing.samples()
 
 
-def test_a_slow_card_is_slow_for_whichever_rank_uses_it() -> None:
+def test_a_slow_device_is_slow_for_whichever_rank_uses_it() -> None:
     scenario = planted(fault("slow", factor=2.0, cards=(3,)))
 
     alone = [next(planted_steps(scenario, 0, 1, [card])).all_ns / MS for card in (0, 3)]
@@ -384,7 +384,7 @@ def test_a_slow_card_is_slow_for_whichever_rank_uses_it() -> None:
     assert beside[0].forward_ns == 2 * beside[1].forward_ns
 
 
-def test_every_card_has_noise_of_its_own() -> None:
+def test_every_device_has_noise_of_its_own() -> None:
     noisy = planted(noise=0.05)
 
     first = [next(planted_steps(noisy, 0, 1, [card])).all_ns for card in range(8)]
@@ -393,7 +393,7 @@ def test_every_card_has_noise_of_its_own() -> None:
     assert first[0] == next(planted_steps(noisy, 0, 1)).all_ns
 
 
-def test_the_same_cards_of_two_hosts_differ_too() -> None:
+def test_the_same_devices_of_two_hosts_differ_too() -> None:
     noisy = planted(noise=0.05)
 
     forward = {next(planted_steps(noisy, rank, 4, [4, 6])).forward_ns for rank in range(4)}
@@ -401,16 +401,16 @@ def test_the_same_cards_of_two_hosts_differ_too() -> None:
     assert len(forward) == 4
 
 
-def test_a_hang_stays_with_its_card() -> None:
+def test_a_hang_stays_with_its_device() -> None:
     scenario = planted(fault("hang", step=0, cards=(3,)))
 
     assert next(planted_steps(scenario, 0, 1, [2])).all_ns == 10 * MS
     assert next(planted_steps(scenario, 0, 1, [3])).all_ns > 10**17
 
 
-def test_a_card_that_claims_another_place_keeps_its_own_faults(host: Host) -> None:
+def test_a_device_that_claims_another_place_keeps_its_own_faults(host: Host) -> None:
     scenario = planted(fault("card", index=1, cards=(3,)), fault("out_of_memory", step=0, cards=(3,)))
-    card = SimulatedDevice(scenario, 0, 1, index=3, host_cards=[3], clock=host.clock, kill=host.kill)
+    card = SimulatedDevice(scenario, 0, 1, index=3, host_devices=[3], clock=host.clock, kill=host.kill)
 
     assert card.index == 1
     with pytest.raises(RuntimeError, match="out of memory"):

@@ -105,7 +105,7 @@ def test_a_device_without_a_queue_has_done_the_work_when_it_is_joined() -> None:
 
 
 @pytest.mark.skipif(not HAVE_CUDA, reason="needs a CUDA device")
-def test_a_cuda_card_computes_on_what_was_copied_beside_it_whatever_is_freed_meanwhile() -> None:
+def test_a_cuda_device_computes_on_what_was_copied_beside_it_whatever_is_freed_meanwhile() -> None:
     from trainer.devices import load_backend
 
     backend = load_backend("cuda")
@@ -116,7 +116,7 @@ def test_a_cuda_card_computes_on_what_was_copied_beside_it_whatever_is_freed_mea
     for value in range(20):
         host = torch.full((1 << 22,), value, dtype=torch.uint8).pin_memory()
         copied, event = stream.run(lambda host=host: host.to(backend.device, non_blocking=True))  # type: ignore[misc]
-        backend.queue_work(1024, 4)  # the card is busy, so that the host runs ahead
+        backend.queue_work(1024, 4)  # the device is busy, so that the host runs ahead
         stream.join(event, [copied])
         sums.append(copied.to(torch.int64).sum())
         del copied, host  # the next copy may take this memory only when the sum is done

@@ -184,7 +184,7 @@ def test_work_gives_the_number_that_the_product_of_these_matrices_has(tmp_path: 
     assert opened(tmp_path).queue_work(256, 1)() == 1 / 256
 
 
-def test_the_other_card_is_introduced(tmp_path: Path) -> None:
+def test_the_other_device_is_introduced(tmp_path: Path) -> None:
     text = '[[fault]]\nkind = "card"\nname = "Another"\ncapacity_gib = 16.0\nranks = [1]'
 
     cards = [opened(tmp_path, text, rank, 2).card for rank in (0, 1)]
@@ -206,7 +206,7 @@ def test_a_real_device_takes_no_scenario(tmp_path: Path) -> None:
     load_backend("cpu").configure(None, rank=0, world_size=1)
 
 
-def test_the_visible_cards_variable_chooses_the_card_which_has_a_serial_of_its_own(
+def test_the_visible_devices_variable_chooses_the_device_which_has_a_serial_of_its_own(
     tmp_path: Path, monkeypatch: Any
 ) -> None:
     monkeypatch.setenv("VIRTUAL_VISIBLE_DEVICES", "3")
@@ -216,7 +216,7 @@ def test_the_visible_cards_variable_chooses_the_card_which_has_a_serial_of_its_o
     assert (card.index, card.name, card.serial) == (3, "Odd one", "SIM-0003")
 
 
-def test_without_the_variable_a_rank_has_the_card_of_its_local_rank(tmp_path: Path, monkeypatch: Any) -> None:
+def test_without_the_variable_a_rank_has_the_device_of_its_local_rank(tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.delenv("VIRTUAL_VISIBLE_DEVICES", raising=False)
 
     card = opened(tmp_path, rank=1, world_size=2).card
@@ -224,10 +224,10 @@ def test_without_the_variable_a_rank_has_the_card_of_its_local_rank(tmp_path: Pa
     assert (card.index, card.serial) == (1, "SIM-0001")
 
 
-def test_fewer_visible_cards_than_ranks_is_an_error(tmp_path: Path, monkeypatch: Any) -> None:
+def test_fewer_visible_devices_than_ranks_is_an_error(tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setenv("VIRTUAL_VISIBLE_DEVICES", "3")
 
-    with pytest.raises(DeviceError, match="2 cards are needed on this host and 1 are visible; check VIRTUAL_VISIBLE"):
+    with pytest.raises(DeviceError, match="2 devices are needed on this host and 1 are visible; check VIRTUAL_VISIBLE"):
         opened(tmp_path, rank=0, world_size=2)
 
 

@@ -134,18 +134,18 @@ def test_what_is_missing_on_a_host_is_said_before_anything_starts(
     assert says in problem
 
 
-def test_cards_in_use_are_a_problem_that_names_their_holder(tmp_path: Path, run_dir: Path) -> None:
+def test_devices_in_use_are_a_problem_that_names_their_holder(tmp_path: Path, run_dir: Path) -> None:
     order = order_for(tmp_path, backend="virtual", devices=["1"], ranks_per_node=1, device_count=2)
     holder = Leases(tmp_path / "leases", "virtual", {"run": "/runs/other"})
     with holder, session(tmp_path) as agent:
         holder.take(["1"], [], 1)
         (problem,) = agent.hello(order)["problems"]
 
-    assert f"card 1 of virtual is in use by pid {os.getpid()}" in problem
+    assert f"device 1 of virtual is in use by pid {os.getpid()}" in problem
     assert "/runs/other" in problem
 
 
-def test_ranks_see_the_cards_that_were_leased_and_no_others(tmp_path: Path, run_dir: Path) -> None:
+def test_ranks_see_the_devices_that_were_leased_and_no_others(tmp_path: Path, run_dir: Path) -> None:
     order = order_for(tmp_path, "environment:seen", backend="virtual", ranks_per_node=2, device_count=8)
     with Leases(tmp_path / "leases", "virtual", {}) as other, session(
         tmp_path, VIRTUAL_VISIBLE_DEVICES="7, 3,5"
@@ -184,7 +184,7 @@ def test_forwarded_variables_reach_the_ranks_and_do_not_change_what_is_set_there
     assert (seen["NCCL_DEBUG"], seen["NCCL_ALGO"]) == ("INFO", "Tree")
 
 
-def test_a_simulated_host_has_a_name_of_its_own_and_so_have_its_cards(tmp_path: Path, run_dir: Path) -> None:
+def test_a_simulated_host_has_a_name_of_its_own_and_so_have_its_devices(tmp_path: Path, run_dir: Path) -> None:
     order = order_for(tmp_path, "environment:seen", backend="virtual", nodes=2, simulated_hosts=True)
     with session(tmp_path, node=1) as agent:
         hello = agent.hello(order)

@@ -27,7 +27,7 @@ from trainer.launch.leases import FOLDER_VARIABLE, Leases, default_folder, prepa
 
 ROOT = Path(__file__).resolve().parents[3]
 
-# Takes cards when told to on its standard input, and says on its standard output what came of it.
+# Takes devices when told to on its standard input, and says on its standard output what came of it.
 TAKER = """
 import json, sys
 from pathlib import Path
@@ -47,7 +47,7 @@ for line in sys.stdin:
 
 
 class Taker:
-    """A process that takes cards in a folder."""
+    """A process that takes devices in a folder."""
 
     def __init__(self, folder: Path, start: Callable[..., Any] = subprocess.Popen) -> None:
         command = [sys.executable, "-c", TAKER, str(folder)]
@@ -100,10 +100,10 @@ def refusal(folder: Path, wanted: Sequence[str], backend: str = "kunlunxin") -> 
     return str(caught.value)
 
 
-# One holder a card
+# One holder a device
 
 
-def test_the_cards_that_were_asked_for_are_taken(tmp_path: Path) -> None:
+def test_the_devices_that_were_asked_for_are_taken(tmp_path: Path) -> None:
     with Leases(tmp_path, "kunlunxin", {}) as leases:
         assert leases.take(["3", "1"], [], 2) == ["3", "1"]
         assert not free(tmp_path, "1")
@@ -113,13 +113,13 @@ def test_the_cards_that_were_asked_for_are_taken(tmp_path: Path) -> None:
     assert free(tmp_path, "3", "1")
 
 
-def test_the_first_free_cards_are_taken_where_none_are_named(tmp_path: Path) -> None:
+def test_the_first_free_devices_are_taken_where_none_are_named(tmp_path: Path) -> None:
     with held(tmp_path, "0"), held(tmp_path, "2"), Leases(tmp_path, "kunlunxin", {}) as leases:
         assert leases.take(None, ["0", "1", "2", "3", "4"], 2) == ["1", "3"]
         assert free(tmp_path, "4")
 
 
-def test_cards_of_another_kind_are_other_cards(tmp_path: Path) -> None:
+def test_devices_of_another_kind_are_other_devices(tmp_path: Path) -> None:
     with held(tmp_path, "0"):
         assert free(tmp_path, "0", backend="cuda")
 
@@ -134,18 +134,18 @@ def test_nothing_is_held_by_one_who_did_not_get_all(tmp_path: Path) -> None:
         assert free(tmp_path, "0", "2")
 
 
-def test_another_process_is_refused_and_told_who_holds_the_card(tmp_path: Path) -> None:
+def test_another_process_is_refused_and_told_who_holds_the_device(tmp_path: Path) -> None:
     with taker(tmp_path) as first, taker(tmp_path) as second:
         assert first.take("3") == {"cards": ["3"]}
 
         message = second.take("3")["error"]
 
-    start = f"card 3 of kunlunxin is in use by pid {first.process.pid} of {user_name()} since 2"
+    start = f"device 3 of kunlunxin is in use by pid {first.process.pid} of {user_name()} since 2"
     assert message.startswith(start)
-    assert message.endswith("Z (/runs/first); wait for it, or choose other cards with XPU_VISIBLE_DEVICES")
+    assert message.endswith("Z (/runs/first); wait for it, or choose other devices with XPU_VISIBLE_DEVICES")
 
 
-def test_a_killed_holder_frees_its_cards_at_once(tmp_path: Path) -> None:
+def test_a_killed_holder_frees_its_devices_at_once(tmp_path: Path) -> None:
     with taker(tmp_path) as first, taker(tmp_path) as second:
         first.take("0", "1")
         first.process.send_signal(signal.SIGKILL)
@@ -154,7 +154,7 @@ def test_a_killed_holder_frees_its_cards_at_once(tmp_path: Path) -> None:
         assert second.take("0", "1") == {"cards": ["0", "1"]}
 
 
-def test_a_stopped_holder_keeps_its_cards(tmp_path: Path) -> None:
+def test_a_stopped_holder_keeps_its_devices(tmp_path: Path) -> None:
     with taker(tmp_path) as first, taker(tmp_path) as second:
         first.take("0")
         first.process.send_signal(signal.SIGSTOP)
@@ -162,7 +162,7 @@ def test_a_stopped_holder_keeps_its_cards(tmp_path: Path) -> None:
         assert f"pid {first.process.pid} " in second.take("0", wait_s=0.2)["error"]
 
 
-def test_one_who_waits_gets_the_card_when_it_is_free(tmp_path: Path) -> None:
+def test_one_who_waits_gets_the_device_when_it_is_free(tmp_path: Path) -> None:
     with taker(tmp_path) as first, taker(tmp_path) as second:
         first.take("0")
         second.ask({"wanted": ["0"], "available": [], "count": 1, "wait_s": 60.0})
@@ -179,7 +179,7 @@ def test_one_who_waits_holds_nothing_meanwhile(tmp_path: Path) -> None:
         assert all(third.take("0") == {"cards": ["0"]} for _ in range(20))
 
 
-def test_takers_of_the_same_cards_in_opposite_order_all_get_them(tmp_path: Path) -> None:
+def test_takers_of_the_same_devices_in_opposite_order_all_get_them(tmp_path: Path) -> None:
     rounds = 25
     with taker(tmp_path) as first, taker(tmp_path) as second:
         for _ in range(rounds):
@@ -193,7 +193,7 @@ def test_takers_of_the_same_cards_in_opposite_order_all_get_them(tmp_path: Path)
     assert got == [[{"cards": ["0", "1"]}] * rounds, [{"cards": ["1", "0"]}] * rounds]
 
 
-# Keeps a file a card whose making fails if it is there: two holders of a card at a time would be seen by one of them.
+# Makes a file for each device, which fails if it is there: one of two holders of a device at a time would see it.
 RIVAL = """
 import os, random, sys, time
 from pathlib import Path
@@ -215,7 +215,7 @@ for _ in range(8):
 """
 
 
-def test_eight_takers_of_four_cards_never_share_one(tmp_path: Path) -> None:
+def test_eight_takers_of_four_devices_never_share_one(tmp_path: Path) -> None:
     marks = tmp_path / "marks"
     marks.mkdir()
     command = [sys.executable, "-c", RIVAL, str(tmp_path / "leases"), str(marks)]
@@ -232,7 +232,7 @@ def test_eight_takers_of_four_cards_never_share_one(tmp_path: Path) -> None:
     assert list(marks.iterdir()) == []
 
 
-def test_takers_killed_at_random_moments_leave_no_card_taken(tmp_path: Path) -> None:
+def test_takers_killed_at_random_moments_leave_no_device_taken(tmp_path: Path) -> None:
     choose = random.Random(11)
     for _ in range(4):
         with taker(tmp_path) as one:
@@ -258,7 +258,7 @@ def test_a_program_that_the_holder_started_holds_nothing(tmp_path: Path) -> None
         child.communicate(b"\n")
 
 
-# A fork that outlives the process that had the cards, as a loader's worker may.
+# A fork that outlives the process that had the devices, as a loader's worker may.
 FORKING = """
 import os, signal, sys, time
 from pathlib import Path
@@ -277,7 +277,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
-def test_a_fork_neither_frees_the_holders_cards_nor_keeps_them(tmp_path: Path) -> None:
+def test_a_fork_neither_frees_the_holders_devices_nor_keeps_them(tmp_path: Path) -> None:
     command = [sys.executable, "-c", FORKING, str(tmp_path)]
     holder = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=str(ROOT))
     assert holder.stdin is not None
@@ -332,7 +332,7 @@ def test_users_exclude_each_other_in_both_directions(tmp_path: Path) -> None:
         *("a\0b", "кар\u202eта", "\udcff"),
     ],
 )
-def test_no_name_of_a_card_leaves_the_folder(tmp_path: Path, name: str) -> None:
+def test_no_name_of_a_device_leaves_the_folder(tmp_path: Path, name: str) -> None:
     folder = tmp_path / "leases"
 
     with held(folder, name):
@@ -353,48 +353,48 @@ def test_two_names_have_one_file_only_if_they_are_one_number(one: str, other: st
     assert same == (number(one) == number(other))
 
 
-def test_an_index_with_leading_zeros_is_the_same_card(tmp_path: Path) -> None:
+def test_an_index_with_leading_zeros_is_the_same_device(tmp_path: Path) -> None:
     with held(tmp_path, "3"):
         assert not free(tmp_path, "03")
 
 
 @pytest.mark.parametrize("wanted", [[""], ["0", " "]])
-def test_a_card_without_a_name_is_refused(tmp_path: Path, wanted: list[str]) -> None:
-    expected = "a card of kunlunxin has an empty name; name cards by index or UUID, as in 0,1"
+def test_a_device_without_a_name_is_refused(tmp_path: Path, wanted: list[str]) -> None:
+    expected = "a device of kunlunxin has an empty name; name devices by index or UUID, as in 0,1"
     assert refusal(tmp_path, wanted) == expected
 
 
-def test_a_card_that_is_named_twice_is_refused(tmp_path: Path) -> None:
-    assert refusal(tmp_path, ["1", "01"]) == "card 01 of kunlunxin is named twice; name each card once"
+def test_a_device_that_is_named_twice_is_refused(tmp_path: Path) -> None:
+    assert refusal(tmp_path, ["1", "01"]) == "device 01 of kunlunxin is named twice; name each device once"
 
 
-def test_more_cards_than_there_are_are_refused_without_waiting(tmp_path: Path) -> None:
+def test_more_devices_than_there_are_are_refused_without_waiting(tmp_path: Path) -> None:
     with Leases(tmp_path, "cuda", {}) as leases, pytest.raises(LeaseError) as caught:
         leases.take(None, ["0", "1"], 3, wait_s=3600.0)
 
-    assert str(caught.value) == "3 cards of cuda are needed and there are 2 to choose from"
+    assert str(caught.value) == "3 devices of cuda are needed and there are 2 to choose from"
 
 
-def test_a_host_without_cards_needs_no_leases(tmp_path: Path) -> None:
+def test_a_host_without_devices_needs_no_leases(tmp_path: Path) -> None:
     with Leases(tmp_path / "leases", "cpu", {}) as leases:
         assert leases.take([], [], 0) == []
         assert leases.take(None, [], 0) == []
 
 
-def test_cards_cannot_be_added_to_those_that_are_held(tmp_path: Path) -> None:
+def test_devices_cannot_be_added_to_those_that_are_held(tmp_path: Path) -> None:
     with held(tmp_path, "0") as leases, pytest.raises(RuntimeError):
         leases.take(["1"], [], 1)
 
 
-def test_the_message_names_every_holder_where_several_cards_are_missing(tmp_path: Path) -> None:
+def test_the_message_names_every_holder_where_several_devices_are_missing(tmp_path: Path) -> None:
     with held(tmp_path, "0", run="/runs/a"), held(tmp_path, "1", run="/runs/b"):
         with Leases(tmp_path, "cuda", {}) as others:
             assert others.take(None, ["0", "1", "2"], 2) == ["0", "1"]
         with Leases(tmp_path, "kunlunxin", {}) as leases, pytest.raises(LeaseError) as caught:
             leases.take(None, ["0", "1", "2"], 2)
 
-    assert str(caught.value).startswith("2 of 3 cards are needed: card 0 of kunlunxin is in use by pid ")
-    assert "(/runs/a); card 1 of kunlunxin is in use by pid " in str(caught.value)
+    assert str(caught.value).startswith("2 of 3 devices are needed: device 0 of kunlunxin is in use by pid ")
+    assert "(/runs/a); device 1 of kunlunxin is in use by pid " in str(caught.value)
 
 
 # What the holder wrote
@@ -421,8 +421,8 @@ def test_what_cannot_be_read_breaks_no_message(tmp_path: Path, text: bytes) -> N
         message = refusal(tmp_path, ["3"])
 
     assert message == (
-        "card 3 of kunlunxin is in use by a process that has not yet written its name; "
-        "wait for it, or choose other cards with XPU_VISIBLE_DEVICES"
+        "device 3 of kunlunxin is in use by a process that has not yet written its name; "
+        "wait for it, or choose other devices with XPU_VISIBLE_DEVICES"
     )
 
 
@@ -439,12 +439,12 @@ def test_a_holder_of_another_host_is_said_to_be_there(tmp_path: Path) -> None:
         assert "is in use by pid 12 of ada on gpu-07 since 2" in refusal(tmp_path, ["3"])
 
 
-def test_a_backend_that_sets_no_cards_has_no_variable_to_name(tmp_path: Path) -> None:
+def test_a_backend_that_sets_no_devices_has_no_variable_to_name(tmp_path: Path) -> None:
     with held(tmp_path, "3", backend="virtual-1"):
-        assert refusal(tmp_path, ["3"], "virtual-1").endswith("; wait for it, or choose other cards")
+        assert refusal(tmp_path, ["3"], "virtual-1").endswith("; wait for it, or choose other devices")
 
 
-def test_the_facts_are_gone_when_the_card_is_free(tmp_path: Path) -> None:
+def test_the_facts_are_gone_when_the_device_is_free(tmp_path: Path) -> None:
     with held(tmp_path, "3", run="/runs/a"):
         facts = json.loads((tmp_path / "kunlunxin.3.lock").read_text(encoding="ascii"))
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import expected.model
-from evidence.telemetry import CARD_READINGS, HOST_READINGS
+from evidence.telemetry import DEVICE_READINGS, HOST_READINGS
 from trainer.errors import DeviceError
 from trainer.telemetry import SMI_NAMES, load_smi
 from trainer.telemetry.base import (
@@ -39,7 +39,7 @@ def smi(is_started: bool = True, records: Any = ()) -> Smi:
 
 
 def record(card: int, pci: str | None = None, **change: Any) -> dict[str, Any]:
-    return {"card": card, "pci": pci, "name": "a card", "power_w": 100.0 + card, **change}
+    return {"card": card, "pci": pci, "name": "a device", "power_w": 100.0 + card, **change}
 
 
 def test_the_address_decides_where_both_know_it() -> None:
@@ -69,11 +69,11 @@ def test_where_the_tool_tells_no_address_the_index_decides_too() -> None:
 @pytest.mark.parametrize(
     ("place", "says"),
     [
-        (DevicePlace(7), "some-smi lists no card 7; it lists 0000:1a:00.0"),
-        (DevicePlace(0, "0000:99:00.0"), "some-smi lists no card at 0000:99:00.0; it lists 0000:1a:00.0"),
+        (DevicePlace(7), "some-smi lists no device 7; it lists 0000:1a:00.0"),
+        (DevicePlace(0, "0000:99:00.0"), "some-smi lists no device at 0000:99:00.0; it lists 0000:1a:00.0"),
     ],
 )
-def test_a_card_that_the_tool_does_not_list_is_told_and_never_another_ones(place: DevicePlace, says: str) -> None:
+def test_a_device_that_the_tool_does_not_list_is_told_and_never_another_ones(place: DevicePlace, says: str) -> None:
     assert matched(smi(), [record(0, "0000:1a:00.0")], [place]) == [{"error": says}]
 
 
@@ -89,7 +89,7 @@ def test_what_a_tool_does_not_declare_is_not_passed_on() -> None:
     assert matched(smi(), [record(0, throttle="made up")], [DevicePlace(0)])[0].keys() == {"source", "card", "power_w"}
 
 
-def test_a_card_of_which_nothing_is_told_has_no_sample() -> None:
+def test_a_device_of_which_nothing_is_told_has_no_sample() -> None:
     assert matched(smi(), [{"card": 0}], [DevicePlace(0)]) == []
 
 
@@ -186,7 +186,7 @@ def test_every_tool_declares_its_metrics_out_of_the_table(name: str) -> None:
 
     assert smi.source is SOURCES[name]
     assert smi.source.metrics
-    assert all(CARD_READINGS[metric.name] is metric for metric in smi.source.metrics)
+    assert all(DEVICE_READINGS[metric.name] is metric for metric in smi.source.metrics)
 
 
 def test_the_host_declares_its_own() -> None:
@@ -195,8 +195,8 @@ def test_the_host_declares_its_own() -> None:
 
 @pytest.mark.parametrize("value", [-1.0, 101.0, math.nan, math.inf])
 def test_a_number_that_cannot_be_is_taken_out_and_told(value: float) -> None:
-    kept, complaints = checked({"use_percent": value, "card": 0}, [CARD_READINGS["use_percent"]], "nvml, card 0,")
+    kept, complaints = checked({"use_percent": value, "card": 0}, [DEVICE_READINGS["use_percent"]], "nvml, device 0,")
 
     assert kept == {"card": 0}
     assert len(complaints) == 1
-    assert complaints[0].startswith(f"nvml, card 0, gave use_percent {value:g} %, which cannot be")
+    assert complaints[0].startswith(f"nvml, device 0, gave use_percent {value:g} %, which cannot be")

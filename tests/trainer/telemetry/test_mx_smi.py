@@ -1,4 +1,4 @@
-"""`mx-smi` as it has been listed in public; no card is at hand."""
+"""`mx-smi` as it has been listed in public; no device is at hand."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ NEWER = """\
 """
 
 
-def test_two_lines_are_a_card() -> None:
+def test_two_lines_are_a_device() -> None:
     records = parse_mx_smi(OLDER)
 
     assert records[1] == {
@@ -63,19 +63,19 @@ def test_a_power_limit_is_not_the_power() -> None:
     [
         ("36C ", "36F ", "0 numbers that could be temperature_c, expected one"),
         ("60W ", "60W  70W ", "2 numbers that could be power_w, expected one"),
-        ("858/65536 MiB", "858 MiB      ", "printed no memory below card 0"),
+        ("858/65536 MiB", "858 MiB      ", "printed no memory below device 0"),
         ("858/65536 MiB", "99999/65536 MiB", "memory 99999 of 65536 MiB, which cannot be"),
         ("97%", "--", "0 numbers that could be use_percent"),
     ],
 )
-def test_what_is_new_is_told_and_the_other_card_is_read(old: str, new: str, says: str) -> None:
+def test_what_is_new_is_told_and_the_other_device_is_read(old: str, new: str, says: str) -> None:
     records = parse_mx_smi(OLDER.replace(old, new, 1))
 
     assert says in " ".join(record.get("error", "") for record in records)
     assert any(record.get("card") == 1 and record["memory_used_gib"] == 32.0 for record in records)
 
 
-def test_the_process_table_is_no_card() -> None:
+def test_the_process_table_is_no_device() -> None:
     assert [record.get("card") for record in parse_mx_smi(OLDER)] == [0, 1]
 
 

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evidence.telemetry import CARD_READINGS
+from evidence.telemetry import DEVICE_READINGS
 from trainer.errors import DeviceError
 from trainer.telemetry.nvidia import _LISTS, NVML, CsvQuery, Library, clock_words, open_ixsmi, open_nvml, parse_csv
 
@@ -51,7 +51,7 @@ def fake_smi(tmp_path: Path, monkeypatch: Any) -> Any:
     return install
 
 
-def test_a_line_is_a_card_in_the_units_of_the_suite() -> None:
+def test_a_line_is_a_device_in_the_units_of_the_suite() -> None:
     assert parse_csv("nvidia-smi", FULL, LINE) == [
         {
             "card": 0,
@@ -93,7 +93,7 @@ def test_a_line_of_a_new_form_is_told_beside_the_others() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "\n", "No devices were found"])
-def test_a_listing_without_a_card_is_refused(text: str) -> None:
+def test_a_listing_without_a_device_is_refused(text: str) -> None:
     with pytest.raises(DeviceError, match="nvidia-smi printed"):
         parse_csv("nvidia-smi", FULL, text)
 
@@ -114,7 +114,7 @@ def test_every_number_that_is_read_is_finite(cells: list[str]) -> None:
     except DeviceError:
         return
     for record in records:
-        for name in set(record) & set(CARD_READINGS) - {"throttle", "clock_reasons"}:
+        for name in set(record) & set(DEVICE_READINGS) - {"throttle", "clock_reasons"}:
             assert abs(record[name]) < float("inf")
 
 
@@ -173,7 +173,7 @@ class FakeError(Exception):
 
 
 def fake_nvml(cards: int = 2, **failing: int) -> Any:
-    """A library of cards that tell everything, but for what `failing` gives an error code for."""
+    """A library of devices that tell everything, but for what `failing` gives an error code for."""
 
     def told(what: str, value: Any) -> Any:
         if what in failing:
@@ -201,7 +201,7 @@ def fake_nvml(cards: int = 2, **failing: int) -> Any:
     return fake
 
 
-def test_a_card_is_read_in_the_units_of_the_suite() -> None:
+def test_a_device_is_read_in_the_units_of_the_suite() -> None:
     records = Library(fake_nvml()).read()
 
     assert records[1] == {
@@ -220,21 +220,21 @@ def test_a_card_is_read_in_the_units_of_the_suite() -> None:
     assert {metric.name for metric in NVML.metrics} - set(records[1]) == {"clock_reasons"}
 
 
-def test_what_a_card_does_not_have_is_left_out_in_silence() -> None:
+def test_what_a_device_does_not_have_is_left_out_in_silence() -> None:
     records = Library(fake_nvml(power=3)).read()
 
     assert not any("power_w" in record or "error" in record for record in records)
 
 
-def test_what_a_card_fails_to_tell_is_told_beside_the_rest() -> None:
+def test_what_a_device_fails_to_tell_is_told_beside_the_rest() -> None:
     records = Library(fake_nvml(cards=1, power=15)).read()
 
     assert records[0]["memory_used_gib"] == 3.0
-    assert records[1:] == [{"error": "NVML did not tell the power of card 0: code 15"}]
+    assert records[1:] == [{"error": "NVML did not tell the power of device 0: code 15"}]
 
 
 @pytest.mark.parametrize("fake", [fake_nvml(init=9), fake_nvml(cards=0)])
-def test_a_library_without_its_driver_or_cards_is_refused(fake: Any) -> None:
+def test_a_library_without_its_driver_or_devices_is_refused(fake: Any) -> None:
     with pytest.raises(DeviceError, match="NVML"):
         Library(fake)
 
@@ -284,7 +284,7 @@ def test_without_library_and_program_both_are_named(monkeypatch: Any) -> None:
         (0x800, {"clock_reasons": "unknown 0x800"}),
     ],
 )
-def test_heat_and_a_power_brake_slow_a_card_down_and_a_power_cap_does_not(bits: int, words: dict[str, str]) -> None:
+def test_heat_and_a_power_brake_slow_a_device_down_and_a_power_cap_does_not(bits: int, words: dict[str, str]) -> None:
     assert clock_words(bits) == words
 
 

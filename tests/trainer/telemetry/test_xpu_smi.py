@@ -6,13 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evidence.telemetry import CARD_READINGS
+from evidence.telemetry import DEVICE_READINGS
 from trainer.errors import DeviceError
 from trainer.telemetry.base import checked
 from trainer.telemetry.xpu_smi import XPU_SMI, XpuSmi, parse_xpu_driver, parse_xpu_models, parse_xpu_smi
 
 
-def card_line(used: str = "17408", total: str = "32768", use: str = "97", power: str = "81", columns: int = 24) -> str:
+def device_line(
+    used: str = "17408", total: str = "32768", use: str = "97", power: str = "81", columns: int = 24
+) -> str:
     words = [f"{900 + column}" for column in range(columns)]
     for index, word in ((8, power), (17, used), (18, total), (19, use)):
         if index < columns:
@@ -21,7 +23,7 @@ def card_line(used: str = "17408", total: str = "32768", use: str = "97", power:
 
 
 def test_columns_are_read_where_the_vendor_puts_them() -> None:
-    records = parse_xpu_smi(card_line() + "\n" + card_line(used="0", use="0", power="33.5") + "\n")
+    records = parse_xpu_smi(device_line() + "\n" + device_line(used="0", use="0", power="33.5") + "\n")
 
     assert records == [
         {"card": 0, "memory_used_gib": 17.0, "memory_total_gib": 32.0, "power_w": 81.0, "use_percent": 97.0},
@@ -32,16 +34,16 @@ def test_columns_are_read_where_the_vendor_puts_them() -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("", "printed no card"),
-        ("\n  \n", "printed no card"),
-        (card_line(columns=19), "not one card's twenty columns"),
-        (card_line(used="N/A"), "not one card's twenty columns"),
-        ("error: no device", "not one card's twenty columns"),
-        (card_line(used="40000"), "cannot be"),
-        (card_line(used="-1"), "cannot be"),
-        (card_line(total="0", used="0"), "cannot be"),
-        (card_line(use="101"), "cannot be"),
-        (card_line(used="nan"), "cannot be"),
+        ("", "printed no device"),
+        ("\n  \n", "printed no device"),
+        (device_line(columns=19), "not one device's twenty columns"),
+        (device_line(used="N/A"), "not one device's twenty columns"),
+        ("error: no device", "not one device's twenty columns"),
+        (device_line(used="40000"), "cannot be"),
+        (device_line(used="-1"), "cannot be"),
+        (device_line(total="0", used="0"), "cannot be"),
+        (device_line(use="101"), "cannot be"),
+        (device_line(used="nan"), "cannot be"),
     ],
 )
 def test_a_line_of_another_form_is_refused(text: str, says: str) -> None:
@@ -69,11 +71,11 @@ def test_a_listing_without_the_driver_is_refused() -> None:
 
 def test_a_power_that_cannot_be_is_refused() -> None:
     with pytest.raises(DeviceError, match="power -1 W, which cannot be"):
-        parse_xpu_smi(card_line(power="-1"))
+        parse_xpu_smi(device_line(power="-1"))
 
 
 def with_temperatures(fifth: str, seventh: str) -> str:
-    words = card_line().split()
+    words = device_line().split()
     words[4], words[6] = fifth, seventh
     return "  ".join(words)
 
@@ -96,7 +98,7 @@ def test_where_either_column_could_be_it_the_temperature_is_reported_as_unread()
     assert errors == ["temperature not read: columns 5 and 7 of xpu_smi -m differ, and either could be it"]
 
 
-def test_one_cards_line_settles_the_column_of_all() -> None:
+def test_one_devices_line_settles_the_column_of_all() -> None:
     told, errors = temperatures(XpuSmi(), with_temperatures("45", "61"), with_temperatures("50", "900"))
 
     assert (told, errors) == ([45.0, 50.0], [])
@@ -124,7 +126,7 @@ def test_the_rest_is_read_whether_or_not_there_is_a_temperature() -> None:
 def test_what_is_read_is_declared_and_lies_in_its_range(columns: list[str]) -> None:
     for sample in XpuSmi().parse(with_temperatures(*columns)):
         assert set(sample) <= {"source", "card", "error", *(metric.name for metric in XPU_SMI.metrics)}
-        assert checked(sample, CARD_READINGS.values(), "it")[1] == []
+        assert checked(sample, DEVICE_READINGS.values(), "it")[1] == []
 
 
 def test_models_are_the_words_of_their_form() -> None:
