@@ -133,9 +133,9 @@ class Notes:
 HONEST = ClockProbe((1,), (1,), (1,), (1,), (1,), 0, side=256, units=10)
 
 
-def watched(seed: int, steps: int, window: int = 20) -> Notes:
+def watched(seed: int, steps: int, window: int = 20, unit_ns: float = 2e6) -> Notes:
     """Train so many steps of 100 ms."""
-    notes, device = Notes(), SimulatedDevice(unit_ns=1e6)
+    notes, device = Notes(), SimulatedDevice(unit_ns)
     watch = ClockWatch(device, notes, HONEST, seed)  # type: ignore[arg-type]
     watch.begin(steps)
     for step in range(window, steps + 1, window):
@@ -161,7 +161,13 @@ def test_a_short_training_is_tested_once(steps: int) -> None:
     for seed in range(20):
         (again,) = watched(seed, steps, window=5).of(ClockRetest)
         assert 0 < again.step <= steps
-        assert again.timer_ns == again.timer_wall_ns == (3_000_000,) * 3  # a fourth of ten products
+        assert again.timer_ns == again.timer_wall_ns == (6_000_000,) * 3  # a fourth of ten products
+
+
+def test_a_test_that_would_be_too_short_takes_more_work() -> None:
+    (again,) = watched(0, 100, unit_ns=100_000).of(ClockRetest)
+
+    assert again.timer_wall_ns == (19_200_000,) * 3  # 3 products, and a fourfold of that three times
 
 
 def test_the_agents_clock_is_read_around_training_and_every_minute() -> None:
