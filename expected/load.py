@@ -7,7 +7,7 @@ from pathlib import Path
 
 from expected.cells import CellDefaults, read_cells, read_recipe
 from expected.metrics import METRICS
-from expected.model import SMI_NAMES, TIMINGS, Device, Recipe
+from expected.model import TIMINGS, Device, Recipe
 from expected.toml_file import POSITIVE, ExpectationError, Range, Table, read_toml
 
 SCHEMA = 1
@@ -126,7 +126,7 @@ def _read_smi(device: Table, backend: str) -> str:
         raise device.fault(
             "smi", f"belongs to the backend {_SMI_BACKEND}, whose devices share it; found it for {backend}"
         )
-    return device.choice("smi", SMI_NAMES)
+    return device.text("smi")
 
 
 def _read_source(top: Table) -> tuple[str, str, str]:

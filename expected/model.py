@@ -20,9 +20,6 @@ _DEVICE = "-card"
 
 TIMINGS = ("host", "device")
 
-SMI_NAMES = ("nvml", "mx-smi", "ixsmi")
-"""The SMI tools of devices that share the backend `cuda`."""
-
 _LIMIT = 9999  # four digits each: far above any machine, far below a number that is a typing accident
 _FORM = re.compile(r"([1-9][0-9]{0,3})x([1-9][0-9]{0,3})")
 
@@ -172,10 +169,10 @@ def split_device(cell_id: str) -> tuple[str, int | None]:
 class Device:
     """A model of accelerator: one file of `expected/`, one pytest marker.
 
-    `smi` is the SMI tool, one of SMI_NAMES, or "" if the backend has its own. `environment` holds the texts of the
-    vendor's document under "hardware" and "software", and optionally under "packages" software that it does not list.
-    `shapes` is the generated data set (train_images, val_images, seed) of the backends `cpu` and `virtual`, else None;
-    `source` the document, `method` how it measured, `path` the file.
+    `smi` names the SMI tool (trainer/telemetry has the names), "" if the backend has its own. `environment` holds the
+    texts of the vendor's document under "hardware" and "software", and optionally under "packages" software that it
+    does not list. `shapes` is the generated data set (train_images, val_images, seed) of the backends `cpu` and
+    `virtual`, else None; `source` the document, `method` how it measured, `path` the file.
     """
 
     marker: str
