@@ -8,6 +8,7 @@ Every line has `event`, the name of its kind, and `t_ns`, the rank's monotonic c
 
 from __future__ import annotations
 
+import statistics
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Callable, Mapping, TypeVar
 
@@ -26,6 +27,9 @@ SIMULATED_CLOCK = "simulated"
 
 SWITCHED_OFF = "switched off"
 """`Optimization.why` of an optimization that the user switched off."""
+
+LEAST_WORK_NS = 1_000_000
+"""A round of a clock test that is shorter shows nothing: queueing the work takes as long as doing it."""
 
 EVENTS: dict[str, type] = {}
 """The class of each event by its name."""
@@ -118,6 +122,42 @@ class ClockProbe:
     def rounds(self) -> tuple[tuple[int, ...], ...]:
         """All lists that have one entry a round."""
         return self.work_ns, self.synchronise_ns, self.after_ns, self.timer_ns, self.timer_wall_ns
+
+    @property
+    def shortest_ns(self) -> float:
+        """The median time of a round, of the two readings that have the whole of it the shorter one."""
+        return min(statistics.median(self.work_ns), statistics.median(self.timer_wall_ns))
+
+
+@event("clock_retest")
+@dataclass(frozen=True)
+class ClockRetest:
+    """The clock test again, between two steps of training: `step` came next. The lists are as in ClockProbe."""
+
+    step: int
+    synchronise_ns: tuple[int, ...]
+    after_ns: tuple[int, ...]
+    timer_ns: tuple[int, ...]
+    timer_wall_ns: tuple[int, ...]
+
+    @property
+    def rounds(self) -> tuple[tuple[int, ...], ...]:
+        """All lists that have one entry a round."""
+        return self.synchronise_ns, self.after_ns, self.timer_ns, self.timer_wall_ns
+
+
+@event("agent_clock")
+@dataclass(frozen=True)
+class AgentClock:
+    """A reading of the clock of the host's agent, a process beside the rank, between two readings of the rank's own.
+
+    The rank asked at `asked_ns` and had the answer `agent_ns` at `t_ns`. On a simulated clock the agent's is the
+    simulation's.
+    """
+
+    asked_ns: int
+    agent_ns: int
+    t_ns: int = 0
 
 
 @dataclass(frozen=True)
@@ -353,10 +393,13 @@ class Window:
     """A window of training steps. `images`, `compute_ns` and `loss` have an entry a step, the others are sums or last.
 
     `step` is the index of its first step, `lr` the last learning rate. `wait_ns` for data, `copy_ns` to the device,
-    `compute_host_ns` by the host's clock, `forward_ns` a part of compute. `padded_pixels`, `proposals`, `sampled` and
-    `positives` show what the steps worked on. After `backward_steps` of them the parameters had gradients, whose norm
-    after the last one was `gradient_norm` (before clipping). `skipped` are the positions in the window of steps whose
-    update a GradScaler skipped, `loss_scale` is its last scale. None: schema 2 did not have it, or nothing is scaled.
+    `compute_host_ns` by the host's clock, `forward_ns` of the forward passes that were timed, over `forward_images`.
+    `padded_pixels`, `proposals`, `sampled` and `positives` show what the steps worked on. After `backward_steps` of them
+    the parameters had gradients, whose norm after the last one was `gradient_norm` (before clipping). `skipped` are the
+    positions in the window of steps whose update a GradScaler skipped, `loss_scale` is its last scale; None: schema 2
+    did not have it, or nothing is scaled. `read_ns` is the time from the end of synchronise until the last loss was
+    read. `span_ns` is the host's time between two synchronisations two seconds or more apart, `span_device_ns` that of
+    the device's events inside; 0 for a window that ends none.
     """
 
     epoch: int
@@ -379,6 +422,10 @@ class Window:
     gradient_norm: AnyFloat | None = None
     skipped: tuple[int, ...] = ()
     loss_scale: AnyFloat | None = None
+    forward_images: int = 0
+    read_ns: int = 0
+    span_ns: int = 0
+    span_device_ns: int = 0
 
 
 STEP_COLUMNS = ("images", "compute_ns", "loss")
@@ -478,6 +525,10 @@ class Windows:
     proposals: np.ndarray
     sampled: np.ndarray
     positives: np.ndarray
+    forward_images: np.ndarray
+    read_ns: np.ndarray
+    span_ns: np.ndarray
+    span_device_ns: np.ndarray
     images: np.ndarray
     compute_ns: np.ndarray
     loss: np.ndarray
@@ -510,7 +561,8 @@ class RankEvidence:
 
     `seen` counts the events by name. Of an event that may come once only, the first is kept. `resumed` is None for a
     rank that began at the beginning. `checkpoints_ns` has the times when a checkpoint had been written. `environment`
-    is of the first rank of each host, `optimizations` of rank 0. `model` is None if the rank never built it.
+    is of the first rank of each host, `optimizations` of rank 0. `model` is None if the rank never built it. `retests`
+    and `agent_clock` came with schema 3.
     """
 
     rank: int
@@ -531,6 +583,8 @@ class RankEvidence:
     checkpoints_ns: tuple[int, ...] = ()
     environment: Environment | None = None
     optimizations: tuple[Optimization, ...] = ()
+    retests: tuple[ClockRetest, ...] = ()
+    agent_clock: tuple[AgentClock, ...] = ()
     model: Model | None = None
     parameters: tuple[Parameters, ...] = ()
     passes: tuple[Pass, ...] = ()

@@ -22,7 +22,8 @@ SCHEMA = 3
 OLDEST_SCHEMA = 2
 """That is read too."""
 WORK_SCHEMA = 3
-"""The first with what shows that a rank trained: `parameters`, `pass`, gradients of windows, digests of annotations."""
+"""The first with what shows that a rank trained (parameters, images by id, gradients, digests of annotations), and
+whose ranks read the agent's clock and test their own in training."""
 
 RUN_FILE = "run.json"
 VERDICT_FILE = "verdict.json"

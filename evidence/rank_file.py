@@ -43,7 +43,7 @@ from evidence.events import (
     Window,
     Windows,
 )
-from evidence.files import other_schema, rank_file
+from evidence.files import WORK_SCHEMA, other_schema, rank_file
 from evidence.jsonlines import Problems, read_objects
 
 HEARTBEAT_S = 5.0
@@ -94,8 +94,9 @@ def read_rank(content: bytes, rank: int, problems: Problems) -> RankEvidence:
 
 _WINDOW = {**kinds_of(Window).required, **dict.fromkeys(STEP_COLUMNS, whole_numbers), "loss": any_numbers}
 _SUMS = [name for name, kind in _WINDOW.items() if kind is whole]
+_CLOCKS = dict.fromkeys(("forward_images", "read_ns", "span_ns", "span_device_ns"), whole)  # since WORK_SCHEMA
 _INTS = frozenset((int,))
-_WORK = kinds_of(Window).optional
+_WORK = {name: kind for name, kind in kinds_of(Window).optional.items() if name not in _CLOCKS}
 _WORK_COLUMNS = ("trained", "backward_steps", "gradient_norm", "loss_scale")
 _FLOATS = ("lr", "loss", "gradient_norm", "loss_scale")
 _TYPECODES = {"warmup": "b", **dict.fromkeys(_FLOATS, "d")}  # the other columns are "q": int64
@@ -112,10 +113,10 @@ class _RankReader:
         self._seen: dict[str, int] = {}
         self._last_ns: int | None = None
         self._columns: dict[str, array[Any]] = {
-            name: array(_TYPECODES.get(name, "q")) for name in ("t_ns", "size", *_WINDOW, *_WORK_COLUMNS)
+            name: array(_TYPECODES.get(name, "q")) for name in ("t_ns", "size", *_WINDOW, *_CLOCKS, *_WORK_COLUMNS)
         }
         # Bound once: a long run has a hundred thousand windows.
-        self._sums = [self._columns[name] for name in _SUMS]
+        self._sums = [self._columns[name] for name in (*_SUMS, *_CLOCKS)]
         self._per_step = [self._columns[name] for name in STEP_COLUMNS]
         self._once: dict[str, Any] = {}
         self._all: dict[str, list[Any]] = {}
@@ -160,11 +161,11 @@ class _RankReader:
             self._problems.add(f"{event}: {error}" if type(event) is str else str(error), line)
 
     def _keep(self, event: str, found: Any) -> None:
+        if event in ("clock_test", "clock_retest") and not (found.timer_ns and len(set(map(len, found.rounds))) == 1):
+            raise FieldError("expected one entry a round in every list and at least one")
         if event not in ONCE:
             self._all.setdefault(event, []).append(found)
             return
-        if event == "clock_test" and (not found.work_ns or len(set(map(len, found.rounds))) > 1):
-            raise FieldError("expected one entry a round in every list and at least one")
         if event == "train_end":
             try:
                 ledger = decode_fields(found.ledger, dict.fromkeys(LEDGER_PARTS, whole))
@@ -188,6 +189,8 @@ class _RankReader:
             seen=self._seen,
             start=once.get("start"),
             clock=once.get("clock_test"),
+            retests=tuple(every.get("clock_retest", ())),
+            agent_clock=tuple(every.get("agent_clock", ())),
             data=tuple(every.get("data", ())),
             evaluations=tuple(every.get("eval_end", ())),
             epochs=tuple(every.get("epoch_end", ())),
@@ -249,9 +252,11 @@ class _RankReader:
         self._keep("epoch_end", decode(Epoch, record, **planned))
 
     def _window(self, t_ns: int, record: dict[str, Any]) -> None:
+        start = self._once.get("start")
+        clocks = {} if start is not None and start.schema < WORK_SCHEMA else _CLOCKS
         try:
             # All sums at once, and not field by field: this is most of the time that a long run takes to read.
-            sums = [record[name] for name in _SUMS]
+            sums = [record[name] for name in (*_SUMS, *clocks)]
             steps: tuple[Any, ...] = (
                 whole_numbers(record["images"]),
                 whole_numbers(record["compute_ns"]),
@@ -262,7 +267,7 @@ class _RankReader:
             if not _INTS.issuperset(map(type, sums)) or max(sums) > LARGEST or min(sums) < -LARGEST:
                 raise KindError
         except (KeyError, FieldError):
-            decode_fields(record, _WINDOW, _WORK)  # says which
+            decode_fields(record, {**_WINDOW, **clocks}, _WORK)  # says which
             raise
         size = len(steps[0])
         if size == 0 or size != len(steps[1]) or size != len(steps[2]):
@@ -273,6 +278,7 @@ class _RankReader:
             if not 0 <= position < size:
                 raise FieldError(f"'skipped' has {position}, expected the positions of steps, 0 to {size - 1}")
             trained[position] = 0
+        sums += [0] * (len(self._sums) - len(sums))
         for column, value in zip(self._sums, sums):
             column.append(value)
         for column, values in zip(self._per_step, steps):

@@ -137,7 +137,8 @@ class RunVerdict:
     on, None if no step was measured. `changed` lists the expectations that were others when the run was made.
     `restarts` counts how often the run was started again after it broke off: its numbers are then of the last attempt,
     and no proof. `without` names the trainer's optimizations that were switched off. `further` has what was measured
-    besides and has no number to be held against: it is recorded, and no part of the outcome.
+    besides and has no number to be held against: it is recorded, and no part of the outcome. `notes` say what a reader
+    of the numbers has to know and what decides nothing.
     """
 
     cell: JudgedCell
@@ -151,6 +152,7 @@ class RunVerdict:
     restarts: int = 0
     without: tuple[str, ...] = ()
     further: Mapping[str, MetricVerdict] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @property
     def shown(self) -> Mapping[str, MetricVerdict]:

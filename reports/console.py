@@ -58,7 +58,7 @@ def run_lines(
     explained = [Line(f"{name}: {text}", colour) for name, (text, colour) in said_of.items() if text]
     if verdict.broken:
         explained = [Line(f"invalid: {reason}", COLOURS[Verdict.INVALID]) for reason in verdict.reasons]
-    said = [*(f"changed since the run: {change}" for change in verdict.changed), *notes]
+    said = [*(f"changed since the run: {change}" for change in verdict.changed), *verdict.notes, *notes]
     parts: list[Sequence[Line]] = [
         [Line(_title(name, verdict, folder, serial))],
         aligned(rows, colours),

@@ -13,7 +13,7 @@ from evidence.errors import SuiteError
 from evidence.verdict import Interval, JudgedCell, MetricVerdict, RunVerdict, Verdict
 from expected import ALL_METRICS, FURTHER_METRICS, UNPUBLISHED, Cell, Device, Expectation, Metric
 from verdict.checks.data import annotation_digests
-from verdict.checks.invariants import violations
+from verdict.checks.invariants import notes, violations
 from verdict.checks.workload import fingerprint
 from verdict.environment.claims import NO_CLAIMS, Claims
 from verdict.environment.findings import EnvironmentFinding, environment_findings
@@ -133,6 +133,7 @@ def _judge(evidence: Evidence, cell: Cell, measurements: Mapping[str, Measuremen
         restarts=0 if evidence.run is None else len(evidence.run.restarts),
         without=() if evidence.run is None else evidence.run.without,
         further=further,
+        notes=() if broken else notes(evidence, cell, measurements),
     )
 
 

@@ -42,8 +42,9 @@ def test_the_object_has_the_documented_form(verdict: RunVerdict) -> None:
         "restarts",
         "without",
         "further",
+        "notes",
     ]
-    assert record["schema"] == 2
+    assert record["schema"] == 3
     assert record["cell"] == {
         "id": "r300-1x2-fp32-bs4",
         "device": "r300",
@@ -186,7 +187,7 @@ def _drop(name: str) -> Callable[[dict[str, Any]], Any]:
     ("damage", "words"),
     [
         (_drop("outcome"), "'outcome' is missing"),
-        (lambda record: record.update(schema=9), "schema 9, expected 2"),
+        (lambda record: record.update(schema=9), "schema 9, expected 3"),
         (lambda record: record.update(outcome="fine"), "'outcome' is 'fine', expected one of invalid, fail"),
         (lambda record: record.update(restarts="1"), "'restarts' is '1'"),
         (lambda record: record.update(reasons="none"), "'reasons' is 'none'"),

@@ -72,6 +72,31 @@ _in_a_run(
     _fault("blind_synchronise"),
 )
 _in_a_run("device events that run too fast", "invalid", "the step timer saw", _fault("fast_timer", factor=2.0))
+_in_a_run(
+    "step timer 10 % fast on a device 8 % too slow",
+    "invalid",
+    "the device's events saw",
+    _fault("slow", factor=1.08) + _fault("fast_timer", factor=1.1),
+)
+_in_a_run("a rank's clock at 80 %", "invalid", "where its agent's says", _fault("wrong_clock", rate=0.8, ranks=[1]))
+_in_a_run(
+    "`synchronise` that waits only before training",
+    "invalid",
+    "clock test before step",
+    _fault("blind_synchronise", from_step=1),
+)
+_in_a_run(
+    "`synchronise` that waits only while it is tested",
+    "invalid",
+    "reading the last loss of a window took",
+    'timing = "windows"\n' + _fault("blind_synchronise", only_training=True),
+)
+_in_a_run(
+    "one rank 10 % slow, timed by windows",
+    "fail",
+    "rank 1 (device 1 of ",
+    'timing = "windows"\n' + _fault("slow", factor=1.1, ranks=[1]),
+)
 _in_a_run("loss is NaN", "invalid", "the model has diverged", _fault("loss", value=float("nan"), from_step=30))
 _in_a_run("loss is constant", "invalid", "found loss 1.5 on", _fault("loss", value=1.5))
 _in_a_run(
@@ -116,6 +141,24 @@ def _events_step_back(lab: Lab) -> RunVerdict:
 def _clock_set(lab: Lab) -> RunVerdict:
     stored = lab.stored()
     stored.edit_run(lambda record: record["boot"].update(elapsed_utc_s=record["boot"]["elapsed_s"] - 3_600))
+    return stored.judged()
+
+
+@_in_a_stored_run("64 % of the training is bookkeeping", "64% of the")
+def _bookkeeping(lab: Lab) -> RunVerdict:
+    stored = lab.stored()
+
+    def book(events: list[Event]) -> None:
+        ledger = _one(events, "train_end")["ledger"]
+        ledger["bookkeeping_ns"] = int(0.64 * sum(ledger.values()))
+        ledger["compute_ns"] -= ledger["bookkeeping_ns"]
+        for window in _all(events, "window"):
+            window["compute_ns"] = [ns * 36 // 100 for ns in window["compute_ns"]]
+            for name in ("compute_host_ns", "forward_ns"):
+                window[name] = window[name] * 36 // 100
+
+    for rank in (0, 1):
+        stored.edit(f"rank-000{rank}.jsonl", book)
     return stored.judged()
 
 

@@ -31,6 +31,7 @@ PARAMETERS = {
     "fasterrcnn_resnet18_fpn_small": {"parameters": 12_297_827, "trained": 12_297_827},
     "fasterrcnn_tiny": {"parameters": 5_427, "trained": 5_427},
 }
+RETESTED = ("synchronise_ns", "after_ns", "timer_ns", "timer_wall_ns")
 
 TWO_DEVICES = Topology(1, 2)
 
@@ -240,6 +241,7 @@ class _Rank:
         self.now = 1_000_000_000 * (rank + 1)  # clocks of different processes have nothing in common
         self.events: list[Event] = []
         self.step = self.images = self.steps = self.taken = 0
+        self.retested = False
         if plan.resumed is not None:
             self.step = plan.resumed[0] * plan.steps + plan.resumed[1]
         self.ledger = dict.fromkeys(
@@ -272,6 +274,7 @@ class _Rank:
         self._windows(plan.warmup, epoch=0, warmup=True)
         self.ledger = dict.fromkeys(self.ledger, 0)
         self.images = self.steps = 0
+        self._read_agent()
         self.say("train_begin")
         if plan.protocol == "steady":
             self._windows(plan.steps, epoch=0)
@@ -283,6 +286,7 @@ class _Rank:
         self.spend("idle", 10_000_000)
         ledger = {f"{phase}_ns": ns for phase, ns in self.ledger.items()}
         self.say("train_end", images=self.images, steps=self.steps, ledger=ledger)
+        self._read_agent()
         if plan.protocol == "steady":
             self._pass(0, 0, plan.warmup + plan.steps)
         self._parameters()
@@ -330,6 +334,10 @@ class _Rank:
             host_clock=True,
             versions={"python": "3.8"},
         )
+
+    def _read_agent(self) -> None:
+        """The agent's clock runs as the rank's does, with a zero of its own, and it answers at once."""
+        self.say("agent_clock", asked_ns=self.now, agent_ns=self.now + 10**15)
 
     def _epoch(self, epoch: int, score: float, first: int) -> None:
         steps, before = self.plan.steps - first, self.images
@@ -410,7 +418,14 @@ class _Rank:
             gradient_norm=1.0 + 1 / (1 + self.step),
             skipped=[],
             loss_scale=None,
+            forward_images=sum(images),
+            read_ns=100_000,
+            span_ns=0,
+            span_device_ns=0,
         )
+        if not warmup and not self.retested:
+            self.say("clock_retest", step=self.step + size, **{name: self.plan.clock[name] for name in RETESTED})
+            self.retested = True
         self.step += size
         self.taken += size
         self.steps += size

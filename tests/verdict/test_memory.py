@@ -11,7 +11,7 @@ import pytest
 from evidence.bundle import read_run
 from evidence.verdict import Verdict
 from expected import Recipe, Topology
-from tests.verdict.bundles import CPU, Bundle, Plan, a_cell, build
+from tests.verdict.bundles import CPU, STEADY, Bundle, Plan, a_cell, build
 from verdict.judge import judge_run
 from verdict.metrics.memory import (
     DeviceMemory,
@@ -420,6 +420,26 @@ def test_throttling_before_and_after_the_training_does_not_count(tmp_path: Path)
             sample["throttle"] = "power"
 
     assert throttled(read_run(bundle.write(tmp_path / "run"))) == ()
+
+
+@pytest.mark.parametrize(("samples", "invalid"), [(1, False), (2, False), (3, True)])
+def test_throttling_in_a_hundredth_of_the_training_is_told_and_more_of_it_is_invalid(
+    samples: int, invalid: bool, tmp_path: Path
+) -> None:
+    plan = replace(STEADY, steps=6000)  # 258 s, with a sample a second
+    bundle = build(plan)
+    begin = bundle.one("train_begin")["t_ns"]
+    inside = [sample for sample in bundle.telemetry if sample["card"] == 0 and sample["t_ns"] > begin]
+    for sample in inside[100 : 100 + samples]:
+        sample["throttle"] = "power"
+
+    evidence = read_run(bundle.write(tmp_path / "run"))
+    verdict = judge_run(evidence, a_cell(plan, p_core=1e-3, p_train=1e-3, mem=30.0))
+
+    assert verdict.outcome == "invalid" if invalid else verdict.metrics["p_core"].verdict == "pass"
+    (said,) = verdict.reasons if invalid else verdict.notes
+    assert said.startswith("device 0 of node0: throttled (power) in ")
+    assert throttled(evidence)[0].share == pytest.approx(samples / 258.3, rel=0.01)
 
 
 def test_throttling_at_a_time_that_nobody_can_place_counts(tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ class Stream:
 
     def reached_ns(self) -> int:
         """Return when the device will have done all queued work; now if it has."""
-        return max(self._clock.now_ns(), self._busy_until_ns)
+        return max(self._clock.true_ns(), self._busy_until_ns)
 
     def queue(self, work_ns: float) -> int:
         """Queue work of that duration and return when it will be done."""
@@ -173,14 +173,15 @@ class SimulatedDevice:
         self._clock, self._kill = clock, kill
         self._steps = planted_steps(scenario, rank, world_size, host_devices)
         self._begun = 0
+        self._tested = False
         self._trains_since_ns: int | None = None
         self._now = PlantedStep(0, 0)
 
     def forward(self, images: int) -> None:
         """Queue the forward pass of the next step, of `images`. Raises RuntimeError if memory is exhausted."""
-        step, self._begun = self._begun, self._begun + 1
+        step, self._begun, self._tested = self._begun, self._begun + 1, False
         if self._trains_since_ns is None:
-            self._trains_since_ns = self._clock.now_ns()
+            self._trains_since_ns = self._clock.true_ns()
         if any(fault["step"] == step for fault in self.planted("die")):
             self._kill(os.getpid(), signal.SIGKILL)
         full = self._wanted_gib() > self.capacity_gib
@@ -222,10 +223,21 @@ class SimulatedDevice:
         """Return the faults of a kind, with a key `from_step`, that are in force in the step that was begun last."""
         return [fault for fault in self.planted(kind) if self._begun > fault["from_step"]]
 
+    def test_work(self, work_ns: float) -> int:
+        """Queue work of the clock test and return when it will be done."""
+        self._tested = True
+        return self.stream.queue(work_ns)
+
     def synchronise(self) -> None:
         """Wait for the device, unless `blind_synchronise` is planted."""
-        if not self.planted("blind_synchronise"):
-            self.stream.wait()
+        for fault in self.planted("blind_synchronise"):
+            if self._begun >= fault["from_step"] and not (fault["only_training"] and self._tested):
+                return
+        self.stream.wait()
+
+    def clock_rate(self) -> float:
+        """Return how many times as fast as the time the rank's clock runs."""
+        return math.prod(fault["rate"] for fault in self.planted("wrong_clock"))
 
     def event(self) -> Event:
         """Return a new event of this device's stream."""
@@ -264,7 +276,7 @@ class SimulatedDevice:
         """Return made-up readings, the same for every scenario: higher power while training, exponential warming."""
         if self._trains_since_ns is None:
             return dict(_AT_REST)
-        trained_s = (self._clock.now_ns() - self._trains_since_ns) / 1e9
+        trained_s = (self._clock.true_ns() - self._trains_since_ns) / 1e9
         sway = math.sin(trained_s / _SWAY_S + self.index)
         warmed = 1 - math.exp(-trained_s / _WARMING_S)
         return {
@@ -280,7 +292,7 @@ class SimulatedDevice:
     def _wanted_gib(self) -> float:
         if self._trains_since_ns is None:
             return min(_IDLE_GIB, self._scenario.memory_gib)
-        trained_s = (self._clock.now_ns() - self._trains_since_ns) / 1e9
+        trained_s = (self._clock.true_ns() - self._trains_since_ns) / 1e9
         crept = [
             fault["gib_per_step"] * self._begun + fault["gib_per_s"] * trained_s
             for fault in self.planted("memory_creep")

@@ -46,7 +46,7 @@ class Arrivals(Iterator[T]):
         self._iterator = iter(batches)
         self._clock = clock
         self._decode_ns = decode_ns
-        self._free_ns = [clock.now_ns()] * workers
+        self._free_ns = [clock.true_ns()] * workers
         self._arrivals_ns: deque[int] = deque()
         for _ in range(_AHEAD * workers):
             self._ask()
@@ -54,7 +54,7 @@ class Arrivals(Iterator[T]):
     @property
     def ready(self) -> bool:
         """Whether `next` returns without a wait in simulated time; False for a loader without `ready`."""
-        return hasattr(self._batches, "ready") and self._arrivals_ns[0] <= self._clock.now_ns()
+        return hasattr(self._batches, "ready") and self._arrivals_ns[0] <= self._clock.true_ns()
 
     def __next__(self) -> T:
         batch = next(self._iterator)
@@ -73,7 +73,7 @@ class Arrivals(Iterator[T]):
 
     def _ask(self) -> None:
         worker = self._free_ns.index(min(self._free_ns))
-        self._free_ns[worker] = max(self._free_ns[worker], self._clock.now_ns()) + self._decode_ns
+        self._free_ns[worker] = max(self._free_ns[worker], self._clock.true_ns()) + self._decode_ns
         self._arrivals_ns.append(self._free_ns[worker])
 
 
@@ -136,6 +136,8 @@ class VirtualBackend(Backend):
             clock=self.clock,
         )
         device = self._device
+        if isinstance(self.clock, SimulatedClock):
+            self.clock.rate = device.clock_rate()
         serial = f"SIM-{device.index:04d}"
         return DeviceInfo(device.name, device.index, device.capacity_gib, "simulated", serial=serial)
 
@@ -208,7 +210,7 @@ class VirtualBackend(Backend):
     def queue_work(self, side: int, units: int) -> Callable[[], float]:
         """Queue the planted time of the products; with matrices of 1/side, every element of a product is 1/side."""
         stream = self._device.stream
-        done_ns = stream.queue(units * _PRODUCT_MS * NS_PER_MS * (side / _PRODUCT_SIDE) ** 3)
+        done_ns = self._device.test_work(units * _PRODUCT_MS * NS_PER_MS * (side / _PRODUCT_SIDE) ** 3)
 
         def read() -> float:
             stream.wait(done_ns)

@@ -24,6 +24,7 @@ from trainer.loop.evaluate import collector, detect
 from trainer.loop.staging import Prefetch, Staged
 from trainer.loop.steps import StepLoop
 from trainer.loop.trainee import ParameterDigests, Trainee, learning_rate
+from trainer.probes.clocks import ClockWatch
 from trainer.ranks import HostGroup
 from trainer.settings import Settings
 
@@ -48,6 +49,7 @@ class Protocol:
         log: EventLog,
         checkpoints: Checkpoints,
         resumed: Position | None = None,
+        clocks: ClockWatch | None = None,
     ) -> None:
         self._trainee = trainee
         self._bare_model = bare_model  # without DDP, for evaluation and checkpoints
@@ -55,13 +57,16 @@ class Protocol:
         self._group = group
         self._log = log
         self._ledger = Ledger(trainee.backend.clock.now_ns)
+        self._clocks = clocks
         self._settings: Settings = trainee.settings
         self._checkpoints = checkpoints
         self._resumed = resumed
         self._from = resumed or Position(0, 0, len(loaders.train_plan))
         self._passes = Passes(loaders.train_plan, loaders.image_ids, self._from.epoch, self._from.step)
-        self._loop = StepLoop(trainee, log, self._ledger, self._passes)
+        self._loop = StepLoop(trainee, log, self._ledger, self._passes, clocks)
         self._loop.steps = self._from.taken
+        self._planned = self._settings.steps or self._from.left or self._from.steps
+        self._loop.expect(self._planned)
         self._digests = ParameterDigests(bare_model)
         self._asked: Iterator[Loaded | Staged] | None = None  # the iterator of the next epoch, once workers load for it
 
@@ -91,12 +96,16 @@ class Protocol:
 
     def _begin(self) -> None:
         self._group.barrier()
+        if self._clocks is not None:
+            self._clocks.begin(self._planned)
         self._log.write(events.TrainBegin(), self._ledger.begin())
 
     def _end(self) -> None:
         spent = self._ledger.spent()
         end = events.TrainEnd(self._loop.images, self._loop.steps - self._from.taken, spent)
         self._log.write(end, self._trainee.backend.clock.now_ns())
+        if self._clocks is not None:
+            self._clocks.end()
         for one in self._passes.rest():
             self._log.write(one)
         self._note_parameters()
@@ -242,7 +251,7 @@ class Protocol:
         """
         asked, done, before_ns = self._settings.steady_warmup, 0, 0.0
         while done < _WARMUP_LIMIT * asked:
-            count = self._settings.window if done else asked
+            count = self._loop.window if done else asked
             self._loop.run(batches, rates(done, count), epoch=0, warmup=True)
             done += count
             step_ns, before_ns = self._loop.last_step_ns, before_ns or self._loop.last_step_ns

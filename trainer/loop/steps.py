@@ -17,6 +17,9 @@ from trainer.data.published import PublishedBatch
 from trainer.errors import DataError, DivergedError
 from trainer.loop.staging import Staged, Staging
 from trainer.loop.trainee import Trainee
+from trainer.probes.clocks import ClockWatch
+
+_LEAST_WINDOWS, _SHORTEST_WINDOW = 20, 5
 
 
 class Window:
@@ -38,13 +41,18 @@ class Window:
 class StepLoop:
     """Runs steps over batches, splits their time, and writes a `window` event every few steps."""
 
-    def __init__(self, trainee: Trainee, log: EventLog, ledger: Ledger, passes: Passes) -> None:
+    def __init__(
+        self, trainee: Trainee, log: EventLog, ledger: Ledger, passes: Passes, clocks: ClockWatch | None = None
+    ) -> None:
         self._trainee = trainee
         self._log = log
         self._ledger = ledger
         self._passes = passes
+        self._clocks = clocks
         self._scale = math.inf if trainee.scaler is None else trainee.scaler.get_scale()
         self._timer = trainee.backend.step_timer()
+        self.window = trainee.settings.window
+        """Steps of a window."""
         self.staging = Staging(trainee.settings, trainee.backend)
         """Copies batches to the device; prefetching may begin a copy ahead."""
         self.steps = 0
@@ -52,15 +60,20 @@ class StepLoop:
         self.last_step_ns = 0.0
         """Mean compute time of the steps of the window that was closed last."""
 
+    def expect(self, steps: int) -> None:
+        """Shorten windows so that 20 fit into `steps`, or as many of five steps, if only a window's sum is exact."""
+        if self._timer.by_window:
+            self.window = min(self.window, max(_SHORTEST_WINDOW, steps // _LEAST_WINDOWS))
+
     def run(self, batches: Iterator[Loaded | Staged], rates: list[float], *, epoch: int, warmup: bool = False) -> None:
         """Take one step per learning rate in `rates`, each with the next batch.
 
         Raises DataError for a sample that cannot be read and if the batches end early, DivergedError for a loss that is
         not finite.
         """
-        settings, ledger, done = self._trainee.settings, self._ledger, 0
+        ledger, done = self._ledger, 0
         while done < len(rates):
-            count = min(settings.window, len(rates) - done)
+            count = min(self.window, len(rates) - done)
             begun_ns = ledger.enter("bookkeeping")
             window = Window()
             for rate in rates[done : done + count]:
@@ -68,6 +81,8 @@ class StepLoop:
                 self._one(batches, rate, window)
             self._close(window, begun_ns, epoch, warmup)
             done += count
+            if self._clocks is not None and not warmup:
+                self._clocks.step(self.steps, len(window))
         ledger.enter("idle")
 
     def _one(self, batches: Iterator[Loaded | Staged], rate: float, window: Window) -> None:
@@ -118,6 +133,9 @@ class StepLoop:
         self._ledger.enter("compute")
         times = self._timer.drain()
         ended_ns = self._ledger.enter("bookkeeping")
+        # This needs all that was queued to be done; if synchronise has waited, it takes no time.
+        self._trainee.backend.numbers(window.losses[-1:])
+        read_ns = self._trainee.backend.clock.now_ns() - ended_ns
         seen = self._trainee.fingerprint.take()
         norm = self._trainee.gradient_norm()
         parts = (window.losses, window.scales, [norm], seen.positives)
@@ -148,6 +166,10 @@ class StepLoop:
                 gradient_norm=gradient_norm,
                 skipped=tuple(skipped),
                 loss_scale=scales[-1] if scales else None,
+                forward_images=sum(window.images[: len(times.forward_ns)]),
+                read_ns=read_ns,
+                span_ns=times.span_ns,
+                span_device_ns=times.span_device_ns,
             )
         )
         for one in self._passes.completed():

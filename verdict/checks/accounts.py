@@ -16,6 +16,10 @@ LEDGER_TOLERANCE = 0.01
 """Share of the wall time by which the sum of the parts may differ from it."""
 TIMER_TOLERANCE = 0.1
 """Share of the training without evaluations by which compute time may differ from other clocks' reading."""
+CEILINGS = {"data_wait": 0.5, "copy": 0.25, "checkpoint": 0.25, "bookkeeping": 0.05, "idle": 0.05}
+"""Largest share of the training without evaluations that each part of the ledger may have beside compute."""
+CEILING_S = 1.0
+"""Always allowed: a short training has a share for everything that is done once."""
 ORDER_TOLERANCE = 1e-9
 """Relative: rates that differ by rounding only are equal."""
 CONSTANT_LOSS_STEPS = 50
@@ -168,6 +172,23 @@ def ledger_adds_up(case: Case, rank: RankEvidence) -> Iterator[str]:
                 f"ledger: found {booked_s:.3f} s of evaluation, expected the {seen_s:.3f} s "
                 "between eval_begin and eval_end"
             )
+
+
+@rank_check("ledger-shares")
+def ledger_is_mostly_compute(case: Case, rank: RankEvidence) -> Iterator[str]:
+    """Of a training without its evaluations at most 50 % is data wait, 25 % copies, 25 % checkpoints, 5 % bookkeeping.
+
+    What a device does in the time of another part is in no rate: one that hardly computes is not shown at work.
+    """
+    for end, train_s in _training(rank):
+        free_s = train_s - end.ledger["evaluation_ns"] / 1e9
+        for part, share in CEILINGS.items():
+            found_s = end.ledger[f"{part}_ns"] / 1e9
+            if free_s > 0 and found_s > max(CEILING_S, share * free_s):
+                yield (
+                    f"ledger: found {found_s:.1f} s of {part.replace('_', ' ')}, {found_s / free_s:.0%} of the "
+                    f"{free_s:.1f} s of training without evaluation, expected at most {share:.0%}"
+                )
 
 
 @rank_check("times-ordered")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Iterator
 
+from evidence.files import WORK_SCHEMA
 from verdict.checks.invariants import Case, check
-from verdict.metrics.memory import COUNTED_SCHEMA, device_memories, disagreeing, idle, least_memory, unwatched
+from verdict.metrics.memory import device_memories, disagreeing, idle, least_memory, unwatched
 
 
 @check("memory")
@@ -35,7 +36,7 @@ def memory_holds_the_workload(case: Case) -> Iterator[str]:
             continue
         if rank.model is None:
             yield f"rank {rank.rank}: found no 'model' event, expected one: what its memory has to hold is not known"
-        elif rank.model.trained is None and rank.start.schema >= COUNTED_SCHEMA:
+        elif rank.model.trained is None and rank.start.schema >= WORK_SCHEMA:
             yield f"rank {rank.rank}: found no number of trained parameters in 'model', expected one"
     ranks = {rank.rank: rank for rank in case.evidence.ranks}
     for memory in device_memories(case.evidence):

@@ -22,6 +22,8 @@ SHORT_GAPS_S = (5.0, 30.0)
 """Always allowed: a third of a short training, but no less than the first and no more than the second."""
 RISING = 0.02
 """Share of itself by which memory may still grow over the second half of the training."""
+THROTTLED_SHARE = 0.01
+"""Share of the training in which a device may be throttled; more makes the run invalid, less is told."""
 BELOW_ALLOCATOR = 0.05
 """Share by which the SMI's peak may lie below what the allocator had given out at its peak.
 
@@ -34,8 +36,6 @@ LEAST_USE = 0.1
 A tool's use is the share of the time in which any kernel ran: most of the compute of a device that keeps up, and far
 more than a tenth of it even where steps are bound by their launches. An idle device shows 0 %, or little more.
 """
-COUNTED_SCHEMA = 3
-"""The first whose `model` event has to have the number of trained parameters."""
 LEAST_RISE = 0.05
 """Share by which a device's mean power in training has to exceed its lowest before."""
 
@@ -251,17 +251,35 @@ def still_rising(evidence: Evidence) -> tuple[str, ...]:
     return tuple(found)
 
 
-def throttled(evidence: Evidence) -> tuple[str, ...]:
-    """The devices whose telemetry reported throttling in training, with the reasons reported."""
+@dataclass(frozen=True)
+class Throttled:
+    """A device that was throttled in training: the reasons reported, and the share of the training's time."""
+
+    device: str
+    reasons: tuple[str, ...]
+    samples: int
+    share: float
+
+    def __str__(self) -> str:
+        count = f"{self.samples} sample{'s' * (self.samples != 1)}"
+        return f"{self.device}: throttled ({', '.join(self.reasons)}) in {count}, {self.share:.2%} of the training"
+
+
+def throttled(evidence: Evidence) -> tuple[Throttled, ...]:
+    """The devices whose telemetry reported throttling in training.
+
+    A sample stands for the time that is nearer to it than to any other sample of its tool.
+    """
     ranks = {rank.rank: rank for rank in evidence.ranks}
     found = []
     for memory in device_memories(evidence):
         for samples in (one for one in evidence.telemetry.cards if one.card == memory.card):
             begin_ns, end_ns = _training_ns(ranks.get(samples.rank))
-            reasons = [reason for t_ns, reason in samples.throttled if begin_ns <= t_ns <= end_ns]
-            if reasons:
-                shown = ", ".join(sorted(set(reasons)))
-                found.append(f"{memory}: throttled ({shown}) in {len(reasons)} samples of the training, expected none")
+            slow = [(t_ns, reason) for t_ns, reason in samples.throttled if begin_ns <= t_ns <= end_ns]
+            if slow:
+                share = _share_of_time(samples.t_ns, {t_ns for t_ns, _ in slow}, begin_ns, end_ns)
+                reasons = tuple(sorted({reason for _, reason in slow}))
+                found.append(Throttled(str(memory), reasons, len(slow), share))
     return tuple(found)
 
 
@@ -284,6 +302,17 @@ def _lowest(readings: np.ndarray | None, chosen: np.ndarray) -> float | None:
 
 def _known(readings: np.ndarray | None, chosen: np.ndarray) -> list[float]:
     return [] if readings is None else [float(one) for one in readings[chosen] if not math.isnan(one)]
+
+
+def _share_of_time(t_ns: np.ndarray, chosen: set[int], begin_ns: float, end_ns: float) -> float:
+    """The share of the time from begin to end that the chosen samples stand for; 1 where that is not known."""
+    import numpy as np
+
+    inside = np.unique(t_ns[(t_ns >= begin_ns) & (t_ns <= end_ns)])
+    if not begin_ns < end_ns < math.inf:
+        return 1.0
+    borders = np.concatenate(([begin_ns], (inside[1:] + inside[:-1]) / 2, [end_ns]))
+    return float(np.diff(borders)[np.isin(inside, list(chosen))].sum() / (end_ns - begin_ns))
 
 
 def _training_ns(watcher: RankEvidence | None) -> tuple[float, float]:

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Callable, Mapping, Optional, Sequence
 
 from evidence.bundle import Evidence
-from evidence.events import Windows
+from evidence.events import RankEvidence, Windows
+from evidence.files import WORK_SCHEMA
 from evidence.run_file import PROTOCOLS
 from verdict.metrics.measurement import Measurement, metric
 from verdict.metrics.statistics import (
@@ -31,6 +32,9 @@ RATES = ("p_whole", "p_train", "p_core", "p_core_host")
 
 STEADY_MIN_STEPS = 100
 """Under steady, fewer measured steps cannot show that the device was in a steady state, and have no interval."""
+
+BY_WINDOW = "synchronised_windows"
+"""The timing of which only a window's sum is exact; a step's time is a share of it."""
 
 STRAGGLER_TOLERANCE = 0.05
 """Share by which a rank's forward passes may take longer than the other ranks' before it is a straggler."""
@@ -170,13 +174,13 @@ def stragglers(evidence: Evidence) -> tuple[Straggler, ...]:
 def paces(evidence: Evidence) -> list[Straggler]:
     """Every rank against the median of the others, slow or not, the slowest first; none for a single rank.
 
-    Compares forward time per image. Backward passes end with DDP's all-reduce, in which every rank waits for the
-    slowest, so they take the same time on all of them.
+    Compares forward time per image, of the forward passes that were timed. Backward passes end with DDP's all-reduce,
+    in which every rank waits for the slowest, so they take the same time on all of them.
     """
     took: dict[int, float] = {}
     for rank in evidence.ranks:
         windows = rank.windows.measured
-        images = total(windows.images)
+        images = forward_images(rank)
         if rank.start is not None and images > 0:
             took[rank.rank] = total(windows.forward_ns) / images
     found = []
@@ -187,6 +191,26 @@ def paces(evidence: Evidence) -> list[Straggler]:
         slower = took[number] / statistics.median(others) - 1
         found.append(Straggler(number, start.host, start.card, slower))
     return sorted(found, key=lambda one: -one.slower)
+
+
+def by_window(rank: RankEvidence) -> bool:
+    """Whether only the sums of a rank's windows are known."""
+    return rank.start is not None and rank.start.timing == BY_WINDOW
+
+
+def window_sums(windows: Windows, steps: np.ndarray) -> np.ndarray:
+    """The sum of a column with an entry a step over each window, of which there is at least one."""
+    import numpy as np
+
+    return np.add.reduceat(steps, np.cumsum(windows.size) - windows.size)
+
+
+def forward_images(rank: RankEvidence) -> float:
+    """The images whose forward passes were timed; older versions timed all, and by window how long queueing took."""
+    windows = rank.windows.measured
+    if rank.start is not None and rank.start.schema < WORK_SCHEMA:
+        return 0.0 if by_window(rank) else total(windows.images)
+    return total(windows.forward_images)
 
 
 def trained_ranks(evidence: Evidence) -> list[TrainedRank]:
@@ -218,12 +242,16 @@ def _rate(name: str, evidence: Evidence) -> tuple[TrainedRank, float, RateSample
     value = rate_per_s(sum(total(rank.windows.trained) for rank in ranks), time_ns(slowest))
     if value is None:
         return None
-    enough = slowest.windows.steps >= _least_steps(evidence)
+    enough = slowest.windows.steps >= _least_steps(evidence, slowest)
     return slowest, value, samples_of(slowest.windows) if enough else None
 
 
-def _least_steps(evidence: Evidence) -> int:
-    return STEADY_MIN_STEPS if evidence.run is not None and evidence.run.protocol == "steady" else MIN_STEPS
+def _least_steps(evidence: Evidence, rank: TrainedRank) -> int:
+    steady = evidence.run is not None and evidence.run.protocol == "steady"
+    least = STEADY_MIN_STEPS if steady else MIN_STEPS
+    if rank.timing == BY_WINDOW:  # its steps cannot be cut into samples of another size
+        return max(least, MIN_SAMPLES * int(rank.windows.size.max()))
+    return least
 
 
 def _measured(name: str, evidence: Evidence) -> Measurement | None:
@@ -243,7 +271,7 @@ def _measured(name: str, evidence: Evidence) -> Measurement | None:
             interval = interval.scaled(value / samples.rate).around(value)
     if interval is not None:
         method += f"; {CONFIDENCE:.0%} interval by block bootstrap over {steps} steps"
-    return Measurement(name, value, "images/s", interval, method, slowest.file, steps, _least_steps(evidence))
+    return Measurement(name, value, "images/s", interval, method, slowest.file, steps, _least_steps(evidence, slowest))
 
 
 def _step_samples(windows: Windows, time_ns: np.ndarray) -> RateSamples | None:
