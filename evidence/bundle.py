@@ -16,7 +16,7 @@ from evidence.files import RANK_FILE, RUN_FILE, TELEMETRY_FILE
 from evidence.jsonlines import Problems
 from evidence.rank_file import read_rank
 from evidence.run_file import Run, decode_run
-from evidence.seal import file_states, read_seal, seal_problems
+from evidence.seal import file_states, read_seal, seal_problems, verified_signer
 from evidence.telemetry import Telemetry, read_telemetry
 
 
@@ -26,7 +26,8 @@ class Evidence:
 
     `run` is None when run.json is missing or damaged. `ranks` are ordered by rank. `problems` says what is
     missing or damaged, each with its file and line; evidence with problems proves nothing. `seal` is the content of
-    SHA256SUMS, `run_sha256` the digest of run.json; both are empty without the file.
+    SHA256SUMS, `run_sha256` the digest of run.json; both are empty without the file. `notes` are what a session found
+    out about the bundle: who signed its seal, whether its detections were scored again.
     """
 
     path: Path
@@ -36,6 +37,7 @@ class Evidence:
     problems: tuple[str, ...]
     seal: bytes = b""
     run_sha256: str = ""
+    notes: tuple[str, ...] = ()
 
     @property
     def simulated(self) -> bool:
@@ -69,6 +71,17 @@ def read_run(run_dir: Path, run_json: bytes | None = None) -> Evidence:
             return evidence
     changed = f"{run_dir.name}: a file of evidence changed while it was read; judge a copy that nobody writes to"
     return replace(evidence, problems=(*evidence.problems, changed))
+
+
+def with_signature(evidence: Evidence, allowed: Path) -> Evidence:
+    """Return the evidence with its signer noted, or with what is wrong with its seal's signature as first problem.
+
+    `allowed` is an allowed_signers file of OpenSSH. Raises EvidenceError as `verified_signer` does.
+    """
+    signer, problem = verified_signer(evidence.path, evidence.seal, allowed)
+    if problem:
+        return replace(evidence, problems=(problem, *evidence.problems))
+    return replace(evidence, notes=(*evidence.notes, f"signed by {signer}"))
 
 
 @contextlib.contextmanager

@@ -8,10 +8,12 @@ Every line has `event`, the name of its kind, and `t_ns`, the rank's monotonic c
 
 from __future__ import annotations
 
+import statistics
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Callable, Mapping, TypeVar
 
 from evidence.codec import AnyFloat
+from evidence.files import WORK_SCHEMA
 from evidence.host import Environment
 
 if TYPE_CHECKING:
@@ -25,6 +27,9 @@ SIMULATED_CLOCK = "simulated"
 
 SWITCHED_OFF = "switched off"
 """`Optimization.why` of an optimization that the user switched off."""
+
+LEAST_WORK_NS = 1_000_000
+"""A round of a clock test that is shorter shows nothing: queueing the work takes as long as doing it."""
 
 EVENTS: dict[str, type] = {}
 """The class of each event by its name."""
@@ -118,6 +123,42 @@ class ClockProbe:
         """All lists that have one entry a round."""
         return self.work_ns, self.synchronise_ns, self.after_ns, self.timer_ns, self.timer_wall_ns
 
+    @property
+    def shortest_ns(self) -> float:
+        """The median time of a round, of the two readings that have the whole of it the shorter one."""
+        return min(statistics.median(self.work_ns), statistics.median(self.timer_wall_ns))
+
+
+@event("clock_retest")
+@dataclass(frozen=True)
+class ClockRetest:
+    """The clock test again, between two steps of training: `step` came next. The lists are as in ClockProbe."""
+
+    step: int
+    synchronise_ns: tuple[int, ...]
+    after_ns: tuple[int, ...]
+    timer_ns: tuple[int, ...]
+    timer_wall_ns: tuple[int, ...]
+
+    @property
+    def rounds(self) -> tuple[tuple[int, ...], ...]:
+        """All lists that have one entry a round."""
+        return self.synchronise_ns, self.after_ns, self.timer_ns, self.timer_wall_ns
+
+
+@event("agent_clock")
+@dataclass(frozen=True)
+class AgentClock:
+    """A reading of the clock of the host's agent, a process beside the rank, between two readings of the rank's own.
+
+    The rank asked at `asked_ns` and had the answer `agent_ns` at `t_ns`. On a simulated clock the agent's is the
+    simulation's.
+    """
+
+    asked_ns: int
+    agent_ns: int
+    t_ns: int = 0
+
 
 @dataclass(frozen=True)
 class Split:
@@ -130,6 +171,10 @@ class Split:
     boxes_listed: int | None = None
     boxes_dropped: Mapping[str, int] = field(default_factory=dict)  # by reason
     boxes_clipped: int | None = None
+    crowds: int | None = None  # annotations of crowds, of all that are listed
+    categories: int | None = None
+    annotations_sha256: str | None = None
+    id_sum: int | None = None  # of the images that are used, as in Pass
 
 
 @event("data")
@@ -152,6 +197,11 @@ class DataSet:
             "train_listed": self.train.images_listed,
             "val_listed": None if val is None else val.images_listed,
         }
+
+    @property
+    def splits(self) -> dict[str, Split]:
+        """The splits that there are, by the name that COCO 2017 gives them."""
+        return {"train2017": self.train, **({} if self.val is None else {"val2017": self.val})}
 
     @property
     def train_images(self) -> int:
@@ -202,10 +252,11 @@ class Optimizations:
 @event("model")
 @dataclass(frozen=True)
 class Model:
-    """The network that was built; `parameters` counts frozen ones too."""
+    """The network that was built; `parameters` counts frozen ones too, `trained` those that the optimizer changes."""
 
     name: str
     parameters: int
+    trained: int | None = None
 
 
 @event("resumed", once=True)
@@ -223,6 +274,43 @@ class Resumed:
     first_step: int
     file: str = ""
     skipped: tuple[str, ...] = ()
+
+
+@event("parameters")
+@dataclass(frozen=True)
+class Parameters:
+    """The trained parameters before training, at each checkpoint and after training.
+
+    `steps` are those that the rank had taken, warm-up included; `sha256` is of all `tensors`, of which `moved` are not
+    as they were at the rank's first such event. `unmoved` names some of the others.
+    """
+
+    steps: int
+    sha256: str
+    tensors: int
+    moved: int
+    unmoved: tuple[str, ...] = ()
+
+
+@event("pass")
+@dataclass(frozen=True)
+class Pass:
+    """A pass over the data set, as far as it was trained: `images` on this rank, in `steps` steps from `from_step` on.
+
+    `repeated` counts images that came a second time in it. `id_sum` is the sum modulo 2**61 of a hash of each image's
+    id, `smallest` the smallest such hashes, so that ranks can be compared without listing ids. `unused` images are
+    left out on every rank to fill whole batches; `unused_sum` is their sum.
+    """
+
+    epoch: int
+    from_step: int
+    steps: int
+    images: int
+    repeated: int
+    id_sum: int
+    smallest: tuple[int, ...]
+    unused: int
+    unused_sum: int
 
 
 @event("eval_begin")
@@ -292,9 +380,11 @@ class EpochEnd:
 
 @dataclass(frozen=True)
 class Epoch(EpochEnd):
-    """The end of an epoch beside its beginning; `planned_steps` is None without one."""
+    """The end of an epoch beside its beginning, whose fields are None without one."""
 
     planned_steps: int | None = None
+    images_unused: int | None = None
+    from_step: int | None = None
 
 
 @event("window")
@@ -303,8 +393,13 @@ class Window:
     """A window of training steps. `images`, `compute_ns` and `loss` have an entry a step, the others are sums or last.
 
     `step` is the index of its first step, `lr` the last learning rate. `wait_ns` for data, `copy_ns` to the device,
-    `compute_host_ns` by the host's clock, `forward_ns` a part of compute. `padded_pixels`, `proposals`, `sampled` and
-    `positives` show what the steps worked on.
+    `compute_host_ns` by the host's clock, `forward_ns` of the forward passes that were timed, over `forward_images`.
+    `padded_pixels`, `proposals`, `sampled` and `positives` show what the steps worked on. After `backward_steps` of
+    them the parameters had gradients, whose norm after the last one was `gradient_norm` (before clipping). `skipped`
+    are the positions in the window of steps whose update a GradScaler skipped, `loss_scale` is its last scale; None:
+    schema 2 did not have it, or nothing is scaled. `read_ns` is the time from the end of synchronise until the last
+    loss was read. `span_ns` is the host's time between two synchronisations two seconds or more apart,
+    `span_device_ns` that of the device's events inside; 0 for a window that ends none.
     """
 
     epoch: int
@@ -323,6 +418,14 @@ class Window:
     images: tuple[int, ...]
     compute_ns: tuple[int, ...]
     loss: tuple[AnyFloat, ...]
+    backward_steps: int | None = None
+    gradient_norm: AnyFloat | None = None
+    skipped: tuple[int, ...] = ()
+    loss_scale: AnyFloat | None = None
+    forward_images: int = 0
+    read_ns: int = 0
+    span_ns: int = 0
+    span_device_ns: int = 0
 
 
 STEP_COLUMNS = ("images", "compute_ns", "loss")
@@ -401,8 +504,10 @@ event("environment", once=True)(Environment)
 class Windows:
     """The step windows of a rank in columns: the fields of Window, `t_ns` (when it was written) and `size` (steps).
 
-    One entry a window, int64; `warmup` bool, `lr` float64. STEP_COLUMNS have one entry a step, windows one after the
-    other: `images` and `compute_ns` int64, `loss` float64, not always finite.
+    One entry a window, int64; `warmup` bool, `lr`, `gradient_norm` and `loss_scale` float64 (NaN for None),
+    `backward_steps` -1 for None. STEP_COLUMNS and `trained` have one entry a step, windows one after the other:
+    `images` and `compute_ns` int64, `loss` float64, not always finite. `trained` are the images of a step that changed
+    the weights, 0 of a skipped one.
     """
 
     t_ns: np.ndarray
@@ -420,9 +525,17 @@ class Windows:
     proposals: np.ndarray
     sampled: np.ndarray
     positives: np.ndarray
+    forward_images: np.ndarray
+    read_ns: np.ndarray
+    span_ns: np.ndarray
+    span_device_ns: np.ndarray
     images: np.ndarray
     compute_ns: np.ndarray
     loss: np.ndarray
+    trained: np.ndarray
+    backward_steps: np.ndarray
+    gradient_norm: np.ndarray
+    loss_scale: np.ndarray
 
     @property
     def steps(self) -> int:
@@ -432,7 +545,8 @@ class Windows:
     def select(self, chosen: np.ndarray) -> Windows:
         """Return the windows for which `chosen` (bool, one entry a window) is true."""
         steps = chosen.repeat(self.size)
-        columns = {name: column[steps if name in STEP_COLUMNS else chosen] for name, column in vars(self).items()}
+        by_step = (*STEP_COLUMNS, "trained")
+        columns = {name: column[steps if name in by_step else chosen] for name, column in vars(self).items()}
         return Windows(**columns)
 
     @property
@@ -447,7 +561,8 @@ class RankEvidence:
 
     `seen` counts the events by name. Of an event that may come once only, the first is kept. `resumed` is None for a
     rank that began at the beginning. `checkpoints_ns` has the times when a checkpoint had been written. `environment`
-    is of the first rank of each host, `optimizations` of rank 0.
+    is of the first rank of each host, `optimizations` of rank 0. `model` is None if the rank never built it. `retests`
+    and `agent_clock` came with schema 3.
     """
 
     rank: int
@@ -468,6 +583,16 @@ class RankEvidence:
     checkpoints_ns: tuple[int, ...] = ()
     environment: Environment | None = None
     optimizations: tuple[Optimization, ...] = ()
+    retests: tuple[ClockRetest, ...] = ()
+    agent_clock: tuple[AgentClock, ...] = ()
+    model: Model | None = None
+    parameters: tuple[Parameters, ...] = ()
+    passes: tuple[Pass, ...] = ()
+
+    @property
+    def shows_work(self) -> bool:
+        """Whether the rank's schema has what shows that it trained."""
+        return self.start is not None and self.start.schema >= WORK_SCHEMA
 
     @property
     def nothing_left(self) -> bool:

@@ -31,7 +31,8 @@ class Environment:
 
     `machine` has DMI's `vendor` and `product`. `cards` are the names of the host's devices, `card_count` all devices,
     in use or not. `os` has `name`, `version`, `pretty`, and `of`: "image" where the system is the container's own.
-    `absent` gives, by item, the reason why something was not found.
+    `architecture` is the kernel's (x86_64); older bundles lack it. `absent` gives, by item, the reason why something
+    was not found.
     """
 
     machine: Mapping[str, str] = field(default_factory=dict)
@@ -42,6 +43,7 @@ class Environment:
     ethernet: tuple[Interface, ...] = ()
     os: Mapping[str, str] = field(default_factory=dict)
     kernel: str = ""
+    architecture: str = ""
     driver: str = ""
     image: str = ""
     container: str = ""

@@ -5,6 +5,7 @@ A truncated last line is tolerated and reported.
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from array import array
@@ -42,7 +43,7 @@ from evidence.events import (
     Window,
     Windows,
 )
-from evidence.files import SCHEMA, rank_file
+from evidence.files import WORK_SCHEMA, other_schema, rank_file
 from evidence.jsonlines import Problems, read_objects
 
 HEARTBEAT_S = 5.0
@@ -93,8 +94,12 @@ def read_rank(content: bytes, rank: int, problems: Problems) -> RankEvidence:
 
 _WINDOW = {**kinds_of(Window).required, **dict.fromkeys(STEP_COLUMNS, whole_numbers), "loss": any_numbers}
 _SUMS = [name for name, kind in _WINDOW.items() if kind is whole]
+_CLOCKS = dict.fromkeys(("forward_images", "read_ns", "span_ns", "span_device_ns"), whole)  # since WORK_SCHEMA
 _INTS = frozenset((int,))
-_TYPECODES = {"warmup": "b", "lr": "d", "loss": "d"}  # the other columns are "q": int64
+_WORK = {name: kind for name, kind in kinds_of(Window).optional.items() if name not in _CLOCKS}
+_WORK_COLUMNS = ("trained", "backward_steps", "gradient_norm", "loss_scale")
+_FLOATS = ("lr", "loss", "gradient_norm", "loss_scale")
+_TYPECODES = {"warmup": "b", **dict.fromkeys(_FLOATS, "d")}  # the other columns are "q": int64
 _HEAD = {"event": text, "t_ns": whole}
 
 
@@ -108,15 +113,15 @@ class _RankReader:
         self._seen: dict[str, int] = {}
         self._last_ns: int | None = None
         self._columns: dict[str, array[Any]] = {
-            name: array(_TYPECODES.get(name, "q")) for name in ("t_ns", "size", *_WINDOW)
+            name: array(_TYPECODES.get(name, "q")) for name in ("t_ns", "size", *_WINDOW, *_CLOCKS, *_WORK_COLUMNS)
         }
         # Bound once: a long run has a hundred thousand windows.
-        self._sums = [self._columns[name] for name in _SUMS]
+        self._sums = [self._columns[name] for name in (*_SUMS, *_CLOCKS)]
         self._per_step = [self._columns[name] for name in STEP_COLUMNS]
         self._once: dict[str, Any] = {}
         self._all: dict[str, list[Any]] = {}
         self._evaluating: tuple[int, int] | None = None
-        self._planned: dict[int, int] = {}
+        self._planned: dict[int, EpochBegin] = {}
         self._takers: dict[str, Callable[[int, dict[str, Any]], None]] = {
             "eval_begin": self._eval_begin,
             "eval_end": self._eval_end,
@@ -156,11 +161,11 @@ class _RankReader:
             self._problems.add(f"{event}: {error}" if type(event) is str else str(error), line)
 
     def _keep(self, event: str, found: Any) -> None:
+        if event in ("clock_test", "clock_retest") and not (found.timer_ns and len(set(map(len, found.rounds))) == 1):
+            raise FieldError("expected one entry a round in every list and at least one")
         if event not in ONCE:
             self._all.setdefault(event, []).append(found)
             return
-        if event == "clock_test" and (not found.work_ns or len(set(map(len, found.rounds))) > 1):
-            raise FieldError("expected one entry a round in every list and at least one")
         if event == "train_end":
             try:
                 ledger = decode_fields(found.ledger, dict.fromkeys(LEDGER_PARTS, whole))
@@ -168,8 +173,8 @@ class _RankReader:
                 raise FieldError(f"in 'ledger': {error}") from None
             found = replace(found, ledger=ledger)
         self._once[event] = found
-        if event == "start" and found.schema != SCHEMA:
-            raise FieldError(f"schema {found.schema}, expected {SCHEMA}; judge it with the version that wrote it")
+        if event == "start" and other_schema(found.schema):
+            raise FieldError(f"{other_schema(found.schema)}; judge it with the version that wrote it")
         if event == "start" and found.rank != self._rank:
             raise FieldError(f"the file of rank {self._rank} was written by rank {found.rank}")
 
@@ -184,6 +189,8 @@ class _RankReader:
             seen=self._seen,
             start=once.get("start"),
             clock=once.get("clock_test"),
+            retests=tuple(every.get("clock_retest", ())),
+            agent_clock=tuple(every.get("agent_clock", ())),
             data=tuple(every.get("data", ())),
             evaluations=tuple(every.get("eval_end", ())),
             epochs=tuple(every.get("epoch_end", ())),
@@ -197,6 +204,9 @@ class _RankReader:
             checkpoints_ns=tuple(every.get("checkpoint", ())),
             environment=once.get("environment"),
             optimizations=once["optimizations"].items if "optimizations" in once else (),
+            model=next(iter(every.get("model", ())), None),
+            parameters=tuple(every.get("parameters", ())),
+            passes=tuple(every.get("pass", ())),
         )
 
     def _windows(self) -> Windows:
@@ -228,36 +238,56 @@ class _RankReader:
 
     def _epoch_begin(self, t_ns: int, record: dict[str, Any]) -> None:
         begin = decode(EpochBegin, record)
-        self._planned[begin.epoch] = begin.steps
+        self._planned[begin.epoch] = begin
 
     def _epoch_end(self, t_ns: int, record: dict[str, Any]) -> None:
-        epoch = decode(EpochEnd, record).epoch
-        self._keep("epoch_end", decode(Epoch, record, planned_steps=self._planned.get(epoch)))
+        begin = self._planned.get(decode(EpochEnd, record).epoch)
+        planned: dict[str, Any] = dict.fromkeys(("planned_steps", "images_unused", "from_step"))
+        if begin is not None:
+            planned = {
+                "planned_steps": begin.steps,
+                "images_unused": begin.images_unused,
+                "from_step": begin.from_step,
+            }
+        self._keep("epoch_end", decode(Epoch, record, **planned))
 
     def _window(self, t_ns: int, record: dict[str, Any]) -> None:
+        start = self._once.get("start")
+        clocks = {} if start is not None and start.schema < WORK_SCHEMA else _CLOCKS
         try:
             # All sums at once, and not field by field: this is most of the time that a long run takes to read.
-            sums = [record[name] for name in _SUMS]
+            sums = [record[name] for name in (*_SUMS, *clocks)]
             steps: tuple[Any, ...] = (
                 whole_numbers(record["images"]),
                 whole_numbers(record["compute_ns"]),
                 any_numbers(record["loss"]),
             )
             warmup, rate = flag(record["warmup"]), number(record["lr"])
+            work = decode_fields(record, {}, _WORK, {"skipped": ()})
             if not _INTS.issuperset(map(type, sums)) or max(sums) > LARGEST or min(sums) < -LARGEST:
                 raise KindError
         except (KeyError, FieldError):
-            decode_fields(record, _WINDOW)  # says which
+            decode_fields(record, {**_WINDOW, **clocks}, _WORK)  # says which
             raise
         size = len(steps[0])
         if size == 0 or size != len(steps[1]) or size != len(steps[2]):
             counts = ", ".join(f"{name} {len(values)}" for name, values in zip(STEP_COLUMNS, steps))
             raise FieldError(f"expected one entry a step in every list and at least one, found {counts}")
+        trained = array("q", steps[0])
+        for position in work["skipped"]:
+            if not 0 <= position < size:
+                raise FieldError(f"'skipped' has {position}, expected the positions of steps, 0 to {size - 1}")
+            trained[position] = 0
+        sums += [0] * (len(self._sums) - len(sums))
         for column, value in zip(self._sums, sums):
             column.append(value)
         for column, values in zip(self._per_step, steps):
             column.extend(values)
         columns = self._columns
+        columns["trained"].extend(trained)
+        columns["backward_steps"].append(-1 if work["backward_steps"] is None else work["backward_steps"])
+        for name in ("gradient_norm", "loss_scale"):
+            columns[name].append(math.nan if work[name] is None else work[name])
         columns["warmup"].append(warmup)
         columns["lr"].append(rate)
         columns["t_ns"].append(t_ns)

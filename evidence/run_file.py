@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Mapping
 
 from evidence.codec import FieldError, decode, dumps, encode, parse_object
-from evidence.files import RUN_FILE, SCHEMA, write_whole
+from evidence.files import RUN_FILE, other_schema, write_whole
 
 PROTOCOLS = ("full", "epoch", "steady")
 PRECISIONS = ("fp32", "amp", "fp16", "bf16")
@@ -100,6 +100,18 @@ class Launcher:
 
 
 @dataclass(frozen=True)
+class Digests:
+    """SHA-256 of what decided: the device file, the suite's own code, and the site's baseline file ("" without one).
+
+    All are "" in a run of a version that did not record them.
+    """
+
+    table: str = ""
+    suite: str = ""
+    baseline: str = ""
+
+
+@dataclass(frozen=True)
 class Run:
     """run.json. `steps` and `epochs` are the limits in force.
 
@@ -107,7 +119,8 @@ class Run:
     whether the data set was the user's own rather than generated. `expectation` is by metric, as it was when the run
     began. `command` is what started the ranks of the first host, `starts` how the session reached the hosts.
     `variables` are the environment variables that explain a run; credentials are left out. `scenario` is what a
-    simulated device was to do. `repeat` is None for the only boot of its cell.
+    simulated device was to do. `under_test` and `stated` are the options `--under-test` and `--state`, by item of the
+    environment; older bundles lack them. `repeat` is None for the only boot of its cell.
     """
 
     schema: int
@@ -136,13 +149,17 @@ class Run:
     launch_environment: Mapping[str, Any] = field(default_factory=dict)
     variables: Any = ()
     scenario: Mapping[str, Any] | None = None
+    under_test: Mapping[str, str] = field(default_factory=dict)
+    stated: Mapping[str, str] = field(default_factory=dict)
+    digests: Digests = Digests()
 
 
 def decode_run(raw: bytes) -> Run:
     """Return what run.json holds. Raises FieldError, which names the field, or ValueError for other than an object."""
     record = parse_object(raw)
-    if record.get("schema") != SCHEMA and type(record.get("schema")) is int:
-        raise FieldError(f"schema {record['schema']}, expected {SCHEMA}; judge it with the version that wrote it")
+    schema = record.get("schema")
+    if type(schema) is int and other_schema(schema):
+        raise FieldError(f"{other_schema(schema)}; judge it with the version that wrote it")
     return decode(Run, record)
 
 

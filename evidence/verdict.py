@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 from typing import Any, Iterable, Mapping
@@ -22,7 +22,7 @@ from evidence.codec import (
     whole,
 )
 from evidence.errors import EvidenceError
-from evidence.files import SCHEMA, VERDICT_FILE, write_whole
+from evidence.files import SCHEMA, VERDICT_FILE, other_schema, write_whole
 from evidence.run_file import RunCell
 
 
@@ -110,7 +110,8 @@ class MetricVerdict:
 
     `expected`, `low` and `high` are None if nothing is published, or that side does not decide. `better` is "higher" or
     "lower". `method` is how the number was measured, `source` where the expected one is from. An invalid verdict may
-    have a `measured` value; it proves nothing.
+    have a `measured` value; it proves nothing. `note`, which ends the reason, is what to know before relying on the
+    verdict, as that it could not have been another one; "" for nothing.
     """
 
     metric: str
@@ -125,6 +126,7 @@ class MetricVerdict:
     source: str
     verdict: Verdict
     reason: str
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -134,7 +136,9 @@ class RunVerdict:
     `metrics` has the metrics that apply to the cell, in the table's order. `workload` is what the rates were measured
     on, None if no step was measured. `changed` lists the expectations that were others when the run was made.
     `restarts` counts how often the run was started again after it broke off: its numbers are then of the last attempt,
-    and no proof. `without` names the trainer's optimizations that were switched off.
+    and no proof. `without` names the trainer's optimizations that were switched off. `further` has what was measured
+    besides and has no number to be held against: it is recorded, and no part of the outcome. `notes` say what a reader
+    of the numbers has to know and what decides nothing.
     """
 
     cell: JudgedCell
@@ -147,6 +151,13 @@ class RunVerdict:
     changed: tuple[str, ...] = ()
     restarts: int = 0
     without: tuple[str, ...] = ()
+    further: Mapping[str, MetricVerdict] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    @property
+    def shown(self) -> Mapping[str, MetricVerdict]:
+        """Everything that was measured: the metrics that apply to the cell, and further ones."""
+        return {**self.metrics, **self.further}
 
     @property
     def broken(self) -> str:
@@ -187,6 +198,9 @@ def encode_verdict(verdict: RunVerdict) -> dict[str, Any]:
     if verdict.cell.card is None:
         del record["cell"]["card"]
     record["metrics"] = {name: encode_metric(metric) for name, metric in verdict.metrics.items()}
+    record["further"] = {name: encode_metric(metric) for name, metric in verdict.further.items()}
+    if not verdict.further:
+        del record["further"]
     record["workload"] = record["workload"] and _finite(record["workload"])
     return record
 
@@ -195,16 +209,19 @@ def encode_metric(metric: MetricVerdict) -> dict[str, Any]:
     """Return the verdict on one metric as strict JSON, without the metric's name."""
     record = encode(metric)
     del record["metric"]
+    if not metric.note:
+        del record["note"]
     return _finite({**record, "interval": record["interval"] and list(record["interval"].values())})
 
 
 def decode_verdict(record: Mapping[str, Any]) -> RunVerdict:
     """Return the verdict that `encode_verdict` made an object of. Raises FieldError, which names the wrong field."""
-    given = decode_fields(record, {"schema": whole, "metrics": table}, {"workload": _workload})
+    given = decode_fields(record, {"schema": whole, "metrics": table}, {"workload": _workload, "further": table})
     schema = given.pop("schema")
-    if schema != SCHEMA:
-        raise FieldError(f"schema {schema}, expected {SCHEMA}")
-    given["metrics"] = {name: _metric(name, table(metric)) for name, metric in given["metrics"].items()}
+    if other_schema(schema):
+        raise FieldError(other_schema(schema))
+    for part in ("metrics", "further"):
+        given[part] = {name: _metric(name, table(metric)) for name, metric in (given[part] or {}).items()}
     return decode(RunVerdict, record, **given)
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from expected.load import load_device, load_devices
-from expected.metrics import METRICS, Metric, default_bounds
+from expected.metrics import ALL_METRICS, FURTHER_METRICS, METRICS, Metric, default_bounds
 from expected.model import (
     ACCEPTED,
+    DERIVED,
     NOT_APPLICABLE,
     PUBLISHED,
     UNPUBLISHED,
@@ -21,6 +22,9 @@ from expected.toml_file import ExpectationError
 
 __all__ = [
     "ACCEPTED",
+    "ALL_METRICS",
+    "DERIVED",
+    "FURTHER_METRICS",
     "METRICS",
     "NOT_APPLICABLE",
     "PUBLISHED",

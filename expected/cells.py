@@ -6,8 +6,17 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, Callable, Mapping
 
 from evidence.run_file import PRECISIONS
-from expected.metrics import COCO_TRAIN_IMAGES, METRICS, Metric, default_bounds, one_epoch_more
+from expected.metrics import (
+    COCO_TRAIN_IMAGES,
+    FURTHER_METRICS,
+    LARGEST_TOLERANCE,
+    METRICS,
+    Metric,
+    default_bounds,
+    one_epoch_more,
+)
 from expected.model import (
+    DERIVED,
     NOT_APPLICABLE,
     PUBLISHED,
     TIMINGS,
@@ -25,7 +34,11 @@ _CELL_KEYS = (
     *METRICS,
 )
 _NUMBER_KEYS = ("value", "low", "high", "tolerance", "capacity", "source", "unit")
+FORMATS = ("fp32", "tf32", "bf16", "fp16")
+"""Of numbers that are multiplied, from the widest to the fastest; amp multiplies in fp16."""
 _TOLERANCE = Range(0, 1, high_open=True)
+UNCAPPED_DEVICES = ("cpu", "virtual")
+"""Their numbers depend on the machine that they run on, so that bounds may be as wide as a device file says."""
 _LEARNING_RATE = Range(0, 10, low_open=True, high_open=True)
 
 
@@ -39,6 +52,7 @@ class CellDefaults:
     recipe: Recipe
     card_memory_gib: float | None
     cards_per_host: int | None
+    peak_tflops: Mapping[str, float]
     train_images: int = COCO_TRAIN_IMAGES
 
 
@@ -53,6 +67,8 @@ def read_cells(top: Table, defaults: CellDefaults) -> tuple[Cell, ...]:
     for number, row in enumerate(found, start=1):
         table = top.inner(f"cell[{number}]", row, _CELL_KEYS)
         cell = _read_cell(table, defaults)
+        if "shapes" not in top:
+            cell = replace(cell, expectations={**cell.expectations, **_derived(cell)})
         for earlier, other in enumerate(cells, start=1):
             if other.id == cell.id:
                 raise table.fault("", f"has the id {cell.id} of cell[{earlier}]; remove one of the two")
@@ -62,23 +78,53 @@ def read_cells(top: Table, defaults: CellDefaults) -> tuple[Cell, ...]:
 
 def _read_cell(table: Table, defaults: CellDefaults) -> Cell:
     source = table.text("source") if "source" in table else defaults.source
-    expectations = {
-        metric.name: _read_expectation(table, metric, defaults.card_memory_gib, source) for metric in METRICS.values()
-    }
+    expectations = {metric.name: _read_expectation(table, metric, defaults, source) for metric in METRICS.values()}
     _check_order(table, expectations)
     expectations["e2e_time"] = _with_an_epoch(table, expectations, defaults.train_images)
+    precision, recipe = table.choice("precision", PRECISIONS), read_recipe(table, defaults.recipe)
     return Cell(
         device=defaults.marker,
         topology=_read_topology(table, defaults.cards_per_host),
-        precision=table.choice("precision", PRECISIONS),
+        precision=precision,
         batch_size=table.integer("batch_size", Range(1)),
         learning_rate=table.number("learning_rate", _LEARNING_RATE),
         timing=table.choice("timing", TIMINGS) if "timing" in table else defaults.timing,
-        recipe=read_recipe(table, defaults.recipe),
+        recipe=recipe,
+        peak_tflops=specified_peak(defaults.peak_tflops, precision, recipe.tf32),
         expectations=expectations,
         source=source,
         note=table.text("note") if "note" in table else "",
     )
+
+
+def specified_peak(peaks: Mapping[str, float], precision: str, tf32: bool) -> float | None:
+    """Return the most that a device can compute at a precision, in TFLOPS; None if nothing is stated that bounds it.
+
+    Where the format itself is not stated, the next narrower one bounds it: no device is faster in a wider format.
+
+    >>> specified_peak({"fp32": 19.5, "tf32": 156.0}, "fp32", tf32=True)
+    156.0
+    """
+    own = {"fp32": "tf32" if tf32 else "fp32", "bf16": "bf16"}.get(precision, "fp16")
+    bounding = FORMATS[FORMATS.index(own) :]
+    return next((peaks[one] for one in bounding if one in peaks), None)
+
+
+def _derived(cell: Cell) -> dict[str, Expectation]:
+    """Return the expectations of further metrics that follow from the published numbers of a cell on COCO."""
+    published = {
+        name: known.value
+        for name, known in cell.expectations.items()
+        if known.state == PUBLISHED and known.value is not None
+    }
+    found = {}
+    for name, metric in FURTHER_METRICS.items():
+        how = metric.derived
+        if how is not None and set(how.needs) <= set(published):
+            value = float(f"{how.compute(published):.4g}")
+            low, high = default_bounds(metric, value)
+            found[name] = Expectation(DERIVED, value, low, high, source=f"{how.words}; {cell.source}")
+    return found
 
 
 def _read_topology(table: Table, cards_per_host: int | None) -> Topology:
@@ -94,22 +140,22 @@ def _read_topology(table: Table, cards_per_host: int | None) -> Topology:
     return topology
 
 
-def _read_expectation(table: Table, metric: Metric, card_memory_gib: float | None, source: str) -> Expectation:
+def _read_expectation(table: Table, metric: Metric, defaults: CellDefaults, source: str) -> Expectation:
     """Read an expectation: a word, a number, or a table of a number with its own bounds."""
     forms = f'a number in {metric.unit}, "unpublished" (blank), "not applicable" (/), or {{ value = ... }}'
     found = table.value(metric.name, forms)
     if isinstance(found, str):
         if found not in _WORDS:
             raise table.fault(metric.name, f"found {describe(found)}, expected {forms}")
-        known_gib = card_memory_gib if metric.name == "mem" and found == "unpublished" else None
+        known_gib = defaults.card_memory_gib if metric.name == "mem" and found == "unpublished" else None
         return Expectation(_WORDS[found], capacity=known_gib, source=source)
     if not isinstance(found, dict):
         table.number(metric.name, metric.allowed, metric.spoken_unit)
         found = {"value": found}
-    return _read_published(table.inner(metric.name, found, _NUMBER_KEYS), metric, card_memory_gib, source)
+    return _read_published(table.inner(metric.name, found, _NUMBER_KEYS), metric, defaults, source)
 
 
-def _read_published(spec: Table, metric: Metric, card_memory_gib: float | None, source: str) -> Expectation:
+def _read_published(spec: Table, metric: Metric, defaults: CellDefaults, source: str) -> Expectation:
     allowed = metric.allowed
     if isinstance(spec.value("value", f"the published number in {metric.unit}"), str):
         raise spec.fault("value", 'found a string; a number that is not published is written as "unpublished" alone')
@@ -125,7 +171,7 @@ def _read_published(spec: Table, metric: Metric, card_memory_gib: float | None, 
             ("tolerance", _TOLERANCE, ""),
         )
     )
-    capacity = _read_capacity(spec, metric, value, card_memory_gib)
+    capacity = _read_capacity(spec, metric, value, defaults.card_memory_gib)
     decisive = "low" if metric.better == "higher" else "high"
     if tolerance is not None and decisive in spec:
         raise spec.fault("tolerance", f"would be without effect beside {decisive}; remove one of the two")
@@ -133,6 +179,8 @@ def _read_published(spec: Table, metric: Metric, card_memory_gib: float | None, 
     low = default_low if low is None else low
     high = default_high if high is None else high
     _check_bounds(spec, metric, value, low, high, capacity)
+    if defaults.marker not in UNCAPPED_DEVICES:
+        _check_tolerance(spec, metric, value, low, high)
     return Expectation(PUBLISHED, value, low, high, capacity, spec.text("source") if "source" in spec else source)
 
 
@@ -192,6 +240,22 @@ def _check_bounds(
         raise spec.fault("high", f"found {high!r}, below the published value {value!r}")
     if high is not None and capacity is not None and high > capacity:
         raise spec.fault("high", f"found {high!r}, above the capacity {capacity!r}")
+
+
+def _check_tolerance(spec: Table, metric: Metric, value: float, low: float | None, high: float | None) -> None:
+    """Refuse a given bound that is further from the published number than LARGEST_TOLERANCE."""
+    most = LARGEST_TOLERANCE[metric.name]
+    lowest, highest = default_bounds(metric, value, most)
+    decisive, bound, limit = ("low", low, lowest) if metric.better == "higher" else ("high", high, highest)
+    key = next((one for one in ("tolerance", decisive) if one in spec), "")
+    is_wider = bound is not None and limit is not None and (bound < limit if decisive == "low" else bound > limit)
+    if key and is_wider:
+        allowed = f"{most:g}" if metric.is_absolute else f"{most:.0%}"
+        raise spec.fault(
+            key,
+            f"puts the {decisive} bound at {bound!r}, more than {allowed} from {value!r}; a device file may allow for "
+            f"{limit!r} at most",
+        )
 
 
 def _check_order(table: Table, expectations: Mapping[str, Expectation]) -> None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import keyword
 from pathlib import Path
 
-from expected.cells import CellDefaults, read_cells, read_recipe
+from expected.cells import FORMATS, CellDefaults, read_cells, read_recipe
 from expected.metrics import COCO_TRAIN_IMAGES, METRICS
 from expected.model import TIMINGS, Device, Recipe
-from expected.toml_file import POSITIVE, ExpectationError, Range, Table, read_toml
+from expected.toml_file import POSITIVE, ExpectationError, Range, Table, parse_toml, read_file
 
 SCHEMA = 1
+
+RELEASE_FILE = "SHA256SUMS"
+"""Beside the device files: the digests of those that belong to the release, in the format of `sha256sum -c`."""
 
 RESERVED_MARKERS = frozenset(
     (
@@ -18,11 +22,11 @@ RESERVED_MARKERS = frozenset(
         *("tryfirst", "trylast", "hookwrapper", "optionalhook", "historic"),
         *("benchmark", "xdist_group", "no_cover", "hypothesis"),  # plugins that the project installs
         *("timeout", "flaky", "asyncio", "anyio"),  # plugins that a site may have
-        *("metric", "integration", "labs"),  # this suite's
+        *("question", "asked", "integration", "labs"),  # this suite's
     )
 )
 
-_TOP_KEYS = ("schema", "device", "source", "units", "environment", "recipe", "shapes", "cell")
+_TOP_KEYS = ("schema", "device", "source", "units", "environment", "peak_tflops", "recipe", "shapes", "cell")
 _DEVICE_KEYS = ("marker", "name", "vendor", "backend", "card_memory_gib", "cards_per_host", "timing", "smi")
 _SOURCE_KEYS = ("document", "edition", "method", "notes")
 _SHAPES_BACKENDS = ("cpu", "virtual")
@@ -65,7 +69,8 @@ def load_device(path: str | Path) -> Device:
     unit. Messages count cells from 1.
     """
     path = Path(path)
-    found = read_toml(path)
+    content = read_file(path)
+    found, sha256 = parse_toml(content, path), hashlib.sha256(content).hexdigest()
     # Checked before unknown keys: those of a later schema are no typing errors.
     Table(path.name, "", found, tuple(found)).integer("schema", Range(SCHEMA, SCHEMA))
     top = Table(path.name, "", found, _TOP_KEYS)
@@ -86,6 +91,7 @@ def load_device(path: str | Path) -> Device:
         recipe=read_recipe(top, Recipe()),
         card_memory_gib=memory,
         cards_per_host=cards,
+        peak_tflops=_read_peaks(top),
         train_images=COCO_TRAIN_IMAGES if shapes is None else shapes["train_images"],
     )
     return Device(
@@ -103,7 +109,18 @@ def load_device(path: str | Path) -> Device:
         method=method,
         notes=notes,
         smi=_read_smi(device, backend),
+        sha256=sha256,
+        is_released=released(path.parent).get(path.name) == sha256,
     )
+
+
+def released(folder: Path) -> dict[str, str]:
+    """Return the SHA-256 of each device file as the release has it, by name, from RELEASE_FILE; empty without one."""
+    try:
+        lines = (folder / RELEASE_FILE).read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError):
+        return {}
+    return {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
 
 
 def _is_name(text: str) -> bool:
@@ -144,6 +161,15 @@ def _check_units(top: Table) -> None:
     units = top.table("units", tuple(METRICS))
     for metric in METRICS.values():
         units.choice(metric.name, (metric.unit,))
+
+
+def _read_peaks(top: Table) -> dict[str, float]:
+    """Return the specified peak of a device by format, in TFLOPS; {} if the file states none."""
+    if "peak_tflops" not in top:
+        return {}
+    table = top.table("peak_tflops", (*FORMATS, "source"))
+    table.text("source")
+    return {key: table.number(key, POSITIVE, "TFLOPS") for key in FORMATS if key in table}
 
 
 def _read_environment(top: Table) -> dict[str, dict[str, str]]:

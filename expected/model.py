@@ -7,11 +7,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Mapping
 
-from expected.metrics import METRICS
+from expected.metrics import FURTHER_METRICS, METRICS
 from expected.toml_file import ExpectationError
 
 PUBLISHED = "published"
 ACCEPTED = "accepted"
+DERIVED = "derived"
 UNPUBLISHED = "unpublished"
 NOT_APPLICABLE = "not_applicable"
 
@@ -66,11 +67,13 @@ class Topology:
 class Expectation:
     """The published or accepted number of one metric, and the bounds that decide.
 
-    `state` is PUBLISHED, ACCEPTED (by a site's baseline), UNPUBLISHED or NOT_APPLICABLE; `value`, `low` and `high` are
+    `state` is PUBLISHED, DERIVED (from published numbers), ACCEPTED (by a site's baseline), UNPUBLISHED or
+    NOT_APPLICABLE; `value`, `low` and `high` are
     in the metric's unit, and a side that is None does not decide. `capacity` is the device memory in GiB (metric `mem`
     only). `clock` is how an accepted p_core was timed ("host" or "device"; "" for the cell's `timing`), `protocol` that
-    of the runs that a value was accepted from ("" for any). `epoch_s` is the time of the one epoch more that the high
-    bound of e2e_time allows, where it does.
+    of the runs that a value was accepted from ("" for any). `annotations` are the SHA-256 of the annotation files of
+    those runs, by split. `covered` is a value that the site accepted beside a published one which its devices exceed by
+    far. `epoch_s` is the time of the one epoch more that the high bound of e2e_time allows, where it does.
     """
 
     state: str
@@ -81,12 +84,14 @@ class Expectation:
     source: str = ""
     clock: str = ""
     protocol: str = ""
+    annotations: Mapping[str, str] = field(default_factory=dict, hash=False)
+    covered: float | None = None
     epoch_s: float | None = None
 
     @property
     def has_number(self) -> bool:
         """Whether there is a number to judge against."""
-        return self.state in (PUBLISHED, ACCEPTED)
+        return self.state in (PUBLISHED, DERIVED, ACCEPTED)
 
 
 @dataclass(frozen=True)
@@ -117,8 +122,9 @@ class Cell:
     """One row of a table: device, topology, hyper-parameters, and the expectation of each metric.
 
     `device` is the marker, `batch_size` is per device, `timing` how the published p_core was timed ("host", "device"),
-    `expectations` has all six metrics by name. `card` is the index of the one device to use; None, as in every table,
-    for any.
+    `expectations` has all columns of the table by name, and further metrics with a number. `card` is the index of the
+    one device to use; None, as in every table, for any. `peak_tflops` is the device's specified peak at the precision;
+    None if it is not stated.
     """
 
     device: str
@@ -132,6 +138,7 @@ class Cell:
     source: str = ""
     note: str = ""
     card: int | None = None
+    peak_tflops: float | None = None
 
     @property
     def id(self) -> str:
@@ -147,8 +154,14 @@ class Cell:
 
     @property
     def applicable(self) -> tuple[str, ...]:
-        """The metrics that are not marked as not applicable, in the table's order."""
-        return tuple(name for name in METRICS if self.expectations[name].state != NOT_APPLICABLE)
+        """The metrics to judge: in the table's order the columns not marked as not applicable, then further ones."""
+        columns = (name for name in METRICS if self.expectations[name].state != NOT_APPLICABLE)
+        further = (name for name in FURTHER_METRICS if name in self.expectations and self.expectations[name].has_number)
+        return (*columns, *further)
+
+    def expectation(self, metric: str) -> Expectation:
+        """Return what is expected of any metric; nothing is published of one that no table has."""
+        return self.expectations.get(metric) or Expectation(UNPUBLISHED, source=self.source)
 
     @property
     def protocol(self) -> str:
@@ -174,7 +187,8 @@ class Device:
     `smi` names the SMI tool (trainer/telemetry has the names), "" if the backend has its own. `environment` holds the
     texts of the vendor's document under "hardware" and "software", and optionally under "packages" software that it
     does not list. `shapes` is the generated data set (train_images, val_images, seed) of the backends `cpu` and
-    `virtual`, else None; `source` the document, `method` how it measured, `path` the file.
+    `virtual`, else None; `source` the document, `method` how it measured, `path` the file, `sha256` its digest.
+    `is_released`: whether the release has this file, to the byte.
     """
 
     marker: str
@@ -191,3 +205,5 @@ class Device:
     method: str = ""
     notes: str = ""
     smi: str = ""
+    sha256: str = ""
+    is_released: bool = False

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
+import unicodedata
 from calendar import monthrange
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Mapping, Sequence, Tuple
 
-from expected.metrics import METRICS, Metric, default_bounds
-from expected.model import ACCEPTED, NOT_APPLICABLE, PUBLISHED, UNPUBLISHED, Cell, Device, Expectation
-from expected.toml_file import ExpectationError, Range, Table, describe, read_toml
+from expected.metrics import ALL_METRICS, FURTHER_METRICS, LARGEST_TOLERANCE, Metric, default_bounds
+from expected.model import ACCEPTED, DERIVED, NOT_APPLICABLE, PUBLISHED, UNPUBLISHED, Cell, Device, Expectation
+from expected.toml_file import ExpectationError, Range, Table, describe, parse_toml, read_file
 
 SITE_SCHEMA = 1
 MIN_RUNS = 3
 """Fewest runs behind an accepted value: with two, an outlier cannot be identified."""
-LARGEST_TOLERANCE: Mapping[str, float] = {name: 0.02 if name == "map" else 0.10 for name in METRICS}
-"""Largest tolerance of an accepted value: relative, but absolute for `map`."""
 ACCEPTED_IN = "accepted in "
 """Prefix of the `source` of an accepted value."""
 
@@ -33,15 +33,21 @@ _TOP_KEYS = ("schema", "accepted", "waiver")
 _ACCEPTED_KEYS = ("cell", "metric", "unit", "value", "tolerance", "clock", "provenance")
 _PROVENANCE_KEYS = (
     *("runs", "dates", "measured", "trimmed", "protocol", "simulated"),
-    *("card", "driver", "versions"),
+    *("card", "driver", "versions", "annotations"),
 )
-_WAIVER_KEYS = ("cell", "metric", "reason", "ticket", "until")
+_WAIVER_KEYS = ("cell", "metric", "item", "reason", "ticket", "until")
+_WAIVED_TABLES = ("software", "packages")
+"""The tables of a device's environment whose items can be waived: the machine has to be the stated one."""
+_SHA256 = re.compile("[0-9a-f]{64}")
 _DATE = re.compile("([0-9]{4})-([0-9]{2})-([0-9]{2})")
 
 
 @dataclass(frozen=True)
 class Waiver:
-    """A site's decision to ship although a metric of a cell does not pass; `until` is its last day."""
+    """A site's decision to ship although something of a cell does not pass; `until` is its last day.
+
+    `metric` is a metric, or an item of the environment.
+    """
 
     cell: str
     metric: str
@@ -58,25 +64,36 @@ class Waiver:
 
 @dataclass(frozen=True)
 class Site:
-    """A baseline file; `accepted` is by cell id and metric, in the file's order."""
+    """A baseline file; `accepted` is by cell id and metric, in the file's order.
+
+    `accepted_on` has the day of the newest run behind each of these values, `sha256` is the file's digest.
+    """
 
     path: Path
     accepted: Mapping[Key, Expectation] = field(hash=False)
     waivers: tuple[Waiver, ...]
+    accepted_on: Mapping[Key, str] = field(default_factory=dict, hash=False)
+    sha256: str = ""
 
     def apply(self, cell: Cell) -> Cell:
         """Return the cell with the site's values for unpublished metrics; published numbers never change.
 
-        Apply Cell.without_numbers afterwards, not before: its reason holds for the site's values too.
+        A value beside a published number shows that the site's devices exceed it by far (`Expectation.covered`). Apply
+        Cell.without_numbers afterwards, not before: its reason holds for the site's values too.
         """
-        table = {
-            name: self.accepted.get((cell.id, name), known) if known.state == UNPUBLISHED else known
-            for name, known in cell.expectations.items()
-        }
+        table = {}
+        for name in dict.fromkeys((*cell.expectations, *FURTHER_METRICS)):
+            known, own = cell.expectation(name), self.accepted.get((cell.id, name))
+            if own is not None and known.state == UNPUBLISHED:
+                known = own
+            elif own is not None and known.state == PUBLISHED:
+                known = replace(known, covered=own.value)
+            if name in cell.expectations or known.has_number:
+                table[name] = known
         return replace(cell, expectations=table)
 
     def waiver(self, cell_id: str, metric: str) -> Waiver | None:
-        """Return the waiver of a metric of a cell, in force or not; None if there is none."""
+        """Return the waiver of a metric or item of a cell, in force or not; None if there is none."""
         return next((one for one in self.waivers if (one.cell, one.metric) == (cell_id, metric)), None)
 
 
@@ -91,7 +108,8 @@ def load_site(path: str | Path, devices: Mapping[str, Device]) -> Site:
     55.1
     """
     path = Path(path)
-    return check_site(read_toml(path), path, devices)
+    content = read_file(path)
+    return replace(check_site(parse_toml(content, path), path, devices), sha256=hashlib.sha256(content).hexdigest())
 
 
 def check_site(found: Mapping[str, Any], path: Path, devices: Mapping[str, Device]) -> Site:
@@ -101,14 +119,17 @@ def check_site(found: Mapping[str, Any], path: Path, devices: Mapping[str, Devic
     top = Table(path.name, "", found, _TOP_KEYS)
     cells = {cell.id: cell for device in devices.values() for cell in device.cells}
     accepted: dict[Key, Expectation] = {}
+    accepted_on: dict[Key, str] = {}
     for block in _blocks(top, "accepted", _ACCEPTED_KEYS):
         key = _read_key(block, cells, tuple(accepted))
-        accepted[key] = _read_accepted(block, METRICS[key[1]], cells[key[0]].expectations[key[1]], path.name)
+        accepted[key] = _read_accepted(block, ALL_METRICS[key[1]], cells[key[0]], path.name)
+        accepted_on[key] = max(block.table("provenance", _PROVENANCE_KEYS).texts("dates"))[:10]
     waivers: dict[Key, Waiver] = {}
     for block in _blocks(top, "waiver", _WAIVER_KEYS):
-        key = _read_key(block, cells, tuple(waivers), (SKEW,))
-        waivers[key] = Waiver(*key, block.text("reason"), block.text("ticket"), _read_date(block, "until"))
-    return Site(path, accepted, tuple(waivers.values()))
+        earlier = tuple(waivers)
+        key = _read_item(block, devices, earlier) if "item" in block else _read_key(block, cells, earlier, (SKEW,))
+        waivers[key] = Waiver(*key, _read_reason(block), _read_ticket(block), _read_date(block, "until"))
+    return Site(path, accepted, tuple(waivers.values()), accepted_on)
 
 
 def is_date(text: str) -> bool:
@@ -134,8 +155,8 @@ def _read_key(block: Table, cells: Mapping[str, Cell], earlier: Sequence[Key], q
 
     `questions` may stand in place of a metric.
     """
-    cell, metric = block.choice("cell", tuple(cells)), block.choice("metric", (*METRICS, *questions))
-    applies = metric not in METRICS or cells[cell].expectations[metric].state != NOT_APPLICABLE
+    cell, metric = block.choice("cell", tuple(cells)), block.choice("metric", (*ALL_METRICS, *questions))
+    applies = metric not in ALL_METRICS or cells[cell].expectation(metric).state != NOT_APPLICABLE
     if not applies or (metric == SKEW and cells[cell].topology.ranks == 1):
         raise block.fault("metric", f"found {metric}, which does not apply to {cell}; remove this block")
     if (cell, metric) in earlier:
@@ -144,15 +165,36 @@ def _read_key(block: Table, cells: Mapping[str, Cell], earlier: Sequence[Key], q
     return cell, metric
 
 
-def _read_accepted(block: Table, metric: Metric, known: Expectation, file: str) -> Expectation:
-    if known.state == PUBLISHED:
+def _read_item(block: Table, devices: Mapping[str, Device], earlier: Sequence[Key]) -> Key:
+    """Return (cell id, item) of a waiver of the environment; refuse items of the machine and a repeated pair."""
+    owners = {cell.id: device for device in devices.values() for cell in device.cells}
+    cell = block.choice("cell", tuple(owners))
+    if "metric" in block:
+        raise block.fault("item", "found an item beside a metric; give each a block of its own")
+    tables = owners[cell].environment
+    items = [name for table in _WAIVED_TABLES for name in tables.get(table, {})]
+    if block.text("item") in tables.get("hardware", {}):
         raise block.fault(
-            "metric",
-            f"found {metric.name}, for which the vendor publishes {known.value!r}; a site cannot replace that number, "
-            "so remove this block",
+            "item", f"found {block.text('item')}: the machine has to be the stated one; remove this block"
         )
+    item = block.choice("item", tuple(items))
+    if (cell, item) in earlier:
+        number = earlier.index((cell, item)) + 1
+        raise block.fault("item", f"found {item} of {cell}, which block {number} of its kind has already")
+    return cell, item
+
+
+def _read_accepted(block: Table, metric: Metric, cell: Cell, file: str) -> Expectation:
+    known = cell.expectation(metric.name)
     block.choice("unit", (metric.unit,))
     value = block.number("value", metric.allowed, metric.spoken_unit)
+    if known.state == DERIVED or (known.state == PUBLISHED and not metric.too_good(value, known.value or 0.0)):
+        how = "the vendor publishes" if known.state == PUBLISHED else "follows from what the vendor publishes:"
+        raise block.fault(
+            "metric",
+            f"found {metric.name}, for which {how} {known.value!r}; a site cannot replace that number, "
+            "so remove this block",
+        )
     if known.capacity is not None and value > known.capacity:
         raise block.fault("value", f"found {value!r}, above the device's capacity of {known.capacity!r} {metric.unit}")
     tolerance = block.number("tolerance", Range(0, LARGEST_TOLERANCE[metric.name]))
@@ -160,15 +202,29 @@ def _read_accepted(block: Table, metric: Metric, known: Expectation, file: str) 
     if (low is not None and low not in metric.allowed) or high == float("inf"):
         raise block.fault("value", f"found {value!r}, which with tolerance {tolerance!r} leaves no bound that decides")
     source = ACCEPTED_IN + f"{file}: {_read_provenance(block, metric, value)}"
+    provenance = block.table("provenance", _PROVENANCE_KEYS)
     # The first word; what follows is the limit of steps or epochs.
-    protocol = block.table("provenance", _PROVENANCE_KEYS).text("protocol").split()[0]
-    return Expectation(ACCEPTED, value, low, high, known.capacity, source, _read_clock(block, metric), protocol)
+    protocol, annotations = provenance.text("protocol").split()[0], _read_annotations(provenance)
+    clock = _read_clock(block, metric, cell.timing if known.state == PUBLISHED else "device")
+    return Expectation(ACCEPTED, value, low, high, known.capacity, source, clock, protocol, annotations)
 
 
-def _read_clock(block: Table, metric: Metric) -> str:
-    """Return the clock of a p_core: always the device's, so that host-clock readings are not compared with it."""
+def _read_annotations(provenance: Table) -> dict[str, str]:
+    """Return the SHA-256 of the annotation files that the runs read, by split; {} for a file of an earlier version."""
+    if "annotations" not in provenance:
+        return {}
+    table = provenance.free_table("annotations")
+    digests = {split: table.text(split) for split in table.given()}
+    for split, digest in digests.items():
+        if _SHA256.fullmatch(digest) is None:
+            raise table.fault(split, f"found {digest!r}, expected the 64 hexadecimal digits of a SHA-256")
+    return digests
+
+
+def _read_clock(block: Table, metric: Metric, clock: str) -> str:
+    """Return the clock of a p_core, which has to be `clock`: the device's, unless a host's reading is published."""
     if metric.name == "p_core":
-        return block.choice("clock", ("device",))
+        return block.choice("clock", (clock,))
     if "clock" in block:
         raise block.fault("clock", "belongs to p_core only; remove it")
     return ""
@@ -207,6 +263,23 @@ def _read_provenance(block: Table, metric: Metric, value: float) -> str:
         raise table.fault("simulated", "found true; what simulated devices did is no baseline for real ones")
     simulated = " (simulated)" if table.flag("simulated") else ""
     return f"mean of {len(kept)} runs, {min(dates)[:10]} to {max(dates)[:10]}{simulated}"
+
+
+def _read_reason(block: Table) -> str:
+    """Return the reason of a waiver, which has to be words: two, or four characters of a script without spaces."""
+    reason = block.text("reason")
+    words = re.findall(r"[^\W\d_]{2,}", reason)
+    without_spaces = [one for one in reason if unicodedata.category(one) == "Lo"]
+    if len(words) < 2 and len(without_spaces) < 4:
+        raise block.fault("reason", f"found {describe(reason)}, expected the reason in words")
+    return reason
+
+
+def _read_ticket(block: Table) -> str:
+    ticket = block.text("ticket")
+    if not any(one.isalnum() for one in ticket):
+        raise block.fault("ticket", f"found {describe(ticket)}, expected the name of a ticket")
+    return ticket
 
 
 def _read_date(block: Table, key: str) -> str:

@@ -28,11 +28,15 @@ class ExpectationError(SuiteError):
 
 def read_toml(path: Path) -> dict[str, Any]:
     """Return the contents of a TOML file. Raises ExpectationError, with the line if it is known."""
+    return parse_toml(read_file(path), path)
+
+
+def read_file(path: Path) -> bytes:
+    """Return the bytes of a file. Raises ExpectationError if it cannot be read."""
     try:
-        data = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise ExpectationError(f"{path}: cannot be read: {error.strerror or error}") from error
-    return parse_toml(data, path)
 
 
 def parse_toml(data: bytes, path: Path) -> dict[str, Any]:

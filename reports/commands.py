@@ -14,7 +14,7 @@ from evidence.errors import SuiteError
 from evidence.files import write_whole
 from evidence.text import visible
 from evidence.verdict import RunVerdict, Verdict, read_verdict
-from expected import METRICS, load_device, load_devices
+from expected import ALL_METRICS, load_device, load_devices
 from reports.console import aligned
 from reports.history import HistoryError, default_url
 from verdict.environment.findings import environment_findings
@@ -30,7 +30,7 @@ RUN_PAGE = "report.html"
 TREND_PAGE = "trend.html"
 EXIT_NOT_COMPARABLE = 2
 
-_RUN_HEADINGS = ("number", "started (UTC)", "cell", "protocol", "release", "outcome", *METRICS, "run")
+_RUN_HEADINGS = ("number", "started (UTC)", "cell", "protocol", "release", "outcome", *ALL_METRICS, "run")
 
 
 @dataclass(frozen=True)
@@ -157,8 +157,8 @@ def _stored_verdict(evidence: Evidence) -> RunVerdict | None:
 
 
 def _run_table(found: Sequence[StoredRun]) -> list[str]:
-    shown = [name for name in METRICS if any(name in one.metrics for one in found)]
-    headings = [name for name in _RUN_HEADINGS if name not in METRICS or name in shown]
+    shown = [name for name in ALL_METRICS if any(name in one.metrics for one in found)]
+    headings = [name for name in _RUN_HEADINGS if name not in ALL_METRICS or name in shown]
     return [line.text for line in aligned([headings, *(_run_row(one, shown) for one in found)])]
 
 

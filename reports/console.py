@@ -49,16 +49,16 @@ def run_lines(
     `name` is the device's, `folder` the run's path as it should be shown, `serial` the device's of a run of
     --each-card. `notes` and `more` stand before `commands`, the next things to do by a short word for each.
     """
-    rows = [_METRICS, *(_row(metric) for metric in verdict.metrics.values())]
-    colours = ["", *(COLOURS[metric.verdict] for metric in verdict.metrics.values())]
-    explained = [
-        Line(f"{metric.metric}: {metric.reason}", COLOURS[metric.verdict])
+    rows = [_METRICS, *(_row(metric) for metric in verdict.shown.values())]
+    colours = ["", *(COLOURS[metric.verdict] for metric in verdict.shown.values())]
+    said_of = {
+        metric.metric: (metric.reason if metric.verdict in _EXPLAINED else metric.note, COLOURS[metric.verdict])
         for metric in verdict.metrics.values()
-        if metric.verdict in _EXPLAINED
-    ]
+    }
+    explained = [Line(f"{name}: {text}", colour) for name, (text, colour) in said_of.items() if text]
     if verdict.broken:
         explained = [Line(f"invalid: {reason}", COLOURS[Verdict.INVALID]) for reason in verdict.reasons]
-    said = [*(f"changed since the run: {change}" for change in verdict.changed), *notes]
+    said = [*(f"changed since the run: {change}" for change in verdict.changed), *verdict.notes, *notes]
     parts: list[Sequence[Line]] = [
         [Line(_title(name, verdict, folder, serial))],
         aligned(rows, colours),

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import pytest
-
 from fixtures.ask.runs import MetricResult
+from fixtures.select.registry import cells_with_the_metric, question
 
 
-@pytest.mark.metric("p_whole")
+@question("p_whole", of=cells_with_the_metric)
 def test_p_whole(verdict: MetricResult) -> None:
     """Images/s from the start of training to its end, evaluations included."""
     verdict.require_pass()
 
 
-@pytest.mark.metric("p_train")
+@question("p_train", of=cells_with_the_metric)
 def test_p_train(verdict: MetricResult) -> None:
     """Images/s of training, less the evaluations."""
     verdict.require_pass()
 
 
-@pytest.mark.metric("p_core")
+@question("p_core", of=cells_with_the_metric)
 def test_p_core(verdict: MetricResult) -> None:
     """Images/s of computing alone: forward, backward with gradient exchange, optimizer."""
     verdict.require_pass()

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import pytest
-
 from fixtures.ask.runs import MetricResult
+from fixtures.select.registry import cells_with_the_metric, question
 
 
-@pytest.mark.metric("e2e_time")
+@question("e2e_time", of=cells_with_the_metric)
 def test_e2e_time(verdict: MetricResult) -> None:
     """Seconds from the trainer's start to its end on the last rank."""
     verdict.require_pass()

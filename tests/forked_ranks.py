@@ -15,6 +15,7 @@ from expected import Cell
 from fixtures.boot.launching import control_of
 from fixtures.options.session import Options
 from tests.forked import Forked, free_port
+from trainer.clocks import AGENT_CLOCK, AgentClock
 from trainer.devices import is_simulated, load_backend
 from trainer.launch.control import Ending
 from trainer.launch.progress import HostProgress, ProgressReader
@@ -25,6 +26,8 @@ from trainer.launch.ranks import chosen_environment
 class ForkedRanks:
     """What trainer.launch.control.Control is to a session: it starts a run's ranks and knows how they ended."""
 
+    program = "tests.forked:rank"
+
     def __init__(self, order: Order, run_dir: Path) -> None:
         self._order = order
         self._run_dir = run_dir
@@ -32,13 +35,20 @@ class ForkedRanks:
         self.ending: Ending | None = None
         self.started = False
         self.left_behind = ""
+        self._agent_clock = AgentClock()
         self._reader = ProgressReader(run_dir, range(order.nodes * order.ranks_per_node))
 
     def begin(self, *, again: bool = False) -> None:
         """Fork the ranks."""
         order = self._order
         (self._run_dir / "launcher.log").touch()
-        shared = {**os.environ, **order.environment, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+        shared = {
+            **os.environ,
+            **order.environment,
+            AGENT_CLOCK: self._agent_clock.name,
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": str(free_port()),
+        }
         interface = None if order.nodes == 1 else "lo"
         for node in range(order.nodes):
             chosen = chosen_environment(order.backend, shared, ranks_per_node=order.ranks_per_node, interface=interface)
@@ -54,7 +64,7 @@ class ForkedRanks:
                 }
                 environment = {**of_node, **{name: str(number) for name, number in place.items()}}
                 self._ranks.append(
-                    Forked("tests.forked:rank", *order.flags, environment=environment, output=str(self._log(node)))
+                    Forked(self.program, *order.flags, environment=environment, output=str(self._log(node)))
                 )
         self.started = True
 
@@ -93,6 +103,7 @@ class ForkedRanks:
     def end(self, reason: str, *, again: bool = False, now: Any = None) -> None:
         """See to it that no rank is left."""
         self._kill()
+        self._agent_clock.close()
 
     def _kill(self) -> None:
         for process in self._ranks:

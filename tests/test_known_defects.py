@@ -145,7 +145,7 @@ def test_09_a_step_reads_nothing_back_and_workers_stay(shapes: Path, tmp_path: P
 
     loop.run(batches, [0.001] * 10, epoch=0)
 
-    assert read == ["tolist"] * 2  # one for each window of five steps
+    assert read == ["tolist"] * 4  # two for each window of five steps, at its end
     loaders = build_loaders(replace(settings, workers=1), rank=0, world_size=1, pin_memory=False)
     assert loaders.train.persistent_workers
     assert loaders.val.persistent_workers

@@ -1,17 +1,35 @@
-"""A rank's clock, the host's or a simulated one that planted work advances, and the ledger of its time by phase."""
+"""A rank's clock, the host's or a simulated one that planted work advances; the agent's beside it; the time ledger.
+
+The agent of a host (trainer/launch/agent.py) answers its ranks' requests for its clock over a datagram socket.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import itertools
+import os
+import secrets
+import socket
+import struct
+import threading
 import time
-from typing import Callable
+from typing import Callable, Optional, Tuple
 
 from evidence.events import PHASES
 
 _NAP_S = 1.0
 _FIRST_NS = 1_000_000_000  # a simulated clock begins here on every rank
 _NEVER_NS = 2**60  # 36 years; a longer wait is a planted hang
+
+AGENT_CLOCK = "ACCELERATOR_CONFORMANCE_AGENT_CLOCK"
+"""The variable with the name of the socket at which the agent answers."""
+
+AskAgent = Callable[[], Optional[Tuple[int, int, int]]]
+"""Returns (rank's clock before, agent's clock, rank's clock after) in ns; None without an answer."""
+
+_QUESTION, _ANSWER = struct.Struct("!Q"), struct.Struct("!Qq")  # a number, and with it the agent's time
+_ANSWER_S = 1.0
 
 
 class Clock:
@@ -26,6 +44,14 @@ class Clock:
     def now_ns(self) -> int:
         """Return the time in ns; its zero is arbitrary."""
         return time.perf_counter_ns()
+
+    def true_ns(self) -> int:
+        """Return the time by which work is done: on a simulated clock, without the planted error of the rank's."""
+        return self.now_ns()
+
+    def ask_agent(self) -> AskAgent:
+        """Return a function that reads the agent's clock beside this one."""
+        return _Agent(os.environ.get(AGENT_CLOCK, ""), self.now_ns).ask
 
     def wait_until(self, at_ns: int) -> None:
         """Return at `at_ns`, or at once if that has passed."""
@@ -45,6 +71,8 @@ class Clock:
 class SimulatedClock(Clock):
     """Stands still while the host computes; only `wait_until`, `spend` and `join` advance it. Single-threaded.
 
+    `rate` is a planted error: `now_ns` runs so many times as fast as the true time, which all other methods take.
+
     >>> clock = SimulatedClock()
     >>> begun_ns = clock.now_ns()
     >>> clock.spend(5e6)
@@ -55,13 +83,22 @@ class SimulatedClock(Clock):
     kind = "simulated"
 
     def __init__(self) -> None:
+        self.rate = 1.0
         self._now_ns = _FIRST_NS
         self._calls: list[tuple[int, int, Callable[[], None]]] = []
         self._number = itertools.count()
 
     def now_ns(self) -> int:
         """Return the simulated time in ns."""
+        return self._now_ns if self.rate == 1.0 else _FIRST_NS + round((self._now_ns - _FIRST_NS) * self.rate)
+
+    def true_ns(self) -> int:
+        """Return the simulated time in ns without a planted error."""
         return self._now_ns
+
+    def ask_agent(self) -> AskAgent:
+        """Return a function that reads the true time, which the agent is given for its clock."""
+        return lambda: (self.now_ns(), self.true_ns(), self.now_ns())
 
     def wait_until(self, at_ns: int) -> None:
         """Advance to `at_ns` and make the calls due on the way, each at its own time.
@@ -87,6 +124,68 @@ class SimulatedClock(Clock):
     def call_at(self, at_ns: int, call: Callable[[], None]) -> None:
         """Schedule `call` at `at_ns`; it is made in the thread that advances the clock."""
         heapq.heappush(self._calls, (at_ns, next(self._number), call))
+
+
+class AgentClock:
+    """Answers requests for this process's clock in a thread, until `close`; `name` is for AGENT_CLOCK of the ranks.
+
+    The clock is CLOCK_MONOTONIC_RAW, the oscillator's own: a time service that slews the clock of a rank leaves it.
+    """
+
+    def __init__(self) -> None:
+        self.name = f"conformance-clock-{os.getpid()}-{secrets.token_hex(8)}"
+        self._closed = False
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.bind(f"\0{self.name}")  # an abstract name (Linux): no file, and only for processes of this host
+        threading.Thread(target=self._answer, name="agent clock", daemon=True).start()
+
+    def close(self) -> None:
+        """End the thread."""
+        self._closed = True
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()
+
+    def _answer(self) -> None:
+        with contextlib.suppress(OSError):  # closed
+            while not self._closed:
+                question, sender = self._socket.recvfrom(_QUESTION.size)
+                now_ns = time.clock_gettime_ns(time.CLOCK_MONOTONIC_RAW)
+                with contextlib.suppress(OSError, TypeError, struct.error):  # who asked may be gone, or has no name
+                    (number,) = _QUESTION.unpack(question)
+                    self._socket.sendto(_ANSWER.pack(number, now_ns), sender)
+
+
+class _Agent:
+    """The rank's end: asks the agent that answers under `name`; "" if there is none."""
+
+    def __init__(self, name: str, now_ns: Callable[[], int]) -> None:
+        self._now_ns = now_ns
+        self._numbers = itertools.count(1)
+        self._socket: socket.socket | None = None
+        if name:
+            self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+            self._socket.settimeout(_ANSWER_S)
+            try:
+                self._socket.bind("")  # Linux chooses an abstract name
+                self._socket.connect(f"\0{name}")
+            except OSError:
+                self._socket = None
+
+    def ask(self) -> tuple[int, int, int] | None:
+        """Return the agent's time between two of this clock's; None without an answer within a second."""
+        if self._socket is None:
+            return None
+        number = next(self._numbers)
+        asked_ns = self._now_ns()
+        try:
+            self._socket.send(_QUESTION.pack(number))
+            answered, agent_ns = 0, 0
+            while answered != number:  # an answer to an earlier question came too late
+                answered, agent_ns = _ANSWER.unpack(self._socket.recv(_ANSWER.size))
+        except (OSError, struct.error):
+            return None
+        return asked_ns, agent_ns, self._now_ns()
 
 
 class Ledger:

@@ -99,7 +99,7 @@ class HostGroup:
 
         world = self.ranks.world_size
         heads = [torch.zeros(2, dtype=torch.int64) for _ in range(world)]
-        dist.all_gather(heads, torch.tensor([rows.shape[0], self._clock.now_ns()]), group=self._group)
+        dist.all_gather(heads, torch.tensor([rows.shape[0], self._clock.true_ns()]), group=self._group)
         counts, times_ns = zip(*(one.tolist() for one in heads))
         self._clock.join(max(times_ns))
         longest = max(counts)

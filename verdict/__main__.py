@@ -48,7 +48,7 @@ def _judge(words: Sequence[str]) -> int:
 def _lines(verdict: RunVerdict) -> list[str]:
     simulated = " (simulated)" if verdict.simulated else ""
     lines = [f"{verdict.cell.id} {verdict.protocol}{simulated}: {verdict.outcome}"]
-    lines += [f"{name:<10}{metric.verdict.value:<14}{metric.reason}" for name, metric in verdict.metrics.items()]
+    lines += [f"{name:<9} {metric.verdict.value:<13} {metric.reason}" for name, metric in verdict.shown.items()]
     if verdict.outcome is Verdict.INVALID:
         lines += ["", *verdict.reasons]
     if verdict.changed:

@@ -11,15 +11,18 @@ from typing import Mapping, Sequence
 from evidence.bundle import Evidence, read_run
 from evidence.errors import SuiteError
 from evidence.verdict import Interval, JudgedCell, MetricVerdict, RunVerdict, Verdict
-from expected import ACCEPTED, METRICS, PUBLISHED, UNPUBLISHED, Cell, Device, Expectation, Metric
-from verdict.checks.invariants import violations
+from expected import ACCEPTED, ALL_METRICS, FURTHER_METRICS, PUBLISHED, UNPUBLISHED, Cell, Device, Expectation, Metric
+from verdict.checks.data import annotation_digests
+from verdict.checks.invariants import notes, violations
 from verdict.checks.workload import fingerprint
+from verdict.environment.claims import NO_CLAIMS, Claims
 from verdict.environment.findings import EnvironmentFinding, environment_findings
 from verdict.lookup import changes, find_cell
 from verdict.metrics.measure import compared_value, measure, together, unmeasured
 from verdict.metrics.measurement import Measurement
 from verdict.metrics.statistics import MIN_STEPS, steps_to_decide
-from verdict.metrics.throughput import RATES, stragglers
+from verdict.metrics.stragglers import stragglers
+from verdict.metrics.throughput import RATES
 from verdict.wording import against, figure, limit, origin, quantity
 
 _FEW_BLOCKS = 4.0  # of about ten, if none resembled its neighbours
@@ -30,8 +33,9 @@ _REASONS_QUOTED = 3  # in the reason of a metric; RunVerdict.reasons has them al
 class Judged:
     """A run that was judged: the evidence, which is read once, the cell that it was judged as, and the verdict.
 
-    `measurements` has the numbers by metric, p_core_host beside them; it is empty if another process has judged. Of a
-    cell that was booted several times (`boots`) the evidence is that of the first, the verdict that on all together.
+    `measurements` has the numbers by metric, also of those that no table has, and p_core_host beside them; it is empty
+    if another process has judged. `claims` are this session's on the environment, over those of the run. Of a cell that
+    was booted several times (`boots`) the evidence is that of the first, the verdict that on all together.
     """
 
     evidence: Evidence
@@ -39,6 +43,7 @@ class Judged:
     cell: Cell
     verdict: RunVerdict
     measurements: Mapping[str, Measurement] = field(default_factory=dict)
+    claims: Claims = NO_CLAIMS
     boots: tuple[Judged, ...] = ()
 
     @property
@@ -59,14 +64,14 @@ class Judged:
     @cached_property
     def environment(self) -> tuple[EnvironmentFinding, ...]:
         """What was found of each host in each boot, beside what the vendor's document states."""
-        found = [one for run in self.runs for one in environment_findings(run.evidence, self.device)]
+        found = [one for run in self.runs for one in environment_findings(run.evidence, self.device, self.claims)]
         return tuple(dict.fromkeys(found))
 
 
-def judge(evidence: Evidence, device: Device, cell: Cell) -> Judged:
+def judge(evidence: Evidence, device: Device, cell: Cell, claims: Claims = NO_CLAIMS) -> Judged:
     """Judge evidence as a run of `cell` of `device`. Raises SuiteError for a cell that cannot be judged at all."""
-    measurements = measure(evidence)
-    return Judged(evidence, device, cell, _judge(evidence, cell, measurements, device.backend), measurements)
+    measurements = measure(evidence, ALL_METRICS)
+    return Judged(evidence, device, cell, _judge(evidence, cell, measurements, device.backend), measurements, claims)
 
 
 def judge_together(runs: Sequence[Judged]) -> Judged:
@@ -89,8 +94,9 @@ def judge_together(runs: Sequence[Judged]) -> Judged:
         verdict,
         changed=tuple(dict.fromkeys(one for run in runs for one in run.verdict.changed)),
         restarts=max(run.verdict.restarts for run in runs),
+        notes=() if broken else tuple(dict.fromkeys(one for run in runs for one in run.verdict.notes)),
     )
-    return Judged(first.evidence, first.device, first.cell, verdict, measurements, tuple(runs))
+    return Judged(first.evidence, first.device, first.cell, verdict, measurements, first.claims, tuple(runs))
 
 
 def judge_stored(run_dir: Path, devices: Mapping[str, Device]) -> Judged:
@@ -111,7 +117,7 @@ def judge_run(evidence: Evidence, cell: Cell, *, backend: str | None = None) -> 
     `backend` is the one that the cell's device needs; None takes the one in run.json. Evidence that cannot be trusted
     makes every metric invalid. Raises SuiteError for a cell that cannot be judged at all.
     """
-    return _judge(evidence, cell, measure(evidence), backend)
+    return _judge(evidence, cell, measure(evidence, ALL_METRICS), backend)
 
 
 def _judge(evidence: Evidence, cell: Cell, measurements: Mapping[str, Measurement], backend: str | None) -> RunVerdict:
@@ -133,14 +139,21 @@ def _verdict(
     metrics = {}
     for name in cell.applicable:
         expectation = cell.expectations[name]
-        metrics[name] = judge_metric(
+        measurement = _reported(name, cell, expectation, measurements)
+        judged = judge_metric(
             name,
             expectation,
-            _reported(name, cell, expectation, measurements),
+            measurement,
             unmeasured=missing.get(name, ""),
             broken=broken,
         )
+        metrics[name] = _with_note(judged, cell, measurement)
     metrics = _with_stragglers(metrics, evidence)
+    further = {
+        name: judge_metric(name, cell.expectation(name), measurements[name])
+        for name in FURTHER_METRICS
+        if name in measurements and name not in metrics and not broken
+    }
     verdicts = [metric.verdict for metric in metrics.values()]
     if broken or not verdicts:
         outcome = Verdict.INVALID
@@ -168,6 +181,8 @@ def _verdict(
         changed=changes(evidence, cell),
         restarts=0 if evidence.run is None else len(evidence.run.restarts),
         without=() if evidence.run is None else evidence.run.without,
+        further=further,
+        notes=() if broken else notes(evidence, cell, measurements),
     )
 
 
@@ -187,7 +202,7 @@ def judge_metric(
     """
     if not expectation.has_number and expectation.state != UNPUBLISHED:
         raise SuiteError(f"{name}: found a metric that is {expectation.state}, expected one that applies to the cell")
-    metric = METRICS[name]
+    metric = ALL_METRICS[name]
     if expectation.state == ACCEPTED and measurement is not None and measurement.within is not None:
         # The tolerance of an accepted value is the measured spread between the site's own runs.
         measurement = replace(measurement, interval=measurement.within)
@@ -286,7 +301,9 @@ def _compare(metric: Metric, expectation: Expectation, measurement: Measurement)
     if verdict is Verdict.FAIL:
         shown, most = against(metric, value, decisive[0])
         word = "below" if interval.high < decisive[0] else "above"
-        return Verdict.FAIL, f"{name} {shown} is {word} {most} ({origin(metric, expectation, decisive[0])})"
+        early = metric.is_two_sided and word == "below"
+        why = "; too soon is as suspicious as too late: look at the data set and at what the evaluation scored" * early
+        return Verdict.FAIL, f"{name} {shown} is {word} {most} ({origin(metric, expectation, decisive[0])}){why}"
     if verdict is Verdict.INCONCLUSIVE:
         ends = f"{figure(interval.low, 6)} to {figure(interval.high, 6)}"
         straddled = " and ".join(
@@ -300,11 +317,43 @@ def _compare(metric: Metric, expectation: Expectation, measurement: Measurement)
             Verdict.INCONCLUSIVE,
             f"{name} {quantity(value, metric.unit)}: its interval, {ends}, straddles {straddled}{slow}; {advice}",
         )
+    doubt = _too_good(metric, expectation, value)
+    if doubt:
+        return Verdict.INCONCLUSIVE, f"{name} {quantity(value, metric.unit)} {doubt}"
     if measurement.doubt:
         return Verdict.INCONCLUSIVE, f"{name} {quantity(value, metric.unit)}: {measurement.doubt}"
     shown, least = against(metric, value, deciding)
     word = "at least" if metric.better == "higher" else "at most"
     return Verdict.PASS, f"{name} {shown} is {word} {least} ({origin(metric, expectation, deciding)})"
+
+
+def _with_note(judged: MetricVerdict, cell: Cell, measurement: Measurement | None) -> MetricVerdict:
+    """Return the verdict with what to know beside it, also at the end of its reason."""
+    notes, passed, target = [], judged.verdict is Verdict.PASS, cell.recipe.target_map
+    if passed and judged.high is not None and judged.high == cell.expectations[judged.metric].capacity:
+        notes.append("the bound is all the memory that the device has, so it cannot fail")
+    if passed and judged.metric == "map" and judged.low is not None and judged.low <= target:
+        notes.append(f"training stops at the first map of {target:g} or more, so a run that gets there cannot fail")
+    if measurement is not None and measurement.note and judged.verdict not in (Verdict.INVALID, Verdict.MISSING):
+        notes.append(measurement.note)
+    note = "; ".join(notes)
+    return replace(judged, reason=f"{judged.reason}; {note}", note=note) if note else judged
+
+
+def _too_good(metric: Metric, expectation: Expectation, value: float) -> str:
+    """Return why a number is so good that it is not believed, in words; "" for one that is."""
+    known = [one for one in (expectation.value, expectation.covered) if one is not None]
+    if not known or not all(metric.too_good(value, one) for one in known):
+        return ""
+    best = f"{expectation.state} {expectation.value}"
+    if expectation.covered is not None:
+        best += f" and {expectation.covered} accepted beside it"
+    less, more = sorted((value, known[0]))
+    factor = more / less if less > 0 else math.inf
+    return (
+        f"is {factor:.1f} times as good as {best}, too good to be believed from one run (above {metric.doubtful:g}); a "
+        f"baseline of three runs would decide (python -m verdict accept)"
+    )
 
 
 def _with_stragglers(metrics: Mapping[str, MetricVerdict], evidence: Evidence) -> dict[str, MetricVerdict]:
@@ -328,11 +377,19 @@ def _reported(
 
 
 def _unlike(name: str, expectation: Expectation, evidence: Evidence) -> str:
-    """Return why a site's value, accepted from runs of another protocol, cannot be held against this run; or ""."""
+    """Return why a site's value, accepted from runs of another kind, cannot be held against this run; or ""."""
     found = "" if evidence.run is None else evidence.run.protocol
-    if expectation.protocol in ("", found):
-        return ""
-    return f"{name} was accepted from runs of protocol {expectation.protocol}, and this is a {found} run"
+    if expectation.protocol not in ("", found):
+        return f"{name} was accepted from runs of protocol {expectation.protocol}, and this is a {found} run"
+    read = annotation_digests(evidence)
+    for split, digest in expectation.annotations.items():
+        own = read.get(split)
+        if own != digest:
+            which = f"those with {own[:12]}..." if own else "some that it did not record"
+            return (
+                f"{name} was accepted from runs on {split} annotations of SHA-256 {digest[:12]}...; this read {which}"
+            )
+    return ""
 
 
 def _is_number(measurement: Measurement) -> bool:

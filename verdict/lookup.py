@@ -9,7 +9,7 @@ from evidence.bundle import Evidence
 from evidence.codec import FieldError, decode_fields, number, table, text
 from evidence.errors import SuiteError
 from evidence.run_file import RunCell
-from expected import METRICS, NOT_APPLICABLE, Cell, Device, Expectation, split_device
+from expected import ALL_METRICS, NOT_APPLICABLE, Cell, Device, Expectation, split_device
 
 OWN_DATA = "the table's numbers belong to the generated data set, not to the one of --data"
 NOT_RECORDED = "run.json does not record what was expected when the run was made"
@@ -45,10 +45,14 @@ def changes(evidence: Evidence, cell: Cell) -> tuple[str, ...]:
     run = evidence.run
     if run is None or run.cell.id != cell.id:
         return ()
-    recorded = {name: _recorded(name, run.expectation or {}) for name in METRICS}
+    recorded = {name: _recorded(name, run.expectation or {}) for name in ALL_METRICS}
     if not any(recorded.values()):
         return (NOT_RECORDED,)
-    texts = (_change(name, recorded[name], run.cell, cell) for name in METRICS)
+    texts = (
+        _change(name, recorded[name], run.cell, cell)
+        for name in ALL_METRICS
+        if name in cell.expectations or recorded[name] is not None
+    )
     return tuple(one for one in texts if one)
 
 
@@ -67,7 +71,7 @@ def _recorded(name: str, record: Mapping[str, Any]) -> Expectation | None:
 
 def _change(name: str, then: Expectation | None, run_cell: RunCell, cell: Cell) -> str:
     """Return what changed for one metric, or "". A changed source of the same number is no change."""
-    known = cell.expectations[name]
+    known = cell.expectation(name)
     timing = cell.timing if run_cell.timing is None else run_cell.timing
     now = _in_words(name, known, cell.timing)
     if then is None:
@@ -79,7 +83,7 @@ def _change(name: str, then: Expectation | None, run_cell: RunCell, cell: Cell) 
 
 def _in_words(name: str, known: Expectation, timing: str) -> str:
     """Return everything of an expectation that can decide, numbers to the last digit."""
-    unit = METRICS[name].unit
+    unit = ALL_METRICS[name].unit
     words = [known.state.replace("_", " ")]
     if known.has_number:
         words = [f"{known.state} {known.value!r}" + ("" if unit == "0..1" else f" {unit}")]

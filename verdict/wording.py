@@ -7,9 +7,11 @@ import math
 from evidence.verdict import Interval
 from expected import Expectation, Metric
 
-_DECIMALS = {"s": 1, "images/s": 1, "0..1": 4, "": 4, "GiB": 2}
+_DECIMALS = {"s": 1, "images/s": 1, "0..1": 4, "": 4, "GiB": 2, "epochs": 0}
 """The fewest decimals of a number by its unit; 3 of any other."""
 _DIMENSIONLESS = ("0..1", "")
+_COUNTS = ("epochs",)
+"""Units of which there are only whole numbers of what is measured."""
 _MOST_DECIMALS = 12
 
 
@@ -75,7 +77,7 @@ def origin(metric: Metric, expectation: Expectation, bound: float) -> str:
     if value is None:
         return "the bound in force"
     number = f"{expectation.state} {value}"
-    if metric.name == "map":
+    if metric.is_absolute:
         slack = round(value - bound, 10)
         return f"{number} {'-' if slack >= 0 else '+'} {abs(slack):g}"
     if bound == expectation.capacity:
@@ -99,6 +101,8 @@ def _decimals(value: float, digits: int) -> int:
 
 
 def _shown_decimals(value: float, unit: str, digits: int) -> int:
+    if unit in _COUNTS and value == round(value):
+        return 0
     return max(_DECIMALS.get(unit, 3), _decimals(value, digits))
 
 

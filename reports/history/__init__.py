@@ -28,15 +28,15 @@ def default_url(runs: Path) -> str:
     return "sqlite:///" + quote(str(path), errors="surrogateescape")
 
 
-def enter_run(url: str, run: Judged, *, release: str = "") -> None:
+def enter_run(url: str, run: Judged, *, release: str = "", gate: str = "") -> None:
     """Enter a judged run in the history at `url`; entered again, its rows are replaced.
 
-    `release` is the label that the run is filed under; "" leaves the one that it has. Raises HistoryError; the history
-    is then as it was.
+    `release` is the label that the run is filed under, `gate` the outcome of the gate; "" leaves what it has. Raises
+    HistoryError; the history is then as it was.
     """
     # Here, so that collecting tests does not import a database's library.
     from reports.history.database import open_history
     from reports.history.entry import read_entry
 
     with open_history(url, create=True) as history:
-        history.enter([read_entry(run.evidence, run.verdict, run.environment, release=release)])
+        history.enter([read_entry(run.evidence, run.verdict, run.environment, release=release, gate=gate)])

@@ -18,6 +18,8 @@ from reports.history.tables import OF_A_RUN, REVISIONS, RUNS, bring_up_to_date, 
 AT_ONCE = 200
 """Runs entered in one transaction."""
 
+_KEPT = ("release_label", "gate")
+"""What a run that is entered again without them keeps."""
 _TRIES = 5
 _CONNECT_TIMEOUT_S = 10
 _SENDS_AGAIN = ("40001", "40P01", "23505")  # SQLSTATE: serialization failure, deadlock, a row that came in between
@@ -144,13 +146,13 @@ def _enter(connection: sa.Connection, entries: Sequence[Entry]) -> None:
 
 
 def _number(connection: sa.Connection, run: Mapping[str, Any]) -> int:
-    """Insert or update the run's row and return its number; without a new release it keeps the one that it has."""
+    """Insert or update the run's row and return its number; without a new release or gate it keeps what it has."""
     # On a server, another session may insert the same run at any moment; SQLite has one writer at a time.
     if connection.dialect.name == "postgresql":
         insert = postgresql.insert(RUNS).values(**run)
         given = insert.excluded
-        kept = sa.case((given.release_label == "", RUNS.c.release_label), else_=given.release_label)
-        changes = {**{name: given[name] for name in run}, "release_label": kept}
+        kept = {name: sa.case((given[name] == "", RUNS.c[name]), else_=given[name]) for name in _KEPT if name in run}
+        changes = {**{name: given[name] for name in run}, **kept}
         upsert = insert.on_conflict_do_update(index_elements=["identity"], set_=changes)
         return int(connection.execute(upsert.returning(RUNS.c.number)).scalar_one())
     identity = RUNS.c.identity == run["identity"]
@@ -158,7 +160,7 @@ def _number(connection: sa.Connection, run: Mapping[str, Any]) -> int:
     if number is None:
         connection.execute(sa.insert(RUNS).values(**run))
         return int(connection.execute(sa.select(RUNS.c.number).where(identity)).scalar_one())
-    changes = {name: value for name, value in run.items() if name != "release_label" or value}
+    changes = {name: value for name, value in run.items() if name not in _KEPT or value}
     connection.execute(sa.update(RUNS).where(identity).values(**changes))
     return int(number)
 

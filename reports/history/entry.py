@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Iterator, Mapping, Sequence
 
 from evidence.bundle import Evidence
@@ -13,7 +13,7 @@ from evidence.errors import SuiteError
 from evidence.events import Start
 from evidence.run_file import Run
 from evidence.verdict import MetricVerdict, RunVerdict, encode_metric
-from expected import METRICS
+from expected import ALL_METRICS
 from verdict.compare.comparability import circumstances, read_provenance
 from verdict.environment.findings import EnvironmentFinding
 
@@ -21,6 +21,7 @@ Row = Mapping[str, Any]
 
 _VERSIONS_FOUND = ("os", "kernel", "driver", "framework", "image")
 """Items of the environment that count as versions unless run.json or a rank names them."""
+_FINDING = ("item", "host", "stated", "found", "verdict", "reason")
 
 
 @dataclass(frozen=True)
@@ -40,11 +41,16 @@ class Entry:
 
 
 def read_entry(
-    evidence: Evidence, verdict: RunVerdict, findings: Sequence[EnvironmentFinding], *, release: str = ""
+    evidence: Evidence,
+    verdict: RunVerdict,
+    findings: Sequence[EnvironmentFinding],
+    *,
+    release: str = "",
+    gate: str = "",
 ) -> Entry:
     """Return the rows of a run from its evidence, its verdict and what was found of its hosts.
 
-    `release` is the label that it is filed under.
+    `release` is the label that it is filed under, `gate` the outcome of the gate's session, "" without --gate.
     What is damaged or was never written stays empty: a run that failed belongs in the history, too.
     """
     cell, run = verdict.cell, evidence.run
@@ -76,12 +82,13 @@ def read_entry(
             "command": _json([] if run is None else run.command),
             "seal_sha256": sealed,
             "release_label": release,
+            "gate": gate,
             "circumstances": _json(circumstances(evidence, "" if p_core is None else p_core.method)),
         },
         cards=tuple(_device(rank, start) for rank, start in evidence.starts),
         versions=tuple(_versions(evidence, findings)),
-        metrics=tuple(_metric(metric) for name, metric in verdict.metrics.items() if name in METRICS),
-        findings=tuple(map(asdict, findings)),
+        metrics=tuple(_metric(metric) for name, metric in verdict.shown.items() if name in ALL_METRICS),
+        findings=tuple({name: getattr(one, name) for name in _FINDING} for one in findings),
     )
 
 
@@ -116,6 +123,7 @@ def _versions(evidence: Evidence, findings: Sequence[EnvironmentFinding]) -> Ite
 
 def _metric(metric: MetricVerdict) -> Row:
     row = encode_metric(metric)
+    row.pop("note", None)  # it ends the reason
     low, high = row.pop("interval") or (None, None)
     return {"metric": metric.metric, **row, "interval_low": low, "interval_high": high}
 

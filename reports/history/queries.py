@@ -96,6 +96,25 @@ def cells(connection: sa.Connection) -> list[str]:
     return sorted(connection.execute(sa.select(RUNS.c.cell_id).distinct()).scalars())
 
 
+def attempts(
+    connection: sa.Connection, cell: str, *, release: str | None, before_utc: str = "", besides: str = ""
+) -> list[str]:
+    """Return the outcomes of the runs of a cell under a release label, the oldest first: the gate's, else the run's.
+
+    With `before_utc` only of those that started earlier, and without the run `besides`. A `release` of None is the
+    label under which that run was entered, "" if it was not.
+    """
+    if release is None:
+        labels = connection.execute(sa.select(RUNS.c.release_label).where(RUNS.c.run_id == besides)).scalars().all()
+        release = labels[-1] if labels else ""
+    chosen = sa.select(RUNS.c.gate, RUNS.c.outcome).where(
+        RUNS.c.cell_id == cell, RUNS.c.release_label == release, RUNS.c.run_id != besides
+    )
+    if before_utc:
+        chosen = chosen.where(RUNS.c.started_utc < before_utc)
+    return [row.gate or row.outcome for row in connection.execute(chosen.order_by(RUNS.c.started_utc, RUNS.c.number))]
+
+
 def _with_metrics(connection: sa.Connection, chosen: sa.Select) -> list[StoredRun]:
     rows = connection.execute(chosen).all()
     numbers = [row.number for row in rows]

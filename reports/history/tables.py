@@ -18,7 +18,7 @@ _LOCK = 0x61634873  # of PostgreSQL's advisory locks, which are numbers
 VERSION_TABLE = "history_schema"
 """Holds the revision, in alembic's form."""
 
-REVISIONS = ("0001", "0002")
+REVISIONS = ("0001", "0002", "0003")
 """Of the schema, oldest first; each has a module in migrations/versions. The tables are as the last has them."""
 
 
@@ -76,6 +76,7 @@ RUNS = sa.Table(
     _words("command"),  # a JSON list of words
     _words("seal_sha256"),
     _words("release_label"),
+    _words("gate"),  # PASS, FAIL, INVALID or INCOMPLETE of the session with --gate; empty without
     _words("circumstances"),  # a JSON object of texts, by which runs are comparable
     sa.UniqueConstraint("identity", name="one_row_a_run"),
 )

@@ -6,7 +6,7 @@ import statistics
 from dataclasses import dataclass
 from typing import Iterator, Mapping, Sequence
 
-from expected import METRICS
+from expected import ALL_METRICS
 from reports.history.queries import TimeSeries
 from reports.html.charts import Chart, Mark, Series
 from reports.html.page import page, render
@@ -35,9 +35,9 @@ def trend_page(series: Sequence[TimeSeries], history: str) -> str:
     charts: list[Chart] = []
     sections = []
     for number, runs in enumerate(series):
-        found = [one for name in METRICS if name in runs.values for one in steps_of(runs, name)]
+        found = [one for name in ALL_METRICS if name in runs.values for one in steps_of(runs, name)]
         releases = release_of_each(runs)
-        names = [name for name in METRICS if name in runs.values]
+        names = [name for name in ALL_METRICS if name in runs.values]
         mine = [_chart(runs, name, f"c{number}-{name.replace('_', '-')}", found, releases) for name in names]
         charts += mine
         sections.append(
@@ -46,7 +46,7 @@ def trend_page(series: Sequence[TimeSeries], history: str) -> str:
                 "counted": _counted(runs),
                 "steps": [one.words for one in found],
                 "charts": mine,
-                "names": [(name, METRICS[name].unit) for name in names],
+                "names": [(name, ALL_METRICS[name].unit) for name in names],
                 "releases": list(_releases(runs, releases, names)),
             }
         )
@@ -73,9 +73,9 @@ def release_of_each(runs: TimeSeries) -> list[str]:
 
 
 def _words(runs: TimeSeries, metric: str, step: ChangePoint, last: int, first: int) -> str:
-    unit = METRICS[metric].unit
+    unit = ALL_METRICS[metric].unit
     by = f" ({step.share:+.1%})" if step.before else ""
-    better = (step.after > step.before) == (METRICS[metric].better == "higher")
+    better = (step.after > step.before) == (ALL_METRICS[metric].better == "higher")
     changed = [
         f"{name} {before or '-'} to {after or '-'}"
         for name, before, after in differing(_state(runs, last), _state(runs, first))
@@ -129,7 +129,7 @@ def _chart(runs: TimeSeries, metric: str, name: str, found: Sequence[Found], rel
         title=metric,
         x=range(1, count + 1),
         series=series,
-        unit=METRICS[metric].unit,
+        unit=ALL_METRICS[metric].unit,
         x_label="runs, in the order in which they started",
         marks=sorted(marks, key=lambda mark: mark.begin),
         summary=" ".join(f"{one.words}." for one in mine) or "No step.",
@@ -152,6 +152,6 @@ def _releases(runs: TimeSeries, releases: Sequence[str], names: Sequence[str]) -
         medians = []
         for name in names:
             values = [value for at in places[release] for value in [runs.values[name][at]] if value is not None]
-            medians.append(quantity(statistics.median(values), METRICS[name].unit) if values else "-")
+            medians.append(quantity(statistics.median(values), ALL_METRICS[name].unit) if values else "-")
         since = _when(runs, places[release][0])
         yield {"name": release, "count": len(places[release]), "since": since, "medians": medians}

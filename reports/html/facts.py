@@ -12,7 +12,8 @@ from evidence.files import SEAL_FILE
 from evidence.run_file import Launcher, Run
 from expected import Device, Recipe, split_device
 from expected.cells import deviations
-from verdict.checks.identity import COCO_TRAIN_IMAGES, COCO_VAL_IMAGES
+from expected.metrics import COCO_TRAIN_IMAGES
+from verdict.checks.data import COCO_VAL_IMAGES
 from verdict.judge import Judged
 from verdict.lookup import on_other_data
 

@@ -10,7 +10,7 @@ from typing import Any, Mapping, Sequence
 from markupsafe import Markup
 
 from evidence.verdict import Comparison, MetricVerdict, RunVerdict, Verdict
-from expected import METRICS
+from expected import ALL_METRICS
 from reports.console import comparison_lines, published, switched_off
 from reports.html.charts import Chart
 from reports.html.devices import devices_part
@@ -76,7 +76,7 @@ def session_page(runs: Sequence[PageOf], *, comparisons: Sequence[Comparison], g
     """
     bodies = [_body(run, f"r{number}-") for number, run in enumerate(runs)]
     verdicts = [run.run.verdict for run in runs]
-    names = [name for name in METRICS if any(name in verdict.metrics for verdict in verdicts)]
+    names = [name for name in ALL_METRICS if any(name in verdict.shown for verdict in verdicts)]
     match = _GATE.fullmatch(gate)
     gate_word, gate_rest = (match.group(1), match.group(2).lstrip(" ,")) if match else ("", gate)
     html = render(
@@ -85,7 +85,7 @@ def session_page(runs: Sequence[PageOf], *, comparisons: Sequence[Comparison], g
         gate=gate_word,
         gate_rest=gate_rest,
         gate_kind=_GATE_KINDS.get(gate_word, ""),
-        names=[(name, METRICS[name].unit) for name in names],
+        names=[(name, ALL_METRICS[name].unit) for name in names],
         rows=[_session_row(f"r{at}-", one, names) for at, one in enumerate(verdicts)],
         tables=[(title, [line.text for line in lines]) for title, lines in comparison_lines(comparisons).items()],
         bodies=[(f"r{at}-", body) for at, body in enumerate(bodies)],
@@ -115,7 +115,7 @@ def _body(of: PageOf, prefix: str) -> _Body:
         prefix=prefix,
         verdict=verdict,
         notes=of.notes,
-        metrics=[_metric_row(metric) for metric in verdict.metrics.values()],
+        metrics=[_metric_row(metric) for metric in verdict.shown.values()],
         training=training,
         ranks=ranks,
         devices=devices,
@@ -144,7 +144,7 @@ def _head(of: PageOf) -> dict[str, Any]:
 
 
 def _session_row(prefix: str, verdict: RunVerdict, names: Sequence[str]) -> dict[str, Any]:
-    metrics = [verdict.metrics.get(name) for name in names]
+    metrics = [verdict.shown.get(name) for name in names]
     return {
         "prefix": prefix,
         "verdict": verdict,

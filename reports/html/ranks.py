@@ -10,7 +10,7 @@ from evidence.bundle import Evidence
 from evidence.events import LEDGER_PARTS, RankEvidence
 from reports.html.charts import Chart, Mark, Series
 from reports.html.series import histogram
-from verdict.metrics.throughput import STRAGGLER_TOLERANCE, Straggler, paces
+from verdict.metrics.stragglers import STRAGGLER_TOLERANCE, Straggler, forward_images, paces
 
 PARTS = {name: name[: -len("_ns")].replace("_", " ") for name in LEDGER_PARTS}
 _PERCENTILES = (50, 95, 99)
@@ -101,7 +101,7 @@ def _skew(evidence: Evidence) -> list[dict[str, Any]]:
 
 def _skew_row(rank: RankEvidence, pace: Straggler | None, widest: float) -> dict[str, Any]:
     windows = rank.windows.measured
-    images = float(windows.images.sum(dtype=float))
+    images = forward_images(rank)
     forward = f"{float(windows.forward_ns.sum(dtype=float)) / images / 1e6:.4g}" if images > 0 else "-"
     steps = windows.compute_ns / 1e6
     half = _SKEW / 2

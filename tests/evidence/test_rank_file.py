@@ -287,3 +287,60 @@ def test_an_empty_file_has_no_steps(tmp_path: Path) -> None:
 
 def test_lines_are_plain_json_so_that_the_tests_write_what_a_trainer_writes(events: list[dict[str, Any]]) -> None:
     assert [json.loads(line) for line in lines(events).splitlines()] == events
+
+
+def test_what_shows_that_the_rank_trained_is_read(events: list[dict[str, Any]], tmp_path: Path) -> None:
+    first = pick(events, "window")
+    first.update(skipped=[0, 3], loss_scale=512.0, gradient_norm="Infinity")
+
+    rank, problems = read(events, tmp_path)
+
+    assert problems == ()
+    assert rank.shows_work
+    assert [one.steps for one in rank.parameters] == [0, 120, 240, 240]
+    assert [(one.epoch, one.steps, one.images) for one in rank.passes] == [(0, 120, 463), (1, 120, 463)]
+    assert [(one.images_unused, one.from_step) for one in rank.epochs] == [(0, None)] * 2
+    windows = rank.windows
+    assert windows.trained[:5].tolist() == [0, 4, 4, 0, 4]
+    assert windows.images[:5].tolist() == [4] * 5
+    assert windows.gradient_norm[:2].tolist() == [math.inf, 1 + 1 / 11]
+    assert windows.loss_scale[0] == 512.0
+    assert math.isnan(windows.loss_scale[1])
+    assert windows.backward_steps.tolist() == [10] * 24
+    assert len(windows.select(windows.epoch == 1).trained) == 120
+
+
+def test_windows_of_schema_2_have_no_gradients(events: list[dict[str, Any]], tmp_path: Path) -> None:
+    for event in events:
+        for name in ("backward_steps", "gradient_norm", "skipped", "loss_scale"):
+            event.pop(name, None)
+    events[0]["schema"] = 2
+
+    rank, problems = read(events, tmp_path)
+
+    assert problems == ()
+    assert not rank.shows_work
+    assert set(rank.windows.backward_steps.tolist()) == {-1}
+    assert np.isnan(rank.windows.gradient_norm).all()
+    assert rank.windows.trained.tolist() == rank.windows.images.tolist()
+
+
+@pytest.mark.parametrize(
+    ("facts", "says"),
+    [
+        ({"skipped": [10]}, "'skipped' has 10, expected the positions of steps, 0 to 9"),
+        ({"skipped": [-1]}, "'skipped' has -1"),
+        ({"skipped": [0.5]}, "'skipped' is [0.5], expected"),
+        ({"backward_steps": "ten"}, "'backward_steps' is 'ten', expected a whole number"),
+        ({"gradient_norm": []}, "'gradient_norm' is [], expected a finite number"),
+    ],
+)
+def test_damage_in_what_shows_the_training_is_named(
+    facts: dict[str, Any], says: str, events: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    pick(events, "window").update(facts)
+
+    _, problems = read(events, tmp_path)
+
+    assert len(problems) == 1
+    assert f"window: {says}" in problems[0]

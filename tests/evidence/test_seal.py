@@ -23,6 +23,7 @@ SEALED = [
     "attempt-0.host-0001.log",
     "attempt-0.rank-0000.jsonl",
     "attempt-12.launcher.log",
+    "detections.npz",
     "host-0000.log",
     "launcher.log",
     "rank-0000.jsonl",

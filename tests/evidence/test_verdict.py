@@ -41,8 +41,10 @@ def test_the_object_has_the_documented_form(verdict: RunVerdict) -> None:
         "changed",
         "restarts",
         "without",
+        "further",
+        "notes",
     ]
-    assert record["schema"] == 2
+    assert record["schema"] == 3
     assert record["cell"] == {
         "id": "r300-1x2-fp32-bs4",
         "device": "r300",
@@ -96,6 +98,18 @@ def test_what_was_switched_off_is_written_and_read(verdict: RunVerdict, tmp_path
 
     assert json.loads(path.read_text())["without"] == ["boxes_only", "static_graph"]
     assert read_verdict(tmp_path).without == ("boxes_only", "static_graph")
+
+
+def test_what_is_recorded_besides_and_noted_is_written_and_read(verdict: RunVerdict, tmp_path: Path) -> None:
+    noted = replace(verdict.metrics["mem"], note="it cannot fail")
+    full = replace(verdict, metrics={**verdict.metrics, "mem": noted}, further={"a": replace(noted, metric="a")})
+
+    path = write_verdict(tmp_path, full)
+
+    assert json.loads(path.read_text())["further"]["a"]["note"] == "it cannot fail"
+    assert read_verdict(tmp_path) == full
+    assert list(full.shown) == [*verdict.metrics, "a"]
+    assert "further" not in encode_verdict(replace(verdict, further={}))
 
 
 @pytest.mark.parametrize("name", ["restarts", "without"])
@@ -173,7 +187,7 @@ def _drop(name: str) -> Callable[[dict[str, Any]], Any]:
     ("damage", "words"),
     [
         (_drop("outcome"), "'outcome' is missing"),
-        (lambda record: record.update(schema=9), "schema 9, expected 2"),
+        (lambda record: record.update(schema=9), "schema 9, expected 3"),
         (lambda record: record.update(outcome="fine"), "'outcome' is 'fine', expected one of invalid, fail"),
         (lambda record: record.update(restarts="1"), "'restarts' is '1'"),
         (lambda record: record.update(reasons="none"), "'reasons' is 'none'"),

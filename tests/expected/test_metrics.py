@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from expected import METRICS, default_bounds
+from expected import ALL_METRICS, FURTHER_METRICS, METRICS, default_bounds
 
 sizes = st.floats(min_value=1e-6, max_value=1e9)
 tolerances = st.none() | st.floats(min_value=0, max_value=0.999)
@@ -89,3 +89,18 @@ def test_a_larger_tolerance_never_narrows_a_bound(name: str, value: float, tight
         assert high is not None
         assert looser_high is not None
         assert looser_high >= high
+
+
+@pytest.mark.parametrize(
+    ("value", "tolerance", "bounds"),
+    [(18.89, None, (16.89, 20.89)), (17.0, 1.0, (16.0, 18.0)), (1.0, 1.0, (None, 2.0)), (1.5, None, (None, 3.5))],
+)
+def test_epochs_to_target_has_a_bound_on_both_sides(
+    value: float, tolerance: float | None, bounds: tuple[float | None, float | None]
+) -> None:
+    assert default_bounds(ALL_METRICS["epochs_to_target"], value, tolerance) == bounds
+
+
+def test_a_metric_is_a_column_of_the_tables_or_a_further_one() -> None:
+    assert list(ALL_METRICS) == [*METRICS, *FURTHER_METRICS]
+    assert all(metric.name == name for name, metric in ALL_METRICS.items())

@@ -16,6 +16,7 @@ from expected import (
     Recipe,
     load_devices,
 )
+from expected.load import released
 from trainer.devices.scenario import Scenario
 
 DEVICES = load_devices()
@@ -67,6 +68,14 @@ def _cell(cell_id: str) -> Cell:
 
 def test_the_shipped_devices_come_in_the_order_of_their_files() -> None:
     assert list(DEVICES) == ["a100", "bi_v100", "c500", "cpu", "r300", "virtual"]
+
+
+def test_the_release_has_the_shipped_files_to_the_byte() -> None:
+    devices = load_devices()
+
+    changed = [device.path.name for device in devices.values() if not device.is_released]
+    assert not changed, "after a change of a table: cd expected && sha256sum *.toml > SHA256SUMS"
+    assert set(released(next(iter(devices.values())).path.parent)) == {f"{marker}.toml" for marker in devices}
 
 
 def test_the_shipped_rows_are_those_of_the_tables_in_their_order() -> None:
@@ -241,3 +250,27 @@ def test_eight_virtual_devices_have_an_epoch_of_sixteen_steps_or_more() -> None:
     assert device.shapes is not None
     with_boxes = 0.95 * device.shapes["train_images"]  # some pictures have none, or those of crowds only
     assert with_boxes // (cell.batch_size * cell.topology.ranks) >= 16
+
+
+def test_the_epochs_of_the_a100_follow_from_what_its_table_publishes() -> None:
+    found = {
+        cell.id: cell.expectations["epochs_to_target"]
+        for device in DEVICES.values()
+        for cell in device.cells
+        if "epochs_to_target" in cell.expectations
+    }
+
+    assert {name: (known.value, known.low, known.high) for name, known in found.items()} == {
+        "a100-1x8-fp32-bs2": (17.3, 15.3, 19.3),
+        "a100-1x8-fp32-bs16": (18.89, 16.89, 20.89),
+    }
+    assert {known.state for known in found.values()} == {"derived"}
+    assert found["a100-1x8-fp32-bs2"].source.startswith("e2e_time x p_whole / 117266 images, at most so many; FlagPerf")
+
+
+def test_the_specified_peaks_are_those_of_the_rows_precision() -> None:
+    peaks = {marker: {cell.peak_tflops for cell in device.cells} for marker, device in DEVICES.items()}
+
+    stated = {"a100": {156.0}, "c500": {140.0}, "bi_v100": {147.0}, "r300": {125.0}}
+    assert {marker: found for marker, found in peaks.items() if marker in stated} == stated
+    assert peaks["cpu"] == peaks["virtual"] == {None}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import hashlib
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from expected import ACCEPTED, METRICS, Expectation, ExpectationError, Site, Waiver, load_site
-from expected.site import LARGEST_TOLERANCE, is_date
+from expected.metrics import LARGEST_TOLERANCE
+from expected.site import is_date
 from tests.expected.sample import change, load, write
 from tests.expected.sites import ACCEPTED as BLOCK
 from tests.expected.sites import SITE, WAIVER, load_text
@@ -52,6 +54,13 @@ def test_stragglers_can_be_waived(tmp_path: Path) -> None:
     site = load_text(tmp_path, change('metric = "p_train"', 'metric = "skew"', SITE))
 
     assert [(one.cell, one.metric) for one in site.waivers] == [(OTHER, "skew")]
+
+
+def test_a_waiver_may_be_of_an_item_of_the_environment(tmp_path: Path) -> None:
+    site = load_text(tmp_path, SITE.replace('metric = "p_train"', 'item = "driver"'))
+
+    assert site.waiver(OTHER, "driver") == site.waivers[0]
+    assert site.waiver(OTHER, "p_train") is None
 
 
 def test_a_site_may_say_nothing_yet(tmp_path: Path) -> None:
@@ -136,13 +145,68 @@ def test_a_published_number_stays_even_if_a_site_has_one(tmp_path: Path) -> None
     cell = load(tmp_path).cells[1]
     site = Site(tmp_path, {(cell.id, name): Expectation(ACCEPTED, 1.0, 0.9) for name in METRICS}, ())
 
-    assert site.apply(cell) == cell
+    applied = site.apply(cell).expectations
+
+    assert applied == {name: replace(known, covered=1.0) for name, known in cell.expectations.items()}
+
+
+def beside_the_published(value: float, clock: str = "host") -> str:
+    """A site with a p_core beside the 120.0 images/s, read by the host's clock, that are published."""
+    text = BLOCK.replace(CELL, OTHER).replace("value = 55.1", f"value = {value}").replace('"device"', f'"{clock}"')
+    return "schema = 1\n" + text.replace("[55.0, 55.1, 55.2, 11.0]", f"[{value}, {value}, {value}, 11.0]")
+
+
+def test_a_number_by_far_above_the_published_one_is_kept_beside_it(tmp_path: Path) -> None:
+    site = load_text(tmp_path, beside_the_published(181.0))
+
+    applied = site.apply(load(tmp_path).cells[1]).expectations["p_core"]
+
+    assert site.accepted[OTHER, "p_core"].clock == "host"
+    assert (applied.state, applied.value, applied.low, applied.covered) == ("published", 120.0, 114.0, 181.0)
+
+
+@pytest.mark.parametrize(
+    ("value", "clock", "says"),
+    [
+        (180.0, "host", "metric: found p_core, for which the vendor publishes 120.0; a site cannot replace"),
+        (181.0, "device", "clock: found the string 'device', expected one of host"),
+    ],
+)
+def test_a_number_near_the_published_one_or_of_another_clock_is_refused(
+    tmp_path: Path, value: float, clock: str, says: str
+) -> None:
+    with pytest.raises(ExpectationError, match=re.escape(says)):
+        load_text(tmp_path, beside_the_published(value, clock))
+
+
+def test_the_annotations_of_the_runs_are_kept_with_a_value(tmp_path: Path) -> None:
+    digests = {"train2017": "ab" * 32, "val2017": "cd" * 32}
+    table = f'annotations = {{ train2017 = "{"ab" * 32}", val2017 = "{"cd" * 32}" }}\n'
+
+    site = load_text(tmp_path, SITE.replace("versions = {", table + "versions = {"))
+
+    assert site.accepted[CELL, "p_core"].annotations == digests
+    with pytest.raises(ExpectationError, match=r"annotations\.val2017: found .*expected the 64 hexadecimal digits"):
+        load_text(tmp_path, SITE.replace("versions = {", table.replace("cd" * 32, "cd" * 31) + "versions = {"))
 
 
 def test_what_was_taken_off_a_cell_for_a_reason_is_taken_off_with_the_sites_values(tmp_path: Path) -> None:
     cell = load_text(tmp_path).apply(load(tmp_path).cells[0])
 
     assert not any(known.has_number for known in cell.without_numbers("other data").expectations.values())
+
+
+def test_a_reason_may_be_in_a_script_without_spaces(tmp_path: Path) -> None:
+    text = change('reason = "the loader\'s disk is being replaced"', 'reason = "磁盘正在更换"', SITE)
+
+    assert load_text(tmp_path, text).waivers[0].reason == "磁盘正在更换"
+
+
+def test_the_newest_run_behind_a_value_and_the_files_digest_are_known(tmp_path: Path) -> None:
+    site = load_text(tmp_path)
+
+    assert site.accepted_on == {(CELL, "p_core"): "2026-11-22"}
+    assert site.sha256 == hashlib.sha256((tmp_path / "site.toml").read_bytes()).hexdigest()
 
 
 BAD = [
@@ -181,8 +245,14 @@ BAD = [
     (f'"{OTHER}"\nmetric = "p_train"', f'"{CELL}"\nmetric = "map"', "waiver[1].metric"),
     (f'"{OTHER}"\nmetric = "p_train"', f'"{CELL}"\nmetric = "skew"', "waiver[1].metric"),  # one rank alone
     ('metric = "p_train"', 'metric = "efficiency"', "waiver[1].metric"),
+    ('metric = "p_train"', 'item = "speed"', "waiver[1].item"),
+    ('metric = "p_train"', 'item = "card"', "waiver[1].item"),
+    ('metric = "p_train"', 'metric = "p_train"\nitem = "driver"', "waiver[1].item"),
     ('reason = "the loader\'s disk is being replaced"', 'reason = " "', "waiver[1].reason"),
+    ('reason = "the loader\'s disk is being replaced"', 'reason = "."', "waiver[1].reason"),
+    ('reason = "the loader\'s disk is being replaced"', 'reason = "ok - 17"', "waiver[1].reason"),
     ('ticket = "OPS-17"\n', "", "waiver[1].ticket"),
+    ('ticket = "OPS-17"', 'ticket = "-"', "waiver[1].ticket"),
     ("until = 2026-12-31\n", "", "waiver[1].until"),
     ("until = 2026-12-31", 'until = "2027-02-29"', "waiver[1].until"),
     ("until = 2026-12-31", "until = 2026-12-31T10:00:00", "waiver[1].until"),
@@ -305,3 +375,41 @@ def test_a_waiver_is_void_from_the_day_after_its_last(until: datetime.date, toda
     waiver = Waiver(CELL, "map", "a reason", "a ticket", until.isoformat())
 
     assert waiver.holds_on(today.isoformat()) is (today <= until)
+
+
+EPOCHS = """\
+[[accepted]]
+cell = "x100-1x1-fp32-bs16"
+metric = "epochs_to_target"
+unit = "epochs"
+value = 17.0
+tolerance = 1.0
+
+[accepted.provenance]
+protocol = "full"
+simulated = false
+card = "X100"
+runs = ["a", "b", "c"]
+dates = ["2026-11-20", "2026-11-21", "2026-11-22"]
+measured = [17.0, 17.0, 17.0]
+trimmed = []
+versions = { python = "3.8.18" }
+"""
+
+
+def test_a_site_accepts_a_metric_that_no_table_has(tmp_path: Path) -> None:
+    cell = load(tmp_path).cells[0]
+
+    found = load_text(tmp_path, f"schema = 1\n{EPOCHS}").apply(cell)
+
+    known = found.expectations["epochs_to_target"]
+    assert (known.state, known.low, known.high) == (ACCEPTED, 16.0, 18.0)
+    assert "epochs_to_target" in found.applicable
+    assert "epochs_to_target" not in load_text(tmp_path).apply(cell).expectations
+
+
+def test_a_site_does_not_replace_a_number_that_follows_from_published_ones(tmp_path: Path) -> None:
+    text = EPOCHS.replace("x100-1x1-fp32-bs16", "x100-1x8-amp-bs2")
+
+    with pytest.raises(ExpectationError, match=r"which follows from what the vendor publishes: 10\.23; a site cannot"):
+        load_text(tmp_path, f"schema = 1\n{text}")

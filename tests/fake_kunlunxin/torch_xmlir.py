@@ -2,18 +2,27 @@
 
 Imitated, as the benchmark's adaption for the R300 uses them: `torch_xmlir.device("xpu:N")`,
 `torch_xmlir.xpu.manual_seed_all`, `torch_xmlir.xpu.xpu_synchronize()`, the collectives `xccl`, and XACC_ENABLE,
-XACC_ARGS and BKCL_PCIE_RING being read when the module is imported. Every call is appended to the file that
-FAKE_XPU_CALLS names.
+XACC_ARGS and BKCL_PCIE_RING being read when the module is imported; `__version__`, an OrderedDict that has the
+revision, and `python -m torch_xmlir --doctor`, which prints it. Every call is appended to the file that FAKE_XPU_CALLS
+names.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import sys
+from collections import OrderedDict
 from typing import Any
+
+if __name__ == "__main__":  # before torch is imported, which takes seconds
+    print("XPYTORCH: " + os.environ.get("FAKE_XMLIR_DOCTOR", "XMLIR--e70db8f6") if "--doctor" in sys.argv else "")
+    sys.exit()
 
 import torch
 import torch.distributed as dist
+
+__version__ = OrderedDict([("XPYTORCH", os.environ.get("FAKE_XMLIR_VERSION", "XMLIR--e70db8f6"))])
 
 
 def _note(call: str, **facts: Any) -> None:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Callable, Dict, Sequence
+from typing import Any, Callable, Dict, Iterable, Mapping
 
-from evidence.bundle import read_run
-from evidence.seal import write_seal
+from evidence.bundle import Evidence, read_run, with_signature
+from evidence.seal import sign_seal, write_seal
 from evidence.verdict import RunVerdict
 from expected import METRICS, Cell, Expectation
 from fixtures.boot.boot import boot
-from tests.suite.stored import bundle_of, site_file, store, virtual_bundle, waiver
+from tests.evidence import signing
+from tests.suite.stored import EIGHT, UNTIL, bundle_of, site_file, virtual_bundle, waiver
 from tests.support import cell_of, device_of, options_for
 from tests.verdict.bundles import Bundle
 from verdict.judge import judge_run
@@ -20,6 +21,7 @@ from verdict.judge import judge_run
 DEVICE = "virtual"
 STEPS = 100
 Event = Dict[str, Any]
+_SOUND = {"e2e_time": 20.0, "p_whole": 15.0, "p_train": 20.0, "p_core": 20.0, "map": 1.0, "mem": 16.0}
 
 
 def the_cell() -> Cell:
@@ -32,7 +34,8 @@ def the_full_cell() -> Cell:
     cell = cell_of(DEVICE, "1x1")
     easy = {"e2e_time": {"high": 1e6}, "map": {"low": 0.0}, "mem": {"high": 32.0, "capacity": 32.0}}
     expectations = {
-        name: Expectation("published", value=1.0, source="a test", **easy.get(name, {"low": 1e-3})) for name in METRICS
+        name: Expectation("published", value=_SOUND[name], source="a test", **easy.get(name, {"low": 1e-3}))
+        for name in METRICS
     }
     return replace(cell, recipe=replace(cell.recipe, epochs=1), expectations=expectations)
 
@@ -63,8 +66,24 @@ class Stored:
         """Seal what was altered, as one would who wants it to pass, and judge it."""
         if seal:
             write_seal(self.folder)
-        cell = cell or self.cell
-        return judge_run(read_run(self.folder), cell, backend=device_of(cell.device).backend)
+        return self._judged(read_run(self.folder), cell or self.cell)
+
+    def signed(self) -> Path:
+        """Sign the run as its launcher would; return the file of those who may."""
+        place = self.folder.parent
+        allowed = signing.signers(place / "allowed", f"{signing.LAB} {signing.fake_key(place / 'key')}")
+        with signing.on_path(signing.fake_program(place / "bin")):
+            sign_seal(self.folder, place / "key")
+        return allowed
+
+    def judged_as_signed(self, allowed: Path) -> RunVerdict:
+        """Judge it as under --require-signature."""
+        with signing.on_path(self.folder.parent / "bin"):
+            return self._judged(with_signature(read_run(self.folder), allowed), self.cell)
+
+    @staticmethod
+    def _judged(evidence: Evidence, cell: Cell) -> RunVerdict:
+        return judge_run(evidence, cell, backend=device_of(cell.device).backend)
 
 
 class Lab:
@@ -83,27 +102,49 @@ class Lab:
         boot(the_cell(), device_of(DEVICE), options, run_dir, lambda line: None)
         return judge_run(read_run(run_dir), the_cell(), backend=device_of(DEVICE).backend)
 
-    def stored(self) -> Stored:
+    def stored(self, **changes: Any) -> Stored:
         """A sound steady run of two ranks."""
-        return self._write(virtual_bundle("1x2"), the_cell())
+        return self._write(virtual_bundle("1x2", **changes), the_cell())
+
+    def stored_coco(self, **changes: Any) -> Stored:
+        """A made-up run of the R300 at 1x8, trained on COCO."""
+        return self._write(bundle_of("r300", "1x8", **changes), cell_of("r300", "1x8"))
 
     def stored_full(self) -> Stored:
         """A sound run with evaluations."""
         cell = the_full_cell()
         return self._write(virtual_bundle("1x1", protocol="full", warmup=0, recipe=cell.recipe, maps=(0.02,)), cell)
 
-    def stored_r300(self) -> Path:
-        """The folder of a made-up run of the R300 at 1x8, whose row has blanks."""
-        return store(self._folder / "r300")
-
     def stored_a100(self, cell: Cell, **changes: Any) -> RunVerdict:
         """The verdict on a made-up run of a real A100 as that cell, whose numbers are published."""
         bundle = bundle_of("a100", str(cell.topology), **{"batch_size": cell.batch_size, **changes})
         return self._write(bundle, cell, elapsed_s=600.0).judged()
 
-    def waivers(self, metrics: Sequence[str], *, ended: str) -> Path:
+    def stored_r300(self, topology: str = "1x8", environment: Mapping[str, Any] | None = None, **changes: Any) -> Path:
+        """The folder of a made-up run of the R300, whose rows have blanks; `environment` is what its hosts found."""
+        bundle = bundle_of("r300", topology, **changes)
+        bundle.one("environment").update(environment or {})
+        return bundle.write(self._folder / "r300")
+
+    def stored_slow_rank(self) -> Path:
+        """The folder of a sound steady run of two ranks but for this: one takes a fifth longer than the other."""
+        bundle = virtual_bundle("1x2")
+        for window in bundle.all("window", 1):
+            window["forward_ns"] = int(window["forward_ns"] * 1.2)
+        return self._write(bundle, the_cell()).folder
+
+    def waivers(
+        self,
+        metrics: Iterable[str],
+        *,
+        cell: str = EIGHT,
+        ended: str = "",
+        until: str = UNTIL,
+        reason: str = "the new firmware",
+    ) -> Path:
         """A site's file that waives these metrics of that run; the waiver of `ended` is past its date."""
-        blocks = [waiver(metric, until="2020-01-01" if metric == ended else "2999-12-31") for metric in metrics]
+        days = {metric: "2020-01-01" if metric == ended else until for metric in metrics}
+        blocks = [{**waiver(metric, cell=cell, until=day), "reason": reason} for metric, day in days.items()]
         return site_file(self._folder / "site.toml", {}, blocks)
 
     def _write(self, bundle: Bundle, cell: Cell, elapsed_s: float = 60.0) -> Stored:

@@ -38,7 +38,7 @@ def test_a_fault_gets_its_verdict_and_never_a_pass(row: Row, lab: Lab) -> None:
 def test_a_session_in_which_something_was_not_asked_never_passes_the_gate(
     row: SessionRow, lab: Lab, tmp_path: Path
 ) -> None:
-    session = run_suite(tmp_path, "--gate", *row.arguments(lab))
+    session = run_suite(tmp_path, "--gate", *row.arguments(lab), **row.environment)
 
     last = session.output.rstrip().splitlines()[-1]
     assert last.startswith(f"GATE: {row.gate}"), session.output

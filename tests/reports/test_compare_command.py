@@ -14,7 +14,7 @@ from tests.suite.stored import bundle_of
 
 
 def a_run(folder: Path, name: str, topology: str = "1x8", driver: str = "4.0.25", **changes: Any) -> Path:
-    bundle = bundle_of("r300", topology, **{"steps": 100, "jitter": 5, **changes})
+    bundle = bundle_of("r300", topology, **{"jitter": 5, **changes})
     bundle.run["id"] = name
     for rank in bundle.ranks:
         bundle.one("start", rank)["driver"] = driver
@@ -32,17 +32,17 @@ def row(out: str, metric: str) -> list[str]:
 
 def test_a_slower_run_is_told_with_ratio_interval_effect_and_significance(tmp_path: Path, capsys: Any) -> None:
     first = a_run(tmp_path, "one")
-    second = a_run(tmp_path, "two", driver="4.1.0", compute_ns=42_000_000)
+    second = a_run(tmp_path, "two", driver="4.1.0", compute_ns=420_000_000)
 
     assert compare(first, second) == 0
 
     out = capsys.readouterr().out
     _, a, b, ratio, interval, effect, p, corrected, words = row(out, "p_core")
     low, high = map(float, interval.split(" to "))
-    assert a.startswith("3 1")
-    assert b.startswith("3 0")
-    assert low < 40 / 42 < high
-    assert float(ratio) == pytest.approx(40 / 42, abs=0.003)
+    assert a.startswith("320")
+    assert b.startswith("304.8")
+    assert low < 400 / 420 < high
+    assert float(ratio) == pytest.approx(400 / 420, abs=0.003)
     assert float(effect) < -1
     assert float(p) < float(corrected) < 0.05
     assert words == "B is worse by 4.8%"
@@ -108,8 +108,8 @@ def test_runs_of_the_history_are_compared_by_their_folders_or_else_as_they_were_
 
 
 def test_releases_are_compared_by_their_runs(tmp_path: Path, capsys: Any) -> None:
-    old = [a_run(tmp_path, f"old{n}", compute_ns=40_000_000 + n * 50_000) for n in range(4)]
-    new = [a_run(tmp_path, f"new{n}", compute_ns=42_000_000 + n * 50_000) for n in range(4)]
+    old = [a_run(tmp_path, f"old{n}", compute_ns=400_000_000 + n * 500_000) for n in range(4)]
+    new = [a_run(tmp_path, f"new{n}", compute_ns=420_000_000 + n * 500_000) for n in range(4)]
     enter(tmp_path, "1.0", *old)
     enter(tmp_path, "1.1", *new)
     capsys.readouterr()
@@ -124,7 +124,7 @@ def test_releases_are_compared_by_their_runs(tmp_path: Path, capsys: Any) -> Non
 
 def test_releases_with_few_runs_say_that_these_show_nothing(tmp_path: Path, capsys: Any) -> None:
     enter(tmp_path, "1.0", a_run(tmp_path, "a"), a_run(tmp_path, "b", jitter=6))
-    enter(tmp_path, "1.1", a_run(tmp_path, "c", compute_ns=50_000_000), a_run(tmp_path, "d", compute_ns=51_000_000))
+    enter(tmp_path, "1.1", a_run(tmp_path, "c", compute_ns=500_000_000), a_run(tmp_path, "d", compute_ns=510_000_000))
 
     assert compare("1.0", "1.1", "--by", "release", "--runs", tmp_path) == 0
 

@@ -87,7 +87,7 @@ def test_what_a_run_did_not_measure_stays_blank_and_is_told(tmp_path: Path, caps
 
 
 def test_too_few_steps_for_an_interval_are_told(tmp_path: Path, capsys: Any) -> None:
-    assert table(store(tmp_path / "run", steps=10)) == 0
+    assert table(store(tmp_path / "run", protocol="steady", warmup=20, steps=10)) == 0
     assert "  - p_train comes from 10 steps, too few for a confidence interval" in capsys.readouterr().out
 
 

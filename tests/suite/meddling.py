@@ -39,11 +39,13 @@ def pytest_runtest_call(item: Any) -> None:
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item: Any, call: Any) -> Any:
-    """Call a test passed that was not."""
+    """Call a test passed that was not, or skipped."""
     outcome: Any = yield
     report = outcome.get_result()
     if MODE == "flatter" and report.when == "call":
         report.outcome, report.longrepr = "passed", None
+    if MODE == "skip" and report.when == "call":
+        report.outcome, report.longrepr = "skipped", ("meddling.py", 1, "Skipped: no")
 
 
 def pytest_sessionfinish(session: Any) -> None:

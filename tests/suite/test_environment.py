@@ -9,7 +9,7 @@ import pytest
 
 from evidence.bundle import read_run
 from tests.suite.junit import Session, run_suite
-from tests.suite.stored import EIGHT, bundle_of, site_file
+from tests.suite.stored import EIGHT, ONE, bundle_of, site_file
 from tests.support import cell_of
 from verdict.judge import judge_run
 
@@ -77,7 +77,7 @@ def test_a_gate_that_only_reports_the_environment_says_so(tmp_path: Path) -> Non
     session = run_suite(tmp_path, "--gate", "--environment", "report", "--baseline", site, "--replay", run_dir)
 
     assert session.code == 0
-    assert session.output.splitlines()[-1] == "GATE: PASS, environment not gated"
+    assert session.output.splitlines()[-1].startswith("GATE: PASS, environment not gated  r300-1x1-fp32-bs16; ")
     assert "environment (machine, card, " in session.cases["gate"].properties["environment"]
     assert " unknown" in session.cases["gate"].properties["environment"]
     assert "--environment=report" in session.output
@@ -91,3 +91,100 @@ def test_an_invalid_run_is_an_error_of_the_set_up(tmp_path: Path) -> None:
 
     assert item(session, "driver").outcome == "error"
     assert item(session, "driver").properties["verdict"] == "invalid"
+
+
+@pytest.fixture(scope="module")
+def new_driver(tmp_path_factory: Any) -> Path:
+    """A sound run on one device with a driver that is newer than the document's, in an image of an unknown name."""
+    bundle = bundle_of("r300", "1x1")
+    bundle.one("environment").update(driver="4.0.31", image="", absent={"image": "CONFORMANCE_IMAGE is not set"})
+    return bundle.write(Path(str(tmp_path_factory.mktemp("runs"))) / "run")
+
+
+@pytest.fixture
+def site(tmp_path: Path, new_driver: Path) -> Path:
+    return site_file(tmp_path / "site.toml", {ONE: rates_of(new_driver)})
+
+
+def rates_of(run_dir: Path) -> dict[str, float]:
+    metrics = judge_run(read_run(run_dir), cell_of("r300", "1x1")).metrics
+    return {name: metrics[name].measured or 0.0 for name in ("p_whole", "p_train", "p_core")}
+
+
+IMAGE = "image=pytorch1.12.1-cpu-ubuntu18.04:v0.04"
+
+
+def gate_line(session: Session) -> str:
+    return session.output.splitlines()[-1]
+
+
+def test_what_a_release_changes_is_held_against_its_own_name(tmp_path: Path, new_driver: Path, site: Path) -> None:
+    gated = ["--gate", "--baseline", site, "--replay", new_driver, "--state", IMAGE]
+
+    unsaid = run_suite(tmp_path / "a", *gated)
+    said = run_suite(tmp_path / "b", *gated, "--under-test", "driver=4.0.31")
+    other = run_suite(tmp_path / "c", *gated, "--under-test", "driver=4.0.32")
+
+    assert gate_line(unsaid) == f"GATE: FAIL  {ONE}: environment (driver) differs"
+    assert gate_line(said) == f"GATE: PASS, under test driver 4.0.31, as stated {IMAGE.replace('=', ' ', 1)}"
+    assert gate_line(other) == f"GATE: FAIL  {ONE}: environment (driver) differs"
+    properties = item(said, "driver", ONE).properties
+    assert (properties["stated"], properties["under_test"], properties["verdict"]) == ("4.0.31", "4.0.31", "match")
+    assert item(said, "image", ONE).properties["declared"] == IMAGE.partition("=")[2]
+    assert "under test; the document states 4.0.25" in item(other, "driver", ONE).message
+
+
+def test_what_nobody_states_is_incomplete(tmp_path: Path, new_driver: Path, site: Path) -> None:
+    session = run_suite(tmp_path, "--gate", "--baseline", site, "--replay", new_driver, "--under-test", "driver=4.0.31")
+
+    assert gate_line(session) == f"GATE: INCOMPLETE  {ONE}: environment (image) unknown"
+
+
+def test_an_item_under_test_of_which_the_document_says_nothing_is_asked(
+    tmp_path: Path, new_driver: Path, site: Path
+) -> None:
+    gated = ["--gate", "--baseline", site, "--replay", new_driver, "--state", IMAGE]
+    under_test = ["--under-test", "driver=4.0.31", "firmware=1.39"]
+
+    unsaid = run_suite(tmp_path / "a", *gated, *under_test)
+    said = run_suite(tmp_path / "b", *gated, "firmware=1.39", *under_test)
+
+    assert gate_line(unsaid) == f"GATE: INCOMPLETE  {ONE}: environment (firmware) unknown"
+    assert gate_line(said).startswith("GATE: PASS, under test driver 4.0.31, firmware 1.39, as stated image ")
+    assert gate_line(said).endswith(", firmware 1.39")
+
+
+def test_a_replay_knows_what_the_run_was_made_with(tmp_path: Path) -> None:
+    bundle = bundle_of("r300", "1x1")
+    bundle.one("environment").update(driver="4.0.31")
+    bundle.run.update(under_test={"driver": "4.0.31"})
+    run_dir = bundle.write(tmp_path / "run")
+    site = site_file(tmp_path / "site.toml", {ONE: rates_of(run_dir)})
+
+    session = run_suite(tmp_path, "--gate", "--baseline", site, "--replay", run_dir)
+
+    assert gate_line(session) == "GATE: PASS, under test driver 4.0.31"
+
+
+def test_a_waiver_excuses_an_item_that_is_not_as_stated(tmp_path: Path, new_driver: Path) -> None:
+    waivers = [
+        {"cell": ONE, "item": name, "reason": "the site's own image", "ticket": "OPS-7", "until": "2026-12-31"}
+        for name in ("driver", "image")
+    ]
+    site = site_file(tmp_path / "site.toml", {ONE: rates_of(new_driver)}, waivers)
+
+    session = run_suite(tmp_path, "--gate", "--baseline", site, "--replay", new_driver)
+
+    assert gate_line(session).startswith("GATE: PASS, 2 waived")
+    driver = item(session, "driver", ONE)
+    assert (driver.outcome, driver.properties["verdict"]) == ("skipped", "differs")
+    assert "waived until 2026-12-31 (OPS-7)" in driver.message
+
+
+def test_a_waiver_that_has_ended_excuses_no_item(tmp_path: Path, new_driver: Path) -> None:
+    old = {"cell": ONE, "item": "driver", "reason": "the site's own", "ticket": "OPS-7", "until": "2026-01-01"}
+    site = site_file(tmp_path / "site.toml", {ONE: rates_of(new_driver)}, [old])
+
+    session = run_suite(tmp_path, "--gate", "--baseline", site, "--replay", new_driver, "--state", IMAGE)
+
+    assert gate_line(session) == f"GATE: FAIL  {ONE}: environment (driver) differs"

@@ -13,13 +13,17 @@ import pytest
 from evidence.bundle import read_run
 from fixtures.gate.gatekeeper import LAST_LINE
 from tests.suite.junit import Session, run_suite
-from tests.suite.stored import EIGHT, ONE, site_file, store, waiver
+from tests.suite.stored import ACCEPTED_ON, EIGHT, ONE, UNTIL, bundle_of, site_file, store, waiver
 from tests.support import ROOT, cell_of
 from verdict.judge import judge_run
 
 RATES = ("p_whole", "p_train", "p_core")
 """What the table of the R300 leaves blank at 1x1."""
 BLANK = "p_whole, p_train, p_core unpublished and no --baseline"
+OTHERS = "clock, environment, step_times"
+"""What is asked of a cell of one rank beside its metrics."""
+STARTED = "2026-01-01"
+"""When the stored runs were made."""
 
 
 @pytest.fixture(scope="module")
@@ -52,15 +56,20 @@ def last_line(session: Session) -> str:
     return session.output.rstrip("\n").splitlines()[-1]
 
 
-def require(session: Session, word: str, decided_by: str, waived: int = 0) -> None:
-    """Require that exit code, last line and JUnit agree on the outcome."""
-    gate = session.cases["gate"]
+def require(session: Session, word: str, decided_by: str, waived: int = 0, *, says: str = "") -> None:
+    """Require that exit code, last line and JUnit agree on the outcome; `says` stands in a pass's line."""
+    gate, line = session.cases["gate"], last_line(session)
     outcome = {"PASS": "passed", "INVALID": "error"}.get(word, "failure")
     assert (session.code == 0) == (word == "PASS"), session.output
-    counted = f", {waived} waived" if waived else ""
-    assert last_line(session) == (f"GATE: PASS{counted}" if word == "PASS" else f"GATE: {word}  {decided_by}")
+    if word == "PASS":
+        assert line == f"GATE: PASS{f', {waived} waived' if waived else ''}  {gate.properties['details']}"
+        assert f"{ONE}; {says}" in line
+        assert line.endswith(f"; replayed, run of {STARTED}")
+    else:
+        assert line == f"GATE: {word}  {decided_by}"
     assert gate.outcome == outcome
-    assert gate.properties == {"gate": word, "decided_by": decided_by, "waived": str(waived)}
+    told = {name: gate.properties[name] for name in ("gate", "decided_by", "waived")}
+    assert told == {"gate": word, "decided_by": decided_by, "waived": str(waived)}
     assert decided_by in gate.message
 
 
@@ -68,7 +77,7 @@ def require(session: Session, word: str, decided_by: str, waived: int = 0) -> No
 def test_every_metric_passed_is_a_pass(tmp_path: Path, one: Path, baseline: Path, workers: str) -> None:
     session = gated(tmp_path, "--replay", one, "--baseline", baseline, "-n", workers)
 
-    require(session, "PASS", "")
+    require(session, "PASS", "", says=f"by baseline of {ACCEPTED_ON}: p_whole, p_train, p_core of {ONE}; ")
     assert {case.outcome for case in session.by_metric.values()} == {"passed"}
 
 
@@ -151,13 +160,13 @@ def test_a_fail_in_one_cell_comes_before_an_invalid_run_of_another(tmp_path: Pat
 @pytest.mark.parametrize(
     ("arguments", "decided_by"),
     [
-        (["-k", "nothing"], f"{ONE}: p_whole, p_train, p_core, mem, environment not run"),
-        (["suite/test_memory.py::test_mem"], f"{ONE}: p_whole, p_train, p_core, environment not run"),
+        (["-k", "nothing"], f"{ONE}: p_whole, p_train, p_core, mem, {OTHERS} not run"),
+        (["suite/test_memory.py::test_mem"], f"{ONE}: p_whole, p_train, p_core, {OTHERS} not run"),
         (
             ["--collect-only"],
-            f"nothing was run: --collect-only; {ONE}: p_whole, p_train, p_core, mem, environment not run",
+            f"nothing was run: --collect-only; {ONE}: p_whole, p_train, p_core, mem, {OTHERS} not run",
         ),
-        (["-k", "test_mem", "-n", "2"], f"{ONE}: p_whole, p_train, p_core, environment not run"),
+        (["-k", "test_mem", "-n", "2"], f"{ONE}: p_whole, p_train, p_core, {OTHERS} not run"),
     ],
 )
 def test_what_is_not_asked_is_incomplete(
@@ -210,7 +219,7 @@ def test_a_test_that_a_plugin_calls_passed_fails_by_its_verdict(tmp_path: Path, 
     session = meddled(tmp_path, "flatter", "--replay", too_big, "--baseline", baseline)
 
     assert session.by_metric["mem"].outcome == "passed"
-    require(session, "FAIL", f"{ONE}: mem")
+    require(session, "FAIL", f"{ONE}: mem fail, but its test passed")
 
 
 def test_an_error_after_the_tests_leaves_no_pass_behind(tmp_path: Path, one: Path, baseline: Path) -> None:
@@ -224,7 +233,7 @@ def test_an_error_after_the_tests_leaves_no_pass_behind(tmp_path: Path, one: Pat
 def test_another_test_of_the_session_that_fails_is_no_pass(tmp_path: Path, one: Path, baseline: Path) -> None:
     session = meddled(tmp_path, "break", "--replay", one, "--baseline", baseline)
 
-    require(session, "INVALID", f"test_steps.py::test_step_times[{ONE}] failed")
+    require(session, "INVALID", f"{ONE}: step_times recorded, but its test failed")
 
 
 def test_a_file_that_cannot_be_collected_is_no_pass(tmp_path: Path, one: Path, baseline: Path) -> None:
@@ -272,7 +281,7 @@ def test_the_line_is_printed_however_quiet_the_session_is(
     session = gated(tmp_path, "--replay", one, "--baseline", baseline, *arguments)
 
     assert session.code == 0
-    assert last_line(session) == "GATE: PASS"
+    assert last_line(session).startswith(f"GATE: PASS  {ONE}; ")
 
 
 def test_a_waived_metric_is_skipped_with_its_waiver_and_counted(tmp_path: Path, rates: dict[str, float]) -> None:
@@ -286,12 +295,12 @@ def test_a_waived_metric_is_skipped_with_its_waiver_and_counted(tmp_path: Path, 
     require(session, "PASS", "", waived=3)
     case = session.by_metric["mem"]
     assert case.outcome == "skipped"
-    assert "waived until 2999-12-31 (OPS-7): the new firmware; verdict: fail: mem 20.00 GiB is above" in case.message
-    assert case.properties["waiver"] == "waived until 2999-12-31 (OPS-7): the new firmware"
+    assert f"waived until {UNTIL} (OPS-7): the new firmware; verdict: fail: mem 20.00 GiB is above" in case.message
+    assert case.properties["waiver"] == f"waived until {UNTIL} (OPS-7): the new firmware"
     assert case.properties["verdict"] == "fail"
     assert "verdict: recorded: " in session.by_metric["p_whole"].message
     assert session.by_metric["p_core"].properties["waiver"] == ""
-    assert "mem: waived until 2999-12-31 (OPS-7): the new firmware" in session.output
+    assert f"mem: waived until {UNTIL} (OPS-7): the new firmware" in session.output
 
 
 def test_a_waived_metric_that_is_missing_is_skipped_under_the_gate(tmp_path: Path, rates: dict[str, float]) -> None:
@@ -324,7 +333,7 @@ def test_a_waiver_that_is_not_needed_is_noted_and_not_counted(
 
     require(session, "PASS", "")
     assert session.by_metric["mem"].outcome == "passed"
-    assert "mem: the waiver OPS-7 (until 2999-12-31) is not needed" in session.output
+    assert f"mem: the waiver OPS-7 (until {UNTIL}) is not needed" in session.output
 
 
 def test_an_invalid_run_cannot_be_waived(tmp_path: Path) -> None:
@@ -376,3 +385,149 @@ def test_a_stored_run_that_nobody_judged_stands_in_the_way_of_a_pass(tmp_path: P
     assert session.code != 0
     assert last_line(session).startswith("GATE: INCOMPLETE")
     assert "was given and is of no selected cell" in last_line(session)
+
+
+@pytest.fixture(scope="module")
+def slow_rank(tmp_path_factory: Any) -> Path:
+    """A run of eight devices in which every metric passes by the values below, and rank 5 is 20 % slow."""
+    bundle = bundle_of("r300", "1x8", maps=(0.4,))
+    for window in bundle.all("window", 5):
+        window["forward_ns"] = int(window["forward_ns"] * 1.2)
+    return bundle.write(Path(str(tmp_path_factory.mktemp("slow"))) / "run")
+
+
+@pytest.fixture
+def accepted(tmp_path: Path, slow_rank: Path) -> Path:
+    metrics = judge_run(read_run(slow_rank), cell_of("r300", "1x8")).metrics
+    values = {name: metrics[name].measured or 0.0 for name in ("e2e_time", *RATES)}
+    return site_file(tmp_path / "site.toml", {EIGHT: values})
+
+
+def test_a_slow_rank_fails_the_gate(tmp_path: Path, slow_rank: Path, accepted: Path) -> None:
+    session = gated(tmp_path, "--replay", slow_rank, "--baseline", accepted)
+
+    assert last_line(session) == f"GATE: FAIL  {EIGHT}: skew"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "names"),
+    [
+        (["-k", "not skew"], "skew"),
+        (["--deselect", "suite/test_scaling.py"], "skew"),
+        (["--ignore", "suite/test_scaling.py"], "skew"),
+        (["-k", "not skew and not clock_is", "-n", "2"], "clock (monotonic), skew"),
+        (["suite", "--ignore-glob", "*test_s*"], "skew, step_times"),
+        (["-k", "not skew and not driver"], "environment (driver), skew"),
+    ],
+)
+def test_a_question_that_is_left_out_is_incomplete_and_named(
+    tmp_path: Path, slow_rank: Path, accepted: Path, arguments: list[str], names: str
+) -> None:
+    session = gated(tmp_path, "--replay", slow_rank, "--baseline", accepted, *arguments)
+
+    assert session.code != 0
+    assert last_line(session) == f"GATE: INCOMPLETE  {EIGHT}: {names} not run"
+
+
+def test_other_files_that_are_named_leave_the_rest_unasked(tmp_path: Path, one: Path, baseline: Path) -> None:
+    files = ["suite/test_memory.py", "suite/test_throughput.py", "suite/test_environment.py"]
+
+    session = gated(tmp_path, "--replay", one, "--baseline", baseline, *files)
+
+    require(session, "INCOMPLETE", f"{ONE}: clock, step_times not run")
+
+
+def test_a_comparison_of_two_selected_topologies_has_to_be_asked(
+    tmp_path: Path, one: Path, slow_rank: Path, baseline: Path
+) -> None:
+    runs = ["--replay", one, "--replay", slow_rank]
+
+    session = gated(tmp_path, *runs, "--baseline", baseline, "-k", "not efficiency and not skew")
+
+    assert last_line(session) == (
+        f"GATE: INCOMPLETE  {EIGHT}: e2e_time, p_whole, p_train, p_core unpublished and not in the baseline; skew not "
+        f"run; {ONE}-to-1x8: efficiency not run"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word", "decided_by"),
+    [
+        ([], "INCOMPLETE", f"{ONE}: another not run"),
+        (["suite", "tests/suite/another_question.py"], "PASS", ""),
+    ],
+)
+def test_a_question_in_a_new_file_is_required_without_a_list(
+    tmp_path: Path, one: Path, baseline: Path, arguments: list[str], word: str, decided_by: str
+) -> None:
+    options = ["-p", "tests.suite.another_question", "--replay", one, "--baseline", baseline]
+
+    require(gated(tmp_path, *options, *arguments), word, decided_by)
+
+
+def test_what_a_plugin_makes_of_the_reports_is_told_beside_the_verdicts(
+    tmp_path: Path, slow_rank: Path, accepted: Path
+) -> None:
+    session = meddled(tmp_path, "flatter", "--replay", slow_rank, "--baseline", accepted)
+
+    assert session.cases[f"test_skew[{EIGHT}]"].outcome == "passed"
+    assert session.code != 0
+    assert last_line(session) == f"GATE: FAIL  {EIGHT}: skew fail, but its test passed"
+
+
+def test_a_plugin_that_calls_everything_skipped_passes_nothing(tmp_path: Path, one: Path, baseline: Path) -> None:
+    session = meddled(tmp_path, "skip", "--replay", one, "--baseline", baseline)
+
+    assert session.code != 0
+    assert last_line(session) == (
+        f"GATE: INCOMPLETE  {ONE}: p_whole, p_train, p_core, mem, clock pass, but its test was skipped; "
+        "environment match, but its test was skipped"
+    )
+
+
+def test_a_cell_whose_every_metric_is_waived_is_incomplete(tmp_path: Path) -> None:
+    too_big = store(tmp_path / "run", topology="1x1", used_gib=20.0)
+    site = site_file(tmp_path / "site.toml", {}, [waiver(metric, cell=ONE) for metric in (*RATES, "mem")])
+
+    session = gated(tmp_path, "--replay", too_big, "--baseline", site)
+
+    require(session, "INCOMPLETE", f"{ONE}: every metric is waived", waived=4)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"until": "9999-12-31"}, "site.toml: waiver[1].until: found 9999-12-31, expected "),
+        ({"reason": "."}, "site.toml: waiver[1].reason: found the string '.', expected the reason in words"),
+        ({"ticket": "."}, "site.toml: waiver[1].ticket: found the string '.', expected the name of a ticket"),
+    ],
+)
+def test_a_waiver_for_ever_or_without_a_reason_is_refused(
+    tmp_path: Path, one: Path, changes: dict[str, str], says: str
+) -> None:
+    waivers = [{**waiver(metric, cell=ONE), **changes} for metric in (*RATES, "mem")]
+    site = site_file(tmp_path / "site.toml", {}, waivers)
+
+    session = gated(tmp_path, "--replay", one, "--baseline", site)
+
+    assert session.code == 4
+    assert says in session.output
+    assert last_line(session).startswith("GATE: INCOMPLETE")
+
+
+def test_earlier_attempts_at_the_same_release_are_told(tmp_path: Path, baseline: Path) -> None:
+    history = f"sqlite:///{tmp_path / 'history.sqlite'}"
+    options = ["--baseline", baseline, "--history", history, "--release"]
+    attempts = [("2026-01-01", 20.0, "rc1"), ("2026-01-02", 20.0, "rc2"), ("2026-01-03", 16.0, "rc2")]
+    lines = []
+    for number, (day, used_gib, release) in enumerate(attempts):
+        bundle = bundle_of("r300", "1x1", used_gib=used_gib)
+        bundle.run.update(id=f"run-{number}", started_utc=f"{day}T00:00:00Z")
+        run_dir = bundle.write(tmp_path / f"run-{number}")
+        lines.append(last_line(gated(tmp_path / str(number), *options, release, "--replay", run_dir)))
+
+    assert lines[0] == lines[1] == f"GATE: FAIL  {ONE}: mem"
+    assert lines[2].startswith(f"GATE: PASS  {ONE}; ")
+    assert lines[2].endswith("; replayed, run of 2026-01-03; 2nd attempt, before: FAIL")
+    again = gated(tmp_path / "again", *options[:-1], "--replay", tmp_path / "run-1")
+    assert last_line(again) == f"GATE: FAIL  {ONE}: mem"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import subprocess
 import sys
@@ -10,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from evidence.seal import sign_seal
+from tests.evidence.signing import LAB, fake_key, fake_program, on_path, signers
 from tests.suite.junit import Session, run_suite
 from tests.suite.stored import EIGHT, ONE, UNPUBLISHED, bundle_of, site_file, store
 from tests.support import ROOT, cell_of
@@ -135,16 +138,16 @@ def test_what_changed_since_the_run_is_told_and_the_new_number_decides(tmp_path:
 
 def test_a_baseline_that_came_after_the_run_is_a_change(tmp_path: Path) -> None:
     run_dir = store(tmp_path / "stored", topology="1x1")
-    site = site_file(tmp_path / "site.toml", {ONE: {"p_core": 1.0}})
+    site = site_file(tmp_path / "site.toml", {ONE: {"p_core": 40.0}})
 
     session = run_suite(tmp_path, "--replay", run_dir, "--baseline", site)
 
     case = session.by_metric["p_core"]
     assert case.outcome == "passed"
     assert case.properties["changed"] == (
-        "p_core: unpublished when the run was made; now accepted 1.0 images/s, at least 0.97, timed by the device"
+        "p_core: unpublished when the run was made; now accepted 40.0 images/s, at least 38.8, timed by the device"
     )
-    assert "1.000 images/s (accepted)" in session.output
+    assert "40.00 images/s (accepted)" in session.output
 
 
 def test_a_run_on_another_data_set_is_not_judged_by_the_generated_ones_numbers(tmp_path: Path) -> None:
@@ -179,7 +182,6 @@ def test_a_verdict_that_cannot_be_written_is_a_warning(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--replay={one}", "--data=."], "leave out --data, which says how to make one"),
         (["--replay={one}", "--steps=5", "--backbone=x"], "leave out --steps, --backbone, which"),
         (["--replay={one}", "--epochs=5"], "leave out --epochs"),
         (["--replay={one}", "--recipe=flagperf", "--bucket-mb=5"], "leave out --bucket-mb, --recipe"),
@@ -203,3 +205,55 @@ def test_a_choice_that_is_not_plain_is_a_usage_error(tmp_path: Path, arguments: 
     assert says in session.output
     assert "Traceback" not in session.output
     assert not (one / "verdict.json").exists()
+
+
+def test_where_a_signature_is_required_only_a_signed_run_counts(tmp_path: Path) -> None:
+    run_dir = store(tmp_path / "stored", topology="1x1")
+    allowed = signers(tmp_path / "allowed", f"{LAB} {fake_key(tmp_path / 'key')}")
+    path = f"{fake_program(tmp_path / 'bin')}{os.pathsep}{os.environ['PATH']}"
+    words = ["--gate", "--replay", run_dir, "--require-signature", allowed]
+
+    unsigned = run_suite(tmp_path / "unsigned", *words, PATH=path)
+    with on_path(tmp_path / "bin"):
+        sign_seal(run_dir, tmp_path / "key")
+    signed = run_suite(tmp_path / "signed", *words, PATH=path)
+
+    assert invalid(unsigned, "SHA256SUMS.sig: not there, and a signature is required")
+    assert unsigned.output.splitlines()[-1].startswith("GATE: INVALID")
+    assert signed.by_metric["mem"].outcome == "passed"
+    assert f"signed by {LAB}" in signed.output
+    assert f"--require-signature={allowed}" in signed.output
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--require-signature=allowed"], "--require-signature goes with --replay"),
+        (["--replay={run}", "--require-signature={run}/nobody"], "nobody: cannot be read: No such file"),
+        (["--replay={run}", "--require-signature={run}/run.json"], "run.json: found no signer, expected lines of"),
+    ],
+)
+def test_a_signature_that_cannot_be_asked_for_is_a_usage_error(words: list[str], says: str, tmp_path: Path) -> None:
+    run_dir, folder = store(tmp_path / "stored"), fake_program(tmp_path / "bin")
+
+    session = run_suite(
+        tmp_path, *(word.format(run=run_dir) for word in words), PATH=f"{folder}{os.pathsep}{os.environ['PATH']}"
+    )
+
+    assert session.code == 4
+    assert says in session.output
+
+
+def test_maps_are_scored_again_by_the_annotations_of_data(tmp_path: Path) -> None:
+    run = run_suite(tmp_path, "-m", "virtual", "--topo", "1x1", "--epochs", "1")
+    (run_dir,) = run.runs
+    (data,) = (tmp_path / "runs" / "data").glob("shapes-*")
+    assert "detections.npz" in (run_dir / "SHA256SUMS").read_text(), run.output
+
+    same = run_suite(tmp_path / "same", "--replay", run_dir, "--data", data)
+    other = run_suite(tmp_path / "other", "--replay", run_dir, "--data", tmp_path)
+
+    assert "map: scored again from the run's detections by pycocotools" in same.output
+    assert f"--data={data}" in same.output
+    assert "map: not scored again: " in other.output
+    assert (same.code, other.code) == (0, 0), same.output

@@ -15,7 +15,7 @@ SKEW = f"test_skew[{EIGHT}]"
 
 
 def judged(
-    folder: Path, *options: Any, eight_ns: int = 40_000_000, waivers: Sequence[Any] = (), **published: float
+    folder: Path, *options: Any, eight_ns: int = 400_000_000, waivers: Sequence[Any] = (), **published: float
 ) -> Session:
     """Judge a run of one device and one of eight, whose steps take so long, by the p_core that the site accepted."""
     runs = [store(folder / "one", topology="1x1"), store(folder / "eight", compute_ns=eight_ns)]
@@ -25,7 +25,7 @@ def judged(
 
 
 def test_devices_that_keep_their_speed_pass(tmp_path: Path) -> None:
-    session = judged(tmp_path, one=300.0, eight=2400.0)
+    session = judged(tmp_path, one=40.0, eight=320.0)
 
     case = session.cases[PAIR]
     assert case.outcome == "passed"
@@ -33,11 +33,11 @@ def test_devices_that_keep_their_speed_pass(tmp_path: Path) -> None:
     assert facts == {"cell": EIGHT, "than": ONE, "metric": "efficiency", "verdict": "pass", "bound": ">= 0.9500"}
     assert float(case.properties["measured"]) == pytest.approx(1.0)
     assert float(case.properties["expected"]) == 1.0
-    assert float(case.properties["p_train_efficiency"]) == pytest.approx(1.0)
+    assert float(case.properties["p_train_efficiency"]) == pytest.approx(1.0, rel=1e-3)
 
 
 def test_devices_that_lose_speed_together_fail_and_the_gate_says_so(tmp_path: Path) -> None:
-    session = judged(tmp_path, "--gate", eight_ns=50_000_000, one=300.0, eight=3000.0)
+    session = judged(tmp_path, "--gate", eight_ns=500_000_000, one=30.0, eight=300.0)
 
     assert session.cases[PAIR].outcome == "failure"
     last = session.output.splitlines()[-1]
@@ -46,7 +46,7 @@ def test_devices_that_lose_speed_together_fail_and_the_gate_says_so(tmp_path: Pa
 
 
 def test_a_smaller_topology_that_became_better_fails_nothing(tmp_path: Path) -> None:
-    session = judged(tmp_path, "--gate", eight_ns=50_000_000, one=10.0, eight=80.0)
+    session = judged(tmp_path, "--gate", eight_ns=500_000_000, one=30.0, eight=240.0)
 
     case = session.cases[PAIR]
     assert (case.outcome, case.properties["verdict"]) == ("skipped", "recorded")
@@ -56,7 +56,7 @@ def test_a_smaller_topology_that_became_better_fails_nothing(tmp_path: Path) -> 
 
 
 def test_a_p_core_that_is_waived_fails_no_efficiency_either(tmp_path: Path) -> None:
-    session = judged(tmp_path, eight_ns=50_000_000, waivers=[waiver("p_core")], one=300.0, eight=3000.0)
+    session = judged(tmp_path, eight_ns=500_000_000, waivers=[waiver("p_core")], one=30.0, eight=300.0)
 
     assert session.cases[PAIR].outcome == "skipped"
     assert session.cases[PAIR].properties["verdict"] == "recorded"
@@ -90,7 +90,7 @@ def test_ranks_that_differ_no_more_than_sound_ones_may_are_undecided(tmp_path: P
 
 
 def test_the_closing_table_has_efficiency_skew_and_the_slowest_rank(tmp_path: Path) -> None:
-    session = judged(tmp_path, "-n", "2", one=300.0, eight=2400.0)
+    session = judged(tmp_path, "-n", "2", one=40.0, eight=320.0)
 
     (line,) = [line for line in session.output.splitlines() if line.startswith(f"{EIGHT}   {ONE}")]
     assert "= scaling =" in session.output
@@ -136,7 +136,7 @@ def test_the_slow_rank_is_named_with_device_and_host_and_fails_the_gate(tmp_path
     assert case.outcome == "failure"
     assert "rank 5 (device 5 of node0) is 20% slower than its siblings, expected at most 5%" in case.message
     assert (case.properties["rank"], case.properties["card"], case.properties["host"]) == ("5", "5", "node0")
-    assert session.output.splitlines()[-1] == f"GATE: FAIL  test_scaling.py::{SKEW} failed"
+    assert session.output.splitlines()[-1] == f"GATE: FAIL  {EIGHT}: skew"
 
 
 def test_ranks_that_share_a_hosts_cores_are_only_recorded(tmp_path: Path) -> None:

@@ -56,8 +56,15 @@ def port(root: Path, device: str = "mlx5_0", number: str = "1", **facts: str) ->
 class FakeBackend:
     """As much of a backend as an inventory needs."""
 
-    def __init__(self, answer: Any) -> None:
+    def __init__(self, answer: Any, framework: Any = None) -> None:
         self._answer = answer
+        self._framework = framework or {}
+
+    def framework_versions(self) -> dict[str, str]:
+        if isinstance(self._framework, Exception):
+            raise self._framework
+        found: dict[str, str] = self._framework
+        return found
 
     def inventory(self, device: DeviceInfo, smi: str) -> Inventory:
         if isinstance(self._answer, Exception):
@@ -66,9 +73,9 @@ class FakeBackend:
         return found
 
 
-def gathered(root: Path, answer: Any = None, **changes: Any) -> Environment:
+def gathered(root: Path, answer: Any = None, framework: Any = None, **changes: Any) -> Environment:
     settings = Settings(run_dir=root, data=root, pretrained_backbone=False, **changes)
-    backend: Any = FakeBackend(Inventory() if answer is None else answer)
+    backend: Any = FakeBackend(Inventory() if answer is None else answer, framework)
     return gather(settings, backend, DeviceInfo("XPU", 0, 32.0, "4.0.25"), root)
 
 
@@ -166,6 +173,16 @@ def test_a_tool_that_fails_leaves_its_reason_and_the_rest(tmp_path: Path) -> Non
 
     assert facts.absent["card_count"] == "the tool is gone"
     assert facts.driver == "4.0.25"
+
+
+def test_the_frameworks_own_version_stands_beside_those_of_the_packages(tmp_path: Path) -> None:
+    facts = gathered(tmp_path, framework={"torch_xmlir": "XPYTORCH: XMLIR--e70db8f6"})
+    broken = gathered(tmp_path, framework=OSError("no --doctor"))
+
+    assert facts.packages["torch_xmlir"] == "XPYTORCH: XMLIR--e70db8f6"
+    assert facts.packages["torch"] == broken.packages["torch"] == torch.__version__
+    assert broken.absent["framework"] == "no --doctor"
+    assert facts.architecture
 
 
 def test_a_library_that_hangs_is_left_behind(tmp_path: Path, monkeypatch: Any) -> None:

@@ -21,7 +21,7 @@ from tests.trainer.scoring_data import made_up, truth_of
 from tests.trainer.small import small_settings
 from trainer.data import scoring
 from trainer.data.loader import build_loaders
-from trainer.data.scoring import FAST, REFERENCE, Score, rows_of_image, version
+from trainer.data.scoring import FAST, REFERENCE, Score, rows_of_image, score_rows, version
 from trainer.data.shapes import ensure
 from trainer.devices import load_backend
 from trainer.errors import DataError
@@ -236,3 +236,23 @@ def test_detections_of_an_image_that_a_rank_before_looked_at_are_not_counted_aga
 
     assert outcome.images == 2
     assert outcome.detections == np.count_nonzero(rows[:, 0] > 4)
+
+
+@pytest.mark.parametrize(("decisive", "times"), [(True, 1), (False, 0)])
+def test_the_detections_of_the_evaluation_that_decides_are_kept(
+    decisive: bool, times: int, shapes: Path, tmp_path: Path
+) -> None:
+    backend = load_backend("cpu")
+    backend.open(0, 1)
+    settings = small_settings(shapes, tmp_path)
+    loaders = build_loaders(settings, rank=0, world_size=1, pin_memory=False)
+    kept: list[np.ndarray] = []
+    scores = collector(settings, loaders.ground_truth, kept.append)
+    detect(NoisyOracle(shapes), loaders.val, backend, "fp32", scores.add)
+
+    outcome = scores.outcome(HostGroup(Ranks()), lambda reached: decisive)
+
+    assert [len(rows) for rows in kept] == [outcome.detections] * times
+    for rows in kept:
+        assert loaders.ground_truth is not None
+        assert score_rows(rows, loaders.ground_truth, fast=False).map == pytest.approx(outcome.map, abs=1e-12)

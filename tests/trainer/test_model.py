@@ -15,6 +15,7 @@ from torchvision.ops.misc import FrozenBatchNorm2d
 
 from trainer.model.networks import build_model, count_parameters
 from trainer.settings import Settings
+from verdict.checks.workload import DETECTORS
 
 
 def settings(**changes: Any) -> Settings:
@@ -36,7 +37,7 @@ def benchmark_model(backbone: Path) -> Any:
 
 
 def test_the_benchmarks_model_has_41_755_286_parameters(benchmark_model: Any) -> None:
-    assert count_parameters(benchmark_model) == 41_755_286
+    assert count_parameters(benchmark_model) == (41_755_286, 41_532_886)
 
 
 def test_the_benchmarks_body_has_frozen_norms_and_frozen_first_stages(benchmark_model: Any) -> None:
@@ -46,6 +47,38 @@ def test_the_benchmarks_body_has_frozen_norms_and_frozen_first_stages(benchmark_
     assert isinstance(body.bn1, FrozenBatchNorm2d)
     trained = {name.split(".")[0] for name, parameter in body.named_parameters() if parameter.requires_grad}
     assert trained == {"layer2", "layer3", "layer4"}
+
+
+def test_the_flops_of_a_training_step_are_those_that_judging_counts(benchmark_model: Any, monkeypatch: Any) -> None:
+    monkeypatch.setattr(benchmark_model.transform, "min_size", (128,))
+    flops = {"pixels": 0, "boxes": 0}
+    pixels, rows = [], []
+
+    def count(module: torch.nn.Module, inputs: Any, output: Any) -> None:
+        weight = module.weight
+        # Forward, the weight's gradient, the input's gradient.
+        products = 1 + weight.requires_grad + (weight.requires_grad and inputs[0].requires_grad)
+        places = output.numel() // weight.shape[0]
+        part = "boxes" if isinstance(module, torch.nn.Linear) else "pixels"
+        flops[part] += 2 * products * places * weight.numel()
+
+    hooks = [
+        module.register_forward_hook(count)
+        for module in benchmark_model.modules()
+        if isinstance(module, (torch.nn.Conv2d, torch.nn.Linear))
+    ]
+    hooks.append(benchmark_model.transform.register_forward_hook(lambda *a: pixels.append(a[2][0].tensors.shape)))
+    hooks.append(benchmark_model.roi_heads.box_head.register_forward_hook(lambda *a: rows.append(len(a[2]))))
+    target = {"boxes": torch.tensor([[10.0, 10.0, 90.0, 90.0]]), "labels": torch.tensor([1])}
+
+    benchmark_model.train()([torch.rand(3, 128, 128)], [target])
+    for hook in hooks:
+        hook.remove()
+
+    ((images, _, height, width),) = pixels
+    detector = DETECTORS["fasterrcnn_resnet50_fpn"]
+    assert flops["pixels"] == pytest.approx(detector.pixel_flops * images * height * width, rel=1e-3)
+    assert flops["boxes"] == detector.box_flops * rows[0]
 
 
 def test_the_benchmarks_model_is_the_one_that_torchvision_builds(
@@ -79,7 +112,7 @@ def test_the_tiny_model_is_a_faster_rcnn_with_every_part() -> None:
     model = build_model(settings(model="fasterrcnn_tiny", pretrained_backbone=False, num_classes=4))
 
     assert isinstance(model, FasterRCNN)
-    assert count_parameters(model) < 10_000
+    assert count_parameters(model)[0] < 10_000
     assert model.roi_heads.box_predictor.cls_score.out_features == 4
     losses = model(
         [torch.rand(3, 40, 32)], [{"boxes": torch.tensor([[4.0, 4.0, 24.0, 24.0]]), "labels": torch.tensor([1])}]

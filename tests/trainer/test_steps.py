@@ -15,7 +15,8 @@ from evidence.rank_file import EventLog
 from tests.trainer.small import small_settings
 from trainer.clocks import Ledger
 from trainer.data.dataset import BadSample
-from trainer.data.loader import build_loaders
+from trainer.data.loader import Loaders, build_loaders
+from trainer.data.passes import Passes
 from trainer.devices import load_backend
 from trainer.errors import DataError, DivergedError
 from trainer.loop.steps import StepLoop, Trainee
@@ -26,8 +27,12 @@ from trainer.settings import Settings
 STEPS = 10
 
 
+def loaders_of(settings: Settings) -> Loaders:
+    return build_loaders(settings, rank=0, world_size=1, pin_memory=False)
+
+
 def batches_of(settings: Settings) -> Iterator[Any]:
-    loaders = build_loaders(settings, rank=0, world_size=1, pin_memory=False)
+    loaders = loaders_of(settings)
     loaders.train_plan.set_epoch(0)
     return iter(loaders.train)
 
@@ -39,13 +44,14 @@ def loop_for(settings: Settings, log: EventLog, model: Any = None) -> StepLoop:
     torch.manual_seed(0)
     model = build_model(settings) if model is None else model
     trainee = Trainee(settings, backend, model, build_optimizer(model, settings))
+    loaders = loaders_of(settings)
     torch.manual_seed(1)
-    return StepLoop(trainee, log, Ledger())
+    return StepLoop(trainee, log, Ledger(), Passes(loaders.train_plan, loaders.image_ids))
 
 
-def windows(log: EventLog) -> list[dict[str, Any]]:
+def windows(log: EventLog, name: str = "window") -> list[dict[str, Any]]:
     events = [json.loads(line) for line in log.path.read_text().splitlines()]
-    return [event for event in events if event["event"] == "window"]
+    return [event for event in events if event["event"] == name]
 
 
 @pytest.mark.integration
@@ -118,6 +124,102 @@ def test_windows_hold_every_step_once_and_count_what_was_consumed(shapes: Path, 
         assert window["wait_ns"] + window["copy_ns"] + sum(window["compute_ns"]) <= window["wall_ns"]
 
 
+@pytest.mark.parametrize("clip", [0.0, 0.1])
+def test_a_window_has_the_norm_of_its_last_gradients_and_the_steps_that_had_any(
+    shapes: Path, tmp_path: Path, clip: float
+) -> None:
+    settings = small_settings(shapes, tmp_path, model="fasterrcnn_tiny", window=2, gradient_clip=clip)
+    log = EventLog(tmp_path, 0)
+    loop, batches = loop_for(settings, log), batches_of(settings)
+    norms = []
+
+    for _ in range(2):
+        loop.run(batches, [0.001] * 2, epoch=0)
+        gradients = [one.grad for one in loop._trainee.model.parameters() if one.grad is not None]
+        norms.append(float(torch.cat([gradient.reshape(-1) for gradient in gradients]).norm()))
+
+    written = windows(log)
+    assert [one["backward_steps"] for one in written] == [2, 2]
+    assert [one["skipped"] for one in written] == [[], []]
+    found = [one["gradient_norm"] for one in written]
+    if clip:
+        assert norms == pytest.approx([clip] * 2, rel=1e-3)
+        assert all(norm > 2 * clip for norm in found)  # before clipping
+    else:
+        assert found == pytest.approx(norms, rel=1e-5)
+
+
+def test_a_step_without_a_backward_pass_is_counted_as_one(shapes: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    settings = small_settings(shapes, tmp_path, model="fasterrcnn_tiny", window=3)
+    log = EventLog(tmp_path, 0)
+    loop, backward, passes = loop_for(settings, log), torch.Tensor.backward, []
+
+    def only_twice(self: torch.Tensor) -> None:
+        passes.append(self)
+        if len(passes) <= 2:
+            backward(self)
+
+    monkeypatch.setattr(torch.Tensor, "backward", only_twice)
+
+    loop.run(batches_of(settings), [0.001] * 6, epoch=0)
+
+    assert [one["backward_steps"] for one in windows(log)] == [2, 0]
+    assert [one["gradient_norm"] for one in windows(log)] == [0.0, 0.0]
+
+
+class FakeScaler:
+    """A GradScaler, of which CPUs have none in old versions of torch, that finds an overflow in certain steps."""
+
+    def __init__(self, overflows: tuple[int, ...]) -> None:
+        self._overflows = overflows
+        self._step, self._scale = 0, 1024.0
+
+    def scale(self, value: torch.Tensor) -> torch.Tensor:
+        return value * self._scale
+
+    def get_scale(self) -> float:
+        return self._scale
+
+    def step(self, optimizer: Any) -> None:
+        for parameter in optimizer.param_groups[0]["params"]:
+            if parameter.grad is not None:
+                parameter.grad.div_(self._scale)
+        if self._step not in self._overflows:
+            optimizer.step()
+
+    def update(self) -> None:
+        if self._step in self._overflows:
+            self._scale /= 2
+        self._step += 1
+
+
+def test_steps_that_a_gradient_scaler_skips_are_written_down(shapes: Path, tmp_path: Path) -> None:
+    settings = small_settings(shapes, tmp_path, model="fasterrcnn_tiny", window=3)
+    log = EventLog(tmp_path, 0)
+    loop = loop_for(settings, log)
+    loop._trainee.scaler = FakeScaler((0, 3, 5))  # type: ignore[assignment]
+    loop = StepLoop(loop._trainee, log, Ledger(), loop._passes)
+
+    loop.run(batches_of(settings), [0.001] * 6, epoch=0)
+
+    assert [one["skipped"] for one in windows(log)] == [[0], [0, 2]]
+    assert [one["loss_scale"] for one in windows(log)] == [512.0, 128.0]
+    assert loop.images == 6 * settings.batch_size  # consumed, for the account of the epoch
+
+
+def test_a_pass_over_the_data_set_is_written_down_when_its_last_window_is(shapes: Path, tmp_path: Path) -> None:
+    settings = small_settings(shapes, tmp_path, model="fasterrcnn_tiny", window=4)
+    log = EventLog(tmp_path, 0)
+    steps = len(loaders_of(settings).train_plan)
+    batches = batches_of(settings)
+
+    loop_for(settings, log).run(batches, [0.001] * steps, epoch=0)
+
+    (found,) = windows(log, "pass")
+    assert (found["epoch"], found["steps"], found["repeated"]) == (0, steps, 0)
+    assert found["images"] == steps * settings.batch_size
+
+
 class Diverging(torch.nn.Module):
     """A model whose loss stops being a number at one step."""
 
@@ -175,4 +277,4 @@ def test_each_of_four_losses_and_their_sum_is_read_in_every_step_only_where_that
 
     loop.run(batches_of(settings), [0.001] * 3, epoch=0)
 
-    assert asked[:-1] == [1] * 3 * readings  # the last reading closes the window
+    assert asked[:-2] == [1] * 3 * readings  # the last two close the window: its last loss, and all of it

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tests.trainer.small import small_settings
-from trainer.loop.trainee import Fingerprint, build_optimizer, learning_rate
+from trainer.loop.trainee import Fingerprint, ParameterDigests, build_optimizer, learning_rate
 from trainer.model.networks import build_model
 from trainer.settings import Settings
 
@@ -53,6 +53,25 @@ def test_the_optimizer_holds_only_what_is_trained_and_is_not_fused() -> None:
     assert group["params"] == list(model[1].parameters())
     assert (group["momentum"], group["weight_decay"]) == (0.9, 1e-4)
     assert not group.get("fused")
+
+
+def test_a_digest_says_which_parameters_moved_and_is_equal_for_equal_ones() -> None:
+    model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Linear(2, 2), torch.nn.BatchNorm1d(2))
+    model[0].requires_grad_(False)
+    digests = ParameterDigests(model)
+
+    first = digests.take(0)
+    again = ParameterDigests(model).take(7)
+    with torch.no_grad():
+        model[1].weight[0, 0] = torch.nextafter(model[1].weight[0, 0], torch.tensor(9.0))
+        model[0].weight.zero_()
+        model[2].running_mean.fill_(3.0)
+    later = digests.take(5)
+
+    assert (first.steps, first.tensors, first.moved, first.unmoved) == (0, 4, 0, ())
+    assert (again.sha256, again.steps) == (first.sha256, 7)
+    assert later.sha256 != first.sha256
+    assert (later.moved, later.unmoved) == (1, ("1.bias", "2.weight", "2.bias"))
 
 
 def batch() -> tuple[list[torch.Tensor], list[dict[str, torch.Tensor]]]:

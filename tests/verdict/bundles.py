@@ -26,6 +26,13 @@ HONEST_CLOCK = {
     "steps_back": 0,
 }
 
+PARAMETERS = {
+    "fasterrcnn_resnet50_fpn": {"parameters": 41_755_286, "trained": 41_532_886},
+    "fasterrcnn_resnet18_fpn_small": {"parameters": 12_297_827, "trained": 12_297_827},
+    "fasterrcnn_tiny": {"parameters": 5_427, "trained": 5_427},
+}
+RETESTED = ("synchronise_ns", "after_ns", "timer_ns", "timer_wall_ns")
+
 TWO_DEVICES = Topology(1, 2)
 
 
@@ -59,6 +66,8 @@ class Plan:
     proposals: int = 200  # an image
     positives: int = 3  # an image
     clock: Mapping[str, Any] = field(default_factory=lambda: dict(HONEST_CLOCK))
+    uneven: bool = True  # every seventh batch lacks an image, as no sampler's does; not of a resumed run
+    unused: int = 0  # images that an epoch leaves out
     restarts: int = 0  # attempts that broke off
     resumed: tuple[int, int] | None = None  # epoch, and the step in it, where the last attempt took it up
 
@@ -71,6 +80,18 @@ class Plan:
     def sampled_of_image(self) -> int:
         """Boxes of an image that the box head is given."""
         return 512 if self.recipe.model == Recipe().model else 32
+
+    @property
+    def train_images(self) -> int:
+        """Images of the data set: those of an epoch, or of all steps under steady."""
+        steps = self.warmup + self.steps
+        lacking = sum(self.images_of_step(step) < self.batch_size for step in range(steps))
+        return (steps * self.batch_size - lacking) * self.topology.ranks + self.unused
+
+    def images_of_step(self, step: int) -> int:
+        """Images of a rank's batch."""
+        of_pass = step if self.protocol == "steady" else step % self.steps
+        return self.batch_size - (self.uneven and self.resumed is None and of_pass % 7 == 6)
 
     @property
     def limit(self) -> int:
@@ -166,7 +187,7 @@ def build(plan: Plan) -> Bundle:
 
 def _run_file(plan: Plan, cell: Cell) -> Event:
     return {
-        "schema": 2,
+        "schema": 3,
         "id": "20260101T000000Z",
         "cell": {
             "id": cell.id,
@@ -219,7 +240,8 @@ class _Rank:
         self.plan, self.rank, self.cell_id = plan, rank, cell_id
         self.now = 1_000_000_000 * (rank + 1)  # clocks of different processes have nothing in common
         self.events: list[Event] = []
-        self.step = self.images = self.steps = 0
+        self.step = self.images = self.steps = self.taken = 0
+        self.retested = False
         if plan.resumed is not None:
             self.step = plan.resumed[0] * plan.steps + plan.resumed[1]
         self.ledger = dict.fromkeys(
@@ -237,9 +259,13 @@ class _Rank:
         plan = self.plan
         self._introduce()
         self.now += 2_000_000_000
-        self.say("data", train={"images": 960, "dropped": {}}, val={"images": self._val_images, "boxes": 300})
+        split = {"dropped": {}, "crowds": 3, "categories": 3, "annotations_sha256": "ab" * 32}
+        train = {"images": plan.train_images, "id_sum": _all_ids(plan), **split}
+        self.say("data", train=train, val={"images": self._val_images, "boxes": 300, **split})
         self.say("clock_test", **self.plan.clock)
+        self.say("model", name=plan.recipe.model, **PARAMETERS.get(plan.recipe.model, {"parameters": 1, "trained": 1}))
         self.say("progress", phase="data", done=1, total=1)
+        self._parameters()
         if plan.resumed is not None:
             epoch, step = plan.resumed
             self.say("resumed", epoch=epoch, step=step, steps_left=plan.steps - step, first_step=self.step, file="a.pt")
@@ -248,6 +274,7 @@ class _Rank:
         self._windows(plan.warmup, epoch=0, warmup=True)
         self.ledger = dict.fromkeys(self.ledger, 0)
         self.images = self.steps = 0
+        self._read_agent()
         self.say("train_begin")
         if plan.protocol == "steady":
             self._windows(plan.steps, epoch=0)
@@ -259,6 +286,10 @@ class _Rank:
         self.spend("idle", 10_000_000)
         ledger = {f"{phase}_ns": ns for phase, ns in self.ledger.items()}
         self.say("train_end", images=self.images, steps=self.steps, ledger=ledger)
+        self._read_agent()
+        if plan.protocol == "steady":
+            self._pass(0, 0, plan.warmup + plan.steps)
+        self._parameters()
         on_device = plan.backend != "cpu"
         self.say(
             "memory",
@@ -278,7 +309,7 @@ class _Rank:
         plan = self.plan
         self.say(
             "start",
-            schema=2,
+            schema=3,
             cell=self.cell_id,
             rank=self.rank,
             local_rank=self.rank % plan.topology.devices,
@@ -304,15 +335,42 @@ class _Rank:
             versions={"python": "3.8"},
         )
 
+    def _read_agent(self) -> None:
+        """The agent's clock runs as the rank's does, with a zero of its own, and it answers at once."""
+        self.say("agent_clock", asked_ns=self.now, agent_ns=self.now + 10**15)
+
     def _epoch(self, epoch: int, score: float, first: int) -> None:
         steps, before = self.plan.steps - first, self.images
         if steps:
-            self.say("epoch_begin", epoch=epoch, steps=steps, images_unused=0)
+            unused = self.plan.unused
+            self.say("epoch_begin", epoch=epoch, steps=steps, images_unused=unused, from_step=first or None)
             self._windows(steps, epoch)
+            self._pass(epoch, first, steps)
             self.say("epoch_end", epoch=epoch, steps=steps, images=self.images - before)
+            self._parameters()
             self.spend("checkpoint", 20_000_000)
             self.say("checkpoint", epoch=epoch, step=self.plan.steps, file="checkpoint.pt", bytes=1)
         self._evaluate(epoch, score)
+
+    def _parameters(self) -> None:
+        moved = 60 if self.taken else 0
+        self.say("parameters", steps=self.taken, sha256=f"{self.taken:064x}", tensors=60, moved=moved, unmoved=[])
+
+    def _pass(self, epoch: int, first: int, steps: int) -> None:
+        """Every rank has images of its own, the same in every epoch."""
+        begun = epoch * self.plan.steps + first
+        self.say(
+            "pass",
+            epoch=epoch,
+            from_step=first,
+            steps=steps,
+            images=sum(map(self.plan.images_of_step, range(begun, begun + steps))),
+            repeated=0,
+            id_sum=_id_sum(self.rank),
+            smallest=[100 * self.rank + at for at in range(16)],
+            unused=self.plan.unused,
+            unused_sum=self.plan.unused,
+        )
 
     def _evaluate(self, epoch: int, score: float) -> None:
         self.say("eval_begin", epoch=epoch)
@@ -337,7 +395,7 @@ class _Rank:
         self.spend("copy", copy_ns)
         self.spend("compute", sum(compute_ns))
         self.spend("bookkeeping", plan.gap_ns)
-        images = [plan.batch_size - ((self.step + at) % 7 == 6) for at in range(size)]
+        images = [plan.images_of_step(self.step + at) for at in range(size)]
         self.say(
             "window",
             epoch=epoch,
@@ -356,7 +414,27 @@ class _Rank:
             sampled=sum(images) * plan.sampled_of_image,
             positives=sum(images) * plan.positives,
             loss=[2.0 + 1 / (1 + self.step + at) for at in range(size)],
+            backward_steps=size,
+            gradient_norm=1.0 + 1 / (1 + self.step),
+            skipped=[],
+            loss_scale=None,
+            forward_images=sum(images),
+            read_ns=100_000,
+            span_ns=0,
+            span_device_ns=0,
         )
+        if not warmup and not self.retested:
+            self.say("clock_retest", step=self.step + size, **{name: self.plan.clock[name] for name in RETESTED})
+            self.retested = True
         self.step += size
+        self.taken += size
         self.steps += size
         self.images += sum(images)
+
+
+def _id_sum(rank: int) -> int:
+    return 2**60 + rank
+
+
+def _all_ids(plan: Plan) -> int:
+    return (sum(map(_id_sum, range(plan.topology.ranks))) + plan.unused) % 2**61

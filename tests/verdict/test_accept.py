@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from evidence.bundle import read_run
 from evidence.errors import SuiteError
 from expected import METRICS, Expectation, default_bounds
-from expected.metrics import ABSOLUTE_TOLERANCE
-from expected.site import LARGEST_TOLERANCE, MIN_RUNS
+from expected.metrics import ABSOLUTE_TOLERANCE, LARGEST_TOLERANCE
+from expected.site import MIN_RUNS
 from tests.verdict.accepting import COMPUTE_NS, PLAN, Change, device_with, devices_of, write_runs
 from tests.verdict.bundles import CPU, STEADY, Bundle, Plan, a_cell
 from verdict.baseline.accept import (
@@ -54,7 +54,7 @@ def only(number: int, change: Callable[[Bundle], None]) -> Change:
 def test_every_metric_that_nobody_publishes_is_accepted(tmp_path: Path) -> None:
     run_dirs = write_runs(tmp_path)
 
-    found = accept_runs(run_dirs, devices_of(PLAN, map=0.3, p_train=100.0))
+    found = accept_runs(run_dirs, devices_of(PLAN, map=0.3, p_train=150.0))
 
     measured = [measure(read_run(run_dir)) for run_dir in run_dirs]
     assert found.cell.id == "r300-1x2-fp32-bs4"
@@ -265,7 +265,7 @@ def test_one_more_run_heals_an_outlier(tmp_path: Path) -> None:
 
 
 def test_nothing_to_accept_is_refused_with_the_reasons(tmp_path: Path) -> None:
-    everything: dict[str, Any] = dict.fromkeys(METRICS, 0.5)
+    everything: dict[str, Any] = {**dict.fromkeys(METRICS, 150.0), "map": 0.5, "mem": 20.0, "e2e_time": 10.0}
     run_dirs = write_runs(tmp_path)
 
     message = refused(run_dirs, **everything)
@@ -498,3 +498,57 @@ def test_at_least_half_of_the_runs_are_no_outliers(readings: list[float], name: 
     assert 2 * len(found) < len(runs)
     near = SMALLEST_TOLERANCE[name] * (1 if name in ABSOLUTE_TOLERANCE else statistics.median(readings))
     assert all(abs(runs[run] - statistics.median(readings)) > near for run in found)
+
+
+def test_a_metric_of_no_table_is_accepted_if_it_is_asked_for(tmp_path: Path) -> None:
+    run_dirs = write_runs(tmp_path)
+
+    plain = accept_runs(run_dirs, devices_of(PLAN))
+    found = accept_runs(run_dirs, devices_of(PLAN), further=["epochs_to_target"])
+
+    assert "epochs_to_target" not in {value.metric for value in plain.values}
+    (epochs,) = (value for value in found.values if value.metric == "epochs_to_target")
+    assert epochs.tolerance == 1.0  # the smallest: three runs may happen to agree
+    assert epochs.bounds == (None if epochs.value <= 1 else epochs.value - 1, epochs.value + 1)
+
+
+def test_a_metric_of_no_table_that_a_run_did_not_measure_is_left_out(tmp_path: Path) -> None:
+    plan = replace(PLAN, maps=(0.1,) * PLAN.limit)
+
+    found = accept_runs(write_runs(tmp_path, plan), devices_of(plan), further=["epochs_to_target"])
+
+    assert found.left_out["epochs_to_target"] == "not measured (run-0)"
+
+
+def test_a_number_that_all_runs_exceed_by_far_is_accepted_beside_the_published_one(tmp_path: Path) -> None:
+    run_dirs = write_runs(tmp_path)
+
+    found = accept_runs(run_dirs, devices_of(PLAN, p_train=100.0, p_core=190.0))
+
+    accepted = {value.metric: value.value for value in found.values}
+    assert "p_core" not in accepted  # published, and reached
+    assert accepted["p_train"] > 150.0
+
+
+def test_one_of_three_runs_that_is_too_good_is_not_accepted_beside_a_published_number(tmp_path: Path) -> None:
+    run_dirs = write_runs(tmp_path, compute_ns=(40_000_000, 40_000_000, 20_000_000))
+
+    message = refused(run_dirs, p_train=130.0)
+
+    assert "p_train" not in message
+
+
+def test_runs_with_other_annotations_are_no_baseline_together(tmp_path: Path) -> None:
+    def other(bundle: Bundle) -> None:
+        for rank in bundle.ranks:
+            bundle.one("data", rank)["train"]["annotations_sha256"] = "cd" * 32
+
+    message = refused(write_runs(tmp_path, change=only(1, other)))
+
+    assert "run-1: found SHA-256 of the annotations of train2017 cdcdcd" in message
+
+
+def test_the_annotations_of_the_runs_are_part_of_where_a_baseline_comes_from(tmp_path: Path) -> None:
+    found = accept_runs(write_runs(tmp_path), devices_of(PLAN))
+
+    assert dict(found.runs[0].annotations) == {"train2017": "ab" * 32, "val2017": "ab" * 32}

@@ -39,7 +39,7 @@ def reasons(plan: Plan, folder: Path, bundle: Bundle) -> str:
 def test_the_last_attempt_is_judged_wherever_it_went_on(tmp_path: Path, resumed: Any) -> None:
     plan = replace(BROKEN, resumed=resumed)
 
-    verdict = judged(plan, tmp_path, p_core=80.0, p_train=80.0, map=0.37, mem=24.0)
+    verdict = judged(plan, tmp_path, p_core=150.0, p_train=150.0, map=0.37, mem=24.0)
 
     assert {name: metric.verdict for name, metric in verdict.metrics.items()} == {
         "e2e_time": Verdict.MISSING,
@@ -74,7 +74,7 @@ def test_an_attempt_with_nothing_left_to_train_shows_the_map_alone(tmp_path: Pat
 def test_other_protocols_are_restarted_too(tmp_path: Path, plan: Plan) -> None:
     resumed = None if plan.protocol == "steady" else (0, 20)
 
-    verdict = judged(replace(plan, restarts=1, resumed=resumed), tmp_path, p_core=80.0)
+    verdict = judged(replace(plan, restarts=1, resumed=resumed), tmp_path, p_core=150.0)
 
     assert verdict.metrics["p_core"].verdict == Verdict.PASS
     assert verdict.restarts == 1

@@ -175,6 +175,7 @@ def test_run_json_and_the_ranks_say_where_a_run_comes_from(tmp_path: Path) -> No
         card="Kunlunxin XPU",
         driver="4.0.25",
         versions={"pillow": "9.5.0", **VERSIONS},
+        annotations=dict.fromkeys(("train2017", "val2017"), "ab" * 32),
     )
 
 
@@ -187,6 +188,8 @@ def test_all_that_has_to_be_equal_of_two_runs_is_its_state(tmp_path: Path) -> No
         "card": "a device",
         "driver": "",
         "python": "3.8",
+        "SHA-256 of the annotations of train2017": "ab" * 32,
+        "SHA-256 of the annotations of val2017": "ab" * 32,
     }
 
 
@@ -263,3 +266,26 @@ def test_plain_words_can_be_printed_and_do_not_change_again(words: str) -> None:
     assert found.isprintable()
     assert plain(found) == found
     assert found.encode("utf-8")
+
+
+def test_runs_with_other_annotations_are_not_comparable(tmp_path: Path) -> None:
+    def other(bundle: Bundle) -> None:
+        for rank in bundle.ranks:
+            bundle.one("data", rank)["val"]["annotations_sha256"] = "cd" * 32
+
+    facts = [facts_of(tmp_path / name, change) for name, change in (("a", lambda bundle: None), ("b", other))]
+
+    (found,) = refusals(candidate("a", facts[0]), candidate("b", facts[1]))
+
+    assert found.startswith("SHA-256 of the annotations of val2017: found abab")
+
+
+def test_a_run_that_did_not_record_its_annotations_is_compared_without(tmp_path: Path) -> None:
+    def older(bundle: Bundle) -> None:
+        for rank in bundle.ranks:
+            for split in ("train", "val"):
+                del bundle.one("data", rank)[split]["annotations_sha256"]
+
+    facts = [facts_of(tmp_path / name, change) for name, change in (("a", lambda bundle: None), ("b", older))]
+
+    assert refusals(candidate("a", facts[0]), candidate("b", facts[1])) == ()

@@ -14,13 +14,8 @@ from tests.suite.stored import bundle_of
 from tests.support import device_of
 from tests.verdict.bundles import Bundle
 from trainer.settings import Settings
-from verdict.environment.findings import (
-    BACKBONE_SHA256,
-    ITEMS,
-    EnvironmentFinding,
-    environment_findings,
-    stated_items,
-)
+from verdict.environment.findings import EnvironmentFinding, environment_findings
+from verdict.environment.items import BACKBONE_SHA256, ITEMS, stated_items
 
 EIGHT = Topology(1, 8)
 

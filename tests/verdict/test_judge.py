@@ -29,6 +29,7 @@ MEM = published("mem", 20.0)
 MEM_NEARLY_FULL = published("mem", 31.9)
 BOTH_SIDES = Expectation("published", 100.0, 90.0, 110.0)
 UNPUBLISHED = Expectation("unpublished", source="a table")
+COVERED = replace(P_CORE, covered=320.0)
 ACCEPTED = Expectation("accepted", 200.0, 194.0, source="accepted in site.toml: mean of 3 runs", clock="device")
 
 
@@ -40,6 +41,7 @@ def rate(value: float, half: float = 1.0) -> Measurement:
     return a_measurement("p_core", value, Interval(value - half, value + half))
 
 
+EASY = Expectation("published", 1.0, low=0.0, high=1e9)
 TEN_STEPS = a_measurement("p_core", 205.0, n=10)
 
 
@@ -97,6 +99,34 @@ def judged(tmp_path: Path, plan: Plan = FULL, timing: str = "device", **expectat
             Verdict.INCONCLUSIVE,
             "straddles 90.0 (0.9 x published 100.0) and 110.0",
         ),
+        ("p_core", P_CORE, rate(300.0), Verdict.PASS, "at least 190.0"),
+        (
+            "p_core",
+            P_CORE,
+            rate(301.0),
+            Verdict.INCONCLUSIVE,
+            "is 1.5 times as good as published 200.0, too good to be",
+        ),
+        ("p_core", COVERED, rate(301.0), Verdict.PASS, "at least 190.0 (0.95 x published 200.0)"),
+        (
+            "p_core",
+            COVERED,
+            rate(481.0),
+            Verdict.INCONCLUSIVE,
+            "2.4 times as good as published 200.0 and 320.0 accepted",
+        ),
+        ("p_core", COVERED, rate(185.2), Verdict.FAIL, "is below 190.0"),
+        ("p_core", ACCEPTED, rate(301.0), Verdict.INCONCLUSIVE, "1.5 times as good as accepted 200.0, too good"),
+        ("e2e_time", E2E, a_measurement("e2e_time", 67.0), Verdict.PASS, "at most 105.0"),
+        (
+            "e2e_time",
+            E2E,
+            a_measurement("e2e_time", 66.0),
+            Verdict.INCONCLUSIVE,
+            "1.5 times as good as published 100.0",
+        ),
+        ("map", MAP, a_measurement("map", 0.9), Verdict.PASS, "0.3600"),
+        ("mem", MEM, a_measurement("mem", 1.0), Verdict.PASS, "21.00"),
         ("p_core", ACCEPTED, rate(196.0), Verdict.PASS, "194.0 (0.97 x accepted 200.0)"),
         ("p_core", ACCEPTED, rate(192.0), Verdict.FAIL, "194.0 (0.97 x accepted 200.0)"),
         ("p_core", ACCEPTED, rate(194.5), Verdict.INCONCLUSIVE, "194.0 (0.97 x accepted 200.0)"),
@@ -424,7 +454,7 @@ def test_a_replay_against_another_number_gives_another_verdict(tmp_path: Path) -
 
 
 def test_a_sites_value_from_another_protocol_is_not_held_against_the_run(tmp_path: Path) -> None:
-    accepted = Expectation("accepted", 1.0, 0.95, None, None, "accepted in site.toml", "device", "full")
+    accepted = Expectation("accepted", 190.0, 150.0, None, None, "accepted in site.toml", "device", "full")
     evidence = read_run(build(STEADY).write(tmp_path / "run"))
 
     other = judge_run(evidence, a_cell(STEADY, p_core=accepted)).metrics["p_core"]
@@ -435,7 +465,7 @@ def test_a_sites_value_from_another_protocol_is_not_held_against_the_run(tmp_pat
 
 
 def test_a_published_host_timed_number_needs_a_run_that_was_timed_so(tmp_path: Path) -> None:
-    cell = with_timing(a_cell(STEADY, p_core=1.0), "host")
+    cell = with_timing(a_cell(STEADY, p_core=190.0), "host")
     bundle = build(STEADY)
     bundle.one("start", rank=1)["host_clock"] = False
 
@@ -450,7 +480,7 @@ def test_a_rank_that_does_not_say_how_it_was_timed_was_not_timed_so(tmp_path: Pa
     bundle = build(STEADY)
     bundle.one("start", rank=1)["host_clock"] = None
 
-    verdict = judge_run(read_run(bundle.write(tmp_path / "run")), with_timing(a_cell(STEADY, p_core=1.0), "host"))
+    verdict = judge_run(read_run(bundle.write(tmp_path / "run")), with_timing(a_cell(STEADY, p_core=190.0), "host"))
 
     assert verdict.outcome == "invalid"
     assert verdict.reasons[0].startswith("rank 1: found host_clock None")
@@ -464,3 +494,99 @@ def test_what_is_not_published_needs_no_such_run(tmp_path: Path) -> None:
     verdict = judge_run(read_run(bundle.write(tmp_path / "run")), with_timing(a_cell(STEADY, mem=30.0), "host"))
 
     assert verdict.metrics["mem"].verdict == "pass"
+
+
+EPOCHS = Expectation("derived", 18.89, 16.89, 20.89, source="e2e_time x p_whole / 117266 images")
+
+
+@pytest.mark.parametrize(
+    ("epochs", "verdict", "says"),
+    [
+        (18.0, Verdict.PASS, "epochs_to_target 18 epochs is at most 20.89 (derived 18.89 + 2)"),
+        (17.0, Verdict.PASS, ""),
+        (20.0, Verdict.PASS, ""),
+        (21.0, Verdict.FAIL, "epochs_to_target 21 epochs is above 20.89 (derived 18.89 + 2)"),
+        (
+            16.0,
+            Verdict.FAIL,
+            "epochs_to_target 16 epochs is below 16.89 (derived 18.89 - 2); too soon is as suspicious",
+        ),
+    ],
+)
+def test_the_target_is_neither_reached_too_late_nor_too_soon(epochs: float, verdict: Verdict, says: str) -> None:
+    judged = judge_metric("epochs_to_target", EPOCHS, a_measurement("epochs_to_target", epochs))
+
+    assert judged.verdict == verdict
+    assert says in judged.reason
+
+
+def test_a_metric_of_no_table_is_recorded_beside_the_others_and_decides_nothing(tmp_path: Path) -> None:
+    verdict = judged(tmp_path, e2e_time=20.0, p_whole=130.0, p_train=170.0, p_core=190.0, map=0.38, mem=20.0)
+
+    assert verdict.outcome == Verdict.PASS
+    assert "epochs_to_target" not in verdict.metrics
+    (further,) = verdict.further.values()
+    assert (further.metric, further.measured, further.verdict) == ("epochs_to_target", 2.0, Verdict.RECORDED)
+    assert further.reason == "epochs_to_target 2 epochs: no number is published"
+
+
+@pytest.mark.parametrize(
+    ("value", "plan", "outcome"),
+    [
+        (2.0, FULL, Verdict.PASS),
+        (9.0, FULL, Verdict.FAIL),
+        (2.0, replace(FULL, maps=(0.1,) * 4), Verdict.MISSING),
+    ],
+)
+def test_a_metric_of_no_table_that_has_a_number_is_judged_as_every_other(
+    value: float, plan: Plan, outcome: Verdict, tmp_path: Path
+) -> None:
+    known = Expectation("derived", value, value - 2, value + 2)
+
+    verdict = judged(tmp_path, plan, epochs_to_target=known, **dict.fromkeys(METRICS, EASY))
+
+    assert verdict.metrics["epochs_to_target"].verdict == outcome
+    assert verdict.outcome == outcome
+    assert verdict.further == {}
+
+
+def test_of_broken_evidence_nothing_is_recorded(tmp_path: Path) -> None:
+    bundle = build(FULL)
+    bundle.run["boot"]["exit_code"] = 7
+
+    verdict = judge_run(read_run(bundle.write(tmp_path / "run")), a_cell(FULL))
+
+    assert (verdict.outcome, verdict.further) == (Verdict.INVALID, {})
+
+
+@pytest.mark.parametrize(("published_map", "noted"), [(0.364, True), (0.38, False)])
+def test_a_map_that_cannot_fail_by_construction_says_so(published_map: float, noted: bool, tmp_path: Path) -> None:
+    verdict = judged(tmp_path, map=published_map).metrics["map"]
+
+    assert verdict.verdict == Verdict.PASS
+    assert bool(verdict.note) is noted
+    assert (
+        "training stops at the first map of 0.36 or more, so a run that gets there cannot fail" in verdict.reason
+    ) is noted
+
+
+@pytest.mark.parametrize(
+    ("own", "verdict", "says"),
+    [
+        ({"train2017": "ab" * 32, "val2017": "ab" * 32}, Verdict.PASS, ""),
+        ({}, Verdict.PASS, ""),
+        (
+            {"val2017": "cd" * 32},
+            Verdict.MISSING,
+            "accepted from runs on val2017 annotations of SHA-256 cdcdcdcdcdcd...",
+        ),
+        ({"test2017": "cd" * 32}, Verdict.MISSING, "some that it did not record"),
+    ],
+)
+def test_an_accepted_value_is_held_against_runs_on_its_own_annotations_only(
+    own: dict[str, str], verdict: Verdict, says: str, tmp_path: Path
+) -> None:
+    result = judged(tmp_path, p_core=replace(ACCEPTED, value=190.0, low=150.0, annotations=own))
+
+    assert result.metrics["p_core"].verdict == verdict
+    assert says in result.metrics["p_core"].reason

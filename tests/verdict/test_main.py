@@ -24,7 +24,7 @@ def test_a_run_of_a_shipped_cell_is_judged_and_listed(tmp_path: Path, capsys: py
     lines = capsys.readouterr().out.splitlines()
     assert code == 0
     assert lines[0] == f"{cell.id} full: recorded"
-    assert [line.split()[:2] for line in lines[1:]] == [
+    assert [line.split()[:2] for line in lines[1:7]] == [
         ["e2e_time", "recorded"],
         ["p_whole", "recorded"],
         ["p_train", "recorded"],
@@ -32,6 +32,7 @@ def test_a_run_of_a_shipped_cell_is_judged_and_listed(tmp_path: Path, capsys: py
         ["map", "pass"],
         ["mem", "pass"],
     ]
+    assert lines[7].split()[:2] == ["epochs_to_target", "recorded"]
 
 
 def test_what_changed_since_the_run_is_listed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,7 +16,7 @@ from evidence.errors import SuiteError
 from evidence.verdict import Interval
 from expected import METRICS, Topology
 from tests.verdict.bundles import CPU, EPOCH, STEADY, Bundle, Plan, build
-from verdict.metrics.measure import compared_value, measure, metrics_of, protocol_metrics, shortened_run
+from verdict.metrics.measure import compared_value, measure, metrics_of, protocol_metrics, shortened_run, unmeasured
 from verdict.metrics.measurement import Measurement
 from verdict.metrics.throughput import _window_samples
 
@@ -383,3 +383,33 @@ def test_like_is_compared_with_like(tmp_path: Path) -> None:
 def test_an_unknown_timing_is_an_error() -> None:
     with pytest.raises(SuiteError, match="'sundial'"):
         compared_value("sundial", {})
+
+
+def epochs_of(plan: Plan, folder: Path) -> tuple[float | None, str]:
+    """What a run measures of epochs_to_target, and why it does not."""
+    evidence = read_run(build(plan).write(folder / "run"))
+    found = measure(evidence, ["epochs_to_target"]).get("epochs_to_target")
+    return None if found is None else found.value, unmeasured("epochs_to_target", evidence)
+
+
+@pytest.mark.parametrize(
+    ("plan", "epochs", "why"),
+    [
+        (FULL, 2.0, ""),
+        (replace(FULL, maps=(0.5,)), 1.0, ""),
+        (replace(FULL, maps=(0.1, 0.5), epochs=2), 2.0, ""),
+        (replace(FULL, maps=(0.1,) * 4), None, "after epoch 3, the last one, the target mAP was not reached"),
+        (replace(FULL, maps=(0.1, 0.2), epochs=2), None, "the run was shortened to 2 of 4 epochs"),
+        (replace(FULL, restarts=1, resumed=(1, 40)), 2.0, ""),  # whichever attempt trained the first of them
+        (EPOCH, None, "protocol epoch does not measure it"),
+        (STEADY, None, "protocol steady does not measure it"),
+    ],
+)
+def test_the_epochs_to_the_target_are_counted_where_it_was_reached(
+    plan: Plan, epochs: float | None, why: str, tmp_path: Path
+) -> None:
+    found, told = epochs_of(plan, tmp_path)
+
+    assert found == epochs
+    assert why in told
+    assert bool(told) is (epochs is None)

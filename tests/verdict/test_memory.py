@@ -10,10 +10,21 @@ import pytest
 
 from evidence.bundle import read_run
 from evidence.verdict import Verdict
-from expected import Topology
-from tests.verdict.bundles import CPU, Bundle, Plan, a_cell, build
+from expected import Recipe, Topology
+from tests.verdict.bundles import CPU, STEADY, Bundle, Plan, a_cell, build
 from verdict.judge import judge_run
-from verdict.metrics.memory import DeviceMemory, device_memories, still_rising, throttled, unwatched
+from verdict.metrics.memory import (
+    DeviceMemory,
+    LeastMemory,
+    device_memories,
+    disagreeing,
+    idle,
+    least_memory,
+    mem,
+    still_rising,
+    throttled,
+    unwatched,
+)
 
 SHORT = Plan(steps=40, maps=(0.4,))
 LONG = Plan(steps=40, maps=(0.4,), eval_ns=2_000_000_000_000)
@@ -41,6 +52,139 @@ def reserved(bundle: Bundle) -> None:
 
 def share_a_device(bundle: Bundle) -> None:
     bundle.one("start", rank=1)["card"] = 0
+
+
+def test_a_peak_of_the_allocator_between_two_samples_counts_and_is_named(tmp_path: Path) -> None:
+    bundle = build(SHORT)
+    reserved(bundle)
+
+    found = mem(read_run(bundle.write(tmp_path / "run")))
+
+    assert found is not None
+    assert (found.value, found.note) == (26.0, "")
+    assert "the allocator's counts, as its peak lay between two samples" in found.method
+
+
+def test_a_number_of_one_source_says_so_beside_its_verdict(tmp_path: Path) -> None:
+    bundle = build(SHORT)
+    for rank in bundle.ranks:
+        bundle.one("memory", rank).update(allocated_gib=None, reserved_gib=None)
+    evidence = read_run(bundle.write(tmp_path / "run"))
+
+    for cell, verdict in (
+        (a_cell(SHORT, mem=20.0), "pass"),
+        (a_cell(SHORT), "recorded"),
+        (a_cell(SHORT, mem=5.0), "fail"),
+    ):
+        judged = judge_run(evidence, cell).metrics["mem"]
+        assert judged.verdict == verdict
+        assert judged.note.startswith("read by xpu_smi alone, with no second source")
+        assert judged.reason.endswith(judged.note)
+
+
+@pytest.mark.parametrize(("published", "noted"), [(31.0, True), (30.0, False)])
+def test_a_bound_of_all_the_memory_says_that_it_cannot_fail(published: float, noted: bool, tmp_path: Path) -> None:
+    judged = judge_run(read_run(build(SHORT).write(tmp_path / "run")), a_cell(SHORT, mem=published)).metrics["mem"]
+
+    assert judged.verdict == Verdict.PASS
+    assert judged.reason.endswith("; the bound is all the memory that the device has, so it cannot fail") is noted
+
+
+def test_the_least_memory_is_weights_gradients_momentum_and_a_batch(tmp_path: Path) -> None:
+    bundle = build(replace(SHORT, recipe=Recipe(epochs=1), batch_size=16))
+
+    needed = least(bundle, tmp_path / "run")
+
+    assert needed is not None
+    weights, trained, image = 41_755_286 * 4 / 2**30, 41_532_886 * 4 / 2**30, 800 * 1088 * 3 * 4 / 2**30
+    assert needed.parts == pytest.approx(
+        {"weights": weights, "gradients": trained, "momentum": trained, "a batch": 15.9 * image}
+    )
+    assert needed.gib == pytest.approx(0.620, abs=0.001)
+
+
+def test_without_momentum_its_memory_is_not_expected(tmp_path: Path) -> None:
+    bundle = build(SHORT)
+    bundle.run["recipe"]["momentum"] = 0.0
+
+    needed = least(bundle, tmp_path / "run")
+
+    assert needed is not None
+    assert needed.parts["momentum"] == 0
+
+
+def test_of_older_evidence_only_the_weights_and_a_batch_are_known(tmp_path: Path) -> None:
+    bundle = build(SHORT)
+    del bundle.one("model")["trained"]
+    counted = least(bundle, tmp_path / "counted")
+    bundle.drop("model")
+
+    assert counted is not None
+    assert list(counted.parts) == ["weights", "a batch"]
+    assert least(bundle, tmp_path / "older still") is None
+
+
+def least(bundle: Bundle, folder: Path) -> LeastMemory | None:
+    evidence = read_run(bundle.write(folder))
+    return least_memory(evidence, evidence.ranks[0])
+
+
+@pytest.mark.parametrize("allocated", [21.0, None])
+def test_what_a_tool_may_miss_of_the_allocators_peak_is_no_disagreement(
+    allocated: float | None, tmp_path: Path
+) -> None:
+    bundle = build(SHORT)
+    bundle.one("memory")["allocated_gib"] = allocated
+
+    assert disagreeing(read_run(bundle.write(tmp_path / "run"))) == ()
+
+
+def test_a_tool_that_ended_early_is_not_held_against_the_allocator(tmp_path: Path) -> None:
+    bundle = build(LONG)
+    first = bundle.telemetry[0]
+    bundle.telemetry.append({**first, "source": "another-smi", "memory_used_gib": 0.4})
+
+    assert disagreeing(read_run(bundle.write(tmp_path / "run"))) == ()
+
+
+def with_readings(plan: Plan, use: float | None, watts: tuple[float, float], samples: int = 1000) -> Bundle:
+    """Card 0 with this use in its first samples of the training, and this power before and in it."""
+    bundle = build(plan)
+    begin = bundle.one("train_begin")["t_ns"]
+    inside = 0
+    for sample in (one for one in bundle.telemetry if one["card"] == 0):
+        sample["power_w"] = watts[sample["t_ns"] >= begin]
+        inside += sample["t_ns"] >= begin
+        if use is not None and 0 < inside <= samples:
+            sample["use_percent"] = use
+    return bundle
+
+
+@pytest.mark.parametrize(
+    ("use", "watts", "samples", "idles"),
+    [
+        (97.0, (60.0, 280.0), 1000, False),
+        (0.0, (60.0, 280.0), 1000, True),
+        (97.0, (60.0, 60.0), 1000, True),
+        (97.0, (0.0, 0.0), 1000, True),
+        (97.0, (60.0, 64.0), 1000, False),
+        (None, (60.0, 280.0), 0, False),
+        (0.0, (60.0, 280.0), 4, False),  # all of them may have come between two steps
+        (0.0, (60.0, 280.0), 5, True),
+    ],
+)
+def test_use_and_power_have_to_show_work(
+    use: float | None, watts: tuple[float, float], samples: int, idles: bool, tmp_path: Path
+) -> None:
+    evidence = read_run(with_readings(RUN, use, watts, samples).write(tmp_path / "run"))
+
+    assert bool(idle(evidence)) is idles
+
+
+def test_a_device_that_waits_for_data_need_not_be_used_much(tmp_path: Path) -> None:
+    evidence = read_run(with_readings(replace(RUN, wait_ns=360_000_000), 2.0, (60.0, 90.0)).write(tmp_path / "run"))
+
+    assert idle(evidence) == ()
 
 
 def without_samples(bundle: Bundle) -> None:
@@ -276,6 +420,26 @@ def test_throttling_before_and_after_the_training_does_not_count(tmp_path: Path)
             sample["throttle"] = "power"
 
     assert throttled(read_run(bundle.write(tmp_path / "run"))) == ()
+
+
+@pytest.mark.parametrize(("samples", "invalid"), [(1, False), (2, False), (3, True)])
+def test_throttling_in_a_hundredth_of_the_training_is_told_and_more_of_it_is_invalid(
+    samples: int, invalid: bool, tmp_path: Path
+) -> None:
+    plan = replace(STEADY, steps=6000)  # 258 s, with a sample a second
+    bundle = build(plan)
+    begin = bundle.one("train_begin")["t_ns"]
+    inside = [sample for sample in bundle.telemetry if sample["card"] == 0 and sample["t_ns"] > begin]
+    for sample in inside[100 : 100 + samples]:
+        sample["throttle"] = "power"
+
+    evidence = read_run(bundle.write(tmp_path / "run"))
+    verdict = judge_run(evidence, a_cell(plan, p_core=1e-3, p_train=1e-3, mem=30.0))
+
+    assert verdict.outcome == "invalid" if invalid else verdict.metrics["p_core"].verdict == "pass"
+    (said,) = verdict.reasons if invalid else verdict.notes
+    assert said.startswith("device 0 of node0: throttled (power) in ")
+    assert throttled(evidence)[0].share == pytest.approx(samples / 258.3, rel=0.01)
 
 
 def test_throttling_at_a_time_that_nobody_can_place_counts(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from verdict.compare.scaling import (
     ratio_per_device,
 )
 from verdict.metrics.measurement import Measurement
-from verdict.metrics.throughput import Straggler
+from verdict.metrics.stragglers import Straggler
 
 ONE, EIGHT = Topology(1, 1), Topology(1, 8)
 

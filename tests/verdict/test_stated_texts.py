@@ -7,16 +7,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evidence.host import Port
+from verdict.environment.packages import compare_packages
 from verdict.environment.stated import (
     Answer,
     compare_image,
+    compare_kernel,
     compare_machine,
     compare_model,
     compare_network,
-    compare_packages,
     compare_system,
     compare_version,
     is_demand,
+    is_exact,
+    split_machine,
     worst,
 )
 
@@ -206,3 +209,81 @@ def test_no_text_makes_a_rule_fail(stated: str, found: str) -> None:
 )
 def test_a_version_agrees_with_itself_and_with_all_below_it(stated: str, below: str) -> None:
     assert compare_version(stated, stated + below).verdict == "match"
+
+
+@pytest.mark.parametrize("text", ["无", "无。", "None", "/", " - ", "N/A", "any x86-64 machine", ""])
+def test_what_demands_nothing(text: str) -> None:
+    assert not is_demand(text)
+    assert not is_exact(text)
+
+
+@pytest.mark.parametrize(("text", "exact"), [("4.0.31", True), ("1.12 or later", False), ("无线网卡", True)])
+def test_what_demands_something(text: str, exact: bool) -> None:
+    assert is_demand(text)
+    assert is_exact(text) is exact
+
+
+@pytest.mark.parametrize(
+    ("text", "device", "parts"),
+    [
+        ("昆仑芯AI加速器组R480-X8、昆仑芯AI加速卡R300", "R300", ("昆仑芯AI加速器组R480-X8", "昆仑芯AI加速卡R300")),
+        ("NVIDIA_A100-SXM4-40GB", "A100 40G", ("", "NVIDIA_A100-SXM4-40GB")),
+        ("BI-V100，NF5468M6", "BI-V100 32G", ("NF5468M6", "BI-V100")),
+        ("DGX A100 / A100 40G", "A100 40G", ("DGX A100", "A100 40G")),
+    ],
+)
+def test_one_item_for_both_is_split(text: str, device: str, parts: tuple[str, str]) -> None:
+    assert split_machine(text, device) == parts
+
+
+@pytest.mark.parametrize(
+    ("stated", "found", "architecture", "verdict"),
+    [
+        ("4.15.0-156-generic x86_64", "4.15.0-156-generic", "x86_64", "match"),
+        ("4.15.0-156-generic x86_64", "4.15.0-156-generic", "amd64", "match"),
+        ("4.15.0-156-generic x86_64", "4.15.0-156-generic", "aarch64", "differs"),
+        ("4.15.0-156-generic x86_64", "4.15.0-156-generic", "", "unknown"),
+        ("4.15.0-156-generic x86_64", "4.15.0-157-generic", "x86_64", "differs"),
+        ("Linux 4.15.0 aarch64", "4.15.0-156-generic", "aarch64", "match"),
+        ("3.10.0-957.el7.x86_64", "3.10.0-957.el7.x86_64", "x86_64", "match"),
+        ("4.15.0 and 5.4.0", "4.15.0", "x86_64", "unknown"),
+        ("4.15.0 x86_64 aarch64", "4.15.0", "x86_64", "unknown"),
+    ],
+)
+def test_a_kernel_may_have_its_architecture_behind_it(stated: str, found: str, architecture: str, verdict: str) -> None:
+    assert compare_kernel(stated, found, architecture).verdict == verdict
+
+
+LISTED = {"xmlir": "0.0.1", "torch_xmlir": "XPYTORCH: XMLIR--e70db8f6"}
+
+
+@pytest.mark.parametrize(
+    ("stated", "installed", "verdict"),
+    [
+        ("xmlir+e70db8f6", LISTED, "match"),
+        ("xmlir+e70db8f", LISTED, "match"),
+        ("xmlir-0.0.1", LISTED, "match"),
+        ("xmlir-0.0.2", LISTED, "differs"),
+        ("xmlir-0.0.1", {"torch_xmlir": LISTED["torch_xmlir"]}, "unknown"),
+        ("xmlir+1a2b3c4d", LISTED, "differs"),
+        ("xmlir+e70db8f6", {"xmlir": "0.0.1"}, "unknown"),
+        ("xmlir+e70db8f6", {"xmlir": "0.0.1", "torch_xmlir": "XPYTORCH: XMLIR--20230706"}, "unknown"),
+        ("xmlir+e70db8f6", {"torch_xmlir": "XPYTORCH: XMLIR--e70db8f"}, "unknown"),
+        ("xmlir+e70db8f6", {"xmlir": "0.0.1+e70db8f6"}, "match"),
+        ("xmlir+e70db8f6", {"torch_xmlir": "1.0+e70db8f6"}, "match"),
+        ("xmlir+e70db8f6", {}, "unknown"),
+        ("pytorch-2.0.0+mc2-cp38-cp38-linux_x86_64.whl", {"torch": "2.0.0+mc2", "python": "3.8.18"}, "match"),
+        ("pytorch-2.0.0+mc2-cp38-cp38-linux_x86_64.whl", {"torch": "2.0.0+mc3", "python": "3.8.18"}, "differs"),
+        ("pytorch-2.0.0+mc2-cp38-cp38-linux_x86_64.whl", {"torch": "2.0.0+mc2", "python": "3.9.1"}, "differs"),
+        ("torch-1.13.1-1-py3-none-any.whl", {"torch": "1.13.1"}, "match"),
+        ("cuda 11.4", {"torch": "1.13.1"}, "unknown"),
+    ],
+)
+def test_packages_are_found_by_version_revision_or_wheel(stated: str, installed: dict[str, str], verdict: str) -> None:
+    assert compare_packages(stated, installed)[1].verdict == verdict
+
+
+def test_a_version_under_test_is_named_in_full() -> None:
+    assert compare_version("4.0.31", "4.0.31", exact=True) == Answer("match")
+    assert compare_version("4.0", "4.0.31", exact=True) == Answer("differs", "a version under test is named in full")
+    assert compare_version("4.0.31", "4.0.25", exact=True) == Answer("differs")

@@ -60,12 +60,21 @@ def test_a_stored_run_gets_the_verdict_that_it_got(run_dir: Path) -> None:
     for part in ("cell", "simulated", "protocol", "restarts", "outcome", "workload"):
         assert now[part] == then[part], part
     assert list(map(in_pieces, now["reasons"])) == list(map(in_pieces, then["reasons"]))
+    # Later versions say more: what to know beside a verdict, and what was measured besides.
+    notes = {name: metric.pop("note") for name, metric in now["metrics"].items() if "note" in metric}
+    for name, note in notes.items():
+        now["metrics"][name]["reason"] = now["metrics"][name]["reason"][: -len(f"; {note}")]
     for metric in (*then["metrics"].values(), *now["metrics"].values()):
         metric["reason"] = in_pieces(metric["reason"])
     if not then["simulated"]:
         for metric in then["metrics"].values():
             with_a_part_between_runs(metric)
     assert now["metrics"] == then["metrics"]
+    full = run_dir.name == "cpu-full"
+    assert set(notes) == ({"map"} if full else set())
+    assert {name: one["measured"] for name, one in now.get("further", {}).items()} == (
+        {"epochs_to_target": 3.0} if full else {}
+    )
 
 
 def test_a_dozen_runs_are_stored_of_all_kinds() -> None:

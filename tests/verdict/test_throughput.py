@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, Callable
 
 import numpy as np
 import pytest
@@ -14,10 +15,11 @@ from hypothesis import strategies as st
 from evidence.bundle import Evidence, read_run
 from evidence.verdict import Interval
 from expected import Expectation, Topology
-from tests.verdict.bundles import STEADY, Bundle, Plan, a_cell, build
+from tests.verdict.bundles import STEADY, Bundle, Event, Plan, a_cell, build
 from verdict.judge import judge_run
 from verdict.metrics.measure import measure
-from verdict.metrics.throughput import StepTimes, pace_interval, paces, step_times, stragglers
+from verdict.metrics.stragglers import pace_interval, paces, stragglers
+from verdict.metrics.throughput import StepTimes, step_times
 
 PLAN = replace(STEADY, jitter=3, slower={1: 1.1})
 
@@ -164,7 +166,7 @@ def test_a_rate_that_fails_names_the_slow_rank_and_one_that_passes_does_not(tmp_
     rate = 8 * 4 * (1 - 1 / 28) / 0.040  # images of a step over its time, on eight fast devices
 
     accepted = Expectation("accepted", rate, 0.95 * rate)
-    verdict = judge_run(evidence, a_cell(plan, p_core=accepted, p_train=Expectation("accepted", 1.0, 0.95)))
+    verdict = judge_run(evidence, a_cell(plan, p_core=accepted, p_train=Expectation("accepted", 600.0, 570.0)))
 
     assert verdict.metrics["p_core"].verdict == "fail"
     assert "rank 3 (device 3 of node0) is 10% slower" in verdict.metrics["p_core"].reason
@@ -176,7 +178,7 @@ def test_a_rate_that_is_undecided_names_the_slow_rank(tmp_path: Path) -> None:
     plan = replace(EIGHT, slower={3: 1.1}, steps=60)
     evidence = read_run(build(plan).write(tmp_path / "run"))
 
-    verdict = judge_run(evidence, a_cell(plan, p_core=1.0))
+    verdict = judge_run(evidence, a_cell(plan, p_core=600.0))
 
     assert verdict.metrics["p_core"].verdict == "inconclusive"
     assert "rank 3 (device 3 of node0) is 10% slower" in verdict.metrics["p_core"].reason
@@ -244,3 +246,77 @@ def test_a_warmup_that_was_slow_names_nobody(tmp_path: Path) -> None:
             window["forward_ns"] *= 5
 
     assert stragglers(read_run(bundle.write(tmp_path / "run"))) == ()
+
+
+# ---- timed by windows ----
+
+
+def by_windows(plan: Plan, folder: Path, change: Callable[[Event], Any] = lambda window: None) -> Evidence:
+    """Compute is known by window; the shares of single steps scatter as the host's clock does."""
+    bundle = build(plan)
+    for rank in bundle.ranks:
+        bundle.one("start", rank)["timing"] = "synchronised_windows"
+        for window in bundle.all("window", rank):
+            total, steps = sum(window["compute_ns"]), len(window["compute_ns"])
+            window["compute_ns"] = [total - (steps - 1), *[1] * (steps - 1)]
+            window["forward_images"] = window["images"][0]
+            window["forward_ns"] //= steps
+            change(window)
+    return read_run(bundle.write(folder))
+
+
+def test_of_windows_the_sums_are_judged_and_not_the_shares_of_steps(tmp_path: Path) -> None:
+    plan = replace(STEADY, steps=200, jitter=3)
+
+    verdict = judge_run(by_windows(plan, tmp_path), a_cell(plan, p_core=1.0, p_train=1.0))
+
+    p_core = verdict.metrics["p_core"]
+    assert p_core.verdict == "pass", p_core.reason
+    assert p_core.interval is not None
+    assert p_core.measured is not None
+    assert p_core.interval.high / p_core.measured < 1.01
+
+
+def test_a_device_that_slows_down_is_seen_by_its_windows(tmp_path: Path) -> None:
+    plan = replace(STEADY, steps=200)
+
+    def slow_down(window: Event) -> None:
+        if window["step"] >= 120:
+            window["compute_ns"][0] = int(window["compute_ns"][0] * 1.2)
+            window["wall_ns"] = int(window["wall_ns"] * 1.2)
+
+    reasons = judge_run(by_windows(plan, tmp_path, slow_down), a_cell(plan, p_core=1.0)).reasons
+
+    assert any("expected them within 10%: the device was not in a steady state" in reason for reason in reasons)
+
+
+@pytest.mark.parametrize(("window", "more"), [(20, 60), (10, None)])
+def test_fewer_than_eight_windows_have_no_interval(window: int, more: int | None, tmp_path: Path) -> None:
+    plan = replace(STEADY, steps=100, window=window)
+
+    p_core = judge_run(by_windows(plan, tmp_path), a_cell(plan, p_core=1.0)).metrics["p_core"]
+
+    assert (p_core.interval is None) == (more is not None)
+    if more:
+        assert p_core.verdict == "inconclusive"
+        assert p_core.reason.endswith(f"too few for a confidence interval; at least {more} more steps are needed")
+
+
+def test_a_slow_rank_is_found_from_the_forward_passes_that_were_timed(tmp_path: Path) -> None:
+    evidence = by_windows(replace(EIGHT, slower={3: 1.2}), tmp_path)
+
+    (slow,) = stragglers(evidence)
+
+    assert slow.rank == 3
+    assert slow.slower == pytest.approx(0.2, abs=1e-3)
+
+
+def test_older_windows_name_no_slow_rank_as_they_timed_the_queueing_alone(tmp_path: Path) -> None:
+    bundle = build(replace(EIGHT, slower={3: 1.2}))
+    for rank in bundle.ranks:
+        bundle.one("start", rank).update(timing="synchronised_windows", schema=2)
+        for window in bundle.all("window", rank):
+            for name in ("forward_images", "read_ns", "span_ns", "span_device_ns"):
+                del window[name]
+
+    assert stragglers(read_run(bundle.write(tmp_path))) == ()

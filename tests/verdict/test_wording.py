@@ -38,7 +38,9 @@ def test_a_figure_has_four_significant_digits_and_no_exponent(value: float, show
         (1234.56, "images/s", "1 234.6 images/s"),
         (23.031, "images/s", "23.03 images/s"),
         (0.0, "images/s", "0.0 images/s"),
-        (12, "epochs", "12.000 epochs"),
+        (12, "rounds", "12.000 rounds"),
+        (12, "epochs", "12 epochs"),
+        (18.89, "epochs", "18.89 epochs"),
     ],
 )
 def test_a_quantity_has_its_units_decimals_and_four_significant_digits(

@@ -153,6 +153,8 @@ def make_index(content: Mapping[str, Any], file: Path, split: str, *, training: 
         "boxes_listed": len(truth.ids),
         "boxes_dropped": {**reasons, "of_dropped_image": len(truth.ids) - len(mine)},
         "boxes_clipped": clipped,
+        "crowds": int(truth.crowd.sum()),
+        "categories": len(truth.category_ids),
     }
     return CocoIndex(
         split=split,

@@ -83,6 +83,12 @@ class Batch(NamedTuple):
         return [Row(*row) for row in self.table.tolist()]
 
     @property
+    def image_ids(self) -> np.ndarray:
+        """The ids of the images, int64 [images]."""
+        ids: np.ndarray = self.table[:, 0]
+        return ids
+
+    @property
     def decoded(self) -> list[torch.Tensor]:
         """Views of `pixels`, uint8 [height, width, 3], as the files have them."""
         return cut(self.pixels, self.rows)

@@ -276,10 +276,14 @@ def _tidy(folder: Path) -> None:
 
 @dataclass(frozen=True)
 class Indexes:
-    """The indexes of both splits, their source (CACHE, BUILT or MEMORY), why not the cache, and the time taken."""
+    """The indexes of both splits, their source (CACHE, BUILT or MEMORY), why not the cache, and the time taken.
+
+    `annotations_sha256` are the digests of the annotation files of train and val, taken once on each host.
+    """
 
     train: CocoIndex
     val: CocoIndex
+    annotations_sha256: tuple[str, str]
     source: str
     why: str
     seconds: float
@@ -301,14 +305,29 @@ def read_indexes(settings: Settings, group: HostGroup) -> Indexes:
     """
     begun_s = time.perf_counter()
     if not settings.uses(_OPTIMIZATION):
+        digests = _digests(settings, group)
         train, val = (_parsed(settings, split, training) for split, training in _SPLITS)
-        return Indexes(train, val, MEMORY, SWITCHED_OFF, time.perf_counter() - begun_s)
+        return Indexes(train, val, digests, MEMORY, SWITCHED_OFF, time.perf_counter() - begun_s)
     found = _lead(settings, group) if group.ranks.local_rank == 0 else _follow(settings, group)
     source = next(one for one in (MEMORY, BUILT, CACHE) if one in [part.source for part in found])
     why = "; ".join(sorted({part.why for part in found if part.why}))
     if why:
         print(f"trainer: index: {why}", file=sys.stderr, flush=True)
-    return Indexes(found[0].index, found[1].index, source, why, time.perf_counter() - begun_s)
+    digests = found[0].key.annotations_sha256, found[1].key.annotations_sha256
+    return Indexes(found[0].index, found[1].index, digests, source, why, time.perf_counter() - begun_s)
+
+
+def _digests(settings: Settings, group: HostGroup) -> tuple[str, str]:
+    """Return the digests of this host's annotation files, which its local rank 0 takes; a collective call."""
+    message = None
+    if group.ranks.local_rank == 0:
+        try:
+            taken = [digest_of(find_annotations(settings.data, split)) for split, _ in _SPLITS]
+            message = {"node": group.ranks.node, "digests": taken}
+        except DataError as error:
+            message = {"node": group.ranks.node, "failed": str(error)}
+    train, val = _exchange(group, message)["digests"]
+    return train, val
 
 
 def _lead(settings: Settings, group: HostGroup) -> list[Obtained]:

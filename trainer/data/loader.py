@@ -17,6 +17,7 @@ from evidence.events import DataSet, Split
 from trainer.data.coco import CocoIndex, GroundTruth
 from trainer.data.dataset import BadSample, Batch, CocoBoxes, Sample, slots_for
 from trainer.data.index_cache import read_indexes
+from trainer.data.passes import id_sum
 from trainer.data.published import PublishedBatch, PublishedImages, PublishedSample, published_images
 from trainer.data.sampler import EpochBatches, Item, aspect_groups, shard_in_order, shard_validation
 from trainer.ranks import HostGroup, Ranks
@@ -31,7 +32,7 @@ _FROM_THE_HEAP_BYTES = 2**25  # the most that glibc takes
 
 @dataclass(frozen=True)
 class Loaders:
-    """The loaders of one rank; `ground_truth` is of the whole validation set.
+    """The loaders of one rank; `ground_truth` is of the whole validation set, `image_ids` of the one to train on.
 
     `unavailable` has the reasons why optimizations were wanted and could not be had, by name.
     """
@@ -39,6 +40,8 @@ class Loaders:
     train: DataLoader
     val: DataLoader
     train_plan: EpochBatches
+    image_ids: np.ndarray
+    """int64, by position in the index"""
     ground_truth: GroundTruth | None
     val_images_of_rank: int
     data_set: DataSet
@@ -67,10 +70,15 @@ def build_loaders(
     ]
     train = train_loader(settings, indexes.train, images[0], rank, world_size, pin_memory)
     val = val_loader(settings, indexes.val, images[1], rank, world_size, pin_memory)
-    splits = Split(**indexes.train.counts), Split(**indexes.val.counts)
+    ids = indexes.train.image_ids
+    splits = (
+        Split(**indexes.train.counts, annotations_sha256=indexes.annotations_sha256[0], id_sum=id_sum(ids)),
+        Split(**indexes.val.counts, annotations_sha256=indexes.annotations_sha256[1]),
+    )
     data_set = DataSet(*splits, settings.data.name, indexes.facts())
     mine = sum(len(batch) for batch in val.batch_sampler)
-    return Loaders(train, val, train.batch_sampler, indexes.val.ground_truth, mine, data_set, indexes.unavailable())
+    truth = indexes.val.ground_truth
+    return Loaders(train, val, train.batch_sampler, ids, truth, mine, data_set, indexes.unavailable())
 
 
 class Slowed(Dataset):

@@ -40,6 +40,11 @@ class PublishedBatch(NamedTuple):
     images: list[torch.Tensor]
     targets: list[Target]
 
+    @property
+    def image_ids(self) -> np.ndarray:
+        """The ids of the images, int64 [images]."""
+        return np.array([int(target["image_id"]) for target in self.targets], dtype=np.int64)
+
 
 def collate_published(samples: Sequence[PublishedSample | BadSample]) -> PublishedBatch | BadSample:
     """Makes a batch of samples; the first bad one, if there is any, takes its place."""

@@ -38,7 +38,7 @@ def plan_epoch(groups: np.ndarray, *, batch_size: int, world_size: int, epoch: i
     groups; the groups' leftovers are cut into batches in order of group. All batches are full and disjoint; the images
     left over, too few for another batch of every rank, are drawn anew in every epoch.
     """
-    rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, epoch, _ORDER])))
+    rng = _order_of(epoch, seed)
     steps = len(groups) // (batch_size * world_size)
     # Unused images are drawn before grouping: else they would be those of rare groups in every epoch.
     order = rng.permutation(len(groups))[: steps * world_size * batch_size]
@@ -51,6 +51,10 @@ def plan_epoch(groups: np.ndarray, *, batch_size: int, world_size: int, epoch: i
         leftovers.append(members[cut:])
     batches = np.concatenate(full + leftovers).astype(np.int64).reshape(-1, batch_size)
     return batches[rng.permutation(len(batches))].reshape(steps, world_size, batch_size)
+
+
+def _order_of(epoch: int, seed: int) -> np.random.Generator:
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, epoch, _ORDER])))
 
 
 def plan_flips(images: int, *, epoch: int, seed: int, probability: float) -> np.ndarray:
@@ -93,6 +97,11 @@ class EpochBatches:
     def unused(self) -> int:
         """Images of the data set that no rank sees in an epoch."""
         return len(self._groups) - len(self) * self._batch_size * self._world_size
+
+    def left_out(self, epoch: int) -> np.ndarray:
+        """Positions of the images that no rank sees in an epoch, int64 [unused]."""
+        count = len(self._groups)
+        return _order_of(epoch, self._seed).permutation(count)[count - self.unused :].astype(np.int64)
 
     def __len__(self) -> int:
         """Steps of an epoch: the same for every rank and every epoch."""

@@ -127,6 +127,9 @@ class Backend:
     def attend(self, model: torch.nn.Module) -> None:
         """Called with the model before training, already on the device; for simulated devices, which hook into it."""
 
+    def attend_training(self, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        """Called before training with the model as it is trained, by DDP or not; for simulated devices, as `attend`."""
+
     def seed(self, seed: int) -> None:
         """Seed every generator that this device draws from."""
         import torch
@@ -152,7 +155,7 @@ class Backend:
         """Return a timer for compute regions, by device events where the backend has them."""
         return WindowTimer(self.synchronise, self.clock.now_ns)
 
-    def arriving(self, batches: Any, *, batch_size: int, workers: int) -> Any:
+    def arriving(self, batches: Any, *, batch_size: int, workers: int, training: bool = True) -> Any:
         """Return a loader's batches as they arrive; on a simulated clock, when the planted decoding is done."""
         return batches
 
@@ -215,6 +218,13 @@ class Backend:
     def inventory(self, device: DeviceInfo, smi: str = "") -> Inventory:
         """Return which devices the host has, used or not, as far as the management tool lists them. May raise."""
         return Inventory(driver=device.driver)
+
+    def framework_versions(self) -> dict[str, str]:
+        """Return what the vendor's framework says of its own version, by module; {} where it is torch itself.
+
+        May raise.
+        """
+        return {}
 
     def allocator_peak_gib(self) -> tuple[float | None, float | None]:
         """Return the allocator's peak as (allocated, reserved) GiB; None if the device has no such allocator."""

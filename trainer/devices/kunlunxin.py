@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any, ClassVar, Mapping, Sequence
 
 from trainer.devices.base import Backend, DeviceInfo, Inventory, visible_index
@@ -13,6 +16,10 @@ from trainer.telemetry.xpu_smi import TOOL, XPU_SMI, XpuSmi, parse_xpu_driver, p
 
 if TYPE_CHECKING:
     import torch
+
+
+_REVISION = re.compile(r"(?<![A-Za-z0-9])(?=[0-9]*[a-f])[0-9a-f]{7,40}(?![A-Za-z0-9])")
+_DOCTOR_S = 60.0
 
 
 class KunlunxinBackend(Backend):
@@ -101,6 +108,35 @@ class KunlunxinBackend(Backend):
         records, listing = parse_xpu_smi(run_tool(TOOL, "-m")), run_tool(TOOL)
         memory_gib = tuple(record["memory_total_gib"] for record in records)
         return Inventory(len(records), parse_xpu_models(listing), memory_gib, device.driver)
+
+    def framework_versions(self) -> dict[str, str]:
+        """Return torch_xmlir's version: its parts as `__version__` lists them, else as `--doctor` prints them.
+
+        The installed distribution, xmlir, has a version without the revision that documents state. Raises DeviceError
+        if `--doctor` is needed and fails.
+        """
+        text = _listed(getattr(self._xmlir, "__version__", ""))
+        if not _REVISION.search(text):
+            text = "; ".join(line.strip() for line in _doctor().splitlines() if "xmlir" in line.lower()) or text
+        return {"torch_xmlir": text} if text else {}
+
+
+def _listed(version: Any) -> str:
+    """Return a version as text, xmlir's part first: it is an OrderedDict of parts, as XPYTORCH: XMLIR--e70db8f6."""
+    if not isinstance(version, Mapping):
+        return str(version)
+    parts = [f"{part}: {text}" for part, text in version.items()]
+    return ", ".join(sorted(parts, key=lambda part: "xmlir" not in part.lower()))
+
+
+def _doctor() -> str:
+    """Return what `python -m torch_xmlir --doctor` prints. Raises DeviceError."""
+    command = [sys.executable, "-m", "torch_xmlir", "--doctor"]
+    try:
+        done = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL, timeout=_DOCTOR_S, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise DeviceError(f"torch_xmlir.__version__ names no revision, and --doctor failed: {error}") from None
+    return done.stdout.decode("utf-8", "replace")
 
 
 BACKEND = KunlunxinBackend

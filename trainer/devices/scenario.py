@@ -134,12 +134,17 @@ FAULTS: Mapping[str, Mapping[str, Key]] = {
         "stall": {"share": _number(0, 1), "factor": _FACTOR},
         "warmup": {"steps": _whole(1), "factor": _FACTOR, "decay": _FLAG},
         "throttle": {"from_step": _FROM_STEP, "factor": _number(1, 1000, default=1.0), "reason": _text("thermal")},
-        "blind_synchronise": {},
+        "blind_synchronise": {"from_step": _FROM_STEP, "only_training": _FLAG},
+        "wrong_clock": {"rate": _number(0.01, 100)},
         "fast_timer": {"factor": _number(1, 1000, above=True)},
         "loss": {
             "value": Key(lambda found: type(found) in (int, float), "a number; nan and inf are some", convert=float),
             "from_step": _FROM_STEP,
         },
+        "idle_optimizer": {"from_step": _FROM_STEP},
+        "no_backward": {"from_step": _whole(0, default=2)},
+        "same_batch": {},
+        "no_exchange": {},
         "die": {"step": _STEP},
         "hang": {"step": _STEP},
         "out_of_memory": {"step": _STEP},
@@ -171,6 +176,8 @@ def load_scenario(path: Path, *, world_size: int) -> Scenario:
             raise _fault(path.name, f"{where}.ranks", fault["ranks"], f"ranks below {world_size}, the run's ranks")
         if fault.kind == "fast_timer" and scenario.timing != "events":
             raise _fault(path.name, f"{where}.kind", fault.kind, 'timing = "events" beside it: there is no other timer')
+        if fault.kind == "wrong_clock" and scenario.clock != "simulated":
+            raise _fault(path.name, f"{where}.kind", fault.kind, 'clock = "simulated": the host\'s own is not altered')
         if fault.kind == "card" and fault["name"] is fault["capacity_gib"] is fault["index"] is None:
             raise _fault(path.name, where, dict(fault.values), "name, capacity_gib or index, to differ in")
         if fault.kind == "memory_creep" and (fault["gib_per_step"] > 0) == (fault["gib_per_s"] > 0):

@@ -47,7 +47,7 @@ class Stream:
 
     def reached_ns(self) -> int:
         """Return when the device will have done all queued work; now if it has."""
-        return max(self._clock.now_ns(), self._busy_until_ns)
+        return max(self._clock.true_ns(), self._busy_until_ns)
 
     def queue(self, work_ns: float) -> int:
         """Queue work of that duration and return when it will be done."""
@@ -166,25 +166,26 @@ class SimulatedDevice:
         self.stream = Stream(clock)
         self.name, self.capacity_gib, self.index = scenario.name, scenario.capacity_gib, index
         self._scenario, self._rank, self._true_index = scenario, rank, index
-        for fault in self._planted("card"):
+        for fault in self.planted("card"):
             self.name = fault["name"] or self.name
             self.capacity_gib = fault["capacity_gib"] or self.capacity_gib
             self.index = self.index if fault["index"] is None else fault["index"]
         self._clock, self._kill = clock, kill
         self._steps = planted_steps(scenario, rank, world_size, host_devices)
         self._begun = 0
+        self._tested = False
         self._trains_since_ns: int | None = None
         self._now = PlantedStep(0, 0)
 
     def forward(self, images: int) -> None:
         """Queue the forward pass of the next step, of `images`. Raises RuntimeError if memory is exhausted."""
-        step, self._begun = self._begun, self._begun + 1
+        step, self._begun, self._tested = self._begun, self._begun + 1, False
         if self._trains_since_ns is None:
-            self._trains_since_ns = self._clock.now_ns()
-        if any(fault["step"] == step for fault in self._planted("die")):
+            self._trains_since_ns = self._clock.true_ns()
+        if any(fault["step"] == step for fault in self.planted("die")):
             self._kill(os.getpid(), signal.SIGKILL)
         full = self._wanted_gib() > self.capacity_gib
-        if full or any(fault["step"] == step for fault in self._planted("out_of_memory")):
+        if full or any(fault["step"] == step for fault in self.planted("out_of_memory")):
             raise RuntimeError(
                 f"virtual accelerator out of memory: tried to allocate 2.00 GiB on device {self.index}, which has "
                 f"{self.capacity_gib:.2f} GiB"
@@ -211,17 +212,36 @@ class SimulatedDevice:
 
     def loss(self) -> float | None:
         """Return the planted wrong loss of this step; None without one."""
-        wrong = [fault["value"] for fault in self._planted("loss") if self._begun > fault["from_step"]]
+        wrong = [fault["value"] for fault in self.faults("loss")]
         return float(wrong[-1]) if wrong else None
+
+    def planted(self, kind: str) -> list[Fault]:
+        """Return the faults of a kind that are planted on this device, from whichever step on."""
+        return self._scenario.of_kind(kind, self._rank, self._true_index)
+
+    def faults(self, kind: str) -> list[Fault]:
+        """Return the faults of a kind, with a key `from_step`, that are in force in the step that was begun last."""
+        return [fault for fault in self.planted(kind) if self._begun > fault["from_step"]]
+
+    def test_work(self, work_ns: float) -> int:
+        """Queue work of the clock test and return when it will be done."""
+        self._tested = True
+        return self.stream.queue(work_ns)
 
     def synchronise(self) -> None:
         """Wait for the device, unless `blind_synchronise` is planted."""
-        if not self._planted("blind_synchronise"):
-            self.stream.wait()
+        for fault in self.planted("blind_synchronise"):
+            if self._begun >= fault["from_step"] and not (fault["only_training"] and self._tested):
+                return
+        self.stream.wait()
+
+    def clock_rate(self) -> float:
+        """Return how many times as fast as the time the rank's clock runs."""
+        return math.prod(fault["rate"] for fault in self.planted("wrong_clock"))
 
     def event(self) -> Event:
         """Return a new event of this device's stream."""
-        too_fast = math.prod(fault["factor"] for fault in self._planted("fast_timer"))
+        too_fast = math.prod(fault["factor"] for fault in self.planted("fast_timer"))
         return Event(self.stream, too_fast)
 
     def used_gib(self) -> float:
@@ -234,7 +254,7 @@ class SimulatedDevice:
 
     def samples(self) -> list[dict[str, Any]]:
         """Return the sample of the simulated SMI. Raises DeviceError if a failing SMI is planted."""
-        for fault in self._planted("no_samples"):
+        for fault in self.planted("no_samples"):
             if self._begun >= fault["from_step"]:
                 if fault["how"] == "failing":
                     raise DeviceError("virtual_smi ended with code 1: cannot reach the device")
@@ -246,7 +266,7 @@ class SimulatedDevice:
             "memory_total_gib": self.capacity_gib,
             **self._readings(),
         }
-        for fault in self._planted("throttle"):
+        for fault in self.planted("throttle"):
             if self._begun > fault["from_step"]:
                 sample["throttle"] = fault["reason"]
                 sample["core_clock_mhz"] = round(sample["core_clock_mhz"] / fault["factor"], 1)
@@ -256,7 +276,7 @@ class SimulatedDevice:
         """Return made-up readings, the same for every scenario: higher power while training, exponential warming."""
         if self._trains_since_ns is None:
             return dict(_AT_REST)
-        trained_s = (self._clock.now_ns() - self._trains_since_ns) / 1e9
+        trained_s = (self._clock.true_ns() - self._trains_since_ns) / 1e9
         sway = math.sin(trained_s / _SWAY_S + self.index)
         warmed = 1 - math.exp(-trained_s / _WARMING_S)
         return {
@@ -272,12 +292,9 @@ class SimulatedDevice:
     def _wanted_gib(self) -> float:
         if self._trains_since_ns is None:
             return min(_IDLE_GIB, self._scenario.memory_gib)
-        trained_s = (self._clock.now_ns() - self._trains_since_ns) / 1e9
+        trained_s = (self._clock.true_ns() - self._trains_since_ns) / 1e9
         crept = [
             fault["gib_per_step"] * self._begun + fault["gib_per_s"] * trained_s
-            for fault in self._planted("memory_creep")
+            for fault in self.planted("memory_creep")
         ]
         return self._scenario.memory_gib + sum(crept)
-
-    def _planted(self, kind: str) -> list[Fault]:
-        return self._scenario.of_kind(kind, self._rank, self._true_index)

@@ -15,12 +15,16 @@ class StepTimes:
     """Nanoseconds of each step's region since the last reading, one entry a step in each list.
 
     `compute_ns` is synchronised with the device, `host_ns` is the region by the host's clock without synchronisation,
-    and `forward_ns` the part before the backward pass, in which no rank waits for another.
+    and `forward_ns` the part before the backward pass, in which no rank waits for another: of the first steps, as many
+    as it has entries. `span_ns` is the host's time between two synchronisations, `span_device_ns` that of the device's
+    events inside; 0 if no span ended.
     """
 
     compute_ns: list[int] = field(default_factory=list)
     host_ns: list[int] = field(default_factory=list)
     forward_ns: list[int] = field(default_factory=list)
+    span_ns: int = 0
+    span_device_ns: int = 0
 
 
 class StepTimer:
@@ -30,6 +34,8 @@ class StepTimer:
     """
 
     method = ""
+    #: Whether only the sum of a window is exact.
+    by_window = False
 
     def __init__(self, synchronise: Callable[[], None], now_ns: Now = time.perf_counter_ns) -> None:
         self._synchronise = synchronise
@@ -85,9 +91,14 @@ class WindowTimer(StepTimer):
     a wait that began with the device idle. Copies stay in. The result is never less than the time that the device
     computed, so a rate from it is never too high; the window's time is shared out among its steps in proportion to the
     host's clock, and only its sum is exact.
+
+    Without events the host cannot tell a rank's own time from its wait for the others in the all-reduce, except at the
+    window's edge: the first forward pass begins with the device idle, and is waited for. The bubble that this leaves
+    in the device's queue, once a window, counts as compute.
     """
 
     method = "synchronised_windows"
+    by_window = True
 
     def __init__(self, synchronise: Callable[[], None], now_ns: Now = time.perf_counter_ns) -> None:
         super().__init__(synchronise, now_ns)
@@ -101,6 +112,15 @@ class WindowTimer(StepTimer):
             self._synchronise()
             self._opened_ns = self._now_ns()
         super().start()
+
+    def forward_done(self) -> None:
+        """Wait for the first forward pass of the window; the wait is no part of the host's own time."""
+        if self._times.forward_ns:
+            return
+        queued_ns = self._now_ns()
+        self._synchronise()
+        super().forward_done()
+        self._begun_ns += self._now_ns() - queued_ns
 
     def settle(self) -> None:
         """Wait for the device, so that the host's wait which follows is the device's too."""
@@ -125,6 +145,10 @@ class WindowTimer(StepTimer):
         return times
 
 
+LEAST_SPAN_NS = 2_000_000_000
+"""Over less the host's readings at both ends could make a difference of 1 %."""
+
+
 class TimedEvent(Protocol):
     """An event of the device, as torch.cuda.Event."""
 
@@ -136,7 +160,11 @@ class TimedEvent(Protocol):
 
 
 class EventTimer(StepTimer):
-    """Records device events on the current stream around each region; nothing waits until the times are drained."""
+    """Records device events on the current stream around each region; nothing waits until the times are drained.
+
+    The events are held against the host's clock over spans of LEAST_SPAN_NS or more: each begins with the device idle,
+    at the first event of a window, and ends with the last event of that window or a later one.
+    """
 
     method = "device_events"
 
@@ -146,11 +174,17 @@ class EventTimer(StepTimer):
         super().__init__(synchronise, now_ns)
         self._new_event = new_event
         self._events: list[list[TimedEvent]] = []
+        self._span: tuple[int, TimedEvent] | None = None  # the host's time before it, and its first event
 
     def start(self) -> None:
         """Record the first event. The copy was queued on the same stream before it, so it is not counted."""
         self._events.append([])
-        self._record()
+        if self._span is None:
+            self._synchronise()
+            idle_ns = self._now_ns()
+            self._span = idle_ns, self._record()
+        else:
+            self._record()
         super().start()
 
     def forward_done(self) -> None:
@@ -165,16 +199,22 @@ class EventTimer(StepTimer):
     def drain(self) -> StepTimes:
         """Wait for the device and read the events."""
         self._synchronise()
+        done_ns = self._now_ns()
         times = super().drain()
+        if self._span is not None and self._events and done_ns - self._span[0] >= LEAST_SPAN_NS:
+            times.span_ns = done_ns - self._span[0]
+            times.span_device_ns = _between_ns(self._span[1], self._events[-1][-1])
+            self._span = None
         times.compute_ns = [_between_ns(events[0], events[-1]) for events in self._events]
         times.forward_ns = [_between_ns(events[0], events[1]) for events in self._events]
         self._events = []
         return times
 
-    def _record(self) -> None:
+    def _record(self) -> TimedEvent:
         event = self._new_event()
         event.record()
         self._events[-1].append(event)
+        return event
 
 
 def _between_ns(begin: TimedEvent, end: TimedEvent) -> int:

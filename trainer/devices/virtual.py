@@ -46,7 +46,7 @@ class Arrivals(Iterator[T]):
         self._iterator = iter(batches)
         self._clock = clock
         self._decode_ns = decode_ns
-        self._free_ns = [clock.now_ns()] * workers
+        self._free_ns = [clock.true_ns()] * workers
         self._arrivals_ns: deque[int] = deque()
         for _ in range(_AHEAD * workers):
             self._ask()
@@ -54,7 +54,7 @@ class Arrivals(Iterator[T]):
     @property
     def ready(self) -> bool:
         """Whether `next` returns without a wait in simulated time; False for a loader without `ready`."""
-        return hasattr(self._batches, "ready") and self._arrivals_ns[0] <= self._clock.now_ns()
+        return hasattr(self._batches, "ready") and self._arrivals_ns[0] <= self._clock.true_ns()
 
     def __next__(self) -> T:
         batch = next(self._iterator)
@@ -73,7 +73,7 @@ class Arrivals(Iterator[T]):
 
     def _ask(self) -> None:
         worker = self._free_ns.index(min(self._free_ns))
-        self._free_ns[worker] = max(self._free_ns[worker], self._clock.now_ns()) + self._decode_ns
+        self._free_ns[worker] = max(self._free_ns[worker], self._clock.true_ns()) + self._decode_ns
         self._arrivals_ns.append(self._free_ns[worker])
 
 
@@ -136,6 +136,8 @@ class VirtualBackend(Backend):
             clock=self.clock,
         )
         device = self._device
+        if isinstance(self.clock, SimulatedClock):
+            self.clock.rate = device.clock_rate()
         serial = f"SIM-{device.index:04d}"
         return DeviceInfo(device.name, device.index, device.capacity_gib, "simulated", serial=serial)
 
@@ -154,11 +156,25 @@ class VirtualBackend(Backend):
             wrong = self._device.loss()
             if wrong is not None:
                 losses = {name: loss * 0 + wrong / len(losses) for name, loss in losses.items()}
+            if self._device.faults("no_backward"):
+                # A backward pass from here reaches no parameter, and takes no time.
+                return {name: loss.detach().requires_grad_() for name, loss in losses.items()}
             next(iter(losses.values())).register_hook(lambda gradient: self._device.backward())
             return losses
 
         model.register_forward_pre_hook(before)
         model.register_forward_hook(after)
+
+    def attend_training(self, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        """Plant the faults of the optimizer and of DDP's exchange."""
+        take_step = optimizer.step
+
+        def step() -> Any:
+            return None if self._device.faults("idle_optimizer") else take_step()
+
+        optimizer.step = step
+        if self._device.planted("no_exchange") and self._world_size > 1:
+            model.register_comm_hook(None, lambda _, bucket: _done(bucket.buffer()))
 
     def synchronise(self) -> None:
         """Wait for the simulated device."""
@@ -175,8 +191,10 @@ class VirtualBackend(Backend):
             return WindowTimer(self.synchronise, self.clock.now_ns)
         return EventTimer(self.synchronise, self._device.event, self.clock.now_ns)
 
-    def arriving(self, batches: Any, *, batch_size: int, workers: int) -> Any:
+    def arriving(self, batches: Any, *, batch_size: int, workers: int, training: bool = True) -> Any:
         """Return the batches, arriving in simulated time after their planted decoding."""
+        if training and self._device.planted("same_batch"):
+            batches = _first_for_ever(batches)
         if not isinstance(self.clock, SimulatedClock):
             return batches
         return Arrivals(batches, self.clock, round(batch_size * self._scenario.decode_ms * NS_PER_MS), workers)
@@ -192,7 +210,7 @@ class VirtualBackend(Backend):
     def queue_work(self, side: int, units: int) -> Callable[[], float]:
         """Queue the planted time of the products; with matrices of 1/side, every element of a product is 1/side."""
         stream = self._device.stream
-        done_ns = stream.queue(units * _PRODUCT_MS * NS_PER_MS * (side / _PRODUCT_SIDE) ** 3)
+        done_ns = self._device.test_work(units * _PRODUCT_MS * NS_PER_MS * (side / _PRODUCT_SIDE) ** 3)
 
         def read() -> float:
             stream.wait(done_ns)
@@ -214,6 +232,23 @@ class VirtualBackend(Backend):
     def allocator_peak_gib(self) -> tuple[float | None, float | None]:
         """Return the planted peaks."""
         return self._device.allocator_gib()
+
+
+def _done(gradients: torch.Tensor) -> torch.futures.Future:
+    """Return gradients as a communication hook of DDP does, unchanged."""
+    import torch
+
+    done: torch.futures.Future = torch.futures.Future()
+    done.set_result(gradients)
+    return done
+
+
+def _first_for_ever(batches: Iterable[T]) -> Iterator[T]:
+    """Yield the first batch as often as there are batches."""
+    first = None
+    for batch in batches:
+        first = batch if first is None else first
+        yield first
 
 
 BACKEND = VirtualBackend

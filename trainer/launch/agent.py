@@ -19,6 +19,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Mapping, Sequence
 
+from trainer.clocks import AGENT_CLOCK, AgentClock
 from trainer.devices import load_backend
 from trainer.errors import TrainerError
 from trainer.launch.hosts import free_port, interface_towards, own_addresses, port_problem, source_digest
@@ -190,6 +191,7 @@ class Agent:
         )
         if order.simulated_hosts:
             environment["VIRTUAL_HOST"] = self._host_name()
+        environment[AGENT_CLOCK] = AgentClock().name  # answers until this process ends
         with (self._work.folder / f"host-{self._node:04d}.log").open("ab") as log:
             self._process = subprocess.Popen(
                 command,

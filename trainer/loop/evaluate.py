@@ -61,20 +61,30 @@ def detect(
         model.train()
 
 
-def collector(settings: Settings, truth: GroundTruth | None) -> Detections | PublishedScores:
-    """Return the collector of detections that the settings want: scored once, or batch by batch."""
+Keep = Callable[[np.ndarray], None]
+"""Takes the detections of all ranks, float64 [n, 7] (see COLUMNS), of the evaluation that decides."""
+
+
+def collector(
+    settings: Settings, truth: GroundTruth | None, keep: Keep = lambda rows: None
+) -> Detections | PublishedScores:
+    """Return the collector of detections that the settings want: scored once, or batch by batch.
+
+    The former calls `keep` on rank 0; the latter never has all detections in one place.
+    """
     assert truth is not None  # an index of validation images has it
     if settings.uses("scored_once"):
-        return Detections(truth, fast=settings.uses("fast_scoring"))
+        return Detections(truth, fast=settings.uses("fast_scoring"), keep=keep)
     return PublishedScores(truth)
 
 
 class Detections:
     """Collects a rank's detections as arrays; rank 0 scores all of them at once."""
 
-    def __init__(self, truth: GroundTruth, *, fast: bool) -> None:
+    def __init__(self, truth: GroundTruth, *, fast: bool, keep: Keep = lambda rows: None) -> None:
         self._truth = truth
         self._fast = fast
+        self._keep = keep
         self._image_ids: list[int] = []
         self._rows: list[np.ndarray] = []
 
@@ -86,8 +96,8 @@ class Detections:
     def outcome(self, group: HostGroup, decides: Callable[[float], bool]) -> Outcome:
         """Score the detections of all ranks; a collective call.
 
-        If `decides(score)`, because the run ends with it, pycocotools scores the same detections too. Raises DataError
-        without any box to find.
+        If `decides(score)`, because the run ends with it, pycocotools scores the same detections too, and they are
+        kept. Raises DataError without any box to find.
         """
         ids = np.array(self._image_ids, dtype=np.float64).reshape(-1, 1)
         shares = [part[:, 0] for part in group.all_gather(ids)]
@@ -100,9 +110,11 @@ class Detections:
             every = np.concatenate(gathered)
             score = score_rows(every, self._truth, fast=self._fast)
             facts = _facts(score, shares)
-            if score.scorer.startswith(FAST) and decides(score.map):
-                checked = score_rows(every, self._truth, fast=False)
-                facts.update(checked_map=checked.map, check_difference=score.difference(checked))
+            if decides(score.map):
+                self._keep(every)
+                if score.scorer.startswith(FAST):
+                    checked = score_rows(every, self._truth, fast=False)
+                    facts.update(checked_map=checked.map, check_difference=score.difference(checked))
         return Outcome(group.from_rank_0(score.map if score else None), int(mine.sum()), len(rows), facts)
 
 

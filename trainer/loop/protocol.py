@@ -11,14 +11,20 @@ import numpy as np
 import torch
 
 from evidence import events
+from evidence.files import DETECTIONS_FILE, KeptDetections, write_detections
 from evidence.rank_file import EventLog
 from trainer.clocks import Ledger
+from trainer.data.annotations import annotation_file
+from trainer.data.index_cache import VAL, digest_of
 from trainer.data.loader import Loaded, Loaders
+from trainer.data.passes import Passes
+from trainer.errors import DiskError
 from trainer.loop.checkpoint import Checkpoints, Position, blocks, snapshot
 from trainer.loop.evaluate import collector, detect
 from trainer.loop.staging import Prefetch, Staged
 from trainer.loop.steps import StepLoop
-from trainer.loop.trainee import Trainee, learning_rate
+from trainer.loop.trainee import ParameterDigests, Trainee, learning_rate
+from trainer.probes.clocks import ClockWatch
 from trainer.ranks import HostGroup
 from trainer.settings import Settings
 
@@ -43,6 +49,7 @@ class Protocol:
         log: EventLog,
         checkpoints: Checkpoints,
         resumed: Position | None = None,
+        clocks: ClockWatch | None = None,
     ) -> None:
         self._trainee = trainee
         self._bare_model = bare_model  # without DDP, for evaluation and checkpoints
@@ -50,16 +57,22 @@ class Protocol:
         self._group = group
         self._log = log
         self._ledger = Ledger(trainee.backend.clock.now_ns)
-        self._loop = StepLoop(trainee, log, self._ledger)
+        self._clocks = clocks
         self._settings: Settings = trainee.settings
         self._checkpoints = checkpoints
         self._resumed = resumed
         self._from = resumed or Position(0, 0, len(loaders.train_plan))
+        self._passes = Passes(loaders.train_plan, loaders.image_ids, self._from.epoch, self._from.step)
+        self._loop = StepLoop(trainee, log, self._ledger, self._passes, clocks)
         self._loop.steps = self._from.taken
+        self._planned = self._settings.steps or self._from.left or self._from.steps
+        self._loop.expect(self._planned)
+        self._digests = ParameterDigests(bare_model)
         self._asked: Iterator[Loaded | Staged] | None = None  # the iterator of the next epoch, once workers load for it
 
     def run(self) -> str:
         """Run the protocol of the settings and return the reason it ended with."""
+        self._note_parameters()
         if self._settings.protocol == "steady":
             return self._steady()
         epochs = self._settings.epochs if self._settings.protocol == "full" else 1
@@ -83,12 +96,22 @@ class Protocol:
 
     def _begin(self) -> None:
         self._group.barrier()
+        if self._clocks is not None:
+            self._clocks.begin(self._planned)
         self._log.write(events.TrainBegin(), self._ledger.begin())
 
     def _end(self) -> None:
         spent = self._ledger.spent()
         end = events.TrainEnd(self._loop.images, self._loop.steps - self._from.taken, spent)
         self._log.write(end, self._trainee.backend.clock.now_ns())
+        if self._clocks is not None:
+            self._clocks.end()
+        for one in self._passes.rest():
+            self._log.write(one)
+        self._note_parameters()
+
+    def _note_parameters(self) -> None:
+        self._log.write(self._digests.take(self._trainee.steps))
 
     def _train_epoch(self, epoch: int, first: int) -> None:
         """Take the steps of an epoch from `first` on; earlier ones were taken before the restart."""
@@ -117,11 +140,14 @@ class Protocol:
         return self._ahead(iter(self._loaders.train))
 
     def _ahead(self, batches: Iterator[Loaded]) -> Iterator[Loaded | Staged]:
-        return self._arriving(Prefetch(batches, self._loop.staging.ahead) if self._takes_ahead else batches)
+        ahead = Prefetch(batches, self._loop.staging.ahead) if self._takes_ahead else batches
+        return self._arriving(ahead, training=True)
 
-    def _arriving(self, batches: Any) -> Any:
+    def _arriving(self, batches: Any, *, training: bool) -> Any:
         settings = self._settings
-        return self._trainee.backend.arriving(batches, batch_size=settings.batch_size, workers=settings.workers)
+        return self._trainee.backend.arriving(
+            batches, batch_size=settings.batch_size, workers=settings.workers, training=training
+        )
 
     def _ask_ahead(self, epoch: int, first: int, epochs: int) -> None:
         """Let workers load an epoch's first batches during the evaluation before it, if that epoch is to be trained."""
@@ -139,6 +165,7 @@ class Protocol:
     def _keep(self, position: Position) -> None:
         """Write a checkpoint. Raises DiskError on rank 0."""
         self._ledger.enter("checkpoint")
+        self._note_parameters()
         tensors = snapshot(self._trainee, self._bare_model, self._group, position)
         if self._group.ranks.rank == 0:
             file, size = self._checkpoints.save(position, tensors)
@@ -151,10 +178,10 @@ class Protocol:
         """Evaluate; return the mAP, the same on every rank."""
         self._log.write(events.EvalBegin(epoch), self._ledger.enter("evaluation"))
         self._group.broadcast_buffers(self._bare_model)
-        scores = collector(self._settings, self._loaders.ground_truth)
+        scores = collector(self._settings, self._loaders.ground_truth, lambda rows: self._keep_detections(epoch, rows))
         detect(
             self._bare_model,
-            self._arriving(self._loaders.val),
+            self._arriving(self._loaders.val, training=False),
             self._trainee.backend,
             self._settings.precision,
             scores.add,
@@ -165,6 +192,15 @@ class Protocol:
         # The phase ends at the time of the event, so that judging can compare the two.
         self._log.write(end, self._ledger.enter("idle"))
         return outcome.map
+
+    def _keep_detections(self, epoch: int, rows: np.ndarray) -> None:
+        """Write the detections of the last evaluation. Raises DiskError."""
+        digest = digest_of(annotation_file(self._settings.data, VAL))
+        try:
+            write_detections(self._settings.run_dir, KeptDetections(rows, epoch, digest))
+        except OSError as error:
+            path = self._settings.run_dir / DETECTIONS_FILE
+            raise DiskError(f"{path}: cannot be written: {error.strerror}; make room there") from None
 
     def _decides(self, epoch: int, reached: float) -> bool:
         """Whether the full protocol ends with this evaluation."""
@@ -215,7 +251,7 @@ class Protocol:
         """
         asked, done, before_ns = self._settings.steady_warmup, 0, 0.0
         while done < _WARMUP_LIMIT * asked:
-            count = self._settings.window if done else asked
+            count = self._loop.window if done else asked
             self._loop.run(batches, rates(done, count), epoch=0, warmup=True)
             done += count
             step_ns, before_ns = self._loop.last_step_ns, before_ns or self._loop.last_step_ns

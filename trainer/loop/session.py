@@ -23,7 +23,7 @@ from trainer.loop.protocol import Protocol, peak_resident_gib
 from trainer.loop.trainee import Trainee, build_optimizer, distributed
 from trainer.model.networks import build_model, count_parameters
 from trainer.optimizations import ledger, unavailable
-from trainer.probes.clocks import probe_clock
+from trainer.probes.clocks import ClockWatch, probe_clock
 from trainer.probes.environment import device_numa_node, gather, placement
 from trainer.ranks import HostGroup, Ranks
 from trainer.settings import Settings
@@ -44,7 +44,8 @@ def run_rank(settings: Settings, ranks: Ranks, backend: Backend, log: EventLog, 
     group.join(backend)
     # Together: while other ranks still import their frameworks, a busy host disturbs the clock probe.
     group.barrier()
-    log.write(probe_clock(backend))
+    probe = probe_clock(backend)
+    log.write(probe)
     backend.release_memory()
     watches = _watches(settings, ranks, backend, device, group)
     for watch in watches:
@@ -52,7 +53,8 @@ def run_rank(settings: Settings, ranks: Ranks, backend: Backend, log: EventLog, 
     try:
         if ranks.local_rank == 0:
             log.write(gather(settings, backend, device))
-        reason = _prepare(settings, ranks, backend, log, group).run()
+        clocks = ClockWatch(backend, log, probe, settings.seed)
+        reason = _prepare(settings, ranks, backend, log, group, clocks).run()
     finally:
         stop_all(watches)
     allocated_gib, reserved_gib = backend.allocator_peak_gib()
@@ -120,7 +122,14 @@ def _introduction(settings: Settings, ranks: Ranks, backend: Backend, device: De
     )
 
 
-def _prepare(settings: Settings, ranks: Ranks, backend: Backend, log: EventLog, group: HostGroup) -> Protocol:
+def _prepare(
+    settings: Settings,
+    ranks: Ranks,
+    backend: Backend,
+    log: EventLog,
+    group: HostGroup,
+    clocks: ClockWatch | None = None,
+) -> Protocol:
     log.write(events.Progress("data", 0, 1))
     unable = staging.other_floats(backend.device) if settings.uses("bytes_on_device") else ""
     loaders = build_loaders(
@@ -145,18 +154,19 @@ def _prepare(settings: Settings, ranks: Ranks, backend: Backend, log: EventLog, 
     # The same seed on every rank for the weights, then one per rank for the sampling of proposals.
     backend.seed(settings.seed)
     bare_model = build_model(settings).to(backend.device)
-    log.write(events.Model(settings.model, count_parameters(bare_model)))
+    log.write(events.Model(settings.model, *count_parameters(bare_model)))
     backend.attend(bare_model)
     backend.seed(settings.seed + 1 + ranks.rank)
     model = distributed(bare_model, settings, backend, ranks.world_size)
     trainee = Trainee(settings, backend, model, build_optimizer(bare_model, settings))
+    backend.attend_training(model, trainee.optimizer)
     checkpoints = Checkpoints(settings.run_dir)
     begin = _begin(trainee, bare_model, group, log, checkpoints, len(loaders.train_plan))
     # Loader workers are forks of this process, and a full garbage collection in one writes to every inherited object,
     # which would copy the heap. The collector ignores frozen objects.
     gc.collect()
     gc.freeze()
-    return Protocol(trainee, bare_model, loaders, group, log, checkpoints, begin)
+    return Protocol(trainee, bare_model, loaders, group, log, checkpoints, begin, clocks)
 
 
 def _begin(

@@ -108,6 +108,8 @@ class Staged(NamedTuple):
     images: list[torch.Tensor]
     targets: list[Target]
     event: Any
+    image_ids: np.ndarray
+    """int64 [images]"""
 
 
 class Staging:
@@ -126,7 +128,7 @@ class Staging:
         if stream is None or isinstance(batch, BadSample):
             return batch
         (images, targets), event = stream.run(lambda: to_device(batch, self._device, everything=True))
-        return Staged(images, targets, event)
+        return Staged(images, targets, event, batch.image_ids)
 
     def take(self, batch: Batch | PublishedBatch | Staged) -> Inputs:
         """Return the Inputs of a batch or of a result of `ahead`, valid for work queued after this in this thread.

@@ -12,10 +12,14 @@ from evidence.rank_file import EventLog
 from trainer.clocks import Ledger
 from trainer.data.dataset import Batch, require_batch
 from trainer.data.loader import Loaded
+from trainer.data.passes import Passes
 from trainer.data.published import PublishedBatch
 from trainer.errors import DataError, DivergedError
 from trainer.loop.staging import Staged, Staging
 from trainer.loop.trainee import Trainee
+from trainer.probes.clocks import ClockWatch
+
+_LEAST_WINDOWS, _SHORTEST_WINDOW = 20, 5
 
 
 class Window:
@@ -26,6 +30,8 @@ class Window:
         self.wait_ns = 0
         self.copy_ns = 0
         self.losses: list[torch.Tensor] = []
+        self.scales: list[torch.Tensor] = []
+        self.backward_steps = 0
         self.rate = 0.0
 
     def __len__(self) -> int:
@@ -35,11 +41,18 @@ class Window:
 class StepLoop:
     """Runs steps over batches, splits their time, and writes a `window` event every few steps."""
 
-    def __init__(self, trainee: Trainee, log: EventLog, ledger: Ledger) -> None:
+    def __init__(
+        self, trainee: Trainee, log: EventLog, ledger: Ledger, passes: Passes, clocks: ClockWatch | None = None
+    ) -> None:
         self._trainee = trainee
         self._log = log
         self._ledger = ledger
+        self._passes = passes
+        self._clocks = clocks
+        self._scale = math.inf if trainee.scaler is None else trainee.scaler.get_scale()
         self._timer = trainee.backend.step_timer()
+        self.window = trainee.settings.window
+        """Steps of a window."""
         self.staging = Staging(trainee.settings, trainee.backend)
         """Copies batches to the device; prefetching may begin a copy ahead."""
         self.steps = 0
@@ -47,15 +60,20 @@ class StepLoop:
         self.last_step_ns = 0.0
         """Mean compute time of the steps of the window that was closed last."""
 
+    def expect(self, steps: int) -> None:
+        """Shorten windows so that 20 fit into `steps`, or as many of five steps, if only a window's sum is exact."""
+        if self._timer.by_window:
+            self.window = min(self.window, max(_SHORTEST_WINDOW, steps // _LEAST_WINDOWS))
+
     def run(self, batches: Iterator[Loaded | Staged], rates: list[float], *, epoch: int, warmup: bool = False) -> None:
         """Take one step per learning rate in `rates`, each with the next batch.
 
         Raises DataError for a sample that cannot be read and if the batches end early, DivergedError for a loss that is
         not finite.
         """
-        settings, ledger, done = self._trainee.settings, self._ledger, 0
+        ledger, done = self._ledger, 0
         while done < len(rates):
-            count = min(settings.window, len(rates) - done)
+            count = min(self.window, len(rates) - done)
             begun_ns = ledger.enter("bookkeeping")
             window = Window()
             for rate in rates[done : done + count]:
@@ -63,6 +81,8 @@ class StepLoop:
                 self._one(batches, rate, window)
             self._close(window, begun_ns, epoch, warmup)
             done += count
+            if self._clocks is not None and not warmup:
+                self._clocks.step(self.steps, len(window))
         ledger.enter("idle")
 
     def _one(self, batches: Iterator[Loaded | Staged], rate: float, window: Window) -> None:
@@ -101,6 +121,11 @@ class StepLoop:
         window.copy_ns += compute_from_ns - copy_from_ns
         window.images.append(len(images))
         window.losses.append(loss)
+        window.backward_steps += self._trainee.has_gradients
+        scale = self._trainee.loss_scale()
+        if scale is not None:
+            window.scales.append(scale)
+        self._passes.add(batch.image_ids)
         window.rate = rate
 
     def _close(self, window: Window, begun_ns: int, epoch: int, warmup: bool) -> None:
@@ -108,9 +133,17 @@ class StepLoop:
         self._ledger.enter("compute")
         times = self._timer.drain()
         ended_ns = self._ledger.enter("bookkeeping")
+        # This needs all that was queued to be done; if synchronise has waited, it takes no time.
+        self._trainee.backend.numbers(window.losses[-1:])
+        read_ns = self._trainee.backend.clock.now_ns() - ended_ns
         seen = self._trainee.fingerprint.take()
-        numbers = self._trainee.backend.numbers([*window.losses, *seen.positives])
-        losses, positives = numbers[: len(window)], int(sum(numbers[len(window) :]))
+        norm = self._trainee.gradient_norm()
+        parts = (window.losses, window.scales, [norm], seen.positives)
+        numbers = iter(self._trainee.backend.numbers([scalar for part in parts for scalar in part]))
+        losses, scales, (gradient_norm,), positives = ([next(numbers) for _ in part] for part in parts)
+        # A GradScaler lowers its scale exactly when it skips a step.
+        skipped = [at for at, (old, new) in enumerate(zip([self._scale, *scales], scales)) if new < old]
+        self._scale = scales[-1] if scales else self._scale
         self._log.write(
             events.Window(
                 epoch=epoch,
@@ -125,12 +158,22 @@ class StepLoop:
                 padded_pixels=seen.padded_pixels,
                 proposals=seen.proposals,
                 sampled=seen.sampled,
-                positives=positives,
+                positives=int(sum(positives)),
                 images=tuple(window.images),
                 compute_ns=tuple(times.compute_ns),
                 loss=tuple(losses),
+                backward_steps=window.backward_steps,
+                gradient_norm=gradient_norm,
+                skipped=tuple(skipped),
+                loss_scale=scales[-1] if scales else None,
+                forward_images=sum(window.images[: len(times.forward_ns)]),
+                read_ns=read_ns,
+                span_ns=times.span_ns,
+                span_device_ns=times.span_device_ns,
             )
         )
+        for one in self._passes.completed():
+            self._log.write(one)
         self.last_step_ns = sum(times.compute_ns) / len(times.compute_ns)
         for offset, loss in enumerate(losses):
             if not math.isfinite(loss):

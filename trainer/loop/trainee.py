@@ -1,15 +1,19 @@
-"""The model under training: optimizer and learning rate, DDP, one step, and the count of what a step worked on."""
+"""The model under training: optimizer and learning rate, DDP, one step, and the evidence of what a step did."""
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from typing import Any, Callable
 
 import torch
 
+from evidence.events import Parameters
 from trainer.devices import Backend
 from trainer.optimizations import in_use
 from trainer.settings import Settings
+
+_UNMOVED_NAMED = 4
 
 
 class Trainee:
@@ -27,7 +31,10 @@ class Trainee:
         self.fingerprint = Fingerprint(getattr(model, "module", model))
         self.parts: list[torch.Tensor] = []
         """The losses of the last step and their sum, on the device; [] if they are read by windows."""
+        self.steps = 0
+        """Steps taken, those that a GradScaler skipped included."""
         self._trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        self._norm: torch.Tensor | None = None  # before clipping, of the last step
 
     def step(
         self,
@@ -43,6 +50,7 @@ class Trainee:
             losses = self.model(images, targets)
             loss: torch.Tensor = sum(losses.values())
         forward_done()
+        self.steps += 1
         if not self.settings.uses("losses_by_window"):
             self.parts = [part.detach() for part in (*losses.values(), loss)]
         self.optimizer.zero_grad(set_to_none=True)
@@ -59,9 +67,54 @@ class Trainee:
             self.scaler.update()
         return loss.detach()
 
+    @property
+    def has_gradients(self) -> bool:
+        """Whether the backward pass of the last step came to its end: the deepest parameter has a gradient."""
+        return self._trained[0].grad is not None
+
+    def gradient_norm(self) -> torch.Tensor:
+        """Return the norm of the last step's gradients before clipping, a scalar on the device; 0 without any."""
+        gradients = [parameter.grad.detach() for parameter in self._trained if parameter.grad is not None]
+        if not gradients:
+            return torch.zeros((), device=self.backend.device)
+        if self.settings.gradient_clip and self._norm is not None:
+            return self._norm
+        return torch.norm(torch.stack([torch.norm(gradient) for gradient in gradients]))
+
+    def loss_scale(self) -> torch.Tensor | None:
+        """Return the GradScaler's scale after the last step, a scalar on the device; None without one."""
+        # get_scale would wait for the device.
+        return None if self.scaler is None else self.scaler.scale(torch.ones((), device=self.backend.device))
+
     def _clip(self) -> None:
         if self.settings.gradient_clip:
-            torch.nn.utils.clip_grad_norm_(self._trained, self.settings.gradient_clip)
+            self._norm = torch.nn.utils.clip_grad_norm_(self._trained, self.settings.gradient_clip).detach()
+
+
+class ParameterDigests:
+    """Digests of the trained parameters of a model; later ones are compared with the first."""
+
+    def __init__(self, model: torch.nn.Module) -> None:
+        self._trained = [(name, one) for name, one in model.named_parameters() if one.requires_grad]
+        self._first: list[bytes] = []
+
+    def take(self, steps: int) -> Parameters:
+        """Return the event after `steps` steps. Waits for the device, and copies the parameters to the host."""
+        digests = [_sha256(one) for _, one in self._trained]
+        is_first = not self._first
+        self._first = self._first or digests
+        unmoved = [name for (name, _), now, then in zip(self._trained, digests, self._first) if now == then]
+        return Parameters(
+            steps=steps,
+            sha256=hashlib.sha256(b"".join(digests)).hexdigest(),
+            tensors=len(digests),
+            moved=len(digests) - len(unmoved),
+            unmoved=() if is_first else tuple(unmoved[:_UNMOVED_NAMED]),
+        )
+
+
+def _sha256(tensor: torch.Tensor) -> bytes:
+    return hashlib.sha256(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()).digest()
 
 
 def distributed(model: torch.nn.Module, settings: Settings, backend: Backend, world_size: int) -> torch.nn.Module:

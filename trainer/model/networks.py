@@ -41,9 +41,10 @@ def build_model(settings: Settings) -> torch.nn.Module:
     return _resnet18_small(settings)
 
 
-def count_parameters(model: torch.nn.Module) -> int:
-    """Return the number of parameters, frozen ones included."""
-    return sum(parameter.numel() for parameter in model.parameters())
+def count_parameters(model: torch.nn.Module) -> tuple[int, int]:
+    """Return the number of parameters, frozen ones included, and the number of those that are trained."""
+    counts = [(parameter.numel(), parameter.requires_grad) for parameter in model.parameters()]
+    return sum(count for count, _ in counts), sum(count for count, trained in counts if trained)
 
 
 def _resnet50(settings: Settings) -> torch.nn.Module:

@@ -26,7 +26,7 @@ HOST_OS_RELEASE = "run/host/os-release"
 """The host's os-release in a container, if it was mounted there (systemd's container interface)."""
 
 ROOT = Path("/")
-_PACKAGES = ("torch", "torchvision", "numpy", "Pillow", "pycocotools", "torch_xmlir")
+_PACKAGES = ("torch", "torchvision", "numpy", "Pillow", "pycocotools", "xmlir", "xacc")
 _PATIENCE_S = 25.0
 _LONGEST = 200  # characters of a text that some other program wrote
 # Placeholders of firmware.
@@ -68,7 +68,9 @@ def gather(settings: Settings, backend: Backend, device: DeviceInfo, root: Path 
     facts.note("image", lambda: _short(os.environ.get(IMAGE_VARIABLE, "")))
     if "image" in facts.absent:
         facts.absent["image"] = f"{IMAGE_VARIABLE} is not set; a container does not know its image's name"
+    facts.note("architecture", lambda: _short(platform.machine()))
     facts.note("packages", package_versions)
+    _framework(facts, backend)
     backbone = settings.backbone
     if backbone is not None:
         facts.note("backbone_sha256", lambda: sha256_of(backbone))
@@ -234,6 +236,20 @@ def _devices(facts: _Facts, backend: Backend, device: DeviceInfo, smi: str) -> N
     facts.note("card_count", lambda: inventory.count)
     facts.note("card_memory_gib", lambda: tuple(inventory.memory_gib or filter(None, [device.capacity_gib])))
     facts.note("driver", lambda: _short(inventory.driver or device.driver or ""))
+
+
+def _framework(facts: _Facts, backend: Backend) -> None:
+    """Add the versions of the vendor's framework to those of the packages."""
+    try:
+        found = backend.framework_versions()
+    except Exception as error:  # the vendor's code
+        facts.absent["framework"] = _short(str(error) or type(error).__name__)
+        return
+    if found:
+        facts.found["packages"] = {
+            **facts.found.get("packages", {}),
+            **{name: _short(text) for name, text in found.items()},
+        }
 
 
 def _within(patience_s: float, work: Callable[[], Inventory]) -> Inventory:

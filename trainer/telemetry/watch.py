@@ -81,7 +81,7 @@ class Watch:
     def _sample_and_plan(self, clock: SimulatedClock) -> None:
         if not self._done.is_set():
             self._sample()
-            clock.call_at(clock.now_ns() + round(self._pause_s() * 1e9), lambda: self._sample_and_plan(clock))
+            clock.call_at(clock.true_ns() + round(self._pause_s() * 1e9), lambda: self._sample_and_plan(clock))
 
     def _pause_s(self) -> float:
         elapsed_s = (self._clock.now_ns() - self._begun_ns) / 1e9

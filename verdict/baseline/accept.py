@@ -12,20 +12,20 @@ from typing import Collection, Iterator, Mapping, Sequence
 from evidence.bundle import read_run
 from evidence.errors import SuiteError
 from evidence.verdict import RunVerdict, Verdict
-from expected import METRICS, UNPUBLISHED, Cell, Device
-from expected.metrics import ABSOLUTE_TOLERANCE, Bounds, default_bounds
-from expected.site import LARGEST_TOLERANCE, MIN_RUNS
+from expected import ALL_METRICS, PUBLISHED, UNPUBLISHED, Cell, Device
+from expected.metrics import ABSOLUTE_TOLERANCE, LARGEST_TOLERANCE, Bounds, default_bounds
+from expected.site import MIN_RUNS
 from verdict.compare.comparability import Provenance, differing, read_provenance
 from verdict.judge import judge_run
 from verdict.lookup import find_cell, on_other_data
-from verdict.metrics.measure import measure
+from verdict.metrics.measure import compared_value, measure
 from verdict.metrics.measurement import Measurement
 from verdict.metrics.statistics import NORMAL_MAD, t_quantile
 from verdict.metrics.throughput import RATES
 from verdict.wording import quantity, times
 
-SMALLEST_TOLERANCE: Mapping[str, float] = {name: 0.002 if name == "map" else 0.01 for name in METRICS}
-"""Relative, but absolute for `map`: few runs may happen to agree closely."""
+SMALLEST_TOLERANCE: Mapping[str, float] = {name: metric.accepted[0] for name, metric in ALL_METRICS.items()}
+"""Relative, but absolute for `map` and `epochs_to_target`: few runs may happen to agree closely."""
 LARGEST_SCORE = 3.5
 """Of the modified z-score; a run beyond it is an outlier (Iglewicz and Hoaglin, 1993)."""
 _REASONS_QUOTED = 3
@@ -53,7 +53,7 @@ class AcceptedValue:
     @property
     def bounds(self) -> Bounds:
         """(low, high) in the metric's unit, as expected.default_bounds has them, the device's capacity aside."""
-        return default_bounds(METRICS[self.metric], self.value, self.tolerance)
+        return default_bounds(ALL_METRICS[self.metric], self.value, self.tolerance)
 
 
 @dataclass(frozen=True)
@@ -70,8 +70,15 @@ class Acceptance:
     notes: tuple[str, ...]
 
 
-def accept_runs(run_dirs: Sequence[Path], devices: Mapping[str, Device], without: Collection[str] = ()) -> Acceptance:
+def accept_runs(
+    run_dirs: Sequence[Path],
+    devices: Mapping[str, Device],
+    without: Collection[str] = (),
+    further: Sequence[str] = (),
+) -> Acceptance:
     """What the runs in `run_dirs` agree on, metric by metric, except those in `without`.
+
+    Of metrics that no table has, those in `further`.
 
     Raises AcceptError, with all reasons at once, for too few runs, one that is invalid or given twice, runs made under
     different circumstances, and metrics that scatter too much or are not measured. Other SuiteErrors if a run cannot
@@ -88,7 +95,9 @@ def accept_runs(run_dirs: Sequence[Path], devices: Mapping[str, Device], without
     values: list[AcceptedValue] = []
     left_out: dict[str, str] = {}
     problems: list[str] = []
-    for name in (name for name in cell.applicable if cell.expectations[name].state == UNPUBLISHED):
+    for name in dict.fromkeys((*cell.applicable, *further)):
+        if not _is_open(name, judged):
+            continue
         why = "left out by --without" if name in without else _unmeasured(name, judged)
         if why:
             left_out[name] = why
@@ -114,7 +123,7 @@ def accepted_value(name: str, readings: Mapping[str, float]) -> AcceptedValue:
     and value are rounded to six digits, the tolerance up to four decimals. Raises AcceptError where the readings
     scatter by more than LARGEST_TOLERANCE, and for values without a bound.
     """
-    metric = METRICS[name]
+    metric = ALL_METRICS[name]
     readings = {run: _six_digits(reading) for run, reading in readings.items()}
     trimmed = outliers(name, readings)
     kept = [reading for run, reading in readings.items() if run not in trimmed]
@@ -195,20 +204,40 @@ def _judge(run_dir: Path, devices: Mapping[str, Device]) -> _Judged:
         raise AcceptError(
             f"{run_dir}: was restarted {times(verdict.restarts)}, expected an unbroken run: only one is proof"
         )
-    measured = measure(evidence)
+    measured = measure(evidence, ALL_METRICS)
     return _Judged(cell, verdict, read_provenance(evidence), measured, _doubts(measured))
+
+
+def _is_open(name: str, judged: Sequence[_Judged]) -> bool:
+    """Return whether a site may accept the metric: nothing is published, or all runs are too good beside the number."""
+    known = judged[0].cell.expectation(name)
+    if known.state != PUBLISHED or known.value is None:
+        return known.state == UNPUBLISHED
+    found = [one.verdict.shown[name].measured for one in judged if name in one.verdict.shown]
+    return all(one is not None and ALL_METRICS[name].too_good(one, known.value) for one in found)
 
 
 def _unmeasured(name: str, judged: Sequence[_Judged]) -> str:
     """Why a run did not measure the metric; "" if all did."""
-    missing = [one for one in judged if one.verdict.metrics[name].measured is None]
-    return f"{missing[0].verdict.metrics[name].reason} ({missing[0].origin.run})" if missing else ""
+    for one in judged:
+        metric = one.verdict.shown.get(name)
+        if metric is None or metric.measured is None:
+            return f"{'not measured' if metric is None else metric.reason} ({one.origin.run})"
+    return ""
 
 
 def _agreed(name: str, judged: Sequence[_Judged]) -> AcceptedValue:
     _refuse([f"{name}: {one.origin.run} {one.doubts[name]}" for one in judged if name in one.doubts])
-    measured = {one.origin.run: one.verdict.metrics[name].measured for one in judged}
+    measured = {one.origin.run: one.verdict.shown[name].measured for one in judged}
     return accepted_value(name, {run: reading for run, reading in measured.items() if reading is not None})
+
+
+def _reading(name: str, one: _Judged) -> Measurement:
+    """Return the measurement behind a value: of p_core beside a published one, that by the clock of the number."""
+    published = one.cell.expectation(name).state == PUBLISHED
+    found = compared_value(one.cell.timing, one.measured) if name == "p_core" and published else one.measured.get(name)
+    assert found is not None, f"{name} was accepted without a measurement"
+    return found
 
 
 def _doubts(measurements: Mapping[str, Measurement]) -> dict[str, str]:
@@ -271,7 +300,7 @@ def _notes(judged: Sequence[_Judged], values: Sequence[AcceptedValue]) -> Iterat
                 yield f"{one.origin.run}: {metric.metric} is {metric.verdict}: {metric.reason}"
     for value in values:
         low, _ = value.bounds
-        kept = [one.measured[value.metric] for one in judged if one.origin.run not in value.trimmed]
+        kept = [_reading(value.metric, one) for one in judged if one.origin.run not in value.trimmed]
         undecided = [one for one in kept if one.within is not None and low is not None and one.within.low < low]
         if undecided:
             yield (

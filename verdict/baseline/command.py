@@ -10,11 +10,23 @@ from typing import Any, Mapping, Sequence
 
 from evidence.errors import SuiteError
 from evidence.files import write_whole
-from expected import METRICS, Device, Site, load_devices, load_site
+from expected import (
+    ALL_METRICS,
+    FURTHER_METRICS,
+    METRICS,
+    PUBLISHED,
+    Cell,
+    Device,
+    Expectation,
+    Metric,
+    Site,
+    load_devices,
+    load_site,
+)
 from expected.site import SITE_SCHEMA, check_site
 from expected.toml_file import parse_toml
 from verdict.baseline.accept import Acceptance, AcceptedValue, AcceptError, accept_runs, in_words
-from verdict.wording import quantity
+from verdict.wording import bounds, quantity
 
 EXIT_ACCEPTED, EXIT_REFUSED = 0, 2
 
@@ -33,10 +45,18 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument(
         "--without", action="append", default=[], choices=tuple(METRICS), help="leave a metric out; may be repeated"
     )
+    parser.add_argument(
+        "--with",
+        action="append",
+        default=[],
+        dest="further",
+        choices=tuple(FURTHER_METRICS),
+        help="accept a metric that no table has, too; may be repeated",
+    )
     arguments = parser.parse_args(argv)
     try:
         devices = load_devices()
-        acceptance = accept_runs(arguments.run_dirs, devices, arguments.without)
+        acceptance = accept_runs(arguments.run_dirs, devices, arguments.without, arguments.further)
         site = add_accepted(arguments.out, acceptance, devices)
     except SuiteError as error:
         print(error, file=sys.stderr)
@@ -87,19 +107,24 @@ def _lines(acceptance: Acceptance, site: Site) -> list[str]:
 
 
 def _row(acceptance: Acceptance, value: AcceptedValue, site: Site) -> tuple[str, ...]:
-    metric, known = METRICS[value.metric], site.accepted[acceptance.cell.id, value.metric]
-    sign, bound = (">=", known.low) if metric.better == "higher" else ("<=", known.high)
+    metric, known = ALL_METRICS[value.metric], site.accepted[acceptance.cell.id, value.metric]
     runs = f"{len(value.kept)} of {len(value.readings)}"
     if value.trimmed:
         runs += f", trimmed {', '.join(value.trimmed)}"
-    limit = quantity(bound or 0.0, metric.unit)
     return (
         metric.name,
         quantity(value.value, metric.unit),
         in_words(metric.name, value.tolerance),
-        f"{sign} {limit}",
+        _bound(metric, known),
         runs,
     )
+
+
+def _bound(metric: Metric, known: Expectation) -> str:
+    if metric.is_two_sided:
+        return bounds(known.low, known.high, metric.unit)
+    sign, bound = (">=", known.low) if metric.better == "higher" else ("<=", known.high)
+    return f"{sign} {quantity(bound or 0.0, metric.unit)}"
 
 
 def _block(acceptance: Acceptance, value: AcceptedValue) -> dict[str, Any]:
@@ -108,10 +133,10 @@ def _block(acceptance: Acceptance, value: AcceptedValue) -> dict[str, Any]:
     return {
         "cell": acceptance.cell.id,
         "metric": value.metric,
-        "unit": METRICS[value.metric].unit,
+        "unit": ALL_METRICS[value.metric].unit,
         "value": value.value,
         "tolerance": value.tolerance,
-        **({"clock": "device"} if value.metric == "p_core" else {}),
+        **({"clock": _clock(acceptance.cell)} if value.metric == "p_core" else {}),
         "provenance": {
             "protocol": origin.protocol,
             "simulated": origin.simulated,
@@ -122,8 +147,14 @@ def _block(acceptance: Acceptance, value: AcceptedValue) -> dict[str, Any]:
             "measured": [value.readings[run.run] for run in acceptance.runs],
             "trimmed": list(value.trimmed),
             "versions": dict(origin.versions),
+            **({"annotations": dict(origin.annotations)} if origin.annotations else {}),
         },
     }
+
+
+def _clock(cell: Cell) -> str:
+    """The clock of an accepted p_core: the device's, but beside a published number that one's."""
+    return cell.timing if cell.expectations["p_core"].state == PUBLISHED else "device"
 
 
 def _refuse_second(site: Site, cell_id: str) -> None:

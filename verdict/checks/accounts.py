@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Iterator
 
 from evidence.events import RankEvidence, TrainEnd
 from verdict.checks.invariants import Case, check, rank_check
-from verdict.metrics.memory import device_memories, unwatched
 from verdict.metrics.statistics import total
 
 if TYPE_CHECKING:
@@ -17,6 +16,10 @@ LEDGER_TOLERANCE = 0.01
 """Share of the wall time by which the sum of the parts may differ from it."""
 TIMER_TOLERANCE = 0.1
 """Share of the training without evaluations by which compute time may differ from other clocks' reading."""
+CEILINGS = {"data_wait": 0.5, "copy": 0.25, "checkpoint": 0.25, "bookkeeping": 0.05, "idle": 0.05}
+"""Largest share of the training without evaluations that each part of the ledger may have beside compute."""
+CEILING_S = 1.0
+"""Always allowed: a short training has a share for everything that is done once."""
 ORDER_TOLERANCE = 1e-9
 """Relative: rates that differ by rounding only are equal."""
 CONSTANT_LOSS_STEPS = 50
@@ -171,6 +174,23 @@ def ledger_adds_up(case: Case, rank: RankEvidence) -> Iterator[str]:
             )
 
 
+@rank_check("ledger-shares")
+def ledger_is_mostly_compute(case: Case, rank: RankEvidence) -> Iterator[str]:
+    """Of a training without its evaluations at most 50 % is data wait, 25 % copies, 25 % checkpoints, 5 % bookkeeping.
+
+    What a device does in the time of another part is in no rate: one that hardly computes is not shown at work.
+    """
+    for end, train_s in _training(rank):
+        free_s = train_s - end.ledger["evaluation_ns"] / 1e9
+        for part, share in CEILINGS.items():
+            found_s = end.ledger[f"{part}_ns"] / 1e9
+            if free_s > 0 and found_s > max(CEILING_S, share * free_s):
+                yield (
+                    f"ledger: found {found_s:.1f} s of {part.replace('_', ' ')}, {found_s / free_s:.0%} of the "
+                    f"{free_s:.1f} s of training without evaluation, expected at most {share:.0%}"
+                )
+
+
 @rank_check("times-ordered")
 def times_are_ordered(case: Case, rank: RankEvidence) -> Iterator[str]:
     """Training took time, and no more than e2e_time."""
@@ -193,25 +213,6 @@ def rates_are_ordered(case: Case) -> Iterator[str]:
     for name, value in zip(names, values):
         if not value > 0:
             yield f"found {name} {value} images/s, expected more than 0"
-
-
-@check("memory")
-def memory_is_possible(case: Case) -> Iterator[str]:
-    """No device used more memory than it has, and samples cover the training on every device."""
-    run = case.evidence.run
-    for memory in device_memories(case.evidence):
-        for name, found in (("sampled", memory.sampled), ("reserved", memory.reserved), ("resident", memory.resident)):
-            if found is not None and found < 0:
-                yield f"{memory}: found {found:.3f} GiB {name}, expected 0 or more"
-        capacity = memory.capacity
-        if capacity is None and run is not None:
-            capacity = run.card_memory_gib
-        if capacity is None:
-            capacity = case.cell.expectations["mem"].capacity
-        if memory.peak is not None and capacity is not None and memory.peak > capacity:
-            yield f"{memory}: found {memory.peak:.3f} GiB in use, expected at most its capacity, {capacity:.3f} GiB"
-    if "mem" in case.cell.applicable:
-        yield from unwatched(case.evidence)
 
 
 def _training(rank: RankEvidence) -> Iterator[tuple[TrainEnd, float]]:

@@ -5,15 +5,12 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any, Iterator, Mapping, Sequence
 
-from evidence.events import HOST_BACKENDS, SIMULATED_CLOCK, SWITCHED_OFF, DataSet
-from expected import PUBLISHED, Recipe
-from expected.metrics import COCO_TRAIN_IMAGES as COCO_TRAIN_IMAGES
+from evidence.events import HOST_BACKENDS, SIMULATED_CLOCK, SWITCHED_OFF
+from expected import PUBLISHED
 from verdict.checks.invariants import Case, check
 
 VIRTUAL_DEVICE = "virtual"
 """The marker of the one device that may be simulated."""
-
-COCO_VAL_IMAGES = 5_000
 
 CAPACITY_TOLERANCE = 0.1  # drivers reserve some of the memory; another model differs by more
 
@@ -119,8 +116,9 @@ def cell_is_this_one(case: Case) -> Iterator[str]:
         found = {"cell": run.cell.id, **{name.replace("_", " "): getattr(run.cell, name) for name in fields}}
         yield from _differences("run.json", found, expected)
         expected.update({"protocol": run.protocol, "optimizations switched off": _listed(run.without)})
+        expected["schema"] = run.schema
     expected.update({name: getattr(cell.recipe, name) for name in ("model", "seed", "tf32")})
-    of_rank = ("cell", "precision", "batch_size", "learning_rate", "protocol", "model", "seed", "tf32")
+    of_rank = ("schema", "cell", "precision", "batch_size", "learning_rate", "protocol", "model", "seed", "tf32")
     for rank, start in case.evidence.starts:
         named = {name.replace("_", " "): getattr(start, name) for name in of_rank}
         named["optimizations switched off"] = None if start.without is None else _listed(start.without)
@@ -221,24 +219,6 @@ def device_is_the_model(case: Case) -> Iterator[str]:
             )
 
 
-@check("data-set")
-def data_set_is_the_benchmarks(case: Case) -> Iterator[str]:
-    """All ranks read the same data set; under the benchmark's recipe, COCO 2017, whole."""
-    read = [(rank.rank, data) for rank in case.evidence.ranks for data in rank.data]
-    for rank, data in read:
-        if data.counts != read[0][1].counts:
-            yield f"rank {rank}: found {_images(data)}, expected {_images(read[0][1])} as on rank {read[0][0]}"
-    recipe, benchmark = case.cell.recipe, Recipe()
-    if case.evidence.simulated or (recipe.model, recipe.num_classes) != (benchmark.model, benchmark.num_classes):
-        return
-    for rank, data in read[:1]:
-        if data.train_images != COCO_TRAIN_IMAGES:
-            found = data.train_images
-            yield f"rank {rank}: found {found} images to train on, expected {COCO_TRAIN_IMAGES} of COCO 2017"
-        if data.val_images not in (None, COCO_VAL_IMAGES):
-            yield f"rank {rank}: found {data.val_images} images to evaluate, expected {COCO_VAL_IMAGES} of COCO 2017"
-
-
 @check("attempts-not-mixed")
 def attempts_are_not_mixed(case: Case) -> Iterator[str]:
     """Every rank's file is of the attempt that came last."""
@@ -253,11 +233,6 @@ def attempts_are_not_mixed(case: Case) -> Iterator[str]:
                 f"rank {rank}: found attempt {found}, expected {expected}, as run.json lists {expected} restarts: "
                 "mixed attempts prove nothing"
             )
-
-
-def _images(data: DataSet) -> str:
-    shown = {name: value for name, value in data.counts.items() if value is not None or not name.endswith("_listed")}
-    return ", ".join(f"{name} {value}" for name, value in shown.items())
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -85,6 +85,22 @@ def rank_check(id: str) -> Callable[[FindInRank], FindInRank]:  # pragma: no mut
     return register
 
 
+NOTES: list[Find] = []
+"""All functions that `note` registered, in the order of their texts."""
+
+
+def note(find: Find) -> Find:  # pragma: no mutate block
+    """Register the decorated function: it yields what a reader of the numbers has to know and what decides nothing."""
+    NOTES.append(find)
+    return find
+
+
+def notes(evidence: Evidence, cell: Cell, measurements: Mapping[str, Measurement]) -> tuple[str, ...]:
+    """What is to be said of a run whose evidence can be trusted."""
+    case = Case(evidence, cell, measurements)
+    return tuple(text for find in NOTES for text in find(case))
+
+
 def violations(
     evidence: Evidence, cell: Cell, measurements: Mapping[str, Measurement], *, backend: str | None = None
 ) -> tuple[str, ...]:

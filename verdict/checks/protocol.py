@@ -8,10 +8,11 @@ from typing import Iterator
 
 from evidence.events import RankEvidence
 from evidence.run_file import PROTOCOLS
-from verdict.checks.invariants import Case, check, rank_check
+from expected import ALL_METRICS
+from verdict.checks.invariants import Case, check, note, rank_check
 from verdict.metrics.measure import last_evaluation, parts, protocol_metrics
-from verdict.metrics.memory import throttled
-from verdict.metrics.throughput import STEADY_MIN_STEPS
+from verdict.metrics.memory import THROTTLED_SHARE, throttled
+from verdict.metrics.throughput import STEADY_MIN_STEPS, by_window, window_sums
 
 STEADY_WITHIN = 0.10
 """Share by which a tenth of the steps at the beginning may differ from a quarter at the end."""
@@ -222,9 +223,13 @@ def steady_state_was_reached(case: Case, rank: RankEvidence) -> Iterator[str]:
     if case.protocol != "steady" or windows.steps < STEADY_MIN_STEPS:
         return  # with so few steps rates are not judged
     first, last = windows.steps // 10, windows.steps // 4
+    images, compute_ns = windows.images, windows.compute_ns
+    if by_window(rank):  # a step's own time is not known
+        images, compute_ns = window_sums(windows, images), window_sums(windows, compute_ns)
+    parts = slice(None, max(1, len(images) // 10)), slice(-max(1, len(images) // 4), None)
     # Medians: a stall now and then is the device's rate, not its way to a steady state.
-    batch_ms = windows.compute_ns / windows.images.clip(1) * (case.cell.batch_size / 1e6)
-    step_ms = [statistics.median(batch_ms[part].tolist()) for part in (slice(None, first), slice(-last, None))]
+    batch_ms = compute_ns / images.clip(1) * (case.cell.batch_size / 1e6)
+    step_ms = [statistics.median(batch_ms[part].tolist()) for part in parts]
     if abs(step_ms[0] - step_ms[1]) > STEADY_WITHIN * step_ms[1]:
         yield (
             f"the first {first} measured steps took {step_ms[0]:.1f} ms a batch, the last {last} took {step_ms[1]:.1f} "
@@ -235,14 +240,22 @@ def steady_state_was_reached(case: Case, rank: RankEvidence) -> Iterator[str]:
 
 @check("not-throttled")
 def no_device_was_throttled(case: Case) -> Iterator[str]:
-    """No telemetry of the training reports a throttled device ([telemetry.md](telemetry.md))."""
-    yield from throttled(case.evidence)
+    """No device was throttled in more than 1 % of the training, by its telemetry ([telemetry.md](telemetry.md))."""
+    for one in throttled(case.evidence):
+        if one.share > THROTTLED_SHARE:
+            yield f"{one}, expected at most {THROTTLED_SHARE:.0%}"
+
+
+@note
+def throttling_that_was_short(case: Case) -> Iterator[str]:
+    """The devices that were throttled in so little of the training that it decides nothing."""
+    yield from (str(one) for one in throttled(case.evidence) if one.share <= THROTTLED_SHARE)
 
 
 @check("all-measured")
 def all_was_measured(case: Case) -> Iterator[str]:
     """Every metric that the protocol measures and the cell asks for was measured."""
-    for name in protocol_metrics(case.evidence):
+    for name in protocol_metrics(case.evidence, ALL_METRICS):
         for part in parts(name):
             if name in case.cell.applicable and part not in case.measurements:
                 yield f"found no measurement of {part}, expected one from protocol {case.protocol}"

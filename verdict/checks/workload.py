@@ -32,12 +32,16 @@ class Detector:
 
     `min_side`, `max_side`: torchvision's resizing, in pixels; `proposals`: at most so many an image from the region
     proposal network; `sampled`: boxes an image that the box head is trained on, a quarter of which may be positive.
+    `pixel_flops`: what training computes for a padded pixel in backbone, FPN and RPN, forward and backward, two for
+    each multiply-add of a convolution; `box_flops`: for a sampled box in the box head. 0: not counted.
     """
 
     min_side: int
     max_side: int
     proposals: int
     sampled: int
+    pixel_flops: float = 0.0
+    box_flops: float = 0.0
 
     @property
     def fewest_pixels(self) -> float:
@@ -51,7 +55,8 @@ class Detector:
 
 
 DETECTORS: Mapping[str, Detector] = {
-    "fasterrcnn_resnet50_fpn": Detector(800, 1333, 2000, 512),
+    # With the recipe's frozen stem and first stage, which have no backward pass.
+    "fasterrcnn_resnet50_fpn": Detector(800, 1333, 2000, 512, pixel_flops=1_046_080, box_flops=86_157_312),
     "fasterrcnn_resnet18_fpn_small": Detector(96, 96, 300, 32),
     "fasterrcnn_tiny": Detector(32, 32, 10, 8),
 }
@@ -62,7 +67,7 @@ def fingerprint(evidence: Evidence) -> Workload | None:
     """The fingerprint of what was measured; None if no rank measured a step with an image."""
     measured = [rank.windows.measured for rank in evidence.ranks]
     images = sum(total(windows.images) for windows in measured)
-    ends = [_end_losses(windows.loss) for windows in measured if windows.steps]
+    ends = [end_losses(windows.loss) for windows in measured if windows.steps]
     if images < 1 or not ends:
         return None
     first, last = (statistics.median(end[at] for end in ends) for at in (0, 1))
@@ -108,11 +113,27 @@ def loss_did_not_grow(case: Case, rank: RankEvidence) -> Iterator[str]:
     loss = rank.windows.loss
     if len(loss) < 2 * _LEAST_END:
         return
-    first, last = _end_losses(loss)
+    first, last = end_losses(loss)
     if last > DIVERGED * first:
         yield (
             f"the loss went from {first:.3g} at the beginning to {last:.3g} at the end, expected "
             f"it not to grow to more than {DIVERGED:g} times: the model diverged"
+        )
+
+
+@rank_check("specified-peak")
+def rate_is_below_the_peak(case: Case, rank: RankEvidence) -> Iterator[str]:
+    """No rank computed more than its device's specified peak allows, by the FLOPs of the model at the padded sizes."""
+    detector, windows = DETECTORS.get(case.cell.recipe.model), rank.windows.measured
+    peak, compute_s = case.cell.peak_tflops, total(windows.compute_ns) / 1e9
+    if detector is None or peak is None or compute_s <= 0:
+        return
+    flops = detector.pixel_flops * total(windows.padded_pixels) + detector.box_flops * total(windows.sampled)
+    found = flops / compute_s / 1e12
+    if found > peak:
+        yield (
+            f"found {found:.4g} TFLOPS over {compute_s:.1f} s of compute, expected at most the specified peak of "
+            f"{peak:g}: the device did less than this model, or its time is wrong"
         )
 
 
@@ -139,7 +160,7 @@ def _outside(case: Case, column: str, what: str, bounds: Callable[[Detector], tu
             )
 
 
-def _end_losses(loss: np.ndarray) -> tuple[float, float]:
+def end_losses(loss: np.ndarray) -> tuple[float, float]:
     import numpy as np
 
     steps = min(len(loss), max(_LEAST_END, int(_ENDS * len(loss))))

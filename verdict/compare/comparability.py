@@ -10,6 +10,7 @@ from typing import Any, Iterable, Iterator, Mapping, Sequence
 from evidence.bundle import Evidence
 from evidence.errors import EvidenceError
 from expected import split_device
+from verdict.checks.data import annotation_digests
 from verdict.checks.workload import fingerprint
 
 TOLERANCES: Mapping[str, float] = {
@@ -19,13 +20,17 @@ TOLERANCES: Mapping[str, float] = {
 }
 """The share by which two workloads may differ: sizes follow from the images, boxes also from how training goes."""
 
+_ANNOTATIONS = "SHA-256 of the annotations of "
 _NO_PART_IN_THE_RUN = ("pytest", "pytest-xdist", "pytest-benchmark")
 """Packages in run.json that started the run; they change nothing that is measured."""
 
 
 @dataclass(frozen=True)
 class Provenance:
-    """`started_utc` is an ISO time; `driver` is "" where no rank names one; `versions` are texts by name."""
+    """`started_utc` is an ISO time; `driver` is "" where no rank names one; `versions` are texts by name.
+
+    `annotations` are the SHA-256 of the annotation files by split; {} for runs that did not record it.
+    """
 
     run: str
     started_utc: str
@@ -34,6 +39,7 @@ class Provenance:
     card: str
     driver: str
     versions: Mapping[str, str] = field(hash=False)
+    annotations: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     @property
     def state(self) -> dict[str, str]:
@@ -44,6 +50,7 @@ class Provenance:
             "card": self.card,
             "driver": self.driver,
             **self.versions,
+            **{f"{_ANNOTATIONS}{split}": digest for split, digest in self.annotations.items()},
         }
 
 
@@ -79,6 +86,7 @@ def read_provenance(evidence: Evidence) -> Provenance:
         card=_joined(start.device_name for _, start in evidence.starts),
         driver=driver,
         versions=versions,
+        annotations=annotation_digests(evidence),
     )
 
 
@@ -128,6 +136,7 @@ def circumstances(evidence: Evidence, p_core_method: str = "") -> dict[str, str]
         "timing of steps": _joined(start.timing for start in starts),
         "wait after each step for the host's clock": _joined(str(start.host_clock).lower() for start in starts),
         "data set": data + (", of --data" if run.own_data else ""),
+        **{f"{_ANNOTATIONS}{split}": digest for split, digest in annotation_digests(evidence).items()},
         **_speed_ups(evidence, run.without),
         **{f"recipe: {name}": json.dumps(value) for name, value in sorted(run.recipe.items())},
         **dict(zip(TOLERANCES, map(repr, workload))),
@@ -184,6 +193,8 @@ def _differences(first: Candidate, second: Candidate) -> Iterator[str]:
     if not (first.facts and second.facts):
         return
     for name, one, other in differing(first.facts, second.facts):
+        if name.startswith(_ANNOTATIONS) and not (one and other):
+            continue  # schema 2 did not record it
         if name in TOLERANCES and _near(one, other, TOLERANCES[name]):
             continue
         yield f"{name}: found {one or 'nothing'} in {first.name} and {other or 'nothing'} in {second.name}"

@@ -12,8 +12,8 @@ from expected import METRICS, Cell, default_bounds
 from verdict.judge import against_bounds, steps_advice
 from verdict.metrics.measurement import Measurement
 from verdict.metrics.statistics import MIN_STEPS
-from verdict.metrics.throughput import STRAGGLER_TOLERANCE as TOLERANCE
-from verdict.metrics.throughput import Straggler
+from verdict.metrics.stragglers import STRAGGLER_TOLERANCE as TOLERANCE
+from verdict.metrics.stragglers import Straggler
 from verdict.wording import figure
 
 EFFICIENCY, STRAGGLER_RATIO, SIBLINGS = "efficiency", "skew", "siblings"

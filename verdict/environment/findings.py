@@ -9,7 +9,10 @@ from evidence.bundle import Evidence
 from evidence.events import HOST_BACKENDS, DataSet, RankEvidence
 from evidence.host import Environment
 from expected import Device, ExpectationError, Topology
-from verdict.checks.identity import CAPACITY_TOLERANCE, COCO_TRAIN_IMAGES, COCO_VAL_IMAGES
+from verdict.checks.identity import CAPACITY_TOLERANCE
+from verdict.environment.claims import NO_CLAIMS, Claims, compare_stated
+from verdict.environment.items import BACKBONE_SHA256, ITEMS, PACKAGES, stated_items
+from verdict.environment.packages import compare_packages
 from verdict.environment.stated import (
     DIFFERS,
     MATCH,
@@ -17,40 +20,17 @@ from verdict.environment.stated import (
     Answer,
     best,
     compare_image,
+    compare_kernel,
     compare_machine,
     compare_model,
     compare_network,
-    compare_packages,
     compare_system,
     compare_version,
-    is_demand,
     worst,
 )
 from verdict.lookup import on_other_data
 
-COCO_TRAIN_LISTED = 118_287
-"""Images of train2017 before those without a valid box are dropped."""
-BACKBONE_SHA256 = "0676ba61"
-"""The first digits of the benchmark's backbone, which torchvision puts into the file's name."""
-
-PACKAGES = ("python", "torch", "torchvision", "numpy", "pillow")
-"""Items of their own, in whichever table of the device they are."""
-
 UNSTATED = "unstated"
-
-_TEXTS = (
-    ("hardware", "machine"),
-    ("hardware", "card"),
-    ("hardware", "network"),
-    *(("software", name) for name in ("os", "kernel", "driver", "image", "framework", "dependencies")),
-)
-ITEMS = (
-    *("machine", "card", "card_count", "card_memory", "network"),
-    *("os", "kernel", "driver", "image", "framework", "dependencies"),
-    *PACKAGES,
-    *("train_images", "val_images", "backbone"),
-)
-"""In the order of the document, and then of the benchmark's recipe. What else a table states comes last."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +38,8 @@ class EnvironmentFinding:
     """One item on one host: what is stated, what was found ("" is nothing), and what that comes to.
 
     `verdict` is "match", "differs", "unknown" (stated, and not found or not to be decided) or "unstated" (found, and
-    nothing is stated). `host` is "" if no rank has a start event. `reason` explains what is not plain.
+    nothing is stated). `host` is "" if no rank has a start event. `reason` explains what is not plain. `under_test` is
+    the value of `--under-test` that the item was held against, and `declared` that of `--state` which decided.
     """
 
     item: str
@@ -67,13 +48,15 @@ class EnvironmentFinding:
     found: str
     verdict: str
     reason: str
+    under_test: str = ""
+    declared: str = ""
 
 
 @dataclass(frozen=True)
 class Host:
     """A host of the run: what its first rank found of it (nothing for None), its data set, and its devices.
 
-    `card_names` and `capacities_gib` are of the devices that its ranks used; on the host's own backend they have no
+    `device_names` and `capacities_gib` are of the devices that its ranks used; on the host's own backend they have no
     name.
     """
 
@@ -89,49 +72,13 @@ class Host:
         return self.found or Environment()
 
 
-def stated_items(
-    device: Device, topology: Topology, *, pretrained_backbone: bool, own_data: bool = False
-) -> dict[str, str]:
-    """What has to be found on every host, by item in the order of ITEMS.
+def environment_findings(
+    evidence: Evidence, device: Device, claims: Claims = NO_CLAIMS
+) -> tuple[EnvironmentFinding, ...]:
+    """Every item that is stated, under test or was found, host by host; items in the order of `stated_items`.
 
-    A text that every machine satisfies ("any x86-64 machine") states nothing. The network is that between machines,
-    and is left out for a single one. `own_data`: the run was given other data than the set of the device's table.
-    """
-    stated = {name: device.environment.get(table, {}).get(name, "") for table, name in _TEXTS}
-    if topology.nodes < 2:
-        stated["network"] = ""
-    if device.cards_per_host is not None:
-        stated["card_count"] = f"{topology.devices} or more"
-    if device.card_memory_gib is not None:
-        stated["card_memory"] = f"{device.card_memory_gib:g} GiB"
-    software, packages = device.environment.get("software", {}), device.environment.get("packages", {})
-    stated.update({name: packages.get(name) or software.get(name, "") for name in PACKAGES})
-    if device.shapes is None:
-        stated["train_images"] = f"{COCO_TRAIN_IMAGES:,} of {COCO_TRAIN_LISTED:,}"
-        stated["val_images"] = f"{COCO_VAL_IMAGES:,}"
-    elif not own_data:
-        # Some of the images are generated without a box; how many, its seed decides.
-        stated["train_images"] = f"{device.shapes['train_images']:,} listed"
-        stated["val_images"] = f"{device.shapes['val_images']:,}"
-    if pretrained_backbone:
-        stated["backbone"] = f"SHA-256 {BACKBONE_SHA256}..."
-    others = {
-        name: text
-        for table in device.environment.values()
-        for name, text in table.items()
-        if name not in stated and name not in ITEMS
-    }
-    return {
-        name: text
-        for name, text in [*((item, stated.get(item, "")) for item in ITEMS), *others.items()]
-        if is_demand(text)
-    }
-
-
-def environment_findings(evidence: Evidence, device: Device) -> tuple[EnvironmentFinding, ...]:
-    """Every item that is stated or was found, host by host; items in the order of `stated_items`.
-
-    None for evidence without a topology: what would have to be found is not known.
+    `claims` are the caller's, over those that the run was made with. None for evidence without a topology: what would
+    have to be found is not known.
 
     >>> environment_findings(read_run(run_dir), load_devices()["r300"])[0]
     EnvironmentFinding(item='machine', host='node0', stated='R480-X8', found='R480-X8', verdict='match', reason='')
@@ -143,25 +90,45 @@ def environment_findings(evidence: Evidence, device: Device) -> tuple[Environmen
         topology = Topology.parse(run.cell.topology)
     except ExpectationError:  # which makes the run invalid, whatever its hosts are
         return ()
-    stated = stated_items(
+    claims = claims.over(Claims.of(run))
+    document = stated_items(
         device,
         topology,
         pretrained_backbone=run.recipe.get("pretrained_backbone") is not False,
         own_data=on_other_data(evidence, device),
     )
+    asked = claims.asked(document)
     hosts = _hosts(evidence)
-    findings = []
-    for item in [*ITEMS, *(name for name in stated if name not in ITEMS)]:
-        for host in hosts:
-            text = stated.get(item, "")
-            found, answer = _compare(item, text, host)
-            if not text:
-                answer = Answer(UNSTATED)
-            elif not found and answer.verdict != DIFFERS:
-                answer = Answer(UNKNOWN, answer.reason or _why_absent(item, host))
-            if text or found:
-                findings.append(EnvironmentFinding(item, host.name, text, found, *answer))
-    return tuple(findings)
+    return tuple(
+        finding
+        for item in [*ITEMS, *(name for name in asked if name not in ITEMS)]
+        for host in hosts
+        for finding in [_finding(item, host, document.get(item, ""), asked.get(item, ""), claims)]
+        if finding.stated or finding.found
+    )
+
+
+def _finding(item: str, host: Host, document: str, wanted: str, claims: Claims) -> EnvironmentFinding:
+    """Compare one item on one host with what is wanted of it: what the document states, or what is under test."""
+    under_test = wanted if wanted != document else claims.under_test.get(item, "")
+    found, answer = _compare(item, wanted, host, exact=bool(under_test))
+    declared = ""
+    if not wanted:
+        answer = Answer(UNSTATED)
+    elif answer.verdict == UNKNOWN or not found:
+        answer = (
+            answer if found or answer.verdict == DIFFERS else Answer(UNKNOWN, answer.reason or _why_absent(item, host))
+        )
+        said = claims.stated.get(item, "")
+        if said and answer.verdict == UNKNOWN:
+            against = _compare(item, said, host)[1] if found else Answer(UNKNOWN)
+            answer = compare_stated(item, wanted, said, against)
+            found, declared = f"{said}, as stated" + (f"; read: {found}" if found else ""), said
+    reasons = [answer.reason]
+    if under_test:
+        reasons.append(f"under test; the document states {document or 'nothing of it'}")
+    reason = "; ".join(filter(None, reasons))
+    return EnvironmentFinding(item, host.name, wanted, found, answer.verdict, reason, under_test, declared)
 
 
 def _hosts(evidence: Evidence) -> list[Host]:
@@ -189,27 +156,32 @@ def _why_absent(item: str, host: Host) -> str:
         return "the evidence has no event 'environment' of this host"
     keys = {"card": "cards", "card_memory": "card_memory_gib", "backbone": "backbone_sha256"}
     package = item in (*PACKAGES, "framework", "dependencies")
-    why = host.facts.absent.get("packages" if package else keys.get(item, item))
+    absent = host.facts.absent
+    why = absent.get(item) or absent.get("packages" if package else keys.get(item, item))
     return why or ("nothing found" if item in _RULES else "no rule reads this item, and no package bears its name")
 
 
-def _compare(item: str, stated: str, host: Host) -> tuple[str, Answer]:
-    """(what was found, answer) of one item on one host; the answer has no meaning if nothing is stated."""
-    return _RULES.get(item, _version_of(item.lower()))(stated, host)
+def _compare(item: str, stated: str, host: Host, *, exact: bool = False) -> tuple[str, Answer]:
+    """(what was found, answer) of one item on one host; the answer has no meaning if nothing is stated.
+
+    With `exact`, as for what is under test, a version has to be the stated one and not only begin with it.
+    """
+    return _RULES.get(item, _version_of(item.lower()))(stated, host, exact)
 
 
-_Rule = Callable[[str, Host], "tuple[str, Answer]"]
+_Rule = Callable[[str, Host, bool], "tuple[str, Answer]"]
 
 
-def _of_facts(read: Callable[[Environment], str], compare: Callable[[str, str], Answer]) -> _Rule:
-    def rule(stated: str, host: Host) -> tuple[str, Answer]:
+def _of_facts(read: Callable[[Environment], str], compare: Callable[..., Answer], *, versions: bool = False) -> _Rule:
+    def rule(stated: str, host: Host, exact: bool) -> tuple[str, Answer]:
         found = read(host.facts)
-        return found, compare(stated, found) if found else Answer(UNKNOWN)
+        how = {"exact": exact} if versions else {}
+        return found, compare(stated, found, **how) if found else Answer(UNKNOWN)
 
     return rule
 
 
-def _device(stated: str, host: Host) -> tuple[str, Answer]:
+def _device(stated: str, host: Host, exact: bool) -> tuple[str, Answer]:
     names = sorted(set(host.device_names))
     answer = worst(compare_model(stated, name) for name in names)
     listed = [name for name in host.facts.cards if names and name not in names]
@@ -221,14 +193,14 @@ def _device(stated: str, host: Host) -> tuple[str, Answer]:
     return ", ".join([*names, *listed]), answer
 
 
-def _device_count(stated: str, host: Host) -> tuple[str, Answer]:
+def _device_count(stated: str, host: Host, exact: bool) -> tuple[str, Answer]:
     count = host.facts.card_count
     if count is None:
         return "", Answer(UNKNOWN)
     return str(count), Answer(MATCH if count >= int(stated.split()[0] if stated else 0) else DIFFERS)
 
 
-def _device_memory(stated: str, host: Host) -> tuple[str, Answer]:
+def _device_memory(stated: str, host: Host, exact: bool) -> tuple[str, Answer]:
     sizes = (host.capacities_gib or host.facts.card_memory_gib) if host.device_names else ()
     if not sizes:
         return "", Answer(UNKNOWN)
@@ -238,7 +210,7 @@ def _device_memory(stated: str, host: Host) -> tuple[str, Answer]:
     return found, Answer(MATCH if agree else DIFFERS)
 
 
-def _network(stated: str, host: Host) -> tuple[str, Answer]:
+def _network(stated: str, host: Host, exact: bool) -> tuple[str, Answer]:
     ports = host.facts.network
     shown = dict.fromkeys(
         ", ".join(text for text in (port.link_layer, port.rate, port.state) if text) or port.device for port in ports
@@ -246,7 +218,7 @@ def _network(stated: str, host: Host) -> tuple[str, Answer]:
     return "; ".join(shown), compare_network(stated, ports) if ports else Answer(UNKNOWN)
 
 
-def _os(stated: str, host: Host) -> tuple[str, Answer]:
+def _os(stated: str, host: Host, exact: bool) -> tuple[str, Answer]:
     facts = host.facts
     name, version, pretty = (facts.os.get(key, "") for key in ("name", "version", "pretty"))
     if not (name or pretty):
@@ -259,18 +231,26 @@ def _os(stated: str, host: Host) -> tuple[str, Answer]:
     return shown, compare_system(stated, f"{name} {pretty}", versions)
 
 
-def _packages(stated: str, host: Host) -> tuple[str, Answer]:
-    return compare_packages(stated, host.facts.packages)
+def _packages(stated: str, host: Host, exact: bool) -> tuple[str, Answer]:
+    return compare_packages(stated, host.facts.packages, exact=exact)
 
 
-def _framework(stated: str, host: Host) -> tuple[str, Answer]:
+def _framework(stated: str, host: Host, exact: bool) -> tuple[str, Answer]:
     if stated:
-        return _packages(stated, host)
-    version = host.facts.packages.get("torch_xmlir")
-    return f"torch_xmlir {version}" if version else "", Answer(UNKNOWN)
+        return _packages(stated, host, exact)
+    versions = {name: host.facts.packages.get(name) for name in ("xmlir", "torch_xmlir")}
+    return ", ".join(f"{name} {version}" for name, version in versions.items() if version), Answer(UNKNOWN)
 
 
-def _train_images(stated: str, host: Host) -> tuple[str, Answer]:
+def _kernel(stated: str, host: Host, exact: bool) -> tuple[str, Answer]:
+    release, architecture = host.facts.kernel, host.facts.architecture
+    if not release:
+        return "", Answer(UNKNOWN)
+    found = " ".join(filter(None, (release, architecture)))
+    return found, compare_kernel(stated, release, architecture, exact=exact)
+
+
+def _train_images(stated: str, host: Host, exact: bool) -> tuple[str, Answer]:
     data = host.data
     if data is None:
         return "", Answer(UNKNOWN, "no rank of this host recorded its data set")
@@ -284,7 +264,7 @@ def _train_images(stated: str, host: Host) -> tuple[str, Answer]:
     )
 
 
-def _val_images(stated: str, host: Host) -> tuple[str, Answer]:
+def _val_images(stated: str, host: Host, exact: bool) -> tuple[str, Answer]:
     data = host.data
     if data is None or data.val_images is None:
         return "", Answer(UNKNOWN, "no rank of this host recorded its data set")
@@ -296,7 +276,7 @@ def _is_equal(found: int, wanted: int) -> Answer:
 
 
 def _version_of(package: str) -> _Rule:
-    return _of_facts(lambda facts: facts.packages.get(package, ""), compare_version)
+    return _of_facts(lambda facts: facts.packages.get(package, ""), compare_version, versions=True)
 
 
 _RULES: Mapping[str, _Rule] = {
@@ -306,8 +286,8 @@ _RULES: Mapping[str, _Rule] = {
     "card_memory": _device_memory,
     "network": _network,
     "os": _os,
-    "kernel": _of_facts(lambda facts: facts.kernel, compare_version),
-    "driver": _of_facts(lambda facts: facts.driver, compare_version),
+    "kernel": _kernel,
+    "driver": _of_facts(lambda facts: facts.driver, compare_version, versions=True),
     "image": _of_facts(lambda facts: facts.image, compare_image),
     "framework": _framework,
     "dependencies": _packages,

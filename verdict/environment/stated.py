@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from typing import Iterable, Mapping, NamedTuple, Sequence
+from typing import Iterable, NamedTuple, Sequence
 
 from evidence.host import Port
 
@@ -21,26 +21,17 @@ class Answer(NamedTuple):
     reason: str = ""
 
 
-PACKAGES: Mapping[str, str] = {
-    "xmlir": "torch_xmlir",
-    "torch_xmlir": "torch_xmlir",
-    "pytorch": "torch",
-    "torch": "torch",
-    "torchvision": "torchvision",
-    "numpy": "numpy",
-    "pillow": "pillow",
-    "python": "python",
-    "pycocotools": "pycocotools",
-}
-"""The names that documents use for Python packages, and the ones under which these are installed."""
-
 _OR_LATER = re.compile(
     r"(?:>=\s*(?P<a>\d\S*))|(?:(?P<b>\d\S*?)\s*(?:or (?:later|newer|higher)|及以上|以上))", re.IGNORECASE
 )
 _WORD = re.compile(r"[A-Za-z0-9]+(?:-[A-Za-z0-9]+)*")
 _SIZE = re.compile(r"(?<![A-Za-z0-9.])(\d+)\s*(?:G|GB|GiB)(?![A-Za-z0-9])", re.IGNORECASE)
 _RATE = re.compile(r"(\d+(?:\.\d+)?)\s*G(?:b(?:it)?)?\s*(?:/\s*s(?:ec)?|ps)", re.IGNORECASE)
-_PIECE = re.compile(r"(?P<name>[A-Za-z][A-Za-z_]*)\s*(?:[-=:\s]+\s*|(?=\+))(?P<version>\S+)")
+_ARCHITECTURES = {"x86_64": "x86_64", "amd64": "x86_64", "x64": "x86_64", "aarch64": "aarch64", "arm64": "aarch64"}
+_SAYS_LINUX = ("linux", "gnu/linux", "kernel")
+_NOTHING = ("无", "none", "no", "n/a", "/", "-")
+"""What documents print for an item that demands nothing."""
+_BETWEEN = re.compile(r"\s*[、,;|/]\s*")
 _GOES_ON = r"(?![A-Za-z0-9]|[-._~]?(?:rc|alpha|beta|dev|pre|nightly))"
 """What may follow a stated version in one that is found: further numbers or a build, but it is not a release before."""
 _OWN_PREFIX = "mx"  # MetaX's tool writes MXC500 for a C500, by its public listings
@@ -52,16 +43,43 @@ def plain(text: str) -> str:
 
 
 def is_demand(text: str) -> bool:
-    """Whether a stated text can differ from a machine at all: "any x86-64 machine" cannot."""
-    return bool(plain(text)) and not re.match(r"any\b", plain(text), re.IGNORECASE)
+    """Whether a stated text can differ from a machine at all: "any x86-64 machine" and "无" (none) cannot."""
+    words = plain(text).rstrip("。.").lower()
+    return bool(words) and words not in _NOTHING and not re.match(r"any\b", words)
 
 
-def compare_version(stated: str, found: str) -> Answer:
+def is_exact(text: str) -> bool:
+    """Whether a text names one thing: neither "any" nor "1.12 or later" does."""
+    return is_demand(text) and _OR_LATER.search(plain(text)) is None
+
+
+def split_machine(text: str, device: str) -> tuple[str, str]:
+    """Split a text that states machine and device in one item; "" for a machine that it leaves out.
+
+    The machine comes first, as in the item's label, unless the first name alone is that of `device`. A single name is
+    the device's.
+
+    >>> split_machine("R480-X8、R300", "R300")
+    ('R480-X8', 'R300')
+    """
+    names = [name for name in _BETWEEN.split(plain(text)) if name]
+    if len(names) < 2:
+        return "", plain(text)
+    is_device = [compare_model(device, name).verdict == MATCH for name in names]
+    if is_device[0] and not is_device[-1]:
+        names.reverse()
+    return names[0], names[-1]
+
+
+def compare_version(stated: str, found: str, *, exact: bool = False) -> Answer:
     """Versions agree as far as stated: "3.8" with 3.8.18, "1.12.1+cpu" with itself only, "1.12 or later" with 2.0.
 
-    What comes before a release, 4.0.25-rc1, is not that release.
+    What comes before a release, 4.0.25-rc1, is not that release. With `exact`, 3.8 does not agree with 3.8.18.
     """
     stated, found = plain(stated), plain(found)
+    if exact and found != stated:
+        longer = found.startswith(stated)
+        return Answer(DIFFERS, "a version under test is named in full" if longer else "")
     least = _OR_LATER.fullmatch(stated)
     if least is not None:
         wanted, is_there = _release(least.group("a") or least.group("b")), _release(found)
@@ -79,6 +97,25 @@ def compare_version(stated: str, found: str) -> Answer:
     if found and re.match(re.escape(found) + r"[.]\d", stated):
         return Answer(UNKNOWN, f"{found} is less specific than what is stated")
     return Answer(DIFFERS)
+
+
+def compare_kernel(stated: str, found: str, architecture: str = "", *, exact: bool = False) -> Answer:
+    """A kernel agrees in its release as far as stated, and in its architecture where one is stated behind it.
+
+    >>> compare_kernel("4.15.0-156-generic x86_64", "4.15.0-156-generic", "x86_64").verdict
+    'match'
+    """
+    words = [word for word in plain(stated).split() if word.lower() not in _SAYS_LINUX]
+    machines = {_ARCHITECTURES[word.lower()] for word in words if word.lower() in _ARCHITECTURES}
+    releases = [word for word in words if word.lower() not in _ARCHITECTURES]
+    if len(releases) != 1 or len(machines) > 1:
+        return Answer(UNKNOWN, f"no rule reads {plain(stated)!r}; known: a release, and an architecture behind it")
+    answers = [compare_version(releases[0], found, exact=exact)]
+    if machines:
+        known = _ARCHITECTURES.get(architecture.lower(), architecture)
+        same = Answer(MATCH if known in machines else DIFFERS, f"the architecture is {known}")
+        answers.append(same if known else Answer(UNKNOWN, "the architecture was not recorded"))
+    return worst(answers)
 
 
 def compare_model(stated: str, found: str) -> Answer:
@@ -150,33 +187,20 @@ def compare_network(stated: str, ports: Sequence[Port]) -> Answer:
     return Answer(UNKNOWN, "a port reports no rate") if None in rates else Answer(DIFFERS)
 
 
+def compare_network_texts(stated: str, said: str) -> Answer:
+    """Two texts agree in the kind of network, and in the rate if one is stated."""
+    kinds = [_link_layer(plain(text)) for text in (stated, said)]
+    rates = [_RATE.search(plain(text)) for text in (stated, said)]
+    same = kinds[0] is not None and kinds[0] == kinds[1]
+    if rates[0] is not None:
+        same = same and rates[1] is not None and float(rates[0].group(1)) == float(rates[1].group(1))
+    return Answer(MATCH if same else DIFFERS)
+
+
 def compare_image(stated: str, found: str) -> Answer:
     """An image agrees with name and tag, whatever registry it came from and whatever digest follows."""
     stated, name = plain(stated), plain(found).partition("@")[0]
     return Answer(MATCH if name == stated or name.endswith("/" + stated) else DIFFERS)
-
-
-def compare_packages(stated: str, installed: Mapping[str, str]) -> tuple[str, Answer]:
-    """(what was found, answer) for a list such as "pytorch-1.12.1+cpu, numpy 1.23.5"; the worst of its parts decides.
-
-    "xmlir+e70db8f6" states a revision alone: the installed version has to name it behind its own "+".
-    """
-    found: list[str] = []
-    answers: list[Answer] = []
-    for piece in filter(None, (one.strip() for one in re.split(r"[,;、\n]", plain(stated)))):
-        match = _PIECE.fullmatch(piece)
-        package = PACKAGES.get(match.group("name").lower()) if match else None
-        if match is None or package is None:
-            answers.append(Answer(UNKNOWN, f"no rule reads {piece!r}"))
-            continue
-        version = installed.get(package)
-        if version is None:
-            answers.append(Answer(UNKNOWN, f"{package} is not installed, or reports no version"))
-            continue
-        found.append(f"{package} {version}")
-        wanted = match.group("version")
-        answers.append(_revision(wanted[1:], version) if wanted[0] == "+" else compare_version(wanted, version))
-    return ", ".join(found), worst(answers)
 
 
 def worst(answers: Iterable[Answer]) -> Answer:
@@ -187,13 +211,6 @@ def worst(answers: Iterable[Answer]) -> Answer:
 def best(answers: Iterable[Answer]) -> Answer:
     """The answer if one is enough; unknown for no answers."""
     return min(answers, key=lambda one: (MATCH, UNKNOWN, DIFFERS).index(one.verdict), default=Answer(UNKNOWN))
-
-
-def _revision(wanted: str, version: str) -> Answer:
-    _, has_local, local = version.partition("+")
-    if re.search(rf"(?<![A-Za-z0-9]){re.escape(wanted)}", local):
-        return Answer(MATCH)
-    return Answer(DIFFERS) if has_local else Answer(UNKNOWN, f"version {version} has no revision")
 
 
 def _link_layer(text: str) -> str | None:

@@ -1,17 +1,17 @@
-"""Measures a run: every metric of the vendor's table that its protocol measures, and e2e_time and map themselves."""
+"""Measures a run: every metric that its protocol measures, and e2e_time, map and epochs_to_target themselves."""
 
 from __future__ import annotations
 
 import math
 import statistics
 from dataclasses import replace
-from typing import Mapping, Sequence
+from typing import Iterable, Mapping, Sequence
 
 from evidence.bundle import Evidence
 from evidence.errors import SuiteError
 from evidence.events import Evaluation
 from evidence.verdict import Interval
-from expected import METRICS
+from expected import ALL_METRICS, METRICS
 from verdict.metrics import memory, throughput  # noqa: F401 - they register their metrics
 from verdict.metrics.measurement import DEFINITIONS, Measurement, metric
 from verdict.metrics.statistics import NORMAL_QUANTILE, t_quantile
@@ -21,20 +21,20 @@ MIN_BOOTS = 3
 """Of two boots the spread between boots is not known."""
 
 
-def protocol_metrics(evidence: Evidence) -> tuple[str, ...]:
-    """The metrics that this run has to have measured, in the table's order; none when its protocol is unknown."""
+def protocol_metrics(evidence: Evidence, among: Iterable[str] = METRICS) -> tuple[str, ...]:
+    """Those of the metrics that this run has to have measured, in their order; none when its protocol is unknown."""
     if evidence.run is None:
         return ()
-    return tuple(name for name in metrics_of(evidence.run.protocol) if not _lost(name, evidence))
+    return tuple(name for name in metrics_of(evidence.run.protocol, among) if not _lost(name, evidence))
 
 
-def metrics_of(protocol: str) -> tuple[str, ...]:
-    """What a protocol measures, in the table's order.
+def metrics_of(protocol: str, among: Iterable[str] = METRICS) -> tuple[str, ...]:
+    """Those of the metrics, by default the table's columns, that a protocol measures, in their order.
 
     >>> metrics_of("steady")
     ('p_train', 'p_core', 'mem')
     """
-    return tuple(name for name in METRICS if name in DEFINITIONS and protocol in DEFINITIONS[name].protocols)
+    return tuple(name for name in among if name in DEFINITIONS and protocol in DEFINITIONS[name].protocols)
 
 
 def parts(name: str) -> tuple[str, ...]:
@@ -44,23 +44,24 @@ def parts(name: str) -> tuple[str, ...]:
 
 def unmeasured(name: str, evidence: Evidence) -> str:
     """Why this run has not measured the metric; "" if it has to have."""
-    if name in protocol_metrics(evidence):
+    if protocol_metrics(evidence, [name]):
         return ""
     protocol = "unknown" if evidence.run is None else evidence.run.protocol
-    why = _lost(name, evidence) if name in metrics_of(protocol) else f"protocol {protocol} does not measure it"
+    why = _lost(name, evidence) if metrics_of(protocol, [name]) else f"protocol {protocol} does not measure it"
     return f"{name} is not measured: {why}"
 
 
-def measure(evidence: Evidence) -> Mapping[str, Measurement]:
+def measure(evidence: Evidence, among: Iterable[str] = METRICS) -> Mapping[str, Measurement]:
     """What the run measured, by metric name, p_core_host beside p_core. Never raises for damaged evidence.
 
-    A metric that the evidence does not give, for whatever reason, is left out.
+    `among` are the metrics that are wanted, by default the table's columns. One that the evidence does not give, for
+    whatever reason, is left out.
 
     >>> measure(read_run(Path("runs/20260101T000000Z-cpu-1x2-fp32")))["p_core"].value
     12.4
     """
     found: dict[str, Measurement] = {}
-    for name in protocol_metrics(evidence):
+    for name in protocol_metrics(evidence, among):
         for part in parts(name):
             measurement = DEFINITIONS[part].compute(evidence)
             if measurement is not None and math.isfinite(measurement.value):
@@ -77,7 +78,10 @@ def together(found: Sequence[Measurement]) -> Measurement:
     first, count = found[0], len(found)
     n = sum(one.n for one in found)
     method = f"{'largest' if first.metric == 'mem' else 'mean'} of {count} runs; each: {first.method}"
-    joint = replace(first, method=method, n=n, doubt="; ".join(one.doubt for one in found if one.doubt))
+    doubt, note = (
+        "; ".join(dict.fromkeys(filter(None, texts))) for texts in zip(*((one.doubt, one.note) for one in found))
+    )
+    joint = replace(first, method=method, n=n, doubt=doubt, note=note)
     if first.metric not in throughput.RATES:
         values = [one.value for one in found]
         return replace(joint, value=max(values) if first.metric == "mem" else statistics.mean(values))
@@ -157,6 +161,26 @@ def mean_average_precision(evidence: Evidence) -> Measurement | None:
     return Measurement("map", last.map, METRICS["map"].unit, None, method, evidence.ranks[0].file, images)
 
 
+def missed_target(evidence: Evidence) -> str:
+    """Why the run does not show how many epochs reach the target mAP; "" if it does."""
+    last, end = last_evaluation(evidence), evidence.ranks[0].end if evidence.ranks else None
+    if end is None or end.reason == "target" or last is None:
+        return ""
+    return f"after epoch {last.epoch}, the last one, the target mAP was not reached"
+
+
+@metric("epochs_to_target", "full", of="model", whole_recipe=True, without=missed_target)
+def epochs_to_target(evidence: Evidence) -> Measurement | None:
+    """Epochs trained until an evaluation reached the target mAP, which is where a full run ends."""
+    last, run = last_evaluation(evidence), evidence.run
+    if last is None or run is None or last.epoch < 0:
+        return None
+    epochs = last.epoch + 1
+    method = f"epochs until the evaluation reached the target mAP, {run.recipe.get('target_map')}"
+    unit = ALL_METRICS["epochs_to_target"].unit
+    return Measurement("epochs_to_target", float(epochs), unit, None, method, evidence.ranks[0].file, epochs)
+
+
 def _lost(name: str, evidence: Evidence) -> str:
     """Why a restarted or shortened run does not show a metric of its protocol; "" if it does."""
     definition, restarts = DEFINITIONS[name], () if evidence.run is None else evidence.run.restarts
@@ -167,4 +191,4 @@ def _lost(name: str, evidence: Evidence) -> str:
         idle = bool(evidence.ranks) and all(rank.nothing_left and not rank.epochs for rank in evidence.ranks)
         if definition.of == "training" and idle:
             return f"{why}; the last attempt had nothing left to train"
-    return shortened_run(evidence) if definition.whole_recipe else ""
+    return (shortened_run(evidence) if definition.whole_recipe else "") or definition.without(evidence)

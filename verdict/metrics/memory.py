@@ -1,9 +1,10 @@
-"""What telemetry shows of the devices in training: peak memory, whether samples cover it, and throttling."""
+"""What telemetry shows of the devices in training: peak memory, whether samples cover it, work, and throttling."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Mapping
 
 from evidence.bundle import Evidence
 from evidence.events import HOST_BACKENDS, RankEvidence
@@ -12,14 +13,38 @@ from evidence.telemetry import DeviceKey, DeviceSamples
 from expected import METRICS
 from verdict.metrics.measurement import Measurement, metric
 
+if TYPE_CHECKING:
+    import numpy as np
+
 LARGEST_GAP = 0.1
 """Share of the training that may pass between two samples."""
 SHORT_GAPS_S = (5.0, 30.0)
 """Always allowed: a third of a short training, but no less than the first and no more than the second."""
 RISING = 0.02
 """Share of itself by which memory may still grow over the second half of the training."""
+THROTTLED_SHARE = 0.01
+"""Share of the training in which a device may be throttled; more makes the run invalid, less is told."""
+BELOW_ALLOCATOR = 0.05
+"""Share by which the SMI's peak may lie below what the allocator had given out at its peak.
+
+As much as the default bound of mem allows. The larger of the two counts, so that a smaller difference (rounding, a peak
+between two samples) changes no verdict; with a larger one, the tool watches another device or counts in another unit.
+"""
+LEAST_USE = 0.1
+"""Least mean use of a device in training, as a share of the time that its ranks computed.
+
+A tool's use is the share of the time in which any kernel ran: most of the compute of a device that keeps up, and far
+more than a tenth of it even where steps are bound by their launches. An idle device shows 0 %, or little more.
+"""
+LEAST_RISE = 0.05
+"""Share by which a device's mean power in training has to exceed its lowest before."""
+
 _UNABATED = 0.75
 _LEAST_SAMPLES = 8  # in training; with fewer a rise looks like a step
+_LEAST_AT_WORK = 5  # samples in training; fewer may all have come between two steps
+_FLOAT_BYTES = 4  # weights, gradients, momentum and images are fp32 at every precision: autocast casts copies
+_CHANNELS = 3
+_GIB = float(2**30)
 
 
 @dataclass(frozen=True)
@@ -48,8 +73,37 @@ class DeviceMemory:
             return None
         return max(self.sampled, self.reserved or 0.0, self.resident or 0.0)
 
+    @property
+    def is_between_samples(self) -> bool:
+        """Whether the allocator had more in reserve than any sample shows in use."""
+        return self.sampled is not None and self.reserved is not None and self.reserved > self.sampled
+
+    @property
+    def has_second_source(self) -> bool:
+        """Whether anything but the one tool's samples says how much was in use."""
+        return len(self.sources) > 1 or any(one is not None for one in (self.allocated, self.reserved, self.resident))
+
     def __str__(self) -> str:
         return f"device {self.card[1]} of {self.card[0]}"
+
+
+@dataclass(frozen=True)
+class LeastMemory:
+    """What training cannot do without on a device, in GiB: `parts` by name.
+
+    Weights, gradients and momentum by the counts of parameters that the rank recorded, and the images of a batch at
+    their padded size. Activations come on top.
+    """
+
+    parts: Mapping[str, float]
+
+    @property
+    def gib(self) -> float:
+        """The sum."""
+        return sum(self.parts.values())
+
+    def __str__(self) -> str:
+        return f"{self.gib:.3f} GiB ({', '.join(f'{name} {part:.3f}' for name, part in self.parts.items())})"
 
 
 @metric("mem", *PROTOCOLS)
@@ -69,13 +123,20 @@ def mem(evidence: Evidence) -> Measurement | None:
     ):
         if peak is not None:
             parts.append(f"{name} {peak:.2f} GiB")
+    if highest.is_between_samples:
+        parts.append("the allocator's counts, as its peak lay between two samples")
     errors, rising = evidence.telemetry.errors, still_rising(evidence)
     if errors:
         parts.append(f"samplers reported {len(errors)} errors, first {errors[0]}")
     method = f"highest of {len(devices)} devices, {highest}: {'; '.join(parts)}"
     samples = sum(device.samples for device in devices)
     doubt = f"memory was still rising at the end, so its peak is not known: {'; '.join(rising)}" if rising else ""
-    return Measurement("mem", value, METRICS["mem"].unit, None, method, "telemetry.jsonl", samples, doubt=doubt)
+    alone = (
+        f"read by {', '.join(highest.sources)} alone, with no second source: a peak between two samples is not in it"
+    )
+    note = "" if highest.has_second_source else alone
+    unit = METRICS["mem"].unit
+    return Measurement("mem", value, unit, None, method, "telemetry.jsonl", samples, doubt=doubt, note=note)
 
 
 def device_memories(evidence: Evidence) -> tuple[DeviceMemory, ...]:
@@ -106,6 +167,69 @@ def unwatched(evidence: Evidence) -> tuple[str, ...]:
     return tuple(missing)
 
 
+def least_memory(evidence: Evidence, rank: RankEvidence) -> LeastMemory | None:
+    """What the rank's training needs on its device at the least; None if it recorded no model or took no step.
+
+    Of runs whose evidence has no count of trained parameters, weights and images only.
+    """
+    model, windows = rank.model, rank.windows
+    if model is None or evidence.run is None or not windows.steps:
+        return None
+    counts = {"weights": model.parameters}
+    if model.trained is not None:
+        counts["gradients"] = model.trained
+        counts["momentum"] = model.trained if evidence.run.recipe.get("momentum") else 0
+    counts["a batch"] = int(float((windows.padded_pixels / windows.size).max()) * _CHANNELS)
+    return LeastMemory({name: count * _FLOAT_BYTES / _GIB for name, count in counts.items()})
+
+
+def disagreeing(evidence: Evidence) -> tuple[str, ...]:
+    """The devices of which a tool that watched all of the training saw less memory than the allocator had given out."""
+    ranks = {rank.rank: rank for rank in evidence.ranks}
+    found = []
+    for memory in device_memories(evidence):
+        least = (memory.allocated or 0.0) * (1 - BELOW_ALLOCATOR)
+        for samples in _samples_of(evidence, memory.card):
+            sampled = float(samples.used_gib.max())
+            if sampled < least and not _gap(samples, ranks.get(samples.rank)):
+                found.append(
+                    f"{memory}: {', '.join(samples.sources)} read {sampled:.2f} GiB at most, and the allocator had "
+                    f"given out {memory.allocated:.2f} GiB at its peak, expected at least {least:.2f} GiB: the tool "
+                    "watches another device, or counts in another unit"
+                )
+    return tuple(found)
+
+
+def idle(evidence: Evidence) -> tuple[str, ...]:
+    """The devices whose use or power, where a tool read it, shows no work in training.
+
+    The mean use has to be at least LEAST_USE of the share of the training in which the device's ranks computed, and
+    the mean power above the lowest reading before training by LEAST_RISE.
+    """
+    ranks = {rank.rank: rank for rank in evidence.ranks}
+    found = []
+    for memory in device_memories(evidence):
+        computed = max(_computed(ranks[rank]) for rank in memory.ranks)
+        for samples in (one for one in evidence.telemetry.cards if one.card == memory.card):
+            who = f"{memory}: {', '.join(samples.sources)}"
+            begin_ns, end_ns = _training_ns(ranks.get(samples.rank))
+            inside = (samples.t_ns >= begin_ns) & (samples.t_ns <= end_ns)
+            use = _mean(samples.readings.get("use_percent"), inside)
+            if use is not None and use < 100 * LEAST_USE * computed:
+                found.append(
+                    f"{who} read a use of {use:.1f} % on average in training, of which {computed:.0%} was compute, "
+                    f"expected at least {100 * LEAST_USE * computed:.1f} %: this is not the device that trained"
+                )
+            power = _mean(samples.readings.get("power_w"), inside)
+            rest = _lowest(samples.readings.get("power_w"), samples.t_ns < begin_ns)
+            if power is not None and rest is not None and power <= rest * (1 + LEAST_RISE):
+                found.append(
+                    f"{who} read {power:.1f} W on average in training and {rest:.1f} W before, expected more than "
+                    f"{LEAST_RISE:.0%} above it: this is not the device that trained"
+                )
+    return tuple(found)
+
+
 def still_rising(evidence: Evidence) -> tuple[str, ...]:
     """The devices whose memory grew to the very end of the training, so that the peak of a longer run is not known.
 
@@ -127,18 +251,68 @@ def still_rising(evidence: Evidence) -> tuple[str, ...]:
     return tuple(found)
 
 
-def throttled(evidence: Evidence) -> tuple[str, ...]:
-    """The devices whose telemetry reported throttling in training, with the reasons reported."""
+@dataclass(frozen=True)
+class Throttled:
+    """A device that was throttled in training: the reasons reported, and the share of the training's time."""
+
+    device: str
+    reasons: tuple[str, ...]
+    samples: int
+    share: float
+
+    def __str__(self) -> str:
+        count = f"{self.samples} sample{'s' * (self.samples != 1)}"
+        return f"{self.device}: throttled ({', '.join(self.reasons)}) in {count}, {self.share:.2%} of the training"
+
+
+def throttled(evidence: Evidence) -> tuple[Throttled, ...]:
+    """The devices whose telemetry reported throttling in training.
+
+    A sample stands for the time that is nearer to it than to any other sample of its tool.
+    """
     ranks = {rank.rank: rank for rank in evidence.ranks}
     found = []
     for memory in device_memories(evidence):
         for samples in (one for one in evidence.telemetry.cards if one.card == memory.card):
             begin_ns, end_ns = _training_ns(ranks.get(samples.rank))
-            reasons = [reason for t_ns, reason in samples.throttled if begin_ns <= t_ns <= end_ns]
-            if reasons:
-                shown = ", ".join(sorted(set(reasons)))
-                found.append(f"{memory}: throttled ({shown}) in {len(reasons)} samples of the training, expected none")
+            slow = [(t_ns, reason) for t_ns, reason in samples.throttled if begin_ns <= t_ns <= end_ns]
+            if slow:
+                share = _share_of_time(samples.t_ns, {t_ns for t_ns, _ in slow}, begin_ns, end_ns)
+                reasons = tuple(sorted({reason for _, reason in slow}))
+                found.append(Throttled(str(memory), reasons, len(slow), share))
     return tuple(found)
+
+
+def _computed(rank: RankEvidence) -> float:
+    """The share of the rank's training that it computed in, by its own ledger; 0 if it did not get to its end."""
+    if rank.train_begin_ns is None or rank.train_end is None or rank.train_end.t_ns <= rank.train_begin_ns:
+        return 0.0
+    return min(max(rank.train_end.ledger["compute_ns"] / (rank.train_end.t_ns - rank.train_begin_ns), 0.0), 1.0)
+
+
+def _mean(readings: np.ndarray | None, chosen: np.ndarray) -> float | None:
+    """The mean of the chosen readings; None for fewer than _LEAST_AT_WORK of them."""
+    known = _known(readings, chosen)
+    return None if len(known) < _LEAST_AT_WORK else float(sum(known) / len(known))
+
+
+def _lowest(readings: np.ndarray | None, chosen: np.ndarray) -> float | None:
+    return min(_known(readings, chosen), default=None)
+
+
+def _known(readings: np.ndarray | None, chosen: np.ndarray) -> list[float]:
+    return [] if readings is None else [float(one) for one in readings[chosen] if not math.isnan(one)]
+
+
+def _share_of_time(t_ns: np.ndarray, chosen: set[int], begin_ns: float, end_ns: float) -> float:
+    """The share of the time from begin to end that the chosen samples stand for; 1 where that is not known."""
+    import numpy as np
+
+    inside = np.unique(t_ns[(t_ns >= begin_ns) & (t_ns <= end_ns)])
+    if not begin_ns < end_ns < math.inf:
+        return 1.0
+    borders = np.concatenate(([begin_ns], (inside[1:] + inside[:-1]) / 2, [end_ns]))
+    return float(np.diff(borders)[np.isin(inside, list(chosen))].sum() / (end_ns - begin_ns))
 
 
 def _training_ns(watcher: RankEvidence | None) -> tuple[float, float]:

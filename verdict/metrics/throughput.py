@@ -1,29 +1,26 @@
-"""Rates, the single steps behind them, and stragglers: images of all ranks over a time of the slowest rank."""
+"""Rates, and the single steps behind them: images of all ranks over a time of the slowest rank.
+
+Images of steps that a GradScaler skipped do not count: they changed no weights.
+"""
 
 from __future__ import annotations
 
 import math
-import statistics
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Callable, Mapping, Optional, Sequence
 
 from evidence.bundle import Evidence
-from evidence.events import Windows
+from evidence.events import RankEvidence, Windows
 from evidence.run_file import PROTOCOLS
-from evidence.verdict import Interval
 from verdict.metrics.measurement import Measurement, metric
 from verdict.metrics.statistics import (
     BETWEEN_RUNS,
     CONFIDENCE,
     MIN_SAMPLES,
     MIN_STEPS,
-    NORMAL_MAD,
-    NORMAL_QUANTILE,
     bootstrapped,
-    rate_interval,
     rate_per_s,
     sample_starts,
-    t_quantile,
     total,
     with_between_runs,
 )
@@ -42,14 +39,8 @@ DECISIVE_STEPS = 5_000
 
 A stall that every thousandth step has is missed in 1 of 150 runs of this length, and in four of five of 200 steps."""
 
-STRAGGLER_TOLERANCE = 0.05
-"""Share by which a rank's forward passes may take longer than the other ranks' before it is a straggler."""
-
-DEVICE_SPREAD = 0.02
-"""Standard deviation of the speed of sound devices of a model, relative, where too few ranks show it."""
-
-MIN_SPREAD_RANKS = 3
-"""With fewer other ranks than this their spread is not estimated."""
+BY_WINDOW = "synchronised_windows"
+"""The timing of which only a window's sum is exact; a step's time is a share of it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,24 +96,6 @@ class StepTimes:
         return times
 
 
-@dataclass(frozen=True)
-class Straggler:
-    """A rank on its device, and the share by which its forward passes took longer than the other ranks' median."""
-
-    rank: int
-    host: str
-    card: int
-    slower: float
-
-    @property
-    def place(self) -> str:
-        """Which rank this is, and on which device of which host."""
-        return f"rank {self.rank} (device {self.card} of {self.host})"
-
-    def __str__(self) -> str:
-        return f"{self.place} is {self.slower:.0%} slower than its siblings"
-
-
 @metric("p_whole", "full", "epoch", of="run")
 def p_whole(evidence: Evidence) -> Measurement | None:
     """Images over the whole training, evaluations included."""
@@ -172,84 +145,22 @@ def step_times(evidence: Evidence) -> StepTimes | None:
         rank=slowest.rank,
         timing=slowest.timing,
         compute_ns=slowest.windows.compute_ns,
-        images_per_step=sum(total(rank.windows.images) for rank in ranks) / steps,
+        images_per_step=sum(total(rank.windows.trained) for rank in ranks) / steps,
         cards=tuple(sorted({start.device_name for _, start in evidence.starts})),
         hosts=tuple(sorted({start.host for _, start in evidence.starts})),
     )
 
 
-def stragglers(evidence: Evidence) -> tuple[Straggler, ...]:
-    """The ranks that are slower than the others by more than the tolerance, the slowest first."""
-    return tuple(one for one in paces(evidence) if one.slower > STRAGGLER_TOLERANCE)
+def by_window(rank: RankEvidence) -> bool:
+    """Whether only the sums of a rank's windows are known."""
+    return rank.start is not None and rank.start.timing == BY_WINDOW
 
 
-def paces(evidence: Evidence) -> list[Straggler]:
-    """Every rank against the median of the others, slow or not, the slowest first; none for a single rank.
-
-    Compares forward time per image. Backward passes end with DDP's all-reduce, in which every rank waits for the
-    slowest, so they take the same time on all of them.
-    """
-    took = _forward_times(evidence)
-    found = []
-    for number, start in evidence.starts:
-        others = [time_ns for other, time_ns in took.items() if other != number]
-        if number not in took or not others or statistics.median(others) <= 0:
-            continue
-        slower = took[number] / statistics.median(others) - 1
-        found.append(Straggler(number, start.host, start.card, slower))
-    return sorted(found, key=lambda one: -one.slower)
-
-
-def pace_interval(evidence: Evidence, one: Straggler) -> Interval:
-    """The 95 % interval of a rank's straggler ratio, 1 + slower, which is one of those that `paces` returns.
-
-    Above it, what the scatter of the windows allows, by block bootstrap (with few windows nothing): is the rank surely
-    no slower than that? Below it also what the spread of sound devices allows, by Student's prediction interval for one
-    more sibling: is the rank surely slower than a sound one may be? The spread is that of the other ranks, by their
-    median absolute deviation, so that a second slow rank does not hide the first. Of too few ranks it is
-    DEVICE_SPREAD, and 0 on simulated time.
-    """
-    ratio, took = 1 + one.slower, _forward_times(evidence)
-    others = [time_ns for rank, time_ns in took.items() if rank != one.rank]
-    middle = statistics.median(others)
-    if len(others) >= MIN_SPREAD_RANKS:
-        spread = statistics.median(abs(time_ns - middle) for time_ns in others) / middle / NORMAL_MAD
-        reach = t_quantile(len(others) - 1) * spread
-    else:
-        reach = 0.0 if evidence.simulated else NORMAL_QUANTILE * DEVICE_SPREAD
-    reach *= math.sqrt(1 + 1 / len(others))
-    scatter = _window_ratio(evidence, one.rank, ratio)
-    if scatter is None:
-        return Interval(ratio - reach, ratio)
-    return Interval(ratio - math.hypot(ratio - scatter.low, reach), scatter.high)
-
-
-def _window_ratio(evidence: Evidence, rank: int, ratio: float) -> Interval | None:
-    """The interval of a straggler ratio that comes from its scatter over windows; None for too few of them."""
+def window_sums(windows: Windows, steps: np.ndarray) -> np.ndarray:
+    """The sum of a column with an entry a step over each window, of which there is at least one."""
     import numpy as np
 
-    times = {}
-    for other in evidence.ranks:
-        windows = other.windows.measured
-        if other.start is not None and len(windows.size):
-            starts = np.cumsum(windows.size) - windows.size
-            times[other.rank] = windows.forward_ns / np.maximum(np.add.reduceat(windows.images, starts), 1)
-    shortest = min(map(len, times.values()))
-    mine = times.pop(rank)[:shortest]
-    others = np.median([time_ns[:shortest] for time_ns in times.values()], axis=0)
-    found, point = rate_interval(mine, others), rate_per_s(total(mine), total(others))
-    return None if found is None or not point else found.scaled(ratio / point).around(ratio)
-
-
-def _forward_times(evidence: Evidence) -> dict[int, float]:
-    """The time of a forward pass for an image, in ns, by rank; of ranks that introduced themselves and trained."""
-    took: dict[int, float] = {}
-    for rank in evidence.ranks:
-        windows = rank.windows.measured
-        images = total(windows.images)
-        if rank.start is not None and images > 0:
-            took[rank.rank] = total(windows.forward_ns) / images
-    return took
+    return np.add.reduceat(steps, np.cumsum(windows.size) - windows.size)
 
 
 def trained_ranks(evidence: Evidence) -> list[TrainedRank]:
@@ -278,15 +189,19 @@ def _rate(name: str, evidence: Evidence) -> tuple[TrainedRank, float, RateSample
         return None
     _, time_ns, samples_of = _PARTS[name]
     slowest = _slowest(ranks, time_ns)
-    value = rate_per_s(sum(total(rank.windows.images) for rank in ranks), time_ns(slowest))
+    value = rate_per_s(sum(total(rank.windows.trained) for rank in ranks), time_ns(slowest))
     if value is None:
         return None
-    enough = slowest.windows.steps >= _least_steps(evidence)
+    enough = slowest.windows.steps >= _least_steps(evidence, slowest)
     return slowest, value, samples_of(slowest.windows) if enough else None
 
 
-def _least_steps(evidence: Evidence) -> int:
-    return STEADY_MIN_STEPS if evidence.run is not None and evidence.run.protocol == "steady" else MIN_STEPS
+def _least_steps(evidence: Evidence, rank: TrainedRank) -> int:
+    steady = evidence.run is not None and evidence.run.protocol == "steady"
+    least = STEADY_MIN_STEPS if steady else MIN_STEPS
+    if rank.timing == BY_WINDOW:  # its steps cannot be cut into samples of another size
+        return max(least, MIN_SAMPLES * int(rank.windows.size.max()))
+    return least
 
 
 def _decisive_steps(evidence: Evidence) -> int:
@@ -326,7 +241,7 @@ def _measured(name: str, evidence: Evidence) -> Measurement | None:
         method,
         slowest.file,
         steps,
-        least=_least_steps(evidence),
+        least=_least_steps(evidence, slowest),
         within=within,
         between=spread,
         independent=math.inf if found is None else found.independent,
@@ -341,7 +256,7 @@ def _step_samples(windows: Windows, time_ns: np.ndarray) -> RateSamples | None:
     starts = sample_starts(windows.size)
     if starts is None:
         return None
-    return RateSamples(np.add.reduceat(windows.images, starts), np.add.reduceat(time_ns, starts))
+    return RateSamples(np.add.reduceat(windows.trained, starts), np.add.reduceat(time_ns, starts))
 
 
 def _window_samples(windows: Windows, time_ns: np.ndarray) -> RateSamples | None:

@@ -51,6 +51,7 @@ def an_entry(number: int, *, values: Mapping[str, float] | None = None, words: s
         "command": "[]",
         "seal_sha256": "",
         "release_label": "",
+        "gate": "",
         "circumstances": "{}",
         **changes,
     }

@@ -63,6 +63,14 @@ def test_a_release_stays_where_none_is_given_and_changes_where_one_is(url: str) 
     assert sorted(row["release_label"] for row in rows_of(url, "runs")) == ["1.0", "1.1"]
 
 
+def test_the_gates_outcome_stays_where_a_run_is_judged_again_without_a_gate(url: str) -> None:
+    enter(url, an_entry(1, gate="FAIL"), an_entry(2, gate="FAIL"))
+
+    enter(url, an_entry(1), an_entry(2, gate="PASS"))
+
+    assert sorted(row["gate"] for row in rows_of(url, "runs")) == ["FAIL", "PASS"]
+
+
 def test_of_a_run_that_is_given_twice_the_last_counts(url: str) -> None:
     assert enter(url, an_entry(1), an_entry(1, outcome="fail")) == 2
 
@@ -99,7 +107,7 @@ def test_sessions_that_find_an_older_schema_at_once_lose_nothing(url: str, tmp_p
 
     assert len(rows_of(url, "runs")) == 18
     copies = [path.name for path in (tmp_path / "runs").iterdir() if "before" in path.name]
-    assert copies == (["history.sqlite.before-0002"] if url.startswith("sqlite") else [])
+    assert copies == (["history.sqlite.before-0003"] if url.startswith("sqlite") else [])
 
 
 def test_more_runs_than_fit_into_one_transaction_are_all_entered(file_url: str) -> None:
@@ -166,7 +174,7 @@ def test_an_empty_database_has_no_history_to_read(server: Server) -> None:
     assert server.psql("SELECT count(*) FROM information_schema.tables WHERE table_schema = 'public'", "empty") == "0"
 
 
-@pytest.mark.parametrize("revision", ["0003", ""])
+@pytest.mark.parametrize("revision", ["0004", ""])
 def test_a_newer_schema_is_refused(url: str, revision: str) -> None:
     enter(url, an_entry(1))
     with connected(url) as connection:

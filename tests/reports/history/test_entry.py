@@ -77,7 +77,7 @@ def test_metrics_devices_versions_and_findings_are_entered(tmp_path: Path) -> No
 
     entry = entry_of(run_dir)
 
-    metrics, found = {row["metric"]: row for row in entry.metrics}, judged(run_dir).verdict.metrics
+    metrics, found = {row["metric"]: row for row in entry.metrics}, judged(run_dir).verdict.shown
     assert list(metrics) == list(found)
     interval = found["p_core"].interval
     assert interval == Interval(metrics["p_core"]["interval_low"], metrics["p_core"]["interval_high"])

@@ -49,6 +49,29 @@ def test_a_run_is_found_by_its_id_and_by_its_number_with_all_that_is_known_of_it
     assert ask(url, queries.versions_of, found.number) == {"torch": "1.12.1"}
 
 
+def test_attempts_are_the_outcomes_of_a_cell_under_a_release_the_oldest_first(url: str) -> None:
+    outcomes = ("fail", "invalid", "pass", "recorded")
+    labels = {number: {"release_label": "rc1", "outcome": outcome} for number, outcome in enumerate(outcomes)}
+    enter(url, *(an_entry(number, **changes) for number, changes in reversed([*labels.items()])))
+    enter(
+        url,
+        an_entry(7, release_label="rc2", gate="INCOMPLETE"),
+        an_entry(8, cell_id="x", release_label="rc1"),
+        an_entry(9),
+    )
+
+    def ask_for(**options: Any) -> Any:
+        return ask(url, queries.attempts, CELL, **options)
+
+    assert ask_for(release="rc1") == ["fail", "invalid", "pass", "recorded"]
+    assert ask_for(release="rc2") == ["INCOMPLETE"]
+    assert ask_for(release="") == ["pass"]
+    assert ask_for(release="rc3") == []
+    of_run_2 = {"besides": "run-2", "before_utc": "2026-01-01T00:02:00+00:00"}
+    assert ask_for(release="rc1", **of_run_2) == ask_for(release=None, **of_run_2) == ["fail", "invalid"]
+    assert ask_for(release=None, besides="run-of-nobody") == ["pass"]
+
+
 def test_a_run_that_is_not_there_or_there_twice_is_an_error(url: str) -> None:
     enter(url, an_entry(1, run_id="same"), an_entry(2, run_id="same"))
 

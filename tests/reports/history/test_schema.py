@@ -49,7 +49,7 @@ def test_an_older_history_is_brought_up_to_date_when_a_run_is_entered(url: str, 
     runs = {row["run_id"]: row for row in rows_of(url, "runs")}
     assert sorted(runs) == ["run-1", "run-2", "run-3", "run-9"]
     assert runs["run-1"]["restarts"] == 0
-    assert runs["run-1"]["release_label"] == ""
+    assert runs["run-1"]["release_label"] == runs["run-1"]["gate"] == ""
     assert runs["run-2"]["outcome"] == "fail"
     assert sorted(row["measured"] for row in rows_of(url, "metrics")) == [100.0, 100.0, 101.0, 103.0]
     told = sorted((row["name"], row["version"]) for row in rows_of(url, "versions"))
@@ -69,7 +69,7 @@ def test_a_copy_of_the_older_file_is_kept(file_url: str, tmp_path: Path) -> None
 
     rows_of(file_url, "runs")
 
-    copy = sqlite3.connect(str(tmp_path / "runs" / "history.sqlite.before-0002"))
+    copy = sqlite3.connect(str(tmp_path / "runs" / "history.sqlite.before-0003"))
     assert copy.execute("SELECT version_num FROM history_schema").fetchall() == [("0001",)]
     assert copy.execute("SELECT run_id FROM runs ORDER BY number").fetchall() == [("run-1",), ("run-2",)]
     copy.close()

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 
+from tests.trainer.devices.conftest import FAKES
 from trainer.devices import load_backend
 from trainer.errors import DeviceError
 
@@ -105,6 +106,43 @@ def test_the_inventory_is_that_of_the_host_whoever_uses_the_devices(fake_kunlunx
     found = backend.inventory(backend.card)
 
     assert (found.count, set(found.memory_gib), found.driver) == (8, {32.0}, "4.0.25")
+
+
+def test_the_model_is_the_one_in_the_tools_table(fake_kunlunxin: Path) -> None:
+    backend = opened()
+
+    assert backend.inventory(backend.card).names == ("R300",)
+
+
+def test_the_frameworks_revision_is_in_its_version(fake_kunlunxin: Path) -> None:
+    assert opened().framework_versions() == {"torch_xmlir": "XPYTORCH: XMLIR--e70db8f6"}
+
+
+def test_of_several_parts_the_frameworks_own_comes_first(fake_kunlunxin: Path, monkeypatch: Any) -> None:
+    backend = opened()
+    parts = {"XDNN": "1.2--0a1b2c3d", "XPYTORCH": "XMLIR--e70db8f6"}
+    monkeypatch.setattr(sys.modules["torch_xmlir"], "__version__", parts)
+
+    assert backend.framework_versions() == {"torch_xmlir": "XPYTORCH: XMLIR--e70db8f6, XDNN: 1.2--0a1b2c3d"}
+
+
+@pytest.mark.parametrize("version", ["XMLIR--20230706", "main"])
+def test_a_version_without_a_revision_is_asked_of_the_doctor(
+    fake_kunlunxin: Path, monkeypatch: Any, version: str
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(FAKES))
+    monkeypatch.setenv("FAKE_XMLIR_VERSION", version)
+    monkeypatch.setenv("FAKE_XMLIR_DOCTOR", "XMLIR--1a2b3c4d")
+
+    assert opened().framework_versions() == {"torch_xmlir": "XPYTORCH: XMLIR--1a2b3c4d"}
+
+
+def test_where_neither_names_a_revision_the_version_is_kept(fake_kunlunxin: Path, monkeypatch: Any) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(FAKES))
+    monkeypatch.setenv("FAKE_XMLIR_VERSION", "XMLIR--main")
+    monkeypatch.setenv("FAKE_XMLIR_DOCTOR", "")
+
+    assert opened().framework_versions() == {"torch_xmlir": "XPYTORCH: XMLIR--main"}
 
 
 def test_only_one_rank_of_a_host_asks_xpu_smi(fake_kunlunxin: Path) -> None:

@@ -82,6 +82,16 @@ def test_a_window_lasts_until_the_device_is_done_with_all_of_its_steps(bench: Be
     assert timer.drain() == StepTimes()
 
 
+def test_a_window_measures_its_first_forward_pass_and_no_other(bench: Bench) -> None:
+    timer = WindowTimer(bench.synchronise, bench.clock)
+
+    for forward_ns in (30, 40):
+        bench.queue(500)  # what the device still had to do
+        for more in (0, 5, 9):
+            step(bench, timer, forward_ns + more)
+        assert timer.drain().forward_ns == [forward_ns]
+
+
 def test_a_wait_for_data_with_the_device_idle_is_taken_off_and_nothing_else_is(bench: Bench) -> None:
     timer = WindowTimer(bench.synchronise, bench.clock)
 
@@ -124,6 +134,49 @@ def test_events_see_the_device_and_not_the_host(bench: Bench) -> None:
 
     assert times == StepTimes(compute_ns=[100] * 3, host_ns=[2] * 3, forward_ns=[30] * 3)
     assert timer.drain() == StepTimes()
+
+
+SECOND = 10**9
+
+
+def test_events_are_held_against_the_hosts_clock_from_a_windows_first_step_to_its_last(bench: Bench) -> None:
+    timer = EventTimer(bench.synchronise, bench.event, bench.clock)
+    bench.queue(SECOND)  # a copy, before the first step
+
+    for _ in range(3):
+        step(bench, timer, SECOND, SECOND)
+    times = timer.drain()
+
+    assert (times.span_ns, times.span_device_ns) == (6 * SECOND, 6 * SECOND)
+
+
+def test_windows_that_are_too_short_are_taken_together_with_what_lies_between(bench: Bench) -> None:
+    timer = EventTimer(bench.synchronise, bench.event, bench.clock)
+
+    spans = []
+    for _ in range(6):
+        for _ in range(3):
+            step(bench, timer, SECOND // 10, SECOND // 10)
+        times = timer.drain()
+        spans.append((times.span_ns, times.span_device_ns))
+        bench.now += SECOND // 10  # a window is written
+
+    whole = 3 * 6 * SECOND // 10 + 2 * SECOND // 10
+    assert [span for span in spans if span != (0, 0)] == [(whole, whole)] * 2
+
+
+def test_events_that_run_fast_are_seen_beside_the_hosts_clock(bench: Bench) -> None:
+    class Fast(Event):
+        def elapsed_time(self, later: Event) -> float:
+            return super().elapsed_time(later) / 1.1
+
+    timer = EventTimer(bench.synchronise, lambda: Fast(bench), bench.clock)
+
+    for _ in range(3):
+        step(bench, timer, SECOND, SECOND)
+    times = timer.drain()
+
+    assert times.span_device_ns == pytest.approx(times.span_ns / 1.1)
 
 
 @given(total=st.integers(0, 10**12), weights=st.lists(st.integers(0, 10**9), min_size=1, max_size=50))

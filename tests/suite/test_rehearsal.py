@@ -1,0 +1,108 @@
+"""A gated session of a new driver on a machine of eight R300, rehearsed from the tool's listing to the last line."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Mapping
+
+import pytest
+
+from evidence.codec import encode
+from evidence.seal import write_seal
+from tests.fake_machine import MACHINES
+from tests.rehearsal import put_up
+from tests.suite.junit import Session, run_suite
+from tests.suite.stored import EIGHT, UNPUBLISHED, site_file
+
+DRIVER = "4.0.31"
+MACHINE = replace(MACHINES["r300"], driver=DRIVER)
+GATED = ["-p", "tests.rehearsal", "-m", "r300", "--topo", "1x8", "--gate", "--under-test", f"driver={DRIVER}"]
+
+
+def last_line(session: Session) -> str:
+    return session.output.rstrip("\n").splitlines()[-1]
+
+
+PLANTED = {"e2e_time": 24.0, "p_whole": 132.8, "p_train": 159.2, "p_core": 159.3}
+"""What the machine delivers: eight devices at 50 ms an image, twelve evaluations, and nothing else that takes time."""
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: Any) -> Path:
+    return site_file(Path(str(tmp_path_factory.mktemp("site"))) / "site.toml", {EIGHT: PLANTED})
+
+
+@pytest.fixture(scope="module")
+def passed(tmp_path_factory: Any, site: Path) -> Session:
+    """The session of the release."""
+    folder = Path(str(tmp_path_factory.mktemp("machine")))
+    return run_suite(folder / "session", *GATED, "--baseline", site, **put_up(folder / "machine", MACHINE))
+
+
+@pytest.fixture
+def again(passed: Session) -> list[Any]:
+    """The arguments that judge its run again."""
+    return [*(word for word in GATED if word not in ("--topo", "1x8")), "--replay", passed.runs[0]]
+
+
+def test_without_the_sites_values_it_is_incomplete(tmp_path: Path, again: list[Any]) -> None:
+    session = run_suite(tmp_path, *again)
+
+    blank = ", ".join(UNPUBLISHED)
+    assert last_line(session) == f"GATE: INCOMPLETE  {EIGHT}: {blank} unpublished and no --baseline"
+
+
+def test_a_replay_of_the_release_passes_too(tmp_path: Path, again: list[Any], site: Path) -> None:
+    session = run_suite(tmp_path, *again, "--baseline", site)
+
+    assert last_line(session) == f"GATE: PASS, under test driver {DRIVER}, simulated"
+
+
+def test_a_new_driver_on_the_stated_machine_passes(passed: Session) -> None:
+    assert last_line(passed) == f"GATE: PASS, under test driver {DRIVER}, simulated", passed.output
+    assert passed.code == 0
+    outcomes = {case.outcome for name, case in passed.cases.items() if name.startswith("test_environment[")}
+    assert outcomes == {"passed"}
+    record = json.loads((passed.runs[0] / "run.json").read_text())
+    assert record["under_test"] == {"driver": DRIVER}
+
+
+@pytest.mark.parametrize(
+    ("change", "item", "word"),
+    [
+        ({"product": "NF5468M6"}, "machine", "INCOMPLETE"),
+        ({"model": "R200"}, "card", "FAIL"),
+        ({"model": "----"}, "card", "INCOMPLETE"),
+        ({"devices": 4}, "card_count", "FAIL"),
+        ({"system": "Ubuntu 22.04"}, "os", "FAIL"),
+        ({"kernel": "5.15.0-1-generic"}, "kernel", "FAIL"),
+        ({"driver": "4.0.25"}, "driver", "FAIL"),  # the document's, and not the one under test
+        ({"driver": "4.0"}, "driver", "FAIL"),
+        ({"image": ""}, "image", "INCOMPLETE"),
+        ({"image": "pytorch1.12.1-cpu-ubuntu18.04:v0.05"}, "image", "FAIL"),
+        ({"revision": "1a2b3c4d"}, "framework", "FAIL"),
+        ({"python": "3.9.1"}, "python", "FAIL"),
+        ({"torch": "1.13.1+cpu"}, "dependencies, torch", "FAIL"),
+        ({"torchvision": "0.14.1+cpu"}, "torchvision", "FAIL"),
+        ({"packages": {**MACHINE.packages, "numpy": "1.24.0"}}, "numpy", "FAIL"),
+        ({"packages": {**MACHINE.packages, "Pillow": "10.0.0"}}, "pillow", "FAIL"),
+    ],
+)
+def test_each_single_disagreement_of_the_machine_is_no_pass(
+    change: Mapping[str, Any], item: str, word: str, tmp_path: Path, again: list[Any], site: Path, monkeypatch: Any
+) -> None:
+    environment = encode(replace(MACHINE, **change).environment(tmp_path / "machine", monkeypatch))
+    run_dir = Path(shutil.copytree(again.pop(), tmp_path / "run"))
+    log = run_dir / "rank-0000.jsonl"
+    events = [json.loads(line) for line in log.read_text().splitlines()]
+    told = [{**event, **environment} if event["event"] == "environment" else event for event in events]
+    log.write_text("".join(json.dumps(event) + "\n" for event in told))
+    write_seal(run_dir)
+
+    session = run_suite(tmp_path, *again, run_dir, "--baseline", site)
+
+    verb = "unknown" if word == "INCOMPLETE" else "differs"
+    assert last_line(session) == f"GATE: {word}  {EIGHT}: environment ({item}) {verb}"
