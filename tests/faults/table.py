@@ -319,12 +319,11 @@ def _no_use(lab: Lab) -> RunVerdict:
     return stored.judged()
 
 
-@_in_a_stored_run(
-    "a device that draws no more power than before", "read 61.0 W on average in training and 61.0 W before"
-)
+@_in_a_stored_run("a device that draws no more power than before", "W on average in training and 60.0 W before")
 def _no_power(lab: Lab) -> RunVerdict:
     stored = lab.stored()
     _reading(stored, power_w=61.0)
+    stored.edit("telemetry.jsonl", lambda samples: [one.update(power_w=60.0) for one in samples[:4] if "card" in one])
     return stored.judged()
 
 

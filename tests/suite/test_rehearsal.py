@@ -29,6 +29,8 @@ def last_line(session: Session) -> str:
 PLANTED = {"e2e_time": 24.0, "p_whole": 132.8, "p_train": 159.2, "p_core": 159.3}
 """What the machine delivers: eight devices at 50 ms an image, twelve evaluations, and nothing else that takes time."""
 
+PASS = f"GATE: PASS, simulated  {EIGHT}; by baseline of 2026-01-03: {', '.join(PLANTED)} of {EIGHT}"
+
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: Any) -> Path:
@@ -52,17 +54,20 @@ def test_without_the_sites_values_it_is_incomplete(tmp_path: Path, again: list[A
     session = run_suite(tmp_path, *again)
 
     blank = ", ".join(UNPUBLISHED)
-    assert last_line(session) == f"GATE: INCOMPLETE  {EIGHT}: {blank} unpublished and no --baseline"
+    claim = f"under test: driver={DRIVER}"
+    assert last_line(session) == f"GATE: INCOMPLETE  {EIGHT}: {blank} unpublished and no --baseline; {claim}"
 
 
 def test_a_replay_of_the_release_passes_too(tmp_path: Path, again: list[Any], site: Path) -> None:
     session = run_suite(tmp_path, *again, "--baseline", site)
 
-    assert last_line(session) == f"GATE: PASS, under test driver {DRIVER}, simulated"
+    day = again[-1].name[:8]
+    replayed = f"replayed, run of {day[:4]}-{day[4:6]}-{day[6:]}"
+    assert last_line(session) == f"{PASS}; {replayed}; under test: driver={DRIVER}"
 
 
 def test_a_new_driver_on_the_stated_machine_passes(passed: Session) -> None:
-    assert last_line(passed) == f"GATE: PASS, under test driver {DRIVER}, simulated", passed.output
+    assert last_line(passed) == f"{PASS}; under test: driver={DRIVER}", passed.output
     assert passed.code == 0
     outcomes = {case.outcome for name, case in passed.cases.items() if name.startswith("test_environment[")}
     assert outcomes == {"passed"}
@@ -105,4 +110,5 @@ def test_each_single_disagreement_of_the_machine_is_no_pass(
     session = run_suite(tmp_path, *again, run_dir, "--baseline", site)
 
     verb = "unknown" if word == "INCOMPLETE" else "differs"
-    assert last_line(session) == f"GATE: {word}  {EIGHT}: environment ({item}) {verb}"
+    line = f"GATE: {word}  {EIGHT}: environment ({item}) {verb}"
+    assert last_line(session) in (line, f"{line}; under test: driver={DRIVER}")

@@ -13,6 +13,7 @@ from evidence.verdict import Verdict
 from expected import Recipe, Topology
 from tests.verdict.bundles import CPU, STEADY, Bundle, Plan, a_cell, build
 from verdict.judge import judge_run
+from verdict.metrics.measure import measure
 from verdict.metrics.memory import (
     DeviceMemory,
     LeastMemory,
@@ -165,8 +166,10 @@ def with_readings(plan: Plan, use: float | None, watts: tuple[float, float], sam
     [
         (97.0, (60.0, 280.0), 1000, False),
         (0.0, (60.0, 280.0), 1000, True),
-        (97.0, (60.0, 60.0), 1000, True),
-        (97.0, (0.0, 0.0), 1000, True),
+        (97.0, (60.0, 61.0), 1000, True),
+        (97.0, (60.0, 60.0), 1000, False),  # a sensor that is fixed tells nothing
+        (97.0, (0.0, 0.0), 1000, False),
+        (0.0, (60.0, 60.0), 1000, True),
         (97.0, (60.0, 64.0), 1000, False),
         (None, (60.0, 280.0), 0, False),
         (0.0, (60.0, 280.0), 4, False),  # all of them may have come between two steps
@@ -434,7 +437,8 @@ def test_throttling_in_a_hundredth_of_the_training_is_told_and_more_of_it_is_inv
         sample["throttle"] = "power"
 
     evidence = read_run(bundle.write(tmp_path / "run"))
-    verdict = judge_run(evidence, a_cell(plan, p_core=1e-3, p_train=1e-3, mem=30.0))
+    rates = {name: measured.value for name, measured in measure(evidence).items() if name in ("p_core", "p_train")}
+    verdict = judge_run(evidence, a_cell(plan, **rates, mem=30.0))
 
     assert verdict.outcome == "invalid" if invalid else verdict.metrics["p_core"].verdict == "pass"
     (said,) = verdict.reasons if invalid else verdict.notes

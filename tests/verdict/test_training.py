@@ -132,7 +132,9 @@ FAULTS: list[tuple[str, str, Callable[[Bundle], Any]]] = [
 ]
 
 
-@pytest.mark.parametrize(("check", "says", "break_it"), FAULTS, ids=lambda value: str(value)[:40])
+@pytest.mark.parametrize(
+    ("check", "says", "break_it"), FAULTS, ids=lambda value: value[:40] if isinstance(value, str) else ""
+)
 def test_a_run_that_trained_nothing_is_invalid_and_says_what_is_missing(
     check: str, says: str, break_it: Callable[[Bundle], Any], tmp_path: Path
 ) -> None:

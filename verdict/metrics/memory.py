@@ -204,7 +204,8 @@ def idle(evidence: Evidence) -> tuple[str, ...]:
     """The devices whose use or power, where a tool read it, shows no work in training.
 
     The mean use has to be at least LEAST_USE of the share of the training in which the device's ranks computed, and
-    the mean power above the lowest reading before training by LEAST_RISE.
+    the mean power above the lowest reading before training by LEAST_RISE. A power that is the same in all samples is
+    one that the tool cannot read (a fixed or missing sensor), and says nothing.
     """
     ranks = {rank.rank: rank for rank in evidence.ranks}
     found = []
@@ -222,7 +223,8 @@ def idle(evidence: Evidence) -> tuple[str, ...]:
                 )
             power = _mean(samples.readings.get("power_w"), inside)
             rest = _lowest(samples.readings.get("power_w"), samples.t_ns < begin_ns)
-            if power is not None and rest is not None and power <= rest * (1 + LEAST_RISE):
+            is_fixed = len(set(_known(samples.readings.get("power_w"), samples.t_ns == samples.t_ns))) < 2
+            if power is not None and rest is not None and not is_fixed and power <= rest * (1 + LEAST_RISE):
                 found.append(
                     f"{who} read {power:.1f} W on average in training and {rest:.1f} W before, expected more than "
                     f"{LEAST_RISE:.0%} above it: this is not the device that trained"
