@@ -38,9 +38,10 @@ def test_there_is_one_verdict_on_all_of_them(twice: Session) -> None:
 
 
 def test_they_are_replayed_together(twice: Session, tmp_path: Path) -> None:
-    session = run_suite(tmp_path, *(f"--replay={run}" for run in sorted(twice.runs, reverse=True)))
+    session = run_suite(tmp_path, "--gate", *(f"--replay={run}" for run in sorted(twice.runs, reverse=True)))
 
     assert session.code == 0
+    assert session.output.splitlines()[-1].endswith("; 2 runs of each cell")
     now, then = (one.by_metric["p_core"].properties for one in (session, twice))
     assert (now["measured"], now["method"], now["verdict"]) == (then["measured"], then["method"], then["verdict"])
 

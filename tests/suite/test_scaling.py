@@ -8,7 +8,7 @@ from typing import Any, Sequence
 import pytest
 
 from tests.suite.junit import Session, run_suite
-from tests.suite.stored import EIGHT, ONE, bundle_of, site_file, store, waiver
+from tests.suite.stored import EIGHT, ONE, UNTIL, bundle_of, site_file, store, virtual_bundle, waiver
 
 PAIR = f"test_efficiency[{ONE}-to-1x8]"
 SKEW = f"test_skew[{EIGHT}]"
@@ -73,6 +73,27 @@ def test_a_straggler_can_be_waived(tmp_path: Path) -> None:
     assert "(OPS-7): the new firmware; verdict: fail: rank 5 (device 5 of node0) is 20% slower" in case.message
     assert case.properties["verdict"] == "fail"
     assert case.properties["waiver"].startswith("waived until")
+
+
+@pytest.mark.parametrize(
+    ("metrics", "last"),
+    [
+        ((), "GATE: FAIL  {cell}: skew"),
+        (("skew",), f"GATE: PASS, simulated, 1 waived  {{cell}}; waived: skew of {{cell}} until {UNTIL} (OPS-7); "),
+    ],
+)
+def test_the_gate_passes_a_straggler_only_if_it_is_waived_and_says_so(
+    tmp_path: Path, metrics: Sequence[str], last: str
+) -> None:
+    bundle, cell = virtual_bundle("1x2"), "virtual-1x2-fp32-bs2"
+    for window in bundle.all("window", 1):
+        window["forward_ns"] = int(window["forward_ns"] * 1.2)
+    site = site_file(tmp_path / "site.toml", {}, [waiver(name, cell=cell) for name in metrics])
+
+    session = run_suite(tmp_path, "--gate", f"--replay={bundle.write(tmp_path / 'two')}", f"--baseline={site}")
+
+    assert session.output.splitlines()[-1].startswith(last.format(cell=cell))
+    assert (session.code == 0) is bool(metrics)
 
 
 def test_ranks_that_differ_no_more_than_sound_ones_may_are_undecided(tmp_path: Path) -> None:
