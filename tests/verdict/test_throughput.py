@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from evidence.bundle import Evidence, read_run
 from expected import Topology
-from tests.verdict.bundles import STEADY, Bundle, Event, Plan, a_cell, build
+from tests.verdict.bundles import STEADY, Bundle, Event, Plan, a_cell, build, reached_by
 from verdict.judge import judge_run
 from verdict.metrics.measure import measure
 from verdict.metrics.throughput import StepTimes, step_times, stragglers
@@ -216,7 +216,7 @@ def by_windows(plan: Plan, folder: Path, change: Callable[[Event], Any] = lambda
 def test_of_windows_the_sums_are_judged_and_not_the_shares_of_steps(tmp_path: Path) -> None:
     plan = replace(STEADY, steps=200, jitter=3)
 
-    verdict = judge_run(by_windows(plan, tmp_path), a_cell(plan, p_core=1.0, p_train=1.0))
+    verdict = judge_run(by_windows(plan, tmp_path), a_cell(plan, **reached_by(plan, "p_core", "p_train")))
 
     p_core = verdict.metrics["p_core"]
     assert p_core.verdict == "pass", p_core.reason
@@ -233,7 +233,7 @@ def test_a_device_that_slows_down_is_seen_by_its_windows(tmp_path: Path) -> None
             window["compute_ns"][0] = int(window["compute_ns"][0] * 1.2)
             window["wall_ns"] = int(window["wall_ns"] * 1.2)
 
-    reasons = judge_run(by_windows(plan, tmp_path, slow_down), a_cell(plan, p_core=1.0)).reasons
+    reasons = judge_run(by_windows(plan, tmp_path, slow_down), a_cell(plan, **reached_by(plan, "p_core"))).reasons
 
     assert any("expected them within 10%: the device was not in a steady state" in reason for reason in reasons)
 
@@ -242,7 +242,7 @@ def test_a_device_that_slows_down_is_seen_by_its_windows(tmp_path: Path) -> None
 def test_fewer_than_eight_windows_have_no_interval(window: int, more: int | None, tmp_path: Path) -> None:
     plan = replace(STEADY, steps=100, window=window)
 
-    p_core = judge_run(by_windows(plan, tmp_path), a_cell(plan, p_core=1.0)).metrics["p_core"]
+    p_core = judge_run(by_windows(plan, tmp_path), a_cell(plan, **reached_by(plan, "p_core"))).metrics["p_core"]
 
     assert (p_core.interval is None) == (more is not None)
     if more:
