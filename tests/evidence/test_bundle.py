@@ -20,11 +20,10 @@ from evidence.errors import EvidenceError, SuiteError
 from evidence.seal import seal_problems, write_seal
 from evidence.verdict import RunVerdict, Verdict
 from tests.support import ROOT
-from tests.verdict.bundles import STEADY, Bundle, Plan, a_cell, build, lines
+from tests.verdict.bundles import STEADY, Bundle, Plan, a_cell, build, lines, reached_by
 from verdict.judge import judge_run
 
 SHORT = Plan(steps=40, maps=(0.4,))
-EASY = {"e2e_time": 1e6, "p_whole": 1e-3, "p_train": 1e-3, "p_core": 1e-3, "map": 0.01, "mem": 30.0}
 FILES = ("run.json", "rank-0000.jsonl", "rank-0001.jsonl", "telemetry.jsonl")
 
 
@@ -40,7 +39,7 @@ def bundle() -> Bundle:
 
 
 def judge(folder: Path) -> RunVerdict:
-    return judge_run(read_run(folder), a_cell(SHORT, **EASY), backend="kunlunxin")
+    return judge_run(read_run(folder), a_cell(SHORT, **reached_by(SHORT)), backend="kunlunxin")
 
 
 def test_a_sound_bundle_is_read_without_problems(bundle: Bundle, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from evidence.bundle import read_run
 from tests.suite.junit import Session, run_suite
-from tests.suite.stored import EIGHT, ONE, bundle_of, site_file
+from tests.suite.stored import EIGHT, ONE, UNTIL, bundle_of, site_file
 from tests.support import cell_of
 from verdict.judge import judge_run
 
@@ -118,6 +118,10 @@ def gate_line(session: Session) -> str:
     return session.output.splitlines()[-1]
 
 
+STATED = f"stated: {IMAGE}"
+PASS = f"GATE: PASS  {ONE}; by baseline of 2026-01-03: p_whole, p_train, p_core of {ONE}; replayed, run of 2026-01-01"
+
+
 def test_what_a_release_changes_is_held_against_its_own_name(tmp_path: Path, new_driver: Path, site: Path) -> None:
     gated = ["--gate", "--baseline", site, "--replay", new_driver, "--state", IMAGE]
 
@@ -125,9 +129,9 @@ def test_what_a_release_changes_is_held_against_its_own_name(tmp_path: Path, new
     said = run_suite(tmp_path / "b", *gated, "--under-test", "driver=4.0.31")
     other = run_suite(tmp_path / "c", *gated, "--under-test", "driver=4.0.32")
 
-    assert gate_line(unsaid) == f"GATE: FAIL  {ONE}: environment (driver) differs"
-    assert gate_line(said) == f"GATE: PASS, under test driver 4.0.31, as stated {IMAGE.replace('=', ' ', 1)}"
-    assert gate_line(other) == f"GATE: FAIL  {ONE}: environment (driver) differs"
+    assert gate_line(unsaid) == f"GATE: FAIL  {ONE}: environment (driver) differs; {STATED}"
+    assert gate_line(said) == f"{PASS}; under test: driver=4.0.31; {STATED}"
+    assert gate_line(other) == f"GATE: FAIL  {ONE}: environment (driver) differs; under test: driver=4.0.32; {STATED}"
     properties = item(said, "driver", ONE).properties
     assert (properties["stated"], properties["under_test"], properties["verdict"]) == ("4.0.31", "4.0.31", "match")
     assert item(said, "image", ONE).properties["declared"] == IMAGE.partition("=")[2]
@@ -137,7 +141,8 @@ def test_what_a_release_changes_is_held_against_its_own_name(tmp_path: Path, new
 def test_what_nobody_states_is_incomplete(tmp_path: Path, new_driver: Path, site: Path) -> None:
     session = run_suite(tmp_path, "--gate", "--baseline", site, "--replay", new_driver, "--under-test", "driver=4.0.31")
 
-    assert gate_line(session) == f"GATE: INCOMPLETE  {ONE}: environment (image) unknown"
+    claim = "under test: driver=4.0.31"
+    assert gate_line(session) == f"GATE: INCOMPLETE  {ONE}: environment (image) unknown; {claim}"
 
 
 def test_an_item_under_test_of_which_the_document_says_nothing_is_asked(
@@ -149,9 +154,9 @@ def test_an_item_under_test_of_which_the_document_says_nothing_is_asked(
     unsaid = run_suite(tmp_path / "a", *gated, *under_test)
     said = run_suite(tmp_path / "b", *gated, "firmware=1.39", *under_test)
 
-    assert gate_line(unsaid) == f"GATE: INCOMPLETE  {ONE}: environment (firmware) unknown"
-    assert gate_line(said).startswith("GATE: PASS, under test driver 4.0.31, firmware 1.39, as stated image ")
-    assert gate_line(said).endswith(", firmware 1.39")
+    claim = "under test: driver=4.0.31, firmware=1.39"
+    assert gate_line(unsaid) == f"GATE: INCOMPLETE  {ONE}: environment (firmware) unknown; {claim}; {STATED}"
+    assert gate_line(said) == f"{PASS}; {claim}; {STATED}, firmware=1.39"
 
 
 def test_a_replay_knows_what_the_run_was_made_with(tmp_path: Path) -> None:
@@ -163,12 +168,12 @@ def test_a_replay_knows_what_the_run_was_made_with(tmp_path: Path) -> None:
 
     session = run_suite(tmp_path, "--gate", "--baseline", site, "--replay", run_dir)
 
-    assert gate_line(session) == "GATE: PASS, under test driver 4.0.31"
+    assert gate_line(session) == f"{PASS}; under test: driver=4.0.31"
 
 
 def test_a_waiver_excuses_an_item_that_is_not_as_stated(tmp_path: Path, new_driver: Path) -> None:
     waivers = [
-        {"cell": ONE, "item": name, "reason": "the site's own image", "ticket": "OPS-7", "until": "2026-12-31"}
+        {"cell": ONE, "item": name, "reason": "the site's own image", "ticket": "OPS-7", "until": UNTIL}
         for name in ("driver", "image")
     ]
     site = site_file(tmp_path / "site.toml", {ONE: rates_of(new_driver)}, waivers)
@@ -178,7 +183,7 @@ def test_a_waiver_excuses_an_item_that_is_not_as_stated(tmp_path: Path, new_driv
     assert gate_line(session).startswith("GATE: PASS, 2 waived")
     driver = item(session, "driver", ONE)
     assert (driver.outcome, driver.properties["verdict"]) == ("skipped", "differs")
-    assert "waived until 2026-12-31 (OPS-7)" in driver.message
+    assert f"waived until {UNTIL} (OPS-7)" in driver.message
 
 
 def test_a_waiver_that_has_ended_excuses_no_item(tmp_path: Path, new_driver: Path) -> None:
@@ -187,4 +192,5 @@ def test_a_waiver_that_has_ended_excuses_no_item(tmp_path: Path, new_driver: Pat
 
     session = run_suite(tmp_path, "--gate", "--baseline", site, "--replay", new_driver, "--state", IMAGE)
 
-    assert gate_line(session) == f"GATE: FAIL  {ONE}: environment (driver) differs"
+    ended = "(the waiver OPS-7 ended on 2026-01-01)"
+    assert gate_line(session) == f"GATE: FAIL  {ONE}: environment (driver) differs {ended}; {STATED}"

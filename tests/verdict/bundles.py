@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Dict, Mapping
 
+from evidence.bundle import read_run
 from evidence.seal import write_seal
 from expected import METRICS, Cell, Expectation, Recipe, Topology, default_bounds
+from verdict.metrics.measure import measure
 
 DEVICE_GIB = 32.0
 SMALL = Recipe(
@@ -128,6 +131,14 @@ def a_cell(plan: Plan, **expectations: Any) -> Cell:
         expectations=table,
         source="a table",
     )
+
+
+def reached_by(plan: Plan, *names: str) -> dict[str, Expectation]:
+    """The metrics (all, if none is named) as published numbers that a run of `plan` reaches with some room."""
+    with tempfile.TemporaryDirectory() as folder:
+        found = measure(read_run(build(plan).write(Path(folder) / "run")))
+    known = {name: found[name].value for name in names or METRICS if name in found}
+    return {name: Expectation("published", value, 0.9 * value, 1.1 * value) for name, value in known.items()}
 
 
 def published(name: str, value: float) -> Expectation:

@@ -15,7 +15,7 @@ from evidence.bundle import read_run
 from evidence.errors import SuiteError
 from evidence.verdict import Interval, JudgedCell, RunVerdict, Verdict
 from expected import METRICS, Expectation
-from tests.verdict.bundles import EPOCH, STEADY, Plan, a_cell, build, published, with_timing
+from tests.verdict.bundles import EPOCH, STEADY, Plan, a_cell, build, published, reached_by, with_timing
 from verdict.checks.workload import fingerprint
 from verdict.judge import against_bounds, judge_metric, judge_run
 from verdict.metrics.measure import measure
@@ -41,10 +41,6 @@ def rate(value: float, half: float = 1.0) -> Measurement:
     return a_measurement("p_core", value, Interval(value - half, value + half))
 
 
-EASY = {
-    **{"e2e_time": Expectation("published", 20.0, high=1e9), "map": published("map", 0.1), "mem": published("mem", 20.0)},
-    **{"p_whole": published("p_whole", 130.0), "p_train": published("p_train", 170.0), "p_core": published("p_core", 190.0)},
-}
 TEN_STEPS = a_measurement("p_core", 205.0, n=10)
 
 
@@ -546,7 +542,7 @@ def test_a_metric_of_no_table_that_has_a_number_is_judged_as_every_other(
 ) -> None:
     known = Expectation("derived", value, value - 2, value + 2)
 
-    verdict = judged(tmp_path, plan, epochs_to_target=known, **EASY)
+    verdict = judged(tmp_path, plan, epochs_to_target=known, **reached_by(plan))
 
     assert verdict.metrics["epochs_to_target"].verdict == outcome
     assert verdict.outcome == outcome

@@ -287,7 +287,7 @@ def test_a_device_that_slows_down_is_seen_by_its_windows(tmp_path: Path) -> None
             window["compute_ns"][0] = int(window["compute_ns"][0] * 1.2)
             window["wall_ns"] = int(window["wall_ns"] * 1.2)
 
-    reasons = judge_run(by_windows(plan, tmp_path, slow_down), a_cell(plan, p_core=1.0)).reasons
+    reasons = judge_run(by_windows(plan, tmp_path, slow_down), a_cell(plan, p_core=ACCEPTED)).reasons
 
     assert any("expected them within 10%: the device was not in a steady state" in reason for reason in reasons)
 

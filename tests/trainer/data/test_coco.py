@@ -82,6 +82,8 @@ def test_training_drops_images_without_a_valid_box_and_counts_them(tmp_path: Pat
         "boxes_listed": 7,
         "boxes_dropped": {"crowd": 1, "zero_size": 0, "of_dropped_image": 2},
         "boxes_clipped": 0,
+        "crowds": 1,
+        "categories": 3,
     }
 
 
