@@ -90,6 +90,7 @@ def dump_stacks(folder: Path) -> list[dict[str, Any]]:
         except psutil.Error:
             continue
         text, problem = _stack(pid)
+        text += "".join(_worker_stacks(member))
         now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
         head = f"rank {rank}, process {pid}, state {state}, {now}\n"
         path = folder / f"rank-{rank:04d}.stack.log"
@@ -102,14 +103,31 @@ def dump_stacks(folder: Path) -> list[dict[str, Any]]:
     return dumps
 
 
-def _stack(pid: int) -> tuple[str, str]:
+def _worker_stacks(rank: psutil.Process) -> Iterator[str]:
+    """Yield the stacks of a rank's loader workers, with variables: among them is the file that one reads."""
+    try:
+        words, workers = rank.cmdline(), rank.children()
+    except psutil.Error:
+        return
+    for worker in workers:
+        try:
+            if worker.cmdline() != words:
+                continue
+            state = worker.status()
+        except psutil.Error:
+            continue
+        text, problem = _stack(worker.pid, "--locals")
+        yield f"\nloader worker, process {worker.pid}, state {state}\n{text or problem}\n"
+
+
+def _stack(pid: int, *more: str) -> tuple[str, str]:
     """(stacks of all threads, problem)."""
     beside = Path(sys.executable).parent / "py-spy"
     program = str(beside) if beside.exists() else shutil.which("py-spy")
     if program is None:
         return "", "no stack: py-spy is not installed beside this Python; `pip install py-spy`"
     # Without --nonblocking py-spy stops the process first, and would wait for one that is stopped already.
-    command = [program, "dump", "--nonblocking", "--pid", str(pid)]
+    command = [program, "dump", "--nonblocking", *more, "--pid", str(pid)]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_DUMP_TIMEOUT_S, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
