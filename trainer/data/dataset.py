@@ -257,8 +257,7 @@ def decode(index: CocoIndex, folder: Path, position: int, read: Callable[[Image.
     image_id, name = int(index.image_ids[position]), str(index.file_names[position])
     path, (width, height) = folder / name, (int(index.widths[position]), int(index.heights[position]))
     try:
-        # A FIFO would be opened when somebody writes to it, which may be never.
-        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file, _open(file) as picture:
+        with open(path, "rb", opener=_without_waiting) as file, _open(file) as picture:
             if picture.size != (width, height):
                 turned = picture.size == (height, width) and _is_turned(picture)
                 why = (
@@ -284,6 +283,11 @@ def decode(index: CocoIndex, folder: Path, position: int, read: Callable[[Image.
         return BadSample(
             f"{path}: image {image_id} cannot be read: {type(error).__name__}: {error}; fetch the file again"
         )
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """Open a file; a FIFO too, which otherwise waits until somebody writes to it."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _open(file: BinaryIO) -> Image.Image:
