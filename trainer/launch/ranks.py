@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any, Iterator, Mapping, Sequence
 
@@ -83,14 +85,13 @@ def ranks_here() -> Iterator[tuple[int, psutil.Process]]:
 
 def dump_stacks(folder: Path) -> list[dict[str, Any]]:
     """Write `rank-NNNN.stack.log` by py-spy for each rank of this host; return rank, pid, state and problem of each."""
-    dumps = []
-    for rank, member in sorted(ranks_here(), key=lambda one: one[0]):
+    dumps, members = [], sorted(ranks_here(), key=lambda one: one[0])
+    for rank, member in members:
         try:
             state, pid = member.status(), member.pid
         except psutil.Error:
             continue
         text, problem = _stack(pid)
-        text += "".join(_worker_stacks(member))
         now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
         head = f"rank {rank}, process {pid}, state {state}, {now}\n"
         path = folder / f"rank-{rank:04d}.stack.log"
@@ -100,24 +101,30 @@ def dump_stacks(folder: Path) -> list[dict[str, Any]]:
         except OSError as error:
             problem = f"no stack: {path.name} cannot be written: {error.strerror}"
         dumps.append({"rank": rank, "pid": pid, "state": state, "problem": problem})
+    end_s = time.monotonic() + _DUMP_TIMEOUT_S  # for all of them: the session waits for the answer
+    for rank, member in members:
+        for worker in _workers_of(member):
+            if time.monotonic() < end_s:
+                _dump_worker(folder / f"rank-{rank:04d}.stack.log", worker)
     return dumps
 
 
-def _worker_stacks(rank: psutil.Process) -> Iterator[str]:
-    """Yield the stacks of a rank's loader workers, with variables: among them is the file that one reads."""
+def _workers_of(rank: psutil.Process) -> list[psutil.Process]:
+    """Return a rank's loader workers: forked, they have its command line."""
     try:
-        words, workers = rank.cmdline(), rank.children()
+        words = rank.cmdline()
+        return [child for child in rank.children() if child.cmdline() == words]
     except psutil.Error:
-        return
-    for worker in workers:
-        try:
-            if worker.cmdline() != words:
-                continue
-            state = worker.status()
-        except psutil.Error:
-            continue
+        return []
+
+
+def _dump_worker(path: Path, worker: psutil.Process) -> None:
+    """Add a worker's stack to its rank's, with variables: among them is the file that it reads."""
+    with contextlib.suppress(psutil.Error, OSError):
+        head = f"loader worker, process {worker.pid}, state {worker.status()}\n"
         text, problem = _stack(worker.pid, "--locals")
-        yield f"\nloader worker, process {worker.pid}, state {state}\n{text or problem}\n"
+        with path.open("a", encoding="utf-8") as file:
+            file.write(f"{head}{text or problem}\n")
 
 
 def _stack(pid: int, *more: str) -> tuple[str, str]:
