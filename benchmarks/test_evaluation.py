@@ -40,7 +40,7 @@ def test_scoring_beside_pycocotools(benchmark: Any) -> None:
     content, rows = made_up(IMAGES, DETECTIONS)
     truth = GroundTruth.of(content)
     with contextlib.redirect_stdout(io.StringIO()):
-        given = truth.to_coco()
+        given = truth.numbered().to_coco()
     ours, reference = same(lambda: score_rows(rows, truth, fast=True).stats, lambda: plainly(given, rows))
 
     beside(benchmark, ours, reference, units=IMAGES, name="scoring 5,000 images, beside pycocotools")

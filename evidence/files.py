@@ -70,7 +70,11 @@ def telemetry_file(node: int) -> str:
 
 
 def write_detections(run_dir: Path, found: KeptDetections) -> None:
-    """Write detections.npz, compressed: boxes by their corners in float32, as the model gave them. Raises OSError."""
+    """Write detections.npz, compressed. Raises OSError.
+
+    `image` is an image's number, from 1 in the ascending order of ids; boxes are kept by their corners in float32, as
+    the model gave them.
+    """
     import numpy as np
 
     boxes = found.rows[:, 1:5].copy()
@@ -78,7 +82,7 @@ def write_detections(run_dir: Path, found: KeptDetections) -> None:
     content = io.BytesIO()
     np.savez_compressed(
         content,
-        image_id=found.rows[:, 0].astype(np.int64),
+        image=found.rows[:, 0].astype(np.int64),
         box=boxes.astype(np.float32),
         score=found.rows[:, 5].astype(np.float32),
         category_id=found.rows[:, 6].astype(np.int32),
@@ -100,7 +104,7 @@ def read_detections(run_dir: Path) -> KeptDetections:
         with np.load(str(path), allow_pickle=False) as arrays:
             boxes = arrays["box"].astype(np.float64)
             boxes[:, 2:] -= boxes[:, :2]
-            columns = (arrays["image_id"], *boxes.T, arrays["score"], arrays["category_id"])
+            columns = (arrays["image"], *boxes.T, arrays["score"], arrays["category_id"])
             rows = np.stack([column.astype(np.float64) for column in columns], axis=1)
             return KeptDetections(rows, int(arrays["epoch"]), str(arrays["annotations_sha256"]))
     except OSError as error:

@@ -8,6 +8,10 @@ class TrainerError(Exception):
 
     kind = "trainer"
 
+    def __str__(self) -> str:
+        """The message, with those bytes of file names that are no UTF-8 written as \\xe9: it goes to logs and files."""
+        return super().__str__().encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
 
 class SettingsError(TrainerError):
     """Settings that contradict each other or lie outside what the trainer supports."""

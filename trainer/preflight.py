@@ -6,9 +6,12 @@ import importlib.util
 from pathlib import Path
 from typing import Any, Mapping
 
+from trainer.data.json_stream import read_json
 from trainer.devices import load_backend
-from trainer.errors import DeviceError
+from trainer.errors import DataError, DeviceError
 from trainer.settings import Settings
+
+_MOST_CLASSES = 10_000  # a model of more takes gigabytes for its last layer
 
 _ALWAYS = {
     "torch": "install the vendor's build, or `pip install torch torchvision`",
@@ -57,6 +60,24 @@ def data_problems(data: Path) -> list[str]:
         for part in parts
         if not part.exists()
     ]
+
+
+def classes_of(data: Path) -> int:
+    """Return how many classes a model of this data set has: the largest number of its categories, and the background.
+
+    Raises DataError if the annotations to train on cannot be read, or number no category.
+    """
+    file = data / "annotations" / "instances_train2017.json"
+    content = read_json(file, only=("categories",))
+    listed = content.get("categories") if isinstance(content, dict) else None
+    numbers = [one.get("id") for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
+    known = [number for number in numbers if type(number) is int and 0 < number < _MOST_CLASSES]
+    if not known or len(known) < len(numbers):
+        raise DataError(
+            f"{file}: its categories are not numbered from 1 to {_MOST_CLASSES - 1}, so that no model can be made for "
+            "it; use COCO's instances_*.json"
+        )
+    return max(known) + 1
 
 
 def backbone_problems(backbone: Path) -> list[str]:

@@ -20,7 +20,9 @@ from trainer.errors import SettingsError
 from trainer.optimizations import NAMES
 from trainer.telemetry import SMI_NAMES
 
-MODELS = ("fasterrcnn_resnet50_fpn", "fasterrcnn_resnet18_fpn_small", "fasterrcnn_tiny")
+SIDES = {"fasterrcnn_resnet50_fpn": (800, 1333), "fasterrcnn_resnet18_fpn_small": (96, 96), "fasterrcnn_tiny": (32, 32)}
+"""Pixels to which each model resizes the shorter side of a picture, and the most that the longer side may have then."""
+MODELS = tuple(SIDES)
 
 
 def _boolean(text: str) -> bool:

@@ -237,10 +237,37 @@ def _torn_checkpoint(folder: Path) -> RunVerdict:
     return verdict
 
 
-@_fault("the data folder disappears", "data: ")
-def _no_data(folder: Path) -> RunVerdict:
+def _own_data(folder: Path) -> Path:
+    """A data set to be broken."""
     data = folder / "own-data"
     shutil.copytree(str(ensure(folder / "data", seed=1, train_images=32, val_images=12)), str(data))
+    return data
+
+
+@_fault(
+    "val numbers the categories otherwise than train", "category 1 is 'square', and in instances_train2017.json it is"
+)
+def _other_categories(folder: Path) -> RunVerdict:
+    data = _own_data(folder)
+    file = data / "annotations" / "instances_val2017.json"
+    file.write_text(
+        file.read_text().replace('"circle"', '""').replace('"square"', '"circle"').replace('""', '"square"')
+    )
+    return simulated(folder, f"--data={data}").end()
+
+
+@_fault("a FIFO in place of a picture", "it is no plain file, but a FIFO")
+def _fifo(folder: Path) -> RunVerdict:
+    data = _own_data(folder)
+    for picture in (data / "train2017").iterdir():
+        picture.unlink()
+        os.mkfifo(picture)
+    return simulated(folder, f"--data={data}").end()
+
+
+@_fault("the data folder disappears", "data: ")
+def _no_data(folder: Path) -> RunVerdict:
+    data = _own_data(folder)
     session = simulated(folder, f"--data={data}")
     session.until_event("window", rank=1)
     shutil.rmtree(str(data))

@@ -85,11 +85,14 @@ def _detections(
 
 
 def plain(content: dict, rows: np.ndarray) -> np.ndarray:
-    """Return the twelve statistics as pycocotools alone gives them for the same array."""
+    """Return the twelve statistics as pycocotools alone gives them for the same array.
+
+    With annotations numbered from 1: it takes one of id 0 for "no match".
+    """
     from pycocotools.coco import COCO
 
     truth = COCO()
-    truth.dataset = content
+    truth.dataset = {**content, "annotations": [{**one, "id": i} for i, one in enumerate(content["annotations"], 1)]}
     with contextlib.redirect_stdout(io.StringIO()):
         truth.createIndex()
     return plainly(truth, rows)

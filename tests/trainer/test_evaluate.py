@@ -17,7 +17,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from tests.forked import run_two_ranks
-from tests.trainer.scoring_data import made_up, truth_of
+from tests.trainer.scoring_data import made_up, plain, truth_of
 from tests.trainer.small import small_settings
 from trainer.data import scoring
 from trainer.data.loader import build_loaders
@@ -178,6 +178,36 @@ def test_a_batchs_rows_are_those_of_its_images() -> None:
 
     one_by_one = [rows_of_image(image_id, output) for image_id, output in zip([7, 8, 9, 581929], outputs)]
     assert rows.tobytes() == np.concatenate(one_by_one).tobytes()
+
+
+@pytest.mark.parametrize("first", [1, 2**53 - 4, 2**60, 2**63 - 12])
+@pytest.mark.parametrize("without", [(), ("fast_scoring",), ("scored_once",)], ids="+".join)
+def test_ids_beyond_float64_are_scored_and_counted_as_small_ones(
+    tmp_path: Path, without: tuple[str, ...], first: int
+) -> None:
+    content, rows = made_up(12, 20, categories=3)
+    outputs = [
+        {
+            "boxes": torch.tensor(own[:, 1:5]).float(),
+            "scores": torch.tensor(own[:, 5]),
+            "labels": torch.tensor(own[:, 6]),
+        }
+        for own in (rows[rows[:, 0] == number] for number in range(1, 13))
+    ]
+    for output in outputs:
+        output["boxes"][:, 2:] += output["boxes"][:, :2]
+    expected = plain(content, rows_of(range(1, 13), outputs))
+    for part, key in (("images", "id"), ("annotations", "image_id")):
+        for one in content[part]:
+            one[key] += first - 1
+
+    scores = collector(small_settings(tmp_path, tmp_path, without=without), truth_of(content))
+    for begin in (8, 4, 0):
+        scores.add(range(first + begin, first + begin + 4), outputs[begin : begin + 4])
+    outcome = scores.outcome(HostGroup(Ranks()), lambda reached: True)
+
+    assert outcome.facts["stats"] == pytest.approx(expected, rel=0, abs=1e-12)
+    assert outcome.images == outcome.facts["images_total"] == outcome.facts["images_expected"] == 12
 
 
 def test_a_batch_without_a_detection_has_no_rows() -> None:

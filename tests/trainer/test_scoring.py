@@ -81,12 +81,47 @@ def test_an_image_that_was_scored_twice_counts_once() -> None:
     assert score.stats == pytest.approx(plain(content, rows), rel=0, abs=1e-12)
 
 
+def test_ids_of_any_size_crowds_and_ties_score_as_in_pycocotools() -> None:
+    """Image ids up to 2**53 - 1, which pycocotools holds exactly; annotations from id 0 on; every way of scoring."""
+    content, rows = made_up(60, 90, categories=20)
+    large = 2**53 - 60
+    for one in content["images"]:
+        one["id"] += large - 1
+    for one in content["annotations"]:
+        one["image_id"] += large - 1
+    theirs = rows.copy()
+    theirs[:, 0] += large - 1
+    truth = truth_of(content)
+    assert truth.image_ids.max() == 2**53 - 1
+    assert (truth.ids.min(), truth.crowd.any()) == (0, True)
+    assert truth.numbers_of(theirs[:, 0].astype(np.int64)).tolist() == rows[:, 0].tolist()
+
+    expected = plain(content, theirs)
+
+    for fast in (True, False):
+        assert score_rows(rows, truth, fast=fast).stats == pytest.approx(expected, rel=0, abs=1e-12)
+    assert by_batches(content, rows, list(range(1, 61)), size=7).stats == pytest.approx(expected, rel=0, abs=1e-12)
+
+
+@pytest.mark.parametrize("first", [2**53, 2**60, 2**63 - 60])
+def test_ids_beyond_float64_score_as_small_ones_do(first: int) -> None:
+    content, rows = made_up(60, 20, categories=5)
+    expected = plain(content, rows)
+    for one in content["images"]:
+        one["id"] += first - 1
+    for one in content["annotations"]:
+        one["image_id"] += first - 1
+
+    for fast in (True, False):
+        assert score_rows(rows, truth_of(content), fast=fast).stats == pytest.approx(expected, rel=0, abs=1e-12)
+
+
 @pytest.mark.parametrize("fast", WAYS)
-def test_an_annotation_of_id_0_is_never_found(fast: bool) -> None:
+@pytest.mark.parametrize("number", [0, 1, 2**53 - 1, 2**53, 2**63 - 1])
+def test_an_annotation_of_any_id_is_found(fast: bool, number: int) -> None:
     found = np.array([[1, 10, 10, 20, 20, 0.9, 1]], dtype=float)
 
-    assert score_rows(found, truth_with(box(id=0)), fast=fast).map == 0.0
-    assert score_rows(found, truth_with(box(id=1)), fast=fast).map == pytest.approx(1.0)
+    assert score_rows(found, truth_with(box(id=number)), fast=fast).map == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize("fast", WAYS)

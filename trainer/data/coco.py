@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import io
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Mapping
 
@@ -15,6 +16,9 @@ from trainer.errors import DataError
 
 if TYPE_CHECKING:
     from pycocotools.coco import COCO
+
+
+_SLIVER = np.float32(2**-21)
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,23 @@ class GroundTruth:
             crowd=frozen(_column(entries, "iscrowd", bool)),
         )
 
+    def numbers_of(self, image_ids: Any) -> np.ndarray:
+        """The numbers of these images in `numbered`, int64 [n]."""
+        return np.searchsorted(self.image_ids, np.asarray(image_ids, dtype=np.int64)) + 1
+
+    def numbered(self) -> GroundTruth:
+        """The same with images and annotations numbered from 1, in the order of the images' ids and of the file.
+
+        Scorers take an annotation of id 0 for "no match", and detections have the id of their image in float64, which
+        has not every integer above 2**53.
+        """
+        return replace(
+            self,
+            image_ids=frozen(np.arange(1, len(self.image_ids) + 1)),
+            ids=frozen(np.arange(1, len(self.ids) + 1)),
+            image_of=frozen(self.numbers_of(self.image_of)),
+        )
+
     def to_coco(self) -> COCO:
         """Returns a new pycocotools COCO of it, made without pycocotools' prints."""
         from pycocotools.coco import COCO
@@ -94,9 +115,13 @@ class CocoIndex:
     box_offsets: np.ndarray
     """int64 [N + 1]"""
     boxes: np.ndarray
-    """float32 [M, 4], left, top, right, bottom in pixels, within the image, of neither zero size nor a crowd"""
+    """float32 [M, 4], left, top, right, bottom in pixels, within the image, neither flat (`are_flat`) nor a crowd"""
     labels: np.ndarray
     """int64 [M], category ids"""
+    category_ids: np.ndarray
+    """int64 [K], of the annotation file, in its order"""
+    category_names: np.ndarray
+    """str [K], "" for one without a name"""
     counts: Mapping[str, Any]
     """For the evidence: the numbers of images and boxes listed, kept, and dropped by reason"""
     ground_truth: GroundTruth | None
@@ -165,9 +190,68 @@ def make_index(content: Mapping[str, Any], file: Path, split: str, *, training: 
         box_offsets=frozen(offsets.astype(np.int64)),
         boxes=frozen(boxes),
         labels=frozen(truth.category_of[mine][keep]),
+        category_ids=truth.category_ids,
+        category_names=frozen(np.array([_name_of(one) for one in content["categories"]], dtype=str)),
         counts=counts,
         ground_truth=None if training else truth,
     )
+
+
+def require_agreement(root: Path, train: CocoIndex, val: CocoIndex) -> None:
+    """Raises DataError where a number stands for one category in one split and for another in the other.
+
+    A name that only one split has is no contradiction under a number that only that split has. Case, spaces, hyphens
+    and underscores make no other name.
+    """
+    ours, theirs = (_names(index) for index in (train, val))
+    numbers = {_plain(name): number for number, name in ours.items()}
+    for number, name in theirs.items():
+        other = numbers.get(_plain(name), number)
+        if other != number or _plain(ours.get(number, name)) != _plain(name):
+            mine = f"{ours[number]!r}" if number in ours else f"not listed, and {name!r} is {other}"
+            raise DataError(
+                f"{annotation_file(root, val.split)}: category {number} is {name!r}, and in "
+                f"{annotation_file(root, train.split).name} it is {mine}: a model that learns one numbering cannot be "
+                "scored by another; use the annotations of one release, or number the categories alike"
+            )
+
+
+def _names(index: CocoIndex) -> dict[int, str]:
+    """Names by number, without those that are empty or that several numbers have."""
+    pairs = list(zip(index.category_ids.tolist(), index.category_names.tolist()))
+    often = Counter(_plain(name) for _, name in pairs)
+    return {number: name for number, name in pairs if name and often[_plain(name)] == 1}
+
+
+def _plain(name: str) -> str:
+    return "".join(one for one in name.casefold() if one not in " -_")
+
+
+def _name_of(category: Mapping[str, Any]) -> str:
+    name = category.get("name")
+    return name.strip().rstrip("\0") if isinstance(name, str) else ""
+
+
+def require_sides(root: Path, index: CocoIndex, min_side: int, max_side: int) -> None:
+    """Raises DataError for pictures of which nothing is left when torchvision's detectors resize them.
+
+    They resize the shorter side to `min_side`, or the longer one to `max_side` where that is smaller; a side is rounded
+    down.
+    """
+    shorter = np.minimum(index.widths, index.heights).astype(np.float32)
+    longer = np.maximum(index.widths, index.heights).astype(np.float32)
+    scale = np.minimum(np.float32(min_side) / shorter, np.float32(max_side) / longer)
+    lost = np.flatnonzero(shorter.astype(np.float64) * scale < 1)
+    if len(lost):
+        shown = ", ".join(
+            f"{index.file_names[one]} (id {index.image_ids[one]}, {index.widths[one]}x{index.heights[one]})"
+            for one in lost[:3].tolist()
+        )
+        raise DataError(
+            f"{annotation_file(root, index.split)}: {len(lost)} of {len(index)} pictures are so narrow that nothing is "
+            f"left of them when the model resizes them to {max_side} pixels at most: {shown}"
+            f"{', ...' if len(lost) > 3 else ''}; take them out of the annotations"
+        )
 
 
 def _usable_images(truth: GroundTruth, place_of: np.ndarray) -> tuple[np.ndarray, dict[str, int]]:
@@ -190,11 +274,20 @@ def _boxes(
     corners = listed.astype(np.float32)
     corners[:, 2:] += corners[:, :2]
     clipped = np.clip(corners, np.float32(0), np.tile(sizes, 2).astype(np.float32))
-    flat = (clipped[:, 2:] <= clipped[:, :2]).any(axis=1)
+    flat = are_flat(clipped, sizes)
     keep = ~crowd & ~flat
     reasons = {"crowd": int(crowd.sum()), "zero_size": int((flat & ~crowd).sum())}
     changed = (clipped != corners).any(axis=1)
     return clipped[keep], keep, reasons, int(changed[keep].sum())
+
+
+def are_flat(corners: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """Which boxes, float32 [n, 4], have no width or no height, bool [n], or so little that they may lose it.
+
+    Mirroring and resizing are done in float32, whose rounding can move a corner by about 2**-23 of the side of the
+    picture; torchvision refuses a box whose corners meet. `sizes` is the width and height of each one's picture.
+    """
+    return (corners[:, 2:] - corners[:, :2] <= np.asarray(sizes, dtype=np.float32) * _SLIVER).any(axis=1)
 
 
 def frozen(array: np.ndarray) -> np.ndarray:

@@ -6,10 +6,11 @@ import itertools
 import mmap
 import multiprocessing
 import os
+import stat
 import weakref
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Callable, Dict, NamedTuple, Sequence, TypeVar
+from typing import Any, BinaryIO, Callable, Dict, NamedTuple, Sequence, TypeVar
 
 import numpy as np
 import torch
@@ -21,6 +22,10 @@ from trainer.data.sampler import Item
 from trainer.errors import DataError
 
 T = TypeVar("T")
+
+_DEEP = {"I": "an integer of 16 or 32 bits", "F": "a float"}
+"""Modes of Pillow whose pixels do not fit into 8 bits: `convert("RGB")` cuts them off."""
+_EXIF_ORIENTATION = 0x0112
 
 _PER_WORKER = 5  # two that the loader prefetches from a worker, and those in use
 _MOST_BYTES = 2**28  # of a slot: sizes come from the annotation file; larger batches are copied
@@ -254,14 +259,28 @@ class CocoBoxes(Dataset):
 
 def decode(index: CocoIndex, folder: Path, position: int, read: Callable[[Image.Image], T]) -> T | BadSample:
     """Returns `read` of the opened image; a BadSample if the file cannot be used."""
-    image_id, path = int(index.image_ids[position]), folder / str(index.file_names[position])
-    width, height = int(index.widths[position]), int(index.heights[position])
+    # Texts and numbers, since a stack dump of a worker that hangs here shows these.
+    image_id, name = int(index.image_ids[position]), str(index.file_names[position])
+    path, (width, height) = folder / name, (int(index.widths[position]), int(index.heights[position]))
     try:
-        with Image.open(path) as picture:
+        with open(path, "rb", opener=_without_waiting) as file, _open(file) as picture:
             if picture.size != (width, height):
+                turned = picture.size == (height, width) and _is_turned(picture)
+                why = (
+                    ": its EXIF orientation says that it is to be shown turned, and its boxes are of the turned "
+                    "picture; turn its pixels (exiftran -ai, or Pillow's ImageOps.exif_transpose)"
+                    if turned
+                    else "; fetch the images and the annotations of the same release"
+                )
                 return BadSample(
                     f"{path}: image {image_id} is {picture.size[0]}x{picture.size[1]} pixels, its annotation says "
-                    f"{width}x{height}; fetch the images and the annotations of the same release"
+                    f"{width}x{height}{why}"
+                )
+            depth = _DEEP.get(picture.mode.split(";")[0])
+            if depth is not None:
+                return BadSample(
+                    f"{path}: image {image_id} has {depth} a pixel (Pillow's mode {picture.mode}), which the "
+                    "conversion to 8 bits a channel would cut off; convert it to 8 bits, scaled as is meant"
                 )
             return read(picture)
     except MemoryError:
@@ -270,6 +289,27 @@ def decode(index: CocoIndex, folder: Path, position: int, read: Callable[[Image.
         return BadSample(
             f"{path}: image {image_id} cannot be read: {type(error).__name__}: {error}; fetch the file again"
         )
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """Open a file; a FIFO too, which otherwise waits until somebody writes to it."""
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
+def _open(file: BinaryIO) -> Image.Image:
+    """Return the picture in an open file. Raises OSError for what is no plain file, and as Pillow does."""
+    mode = os.fstat(file.fileno()).st_mode
+    if not stat.S_ISREG(mode):
+        raise OSError("it is no plain file, but a FIFO, a socket or a device")
+    return Image.open(file)
+
+
+def _is_turned(picture: Image.Image) -> bool:
+    """Whether EXIF says that a picture's width is to be shown as its height."""
+    try:
+        return picture.getexif().get(_EXIF_ORIENTATION) in (5, 6, 7, 8)
+    except Exception:  # a damaged EXIF block may raise anything
+        return False
 
 
 def pixels_of(picture: Image.Image) -> np.ndarray:

@@ -38,7 +38,7 @@ SCHEMA = 2
 
 CACHE, BUILT, MEMORY = "cache", "built", "memory"
 
-_MAKERS = ("annotations.py", "coco.py", "index_cache.py")
+_MAKERS = ("annotations.py", "coco.py", "index_cache.py", "json_stream.py")
 _ENTRY, _PARTIAL = "index-", ".partial-"
 _UNUSED_S = 90 * 86400
 _ABANDONED_S = 86400

@@ -14,14 +14,14 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from evidence.events import DataSet, Split
-from trainer.data.coco import CocoIndex, GroundTruth
+from trainer.data.coco import CocoIndex, GroundTruth, require_agreement, require_sides
 from trainer.data.dataset import BadSample, Batch, CocoBoxes, Sample, slots_for
 from trainer.data.index_cache import read_indexes
 from trainer.data.passes import id_sum
 from trainer.data.published import PublishedBatch, PublishedImages, PublishedSample, published_images
 from trainer.data.sampler import EpochBatches, Item, aspect_groups, shard_in_order, shard_validation
 from trainer.ranks import HostGroup, Ranks
-from trainer.settings import Settings
+from trainer.settings import SIDES, Settings
 
 _TRAIN, _VAL = 1, 2
 
@@ -64,6 +64,7 @@ def build_loaders(
     decoding of each image, for a simulated device.
     """
     indexes = read_indexes(settings, group or HostGroup(Ranks()))
+    require_sound(settings, indexes.train, indexes.val)
     images = [
         images_of(settings, index, floats=floats, decode_delay_s=decode_delay_s)
         for index in (indexes.train, indexes.val)
@@ -79,6 +80,13 @@ def build_loaders(
     mine = sum(len(batch) for batch in val.batch_sampler)
     truth = indexes.val.ground_truth
     return Loaders(train, val, train.batch_sampler, ids, truth, mine, data_set, indexes.unavailable())
+
+
+def require_sound(settings: Settings, train: CocoIndex, val: CocoIndex) -> None:
+    """Raises DataError for what only both splits, or a split and the model, tell to be wrong."""
+    require_agreement(settings.data, train, val)
+    for index in (train, val):
+        require_sides(settings.data, index, *SIDES[settings.model])
 
 
 class Slowed(Dataset):

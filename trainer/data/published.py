@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 from torchvision.transforms import functional
 
 from trainer.data.annotations import annotation_file, read_annotations
-from trainer.data.coco import CocoIndex
+from trainer.data.coco import CocoIndex, are_flat
 from trainer.data.dataset import BadSample, Target, decode
 from trainer.data.sampler import Item
 from trainer.errors import DataError
@@ -87,9 +87,11 @@ class PublishedImages(Dataset):
             try:
                 target = _target_of(image_id, self._annotations[image_id], *image.shape[1:])
             except Exception as error:  # pycocotools raises various things for what is no outline
+                file = self._folder / str(self._index.file_names[item.position])
                 return BadSample(
-                    f"image {image_id}: a segmentation cannot be decoded: {type(error).__name__}: {error}; correct "
-                    "the annotations, or leave masks away (without --without=boxes_only)"
+                    f"{file}: image {image_id}: the segmentation of {self._bad_outline(image_id, *image.shape[1:])} "
+                    f"cannot be decoded: {type(error).__name__}: {error}; correct the "
+                    "annotations, or leave masks away (without --without=boxes_only)"
                 )
         if item.flip:
             image = image.flip(-1)
@@ -97,6 +99,15 @@ class PublishedImages(Dataset):
             if "masks" in target:
                 target["masks"] = target["masks"].flip(-1)
         return PublishedSample(functional.convert_image_dtype(image) if self._floats else image, target)
+
+    def _bad_outline(self, image_id: int, height: int, width: int) -> str:
+        """Return which annotation of the image has an outline that is none."""
+        for one in (self._annotations or {})[image_id]:
+            try:
+                masks_of([one["segmentation"]], height, width)
+            except Exception:
+                return f"annotation {one['id']}"
+        return "an annotation"
 
 
 def _tensor_of(picture: Image.Image) -> torch.Tensor:
@@ -125,7 +136,7 @@ def _target_of(image_id: int, annotations: Sequence[dict[str, Any]], height: int
     boxes[:, 1::2].clamp_(min=0, max=height)
     labels = torch.tensor([one["category_id"] for one in annotations], dtype=torch.int64)
     masks = masks_of([one["segmentation"] for one in annotations], height, width)
-    keep = (boxes[:, 3] > boxes[:, 1]) & (boxes[:, 2] > boxes[:, 0])
+    keep = ~torch.from_numpy(are_flat(boxes.numpy(), np.array([width, height])))
     return {
         "boxes": boxes[keep],
         "labels": labels[keep],

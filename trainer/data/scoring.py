@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import io
-import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Iterator, Mapping, Sequence
 
@@ -18,7 +17,8 @@ from trainer.ranks import HostGroup
 if TYPE_CHECKING:
     import torch
 
-#: Columns of a detection: image id, x, y, width, height (pixels of the original image), score, category id.
+#: Columns of a detection: number of the image (`GroundTruth.numbers_of`: exact in float64, as an id may not be), x, y,
+#: width, height (pixels of the original image), score, category id.
 COLUMNS = 7
 
 REFERENCE, FAST = "pycocotools", "faster-coco-eval"
@@ -100,12 +100,8 @@ def as_score(scoring: Any, images: int, scorer: str) -> Score:
 
 @contextlib.contextmanager
 def quietly() -> Iterator[None]:
-    """Suppress both libraries' progress output, and the warning about annotation id 0.
-
-    Both take an annotation of id 0 for "no match", so that it is never found.
-    """
-    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Found annotation id 0", category=UserWarning)
+    """Suppress both libraries' progress output."""
+    with contextlib.redirect_stdout(io.StringIO()):
         yield
 
 
@@ -113,14 +109,14 @@ def _reference(rows: np.ndarray, truth: GroundTruth) -> Any:
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
-    given = truth.to_coco()
+    given = truth.numbered().to_coco()
     return COCOeval(given, given.loadRes(rows) if len(rows) else COCO(), "bbox")
 
 
 def _fast(rows: np.ndarray, truth: GroundTruth) -> Any:
     from faster_coco_eval import COCO, COCOeval_faster
 
-    given = truth.to_coco().dataset
+    given = truth.numbered().to_coco().dataset
     found = {"images": given["images"], "categories": given["categories"], "annotations": _annotations(rows)}
     return COCOeval_faster(COCO(given), COCO(found), "bbox", print_function=lambda *_: None)
 
@@ -155,52 +151,53 @@ class BatchScores:
 
         self._truth = truth
         with quietly():
-            self._given = truth.to_coco()
+            self._given = truth.numbered().to_coco()
             self._scoring = COCOeval(self._given, iouType="bbox")
-        self._image_ids: list[int] = []
+        self._images: list[int] = []
         self._parts: list[np.ndarray] = []
         self.detections: list[int] = []
         """How many there were on each image, in the order in which their ids come out of `total`"""
 
     def add(self, image_ids: Sequence[int], outputs: Sequence[Mapping[str, torch.Tensor]]) -> None:
         """Match the detections on a batch's images with the ground truth."""
-        self.add_rows(image_ids, np.concatenate([rows_of_image(*one) for one in zip(image_ids, outputs)]))
+        numbers = self._truth.numbers_of(image_ids).tolist()
+        self.add_rows(numbers, np.concatenate([rows_of_image(*one) for one in zip(numbers, outputs)]))
 
-    def add_rows(self, image_ids: Sequence[int], rows: np.ndarray) -> None:
-        """The same for detections, float64 [n, 7] (see COLUMNS), on these images."""
+    def add_rows(self, images: Sequence[int], rows: np.ndarray) -> None:
+        """The same for detections, float64 [n, 7] (see COLUMNS), on the images of these numbers."""
         from pycocotools.coco import COCO
 
         # A part has the images in this order, and the parameters have to say so.
-        ordered = sorted(set(image_ids))
+        ordered = sorted(set(images))
         self._scoring.params.imgIds = ordered
         with quietly():
             self._scoring.cocoDt = self._given.loadRes(rows) if len(rows) else COCO()
             self._scoring.evaluate()
         parameters = self._scoring.params
         shape = (len(parameters.catIds), len(parameters.areaRng), len(ordered))
-        self._image_ids += ordered
-        self.detections += [int(np.count_nonzero(rows[:, 0] == image_id)) for image_id in ordered]
+        self._images += ordered
+        self.detections += [int(np.count_nonzero(rows[:, 0] == image)) for image in ordered]
         self._parts.append(np.array(self._scoring.evalImgs, dtype=object).reshape(shape))
 
     def total(self, group: HostGroup) -> tuple[Score, list[list[int]]]:
-        """Return the score over the batches of all ranks, and the ids of the images that each rank looked at.
+        """Return the score over the batches of all ranks, and the numbers of the images that each rank looked at.
 
         An image that two ranks looked at counts once. Raises DataError when there is no box that could be found.
         """
         parts = np.concatenate(self._parts, axis=2) if self._parts else None
-        shares = all_gather_pickles((self._image_ids, parts), group)
-        image_ids = np.array([image_id for ids, _ in shares for image_id in ids], dtype=np.int64)
+        shares = all_gather_pickles((self._images, parts), group)
+        images = np.array([image for share, _ in shares for image in share], dtype=np.int64)
         every = np.concatenate([part for _, part in shares if part is not None], axis=2)
-        _, first = np.unique(image_ids, return_index=True)
+        _, first = np.unique(images, return_index=True)
         scoring = self._scoring
         scoring.evalImgs = every[:, :, first].ravel().tolist()
-        scoring.params.imgIds = image_ids[first].tolist()
+        scoring.params.imgIds = images[first].tolist()
         scoring._paramsEval = copy.deepcopy(scoring.params)
         with quietly():
             scoring.accumulate()
             scoring.summarize()
         score = as_score(scoring, len(self._truth.image_ids), f"{REFERENCE} {version(REFERENCE)}")
-        return score, [ids for ids, _ in shares]
+        return score, [share for share, _ in shares]
 
 
 def all_gather_pickles(value: Any, group: HostGroup) -> list[Any]:
@@ -214,11 +211,11 @@ def all_gather_pickles(value: Any, group: HostGroup) -> list[Any]:
     return values
 
 
-def rows_of_image(image_id: int, output: Mapping[str, torch.Tensor]) -> np.ndarray:
-    """Return what was found on one image, float64 [n, 7] (see COLUMNS): three copies from the device."""
+def rows_of_image(number: int, output: Mapping[str, torch.Tensor]) -> np.ndarray:
+    """Return what was found on the image of that number, float64 [n, 7] (see COLUMNS): three copies from the device."""
     boxes = output["boxes"].float().cpu().numpy().astype(np.float64)
     rows = np.empty((len(boxes), COLUMNS))
-    rows[:, 0] = image_id
+    rows[:, 0] = number
     rows[:, 1:3] = boxes[:, :2]
     rows[:, 3:5] = boxes[:, 2:] - boxes[:, :2]
     rows[:, 5] = output["scores"].float().cpu().numpy()

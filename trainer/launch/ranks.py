@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any, Iterator, Mapping, Sequence
 
@@ -83,8 +85,8 @@ def ranks_here() -> Iterator[tuple[int, psutil.Process]]:
 
 def dump_stacks(folder: Path) -> list[dict[str, Any]]:
     """Write `rank-NNNN.stack.log` by py-spy for each rank of this host; return rank, pid, state and problem of each."""
-    dumps = []
-    for rank, member in sorted(ranks_here(), key=lambda one: one[0]):
+    dumps, members = [], sorted(ranks_here(), key=lambda one: one[0])
+    for rank, member in members:
         try:
             state, pid = member.status(), member.pid
         except psutil.Error:
@@ -99,17 +101,40 @@ def dump_stacks(folder: Path) -> list[dict[str, Any]]:
         except OSError as error:
             problem = f"no stack: {path.name} cannot be written: {error.strerror}"
         dumps.append({"rank": rank, "pid": pid, "state": state, "problem": problem})
+    end_s = time.monotonic() + _DUMP_TIMEOUT_S  # for all of them: the session waits for the answer
+    for rank, member in members:
+        for worker in _workers_of(member):
+            if time.monotonic() < end_s:
+                _dump_worker(folder / f"rank-{rank:04d}.stack.log", worker)
     return dumps
 
 
-def _stack(pid: int) -> tuple[str, str]:
+def _workers_of(rank: psutil.Process) -> list[psutil.Process]:
+    """Return a rank's loader workers: forked, they have its command line."""
+    try:
+        words = rank.cmdline()
+        return [child for child in rank.children() if child.cmdline() == words]
+    except psutil.Error:
+        return []
+
+
+def _dump_worker(path: Path, worker: psutil.Process) -> None:
+    """Add a worker's stack to its rank's, with variables: among them is the file that it reads."""
+    with contextlib.suppress(psutil.Error, OSError):
+        head = f"loader worker, process {worker.pid}, state {worker.status()}\n"
+        text, problem = _stack(worker.pid, "--locals")
+        with path.open("a", encoding="utf-8") as file:
+            file.write(f"{head}{text or problem}\n")
+
+
+def _stack(pid: int, *more: str) -> tuple[str, str]:
     """(stacks of all threads, problem)."""
     beside = Path(sys.executable).parent / "py-spy"
     program = str(beside) if beside.exists() else shutil.which("py-spy")
     if program is None:
         return "", "no stack: py-spy is not installed beside this Python; `pip install py-spy`"
     # Without --nonblocking py-spy stops the process first, and would wait for one that is stopped already.
-    command = [program, "dump", "--nonblocking", "--pid", str(pid)]
+    command = [program, "dump", "--nonblocking", *more, "--pid", str(pid)]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_DUMP_TIMEOUT_S, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:

@@ -85,13 +85,14 @@ class Detections:
         self._truth = truth
         self._fast = fast
         self._keep = keep
-        self._image_ids: list[int] = []
+        self._images: list[int] = []
         self._rows: list[np.ndarray] = []
 
     def add(self, image_ids: Sequence[int], outputs: Sequence[Output]) -> None:
         """Take the outputs of a batch; one copy from the device."""
-        self._image_ids += image_ids
-        self._rows.append(rows_of(image_ids, outputs))
+        numbers = self._truth.numbers_of(image_ids).tolist()
+        self._images += numbers
+        self._rows.append(rows_of(numbers, outputs))
 
     def outcome(self, group: HostGroup, decides: Callable[[float], bool]) -> Outcome:
         """Score the detections of all ranks; a collective call.
@@ -99,11 +100,11 @@ class Detections:
         If `decides(score)`, because the run ends with it, pycocotools scores the same detections too, and they are
         kept. Raises DataError without any box to find.
         """
-        ids = np.array(self._image_ids, dtype=np.float64).reshape(-1, 1)
-        shares = [part[:, 0] for part in group.all_gather(ids)]
-        mine = np.isin(ids[:, 0], _before(shares, group.ranks.rank), invert=True)
+        images = np.array(self._images, dtype=np.float64).reshape(-1, 1)
+        shares = [part[:, 0] for part in group.all_gather(images)]
+        mine = np.isin(images[:, 0], _before(shares, group.ranks.rank), invert=True)
         rows = np.concatenate([np.zeros((0, COLUMNS)), *self._rows])
-        rows = rows[np.isin(rows[:, 0], ids[mine, 0])]
+        rows = rows[np.isin(rows[:, 0], images[mine, 0])]
         gathered = group.gather(rows)
         score, facts = None, {}
         if gathered is not None:
@@ -123,16 +124,16 @@ class PublishedScores(BatchScores):
 
     def outcome(self, group: HostGroup, decides: Callable[[float], bool]) -> Outcome:
         """Merge the scores of all ranks' batches, by pycocotools; a collective call. Raises DataError."""
-        score, image_ids = self.total(group)
-        shares = [np.array(ids, dtype=np.float64) for ids in image_ids]
+        score, images = self.total(group)
+        shares = [np.array(share, dtype=np.float64) for share in images]
         rank = group.ranks.rank
         mine = np.isin(shares[rank], _before(shares, rank), invert=True)
         detections = int(np.array(self.detections, dtype=np.int64)[mine].sum())
         return Outcome(score.map, int(mine.sum()), detections, {} if rank else _facts(score, shares))
 
 
-def rows_of(image_ids: Sequence[int], outputs: Sequence[Output]) -> np.ndarray:
-    """Return a batch's detections, float64 [n, 7] (see COLUMNS), in the order of the images."""
+def rows_of(numbers: Sequence[int], outputs: Sequence[Output]) -> np.ndarray:
+    """Return a batch's detections, float64 [n, 7] (see COLUMNS), in the order of the images of these numbers."""
     counts = [len(output["scores"]) for output in outputs]
     boxes, scores, labels = (
         torch.cat([output[name] for output in outputs]).float() for name in ("boxes", "scores", "labels")
@@ -140,7 +141,7 @@ def rows_of(image_ids: Sequence[int], outputs: Sequence[Output]) -> np.ndarray:
     # One tensor to copy: labels are exact in float32.
     values = torch.cat([boxes, scores[:, None], labels[:, None]], dim=1).cpu().numpy().astype(np.float64)
     rows = np.empty((len(values), COLUMNS))
-    rows[:, 0] = np.repeat(image_ids, counts)
+    rows[:, 0] = np.repeat(numbers, counts)
     rows[:, 1:3] = values[:, :2]
     rows[:, 3:5] = values[:, 2:4] - values[:, :2]
     rows[:, 5:] = values[:, 4:]
@@ -148,7 +149,7 @@ def rows_of(image_ids: Sequence[int], outputs: Sequence[Output]) -> np.ndarray:
 
 
 def _before(shares: Sequence[np.ndarray], rank: int) -> np.ndarray:
-    """Return the ids of the images of earlier ranks: a share may be padded with them."""
+    """Return the numbers of the images of earlier ranks: a share may be padded with them."""
     return np.concatenate([np.zeros(0), *shares[:rank]])
 
 

@@ -12,17 +12,15 @@ from torchvision.ops import MultiScaleRoIAlign
 from torchvision.ops.misc import FrozenBatchNorm2d
 
 from trainer.model.weights import load_backbone
-from trainer.settings import Settings
+from trainer.settings import SIDES, Settings
 
-# The small model: sides in pixels, counts per image. Chosen so that two CPU cores train it in less than a minute.
-_SMALL_SIDE = 96
+# The small model: anchors' sides in pixels. Chosen so that two CPU cores train it in less than a minute.
 _SMALL_CHANNELS = 64
 _SMALL_ANCHORS = (12, 24, 36, 48, 72)
 _SMALL_HEAD = 256
 _POOLED_CELLS = 7 * 7
 
 # The tiny model, for simulated devices: every part is there, and a step costs little more than calling them all.
-_TINY_SIDE = 32
 _TINY_CHANNELS = 8
 _TINY_ANCHORS = (8, 12, 16)
 _TINY_HEAD = 32
@@ -67,8 +65,8 @@ def _resnet18_small(settings: Settings) -> torch.nn.Module:
     anchors = AnchorGenerator(tuple((side,) for side in _SMALL_ANCHORS), ((0.5, 1.0, 2.0),) * len(_SMALL_ANCHORS))
     return FasterRCNN(
         backbone,
-        min_size=_SMALL_SIDE,
-        max_size=_SMALL_SIDE,
+        min_size=SIDES[settings.model][0],
+        max_size=SIDES[settings.model][1],
         rpn_anchor_generator=anchors,
         rpn_pre_nms_top_n_train=300,
         rpn_pre_nms_top_n_test=300,
@@ -91,8 +89,8 @@ def _tiny(settings: Settings) -> torch.nn.Module:
     body.out_channels = _TINY_CHANNELS
     return FasterRCNN(
         body,
-        min_size=_TINY_SIDE,
-        max_size=_TINY_SIDE,
+        min_size=SIDES[settings.model][0],
+        max_size=SIDES[settings.model][1],
         rpn_anchor_generator=AnchorGenerator((_TINY_ANCHORS,), ((1.0,),)),
         rpn_pre_nms_top_n_train=20,
         rpn_pre_nms_top_n_test=20,

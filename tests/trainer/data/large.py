@@ -96,6 +96,8 @@ def large_index(images: int = IMAGES) -> CocoIndex:
         box_offsets=np.concatenate([[0], np.cumsum(counts)]),
         boxes=np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1).astype(np.float32),
         labels=labels,
+        category_ids=truth.category_ids,
+        category_names=np.array([f"c{number}" for number in range(1, _CATEGORIES + 1)]),
         counts={"images": images, "images_listed": images},
         ground_truth=truth,
     )

@@ -50,7 +50,7 @@ def write(root: Path, content: Any, split: str = "train2017") -> Path:
     (root / "annotations").mkdir(exist_ok=True)
     for entry in content["images"] if isinstance(content, dict) and isinstance(content.get("images"), list) else []:
         try:
-            write_jpeg(root / split / entry["file_name"], entry["width"], entry["height"], seed=entry["id"])
+            write_jpeg(root / split / entry["file_name"], entry["width"], entry["height"], seed=entry["id"] % 2**32)
         except (TypeError, KeyError, ValueError, OSError):
             continue  # an entry that is broken on purpose
     file = root / "annotations" / f"instances_{split}.json"

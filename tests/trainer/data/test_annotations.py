@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import gzip
 import json
 import math
 import os
@@ -13,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.trainer.data.sample import box, good, image, write
-from trainer.data import annotations
+from trainer.data import annotations, json_stream
 from trainer.data.annotations import read_annotations
 from trainer.errors import DataError
 
@@ -69,9 +71,32 @@ def test_a_cut_off_file_is_named_with_the_place_where_it_ends(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"", "not valid JSON: Expecting value at line 1, column 1"),
-        (b"<html>", "not valid JSON"),
-        (b"\x1f\x8b\x08\x00\xff", "is not UTF-8 text"),
+        (b"", "is empty; fetch it again"),
+        (b" \n", "is empty"),
+        (b"<html>", "is an HTML page"),
+        (b"\n\n<!DOCTYPE html><title>Sign in</title>", "is an HTML page"),
+        (b"<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>", "is an XML document"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "is a pointer of git-lfs, not the file"),
+        ("{}".encode("utf-16"), "is UTF-16 text; convert it: iconv -f UTF-16 -t UTF-8"),
+        ("{}".encode("utf-16-le"), "is UTF-16 text; convert it: iconv -f UTF-16LE -t UTF-8"),
+        ("{}".encode("utf-16-be"), "is UTF-16 text; convert it: iconv -f UTF-16BE -t UTF-8"),
+        ("{}".encode("utf-32"), "is UTF-32 text"),
+        (b"PK\x03\x04rest", "is a zip archive; unpack it"),
+        (b"BZh91AY", "is a bzip2 archive"),
+        (b"\xfd7zXZ\0rest", "is an xz archive"),
+        (b"annotations/".ljust(257, b"\0") + b"ustar\0", "is a tar archive"),
+        (bytes(4096), "begins with 512 zero bytes: its transfer was not finished"),
+        (b"\x1f\x8b\x08\x00\xff", "is compressed by gzip, and cut off or damaged"),
+        (b"\x1f\x8brest", "is compressed by gzip, and cut off or damaged"),
+        (gzip.compress(b"<html>"), "is an HTML page"),
+        (gzip.compress(b"{}" * 999)[:-9], "is compressed by gzip, and cut off or damaged"),
+        (b'{"images": [{"file_name": "caf\xe9.jpg"}]}', "not JSON: byte 30 is not UTF-8 text: b'\\xe9'; save"),
+        (b'{"images": []}\n{"images": []}', "Extra data at line 2, column 1 (of 29 characters); it holds more"),
+        (b'{"images": [1,]}', "; correct it there, or fetch it again"),
+        (b"{'images': []}", "property name enclosed in double quotes at line 1, column 2"),
+        (b'{"images": [' + b"1" * 9999, "fetch it again"),
+        (b'[{"image_id": 1, "bbox": [], "score": 0.5}]', "it is a file of detections; use COCO's instances"),
+        (b'{"images": [], "info": {}}', "it is a list of pictures without boxes; use COCO's instances"),
         (b"[" * 200000, "not an annotation file"),
         (b"[]", "found a list, expected an object"),
         (b"null", "found null"),
@@ -95,10 +120,10 @@ def test_files_of_another_kind_are_refused(tmp_path: Path, content: bytes, words
 def test_an_annotation_file_that_cannot_be_opened_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path, good())
 
-    def fake_read_text(self: Path, **_: Any) -> str:
-        raise PermissionError(13, "Permission denied", str(self))
+    def fake_open(file: Path, *_: Any) -> None:
+        raise PermissionError(13, "Permission denied", str(file))
 
-    monkeypatch.setattr(Path, "read_text", fake_read_text)
+    monkeypatch.setattr(json_stream, "open", fake_open, raising=False)
 
     assert "instances_train2017.json: cannot be read: [Errno 13]" in refusal(tmp_path)
 
@@ -159,17 +184,24 @@ def gains(part: str, entry: Any) -> Change:
         (gains("categories", "x"), "categories[3] is a text, expected an object with id"),
         (gains("annotations", []), "annotations[4] is a list, expected an object with id, image_id, category_id"),
         (gains("annotations", box(2, 7)), "annotation 2 is listed twice, again at annotations[4]"),
-        (lacks("annotations", "bbox"), "annotations[0] (id 1) has no 'bbox', found ['area'"),
-        (lacks("annotations", "area"), "annotations[0] (id 1) has no 'area'"),
-        (lacks("annotations", "iscrowd"), "annotations[0] (id 1) has no 'iscrowd'"),
+        (lacks("annotations", "bbox"), "annotations[0] (id 1 of image 7) has no 'bbox', found ['area'"),
+        (lacks("annotations", "area"), "annotations[0] (id 1 of image 7) has no 'area'"),
+        (lacks("annotations", "iscrowd"), "annotations[0] (id 1 of image 7) has no 'iscrowd'"),
         (annotation_has(id=None), "annotations[1] has id None"),
+        (annotation_has(id=2**63), f"annotations[1] has id {2**63}, expected a whole number from 0 to 2**63 - 1"),
+        (image_has(id=2**63), f"images[1] has id {2**63}, expected a whole number from 0 to 2**63 - 1"),
+        (gains("annotations", {"id": 9, "image_id": 7, "segments_info": []}), "it is a file of panoptic segments"),
+        (
+            gains("annotations", {"id": 9, "image_id": 7, "caption": "a dog"}),
+            "(id 9 of image 7) has no 'bbox': it is a file of ca",
+        ),
         (annotation_has(image_id=99), "annotation 2 is of image 99, which 'images' does not list"),
         (annotation_has(image_id=[3]), "annotation 2 has image_id [3]"),
-        (annotation_has(category_id=9), "annotation 2 is of category 9, which 'categories' does not list"),
-        (annotation_has(category_id=1.0), "annotation 2 has category_id 1.0"),
-        (annotation_has(iscrowd=2), "annotation 2 has iscrowd 2, expected 0 or 1"),
-        (annotation_has(area=-1), "annotation 2 has area -1, expected a number"),
-        (annotation_has(area=math.nan), "annotation 2 has area nan"),
+        (annotation_has(category_id=9), "annotation 2 of image 3 has category 9, which 'categories' does not list"),
+        (annotation_has(category_id=1.0), "annotation 2 of image 3 has category_id 1.0"),
+        (annotation_has(iscrowd=2), "annotation 2 of image 3 has iscrowd 2, expected 0 or 1"),
+        (annotation_has(area=-1), "annotation 2 of image 3 has area -1, expected a number"),
+        (annotation_has(area=math.nan), "annotation 2 of image 3 has area nan"),
         (annotation_has(bbox=[1, 2, 3]), "annotation 2 of image 3 has bbox [1, 2, 3], expected four finite numbers"),
         (annotation_has(bbox=None), "annotation 2 of image 3 has bbox None"),
         (annotation_has(bbox=[1, 2, 3, "4"]), "annotation 2 of image 3 has bbox"),
@@ -204,6 +236,74 @@ def test_boxes_of_zero_size_are_let_through_to_be_counted(tmp_path: Path, bbox: 
     write(tmp_path, content)
 
     assert read_annotations(tmp_path, "train2017", num_classes=4)["annotations"][1]["bbox"] == bbox
+
+
+@pytest.mark.parametrize("beginning", [b"\xef\xbb\xbf", b"\xef\xbb\xbf \r\n", b"\n\n"])
+@pytest.mark.parametrize("packed", [bytes, gzip.compress], ids=["plain", "gzip"])
+def test_a_byte_order_mark_and_gzip_are_read(
+    tmp_path: Path, beginning: bytes, packed: Callable[[bytes], bytes]
+) -> None:
+    file = write(tmp_path, good())
+    expected = read_annotations(tmp_path, "train2017", num_classes=4)
+    file.write_bytes(packed(beginning + file.read_bytes()))
+
+    assert read_annotations(tmp_path, "train2017", num_classes=4) == expected
+
+
+def test_a_packed_file_beside_where_it_should_be_is_named(tmp_path: Path) -> None:
+    file = write(tmp_path, good())
+    file.rename(f"{file}.gz")
+
+    assert "does not exist; instances_train2017.json.gz is there: unpack it" in refusal(tmp_path)
+
+
+def test_an_annotation_file_that_is_a_fifo_is_named(tmp_path: Path) -> None:
+    file = write(tmp_path, good())
+    file.unlink()
+    os.mkfifo(file)
+
+    assert f"{file} is no plain file" in refusal(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("listed", "there", "words"),
+    [
+        ("caf\u00e9.jpg", b"caf\xe9.jpg", "caf\\xe9.jpg is there, the same name in latin-1 (convmv -f latin-1"),
+        (
+            "\u56fe\u72471.jpg",
+            "\u56fe\u72471.jpg".encode("gbk"),
+            "\\xcd\\xbc\\xc6\\xac1.jpg is there, the same name in gbk",
+        ),
+        ("\u00fc.jpg", "\u00fc.jpg".encode("cp437"), "\\x81.jpg is there, the same name in cp437"),
+        ("caf\u00e9.jpg", "cafe\u0301.jpg".encode(), "is there, a name in another Unicode normal form; "),
+        ("a.JPG", b"a.jpg", "'a.jpg' is there, a name in another case; "),
+        ("caf\udce8.jpg", b"caf\xe9.jpg", "caf\\xe8.jpg (id 3); 1 names there are not UTF-8, such as caf\\xe9.jpg; "),
+    ],
+)
+def test_a_file_whose_name_has_other_bytes_is_pointed_at(tmp_path: Path, listed: str, there: bytes, words: str) -> None:
+    content = good()
+    content["images"][1]["file_name"] = listed
+    write(tmp_path, content)
+    folder = os.fsencode(tmp_path / "train2017")
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(folder + b"/" + os.fsencode(listed))
+    with open(folder + b"/" + there, "wb"):
+        pass
+
+    message = refusal(tmp_path)
+
+    assert "1 of 3 images listed are not in" in message
+    assert words in message
+    message.encode("utf-8")  # it can be written to any file
+
+
+@pytest.mark.parametrize("name", [b"caf\xe9.jpg", b"\xcd\xbc.jpg", b"\xff\xfe.jpg"])
+def test_a_name_that_is_not_utf_8_is_read_where_the_annotations_have_its_bytes(tmp_path: Path, name: bytes) -> None:
+    content = good()
+    content["images"][1]["file_name"] = os.fsdecode(name)  # as json.dump writes what os.listdir gives
+    write(tmp_path, content)
+
+    assert read_annotations(tmp_path, "train2017", num_classes=4)["images"][1]["file_name"] == os.fsdecode(name)
 
 
 def test_absent_images_are_counted_and_the_first_named(tmp_path: Path) -> None:

@@ -9,14 +9,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+import torch
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
+from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
 from tests.trainer.data.sample import box, good, image, write
 from trainer.data import shapes
-from trainer.data.coco import CocoIndex, GroundTruth, load_index
+from trainer.data.coco import CocoIndex, GroundTruth, are_flat, load_index, require_agreement, require_sides
 from trainer.errors import DataError
 
 
@@ -122,6 +124,166 @@ def test_boxes_of_zero_size_are_dropped_and_counted(tmp_path: Path) -> None:
 
     assert index.counts["boxes_dropped"]["zero_size"] == 2
     assert len(index.boxes) == 3
+
+
+SLIVERS = [
+    pytest.param((0.0, 20.0, 1e-6, 30.0), id="at the left edge: nothing is left of it when mirrored"),
+    pytest.param((20.0, 0.0, 30.0, 1e-7), id="at the upper edge"),
+    pytest.param((63.99999, 5.0, 9.0, 9.0), id="what is left inside of the picture"),
+    pytest.param((1e-6, 1e-6, 2e-6, 2e-6), id="a point"),
+    pytest.param((31.999998, 5.0, 4e-6, 9.0), id="two float32 apart"),
+]
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("xywh", SLIVERS)
+def test_slivers_that_rounding_may_flatten_are_dropped_and_counted(
+    tmp_path: Path, xywh: tuple[float, ...], training: bool
+) -> None:
+    content = good()
+    content["annotations"].append(box(8, 7, xywh))
+
+    index = indexed(tmp_path, content, training=training)
+
+    assert index.counts["boxes_dropped"]["zero_size"] == 1
+    assert len(index.boxes) == 3
+
+
+@given(
+    width=st.integers(1, 20_000),
+    left=st.floats(0, 1),
+    wide=st.floats(1e-9, 1) | st.floats(1e-9, 1e-5),
+    side=st.sampled_from([32, 96, 800, 1333]),
+)
+@settings(max_examples=500, deadline=None)
+def test_no_box_that_is_kept_loses_its_width_when_mirrored_and_resized(
+    width: int, left: float, wide: float, side: int
+) -> None:
+    corners = np.array([[left * width, 0, left * width + wide * width, 1]], dtype=np.float32)
+    corners[:, 2] = corners[:, 2].clip(max=width)
+    if are_flat(corners, np.array([width, 1])).all():
+        assert corners[0, 2] - corners[0, 0] <= width * 2.0**-21
+        return
+
+    mirrored = np.float32(width) - corners[:, [2, 0]]
+    ratio = np.float32(int(side)) / np.float32(width)
+    for one in (corners[:, [0, 2]], mirrored):
+        assert (one[:, 1] > one[:, 0]).all()
+        assert ((one * ratio)[:, 1] > (one * ratio)[:, 0]).all()
+
+
+def named(*names: str, first: int = 1) -> list[dict[str, Any]]:
+    return [{"id": number, "name": name} for number, name in enumerate(names, first)]
+
+
+def splits(root: Path, train: list[dict[str, Any]], val: list[dict[str, Any]]) -> tuple[CocoIndex, CocoIndex]:
+    for split, categories in (("train2017", train), ("val2017", val)):
+        number = categories[0]["id"]
+        write(root, {**good(), "categories": categories, "annotations": [box(1, 7, category_id=number)]}, split)
+    ours, theirs = (load_index(root, split, num_classes=9, training=False) for split in ("train2017", "val2017"))
+    return ours, theirs
+
+
+@pytest.mark.parametrize(
+    ("train", "val", "words"),
+    [
+        (
+            named("cat", "dog", "ox"),
+            named("dog", "cat", "ox"),
+            "category 1 is 'dog', and in instances_train2017.json it is 'cat'",
+        ),
+        (
+            named("cat", "dog"),
+            named("cat", "dog", first=2),
+            "category 2 is 'cat', and in instances_train2017.json it is 'dog'",
+        ),
+        (named("cat", "dog"), named("cat", "cow"), "category 2 is 'cow', and in instances_train2017.json it is 'dog'"),
+        (
+            named("cat", "dog"),
+            named("dog", first=3),
+            "category 3 is 'dog', and in instances_train2017.json it is not listed, and 'dog' is 2",
+        ),
+        (named("a", "b", "c"), named("b", "c", "a"), "category 1 is 'b'"),
+    ],
+)
+def test_categories_numbered_otherwise_in_both_splits_are_refused(
+    tmp_path: Path, train: list[Any], val: list[Any], words: str
+) -> None:
+    with pytest.raises(DataError) as caught:
+        require_agreement(tmp_path, *splits(tmp_path, train, val))
+
+    assert str(caught.value).startswith(f"{tmp_path}/annotations/instances_val2017.json: ")
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("train", "val"),
+    [
+        (named("cat", "dog"), named("cat", "dog")),
+        (named("cat", "dog", "ox"), list(reversed(named("cat", "dog", "ox")))),
+        (named("cat", "dog", "ox"), named("cat")),
+        (named("cat"), named("cat", "dog")),
+        (named("Traffic Light"), named("traffic_light")),
+        (named("", ""), named("cat", "dog")),
+        ([{"id": 1}, {"id": 2}], named("cat", "dog")),
+        (named("thing", "thing"), named("thing", "thing")),
+        ([{"id": 1, "name": None}], [{"id": 1, "name": 3}]),
+    ],
+)
+def test_categories_that_do_not_contradict_each_other_are_accepted(
+    tmp_path: Path, train: list[Any], val: list[Any]
+) -> None:
+    require_agreement(tmp_path, *splits(tmp_path, train, val))
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "side", "fits"),
+    [
+        (300, 2, (96, 96), False),
+        (300, 2, (800, 1333), True),
+        (3000, 2, (800, 1333), False),
+        (2, 3000, (800, 1333), False),
+        (2000, 1, (800, 1333), False),
+        (1333, 1, (800, 1333), True),
+        (96, 1, (96, 96), True),
+        (97, 1, (96, 96), False),
+        (64, 48, (32, 32), True),
+    ],
+)
+def test_a_picture_that_resizing_leaves_nothing_of_is_named(
+    tmp_path: Path, width: int, height: int, side: tuple[int, int], fits: bool
+) -> None:
+    content = good()
+    content["images"].append(image(20, width, height))
+    index = indexed(tmp_path, content, training=False)
+
+    transform = GeneralizedRCNNTransform(*side, [0.0] * 3, [1.0] * 3)
+    if fits:
+        require_sides(tmp_path, index, *side)
+        transform([torch.zeros(3, height, width)])
+    else:
+        with pytest.raises(DataError, match=rf"000000000020\.jpg \(id 20, {width}x{height}\); take them out"):
+            require_sides(tmp_path, index, *side)
+        with pytest.raises(Exception, match="0"):
+            transform([torch.zeros(3, height, width)])
+
+
+@pytest.mark.parametrize("first", [2**53 - 1, 2**60, 2**63 - 20])
+def test_ids_beyond_float64_are_kept_exactly(tmp_path: Path, first: int) -> None:
+    content = good()
+    for place, one in enumerate(content["images"]):
+        new, old = first + place, one["id"]
+        one["id"] = new
+        for entry in content["annotations"]:
+            entry["image_id"] = new if entry["image_id"] == old else entry["image_id"]
+
+    index = indexed(tmp_path, content, training=False)
+
+    assert index.image_ids.tolist() == [first, first + 1, first + 2]
+    assert [len(index.boxes_of(place)[0]) for place in range(3)] == [2, 1, 0]
+    assert index.ground_truth is not None
+    assert index.ground_truth.numbers_of([first + 2, first]).tolist() == [3, 1]
+    assert index.ground_truth.numbered().image_of.tolist() == [1, 2, 2, 1]
 
 
 def test_boxes_that_reach_outside_are_clipped_and_counted(tmp_path: Path) -> None:

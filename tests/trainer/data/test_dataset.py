@@ -174,8 +174,90 @@ def test_an_image_of_another_size_than_annotated_is_named_with_both_sizes(boxes:
     assert complaint_of(boxes, 1).startswith(f"{file}: image 7 is 48x64 pixels, its annotation says 64x48; fetch")
 
 
+def test_a_picture_that_is_to_be_shown_turned_is_named_as_such(boxes: CocoBoxes, tmp_path: Path) -> None:
+    file = tmp_path / "train2017" / "000000000007.jpg"
+    for orientation in (5, 6, 7, 8):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        Image.new("RGB", (48, 64)).save(file, "JPEG", exif=exif)
+
+        message = complaint_of(boxes, 1)
+
+        assert message.startswith(f"{file}: image 7 is 48x64 pixels, its annotation says 64x48: its EXIF orientation")
+        assert "turn its pixels" in message
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+def test_an_orientation_that_agrees_with_the_annotation_is_ignored_as_torchvision_does(
+    boxes: CocoBoxes, tmp_path: Path, orientation: int
+) -> None:
+    file = tmp_path / "train2017" / "000000000007.jpg"
+    plain = np.asarray(Image.open(file))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(plain).save(file, "PNG", exif=exif)
+
+    assert np.array_equal(sample_of(boxes, 1).pixels, plain)
+
+
+DEEP = [
+    (np.full((48, 64), 40_000, dtype=np.uint16), "PNG"),
+    (np.full((48, 64), 40_000, dtype=np.uint16), "TIFF"),
+    (np.full((48, 64), 70_000, dtype=np.int32), "TIFF"),
+    (np.full((48, 64), 0.5, dtype=np.float32), "TIFF"),
+]
+
+
+@pytest.mark.parametrize(("pixels", "form"), DEEP)
+def test_pixels_of_more_than_8_bits_are_refused_not_cut_off(
+    boxes: CocoBoxes, tmp_path: Path, pixels: np.ndarray, form: str
+) -> None:
+    file = tmp_path / "train2017" / "000000000007.jpg"
+    Image.fromarray(pixels).save(file, form)
+
+    message = complaint_of(boxes, 1)
+
+    assert message.startswith(f"{file}: image 7 has ")
+    assert "would cut off; convert it to 8 bits" in message
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA"])
+def test_other_modes_of_8_bits_become_what_torchvision_makes_of_them(
+    boxes: CocoBoxes, tmp_path: Path, mode: str
+) -> None:
+    file = tmp_path / "train2017" / "000000000007.jpg"
+    Image.open(file).convert(mode).save(file, "PNG")
+
+    assert np.array_equal(sample_of(boxes, 1).pixels, np.asarray(Image.open(file).convert("RGB")))
+
+
+def test_a_fifo_in_place_of_a_picture_does_not_hang(boxes: CocoBoxes, tmp_path: Path) -> None:
+    file = tmp_path / "train2017" / "000000000007.jpg"
+    file.unlink()
+    os.mkfifo(file)
+
+    assert complaint_of(boxes, 1).startswith(
+        f"{file}: image 7 cannot be read: OSError: it is no plain file, but a FIFO"
+    )
+
+
+@pytest.mark.parametrize("name", [b"caf\xe9.jpg", b"\xcd\xbc\xff.jpg", "\u56fe.jpg".encode()])
+def test_a_picture_whose_name_is_not_utf_8_is_read(tmp_path: Path, name: bytes) -> None:
+    content = good()
+    content["images"][0]["file_name"] = os.fsdecode(name)
+    write(tmp_path, content)
+    index = load_index(tmp_path, "train2017", num_classes=4, training=False)
+    dataset = CocoBoxes(index, tmp_path / "train2017")
+
+    assert sample_of(dataset, 1).pixels.shape == (48, 64, 3)
+    os.truncate(os.fsencode(tmp_path / "train2017") + b"/" + name, 30)
+    with pytest.raises(DataError) as caught:
+        require_batch(BadSample(complaint_of(dataset, 1)))
+    assert name.decode("utf-8", "backslashreplace") in str(caught.value).encode("utf-8").decode()
+
+
 def test_running_out_of_memory_is_not_blamed_on_the_file(boxes: CocoBoxes, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fake_open(path: Path) -> None:
+    def fake_open(file: Any) -> None:
         raise MemoryError
 
     monkeypatch.setattr(Image, "open", fake_open)

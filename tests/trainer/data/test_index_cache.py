@@ -112,7 +112,7 @@ def test_arrays_are_mapped_and_cannot_be_changed(data: Path) -> None:
             part for part in (*vars(index).values(), *vars(index.ground_truth).values()) if hasattr(part, "dtype")
         ]
 
-        assert len(arrays) == 15
+        assert len(arrays) == 17
         assert not any(array.flags.writeable for array in arrays)
         assert not any(array.flags.owndata for array in arrays)
         with pytest.raises(ValueError, match="read-only"):

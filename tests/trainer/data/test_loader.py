@@ -9,7 +9,7 @@ import resource
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Sequence
 
 import numpy as np
 import psutil
@@ -17,12 +17,14 @@ import pytest
 import torch
 
 from tests.support import ROOT
+from tests.trainer.data.sample import box, good, image, write
 from tests.trainer.small import small_settings
 from trainer.data import loader, shapes
 from trainer.data.coco import CocoIndex, load_index
 from trainer.data.dataset import BadSample, Batch, CocoBoxes, require_batch
-from trainer.data.loader import Slowed, keep_freed_memory, train_loader, val_loader
+from trainer.data.loader import Slowed, build_loaders, keep_freed_memory, train_loader, val_loader
 from trainer.errors import DataError
+from trainer.model.networks import build_model
 
 
 @pytest.fixture
@@ -280,3 +282,51 @@ def test_every_sample_is_the_images_own_and_takes_its_delay(monkeypatch: Any) ->
 
     assert (len(images), images.collate([images[0], images[2]])) == (3, "ac")
     assert slept == [0.03, 0.03]
+
+
+def written(root: Path, split: str, names: Sequence[str], *, width: int = 64) -> None:
+    categories = [{"id": number, "name": name} for number, name in enumerate(names, 1)]
+    images = [image(number, width, 2 if width > 64 else 48) for number in range(1, 9)]
+    annotations = [box(number, number, (0.0, 0.0, 60.0, 2.0)) for number in range(1, 9)]
+    write(root, {**good(), "images": images, "annotations": annotations, "categories": categories}, split)
+
+
+@pytest.mark.parametrize(
+    ("names", "width", "words"),
+    [
+        (
+            ("two", "one"),
+            64,
+            r"instances_val2017\.json: category 1 is 'two', and in instances_train2017\.json it is 'one'",
+        ),
+        (("one", "two"), 300, r"instances_val2017\.json: 8 of 8 pictures are so narrow .* \(id 1, 300x2\)"),
+    ],
+)
+def test_what_both_splits_or_the_model_tell_to_be_wrong_ends_the_run_at_load(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, names: Sequence[str], width: int, words: str
+) -> None:
+    monkeypatch.setenv("CONFORMANCE_CACHE", str(tmp_path / "cache"))
+    written(tmp_path, "train2017", ("one", "two"))
+    written(tmp_path, "val2017", names, width=width)
+    settings = small_settings(tmp_path, tmp_path, workers=0)
+
+    for _ in range(2):  # the second time from the cache
+        with pytest.raises(DataError, match=words):
+            build_loaders(settings, rank=0, world_size=1, pin_memory=False)
+
+
+def test_slivers_that_were_handed_to_a_model_train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """torchvision refuses a box whose corners meet after mirroring and resizing, without naming a file."""
+    monkeypatch.setenv("CONFORMANCE_CACHE", str(tmp_path / "cache"))
+    for split in ("train2017", "val2017"):
+        content = good()
+        slivers = [(0.0, 20.0, 1e-6, 30.0), (20.0, 0.0, 30.0, 1e-7), (63.99999, 5.0, 9.0, 9.0)]
+        content["annotations"] += [box(number, 7, xywh) for number, xywh in enumerate(slivers, 10)]
+        write(tmp_path, content, split)
+    settings = small_settings(tmp_path, tmp_path, workers=0, horizontal_flip=1.0, batch_size=1)
+    model = build_model(settings)
+
+    for batch in build_loaders(settings, rank=0, world_size=1, pin_memory=False).train:
+        images = [one.float() / 255 for one in batch.images]
+        losses = model(images, [{"boxes": one["boxes"], "labels": one["labels"]} for one in batch.targets])
+        assert all(torch.isfinite(loss) for loss in losses.values())

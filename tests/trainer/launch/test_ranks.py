@@ -9,6 +9,7 @@ import signal
 import stat
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any, Iterator
 
@@ -122,8 +123,13 @@ def waits_for_its_peers():
     print(os.getpid(), flush=True)
     time.sleep(600)
 
-if "--with-worker" in sys.argv and os.fork() == 0:  # a loader's worker: the same command line and environment
+def reads(name):
     time.sleep(600)
+
+if "--with-worker" in sys.argv and os.fork() == 0:  # a loader's worker: the same command line and environment
+    reads("000000000139.jpg")
+if "--with-tool" in sys.argv:
+    subprocess.Popen(["sleep", "600"])
 waits_for_its_peers()
 """
 
@@ -168,6 +174,36 @@ def test_other_processes_are_no_ranks(command: list[str], tmp_path: Path) -> Non
     finally:
         process.kill()
         process.wait()
+
+
+def test_the_stacks_of_loader_workers_name_what_they_read(tmp_path: Path) -> None:
+    with rank(tmp_path, "3", "--with-worker") as process:
+        assert until(lambda: len(psutil.Process(process.pid).children()) == 1)
+        (worker,) = psutil.Process(process.pid).children()
+        time.sleep(0.5)  # it has begun to read
+
+        (told,) = dump_stacks(tmp_path)
+
+    written = (tmp_path / "rank-0003.stack.log").read_text()
+    own, of_worker = written.split(f"\nloader worker, process {worker.pid}, state ")
+    if not told["problem"]:  # who may not look into other processes says so
+        assert "waits_for_its_peers" in own
+        assert "000000000139.jpg" not in own
+        assert "reads" in of_worker
+        assert "000000000139.jpg" in of_worker
+    else:
+        assert of_worker.count("CAP_SYS_PTRACE") == 1
+
+
+def test_a_process_that_a_rank_started_and_that_is_no_worker_is_not_looked_into(
+    tmp_path: Path, monkeypatch: Any
+) -> None:
+    with rank(tmp_path, "0", "--with-tool") as process:
+        assert until(lambda: [one.cmdline()[0] for one in psutil.Process(process.pid).children()] == ["sleep"])
+        fake_py_spy(tmp_path, "echo a stack", monkeypatch)
+        dump_stacks(tmp_path)
+
+    assert "loader worker" not in (tmp_path / "rank-0000.stack.log").read_text()
 
 
 def test_a_stopped_rank_says_where_it_is_and_that_it_is_stopped(tmp_path: Path) -> None:
