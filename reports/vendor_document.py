@@ -40,7 +40,7 @@ _Lists = Mapping[str, Mapping[str, str]]
 def document_lines(device: Device, fillings: Sequence[Filling], style: Style, form: str = "published") -> list[str]:
     """Return the section as lines of Markdown, in the form "published" (the vendor's) or "template" (FlagPerf's).
 
-    The environment is that of the runs; what they did not record is blank. Without runs it is the device file's.
+    The environment is that of the runs; what they did not record is blank, and below the table.
     """
     vendor = VENDORS.get(device.vendor.casefold())
     title = vendor.title if vendor is not None and vendor.title else device.vendor
@@ -57,7 +57,10 @@ def document_lines(device: Device, fillings: Sequence[Filling], style: Style, fo
 
 
 def environment_of(device: Device, fillings: Sequence[Filling]) -> dict[str, dict[str, str]]:
-    """Return the texts of the two lists by key: what the runs found, or without runs what the device's file states."""
+    """Return the texts of the two lists by key: what the runs found.
+
+    A list of which they recorded nothing is that of the device's file.
+    """
     stated = {kind: dict(device.environment.get(kind, {})) for kind in _TITLES}
     findings = [one for filling in fillings for one in filling.environment]
     if not findings:
@@ -77,7 +80,7 @@ def environment_of(device: Device, fillings: Sequence[Filling]) -> dict[str, dic
             listed = [key for key in listed if key not in ("machine", "card")]
         order = [*dict.fromkeys(listed), *(key for key in own if key not in listed)]
         lists[kind] = {key: texts.get(key, "") for key in order}
-    return lists
+    return {kind: texts if any(texts.values()) else stated[kind] for kind, texts in lists.items()}
 
 
 def _in_template(kind: str, texts: Mapping[str, str]) -> dict[str, str]:
@@ -144,5 +147,5 @@ def _differences(device: Device, findings: Sequence[EnvironmentFinding]) -> Iter
     for one in findings:
         if one.item not in items or not one.stated or one.verdict == MATCH:
             continue
-        found = f"the run had {one.found}" if one.found else "not known of the run"
+        found = f"the run had {one.found}" if one.found else "not recorded of the run"
         yield f"- {quoted(f'{one.item}: {found}; stated is {one.stated}')}"

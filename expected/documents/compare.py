@@ -12,7 +12,7 @@ from expected.documents.device_file import modifications_of, short_name
 from expected.documents.model import Document, Place, Row, Stated
 from expected.documents.names import bare_name, size_of, vendor_of
 from expected.documents.quoting import one_line, shown
-from expected.documents.words import GENERAL, PERFORMANCE, PRINTED_LABELS
+from expected.documents.words import GENERAL, NO_MODIFICATION, PERFORMANCE, PRINTED_LABELS, plain_word
 from expected.model import NOT_APPLICABLE, PUBLISHED, UNPUBLISHED, Cell, Device, Expectation, Recipe
 
 _WORDS = {UNPUBLISHED: "blank (unpublished)", NOT_APPLICABLE: '"/" (not applicable)'}
@@ -72,7 +72,7 @@ def _other_environment(document: Document, device: Device) -> Iterator[_Differen
         for key, text in stated.items():
             place = document.environment[kind][key].place
             if key not in known:
-                if not _is_said_otherwise(key, text, known):
+                if plain_word(text) not in NO_MODIFICATION and not _is_said_otherwise(key, text, known):
                     yield place, f"{kind} {key}", repr(text), "nothing"
             elif known[key] != text:
                 yield place, f"{kind} {key}", repr(text), repr(known[key])

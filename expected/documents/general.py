@@ -219,10 +219,8 @@ def _sentences(word: str, row: Mapping[str, Said], complaints: Complaints) -> li
     if word not in _NAMES:
         if not any(cell.text for cell in row.values()):
             return []
-        complaints.note(
-            row["name"].place, f"{quote(row['name'].text)} is no general metric, and is quoted in the notes"
-        )
         text = f"{row['name'].text}: {row['value'].text}" + (f"; {remark.text}" if remark and remark.text else "")
+        complaints.note(row["name"].place, f"{quote(text)} is no general metric, and is quoted in the notes")
         return [Said(text, row["name"].place)]
     if remark is None or word == MODIFICATIONS or is_usual_remark(remark.text):
         return []

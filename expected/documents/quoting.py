@@ -28,11 +28,12 @@ _MARK = re.compile(
     r"|(?<![\\*])\*+$",
     re.IGNORECASE,
 )
+"""Footnote marks and strike-throughs; characters behind a backslash are none."""
 _ESTIMATE = re.compile(
-    r"估算|估计|预估|预计|推算|外推|理论值|未跑完|未完成|作废|estimat|extrapolat|projected|predicted|not measured",
+    r"估算值?|估计值?|预估|预计|推算|外推|理论值|未跑完|未完成|作废"
+    r"|estimat|extrapolat|projected|predicted|not measured",
     re.IGNORECASE,
 )
-"""Footnote marks and strike-throughs; characters behind a backslash are none."""
 
 
 def quoted(text: str) -> str:
