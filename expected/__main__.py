@@ -100,7 +100,7 @@ def _check(arguments: argparse.Namespace) -> int:
     document = _read(arguments)
     device = _device(arguments, document)
     # A row without hyper-parameters contradicts none.
-    document = _read(arguments, _defaults_of(device))
+    document = _read(arguments, _defaults_of(device), f"{device.vendor} {device.name}")
     _print_notes(document)
     for complaint in document.errors:
         print(complaint.line(document.name), file=sys.stderr)

@@ -324,6 +324,16 @@ def test_the_name_that_is_given_overrides_a_short_name_that_no_row_bears(
     assert (device.vendor, device.name, device.smi) == ("MetaX", name, "mx-smi")
 
 
+def test_a_check_against_the_device_of_the_rows_lists_the_short_name(tmp_path: Path, capsys: Any) -> None:
+    readme = tmp_path / "README.md"
+    readme.write_text(STALE, encoding="utf-8")
+
+    code = main(["check", str(readme), "--device", "c500"])
+
+    assert code == 1
+    assert "device: the document says 'nvidia A100', c500.toml 'MetaX C500 64G'" in capsys.readouterr().out
+
+
 def test_rows_of_two_other_devices_are_each_refused() -> None:
     found = errors(document(row(config="A100单机8卡（1x8）"), row(config="C500单机单卡（1x1）")))
 
