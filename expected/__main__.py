@@ -12,7 +12,8 @@ from typing import Sequence
 from evidence.errors import SuiteError
 from evidence.text import visible
 from expected.documents import Document, DocumentError, Given, device_toml, differences, read_document_file
-from expected.documents.cells import Default, read_default
+from expected.documents.cells import Default, Hyper, read_default
+from expected.documents.compare import is_named
 from expected.documents.device_file import short_name
 from expected.documents.model import quote
 from expected.load import load_device, load_devices
@@ -52,7 +53,9 @@ def _parser() -> argparse.ArgumentParser:
     taking.add_argument("--marker", default="", help="the device's pytest marker (default: the name of --out)")
     taking.add_argument("--backend", default="", help="the trainer's backend, where the vendor is not a known one")
     taking.add_argument("--vendor", default="", help="the vendor's name, where the document's is not a known one")
-    taking.add_argument("--name", default="", help="the device's name without its vendor")
+    taking.add_argument(
+        "--name", default="", help="the device's name without its vendor; overrides a short name that no row bears"
+    )
     taking.add_argument("--timing", default="", choices=TIMINGS, help="the clock that p_core was read with")
     taking.add_argument("--edition", default="", help="which edition of the document this is")
     taking.set_defaults(run=_import)
@@ -82,7 +85,7 @@ def _import(arguments: argparse.Namespace) -> int:
         raise DocumentError(f"--out: found {quote(str(out))}, expected a path that ends with {visible(marker)}.toml")
     if not arguments.force and out.exists():
         raise DocumentError(f"--out: {visible(str(out))} is there already; give another name, or --force to replace it")
-    document = _read(arguments)
+    document = _read(arguments, name=f"{arguments.vendor} {arguments.name}".strip() if arguments.name else "")
     given = Given(marker, arguments.backend, arguments.vendor, arguments.name, arguments.timing, arguments.edition)
     _print_notes(document)
     text = device_toml(document, given)
@@ -95,10 +98,12 @@ def _import(arguments: argparse.Namespace) -> int:
 
 def _check(arguments: argparse.Namespace) -> int:
     document = _read(arguments)
+    device = _device(arguments, document)
+    # A row without hyper-parameters contradicts none.
+    document = _read(arguments, _defaults_of(device), f"{device.vendor} {device.name}")
     _print_notes(document)
     for complaint in document.errors:
         print(complaint.line(document.name), file=sys.stderr)
-    device = _device(arguments, document)
     found = differences(document, device)
     for line in found:
         print(line)
@@ -109,9 +114,19 @@ def _check(arguments: argparse.Namespace) -> int:
     return EXIT_DIFFERENT if found else EXIT_OK
 
 
-def _read(arguments: argparse.Namespace) -> Document:
-    defaults: list[Default] = [read_default(text) for text in arguments.default_hp]
-    return read_document_file(arguments.readme, defaults)
+def _read(arguments: argparse.Namespace, defaults: Sequence[Default] = (), name: str = "") -> Document:
+    given = [read_default(text) for text in arguments.default_hp]
+    return read_document_file(arguments.readme, [*defaults, *given], name)
+
+
+def _defaults_of(device: Device) -> list[Default]:
+    """Return the hyper-parameters of each topology of which a device has one cell."""
+    topologies = [cell.topology for cell in device.cells]
+    return [
+        Default(cell.topology, Hyper(cell.batch_size, cell.learning_rate), device.path.name)
+        for cell in device.cells
+        if topologies.count(cell.topology) == 1
+    ]
 
 
 def _print_notes(document: Document) -> None:
@@ -129,9 +144,9 @@ def _device(arguments: argparse.Namespace, document: Document) -> Device:
             raise ExpectationError(f"--device: found {quote(arguments.device)}, expected one of {known}")
         return devices[arguments.device]
     name = short_name(document).casefold()
-    for device in devices.values():
-        if name == f"{device.vendor} {device.name}".casefold():
-            return device
+    found = [device for device in devices.values() if is_named(name, device)]
+    if len(found) == 1:
+        return found[0]
     raise DocumentError(
         f"{document.name}: no shipped device has the name {quote(name)}; say with --device which of {known} "
         "it is, or give --file"

@@ -30,6 +30,9 @@ RUN_PAGE = "report.html"
 TREND_PAGE = "trend.html"
 EXIT_NOT_COMPARABLE = 2
 
+FORMS = ("published", "template")
+"""Of `table --document`: as the vendor's published document has it, or FlagPerf's template for such documents."""
+
 _RUN_HEADINGS = ("number", "started (UTC)", "cell", "protocol", "release", "outcome", *ALL_METRICS, "run")
 
 
@@ -46,27 +49,38 @@ def _table_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run_dirs", type=Path, nargs="+", metavar="RUN_DIR", help="a run's folder, one for each row")
     parser.add_argument("--file", type=Path, metavar="DEVICE.toml", help="the device file, where it is not shipped")
     parser.add_argument("--document", action="store_true", help="the whole section: environment, metrics, table")
+    parser.add_argument(
+        "--form",
+        choices=FORMS,
+        default=FORMS[0],
+        help="with --document: as the vendor published, or FlagPerf's template",
+    )
+    parser.add_argument("--anonymous", action="store_true", help="leave the runs' folders out")
     parser.add_argument("--map", choices=("percent", "share"), help="how mAP is printed (default: as the vendor does)")
     parser.add_argument("--exact", action="store_true", help="measurements with all their digits, not with four")
 
 
 def _table(arguments: argparse.Namespace) -> int:
     """Print the table of the device that the runs are of."""
-    from reports.vendor_table import document_lines, fill, style_of, table_lines
+    from reports.vendor_document import document_lines
+    from reports.vendor_table import fill, style_of, table_lines
 
     devices = dict(load_devices())
     if arguments.file is not None:
         own = load_device(arguments.file)
         devices[own.marker] = own
-    device, fillings = fill(arguments.run_dirs, devices)
+    device, fillings = fill(arguments.run_dirs, devices, anonymous=arguments.anonymous)
     style = style_of(device, exact=arguments.exact)
     if arguments.map:
         style = replace(style, percent=arguments.map == "percent")
-    lines = document_lines if arguments.document else table_lines
+    if arguments.document:
+        lines = document_lines(device, fillings, style, arguments.form)
+    else:
+        lines = table_lines(device, fillings, style)
     # The table is Chinese; a terminal that is not prints escapes of what it cannot show.
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")
-    print("\n".join(lines(device, fillings, style)))
+    print("\n".join(lines))
     return 0
 
 

@@ -1,10 +1,10 @@
-"""The table that a vendor publishes, in the form of its document, with the blank cells filled from runs."""
+"""The table that a vendor publishes, with the blank cells filled from runs."""
 
 from __future__ import annotations
 
 import math
 import unicodedata
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Context, Decimal
 from pathlib import Path
 from typing import Mapping, Sequence
@@ -14,12 +14,11 @@ from evidence.errors import SuiteError
 from evidence.text import visible
 from evidence.verdict import Verdict
 from expected import METRICS, NOT_APPLICABLE, PUBLISHED, UNPUBLISHED, Cell, Device
-from expected.cells import deviations
-from expected.documents.quoting import one_line, quoted
-from expected.documents.words import GENERATED, PRINTED_COLUMNS, PRINTED_LABELS, VENDORS
+from expected.documents.quoting import quoted
+from expected.documents.words import PRINTED_COLUMNS, VENDORS
+from verdict.environment.findings import EnvironmentFinding, environment_findings
 from verdict.judge import Judged, judge_stored
 from verdict.lookup import OWN_DATA, on_other_data
-from verdict.metrics.measure import compared_value
 from verdict.metrics.measurement import Measurement
 from verdict.metrics.throughput import RATES
 from verdict.wording import times
@@ -28,27 +27,14 @@ _MANY = {1: "单", 2: "两", 3: "三", 4: "四", 5: "五", 6: "六", 7: "七", 8
 _LEAST_PERCENT = 0.01
 _EXACT = Context(prec=80)
 _REASONS_QUOTED = 3
-_SEE = "见“性能指标”"
-
-_GENERAL = (
-    ("数据精度", "precision", "可选fp32/amp/fp16"),
-    ("超参修改", "fix_hp", "跑满硬件设备评测吞吐量所需特殊超参"),
-    ("硬件存储使用", "mem", "通常称为“显存”,单位为GiB"),
-    ("端到端时间", "e2e_time", "总时间+Perf初始化等时间"),
-    ("总吞吐量", "p_whole", "实际训练图片数除以总时间(performance_whole)"),
-    ("训练吞吐量", "p_train", "不包含每个epoch末尾的评估部分耗时"),
-    ("计算吞吐量", "p_core", "不包含数据IO部分的耗时(p3>p2>p1)"),
-    ("训练结果", "map", "单位为平均目标检测正确率"),
-)
-_IN_STEP = ",与设备同步计时"
-"""Added to the remark on p_core if it is not read with the host's clock alone, as in FlagPerf."""
 
 
 @dataclass(frozen=True)
 class Filling:
     """The numbers of a run for the blank cells of one row in the metrics' units, and remarks on them.
 
-    `run` is the run's folder as it should be shown.
+    `run` is the run's folder as it should be shown, "" for one that should not. `environment` is what was found of its
+    hosts, beside what the device's file states.
     """
 
     cell_id: str
@@ -56,6 +42,7 @@ class Filling:
     simulated: bool
     values: Mapping[str, float] = field(hash=False)
     remarks: tuple[str, ...] = ()
+    environment: tuple[EnvironmentFinding, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -72,8 +59,10 @@ def style_of(device: Device, *, exact: bool = False) -> Style:
     return Style(vendor is not None and vendor.map_in_percent, exact)
 
 
-def fill(run_dirs: Sequence[Path], devices: Mapping[str, Device]) -> tuple[Device, list[Filling]]:
-    """Return the one device that the runs are of, and what each puts into its row.
+def fill(
+    run_dirs: Sequence[Path], devices: Mapping[str, Device], *, anonymous: bool = False
+) -> tuple[Device, list[Filling]]:
+    """Return the one device that the runs are of, and what each puts into its row; `anonymous` leaves folders out.
 
     Raises SuiteError, which names every run that was refused.
     """
@@ -83,7 +72,8 @@ def fill(run_dirs: Sequence[Path], devices: Mapping[str, Device]) -> tuple[Devic
     for run_dir in run_dirs:
         try:
             judged = judge_stored(run_dir, devices)
-            found.append((judged.device, filling(judged, str(run_dir))))
+            one = filling(judged, str(run_dir))
+            found.append((judged.device, replace(one, run="") if anonymous else one))
         except SuiteError as error:
             problems.append(visible(str(error)))
             continue
@@ -102,7 +92,7 @@ def fill(run_dirs: Sequence[Path], devices: Mapping[str, Device]) -> tuple[Devic
 
 
 def filling(judged: Judged, run: str) -> Filling:
-    """Return what a run measured where the table of its cell is blank, p_core as the table's own is timed.
+    """Return what a run measured where the table of its cell is blank; p_core is synchronised with the device.
 
     Raises SuiteError for a run whose numbers belong in no table: invalid, restarted, of one device among others, or of
     data that the table is not about.
@@ -126,7 +116,7 @@ def filling(judged: Judged, run: str) -> Filling:
     remarks: list[str] = []
     if verdict.without:
         remarks.append(f"made without {', '.join(verdict.without)}, as --recipe or --without asked for")
-    found = _in_own_timing(judged.measurements, cell)
+    found = judged.measurements
     for name in METRICS:
         if cell.expectations[name].state != UNPUBLISHED:
             continue
@@ -135,8 +125,11 @@ def filling(judged: Judged, run: str) -> Filling:
             remarks.append(f"{name} left blank: {why}")
             continue
         values[name] = found[name].value
-        remarks += _remarks(found[name], evidence, cell)
-    return Filling(cell.id, run, evidence.simulated, values, tuple(remarks))
+        remarks += _remarks(found[name])
+    if cell.timing == "host" and "p_core" in values:
+        remarks.append(_as_published(judged.measurements.get("p_core_host"), evidence))
+    environment = environment_findings(evidence, judged.device)
+    return Filling(cell.id, run, evidence.simulated, values, tuple(remarks), environment)
 
 
 def table_lines(device: Device, fillings: Sequence[Filling], style: Style) -> list[str]:
@@ -144,18 +137,6 @@ def table_lines(device: Device, fillings: Sequence[Filling], style: Style) -> li
     by_cell = {one.cell_id: one for one in fillings}
     rows = [PRINTED_COLUMNS, *(_row(device, cell, by_cell.get(cell.id), style) for cell in device.cells)]
     return [*aligned(rows), *_below(device, fillings)]
-
-
-def document_lines(device: Device, fillings: Sequence[Filling], style: Style) -> list[str]:
-    """Return the whole section of a vendor's document: environment, general metrics, performance table."""
-    lines = [f"### {quoted(device.vendor)}配置与运行信息参考", "#### 环境配置"]
-    for kind, title in (("hardware", "硬件环境"), ("software", "软件环境")):
-        texts = device.environment.get(kind, {})
-        lines += [f"- ##### {title}"]
-        lines += [f"  - {PRINTED_LABELS.get(key, key)}: {quoted(text)}" for key, text in texts.items()]
-        lines += [""]
-    lines += ["* 通用指标", "", *aligned(_general(device)), "", "* 性能指标", ""]
-    return lines + table_lines(device, fillings, style)
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
@@ -196,25 +177,24 @@ def _width(text: str) -> int:
     )
 
 
-def _in_own_timing(measured: Mapping[str, Measurement], cell: Cell) -> dict[str, Measurement]:
-    found = {name: one for name, one in measured.items() if name in METRICS and name != "p_core"}
-    p_core = compared_value(cell.timing, measured)
-    return found if p_core is None else {**found, "p_core": p_core}
-
-
-def _remarks(found: Measurement, evidence: Evidence, cell: Cell) -> list[str]:
+def _remarks(found: Measurement) -> list[str]:
     remarks = []
-    name = "p_core" if found.metric == "p_core_host" else found.metric
     if found.metric in RATES and found.interval is None:
-        remarks.append(f"{name} comes from {found.n} steps, too few for a confidence interval")
-    if found.metric == "p_core_host" and not all(start.host_clock for _, start in evidence.starts):
-        remarks.append(
-            "p_core was read with the host's clock and without a wait for the device after each step, which "
-            "published ones of this timing had"
-        )
-    if name == "map" and not found.value:
+        remarks.append(f"{found.metric} comes from {found.n} steps, too few for a confidence interval")
+    if found.metric == "map" and not found.value:
         remarks.append("map is 0, which no device file takes")
     return remarks
+
+
+def _as_published(host: Measurement | None, evidence: Evidence) -> str:
+    """Return what p_core would be as the published ones of a table of host timing were read."""
+    own = "p_core is synchronised with the device; the table's own are read with the host's clock"
+    if host is None:
+        return f"{own}, which this run was not"
+    read = f"{own}, by which this run has {host.value:.4g} images/s"
+    if all(start.host_clock for _, start in evidence.starts):
+        return read
+    return f"{read}, without a wait for the device after each step, which published ones of this timing had"
 
 
 def _row(device: Device, cell: Cell, filled: Filling | None, style: Style) -> tuple[str, ...]:
@@ -244,26 +224,6 @@ def _cell_text(device: Device, cell: Cell, name: str, measured: float | None, st
     return text if name != "mem" or capacity is None else f"{text}/{capacity!r}"
 
 
-def _general(device: Device) -> list[Sequence[str]]:
-    data_set = "coco2017"
-    if device.shapes is not None:
-        data_set = f"{GENERATED} ({', '.join(f'{key} {value}' for key, value in device.shapes.items())})"
-    changed = "; ".join(dict.fromkeys(one for cell in device.cells for one in deviations(cell.recipe)))
-    timings = {cell.timing for cell in device.cells}
-    rows: list[Sequence[str]] = [
-        ("指标名称", "指标值", "特殊说明"),
-        ("任务类别", "图像目标检测", ""),
-        ("模型", "fasterRCNN", ""),
-        ("数据集", data_set, ""),
-    ]
-    for label, name, remark in _GENERAL:
-        bold = "**" if name == "p_core" else ""
-        in_step = _IN_STEP if name == "p_core" and timings == {"device"} else ""
-        rows.append((f"{bold}{label}{bold}", f"{bold}{name},{_SEE}{bold}", remark + in_step))
-    rows.insert(6, ("硬件设备简称", quoted(one_line(f"{device.vendor} {device.name}")), ""))
-    return [*rows, ("额外修改项", quoted(changed) or "无", "")]
-
-
 def _below(device: Device, fillings: Sequence[Filling]) -> list[str]:
     if not fillings:
         return []
@@ -274,7 +234,7 @@ def _below(device: Device, fillings: Sequence[Filling]) -> list[str]:
         row = f"{cell.topology} {cell.precision} bs={cell.batch_size},lr={cell.learning_rate!r}"
         names = ", ".join(one.values) or "nothing"
         simulated = ", simulated: no real device was measured" if one.simulated else ""
-        lines.append(f"- {row}: {names} from {quoted(one.run)}{simulated}")
+        lines.append(f"- {row}: {names} from {quoted(one.run) or 'a run'}{simulated}")
         lines += [f"  - {quoted(remark)}" for remark in (*one.remarks, *_out_of_order(cell, one))]
     return lines
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from expected.documents.device_file import Given, device_toml, differences
+from expected.documents.compare import differences
+from expected.documents.device_file import Given, device_toml
 from expected.documents.model import Complaint, Document, DocumentError, Row, Stated
 from expected.documents.reading import read_document, read_document_file
 

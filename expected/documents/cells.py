@@ -1,4 +1,4 @@
-"""Reads the cells of the performance table: topology, precision, hyper-parameters, and one number a metric."""
+"""Reads the cells of the performance table: precision, hyper-parameters, and one number a metric."""
 
 from __future__ import annotations
 
@@ -9,20 +9,11 @@ from decimal import Context, Decimal
 
 from evidence.run_file import PRECISIONS
 from expected.documents.model import Said, Stated, UnreadableError, quote
-from expected.documents.quoting import one_line, reading_form, shown, without_emphasis
-from expected.documents.words import UNITS
+from expected.documents.quoting import reading_form, without_emphasis
+from expected.documents.words import CONVERTED, UNITS
 from expected.metrics import METRICS
 from expected.model import NOT_APPLICABLE, PUBLISHED, UNPUBLISHED, Topology
 from expected.toml_file import ExpectationError
-
-_CROSS = re.compile(r"(?<![0-9A-Za-z.])([0-9]+)\s*[xX×*]\s*([0-9]+)(?![0-9A-Za-z.])")
-_MORE_CROSSES = re.compile(r"[0-9]\s*[xX×*]|[xX×*]\s*[0-9]")
-_COUNT = r"(?<![0-9A-Za-z.])([0-9]{1,5}|[单一两双二三四五六七八九十百千万]+)\s*"
-_MACHINES = re.compile(_COUNT + r"(?:机|台|节点)")
-_DEVICES = re.compile(_COUNT + r"(?:张\s*)?(?:加速)?卡")
-_DIGITS = {"单": 1, "一": 1, "两": 2, "双": 2, "二": 2, "三": 3, "四": 4, "五": 5, "六": 6, "七": 7, "八": 8, "九": 9}
-_WORD = re.compile("[0-9a-z]+")
-_GENERIC = re.compile("多|共|总计?|训练|集群|服务器|节点|加速|机器?|台|张|卡")
 
 _SEPARATOR = re.compile(r"(?:[\s,;、]|<br\s*/?>)*", re.IGNORECASE)
 _PARAMETER = re.compile(
@@ -59,44 +50,23 @@ class Hyper:
 
 @dataclass(frozen=True)
 class Default:
-    """Hyper-parameters for rows that print none, of one topology or (None) of all."""
+    """Hyper-parameters for rows that print none, of one topology or (None) of all; `origin` is where they are from."""
 
     topology: Topology | None
     hyper: Hyper
-
-
-def read_topology(said: Said, device: str) -> Topology:
-    """Return the topology in a row's first cell; `device` is the short name that the document gives the device.
-
-    Raises UnreadableError for none or several, for words that contradict it ("8卡 (1x4)"), and for another device.
-    """
-    text = _of_device(reading_form(one_line(shown(said.text))), reading_form(one_line(device)), said)
-    found = _CROSS.findall(text)
-    expected = "expected one NODESxDEVICES in brackets, as in R300单机8卡（1x8）"
-    if len(found) != 1:
-        raise UnreadableError(f"found {len(found) or 'no'} topologies in {quote(said.text)}, {expected}")
-    try:
-        topology = Topology.parse("x".join(found[0]))
-    except ExpectationError as error:
-        raise UnreadableError(f"in {quote(said.text)}: {error}") from error
-    words = _CROSS.sub(" ", text)
-    if _MORE_CROSSES.search(words):
-        raise UnreadableError(f"found {quote(said.text)}, of which {topology} is only a part, {expected}")
-    for counts, allowed in (
-        (_MACHINES.findall(words), {topology.nodes}),
-        (_DEVICES.findall(words), {topology.devices, topology.ranks}),
-    ):
-        for count in counts:
-            if _count(count) not in allowed:
-                raise UnreadableError(f"found {quote(said.text)}, in which the words contradict {topology}; {expected}")
-    return topology
+    origin: str = "--default-hp"
 
 
 def read_precision(said: Said) -> str:
     """Return the precision in a cell. Raises UnreadableError unless it is exactly one of PRECISIONS."""
     word = reading_form(without_emphasis(said.text)).strip().lower()
     if word not in PRECISIONS:
-        raise UnreadableError(f"precision: found {quote(said.text)}, expected one of {', '.join(PRECISIONS)}")
+        hint = (
+            "; TF32 is how fp32 is multiplied: write fp32 here, and tf32 = true below [recipe] of the device file"
+            if word == "tf32"
+            else ""
+        )
+        raise UnreadableError(f"precision: found {quote(said.text)}, expected one of {', '.join(PRECISIONS)}{hint}")
     return word
 
 
@@ -143,45 +113,6 @@ def read_default(text: str) -> Default:
     return Default(topology, hyper)
 
 
-def _of_device(text: str, device: str, said: Said) -> str:
-    """Return the cell's text without the device's name; refuse a row that names, or may name, another device.
-
-    The name is the short name or its part after any space: "kunlunxin R300" or "R300".
-    """
-    known = _WORD.findall(device.casefold())
-    for start in (0, *(position + 1 for position, one in enumerate(device) if one == " ")):
-        name = device[start:]
-        if name and text[: len(name)].casefold() == name.casefold():
-            text, known = text[len(name) :], []
-            break
-    head = _DEVICES.sub(" ", _MACHINES.sub(" ", _before_topology(text)))
-    words = _WORD.findall(head.lower())
-    strange = set(words) - set(known) and not (known and "".join(words) in "".join(known))
-    unknown = not words and bool(known) and any(one.isalnum() for one in _GENERIC.sub("", head))
-    if device and (strange or unknown):
-        raise UnreadableError(
-            f"found {quote(said.text)}, expected a row of {quote(device)}; remove other devices' rows"
-        )
-    return text
-
-
-def _before_topology(text: str) -> str:
-    match = _CROSS.search(text)
-    return text[: match.start()] if match else text
-
-
-def _count(word: str) -> int:
-    """Return a count in digits or in Chinese; 0 for one that is not exact."""
-    if word.isascii():
-        return int(word)
-    if word in _DIGITS:
-        return _DIGITS[word]
-    tens, ten, ones = word.partition("十")
-    if not ten or (tens and tens not in _DIGITS) or (ones and ones not in _DIGITS):
-        return 0
-    return 10 * _DIGITS.get(tens, 1) + _DIGITS.get(ones, 0)
-
-
 def _batch_size(value: str | None, text: str) -> int | None:
     if value is None:
         return None
@@ -219,9 +150,23 @@ def read_cell(name: str, said: Said, unit: str = "") -> tuple[Stated, str]:
 
 
 def check_unit(name: str, unit: str) -> None:
-    """Raises UnreadableError if the unit of a column's heading is not the metric's."""
-    if unit and unit.lower() not in UNITS[name]:
-        raise UnreadableError(f"{name}: found the unit {quote(unit)}, expected {METRICS[name].unit}")
+    """Raises UnreadableError if the unit of a column is neither the metric's nor one that is converted."""
+    if unit and _factor(name, unit) is None:
+        known = ", ".join((METRICS[name].unit, *CONVERTED.get(name, {})))
+        raise UnreadableError(f"{name}: found the unit {quote(unit)}, expected {known}")
+
+
+def same_unit(name: str, one: str, other: str) -> bool:
+    """Return whether two units of a metric that `check_unit` accepts, "" for its own, are the same."""
+    percent = "%" in (one, other) and one != other
+    return _factor(name, one) == _factor(name, other) and not percent
+
+
+def _factor(name: str, unit: str) -> int | None:
+    """Return how many of the metric's own unit one of `unit` is; None for an unknown unit."""
+    if not unit or unit.lower() in UNITS.get(name, ()):
+        return 1
+    return CONVERTED.get(name, {}).get(unit.lower())
 
 
 def _memory(text: str, said: Said) -> tuple[Stated, str]:
@@ -243,22 +188,27 @@ def _number(name: str, text: str, unit: str, said: Said) -> tuple[float, str]:
     if match is None:
         raise UnreadableError(f"{name}: found {quote(said.text)}, expected {_form(name)}, blank or /")
     own_unit = text[match.end() :].strip().lower()
-    if own_unit and own_unit not in UNITS[name]:
+    factor = _factor(name, own_unit or unit)
+    if factor is None:
         raise UnreadableError(
             f"{name}: found {quote(said.text)}, expected {_form(name)}; {quote(text[match.end() :].strip())} after the "
             "number is neither part of it nor its unit"
         )
+    if own_unit and unit and not same_unit(name, own_unit, unit):
+        raise UnreadableError(f"{name}: found {quote(said.text)} in a column in {unit}, expected one unit")
     thousands = match["thousands"]
     if thousands and name not in _COUNTED:
         raise UnreadableError(f"{name}: found {quote(said.text)}, expected {_form(name)}, with a decimal point")
     digits = match.group().replace(",", "")
     percent = name == "map" and "%" in (own_unit, unit)
-    value = _percent(Decimal(digits), said) if percent else float(digits)
+    value = _percent(Decimal(digits), said) if percent else float(_EXACT.multiply(Decimal(digits), factor))
     if not math.isfinite(value) or value not in METRICS[name].allowed:
         hint = "; write a percentage with its sign" if name == "map" and not percent else ""
         raise UnreadableError(
             f"{name}: found {quote(said.text)}, expected {_form(name)}, {METRICS[name].allowed}{hint}"
         )
+    if factor != 1:
+        return value, f"{name}: {quote(said.text)} in {own_unit or unit} is read as {value!r} {METRICS[name].unit}"
     return value, f"{name}: {quote(said.text)} is read as {digits}" if thousands else ""
 
 

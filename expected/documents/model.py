@@ -73,7 +73,10 @@ class Stated:
 
 @dataclass(frozen=True)
 class Row:
-    """A row of the performance table; `hyper` is its fix_hp cell, `given` whether --default-hp completes it."""
+    """A row of the performance table; `hyper` is its fix_hp cell, `given` whether --default-hp completes it.
+
+    `remarks` are its texts below headings that no device file has: "备注: 2 h of warm-up".
+    """
 
     place: Place
     topology: Topology
@@ -83,6 +86,7 @@ class Row:
     hyper: Said
     given: bool
     metrics: Mapping[str, Stated] = field(hash=False)
+    remarks: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -95,7 +99,9 @@ class Document:
     """A document's section on one device and this benchmark.
 
     `environment` has the texts of the two lists by key, under "hardware" and "software"; `sections` where each list and
-    the performance table begin. `device` is the short name, vendor first; None if it is missing.
+    the performance table begin. `device` is the short name, vendor first; None if it is missing. `named` is the name
+    that was given because all rows contradict it, "" for none. `in_step`: the document says that its p_core is
+    synchronised with the device. `sentences` stand around the tables, or explain them, and are in no other field.
     """
 
     name: str
@@ -105,6 +111,9 @@ class Document:
     modifications: Said | None
     rows: tuple[Row, ...]
     complaints: tuple[Complaint, ...]
+    named: str = ""
+    in_step: bool = False
+    sentences: tuple[Said, ...] = ()
 
     @property
     def errors(self) -> tuple[Complaint, ...]:

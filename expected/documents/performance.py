@@ -12,16 +12,20 @@ from expected.documents.cells import (
     read_cell,
     read_hyper,
     read_precision,
-    read_topology,
+    same_unit,
 )
 from expected.documents.markdown import Table
 from expected.documents.model import Complaints, Place, Row, Said, Stated, UnreadableError, quote
+from expected.documents.names import OtherDeviceError, read_topology
+from expected.documents.plausible import Limits
+from expected.documents.quoting import one_line, restriction_in, shown
 from expected.documents.words import COLUMN_OF, COLUMNS, MOST_COLUMNS, PRINTED_COLUMNS, plain_word
 from expected.metrics import METRICS
 from expected.model import PUBLISHED, Topology
 
 _HEADING = re.compile(r"([^()]+?)(?:\(([^()]*)\))?")
 _LONGEST_HEADING = 64  # characters
+_NUMBERS = re.compile(r"[-\s0-9.,%％/~]*")
 
 _Read = TypeVar("_Read")
 
@@ -33,11 +37,27 @@ def is_performance(table: Table) -> bool:
 
 
 class Reader:
-    """Reads the tables of one device into rows, and collects what it cannot read."""
+    """Reads the tables of one device into rows, and collects what it cannot read.
 
-    def __init__(self, device: str, defaults: Sequence[Default]) -> None:
+    `units` are those that the general metrics state of a column, `around` other texts about the device, and `limits`
+    what its numbers can be at most; None for numbers of another data set.
+    """
+
+    def __init__(
+        self,
+        device: str,
+        defaults: Sequence[Default],
+        units: Mapping[str, str] | None = None,
+        around: str = "",
+        limits: Limits | None = None,
+    ) -> None:
         self._device = device
         self._defaults = defaults
+        self._units = dict(units or {})
+        self._around = around
+        self._limits = limits
+        self._named: list[tuple[Place, OtherDeviceError]] = []  # rows of another device
+        self._own = 0  # rows of this one, or of any
         self.rows: list[Row] = []
         self.complaints = Complaints()
 
@@ -54,14 +74,16 @@ class Reader:
             self.complaints.error(table.place, found)
         for cells, place in zip(table.rows, table.places):
             if len(cells) == len(table.header):
-                self._row({name: cells[index] for name, index in columns.items()}, units, place)
+                others = [(said, cells[at]) for at, said in enumerate(table.header) if at not in columns.values()]
+                self._row({name: cells[index] for name, index in columns.items()}, units, place, others)
                 continue
             word = "short" if len(cells) < len(table.header) else "long"
             found = f"found {len(cells)} cells, expected {len(table.header)}, one for each column"
             self.complaints.error(place, f"the row is too {word}: {found}")
 
     def finish(self) -> None:
-        """Check the devices' capacity, which must be the same in all rows."""
+        """Check what all rows have in common: the device's name, and its capacity."""
+        self._complain_of_names()
         published = [row.metrics["mem"] for row in self.rows if row.metrics["mem"].state == PUBLISHED]
         printed = [one for one in published if one.capacity is not None]
         if not printed and published:
@@ -75,6 +97,22 @@ class Reader:
                     f"mem: found {quote(one.said.text)}, expected the capacity {printed[0].capacity!r} of line "
                     f"{printed[0].said.place.line}: the table is of one device",
                 )
+
+    @property
+    def is_of_another_device(self) -> bool:
+        """Whether every row that was read names another device."""
+        return bool(self._named) and not self._own
+
+    def _complain_of_names(self) -> None:
+        """Complain about each row of another device; once, if all rows name the same one."""
+        names = {error.named.casefold() for _, error in self._named}
+        if len(names) == 1 and not self._own:
+            place, error = self._named[0]
+            hint = f"all rows name {quote(error.named)}: if that is the device, give it with --name"
+            self.complaints.error(place, f"{error}; {hint}")
+            return
+        for place, error in self._named:
+            self.complaints.error(place, str(error))
 
     def _columns(self, table: Table) -> tuple[dict[str, int], dict[str, str]]:
         """Return index and unit by column name; not all of them if the headings have an error."""
@@ -91,8 +129,8 @@ class Reader:
                 found = f"found a second column {name}, expected one; remove one of the two"
                 self.complaints.error(said.place, found)
             else:
-                columns[name], units[name] = index, unit
-                self._try(said, _check_heading, name, unit, said)
+                columns[name], units[name] = index, unit or self._units.get(name, "")
+                self._try(said, _check_heading, name, unit, self._units.get(name, ""), said)
         has_errors = len(self._errors) > before
         missing = [printed for name, printed in zip(COLUMNS, PRINTED_COLUMNS) if name not in columns]
         if missing:
@@ -104,11 +142,14 @@ class Reader:
     def _errors(self) -> list[object]:
         return [one for one in self.complaints if not one.is_note]
 
-    def _row(self, cells: Mapping[str, Said], units: Mapping[str, str], place: Place) -> None:
+    def _row(
+        self, cells: Mapping[str, Said], units: Mapping[str, str], place: Place, others: Sequence[tuple[Said, Said]]
+    ) -> None:
         before = len(self._errors)
         topo, fix_hp = cells["topology"], cells["fix_hp"]
         metrics = {name: self._try(cells[name], self._stated, name, cells[name], units[name]) for name in METRICS}
-        topology = self._try(topo, read_topology, topo, self._device)
+        topology = self._topology(topo)
+        remarks = tuple(filter(None, (self._try(said, _remark, heading, said) for heading, said in others)))
         precision = self._try(cells["precision"], read_precision, cells["precision"])
         hyper = self._try(fix_hp, read_hyper, fix_hp.text)
         if topology is None or precision is None or hyper is None:
@@ -125,9 +166,22 @@ class Reader:
             fix_hp,
             None in (hyper.batch_size, hyper.learning_rate),
             {name: stated for name, stated in metrics.items() if stated is not None},
+            remarks,
         )
-        if self._is_new(row) and self._is_in_order(row):
+        if self._is_new(row) and self._is_in_order(row) and self._is_plausible(row):
             self.rows.append(row)
+
+    def _topology(self, said: Said) -> Topology | None:
+        try:
+            topology = read_topology(said, self._device, self._around)
+        except OtherDeviceError as error:
+            self._named.append((said.place, error))
+            return None
+        except UnreadableError as error:
+            self.complaints.error(said.place, str(error))
+            topology = None
+        self._own += 1
+        return topology
 
     def _try(self, said: Said, read: Callable[..., _Read], *arguments: object) -> _Read | None:
         """Return what `read` returns; None, and a complaint, if it raises UnreadableError."""
@@ -147,13 +201,13 @@ class Reader:
         """Return the defaults for hyper-parameters that the cell leaves out; None if there are none."""
         if None not in (hyper.batch_size, hyper.learning_rate):
             return hyper
-        own = [one.hyper for one in self._defaults if one.topology == topology]
-        known = own or [one.hyper for one in self._defaults if one.topology is None]
+        own = [one for one in self._defaults if one.topology == topology]
+        known = own or [one for one in self._defaults if one.topology is None]
         lacking = "both" if hyper == Hyper(None, None) else "bs" if hyper.batch_size is None else "lr"
         if known:
-            found = f"fix_hp: found {quote(said.text)}; {lacking} taken from --default-hp"
+            found = f"fix_hp: found {quote(said.text)}; {lacking} taken from {known[-1].origin}"
             self.complaints.note(said.place, found)
-            return known[-1]
+            return known[-1].hyper
         self.complaints.error(
             said.place,
             f"fix_hp: found {quote(said.text)}, expected bs and lr, as in bs=16,lr=0.16; the vendor's "
@@ -186,6 +240,23 @@ class Reader:
                 return False
         return True
 
+    def _is_plausible(self, row: Row) -> bool:
+        found = None if self._limits is None else self._limits.violation(row)
+        if found is not None:
+            name, why = found
+            said = row.metrics[name].said
+            self.complaints.error(said.place, f"{name}: found {quote(said.text)}, {why}")
+        return found is None
+
+
+def _remark(heading: Said, said: Said) -> str:
+    """Return a text below an unknown heading, with that; "" for numbers. Raises UnreadableError for a restriction."""
+    name, text = one_line(shown(heading.text)), one_line(shown(said.text))
+    found = restriction_in(said.text)
+    if found:
+        raise UnreadableError(f"{name}: found {quote(said.text)}; {quote(found)} restricts the row, and is not read")
+    return "" if _NUMBERS.fullmatch(text) else f"{name}: {text}"
+
 
 def _column_of(said: Said) -> tuple[str, str]:
     """Return (name, unit in lower case) of the column that a heading names; ("", "") for an unknown one."""
@@ -197,9 +268,14 @@ def _column_of(said: Said) -> tuple[str, str]:
     return (name, match[2] or "") if name in COLUMNS else ("", "")
 
 
-def _check_heading(name: str, unit: str, said: Said) -> None:
-    """Refuse a unit that is not the metric's, and any behind the name of another column. Raises UnreadableError."""
+def _check_heading(name: str, unit: str, stated: str, said: Said) -> None:
+    """Refuse an unknown unit, one that the general metrics contradict (`stated`), and any of another column.
+
+    Raises UnreadableError.
+    """
     if name in METRICS:
         check_unit(name, unit)
+        if unit and stated and not same_unit(name, unit, stated):
+            raise UnreadableError(f"{name}: found the unit {quote(unit)}, but the general metrics say {quote(stated)}")
     elif unit:
         raise UnreadableError(f"{name}: found {quote(said.text)}, expected the name alone")

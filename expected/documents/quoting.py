@@ -1,4 +1,4 @@
-"""Escapes foreign text for Markdown and reads it back; normalises it for comparison."""
+"""Escapes foreign text for Markdown and reads it back; normalises it for comparison; finds footnote marks in it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 
 from evidence.text import is_unsafe, visible
 
-_MARKS = frozenset("\\`*_[]|~$")
+_MARKUP = frozenset("\\`*_[]|~$")
 _NAMED = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 _BY_NAME = {"amp": "&", "lt": "<", "gt": ">", "quot": '"', "nbsp": "\xa0"}
 _WRITTEN = re.compile(
@@ -19,6 +19,21 @@ _EMPHASIS = ("**", "__", "*", "_", "`")
 
 # One for one, so that columns stay what they are.
 _FULL_WIDTH = str.maketrans("｜：，（）／％＝；．－　\xa0\t", "|:,()/%=;.-   ")
+
+_MARK = re.compile(
+    r"(?<!\\)~~+"
+    r"|(?<!\\)\[\^?[0-9A-Za-z*†‡]{1,3}\](?![(:])"
+    r"|</?(?:sup|sub|del|s|strike|ins)\b[^>]*>"
+    r"|[†‡※¹²³⁰⁴-⁹①-⑳]"
+    r"|(?<![\\*])\*+$",
+    re.IGNORECASE,
+)
+"""Footnote marks and strike-throughs; characters behind a backslash are none."""
+_ESTIMATE = re.compile(
+    r"估算值?|估计值?|预估|预计|推算|外推|理论值|未跑完|未完成|作废"
+    r"|estimat|extrapolat|projected|predicted|not measured",
+    re.IGNORECASE,
+)
 
 
 def quoted(text: str) -> str:
@@ -59,6 +74,29 @@ def one_line(text: str) -> str:
     return " ".join(text.split())
 
 
+def mark_in(text: str) -> str:
+    """Return the first footnote mark or strike-through in a piece of Markdown without emphasis; "" for none.
+
+    Characters behind a backslash are no marks.
+
+    >>> mark_in("R300[1]"), mark_in("R300+")
+    ('[1]', '')
+    """
+    found = _MARK.search(text)
+    return found.group() if found else ""
+
+
+def restriction_in(text: str) -> str:
+    """Return a mark as `mark_in` does, or a word that takes the number beside it back: "估算值", "estimated"."""
+    found = _ESTIMATE.search(text)
+    return mark_in(text) or (found.group() if found else "")
+
+
+def without_marks(text: str) -> str:
+    """Return `text` without footnote marks and strike-throughs."""
+    return _MARK.sub("", text).strip()
+
+
 def _quoted_at(text: str, position: int) -> str:
     one = text[position]
     before, after = text[position - 1 : position], text[position + 1 : position + 2]
@@ -68,7 +106,7 @@ def _quoted_at(text: str, position: int) -> str:
         return _NAMED[one]
     if one == "_" and before.isalnum() and after.isalnum():
         return one  # no markup within a word
-    if one in _MARKS:
+    if one in _MARKUP:
         return f"\\{one}"
     # Spaces that a table reader would strip, full-width pipes, and characters that make an automatic link.
     lost = one.isspace() and (one != " " or not before or not after or before == " ")

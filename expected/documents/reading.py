@@ -4,16 +4,29 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Sequence
+from typing import Mapping, Sequence
 
 from evidence.text import visible
 from expected.documents.cells import Default
-from expected.documents.general import General, Section, check_data_set, is_general, read_general
-from expected.documents.markdown import HEADING, TEXT, Line, Table, split
+from expected.documents.general import General, Section, check_data_set, check_sentence, is_general, read_general
+from expected.documents.markdown import HEADING, ITEM, TEXT, Line, Table, split
 from expected.documents.model import Complaint, Complaints, Document, DocumentError, Place, Said, quote
 from expected.documents.performance import Reader, is_performance
+from expected.documents.plausible import limits_of
 from expected.documents.quoting import one_line, shown
-from expected.documents.words import DEVICE, GENERAL, HARDWARE, MODEL, PERFORMANCE, SOFTWARE, is_this_model, title_of
+from expected.documents.words import (
+    DEVICE,
+    GENERAL,
+    GENERATED,
+    HARDWARE,
+    MODEL,
+    PERFORMANCE,
+    SOFTWARE,
+    TITLES,
+    is_this_model,
+    plain_word,
+    title_of,
+)
 
 LARGEST_BYTES = 4 << 20
 """A larger file is refused unread."""
@@ -30,10 +43,14 @@ class _Group:
     twice: list[Section]
     tables: list[tuple[Table, list[Line]]] = field(default_factory=list)
     loose: list[tuple[Place, Place]] = field(default_factory=list)  # rows, and the table they are separated from
+    below: list[Line] = field(default_factory=list)  # lines below a performance table, until the next heading
+    odd_title: Said | None = None  # a title 通用指标 with more words
 
 
-def read_document_file(path: str | Path, defaults: Sequence[Default] = ()) -> Document:
-    """Read the document at `path`. Raises DocumentError if it is not UTF-8 text, or larger than LARGEST_BYTES.
+def read_document_file(path: str | Path, defaults: Sequence[Default] = (), device: str = "") -> Document:
+    """Read the document at `path`, as `read_document` does.
+
+    Raises DocumentError if it is not UTF-8 text, or larger than LARGEST_BYTES.
 
     >>> document = read_document_file("README.md")  # doctest: +SKIP
     >>> [row.name for row in document.rows], document.errors
@@ -56,18 +73,21 @@ def read_document_file(path: str | Path, defaults: Sequence[Default] = ()) -> Do
         raise DocumentError(
             f"{name}:{line}:{column}: found the byte 0x{data[error.start]:02x}, expected UTF-8; save it so"
         ) from error
-    return read_document(text, name, defaults)
+    return read_document(text, name, defaults, device)
 
 
-def read_document(text: str, name: str = "document", defaults: Sequence[Default] = ()) -> Document:
-    """Read a document. Never raises: whatever cannot be read with certainty is among its complaints."""
+def read_document(text: str, name: str = "document", defaults: Sequence[Default] = (), device: str = "") -> Document:
+    """Read a document. Never raises: whatever cannot be read with certainty is among its complaints.
+
+    `device` is read as the device's name if all rows contradict the short name that the document gives it.
+    """
     finder = _Finder()
     for block in split(text):
         if isinstance(block, Table):
             finder.table(block)
         else:
             finder.line(block)
-    return _document(finder, name, defaults)
+    return _document(finder, name, defaults, device)
 
 
 class _Finder:
@@ -81,6 +101,8 @@ class _Finder:
         self._twice: list[Section] = []
         self._current: Section | None = None
         self._between: list[Line] = []
+        self._below: list[Line] | None = None  # where lines go that stand below a performance table
+        self._odd_title: Said | None = None
         self._last: Table | None = None  # of either kind, until the next heading
 
     def line(self, line: Line) -> None:
@@ -92,9 +114,13 @@ class _Finder:
             self._fresh.add(title)
             self._lists[title] = self._current = section
         elif title or line.kind == HEADING:
-            self._current = self._last = None
+            self._current = self._last = self._below = None
         elif self._current is not None:
             self._current.add(line)
+        elif self._below is not None:
+            self._below.append(line)
+        if not title and GENERAL in _begun(line.said.text):
+            self._odd_title = line.said
         self._between.append(line)
 
     def table(self, table: Table) -> None:
@@ -107,12 +133,14 @@ class _Finder:
         self._current = None
         self._last = table if general or performance else None
         if general:
-            self.groups.append(_Group(read_general(table), dict(self._lists), list(self._twice)))
+            group = _Group(read_general(table), dict(self._lists), list(self._twice), odd_title=self._odd_title)
+            self.groups.append(group)
+            self._below = self._odd_title = None
             # The lists also apply to the following tables until new ones come, which are then no repetition.
             self._fresh, self._twice, self._between = set(), [], []
         elif performance and self.groups:
             self.groups[-1].tables.append((table, self._between))
-            self._between = []
+            self._between, self._below = [], self.groups[-1].below
         elif performance:
             self.complaints.note(
                 table.place,
@@ -120,7 +148,13 @@ class _Finder:
             )
 
 
-def _document(finder: _Finder, name: str, defaults: Sequence[Default]) -> Document:
+def _begun(text: str) -> tuple[str, ...]:
+    """Return the sections whose titles a text begins with, alone or before more words."""
+    word = plain_word(text).strip("#")
+    return tuple(kind for title, kind in TITLES.items() if word.startswith(title))
+
+
+def _document(finder: _Finder, name: str, defaults: Sequence[Default], named: str) -> Document:
     complaints = finder.complaints
     mine = [one for one in finder.groups if one.general.model is not None and is_this_model(one.general.model.text)]
     for group in finder.groups:
@@ -133,16 +167,30 @@ def _document(finder: _Finder, name: str, defaults: Sequence[Default]) -> Docume
     general = group.general
     complaints += general.complaints
     check_data_set(general.data_set, general.place, complaints)
+    if group.odd_title is not None:
+        found = f"found {quote(group.odd_title.text)}, expected the title 通用指标 alone"
+        complaints.error(group.odd_title.place, found)
     device = _device(general, complaints)
     environment, sections = _environment(group, complaints)
-    reader = Reader("" if device is None else shown(device.text), defaults)
     for place, table_place in group.loose:
         found = f"these rows stand apart from the table in line {table_place.line}; remove what is between them"
         complaints.error(place, found)
-    for table in _tables(group, complaints):
+    sentences = list(general.sentences)
+    tables = []
+    for table, between in _tables(group, complaints):
         sections.setdefault(PERFORMANCE, table.place)
-        reader.read(table)
-    reader.finish()
+        tables.append(table)
+        sentences += _told([line for line in between if line.kind == TEXT and not title_of(line.said.text)], complaints)
+    sentences += _told([line for line in group.below if line.kind in (TEXT, ITEM)], complaints)
+    sentences += [said for section in group.lists.values() for said in section.sentences]
+    reader = _read_tables(tables, group, "" if device is None else shown(device.text), environment, defaults)
+    if named and reader.is_of_another_device:
+        reader = _read_tables(tables, group, named, environment, defaults)
+        place = general.place if device is None else device.place
+        short = "" if device is None else shown(device.text)
+        complaints.note(place, f"{DEVICE}: {quote(short)} contradicts all rows, and {quote(named)} is given instead")
+    else:
+        named = ""
     if not group.tables:
         complaints.error(general.place, "found no performance table (性能指标) below this table, expected one")
     complaints += reader.complaints
@@ -154,7 +202,35 @@ def _document(finder: _Finder, name: str, defaults: Sequence[Default]) -> Docume
         modifications=general.modifications,
         rows=tuple(reader.rows),
         complaints=_sorted(complaints),
+        named=named,
+        in_step=general.in_step,
+        sentences=tuple(sorted(sentences, key=lambda said: said.place)),
     )
+
+
+def _read_tables(
+    tables: Sequence[Table],
+    group: _Group,
+    device: str,
+    environment: Mapping[str, Mapping[str, Said]],
+    defaults: Sequence[Default],
+) -> Reader:
+    hardware = {key: one_line(shown(said.text)) for key, said in environment.get(HARDWARE, {}).items()}
+    data_set = group.general.data_set
+    is_generated = data_set is not None and plain_word(data_set.text).startswith(GENERATED)
+    card = " ".join(hardware.get(key, "") for key in ("card", "machine_and_card"))
+    limits = None if is_generated else limits_of(device, card)
+    reader = Reader(device, defaults, group.general.units, "".join(hardware.values()).casefold(), limits)
+    for table in tables:
+        reader.read(table)
+    reader.finish()
+    return reader
+
+
+def _told(lines: Sequence[Line], complaints: Complaints) -> list[Said]:
+    for line in lines:
+        check_sentence(line.said, complaints)
+    return [line.said for line in lines]
 
 
 def _sorted(complaints: Complaints) -> tuple[Complaint, ...]:
@@ -209,9 +285,9 @@ def _environment(group: _Group, complaints: Complaints) -> tuple[dict[str, dict[
     return environment, sections
 
 
-def _tables(group: _Group, complaints: Complaints) -> list[Table]:
-    """Return the performance tables that certainly belong to the group's model."""
-    taken: list[Table] = []
+def _tables(group: _Group, complaints: Complaints) -> list[tuple[Table, list[Line]]]:
+    """Return the performance tables that certainly belong to the group's model, with the lines above each."""
+    taken: list[tuple[Table, list[Line]]] = []
     left: Line | None = None  # the heading at which the group ended
     for table, between in group.tables:
         # Only headings of this section may stand above a table; above the first one, sentences too.
@@ -220,7 +296,7 @@ def _tables(group: _Group, complaints: Complaints) -> list[Table]:
             left = next((line for line in foreign if line.kind == HEADING), None)
         line = left or (foreign[0] if foreign else None)
         if line is None:
-            taken.append(table)
+            taken.append((table, between))
             continue
         found = (
             f"{quote(line.said.text)} in line {line.said.place.line} stands above this table, so it is not "

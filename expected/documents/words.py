@@ -25,6 +25,7 @@ LABELS = {
         "加速卡型号": "card",
         "机器、加速卡型号": "machine_and_card",
         "多机网络类型、带宽": "network",
+        "cpu型号": "cpu",
     },
     SOFTWARE: {
         "os版本": "os",
@@ -34,6 +35,8 @@ LABELS = {
         "docker版本": "docker",
         "训练框架版本": "framework",
         "依赖软件版本": "dependencies",
+        "训练编译器版本": "compiler",
+        "cpu型号": "cpu",
     },
 }
 """Keys of a device file's environment by the item's label, as returned by `plain_word`."""
@@ -50,11 +53,21 @@ PRINTED_LABELS = {
     "docker": "Docker 版本",
     "framework": "训练框架版本",
     "dependencies": "依赖软件版本",
+    "compiler": "训练编译器版本",
+    "cpu": "CPU型号",
 }
 """The labels by key, as printed."""
+WITH_ASCII_COLON = ("machine", "card", "machine_and_card", "network", "kernel")
+"""Items with ": " behind their label in published documents; behind the others they have a full-width colon."""
+TEMPLATE = {
+    HARDWARE: ("machine_and_card", "network"),
+    SOFTWARE: ("os", "kernel", "driver", "docker", "framework", "dependencies"),
+}
+"""Items of FlagPerf's template, in its order."""
 
 GENERAL_COLUMNS = {"指标名称": "name", "指标值": "value", "特殊说明": "remark"}
 MODEL, DATA_SET, DEVICE, MODIFICATIONS = "模型", "数据集", "硬件设备简称", "额外修改项"
+TASK = "任务类别"
 MODEL_NAMES = ("fasterrcnn", "fasterrcnnresnet50", "fasterrcnnresnet50fpn", "fasterrcnnr50fpn")
 """Names of this benchmark's model, letters and digits only."""
 NO_MODIFICATION = ("无", "none", "no", "/", "")
@@ -74,6 +87,7 @@ COLUMN_OF = {
 }
 """Columns of the performance table by their names in the general table."""
 COLUMNS = ("topology", "precision", "fix_hp", "e2e_time", "p_whole", "p_train", "p_core", "map", "mem")
+_LONGEST_REMARK = 200
 MOST_COLUMNS = 99
 """Most headings that are examined to classify a table."""
 PRINTED_COLUMNS = ("配置", *COLUMNS[1:])
@@ -87,6 +101,28 @@ UNITS = {
 UNITS["p_train"] = UNITS["p_core"] = UNITS["p_whole"]
 """Units that may follow a number, in lower case."""
 
+CONVERTED = {
+    "e2e_time": {
+        **dict.fromkeys(("h", "hr", "hrs", "hour", "hours", "小时"), 3600),
+        **dict.fromkeys(("min", "mins", "minute", "minutes", "分钟"), 60),
+    },
+}
+"""Other units, in lower case, and how many of the metric's own unit each is."""
+IN_STEP = "与设备同步计时"
+"""Stands in the remark on p_core of an exported table whose p_core is synchronised with the device."""
+_REMARK = re.compile(
+    r"(?:可选fp32/amp/fp16(?:/bf16)?|(?:跑满硬件设备评测)?吞吐量所需特殊超参数?|(?:通常称为)?[“\"]显存[”\"]|"
+    r"总时间(?:\+perf初始化等时间)?|(?:实际)?训练(?:图片|样本)数除以总时间(?:\(performance_whole\))?|"
+    r"不包含(?:每个epoch末尾的)?评估(?:部分耗时)?|不包含数据io(?:部分的?耗时)?(?:\(p3>p2>p1\))?|"
+    rf"(?:单位为)?平均目标检测正确率|{IN_STEP}|单位[为是:=]?(?:[a-z%/]+|小时|分钟|秒)|[,;])*"
+)
+
+
+def is_usual_remark(text: str) -> bool:
+    """Return whether a third column of the general metrics says what every document says there, or a unit."""
+    return len(text) <= _LONGEST_REMARK and _REMARK.fullmatch(plain_word(text)) is not None
+
+
 _NUMBERING = re.compile(r"(?:[0-9]{1,3}|[一二三四五六七八九十]{1,3})[.、)]")
 
 
@@ -95,6 +131,8 @@ class Vendor:
     """Facts about a vendor that its documents do not contain.
 
     `map_in_percent` is how its table prints mAP, `smi` the SMI tool of devices that share their backend with others.
+    `aliases` are other forms of its name that precede a device's, in lower case. `title` is what its documents call
+    the device's section, "" for the vendor's name.
     """
 
     name: str
@@ -102,18 +140,38 @@ class Vendor:
     timing: str
     map_in_percent: bool = False
     smi: str = ""
+    aliases: tuple[str, ...] = ()
+    title: str = ""
 
 
 # All publish in FlagPerf, whose trainer times p_core with the host clock and no synchronisation.
 _KNOWN = (
-    Vendor("Kunlunxin", "kunlunxin", "host", map_in_percent=True),
-    Vendor("NVIDIA", "cuda", "host", smi="nvml"),
-    Vendor("MetaX", "cuda", "host", smi="mx-smi"),
-    Vendor("Iluvatar", "cuda", "host", smi="ixsmi"),
+    Vendor(*("Kunlunxin", "kunlunxin", "host"), map_in_percent=True, aliases=("昆仑芯",), title="昆仑芯XPU"),
+    Vendor("NVIDIA", "cuda", "host", smi="nvml", aliases=("英伟达",)),
+    # Its tool and its table write MXC500 for a C500.
+    Vendor("MetaX", "cuda", "host", map_in_percent=True, smi="mx-smi", aliases=("沐曦", "mx")),
+    Vendor("Iluvatar", "cuda", "host", smi="ixsmi", aliases=("天数智芯", "天数")),
 )
 
 VENDORS = {vendor.name.casefold(): vendor for vendor in _KNOWN}
 """The vendors by name in lower case, the first word of a device's short name."""
+
+
+@dataclass(frozen=True)
+class Specification:
+    """A device's data sheet: sizes of memory that it is sold with, in GiB, and its peak in TFLOPS at 16 bits."""
+
+    memory_gib: tuple[float, ...]
+    peak_tflops: float
+
+
+SPECIFICATIONS = {
+    "r300": Specification((32.0,), 128.0),
+    "a100": Specification((40.0, 80.0), 312.0),
+    "c500": Specification((64.0,), 240.0),
+    "biv100": Specification((32.0,), 147.0),
+}
+"""Data sheets by the device's name, as returned by `names.bare_name`."""
 
 
 def plain_word(text: str) -> str:

@@ -14,7 +14,7 @@ from expected.__main__ import main as expected_main
 from reports.__main__ import main
 from tests.suite.stored import bundle_of, store
 from tests.verdict.bundles import STEADY
-from verdict.metrics.measure import compared_value, measure
+from verdict.metrics.measure import measure
 
 
 def table(*words: Any) -> int:
@@ -39,16 +39,17 @@ def test_a_run_fills_every_blank_of_its_row(tmp_path: Path, capsys: Any) -> None
     assert f"- 1x8 fp32 bs=16,lr=0.16: e2e_time, p_whole, p_train, p_core from {run}\n" in out
 
 
-def test_p_core_is_the_one_of_the_tables_own_timing(tmp_path: Path, capsys: Any) -> None:
+def test_p_core_is_synchronised_with_the_device_and_the_hosts_reading_is_a_remark(tmp_path: Path, capsys: Any) -> None:
     run = store(tmp_path / "run")
     measured = measure(read_run(run))
 
     table(run, "--exact")
 
-    host = compared_value("host", measured)
-    assert host is not None
-    assert host.value != measured["p_core"].value
-    assert cells_of(capsys.readouterr().out, "1x8")[3] == repr(host.value).replace(".0", "")
+    out = capsys.readouterr().out
+    host = measured["p_core_host"].value
+    assert host != measured["p_core"].value
+    assert cells_of(out, "1x8")[3] == repr(measured["p_core"].value).replace(".0", "")
+    assert f"the table's own are read with the host's clock, by which this run has {host:.4g} images/s" in out
 
 
 def test_a_host_clock_that_did_not_wait_is_told(tmp_path: Path, capsys: Any) -> None:
@@ -92,7 +93,10 @@ def test_too_few_steps_for_an_interval_are_told(tmp_path: Path, capsys: Any) -> 
 
 
 def test_the_export_of_a_run_imports_to_the_numbers_that_it_prints(tmp_path: Path, capsys: Any) -> None:
-    run, readme, out = store(tmp_path / "run"), tmp_path / "README.md", tmp_path / "r300.toml"
+    readme, out = tmp_path / "README.md", tmp_path / "r300.toml"
+    # As fast as an R300 can be at most; what a run of so few steps takes in all, no document could say.
+    steady = {"protocol": STEADY.protocol, "warmup": STEADY.warmup, "steps": 120, "compute_ns": 400_000_000}
+    run = store(tmp_path / "run", **steady)
     table(run, "--document", "--exact")
     readme.write_text(capsys.readouterr().out, encoding="utf-8")
 
@@ -101,9 +105,8 @@ def test_the_export_of_a_run_imports_to_the_numbers_that_it_prints(tmp_path: Pat
     assert code == 0
     measured = measure(read_run(run))
     row = next(cell for cell in load_device(out).cells if str(cell.topology) == "1x8")
-    for name in ("e2e_time", "p_whole", "p_train"):
-        assert row.expectations[name].value == measured[name].value
-    assert row.expectations["p_core"].value == measured["p_core_host"].value
+    assert row.expectations["p_train"].value == measured["p_train"].value
+    assert (row.expectations["p_core"].value, row.timing) == (measured["p_core"].value, "device")
     assert (row.expectations["map"].value, row.expectations["mem"].value) == (0.364, 28.0)
 
 

@@ -2,7 +2,8 @@
 
 Documents are the R300's and generated ones, mutated. Nothing but a SuiteError may be raised; a document with errors
 makes no device file; every number in a device file is the one that stands in its own cell of the text, read a second
-time here in another way, and under the heading of its name.
+time here in another way, in the unit that the document states, and under the heading of its name. No row with a mark,
+a restriction or another product's name is read, no number beyond this model, and no sentence beside a table is lost.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import Sequence
 
 from evidence.errors import SuiteError
 from expected import METRICS, PUBLISHED, load_device
-from expected.documents import Document, Given, Stated, device_toml, differences, read_document
+from expected.documents import Document, Given, Row, Stated, device_toml, differences, read_document
 from expected.load import load_devices
 from tests.expected.documents.making import CELLS, DASHES, HEADER, SEED, document, row
 
@@ -66,7 +67,35 @@ CELL_TEXTS = (
         "--",
         "N/A",
     ),
+    *(
+        *("3.9h", "3.9 小时", "234 min", "234", "0.2 d", "84.0%", "44.5/64.0", "9000", "tf32", "298 估算值", "~~298~~"),
+        *(
+            "R300单机8卡（1x8）[1]",
+            "~~R300单机8卡（1x8）~~",
+            "R300单机8卡（1x8）估算值",
+            "R300单机8卡（1x8） estimated",
+        ),
+        *("R300+单机8卡（1x8）", "R300增强版单机8卡（1x8）", "R300p单机8卡（1x8）", "MXC500 单机8卡（1x8）"),
+    ),
 )
+SENTENCE = "以上为单次结果"
+REMARKS = (
+    *(
+        "单位为小时",
+        "单位：小时",
+        "单位为分钟",
+        "单位为秒",
+        "总时间（小时）",
+        "单位为天",
+        "单位为GB",
+        "估算值",
+        "[1]",
+        "只用前1000张",
+    ),
+    *("bs is the sum over 8 cards", "bs为单卡", "METAX_USE_TF32=1", ""),
+)
+UNITS = ("(h)", "（小时）", "(min)", "(s)", "(d)", "(估算)", "[1]", "*")
+MARKS = ("[1]", "[^2]", "~~", "估算值", "estimated", "<sup>1</sup>", "†", "①")
 PIECES = (
     *(
         "|",
@@ -127,6 +156,16 @@ PIECES = (
         "卡",
         "|---",
         "---|",
+    ),
+    *(
+        *MARKS,
+        *UNITS,
+        "+",
+        "增强版",
+        f"\n{SENTENCE}\n",
+        f"\n\n{SENTENCE}\n\n",
+        "\n时间单位为小时\n",
+        "| 备注 | 2 epochs | |\n",
     ),
     *(
         "### YOLOv5\n",
@@ -215,7 +254,46 @@ def _swap_columns(text: str, chance: random.Random) -> str:
     return "\n".join(lines)
 
 
-MUTATIONS = (_insert, _insert, _delete, _replace, _set_cell, _set_cell, _lines, _swap_columns)
+def _annotate(text: str, chance: random.Random) -> str:
+    """A mark behind the content of a cell or a label."""
+    ends = [match.start() for match in re.finditer(r"(?<=[^\s|])\s*(?=\||：|:|\n)", text)]
+    at = chance.choice(ends) if ends else 0
+    return text[:at] + chance.choice(MARKS) + text[at:]
+
+
+def _third_column(text: str, chance: random.Random) -> str:
+    lines = text.split("\n")
+    rows = [n for n, line in enumerate(lines) if line.count("|") == 4 and not line.startswith("|-")]
+    if not rows:
+        return text
+    at = chance.choice(rows)
+    lines[at] = "|".join([*lines[at].split("|")[:3], f" {chance.choice(REMARKS)} ", ""])
+    return "\n".join(lines)
+
+
+def _unit(text: str, chance: random.Random) -> str:
+    """A unit behind the name of a column, or of the row that explains it."""
+    names = [match.end() for match in re.finditer("e2e_time|端到端时间|p_core|mem|map", text)]
+    at = chance.choice(names) if names else 0
+    return text[:at] + chance.choice(UNITS) + text[at:]
+
+
+def _column_of_remarks(text: str, chance: random.Random) -> str:
+    lines = text.split("\n")
+    begin = next((n for n, line in enumerate(lines) if "p_core |" in line), None)
+    if begin is None:
+        return text
+    for number in range(begin, len(lines)):
+        if lines[number].rstrip().endswith("|"):
+            cell = {0: " 备注 |", 1: "---|"}.get(number - begin, f" {chance.choice((*REMARKS, '7', 'NVLink'))} |")
+            lines[number] = lines[number].rstrip() + cell
+    return "\n".join(lines)
+
+
+MUTATIONS = (
+    *(_insert, _insert, _delete, _replace, _set_cell, _set_cell, _lines, _swap_columns),
+    *(_annotate, _third_column, _unit, _column_of_remarks),
+)
 
 
 def violations(text: str, found: Document) -> list[str]:
@@ -223,12 +301,35 @@ def violations(text: str, found: Document) -> list[str]:
     lines = re.split(r"\r\n|\n|\r", text)
     wrong = []
     for one in found.rows:
-        for name, stated in one.metrics.items():
-            wrong += _of_cell(name, stated, lines)
+        of_cells = [fault for name, stated in one.metrics.items() for fault in _of_cell(name, stated, lines, text)]
+        wrong += of_cells or _of_row(one, lines[one.place.line - 1], found, text)
     return wrong
 
 
-def _of_cell(name: str, stated: Stated, lines: Sequence[str]) -> list[str]:
+def _of_row(row: Row, line: str, found: Document, text: str) -> list[str]:
+    """What a row that was read may not have: marks, another product's name, numbers beyond the model."""
+    wrong = []
+    shown = re.sub("<!--.*?-->|<!-->", "", line)
+    if "\\" not in shown and "<!--" not in shown:
+        wrong += [f"{row.place}: {mark!r} is lost" for mark in MARKS if mark in shown]
+    if found.device is not None and found.device.text == "kunlunxin R300":
+        wrong += [f"{row.place}: another product" for _ in re.findall(r"R300\s*(?:\+|增强|p)|MXC500", shown)]
+    if "generated" not in text:
+        value = {name: stated.value or 0.0 for name, stated in row.metrics.items()}
+        if value["map"] > 0.45 or value["p_core"] > 1000 * row.topology.ranks:
+            wrong.append(f"{row.place}: beyond this model")
+    return wrong
+
+
+def _seconds(said: str, number: Decimal, text: str) -> set[float]:
+    """What an e2e_time can be in seconds: converted where a unit stands in its cell, or else anywhere else."""
+    factors = {"h": 3600, "小时": 3600, "min": 60, "分钟": 60, "s": 1, "秒": 1}
+    own = [factor for unit, factor in factors.items() if re.search(rf"[0-9]\s*{unit}\W*$", said)]
+    elsewhere = re.findall(r"(?:单位[为：:]|[(（])\s*(小时|分钟|秒|h|min|s)(?![a-z])", text)
+    return {float(number * factor) for factor in own or {1, *(factors[unit] for unit in elsewhere)}}
+
+
+def _of_cell(name: str, stated: Stated, lines: Sequence[str], text: str) -> list[str]:
     place, said = stated.said.place, stated.said.text
     line = lines[place.line - 1]
     shown = re.sub("<!--.*?-->|<!-->", lambda match: " " * len(match.group()), line)
@@ -244,7 +345,11 @@ def _of_cell(name: str, stated: Stated, lines: Sequence[str]) -> list[str]:
     percent = name == "map" and any(sign in said for sign in "%％")
     if percent:
         numbers = [number / 100 for number in numbers]
-    return [] if [float(number) for number in numbers] == wanted else [f"{place}: {wanted} read from {said!r}"]
+    if name == "e2e_time":
+        is_right = stated.value in _seconds(said, numbers[0], text)
+    else:
+        is_right = [float(number) for number in numbers] == wanted
+    return [] if is_right else [f"{place}: {wanted} read from {said!r}"]
 
 
 def columns_of(found: Document, text: str) -> list[str]:
@@ -273,6 +378,19 @@ def columns_of(found: Document, text: str) -> list[str]:
     return wrong
 
 
+def lost(text: str, file: str) -> bool:
+    """Whether the sentence that mutations put below a table is not in the notes of the file."""
+    if re.search("```|~~~|<!--|<pre|<script|<style|^>|\\\\", text, re.MULTILINE):
+        return False
+    lines = re.split(r"\r\n|\n|\r", text)
+    tables = [n for n, line in enumerate(lines) if "p_core" in line and "precision" in line and "|" in line]
+    if len(tables) != 1:
+        return False
+    below = lines[tables[0] :]
+    end = next((n for n, line in enumerate(below) if re.match(r"\s*(?:[-*+]\s+)?#", line)), len(below))
+    return any(line == SENTENCE for line in below[:end]) and SENTENCE not in file
+
+
 def try_one(text: str, folder: Path) -> str:
     """The outcome of a document; AssertionError where it is one that may not be."""
     found = read_document(text, "README.md")
@@ -285,6 +403,7 @@ def try_one(text: str, folder: Path) -> str:
     except SuiteError:
         return "refused" if found.errors else "refused for its vendor"
     assert not found.errors
+    assert not lost(text, file), "a sentence is lost"
     path = folder / "r300.toml"
     path.write_text(file, encoding="utf-8")
     try:

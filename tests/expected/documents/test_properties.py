@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from evidence.errors import SuiteError
 from expected import METRICS
 from expected.documents import Given, device_toml, read_document
+from expected.documents.plausible import EPOCH_IMAGES
 from tests.expected.documents.making import HEADER, SEED, document, numbers
 
 COLUMNS = tuple(name.strip() for name in HEADER.strip("|").split("|"))
 
 PADDING = st.sampled_from(("", " ", "  ", "\u3000", "\t"))
-RATES = st.floats(0.001, 1e7).map(lambda value: round(value, 4)).filter(bool)
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,11 @@ class Written:
 
 
 @st.composite
-def rates(draw: Any) -> Written:
-    value = draw(RATES)
+def rates(draw: Any, most: float) -> Written:
+    """A rate that a device can have; as a whole number with thousands where there are so many devices."""
+    value = draw(
+        st.floats(0.001, most).map(lambda value: round(value, 4)).filter(bool) | st.integers(1, int(most)).map(float)
+    )
     text = repr(value)
     forms = [text, f"**{text}**", f"`{text}`", f"{text} images/s"]
     whole = f"{int(value):,}"
@@ -40,15 +43,21 @@ def rates(draw: Any) -> Written:
 
 
 @st.composite
-def times(draw: Any) -> Written:
-    value = float(draw(st.integers(1, 10**7)))
-    forms = (str(int(value)), f"{int(value)}.0", f"{int(value):,}", f"{int(value)} s", f"{int(value)}秒")
-    return Written(value, draw(st.sampled_from(forms)))
+def times(draw: Any, rate: float) -> Written:
+    """The time of one epoch or more at a rate, in seconds, minutes or hours."""
+    value = int(EPOCH_IMAGES / rate * draw(st.floats(1.1, 40.0))) + 1
+    forms = {
+        **dict.fromkeys((f"{value}", f"{value}.0", f"{value:,}", f"{value} s", f"{value}秒"), value),
+    }
+    minutes = -(-value // 60)
+    forms.update({f"{minutes} min": 60 * minutes, f"{minutes} 分钟": 60 * minutes})
+    text = draw(st.sampled_from(tuple(forms)))
+    return Written(float(forms[text]), text)
 
 
 @st.composite
 def maps(draw: Any) -> Written:
-    in_tenths_of_percent = draw(st.integers(10, 1000))
+    in_tenths_of_percent = draw(st.integers(10, 450))
     value = float(f"{in_tenths_of_percent / 1000:.3f}")
     percent = f"{in_tenths_of_percent / 10:.1f}"
     forms = (f"{percent}%", f"{percent} %", f"{percent}％", f"{value:.3f}", f"__{percent}%__")
@@ -64,16 +73,8 @@ def memories(draw: Any) -> Written:
 
 BLANK = st.just(Written("", "")) | st.sampled_from((Written("/", "/"), Written("/", "／")))
 NOISE = st.sampled_from(
-    ("0.376 && 0.336", "N/A", "-", "12[1]", "5-7", "3.3h", "约 5", "1 2", "1_0", "٣", "1/2/3", "99%%", "nan")
+    ("0.376 && 0.336", "N/A", "-", "12[1]", "5-7", "3.3d", "约 5", "1 2", "1_0", "٣", "1/2/3", "99%%", "nan")
 )
-METRIC = {
-    "e2e_time": times(),
-    "p_whole": rates(),
-    "p_train": rates(),
-    "p_core": rates(),
-    "map": maps(),
-    "mem": memories(),
-}
 
 
 @st.composite
@@ -95,8 +96,12 @@ def rows(draw: Any, topology: str) -> Mapping[str, Written]:
         "precision": Written("fp32", draw(st.sampled_from(("fp32", "FP32", "`fp32`")))),
         "fix_hp": Written("bs16-lr0.16", hyper),
     }
-    for name in METRICS:
-        found[name] = draw(METRIC[name] | BLANK)
+    most = 300.0 * int(nodes) * int(cards)
+    for name in ("p_whole", "p_train", "p_core"):
+        found[name] = draw(rates(most) | BLANK)
+    p_whole = found["p_whole"].says
+    found["e2e_time"] = draw(times(p_whole if isinstance(p_whole, float) else most) | BLANK)
+    found["map"], found["mem"] = draw(maps() | BLANK), draw(memories() | BLANK)
     return found
 
 
