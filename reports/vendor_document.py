@@ -34,8 +34,6 @@ _GENERAL = (
     ("训练结果", "map", "单位为平均目标检测正确率"),
 )
 
-_Lists = Mapping[str, Mapping[str, str]]
-
 
 def document_lines(device: Device, fillings: Sequence[Filling], style: Style, form: str = "published") -> list[str]:
     """Return the section as lines of Markdown, in the form "published" (the vendor's) or "template" (FlagPerf's).

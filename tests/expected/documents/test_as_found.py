@@ -477,7 +477,7 @@ def test_another_size_of_memory_is_another_device() -> None:
     assert any("device: the document says 'nvidia A100 80G', a100.toml 'NVIDIA A100 40G'" in one for one in found)
 
 
-MODIFICATIONS = {
+MODIFICATIONS: dict[str, tuple[dict[str, Any], str, str]] = {
     "the same": ({"tf32": True}, "tf32: true, the benchmark's is false", ""),
     "in other words": ({"tf32": True}, "METAX_USE_TF32=1", ""),
     "another value": ({"tf32": True}, "tf32=0", "'tf32=0', r300.toml tf32: true"),
