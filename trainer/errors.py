@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
+_BYTES = re.compile("[\udc80-\udcff]")
+"""What Python makes of bytes that are no UTF-8 (PEP 383)."""
+
 
 class TrainerError(Exception):
     """A run cannot go on for a reason outside the program; `kind` names its family in the evidence."""
@@ -9,8 +14,9 @@ class TrainerError(Exception):
     kind = "trainer"
 
     def __str__(self) -> str:
-        """The message, with those bytes of file names that are no UTF-8 written as \\xe9: it goes to logs and files."""
-        return super().__str__().encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+        """The message as any file can have it: of a file name, bytes that are no UTF-8 are written as \\xe9."""
+        text = _BYTES.sub(lambda found: f"\\x{ord(found.group()) - 0xDC00:02x}", super().__str__())
+        return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 class SettingsError(TrainerError):

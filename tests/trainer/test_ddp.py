@@ -50,7 +50,10 @@ def train(rank: int, port: int, folder: str) -> None:
     group.join(backend)
     losses, ways, states = {}, {}, {}
     # A body of every kind of layer, with half of the layers and on smaller images: this is about the gradients' way.
-    shallow = {"_SMALL_SIDE": 64, "resnet18": lambda weights: ResNet(BasicBlock, [1, 1, 1, 1])}
+    shallow = {
+        "SIDES": {"fasterrcnn_resnet18_fpn_small": (64, 64)},
+        "resnet18": lambda weights: ResNet(BasicBlock, [1, 1, 1, 1]),
+    }
     for name, changes in WAYS.items():
         settings = replace(small_settings(Path("data"), Path("run")), **changes)
         torch.manual_seed(settings.seed)

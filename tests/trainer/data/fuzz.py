@@ -28,6 +28,7 @@ from trainer.errors import DataError
 
 _SPLIT, _CLASSES = "train2017", 6
 _NAMES = (
+    "\ud800.jpg",
     "caf\udce9.jpg",
     "\u56fe.jpg",
     "e\u0301.jpg",

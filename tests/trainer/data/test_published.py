@@ -120,7 +120,9 @@ def test_an_outline_that_cannot_be_decoded_is_named_with_its_image(tmp_path: Pat
     sample = images[Item(1, False)]
 
     assert isinstance(sample, BadSample)
-    assert sample.message.startswith("image 7: a segmentation cannot be decoded: ")
+    assert sample.message.startswith(
+        f"{tmp_path}/train2017/000000000007.jpg: image 7: the segmentation of annotation 1 cannot be decoded: "
+    )
 
 
 def test_run_lengths_of_another_size_than_the_image_are_named_with_it(tmp_path: Path) -> None:
