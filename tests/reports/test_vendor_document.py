@@ -92,7 +92,7 @@ def test_the_template_has_its_own_items_first(tmp_path: Path, capsys: Any) -> No
         *("训练框架版本", "依赖软件版本"),
     ]
     assert "### 运行情况" in out
-    assert read_document(out).errors[0].message.startswith("p_core: found")  # a run that no R300 could have made
+    assert read_document(out).errors == ()
 
 
 @pytest.mark.parametrize("form", ["published", "template"])
