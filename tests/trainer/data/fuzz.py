@@ -162,7 +162,7 @@ def damaged(chance: random.Random, raw: bytes) -> bytes:
     if kind == 4:
         return chance.choice(_HEADS) + raw
     if kind == 5:
-        packed = gzip.compress(raw, 1)
+        packed = gzip.compress(raw, 1, mtime=0)
         return packed if chance.random() < 0.5 else packed[: chance.randrange(len(packed))]
     if kind == 6:
         return raw.decode("utf-8", "replace").encode(chance.choice(("utf-16", "utf-16-le", "utf-32", "gbk")), "replace")
