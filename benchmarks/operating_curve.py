@@ -16,6 +16,7 @@ from benchmarks.operating_document import SLOW_PERCENT, SOUND_PERCENT, document,
 from evidence.bundle import Evidence, Run
 from evidence.errors import SuiteError
 from evidence.events import STEP_COLUMNS, RankEvidence, Start, TrainEnd, Windows
+from evidence.files import SCHEMA
 from evidence.verdict import Verdict
 from expected import METRICS, PUBLISHED, Expectation, default_bounds
 from verdict.judge import judge_metric
@@ -141,15 +142,16 @@ def _rank(steps: int) -> RankEvidence:
     sizes = np.full(-(-steps // WINDOW), WINDOW, dtype=np.int64)
     sizes[-1] -= sizes.sum() - steps
     columns = {
-        field.name: np.zeros(steps if field.name in STEP_COLUMNS else len(sizes), dtype=np.int64)
+        field.name: np.zeros(steps if field.name in (*STEP_COLUMNS, "trained") else len(sizes), dtype=np.int64)
         for field in fields(Windows)
     }
-    columns.update(size=sizes, warmup=np.zeros(len(sizes), dtype=bool), images=np.full(steps, BATCH, dtype=np.int64))
+    images = np.full(steps, BATCH, dtype=np.int64)
+    columns.update(size=sizes, warmup=np.zeros(len(sizes), dtype=bool), images=images, trained=images)
     measured: RankEvidence = _with_nothing_but(
         RankEvidence,
         rank=0,
         file="rank-0000.jsonl",
-        start=_with_nothing_but(Start, rank=0, timing="simulated", simulated=False),
+        start=_with_nothing_but(Start, schema=SCHEMA, rank=0, timing="simulated", simulated=False),
         windows=Windows(**columns),
         train_begin_ns=0,
         train_end=TrainEnd(t_ns=1, images=steps * BATCH, steps=steps, ledger={"evaluation_ns": 0}),

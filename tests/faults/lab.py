@@ -118,7 +118,7 @@ class Lab:
     def stored_a100(self, cell: Cell, **changes: Any) -> RunVerdict:
         """The verdict on a made-up run of a real A100 as that cell, whose numbers are published."""
         bundle = bundle_of("a100", str(cell.topology), **{"batch_size": cell.batch_size, **changes})
-        return self._write(bundle, cell, elapsed_s=600.0).judged()
+        return self._write(bundle, cell, elapsed_s=6000.0).judged()
 
     def stored_r300(self, topology: str = "1x8", environment: Mapping[str, Any] | None = None, **changes: Any) -> Path:
         """The folder of a made-up run of the R300, whose rows have blanks; `environment` is what its hosts found."""
