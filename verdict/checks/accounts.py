@@ -19,7 +19,7 @@ TIMER_TOLERANCE = 0.1
 CEILINGS = {"data_wait": 0.5, "copy": 0.25, "checkpoint": 0.25, "bookkeeping": 0.05, "idle": 0.05}
 """Largest share of the training without evaluations that each part of the ledger may have beside compute."""
 CEILING_S = {"data_wait": 10.0, "copy": 1.0, "checkpoint": 10.0, "bookkeeping": 1.0, "idle": 1.0}
-"""Always allowed: a short training has a share for what is done once, as starting loaders; disks may be slow or busy."""
+"""Always allowed: a short training has a share for what is done once (starting loaders), and disks may be busy."""
 ORDER_TOLERANCE = 1e-9
 """Relative: rates that differ by rounding only are equal."""
 CONSTANT_LOSS_STEPS = 50
