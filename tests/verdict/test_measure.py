@@ -389,6 +389,7 @@ def epochs_of(plan: Plan, folder: Path) -> tuple[float | None, str]:
     """What a run measures of epochs_to_target, and why it does not."""
     evidence = read_run(build(plan).write(folder / "run"))
     found = measure(evidence, ["epochs_to_target"]).get("epochs_to_target")
+    assert found is None or found.unit == "epochs"
     return None if found is None else found.value, unmeasured("epochs_to_target", evidence)
 
 

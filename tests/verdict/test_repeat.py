@@ -26,6 +26,7 @@ def boot(value: float, half: float = 0.1, n: int = 400, between: float = 0.01) -
 
 def half_width(found: Measurement) -> float:
     assert found.interval is not None
+    assert found.value - found.interval.low == pytest.approx(found.interval.high - found.value)
     return found.interval.high - found.value
 
 
@@ -63,7 +64,10 @@ def test_boots_on_simulated_time_have_the_spread_that_they_show() -> None:
 
 
 def test_one_boot_without_an_interval_leaves_none() -> None:
-    assert together([boot(100.0), replace(boot(100.0), interval=None, within=None)]).interval is None
+    found = together([boot(100.0), replace(boot(50.0), interval=None, within=None)])
+
+    assert (found.interval, found.within) == (None, None)
+    assert found.value == pytest.approx(2 / (1 / 100 + 1 / 50))
 
 
 def test_the_largest_mem_counts_and_of_other_metrics_the_mean() -> None:
@@ -100,8 +104,10 @@ def test_one_boot_that_cannot_be_trusted_makes_all_of_it_invalid(tmp_path: Path)
     broken = build(PLAN)
     broken.drop("end", 1)
 
-    verdict = judged(tmp_path, PLAN, broken).verdict
+    found = judged(tmp_path, PLAN, broken)
+    verdict = found.verdict
 
+    assert [run.evidence.path.name for run in found.runs] == ["run-0", "run-1"]
     assert verdict.outcome == Verdict.INVALID
     assert verdict.reasons[0].startswith("run 2 of 2 (run-1): rank 1: found 0 'end' events")
 
