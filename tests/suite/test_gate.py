@@ -81,6 +81,17 @@ def test_every_metric_passed_is_a_pass(tmp_path: Path, one: Path, baseline: Path
     assert {case.outcome for case in session.by_metric.values()} == {"passed"}
 
 
+def test_a_run_of_an_older_schema_is_judged_and_is_no_proof(tmp_path: Path, baseline: Path) -> None:
+    bundle = bundle_of("r300", "1x1")
+    bundle.run["schema"] = bundle.one("start")["schema"] = 2
+
+    session = gated(tmp_path, "--replay", bundle.write(tmp_path / "old"), "--baseline", baseline)
+
+    assert {case.outcome for case in session.by_metric.values()} == {"passed"}
+    assert last_line(session).startswith("GATE: INCOMPLETE")
+    assert "old is evidence of schema 2, which does not show that anything was trained" in last_line(session)
+
+
 def test_what_is_unpublished_and_not_in_a_baseline_is_incomplete(tmp_path: Path, one: Path) -> None:
     session = gated(tmp_path, "-m", "r300", "--topo", "1x1", "--replay", one, "-n", "2")
 
