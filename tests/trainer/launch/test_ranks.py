@@ -199,7 +199,7 @@ def test_a_process_that_a_rank_started_and_that_is_no_worker_is_not_looked_into(
     tmp_path: Path, monkeypatch: Any
 ) -> None:
     with rank(tmp_path, "0", "--with-tool") as process:
-        assert until(lambda: [one.cmdline()[0] for one in psutil.Process(process.pid).children()] == ["sleep"])
+        assert until(lambda: [one.cmdline()[:1] for one in psutil.Process(process.pid).children()] == [["sleep"]])
         fake_py_spy(tmp_path, "echo a stack", monkeypatch)
         dump_stacks(tmp_path)
 
