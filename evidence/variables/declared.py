@@ -14,7 +14,7 @@ from __future__ import annotations
 import fnmatch
 import functools
 from dataclasses import dataclass
-from typing import Mapping
+from typing import Mapping, Sequence
 
 ARITHMETIC = "arithmetic"
 SPEED = "speed"
@@ -37,15 +37,19 @@ FAMILIES: tuple[Family, ...] = (
     Family("XACC*", ARITHMETIC, "Kunlunxin's compiler: what it replaces and fuses"),
     Family("XMLIR_*", ARITHMETIC, "Kunlunxin's framework: operators, fallbacks to the host"),
     Family("METAX_*", ARITHMETIC, "MetaX's TF32"),
-    Family("MACA_*", ARITHMETIC, "MetaX's software"),
     Family("NVIDIA_TF32_OVERRIDE", ARITHMETIC, "TF32 of NVIDIA's libraries, whatever the program asks for"),
     Family("TORCH_ALLOW_TF32_CUBLAS_OVERRIDE", ARITHMETIC, "TF32 of torch's matrix products"),
+    Family("CUBLAS*_LOG*", SPEED, "logs of cuBLAS"),
+    Family("CUDNN_LOG*", SPEED, "logs of cuDNN"),
     Family("CUBLAS*", ARITHMETIC, "algorithms of cuBLAS and cuBLASLt, emulation of formats"),
     Family("CUDNN_*", ARITHMETIC, "algorithms of cuDNN"),
     Family("ONEDNN_*", ARITHMETIC, "oneDNN on the host: formats, instruction sets"),
     Family("DNNL_*", ARITHMETIC, "the same by oneDNN's older name"),
-    Family("MKL_*", ARITHMETIC, "MKL on the host: instruction sets, threads"),
+    Family("MKL_CBWR", ARITHMETIC, "MKL on the host: reproducible code paths"),
+    Family("MKL_ENABLE_INSTRUCTIONS", ARITHMETIC, "MKL on the host: instruction sets"),
+    Family("MKL_*", SPEED, "threads of MKL on the host"),
     Family("XPU_*", SPEED, "Kunlunxin's runtime"),
+    Family("MACA_*", SPEED, "MetaX's runtime"),
     Family("CUDA_*", SPEED, "NVIDIA's runtime and what vendors provide as such"),
     Family("NVIDIA_*", SPEED, "NVIDIA's driver and container tools"),
     Family("BKCL*", SPEED, "Kunlunxin's collectives"),
@@ -56,7 +60,7 @@ FAMILIES: tuple[Family, ...] = (
     Family("GLOO_*", SPEED, "torch's collectives of the host"),
     Family("UCX_*", SPEED, "transport below collectives"),
     Family("TORCHELASTIC_*", PLACE, "torchrun's own"),
-    Family("TORCHINDUCTOR_*", ARITHMETIC, "torch's compiler, which the suite does not use"),
+    Family("TORCHINDUCTOR_*", SPEED, "torch's compiler, which the suite does not use"),
     Family("TORCH_*", SPEED, "torch"),
     Family("PYTORCH_*", SPEED, "torch's allocators and fallbacks"),
     Family("OMP_*", SPEED, "threads of the host"),
@@ -163,6 +167,28 @@ def lowering(name: str, value: str) -> Lowering | None:
         return None
     known = next((one for one in LOWERING if fnmatch.fnmatchcase(name, one.pattern)), None)
     return None if known is None or value.strip().lower() in known.harmless else known
+
+
+def recipe_problems(variables: Mapping[str, str], lowered: Sequence[str], tf32: bool, row: str) -> list[str]:
+    """Return in which variables a rank's precision is not that of a row, "found ..., expected ...".
+
+    `lowered` and `tf32` are what the row's recipe declares, `row` is the id of the cell.
+    """
+    problems, declared = [], dict(one.split("=", 1) for one in lowered)
+    for name, value in sorted(variables.items()):
+        known = lowering(name, value)
+        if known is None or name in declared or (known.is_tf32 and tf32):
+            continue
+        remedy = f'lowered = {{ {name} = "{value}" }}' + (" or tf32 = true" if known.is_tf32 else "")
+        problems.append(
+            f"found {name}={value}, by which {known.what}, expected only variables that {row} declares; unset it, or "
+            f"declare it in a row of its own ([recipe] {remedy})"
+        )
+    for name, value in declared.items():
+        if variables.get(name) != value:
+            found = f"{name}={variables[name]}" if name in variables else f"no {name}"
+            problems.append(f"found {found}, expected {name}={value}, which belongs to the recipe of {row}")
+    return problems
 
 
 def of_rank(environment: Mapping[str, str]) -> dict[str, str]:

@@ -179,7 +179,7 @@ FAULTS = [
     ),
     Fault(
         "precision-lowered",
-        "rank 0: found no XDNN_CONV_GEMM_DTYPE, expected XDNN_CONV_GEMM_DTYPE=int16, which r300-1x2-fp32-bs4 was",
+        "rank 0: found no XDNN_CONV_GEMM_DTYPE, expected XDNN_CONV_GEMM_DTYPE=int16, which belongs to the recipe of",
         lambda b: None,
         LOWERED,
     ),

@@ -154,12 +154,10 @@ def recipe_is_the_cells(case: Case) -> Iterator[str]:
     if run is None:
         return
     expected = _as_json(case.cell.recipe)
-    missing = [name for name in expected if name not in run.recipe and name not in _LATER]
+    missing = [name for name in expected if name not in complete(run.recipe)]
     if missing:
         yield f"run.json: the recipe lacks {', '.join(missing)}, expected every field of the cell's"
-    # Recipes that are older than a field were trained by what is its default now.
-    older = {name: value for name, value in _as_json(Recipe()).items() if name in _LATER}
-    found = {name: value for name, value in {**older, **run.recipe}.items() if name in expected}
+    found = {name: value for name, value in complete(run.recipe).items() if name in expected}
     yield from _differences("run.json: recipe", found, expected)
 
 
@@ -238,6 +236,11 @@ def attempts_are_not_mixed(case: Case) -> Iterator[str]:
                 f"rank {rank}: found attempt {found}, expected {expected}, as run.json lists {expected} restarts: "
                 "mixed attempts prove nothing"
             )
+
+
+def complete(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the recipe of a run.json with the fields that came later: older runs were trained by their defaults."""
+    return {**{name: value for name, value in _as_json(Recipe()).items() if name in _LATER}, **recipe}
 
 
 def _as_json(recipe: Recipe) -> dict[str, Any]:

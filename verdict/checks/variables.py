@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Iterator
 
 from evidence.events import RankEvidence
-from evidence.variables.declared import ARITHMETIC, SPEED, changes, lowering
+from evidence.variables.declared import ARITHMETIC, SPEED, changes, recipe_problems
 from verdict.checks.invariants import Case, check, note, rank_check
 
 
@@ -24,21 +24,8 @@ def precision_is_the_rows(case: Case, rank: RankEvidence) -> Iterator[str]:
     """No variable lowers the precision of products below the row's, except those that the row's recipe declares."""
     if rank.start is None:
         return
-    recipe, found = case.cell.recipe, rank.start.variables
-    declared = dict(one.split("=", 1) for one in recipe.lowered)
-    for name, value in sorted(found.items()):
-        known = lowering(name, value)
-        if known is None or name in declared or (known.is_tf32 and recipe.tf32):
-            continue
-        remedy = f'lowered = {{ {name} = "{value}" }}' + (" or tf32 = true" if known.is_tf32 else "")
-        yield (
-            f"found {name}={value}, by which {known.what}, expected a variable that {case.cell.id} declares; unset it, "
-            f"or declare it in a row of its own ([recipe] {remedy})"
-        )
-    for name, value in declared.items():
-        if found.get(name, "") != value:
-            known_by = f"{name}={value}, which {case.cell.id} was published with"
-            yield f"found {_shown(name, found.get(name))}, expected {known_by}"
+    recipe = case.cell.recipe
+    yield from recipe_problems(rank.start.variables, recipe.lowered, recipe.tf32, case.cell.id)
 
 
 @note
