@@ -133,13 +133,13 @@ class Settings:
     def __post_init__(self) -> None:
         for option in OPTIONS:
             check(option, getattr(self, option.name))
+        if self.precision == "tf32" and not self.tf32:
+            raise SettingsError("precision is 'tf32' and tf32 is False; write --precision=fp32, or add --tf32=True")
         if (self.protocol == "steady") != (self.steps is not None):
             raise SettingsError(
                 f"protocol {self.protocol} with steps {self.steps}: steps is the length of the steady protocol; "
                 "give both or neither"
             )
-        if self.precision == "tf32" and not self.tf32:
-            raise SettingsError("precision is 'tf32' and tf32 is False; write --precision=fp32, or add --tf32=True")
         if self.pretrained_backbone and self.backbone is None:
             raise SettingsError(
                 "the recipe starts from ImageNet weights and no file was given; pass --backbone FILE "

@@ -112,10 +112,10 @@ def _introduction(settings: Settings, ranks: Ranks, backend: Backend, device: De
         capacity_gib=device.capacity_gib,
         driver=device.driver,
         collectives=backend.collectives(),
-        variables=redacted_environment(of_rank(os.environ)),
         environment={key: os.environ.get(key) for key in (*backend.environment, backend.visible_devices) if key},
         timing=backend.step_timer().method,
         **settings.recorded(),
+        variables=redacted_environment(of_rank(os.environ)),
         versions={
             "python": platform.python_version(),
             "torch": torch.__version__,
