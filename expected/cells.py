@@ -72,7 +72,9 @@ def read_cells(top: Table, defaults: CellDefaults) -> tuple[Cell, ...]:
             cell = replace(cell, expectations={**cell.expectations, **_derived(cell)})
         for earlier, other in enumerate(cells, start=1):
             if other.id == cell.id:
-                raise table.fault("", f"has the id {cell.id} of cell[{earlier}]; remove one of the two")
+                is_mode = other.recipe.tf32 != cell.recipe.tf32
+                remedy = "remove one of the two" + ', or write precision = "tf32" in that of TF32' * is_mode
+                raise table.fault("", f"has the id {cell.id} of cell[{earlier}]; {remedy}")
         cells.append(cell)
     return tuple(cells)
 

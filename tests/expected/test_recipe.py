@@ -127,6 +127,16 @@ def test_a_row_declares_only_variables_that_are_known_to_lower_precision(tmp_pat
         load(tmp_path, change("epochs = 20", f'lowered = {{ {name} = "{value}" }}'))
 
 
+def test_rows_that_differ_in_tf32_alone_need_ids_of_their_own(tmp_path: Path) -> None:
+    second = GOOD[GOOD.rindex("[[cell]]") :] + "[cell.recipe]\ntf32 = true\n"
+
+    with pytest.raises(ExpectationError, match=r'cell\[3\]: has the id .* of cell\[2\]; .*write precision = "tf32"'):
+        load(tmp_path, GOOD + second)
+
+    device = load(tmp_path, GOOD + second.replace('precision = "amp"', 'precision = "tf32"'))
+    assert [cell.id for cell in device.cells[1:]] == ["x100-1x8-amp-bs2", "x100-1x8-tf32-bs2"]
+
+
 @pytest.mark.parametrize("override", ["", "[cell.recipe]\ntf32 = false\n"])
 def test_a_row_of_tf32_has_it_in_its_recipe_and_in_its_id(tmp_path: Path, override: str) -> None:
     device = load(tmp_path, change('precision = "amp"', 'precision = "tf32"') + override)
