@@ -96,6 +96,9 @@ class Start:
     without: tuple[str, ...] | None = None
     bucket_mb: int | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
+    deterministic: bool | None = None
+    cudnn_benchmark: bool | None = None
+    variables: Mapping[str, str] = field(default_factory=dict)  # those that change arithmetic or speed, redacted
     t_ns: int = 0
 
 

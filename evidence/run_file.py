@@ -13,7 +13,8 @@ from evidence.codec import FieldError, decode, dumps, encode, parse_object
 from evidence.files import RUN_FILE, other_schema, write_whole
 
 PROTOCOLS = ("full", "epoch", "steady")
-PRECISIONS = ("fp32", "amp", "fp16", "bf16")
+PRECISIONS = ("fp32", "tf32", "amp", "fp16", "bf16")
+"""tf32: fp32 whose products and convolutions use TF32."""
 
 
 @dataclass(frozen=True)
