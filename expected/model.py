@@ -16,6 +16,9 @@ DERIVED = "derived"
 UNPUBLISHED = "unpublished"
 NOT_APPLICABLE = "not_applicable"
 
+SMOKE = "a smoke run is held against no number"
+"""The source of the expectations of a smoke run's cell."""
+
 _DEVICE = "-card"
 """Precedes the device index in a cell's id; ids of tables end with the batch size."""
 
@@ -207,3 +210,20 @@ class Device:
     smi: str = ""
     sha256: str = ""
     is_released: bool = False
+
+    def smoke_cell(self, topology: Topology, precision: str | None = None) -> Cell:
+        """Return the cell of a smoke run, with nothing published, at any topology and precision.
+
+        Its hyper-parameters are those of the first row of that topology and precision, else of that topology, else of
+        the table.
+
+        >>> load_devices()["r300"].smoke_cell(Topology(4, 8)).id
+        'r300-4x8-fp32-bs16'
+        """
+        here = [cell for cell in self.cells if cell.topology == topology]
+        alike = [cell for cell in here if cell.precision == precision]
+        row = next(iter((*alike, *here, *self.cells)))
+        wanted = precision or row.precision
+        # The peak of a row is that of its own precision.
+        peak = row.peak_tflops if wanted == row.precision else None
+        return replace(row, topology=topology, precision=wanted, peak_tflops=peak).without_numbers(SMOKE)

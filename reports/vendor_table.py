@@ -11,6 +11,7 @@ from typing import Mapping, Sequence
 
 from evidence.bundle import Evidence
 from evidence.errors import SuiteError
+from evidence.run_file import UNJUDGED
 from evidence.text import visible
 from evidence.verdict import Verdict
 from expected import METRICS, NOT_APPLICABLE, PUBLISHED, UNPUBLISHED, Cell, Device
@@ -108,6 +109,8 @@ def filling(judged: Judged, run: str) -> Filling:
         problem = (
             "was made by --each-card, beside runs on the other devices, expected one that had the machine to itself"
         )
+    elif verdict.protocol in UNJUDGED:
+        problem = f"is a run of protocol {verdict.protocol}, expected one that trains as the table says"
     elif on_other_data(evidence, judged.device):
         problem = f"was given a data set with --data: {OWN_DATA}"
     if problem:

@@ -15,7 +15,7 @@ from dataclasses import MISSING, dataclass
 from pathlib import Path
 from typing import Any, Callable, Mapping, Sequence
 
-from evidence.run_file import PRECISIONS, PROTOCOLS
+from evidence.run_file import BY_STEPS, PRECISIONS, PROTOCOLS, UNJUDGED
 from trainer.errors import SettingsError
 from trainer.optimizations import NAMES
 from trainer.telemetry import SMI_NAMES
@@ -70,7 +70,9 @@ class Settings:
     # model and optimizer
     model: str = _option("fasterrcnn_resnet50_fpn", "network", choices=MODELS, recorded=True)
     num_classes: int = _option(91, "classes, background included", least=2)
-    pretrained_backbone: bool = _option(True, "start from the ImageNet weights of --backbone")
+    pretrained_backbone: bool = _option(
+        True, "start from the ImageNet weights of --backbone; a smoke run without them from seeded ones"
+    )
     precision: str = _option("fp32", "of the forward pass", choices=PRECISIONS, recorded=True)
     tf32: bool = _option(False, "allow TF32 in fp32 products and convolutions", recorded=True)
     batch_size: int = _option(16, "images a step and device", least=1, recorded=True)
@@ -130,12 +132,12 @@ class Settings:
     def __post_init__(self) -> None:
         for option in OPTIONS:
             check(option, getattr(self, option.name))
-        if (self.protocol == "steady") != (self.steps is not None):
+        if (self.protocol in BY_STEPS) != (self.steps is not None):
             raise SettingsError(
-                f"protocol {self.protocol} with steps {self.steps}: steps is the length of the steady protocol; "
-                "give both or neither"
+                f"protocol {self.protocol} with steps {self.steps}: steps is the length of the protocols "
+                f"{' and '.join(BY_STEPS)}; give both or neither"
             )
-        if self.pretrained_backbone and self.backbone is None:
+        if self.pretrained_backbone and self.backbone is None and self.protocol not in UNJUDGED:
             raise SettingsError(
                 "the recipe starts from ImageNet weights and no file was given; pass --backbone FILE "
                 "(resnet50-0676ba61.pth from torchvision)"

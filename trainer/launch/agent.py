@@ -156,7 +156,7 @@ class Agent:
                 ensure(Path(order.shapes["folder"]), **order.shapes["parameters"])
         except (TrainerError, OSError) as error:
             return [str(error)]
-        if order.shapes is None:
+        if order.shapes is None and order.data is not None:
             problems += data_problems(Path(order.data))
         if order.backbone is not None:
             problems += backbone_problems(Path(order.backbone))

@@ -1,4 +1,4 @@
-"""Sets one rank up - device, process group, data, model - and hands it to its protocol."""
+"""Sets one rank up - device, process group, probes, data, model - and hands it to its protocol."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import torchvision
 from evidence import events
 from evidence.files import SCHEMA, telemetry_file
 from evidence.rank_file import EventLog
+from evidence.run_file import BY_STEPS, PROBES
 from trainer.data.loader import build_loaders
 from trainer.data.scoring import fast_is_absent
 from trainer.devices import Backend, DeviceInfo
@@ -44,17 +45,18 @@ def run_rank(settings: Settings, ranks: Ranks, backend: Backend, log: EventLog, 
     group.join(backend)
     # Together: while other ranks still import their frameworks, a busy host disturbs the clock probe.
     group.barrier()
-    probe = probe_clock(backend)
-    log.write(probe)
-    backend.release_memory()
+    probe = _probe(backend, log)
     watches = _watches(settings, ranks, backend, device, group)
     for watch in watches:
         watch.start()
     try:
         if ranks.local_rank == 0:
             log.write(gather(settings, backend, device))
-        clocks = ClockWatch(backend, log, probe, settings.seed)
-        reason = _prepare(settings, ranks, backend, log, group, clocks).run()
+        if settings.protocol == PROBES:
+            reason = PROBES
+        else:
+            clocks = ClockWatch(backend, log, probe, settings.seed)
+            reason = _prepare(settings, ranks, backend, log, group, clocks).run()
     finally:
         stop_all(watches)
     allocated_gib, reserved_gib = backend.allocator_peak_gib()
@@ -64,6 +66,17 @@ def run_rank(settings: Settings, ranks: Ranks, backend: Backend, log: EventLog, 
     log.write(events.End(reason))
     # Not after a failure: destroying a group can wait for ranks that have ended, and would hide the reason.
     group.leave()
+
+
+def _probe(backend: Backend, log: EventLog) -> events.ClockProbe:
+    """Measure the device itself, before anything is trained on it; log what each probe found, and return the clock's.
+
+    A further probe is a module of trainer/probes, and a line here.
+    """
+    clock = probe_clock(backend)
+    log.write(clock)
+    backend.release_memory()
+    return clock
 
 
 def _watches(settings: Settings, ranks: Ranks, backend: Backend, device: DeviceInfo, group: HostGroup) -> list[Watch]:
@@ -179,7 +192,7 @@ def _begin(
 ) -> Position | None:
     """Restore model, optimizer and RNG from the last checkpoint and return its position; None on a fresh start."""
     settings = trainee.settings
-    if not settings.attempt or settings.protocol == "steady":
+    if not settings.attempt or settings.protocol in BY_STEPS:
         return None
     position = resume(trainee, bare_model, group, checkpoints, steps_per_epoch)
     for problem in checkpoints.skipped:

@@ -8,6 +8,7 @@ from torchvision.models.detection import FasterRCNN, fasterrcnn_resnet50_fpn
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.backbone_utils import BackboneWithFPN, resnet_fpn_backbone
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
+from torchvision.models.resnet import Bottleneck
 from torchvision.ops import MultiScaleRoIAlign
 from torchvision.ops.misc import FrozenBatchNorm2d
 
@@ -48,14 +49,27 @@ def count_parameters(model: torch.nn.Module) -> tuple[int, int]:
 def _resnet50(settings: Settings) -> torch.nn.Module:
     if not settings.pretrained_backbone:
         return fasterrcnn_resnet50_fpn(weights=None, weights_backbone=None, num_classes=settings.num_classes)
-    assert settings.backbone is not None  # Settings refuses a pretrained body without a file
     # As fasterrcnn_resnet50_fpn with downloaded weights: frozen batch norm, stem and first stage frozen. Called without
     # weights, that function would train all layers.
     backbone = resnet_fpn_backbone(
         backbone_name="resnet50", weights=None, norm_layer=FrozenBatchNorm2d, trainable_layers=3
     )
-    load_backbone(backbone.body, settings.backbone, settings.backbone_sha256)
+    if settings.backbone is None:  # of a smoke run; Settings refuses it elsewhere
+        _steady_activations(backbone.body)
+    else:
+        load_backbone(backbone.body, settings.backbone, settings.backbone_sha256)
     return FasterRCNN(backbone, num_classes=settings.num_classes)
+
+
+def _steady_activations(body: torch.nn.Module) -> None:
+    """Scale the residual branches of a body of random weights by 1 / sqrt(blocks).
+
+    Frozen batch norm normalises nothing: each block would double the variance of what it passes on (Zhang et al.,
+    Fixup initialization, 2019), and the losses would overflow within a few steps.
+    """
+    blocks = [module for module in body.modules() if isinstance(module, Bottleneck)]
+    for block in blocks:
+        block.bn3.weight.fill_(len(blocks) ** -0.5)
 
 
 def _resnet18_small(settings: Settings) -> torch.nn.Module:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Mapping
 
 from evidence.bundle import Evidence
 from evidence.events import HOST_BACKENDS, RankEvidence
-from evidence.run_file import PROTOCOLS
+from evidence.run_file import TRAINING
 from evidence.telemetry import DeviceKey, DeviceSamples
 from expected import METRICS
 from verdict.metrics.measurement import Measurement, metric
@@ -106,7 +106,7 @@ class LeastMemory:
         return f"{self.gib:.3f} GiB ({', '.join(f'{name} {part:.3f}' for name, part in self.parts.items())})"
 
 
-@metric("mem", *PROTOCOLS)
+@metric("mem", *TRAINING)
 def mem(evidence: Evidence) -> Measurement | None:
     """Peak memory in use on any device of the run, in GiB; None unless every device has samples."""
     devices = device_memories(evidence)
