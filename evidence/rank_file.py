@@ -145,7 +145,7 @@ class _RankReader:
             self._last_ns = t_ns
             if event not in EVENTS or event == "progress":
                 return
-            if "start" not in self._seen:
+            if "start" not in self._seen and event != "failure":  # a device that cannot be opened has no start
                 raise FieldError(f"{event!r} comes before 'start', which has to be the first event")
             if "end" in self._seen and event != "end":
                 raise FieldError(f"{event!r} comes after 'end', which has to be the last event")

@@ -1,17 +1,22 @@
-"""Checks for missing software and data before any process is started, without importing torch."""
+"""Checks for missing software, devices and data before any rank is started, without importing torch."""
 
 from __future__ import annotations
 
 import importlib.util
+import os
+import subprocess
+import sys
 from pathlib import Path
-from typing import Any, Mapping
+from typing import Any, Mapping, Sequence
 
 from trainer.data.json_stream import read_json
 from trainer.devices import load_backend
+from trainer.devices.base import Backend, visible_names
 from trainer.errors import DataError, DeviceError
 from trainer.settings import Settings
 
 _MOST_CLASSES = 10_000  # a model of more takes gigabytes for its last layer
+_IMPORT_S = 120.0
 
 _ALWAYS = {
     "torch": "install the vendor's build, or `pip install torch torchvision`",
@@ -30,6 +35,65 @@ def missing_modules(backend_name: str) -> list[str]:
     """
     needed: Mapping[str, str] = {**load_backend(backend_name).requires, **_ALWAYS}
     return [f"{name} is missing: {remedy}" for name, remedy in needed.items() if importlib.util.find_spec(name) is None]
+
+
+def framework_problems(backend_name: str) -> list[str]:
+    """Return why the vendor's framework cannot be imported or lacks a part; [] for a backend that has none of its own.
+
+    It is imported in a process of its own, which takes seconds. Raises DeviceError for an unknown backend.
+    """
+    if type(load_backend(backend_name)).import_framework is Backend.import_framework:
+        return []
+    program = (
+        "import sys; from trainer.devices import load_backend; from trainer.errors import DeviceError\n"
+        "backend = load_backend(sys.argv[1]); backend.set_environment()\n"
+        "try: backend.import_framework()\n"
+        "except DeviceError as error: sys.exit(str(error))"
+    )
+    places = [str(Path(__file__).resolve().parents[1]), *filter(None, sys.path)]
+    command = [sys.executable, "-c", program, backend_name]
+    try:
+        done = subprocess.run(
+            command,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(places)},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            timeout=_IMPORT_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return [f"the framework of {backend_name} was not imported within {_IMPORT_S:.0f} s; try it by hand"]
+    if done.returncode == 0:
+        return []
+    said = done.stderr.decode("utf-8", "replace").strip().splitlines()[-1:]
+    return said or [f"importing the framework of {backend_name} ended with code {done.returncode}; try it by hand"]
+
+
+def device_problems(backend_name: str, smi: str, needed: int, indices: Sequence[int] = ()) -> list[str]:
+    """Return why this host does not have the devices of a run: `needed` of them, or those of `indices`.
+
+    They are counted by the vendor's tool (`smi`, if the device's table names one) and by the variable that chooses
+    devices. Raises DeviceError for an unknown backend.
+    """
+    backend = load_backend(backend_name)
+    variable, names = backend.visible_devices, visible_names(backend.visible_devices)
+    try:
+        listed = backend.count_devices(smi)
+    except DeviceError as error:
+        return [str(error)]
+    usable = [name for name in names if listed is None or not name.isdigit() or int(name) < listed]
+    found = len(usable) if names else listed
+    if found is not None and found < needed:
+        what = "the vendor's tool lists"
+        if names:
+            what = f"{variable}={','.join(names)} names, of those that {what}," if listed else f"{variable} names"
+        return [f"{what} {found} devices on this host, expected at least {needed}; choose another --topo or {variable}"]
+    beyond = [index for index in indices if listed is not None and index >= listed]
+    return [
+        f"device {index} is asked for, and the vendor's tool lists {listed} on this host, from 0 on; set {variable}"
+        for index in beyond[:1]
+    ]
 
 
 def planted(settings: Settings, world_size: int) -> Mapping[str, Any] | None:

@@ -1032,6 +1032,20 @@ def test_a_boot_that_failed_is_the_only_reason_given(tmp_path: Path) -> None:
     assert reasons == ["the run failed in phase preflight: torch_xmlir is missing"]
 
 
+def test_of_a_device_that_cannot_be_opened_only_the_cause_is_given(tmp_path: Path) -> None:
+    bundle = build(FULL)
+    failures = {"phase": "run", "message": "rank 0: device: no device is visible (2 of 2 ranks failed)"}
+    bundle.run["boot"] = {"exit_code": 1, "failure": failures}
+    for events in bundle.ranks.values():
+        t_ns = events[0]["t_ns"]
+        events[:] = [{"event": "failure", "t_ns": t_ns, "kind": "device", "message": "no device is visible"}]
+    bundle.telemetry.clear()
+
+    reasons = judged(read_run(bundle.write(tmp_path / "run")), FULL)
+
+    assert reasons == ["the run failed in phase run: rank 0: device: no device is visible (2 of 2 ranks failed)"]
+
+
 def test_many_violations_of_one_kind_are_counted_after_the_first_four(tmp_path: Path) -> None:
     plan = replace(FULL, topology=Topology(1, 8))
     bundle = build(plan)

@@ -219,6 +219,13 @@ class Backend:
         """Return which devices the host has, used or not, as far as the management tool lists them. May raise."""
         return Inventory(driver=device.driver)
 
+    def count_devices(self, smi: str = "") -> int | None:
+        """Return how many devices the management tool lists, without the framework; None if that is not known.
+
+        Raises DeviceError, with what to do, if a run needs the tool and it does not list any.
+        """
+        return None
+
     def framework_versions(self) -> dict[str, str]:
         """Return what the vendor's framework says of its own version, by module; {} where it is torch itself.
 
@@ -239,13 +246,18 @@ class Backend:
         return ", ".join(self.precisions)
 
 
+def visible_names(variable: str | None) -> list[str]:
+    """Return the devices that a variable like CUDA_VISIBLE_DEVICES names; [] if it is not set."""
+    listed = os.environ.get(variable, "") if variable else ""
+    return [name.strip() for name in listed.split(",") if name.strip()]
+
+
 def visible_index(variable: str | None, local_rank: int) -> int:
     """Return the index in the host of the device of `local_rank`, as a variable like CUDA_VISIBLE_DEVICES maps it.
 
     Without the variable, or if it names devices by something else than a number (a UUID), it is the local rank.
     """
-    listed = os.environ.get(variable, "") if variable else ""
-    names = [name.strip() for name in listed.split(",") if name.strip()]
+    names = visible_names(variable)
     if local_rank < len(names) and names[local_rank].isdigit():
         return int(names[local_rank])
     return local_rank

@@ -9,7 +9,16 @@ from trainer.devices.base import Backend, CopyStream, DeviceInfo, Inventory, T, 
 from trainer.devices.timers import EventTimer, StepTimer
 from trainer.errors import DeviceError
 from trainer.telemetry import load_smi
-from trainer.telemetry.base import GIB, DevicePlace, Sampler, Samples, declare, device_readings, device_sampler
+from trainer.telemetry.base import (
+    GIB,
+    AbsentError,
+    DevicePlace,
+    Sampler,
+    Samples,
+    declare,
+    device_readings,
+    device_sampler,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -171,6 +180,18 @@ class CudaBackend(Backend):
         except DeviceError as error:
             driver, absent = None, {"driver": str(error)}
         return Inventory(len(records), tuple(sorted(names)), memory_gib, driver, absent)
+
+    def count_devices(self, smi: str = "") -> int | None:
+        """Return how many the tool lists that the device's table names; None if its listing cannot be read.
+
+        torch counts them too when a rank opens its device, so only a tool that is not there is an error.
+        """
+        try:
+            return len([record for record in load_smi(smi).read() if "error" not in record]) if smi else None
+        except AbsentError:
+            raise
+        except DeviceError:
+            return None
 
     def release_memory(self) -> None:
         """Empty the caching allocator and begin its peaks anew."""

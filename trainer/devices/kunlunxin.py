@@ -109,6 +109,10 @@ class KunlunxinBackend(Backend):
         memory_gib = tuple(record["memory_total_gib"] for record in records)
         return Inventory(len(records), parse_xpu_models(listing), memory_gib, device.driver)
 
+    def count_devices(self, smi: str = "") -> int | None:
+        """Return how many xpu_smi lists; `open` cannot do without it."""
+        return len(parse_xpu_smi(run_tool(TOOL, "-m")))
+
     def framework_versions(self) -> dict[str, str]:
         """Return torch_xmlir's version: its parts as `__version__` lists them, else as `--doctor` prints them.
 

@@ -5,6 +5,7 @@ To add a management tool, write a module here with an opener decorated by `smi_t
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -19,6 +20,9 @@ Samples = List[Dict[str, Any]]
 
 GIB = float(2**30)
 MIB_PER_GIB = 1024.0
+
+TOOL_FOLDERS = ("/opt/xre/bin", "/opt/mxdriver/bin", "/usr/local/corex/bin")
+"""Where Kunlunxin, MetaX and Iluvatar install their tools; not every image has these folders on PATH."""
 
 _PCI = re.compile(r"(?:([0-9a-f]{4,8}):)?([0-9a-f]{2}):([0-9a-f]{2})(?:\.([0-7]))?")
 _STARTED_EACH_TIME_S = 5.0
@@ -95,15 +99,26 @@ def smi_tool(source: Source) -> Callable[[Callable[[], Smi]], Callable[[], Smi]]
     return register
 
 
+class AbsentError(DeviceError):
+    """The tool is not installed, or not where it is looked for."""
+
+
 class RefusedError(DeviceError):
     """The tool ran and ended with an exit code other than 0."""
 
 
 def run_tool(names: Sequence[str], *arguments: str, timeout_s: float = _TIMEOUT_S) -> str:
-    """Return the standard output of the first of `names` that is on PATH. Raises DeviceError with what to do."""
-    found = next((path for path in map(shutil.which, names) if path), None)
+    """Return the standard output of the first of `names` that is on PATH, else in TOOL_FOLDERS.
+
+    Raises AbsentError if none is there, DeviceError if it does not answer, both with what to do.
+    """
+    places = (None, os.pathsep.join(TOOL_FOLDERS))  # None is PATH
+    found = next(filter(None, (shutil.which(name, path=place) for place in places for name in names)), None)
     if found is None:
-        raise DeviceError(f"none of {', '.join(names)} is on PATH; install the vendor's driver tools")
+        raise AbsentError(
+            f"none of {', '.join(names)} is on PATH or in {', '.join(TOOL_FOLDERS)}; install the vendor's driver "
+            "tools, or put their folder on PATH"
+        )
     command = [found, *arguments]
     try:
         done = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL, timeout=timeout_s, check=False)

@@ -112,7 +112,7 @@ class _Nvml:
             try:
                 return program()
             except DeviceError as failed:
-                raise DeviceError(f"{failed}; nor did nvidia-ml-py help: {error}") from None
+                raise type(failed)(f"{failed}; nor did nvidia-ml-py help: {error}") from None
         return library(self._library)
 
 

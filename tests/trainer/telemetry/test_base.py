@@ -18,6 +18,7 @@ from trainer.errors import DeviceError
 from trainer.telemetry import SMI_NAMES, load_smi
 from trainer.telemetry.base import (
     SOURCES,
+    AbsentError,
     DevicePlace,
     RefusedError,
     Smi,
@@ -141,9 +142,24 @@ def test_the_first_name_on_path_is_used(on_path: Path) -> None:
     assert run_tool(("not-there-smi", name), "-m") == "got -m\n"
 
 
-def test_a_missing_tool_is_named() -> None:
-    with pytest.raises(DeviceError, match="none of xpu_smi, xpu-smi is on PATH"):
+def test_a_missing_tool_is_named_with_the_places_where_it_was_looked_for() -> None:
+    places = "/opt/xre/bin, /opt/mxdriver/bin, /usr/local/corex/bin"
+
+    with pytest.raises(AbsentError, match=f"none of xpu_smi, xpu-smi is on PATH or in {places}; install"):
         run_tool(("xpu_smi", "xpu-smi"))
+
+
+def test_a_vendors_own_folder_is_looked_into_after_path(tmp_path: Path, monkeypatch: Any) -> None:
+    first, vendors = tmp_path / "first", tmp_path / "vendors"
+    for folder in (first, vendors):
+        folder.mkdir()
+    monkeypatch.setenv("PATH", str(first), prepend=os.pathsep)
+    monkeypatch.setattr("trainer.telemetry.base.TOOL_FOLDERS", (str(tmp_path / "none"), str(vendors)))
+    name = tool(vendors, "echo of the vendor")
+
+    assert run_tool((name,)) == "of the vendor\n"
+    tool(first, "echo of PATH")
+    assert run_tool((name,)) == "of PATH\n"
 
 
 def test_a_failing_tools_code_and_last_words_are_told(on_path: Path) -> None:
