@@ -340,7 +340,7 @@ def test_a_mixture_is_refused_with_what_it_has_and_lacks(
 
 
 def newer(monkeypatch: Any, pci_bus: Any = None) -> Any:
-    """The backend of a framework that shows eight XPUs as torch.cuda, on buses from `pci_bus` on if torch knows them."""
+    """The backend of a framework that shows eight XPUs as torch.cuda, on buses from `pci_bus` on if torch has any."""
     monkeypatch.setitem(sys.modules, "torch_xmlir", framework("xpu.synchronize"))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 8)
