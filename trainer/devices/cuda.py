@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any, Callable, ContextManager, Iterable, Mapping, Sequence
 
-from trainer.devices.base import Backend, CopyStream, DeviceInfo, Inventory, T, visible_index
+from trainer.devices.base import Backend, CopyStream, DeviceInfo, Inventory, T, inventory_by, visible_index
 from trainer.devices.timers import EventTimer, StepTimer
 from trainer.errors import DeviceError
 from trainer.telemetry import load_smi
@@ -171,23 +171,15 @@ class CudaBackend(Backend):
         if not smi:
             why = "the device's table names no management tool, and torch sees the visible devices only"
             return Inventory(driver=device.driver, absent={"card_count": why, "driver": why})
-        tool = load_smi(smi)
-        records = [record for record in tool.read() if "error" not in record]
-        names = {record["name"] for record in records if "name" in record}
-        memory_gib = tuple(record["memory_total_gib"] for record in records if "memory_total_gib" in record)
-        try:
-            driver, absent = tool.driver(), {}
-        except DeviceError as error:
-            driver, absent = None, {"driver": str(error)}
-        return Inventory(len(records), tuple(sorted(names)), memory_gib, driver, absent)
+        return inventory_by(load_smi(smi))
 
-    def count_devices(self, smi: str = "") -> int | None:
-        """Return how many the tool lists that the device's table names; None if its listing cannot be read.
+    def listed_devices(self, smi: str = "") -> list[int] | None:
+        """Return the indexes in the listing of the tool that the device's table names; None if it cannot be read.
 
         torch counts them too when a rank opens its device, so only a tool that is not there is an error.
         """
         try:
-            return len([record for record in load_smi(smi).read() if "error" not in record]) if smi else None
+            return [record["card"] for record in load_smi(smi).read() if "error" not in record] if smi else None
         except AbsentError:
             raise
         except DeviceError:
