@@ -87,6 +87,7 @@ class Start:
     driver: str | None = None
     collectives: str | None = None
     environment: Mapping[str, Any] = field(default_factory=dict)  # variables that decide how the backend works
+    device_api: str | None = None  # through which the framework shows its devices, where a vendor has several
     tf32: bool | None = None
     learning_rate: float | None = None
     model: str | None = None
@@ -95,6 +96,7 @@ class Start:
     host_clock: bool | None = None
     without: tuple[str, ...] | None = None
     bucket_mb: int | None = None
+    sample_interval_s: float | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
     t_ns: int = 0
 
@@ -106,7 +108,8 @@ class ClockProbe:
 
     `side`, `units`: the work of a round, matrix products. `work_ns`: until its result was read back. `synchronise_ns`,
     `after_ns`: until synchronise returned, and from there until the result was read. `timer_ns`, `timer_wall_ns`: by
-    the step timer, and by the host's clock around it. `steps_back` counts backward steps of the host's clock.
+    the step timer, and by the host's clock around it. `steps_back` counts backward steps of the host's clock. `note`
+    has what is not known of the backend's synchronise.
     """
 
     work_ns: tuple[int, ...]
@@ -117,6 +120,7 @@ class ClockProbe:
     steps_back: int
     side: int | None = None
     units: int | None = None
+    note: str = ""
 
     @property
     def rounds(self) -> tuple[tuple[int, ...], ...]:

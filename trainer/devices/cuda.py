@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any, Callable, ContextManager, Iterable, Mapping, Sequence
 
-from trainer.devices.base import Backend, CopyStream, DeviceInfo, Inventory, T, visible_index
+from trainer.devices.base import Backend, CopyStream, DeviceInfo, Inventory, T, inventory_by, visible_index
 from trainer.devices.timers import EventTimer, StepTimer
 from trainer.errors import DeviceError
 from trainer.telemetry import load_smi
@@ -162,15 +162,7 @@ class CudaBackend(Backend):
         if not smi:
             why = "the device's table names no management tool, and torch sees the visible devices only"
             return Inventory(driver=device.driver, absent={"card_count": why, "driver": why})
-        tool = load_smi(smi)
-        records = [record for record in tool.read() if "error" not in record]
-        names = {record["name"] for record in records if "name" in record}
-        memory_gib = tuple(record["memory_total_gib"] for record in records if "memory_total_gib" in record)
-        try:
-            driver, absent = tool.driver(), {}
-        except DeviceError as error:
-            driver, absent = None, {"driver": str(error)}
-        return Inventory(len(records), tuple(sorted(names)), memory_gib, driver, absent)
+        return inventory_by(load_smi(smi))
 
     def release_memory(self) -> None:
         """Empty the caching allocator and begin its peaks anew."""

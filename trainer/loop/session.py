@@ -102,6 +102,7 @@ def _introduction(settings: Settings, ranks: Ranks, backend: Backend, device: De
         backend=backend.name,
         simulated=backend.simulated,
         clock=backend.clock.kind,
+        device_api=backend.device_api,
         device_name=device.name,
         card=device.index,
         serial=device.serial,
@@ -109,7 +110,7 @@ def _introduction(settings: Settings, ranks: Ranks, backend: Backend, device: De
         capacity_gib=device.capacity_gib,
         driver=device.driver,
         collectives=backend.collectives(),
-        environment={key: os.environ.get(key) for key in (*backend.environment, backend.visible_devices) if key},
+        environment={key: os.environ.get(key) for key in (*backend.environment, *backend.visible_variables)},
         timing=backend.step_timer().method,
         **settings.recorded(),
         versions={

@@ -236,6 +236,7 @@ def _devices(facts: _Facts, backend: Backend, device: DeviceInfo, smi: str) -> N
     facts.note("card_count", lambda: inventory.count)
     facts.note("card_memory_gib", lambda: tuple(inventory.memory_gib or filter(None, [device.capacity_gib])))
     facts.note("driver", lambda: _short(inventory.driver or device.driver or ""))
+    facts.found.update(card_serials=tuple(map(_short, inventory.serials)), card_pci=inventory.pci)
 
 
 def _framework(facts: _Facts, backend: Backend) -> None:

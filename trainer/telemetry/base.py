@@ -95,6 +95,10 @@ def smi_tool(source: Source) -> Callable[[Callable[[], Smi]], Callable[[], Smi]]
     return register
 
 
+class MissingToolError(DeviceError):
+    """The tool is not installed."""
+
+
 class RefusedError(DeviceError):
     """The tool ran and ended with an exit code other than 0."""
 
@@ -103,7 +107,7 @@ def run_tool(names: Sequence[str], *arguments: str, timeout_s: float = _TIMEOUT_
     """Return the standard output of the first of `names` that is on PATH. Raises DeviceError with what to do."""
     found = next((path for path in map(shutil.which, names) if path), None)
     if found is None:
-        raise DeviceError(f"none of {', '.join(names)} is on PATH; install the vendor's driver tools")
+        raise MissingToolError(f"none of {', '.join(names)} is on PATH; install the vendor's driver tools")
     command = [found, *arguments]
     try:
         done = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL, timeout=timeout_s, check=False)
