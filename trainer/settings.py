@@ -43,7 +43,7 @@ _BOUNDS: Mapping[str, tuple[str, Callable[[Any, Any], bool]]] = {
 
 
 def _option(default: Any = MISSING, help: str = "", **declared: Any) -> Any:
-    """Return a dataclass field. `declared`: choices, bounds of _BOUNDS; user and metavar; recorded."""
+    """Return a dataclass field. `declared`: choices, bounds of _BOUNDS; user and metavar; recorded; its own flag."""
     return dataclasses.field(default=default, metadata={"help": help, **declared})
 
 
@@ -121,7 +121,16 @@ class Settings:
         False, "read the loss after each step, as a p_core timed by the host needs it", recorded=True
     )
     window: int = _option(20, "steps that one window event covers", least=1)
-    sample_interval_s: float = _option(1.0, "between two samples of telemetry", above=0)
+    sample_interval_s: float = _option(
+        1.0,
+        "seconds between two samples of telemetry, for a tool whose start disturbs; default: 1",
+        above=0,
+        most=10,
+        metavar="S",
+        user=True,
+        recorded=True,
+        flag="--sample-interval",
+    )
     smi: str = _option("", "management tool that the device's table names", choices=("", *SMI_NAMES))
     without: tuple[str, ...] = _option(
         (), "switch one optimization off, repeatable", choices=NAMES, metavar="NAME", user=True, recorded=True
@@ -158,7 +167,7 @@ OPTIONS = dataclasses.fields(Settings)
 
 def flag_of(option: Option) -> str:
     """Return the flag of an option, as in --batch-size."""
-    return "--" + option.name.replace("_", "-")
+    return str(option.metadata.get("flag", "--" + option.name.replace("_", "-")))
 
 
 def is_repeated(option: Option) -> bool:
@@ -225,7 +234,9 @@ def parse(argv: Sequence[str]) -> Settings:
     for option in OPTIONS:
         read, required = functools.partial(_parsed, option), option.default is dataclasses.MISSING
         help_ = option.metadata["help"].replace("%", "%%")
-        parser.add_argument(flag_of(option), type=read, required=required, default=argparse.SUPPRESS, help=help_)
+        parser.add_argument(
+            flag_of(option), dest=option.name, type=read, required=required, default=argparse.SUPPRESS, help=help_
+        )
     return Settings(**vars(parser.parse_args(list(argv))))
 
 
