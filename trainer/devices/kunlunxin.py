@@ -18,7 +18,7 @@ from trainer.devices.base import Backend, DeviceInfo, Inventory, inventory_by, v
 from trainer.devices.cuda import CudaBackend
 from trainer.errors import DeviceError
 from trainer.telemetry import load_smi
-from trainer.telemetry.base import DevicePlace, MissingToolError, Sampler, device_sampler
+from trainer.telemetry.base import AbsentError, DevicePlace, Sampler, device_sampler
 from trainer.telemetry.xpu_smi import XPU_SMI
 
 if TYPE_CHECKING:
@@ -238,11 +238,11 @@ def device_at(
 
 
 def _listed_devices(*, is_needed: bool) -> list[Mapping[str, Any]]:
-    """Return what xpu_smi lists, [] if it does not answer. Raises MissingToolError if it is needed and not there."""
+    """Return what xpu_smi lists, [] if it does not answer. Raises AbsentError if it is needed and not there."""
     try:
         return [record for record in load_smi(XPU_SMI.name).read() if "error" not in record]
     except DeviceError as error:
-        if is_needed and isinstance(error, MissingToolError):
+        if is_needed and isinstance(error, AbsentError):
             raise
         print(f"trainer: this rank's device was not looked up in xpu_smi: {error}", file=sys.stderr, flush=True)
         return []

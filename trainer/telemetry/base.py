@@ -95,8 +95,8 @@ def smi_tool(source: Source) -> Callable[[Callable[[], Smi]], Callable[[], Smi]]
     return register
 
 
-class MissingToolError(DeviceError):
-    """The tool is not installed."""
+class AbsentError(DeviceError):
+    """The tool is not installed, or not where it is looked for."""
 
 
 class RefusedError(DeviceError):
@@ -107,7 +107,7 @@ def run_tool(names: Sequence[str], *arguments: str, timeout_s: float = _TIMEOUT_
     """Return the standard output of the first of `names` that is on PATH. Raises DeviceError with what to do."""
     found = next((path for path in map(shutil.which, names) if path), None)
     if found is None:
-        raise MissingToolError(f"none of {', '.join(names)} is on PATH; install the vendor's driver tools")
+        raise AbsentError(f"none of {', '.join(names)} is on PATH; install the vendor's driver tools")
     command = [found, *arguments]
     try:
         done = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL, timeout=timeout_s, check=False)
