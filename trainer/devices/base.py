@@ -30,7 +30,7 @@ class DeviceInfo:
     """A rank's device: its name, its index in the host, and its memory in GiB (None if it has none of its own).
 
     `serial` identifies the device, also in another slot (a UUID, a serial number); `pci` is the address of its slot, as
-    in 0000:1b:00.0. Each is None if the framework does not give it.
+    in 0000:1b:00.0. Each is None if neither framework nor tool gives it.
     """
 
     name: str

@@ -145,6 +145,9 @@ class KunlunxinCudaBackend(CudaBackend):
     also_visible = (str(KunlunxinBackend.visible_devices),)
     device_api = "torch_xmlir as torch.cuda"
     plain_ddp = True
+    # Pinning in loaders goes past torch.cuda, to the runtime; neither it nor copies beside a step were tried.
+    pin_memory = False
+    copies_beside = False
 
     def __init__(self, xmlir: Any) -> None:
         self._xmlir = xmlir
