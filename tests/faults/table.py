@@ -580,7 +580,7 @@ SESSIONS: list[SessionRow] = [
     SessionRow(
         "another machine, called under test",
         "INCOMPLETE",
-        "nothing was asked",
+        "the machine has to be the one that the vendor's document states",
         lambda lab: ["--replay", lab.stored_r300(environment={"card_count": 4}), "--under-test", "card_count=4"],
     ),
     SessionRow(
