@@ -60,7 +60,7 @@ class Start:
     `t_ns` is the time at which imports were done. `clock` is "simulated" where only planted work advances it. `timing`
     is the method of the step timer, `host_clock` whether it waits for the device after each step as published runs did.
     `attempt` counts restarts. `without` names the optimizations that were switched off. None: older runs did not write
-    it.
+    it. `sides`: the pixels to which pictures were resized, where a smoke run had others than its model's.
     """
 
     schema: int
@@ -97,6 +97,7 @@ class Start:
     without: tuple[str, ...] | None = None
     bucket_mb: int | None = None
     sample_interval_s: float | None = None
+    sides: tuple[int, ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
     t_ns: int = 0
 

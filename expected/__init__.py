@@ -15,6 +15,7 @@ from expected.model import (
     Device,
     Expectation,
     Recipe,
+    Smoke,
     Topology,
     split_device,
 )
@@ -38,6 +39,7 @@ __all__ = [
     "Metric",
     "Recipe",
     "Site",
+    "Smoke",
     "Topology",
     "Waiver",
     "default_bounds",

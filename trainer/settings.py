@@ -69,6 +69,9 @@ class Settings:
     backbone_sha256: str = _option("0676ba61", "first digits of the backbone's SHA-256")
     # model and optimizer
     model: str = _option("fasterrcnn_resnet50_fpn", "network", choices=MODELS, recorded=True)
+    sides: tuple[int, ...] = _option(
+        (), "pixels of the shorter and longer side to resize pictures to; default: the model's own", recorded=True
+    )
     num_classes: int = _option(91, "classes, background included", least=2)
     pretrained_backbone: bool = _option(
         True, "start from the ImageNet weights of --backbone; a smoke run without them from seeded ones"
@@ -146,6 +149,8 @@ class Settings:
                 f"protocol {self.protocol} with steps {self.steps}: steps is the length of the protocols "
                 f"{' and '.join(BY_STEPS)}; give both or neither"
             )
+        if self.sides and len(self.sides) != 2:
+            raise SettingsError(f"sides is {self.sides}; it must be two numbers of pixels, or none")
         if self.pretrained_backbone and self.backbone is None and self.protocol not in UNJUDGED:
             raise SettingsError(
                 "the recipe starts from ImageNet weights and no file was given; pass --backbone FILE "
@@ -157,6 +162,11 @@ class Settings:
         if optimization not in NAMES:
             raise SettingsError(f"optimization is {optimization!r}; it must be one of {', '.join(NAMES)}")
         return optimization not in self.without
+
+    @property
+    def resized(self) -> tuple[int, int]:
+        """Pixels to which the shorter side of a picture is resized, and the most of the longer side."""
+        return (self.sides[0], self.sides[1]) if self.sides else SIDES[self.model]
 
     def recorded(self) -> dict[str, Any]:
         """Return the settings that are fields of a rank's `start` event."""

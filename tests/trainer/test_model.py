@@ -113,6 +113,13 @@ def test_without_weights_a_smoke_run_has_the_benchmarks_network(seeded_model: An
     assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in seeded_model.modules())
 
 
+def test_a_smoke_run_may_resize_to_other_sides() -> None:
+    model = build_model(settings(protocol="smoke", steps=20, sides=(128, 171)))
+
+    assert (model.transform.min_size, model.transform.max_size) == ((128,), 171)
+    assert count_parameters(model) == (41_755_286, 41_532_886)
+
+
 def test_activations_of_random_weights_do_not_grow_from_stage_to_stage(seeded_model: Any) -> None:
     stages = seeded_model.backbone.body(torch.randn(1, 3, 128, 128))
 

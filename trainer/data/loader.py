@@ -21,7 +21,7 @@ from trainer.data.passes import id_sum
 from trainer.data.published import PublishedBatch, PublishedImages, PublishedSample, published_images
 from trainer.data.sampler import EpochBatches, Item, aspect_groups, shard_in_order, shard_validation
 from trainer.ranks import HostGroup, Ranks
-from trainer.settings import SIDES, Settings
+from trainer.settings import Settings
 
 SMOKE_IMAGES = 32
 """Images that a smoke run evaluates, the first ones of the split."""
@@ -91,7 +91,7 @@ def require_sound(settings: Settings, train: CocoIndex, val: CocoIndex) -> None:
     """Raises DataError for what only both splits, or a split and the model, tell to be wrong."""
     require_agreement(settings.data, train, val)
     for index in (train, val):
-        require_sides(settings.data, index, *SIDES[settings.model])
+        require_sides(settings.data, index, *settings.resized)
 
 
 class Slowed(Dataset):

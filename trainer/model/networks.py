@@ -13,7 +13,7 @@ from torchvision.ops import MultiScaleRoIAlign
 from torchvision.ops.misc import FrozenBatchNorm2d
 
 from trainer.model.weights import load_backbone
-from trainer.settings import SIDES, Settings
+from trainer.settings import Settings
 
 # The small model: anchors' sides in pixels. Chosen so that two CPU cores train it in less than a minute.
 _SMALL_CHANNELS = 64
@@ -58,7 +58,8 @@ def _resnet50(settings: Settings) -> torch.nn.Module:
         _steady_activations(backbone.body)
     else:
         load_backbone(backbone.body, settings.backbone, settings.backbone_sha256)
-    return FasterRCNN(backbone, num_classes=settings.num_classes)
+    min_size, max_size = settings.resized
+    return FasterRCNN(backbone, num_classes=settings.num_classes, min_size=min_size, max_size=max_size)
 
 
 def _steady_activations(body: torch.nn.Module) -> None:
@@ -79,8 +80,8 @@ def _resnet18_small(settings: Settings) -> torch.nn.Module:
     anchors = AnchorGenerator(tuple((side,) for side in _SMALL_ANCHORS), ((0.5, 1.0, 2.0),) * len(_SMALL_ANCHORS))
     return FasterRCNN(
         backbone,
-        min_size=SIDES[settings.model][0],
-        max_size=SIDES[settings.model][1],
+        min_size=settings.resized[0],
+        max_size=settings.resized[1],
         rpn_anchor_generator=anchors,
         rpn_pre_nms_top_n_train=300,
         rpn_pre_nms_top_n_test=300,
@@ -103,8 +104,8 @@ def _tiny(settings: Settings) -> torch.nn.Module:
     body.out_channels = _TINY_CHANNELS
     return FasterRCNN(
         body,
-        min_size=SIDES[settings.model][0],
-        max_size=SIDES[settings.model][1],
+        min_size=settings.resized[0],
+        max_size=settings.resized[1],
         rpn_anchor_generator=AnchorGenerator((_TINY_ANCHORS,), ((1.0,),)),
         rpn_pre_nms_top_n_train=20,
         rpn_pre_nms_top_n_test=20,
