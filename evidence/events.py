@@ -99,6 +99,9 @@ class Start:
     sample_interval_s: float | None = None
     sides: tuple[int, ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
+    deterministic: bool | None = None
+    cudnn_benchmark: bool | None = None
+    variables: Mapping[str, str] = field(default_factory=dict)  # those that change arithmetic or speed, redacted
     t_ns: int = 0
 
 

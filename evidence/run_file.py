@@ -21,7 +21,8 @@ PROBES = "probes"
 PROTOCOLS = (*TRAINING, PROBES)
 UNJUDGED = ("smoke", PROBES)
 """The protocols whose runs are held against no number, and are no attempt at a release."""
-PRECISIONS = ("fp32", "amp", "fp16", "bf16")
+PRECISIONS = ("fp32", "tf32", "amp", "fp16", "bf16")
+"""tf32: fp32 whose products and convolutions use TF32."""
 
 
 @dataclass(frozen=True)

@@ -118,6 +118,9 @@ class Recipe:
     seed: int = 0
     gradient_clip: float = 0.0  # maximum gradient norm; 0 = off
     tf32: bool = False
+    deterministic: bool = False  # torch.backends.cudnn.deterministic
+    cudnn_benchmark: bool = False  # torch.backends.cudnn.benchmark
+    lowered: tuple[str, ...] = ()  # variables that lower precision and belong to the row, as NAME=VALUE
 
 
 @dataclass(frozen=True)

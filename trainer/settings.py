@@ -78,6 +78,9 @@ class Settings:
     )
     precision: str = _option("fp32", "of the forward pass", choices=PRECISIONS, recorded=True)
     tf32: bool = _option(False, "allow TF32 in fp32 products and convolutions", recorded=True)
+    deterministic: bool = _option(False, "cuDNN's deterministic algorithms only", recorded=True)
+    cudnn_benchmark: bool = _option(False, "cuDNN measures its algorithms and takes the fastest", recorded=True)
+    lowered: tuple[str, ...] = _option((), "variables of the recipe that lower precision, as NAME=VALUE")
     batch_size: int = _option(16, "images a step and device", least=1, recorded=True)
     learning_rate: float = _option(0.16, "of the whole run, after the warm-up", above=0, below=10, recorded=True)
     momentum: float = _option(0.9, "of SGD", least=0)
@@ -144,6 +147,8 @@ class Settings:
     def __post_init__(self) -> None:
         for option in OPTIONS:
             check(option, getattr(self, option.name))
+        if self.precision == "tf32" and not self.tf32:
+            raise SettingsError("precision is 'tf32' and tf32 is False; write --precision=fp32, or add --tf32=True")
         if (self.protocol in BY_STEPS) != (self.steps is not None):
             raise SettingsError(
                 f"protocol {self.protocol} with steps {self.steps}: steps is the length of the protocols "

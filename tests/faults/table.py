@@ -162,6 +162,22 @@ def _bookkeeping(lab: Lab) -> RunVerdict:
     return stored.judged()
 
 
+@_in_a_stored_run("a variable lowers the precision of products", "XDNN_CONV_GEMM_DTYPE=int16, by which")
+def _lowered_by_a_variable(lab: Lab) -> RunVerdict:
+    stored = lab.stored()
+    lowered = {"XDNN_CONV_GEMM_DTYPE": "int16"}
+    for rank in ("rank-0000.jsonl", "rank-0001.jsonl"):
+        stored.edit(rank, lambda events: _one(events, "start").update(variables=lowered))
+    return stored.judged()
+
+
+@_in_a_stored_run("ranks with different variables of arithmetic", "found XACC_ARGS=-L O1, expected no XACC_ARGS")
+def _other_arithmetic_on_a_rank(lab: Lab) -> RunVerdict:
+    stored = lab.stored()
+    stored.edit("rank-0001.jsonl", lambda events: _one(events, "start").update(variables={"XACC_ARGS": "-L O1"}))
+    return stored.judged()
+
+
 @_in_a_stored_run("images over-counted in the sum", "images, expected the")
 def _sum_overcounted(lab: Lab) -> RunVerdict:
     stored = lab.stored()

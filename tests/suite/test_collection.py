@@ -82,7 +82,7 @@ def test_collecting_boots_nothing(tmp_path: Path) -> None:
     [
         (["-m", "r300", "--topo", "3x7"], "r300: 1x1, 1x8, 2x8"),
         (["-m", "r300", "--topo", "eight"], "NODESxDEVICES"),
-        (["-m", "nosuch"], "Devices: a100, bi_v100, c500, cpu, r300"),
+        (["-m", "nosuch"], "Devices: a100, a100_80g, bi_v100, c500, cpu, h100, h200, r300"),
         (["-m", "labs"], "selects no device; devices: a100"),
         (["suite/test_steps.py", "-m", "labs"], "selects no device; devices: a100"),
         (["--steps", "3", "--epochs", "1"], "give one of them"),

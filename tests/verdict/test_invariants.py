@@ -21,6 +21,7 @@ FULL = Plan()
 FOUR = Plan(topology=Topology(2, 2))
 BENCHMARK = Plan(recipe=replace(Recipe(), epochs=4))
 RESUMED = Plan(restarts=1, resumed=(1, 40))
+LOWERED = Plan(recipe=replace(FULL.recipe, lowered=("XDNN_CONV_GEMM_DTYPE=int16",)))
 
 
 class Fault(NamedTuple):
@@ -61,6 +62,12 @@ def nth(event: str, index: int, of_rank: int = 0, /, **values: Any) -> Callable[
 def run(part: str = "", /, **values: Any) -> Callable[[Bundle], Any]:
     """Change run.json, or a part of it."""
     return lambda bundle: (bundle.run[part] if part else bundle.run).update(values)
+
+
+def variables(bundle: Bundle, *of_ranks: dict[str, str]) -> None:
+    """Have the ranks record these variables; given once, all of them the same."""
+    for rank, found in zip(bundle.ranks, of_ranks * (len(bundle.ranks) if len(of_ranks) == 1 else 1)):
+        bundle.one("start", rank)["variables"] = found
 
 
 def ledger(bundle: Bundle, *items: tuple[str, bool, str]) -> None:
@@ -136,6 +143,52 @@ FAULTS = [
     Fault("cell", "rank 1: found protocol", one("start", 1, protocol="epoch")),
     Fault("cell", "rank 1: found tf32", one("start", 1, tf32=True)),
     Fault("recipe", "run.json: recipe: found tf32", run("recipe", tf32=0)),
+    Fault("cell", "rank 1: found deterministic True, expected False", one("start", 1, deterministic=True)),
+    Fault("cell", "rank 1: found cudnn benchmark True, expected False", one("start", 1, cudnn_benchmark=True)),
+    Fault("recipe", "run.json: recipe: found deterministic True, expected False", run("recipe", deterministic=True)),
+    Fault(
+        "recipe",
+        "run.json: recipe: found lowered ['METAX_USE_TF32=1'], expected []",
+        run("recipe", lowered=["METAX_USE_TF32=1"]),
+    ),
+    Fault(
+        "variables-agree",
+        "rank 1 on node0: found XACC_ARGS=-L O1, expected XACC_ARGS=-L O0 as on rank 0 on node0",
+        lambda b: variables(b, {"XACC_ARGS": "-L O0"}, {"XACC_ARGS": "-L O1"}),
+    ),
+    Fault(
+        "variables-agree",
+        "rank 1 on node0: found no CUBLAS_WORKSPACE_CONFIG, expected CUBLAS_WORKSPACE_CONFIG=:4096:8 as on rank 0",
+        lambda b: variables(b, {"CUBLAS_WORKSPACE_CONFIG": ":4096:8"}, {}),
+    ),
+    Fault(
+        "precision-lowered",
+        "rank 0: found XDNN_CONV_GEMM_DTYPE=int16, by which convolutions and linear layers multiply in that format",
+        lambda b: variables(b, {"XDNN_CONV_GEMM_DTYPE": "int16"}),
+    ),
+    Fault(
+        "precision-lowered",
+        "rank 0: found NVIDIA_TF32_OVERRIDE=1, by which fp32 products of NVIDIA's libraries use TF32",
+        lambda b: variables(b, {"NVIDIA_TF32_OVERRIDE": "1"}),
+    ),
+    Fault(
+        "precision-lowered",
+        "rank 0: found XDNN_CONV_GEMM_DTYPE=int16,",
+        lambda b: variables(b, {"XDNN_CONV_GEMM_DTYPE": "int16"}),
+        replace(FULL, recipe=replace(FULL.recipe, tf32=True)),
+    ),
+    Fault(
+        "precision-lowered",
+        "rank 0: found no XDNN_CONV_GEMM_DTYPE, expected XDNN_CONV_GEMM_DTYPE=int16, which belongs to the recipe of",
+        lambda b: None,
+        LOWERED,
+    ),
+    Fault(
+        "precision-lowered",
+        "rank 0: found XDNN_CONV_GEMM_DTYPE=int8, expected XDNN_CONV_GEMM_DTYPE=int16",
+        lambda b: variables(b, {"XDNN_CONV_GEMM_DTYPE": "int8"}),
+        LOWERED,
+    ),
     Fault("device-is-real", "run.json: found a simulated device, expected a real r300", run(simulated=True)),
     Fault("device-is-real", "rank 1:", one("start", 1, simulated=True)),
     Fault("device-is-real", "rank 1: found a simulated clock", one("start", 1, clock="simulated")),
@@ -1116,6 +1169,7 @@ def test_reasons_begin_with_what_is_nearest_to_the_cause() -> None:
 
     assert list(dict.fromkeys(rooms)) == [
         "identity",
+        "variables",
         "data",
         "protocol",
         "clocks",

@@ -232,7 +232,7 @@ class Backend:
             return contextlib.nullcontext()
         raise DeviceError(f"the {self.name} backend has no precision {precision}; it has {self._precision_list()}")
 
-    def gradient_scaler(self, precision: str) -> torch.cuda.amp.GradScaler | None:
+    def gradient_scaler(self, precision: str) -> torch.amp.GradScaler | None:
         """Return a GradScaler where the precision needs one, else None."""
         return None
 
@@ -240,6 +240,11 @@ class Backend:
         """Allow or forbid TF32 in fp32 matrix products and convolutions, where the device has it."""
         if allowed:
             raise DeviceError(f"the recipe asks for TF32, which the {self.name} backend does not have")
+
+    def set_cudnn(self, *, deterministic: bool, benchmark: bool) -> None:
+        """Set how cuDNN chooses its algorithms, where the device has it. Raises DeviceError where it has not."""
+        if deterministic or benchmark:
+            raise DeviceError(f"the recipe sets up cuDNN, which the {self.name} backend does not have")
 
     def samplers(
         self, local_rank: int, *, rank_pids: Sequence[int] = (), places: Sequence[DevicePlace] = (), smi: str = ""

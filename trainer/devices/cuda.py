@@ -59,7 +59,7 @@ class CudaBackend(Backend):
 
     name = "cuda"
     visible_devices = "CUDA_VISIBLE_DEVICES"
-    precisions = ("fp32", "amp", "bf16")
+    precisions = ("fp32", "tf32", "amp", "bf16")
     pin_memory = True
     copies_beside = True
 
@@ -134,13 +134,16 @@ class CudaBackend(Backend):
 
         if precision in ("amp", "bf16"):
             return torch.autocast("cuda", dtype=torch.float16 if precision == "amp" else torch.bfloat16)
-        return contextlib.nullcontext() if precision == "fp32" else super().autocast(precision)
+        return contextlib.nullcontext() if precision in ("fp32", "tf32") else super().autocast(precision)
 
-    def gradient_scaler(self, precision: str) -> torch.cuda.amp.GradScaler | None:
+    def gradient_scaler(self, precision: str) -> torch.amp.GradScaler | None:
         """Amp scales the loss so that small fp16 gradients survive."""
         import torch
 
-        return torch.cuda.amp.GradScaler() if precision == "amp" else None
+        if precision != "amp":
+            return None
+        scaler = getattr(torch.amp, "GradScaler", None)  # since torch 2.3, where that of torch.cuda.amp is deprecated
+        return torch.cuda.amp.GradScaler() if scaler is None else scaler("cuda")
 
     def set_tf32(self, allowed: bool) -> None:
         """Set both switches; torch's defaults differ between them and between versions."""
@@ -148,6 +151,13 @@ class CudaBackend(Backend):
 
         torch.backends.cuda.matmul.allow_tf32 = allowed
         torch.backends.cudnn.allow_tf32 = allowed
+
+    def set_cudnn(self, *, deterministic: bool, benchmark: bool) -> None:
+        """Set both switches of torch.backends.cudnn, which MetaX and Iluvatar provide too."""
+        import torch
+
+        torch.backends.cudnn.deterministic = deterministic
+        torch.backends.cudnn.benchmark = benchmark
 
     def samplers(
         self, local_rank: int, *, rank_pids: Sequence[int] = (), places: Sequence[DevicePlace] = (), smi: str = ""

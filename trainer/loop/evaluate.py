@@ -38,19 +38,20 @@ def detect(
     model: torch.nn.Module,
     batches: Iterable[Loaded],
     backend: Backend,
-    precision: str,
     found: Callable[[Sequence[int], Sequence[Output]], None],
     on_batch: Callable[[int], None] = lambda done: None,
 ) -> None:
     """Run inference; call `found` with each batch's image ids and the model's outputs on the device.
 
+    In fp32 (or TF32) at every precision, as in the published runs: under autocast the boxes would be decoded in the
+    shorter format, and bf16 has no fractions of a pixel beyond 256 (the same weights: AP 0.442 in fp32, 0.357 in bf16).
     `on_batch` is then called with the number of images so far. Raises DataError for an image that cannot be read.
     """
     model.eval()
     images_seen = 0
     blocking = not getattr(batches, "pin_memory", False)  # pinned only if copies may overlap
     try:
-        with torch.no_grad(), backend.autocast(precision):
+        with torch.no_grad():
             for loaded in batches:
                 batch: Batch | PublishedBatch = require_batch(loaded)
                 images, _ = to_device(batch, backend.device, blocking=blocking)

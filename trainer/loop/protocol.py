@@ -184,7 +184,6 @@ class Protocol:
             self._bare_model,
             self._arriving(self._loaders.val, training=False),
             self._trainee.backend,
-            self._settings.precision,
             scores.add,
             self._progress(),
         )

@@ -15,6 +15,8 @@ from evidence import events
 from evidence.files import SCHEMA, telemetry_file
 from evidence.rank_file import EventLog
 from evidence.run_file import BY_STEPS, PROBES
+from evidence.variables.declared import of_rank
+from evidence.variables.redact import redacted_environment
 from trainer.data.loader import build_loaders
 from trainer.data.scoring import fast_is_absent
 from trainer.devices import Backend, DeviceInfo
@@ -40,6 +42,7 @@ def run_rank(settings: Settings, ranks: Ranks, backend: Backend, log: EventLog, 
     backend.check_precision(settings.precision)
     device = backend.open(ranks.local_rank, ranks.local_world_size)
     backend.set_tf32(settings.tf32)
+    backend.set_cudnn(deterministic=settings.deterministic, benchmark=settings.cudnn_benchmark)
     log.write(_introduction(settings, ranks, backend, device), started_ns)
     group = HostGroup(ranks)
     group.join(backend)
@@ -126,6 +129,7 @@ def _introduction(settings: Settings, ranks: Ranks, backend: Backend, device: De
         environment={key: os.environ.get(key) for key in (*backend.environment, *backend.visible_variables)},
         timing=backend.step_timer().method,
         **settings.recorded(),
+        variables=redacted_environment(of_rank(os.environ)),
         versions={
             "python": platform.python_version(),
             "torch": torch.__version__,

@@ -7,11 +7,16 @@ from typing import Any, Iterator, Mapping, Sequence
 
 from evidence.events import HOST_BACKENDS, SIMULATED_CLOCK, SWITCHED_OFF
 from evidence.run_file import PROBES
-from expected import PUBLISHED
+from expected import PUBLISHED, Recipe
 from verdict.checks.invariants import Case, check
 
 VIRTUAL_DEVICE = "virtual"
 """The marker of the one device that may be simulated."""
+
+_OF_RECIPE = ("model", "seed", "tf32")
+_ADDED = ("deterministic", "cudnn_benchmark")
+_LATER = (*_ADDED, "lowered")
+"""Fields of the recipe that bundles of schema 3 may lack."""
 
 CAPACITY_TOLERANCE = 0.1  # drivers reserve some of the memory; another model differs by more
 
@@ -122,8 +127,8 @@ def cell_is_this_one(case: Case) -> Iterator[str]:
         yield from _differences("run.json", found, expected)
         expected.update({"protocol": run.protocol, "optimizations switched off": _listed(run.without)})
         expected["schema"] = run.schema
-    expected.update({name: getattr(cell.recipe, name) for name in ("model", "seed", "tf32")})
-    of_rank = ("schema", "cell", "precision", "batch_size", "learning_rate", "protocol", "model", "seed", "tf32")
+    expected.update({name.replace("_", " "): getattr(cell.recipe, name) for name in (*_OF_RECIPE, *_ADDED)})
+    of_rank = ("schema", "cell", "precision", "batch_size", "learning_rate", "protocol", *_OF_RECIPE, *_ADDED)
     for rank, start in case.evidence.starts:
         named = {name.replace("_", " "): getattr(start, name) for name in of_rank}
         named["optimizations switched off"] = None if start.without is None else _listed(start.without)
@@ -155,13 +160,11 @@ def recipe_is_the_cells(case: Case) -> Iterator[str]:
     run = case.evidence.run
     if run is None:
         return
-    expected = {
-        name: list(value) if isinstance(value, tuple) else value for name, value in asdict(case.cell.recipe).items()
-    }
-    missing = [name for name in expected if name not in run.recipe]
+    expected = _as_json(case.cell.recipe)
+    missing = [name for name in expected if name not in complete(run.recipe)]
     if missing:
         yield f"run.json: the recipe lacks {', '.join(missing)}, expected every field of the cell's"
-    found = {name: value for name, value in run.recipe.items() if name in expected}
+    found = {name: value for name, value in complete(run.recipe).items() if name in expected}
     yield from _differences("run.json: recipe", found, expected)
 
 
@@ -240,6 +243,15 @@ def attempts_are_not_mixed(case: Case) -> Iterator[str]:
                 f"rank {rank}: found attempt {found}, expected {expected}, as run.json lists {expected} restarts: "
                 "mixed attempts prove nothing"
             )
+
+
+def complete(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the recipe of a run.json with the fields that came later: older runs were trained by their defaults."""
+    return {**{name: value for name, value in _as_json(Recipe()).items() if name in _LATER}, **recipe}
+
+
+def _as_json(recipe: Recipe) -> dict[str, Any]:
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(recipe).items()}
 
 
 def _listed(names: Sequence[str]) -> str:
