@@ -6,6 +6,7 @@ import gc
 import os
 import platform
 import sys
+from dataclasses import astuple
 
 import numpy
 import torch
@@ -68,11 +69,11 @@ def run_rank(settings: Settings, ranks: Ranks, backend: Backend, log: EventLog, 
 
 def _watches(settings: Settings, ranks: Ranks, backend: Backend, device: DeviceInfo, group: HostGroup) -> list[Watch]:
     """Return a watch for each sampler of this rank."""
-    here = group.of_this_node([os.getpid(), device.index, device.pci])
+    here = group.of_this_node([os.getpid(), *astuple(device.place)])
     samplers = backend.samplers(
         ranks.local_rank,
-        rank_pids=[pid for pid, _, _ in here],
-        places=[DevicePlace(index, pci) for _, index, pci in here],
+        rank_pids=[one[0] for one in here],
+        places=[DevicePlace(*one[1:]) for one in here],
         smi=settings.smi,
     )
     return [
