@@ -68,6 +68,11 @@ class Stored:
             write_seal(self.folder)
         return self._judged(read_run(self.folder), cell or self.cell)
 
+    def evidence(self) -> Evidence:
+        """Seal what was altered, and read it."""
+        write_seal(self.folder)
+        return read_run(self.folder)
+
     def signed(self) -> Path:
         """Sign the run as its launcher would; return the file of those who may."""
         place = self.folder.parent
@@ -95,12 +100,16 @@ class Lab:
 
     def run(self, scenario: str, stall_timeout_s: float) -> RunVerdict:
         """Boot the virtual device with a scenario and judge what it left."""
+        return judge_run(self.evidence(scenario, stall_timeout_s), the_cell(), backend=device_of(DEVICE).backend)
+
+    def evidence(self, scenario: str, stall_timeout_s: float = 60.0) -> Evidence:
+        """Boot the virtual device with a scenario and read what it left."""
         path, run_dir = self._folder / "scenario.toml", self._folder / "run"
         path.write_text(scenario)
         run_dir.mkdir()
         options = options_for(self._shared, scenario=path, steps=STEPS, stall_timeout_s=stall_timeout_s)
         boot(the_cell(), device_of(DEVICE), options, run_dir, lambda line: None)
-        return judge_run(read_run(run_dir), the_cell(), backend=device_of(DEVICE).backend)
+        return read_run(run_dir)
 
     def stored(self, **changes: Any) -> Stored:
         """A sound steady run of two ranks."""

@@ -227,6 +227,13 @@ class Backend:
         """Return which devices the host has, used or not, as far as the management tool lists them. May raise."""
         return Inventory(driver=device.driver)
 
+    def health(self, device: DeviceInfo, smi: str = "") -> dict[str, Any] | None:
+        """Return what the management tool reads of the device's health, and the tool's name as `source`. May raise.
+
+        Fields are those of the event `health`; {} if no tool reads any. None: the device is the host, and has no event.
+        """
+        return {}
+
     def framework_versions(self) -> dict[str, str]:
         """Return what the vendor's framework says of its own version, by module; {} where it is torch itself.
 

@@ -10,6 +10,7 @@ from trainer.devices.timers import EventTimer, StepTimer
 from trainer.errors import DeviceError
 from trainer.telemetry import load_smi
 from trainer.telemetry.base import GIB, DevicePlace, Sampler, Samples, declare, device_readings, device_sampler
+from trainer.telemetry.health import health_of
 
 if TYPE_CHECKING:
     import torch
@@ -179,6 +180,10 @@ class CudaBackend(Backend):
         except DeviceError as error:
             driver, absent = None, {"driver": str(error)}
         return Inventory(len(records), tuple(sorted(names)), memory_gib, driver, absent)
+
+    def health(self, device: DeviceInfo, smi: str = "") -> dict[str, Any] | None:
+        """Return what the vendor's tool reads of this device."""
+        return health_of(load_smi(smi), device.place) if smi else {}
 
     def release_memory(self) -> None:
         """Empty the caching allocator and begin its peaks anew."""

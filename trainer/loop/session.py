@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import platform
@@ -29,6 +30,7 @@ from trainer.probes.environment import device_numa_node, gather, placement
 from trainer.ranks import HostGroup, Ranks
 from trainer.settings import Settings
 from trainer.telemetry.base import DevicePlace
+from trainer.telemetry.health import HealthReader
 from trainer.telemetry.watch import Watch, stop_all
 
 
@@ -48,6 +50,8 @@ def run_rank(settings: Settings, ranks: Ranks, backend: Backend, log: EventLog, 
     probe = probe_clock(backend)
     log.write(probe)
     backend.release_memory()
+    health = HealthReader(device.place, lambda: backend.health(device, settings.smi))
+    health.write(log, events.BEFORE)
     watches = _watches(settings, ranks, backend, device, group)
     for watch in watches:
         watch.start()
@@ -56,6 +60,11 @@ def run_rank(settings: Settings, ranks: Ranks, backend: Backend, log: EventLog, 
             log.write(gather(settings, backend, device))
         clocks = ClockWatch(backend, log, probe, settings.seed)
         reason = _prepare(settings, ranks, backend, log, group, clocks).run()
+        health.write(log, events.AFTER)  # at once, while the link is as fast as in training
+    except BaseException:
+        with contextlib.suppress(Exception):  # the device may have caused it, and the reason counts
+            health.write(log, events.AFTER)
+        raise
     finally:
         stop_all(watches)
     allocated_gib, reserved_gib = backend.allocator_peak_gib()

@@ -8,12 +8,14 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+import threading
 from dataclasses import dataclass
-from typing import Any, Callable, Dict, Iterable, List, Mapping, Sequence
+from typing import Any, Callable, Dict, Iterable, List, Mapping, Sequence, TypeVar
 
 from evidence.telemetry import DEVICE_READINGS, Reading
 from trainer.errors import DeviceError
 
+T = TypeVar("T")
 Samples = List[Dict[str, Any]]
 """Records for telemetry.jsonl; one with the key `error` is a complaint."""
 
@@ -128,6 +130,27 @@ def run_tool(names: Sequence[str], *arguments: str, timeout_s: float = _TIMEOUT_
         output = done.stdout.decode("utf-8", "replace")
         raise RefusedError(f"{' '.join(command)} ended with code {done.returncode}: {' '.join(said)}", output)
     return done.stdout.decode("utf-8", "replace")
+
+
+def within(patience_s: float, work: Callable[[], T]) -> T:
+    """Run `work` with a time limit, which a hanging library is given. Raises what it raises, and TimeoutError."""
+    found: list[T] = []
+    failed: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            found.append(work())
+        except BaseException as error:  # raised again below
+            failed.append(error)
+
+    thread = threading.Thread(target=run, name="a tool", daemon=True)
+    thread.start()
+    thread.join(patience_s)
+    if failed:
+        raise failed[0]
+    if not found:
+        raise TimeoutError(f"the devices' tool did not answer within {patience_s:g} s")
+    return found[0]
 
 
 def device_sampler(smi: Smi, places: Sequence[DevicePlace]) -> Sampler:
