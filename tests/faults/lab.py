@@ -23,6 +23,8 @@ STEPS = 100
 Event = Dict[str, Any]
 _SOUND = {"e2e_time": 20.0, "p_whole": 15.0, "p_train": 20.0, "p_core": 20.0, "map": 1.0, "mem": 16.0}
 
+_UNHEALTHY: dict[str, Evidence] = {}
+
 
 def the_cell() -> Cell:
     """Two simulated devices; p_train, p_core and mem are published, and a run without faults passes them."""
@@ -110,6 +112,12 @@ class Lab:
         options = options_for(self._shared, scenario=path, steps=STEPS, stall_timeout_s=stall_timeout_s)
         boot(the_cell(), device_of(DEVICE), options, run_dir, lambda line: None)
         return read_run(run_dir)
+
+    def unhealthy(self, scenario: str) -> Evidence:
+        """The run of a scenario in which training itself is sound; booted once for all rows that ask of it."""
+        if scenario not in _UNHEALTHY:
+            _UNHEALTHY[scenario] = self.evidence(scenario)
+        return _UNHEALTHY[scenario]
 
     def stored(self, **changes: Any) -> Stored:
         """A sound steady run of two ranks."""
