@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Callable, Mapping
@@ -23,7 +24,8 @@ ROOT = Path("/")
 _PATIENCE_S = 25.0
 _DMESG_S = 5.0
 _RECORD_BYTES = 8192  # of /dev/kmsg, at least: a record that does not fit cannot be read
-_MOST_LINES, _LONGEST_LINE = 20, 300
+_MOST_ALIKE, _MOST_LINES, _LONGEST_LINE = 3, 200, 300
+_KIND = re.compile(r"[0-9]+")
 _GENERATIONS = {
     "2.5": 1,
     "5": 2,
@@ -142,8 +144,14 @@ class HealthReader:
     def _new(self, lines: list[str]) -> tuple[str, ...]:
         new = [line for line in lines if line not in self._seen]
         self._seen.update(new)
-        more = [f"and {len(new) - _MOST_LINES} more lines"] if len(new) > _MOST_LINES else []
-        return (*map(_short, new[:_MOST_LINES]), *more)
+        # A few of each kind, which differ in numbers only: many corrected errors must not hide the one that was not.
+        kinds: Counter[str] = Counter()
+        kept: list[str] = []
+        for line in new:
+            kinds[_KIND.sub("", line)] += 1
+            if kinds[_KIND.sub("", line)] <= _MOST_ALIKE and len(kept) < _MOST_LINES:
+                kept.append(_short(line))
+        return (*kept, *([f"and {len(new) - len(kept)} more lines"] if len(new) > len(kept) else []))
 
 
 def pcie_link(pci: str, root: Path = ROOT) -> dict[str, int]:

@@ -118,15 +118,16 @@ def test_only_lines_that_came_since_the_first_reading_are_of_the_run(tmp_path: P
     assert after.kernel_log == ("[  900.000000] NVRM: Xid (PCI:0000:1b:00): 79, pid=1, GPU has fallen off the bus.",)
 
 
-def test_many_lines_are_cut_and_escaped(tmp_path: Path) -> None:
-    lines = "".join(f"3,1,{at},-;nvidia {PCI}: \x1b[31m{'x' * 400}\n" for at in range(30))
+def test_many_lines_are_cut_and_escaped_and_hide_no_other(tmp_path: Path) -> None:
+    lines = "".join(f"3,1,{at},-;nvidia {PCI}: \x1b[31m{at} {'x' * 400}\n" for at in range(30)) + XID
 
     found = HealthReader(PLACE, nothing, fake_kernel(tmp_path, kmsg=lines)).read("after")
 
     assert found is not None
     assert found.kernel_log is not None
-    assert len(found.kernel_log) == 21
-    assert found.kernel_log[-1] == "and 10 more lines"
+    assert len(found.kernel_log) == 5
+    assert "Xid" in found.kernel_log[3]
+    assert found.kernel_log[-1] == "and 27 more lines"
     assert all(len(line) <= 300 and line.isprintable() for line in found.kernel_log)
 
 
