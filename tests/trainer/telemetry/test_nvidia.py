@@ -417,6 +417,30 @@ def test_the_library_reads_a_devices_health() -> None:
     }
 
 
+def test_the_program_is_asked_for_remapped_rows_too(tmp_path: Path, monkeypatch: Any) -> None:
+    def missing(name: str) -> Any:
+        raise ImportError(f"no module {name}")
+
+    answers = {
+        "--query-gpu=*": f"0, {UUID}, 00000000:1B:00.0, 3, 0, [N/A], [N/A], [N/A], 4, 4, 16, 16",
+        "--query-remapped-rows=*": f"00000000:1B:00.0, {UUID}, 1, 2, Yes",
+    }
+    cases = "".join(f"{option}) echo '{answer}' ;;\n" for option, answer in answers.items())
+    path = tmp_path / "nvidia-smi"
+    path.write_text(f'#!/bin/sh\ncase "$1" in\n{cases}esac\n')
+    path.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setattr(importlib, "import_module", missing)
+    health = open_nvml().health
+    assert health is not None
+
+    (record,) = health()
+
+    assert (record["card"], record["ecc_corrected"], record["pcie_width"]) == (0, 3.0, 16.0)
+    assert (record["remapped_rows"], record["retirement_pending"]) == (3.0, True)
+    assert "retired_pages" not in record
+
+
 def test_a_library_without_functions_of_health_reads_none_and_says_nothing() -> None:
     assert Library(fake_nvml(cards=1)).health() == [{"card": 0, "pci": "0000:10:00.0", "uuid": "GPU-0"}]
 
