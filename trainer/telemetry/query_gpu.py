@@ -100,7 +100,8 @@ class CsvQuery:
 
     def driver(self) -> str:
         """Return the driver's version. Raises DeviceError."""
-        lines = {line.strip() for line in self._query(("driver_version",)).splitlines() if line.strip()}
+        printed = self._query(("driver_version",)).splitlines()
+        lines = {line.strip() for line in printed if line.strip() and not _LOST.search(line.lower())}
         if len(lines) != 1 or len(next(iter(lines))) > 80:
             raise DeviceError(f"{self._name} printed {len(lines)} driver versions, expected one")
         return lines.pop()
@@ -130,9 +131,11 @@ class CsvQuery:
             text = run_tool(self._tool, f"{self._option}={','.join(fields)}", "--format=csv,noheader,nounits")
         except RefusedError as error:
             # With one device lost, nvidia-smi ends with an error and prints the others.
-            if any(len(line.split(",")) == len(fields) for line in error.output.splitlines()) and len(fields) > 1:
-                return error.output
-            raise
+            printed = [line.lower() for line in error.output.splitlines() if line.strip()]
+            lost = [line for line in printed if _LOST.search(line)]
+            if not lost or len(lost) == len(printed):
+                raise
+            return error.output
         refusal = next((line.strip() for line in text.splitlines() if _REFUSAL.search(line)), None)
         if refusal is not None:
             raise RefusedError(f"{self._name} refused a field: {refusal[:200]}", text)

@@ -322,6 +322,8 @@ def test_the_others_are_read_where_a_lost_device_ends_the_tool_with_an_error(tmp
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
 
     assert open_ixsmi().read()[0]["power_w"] == 250.5
+    path.write_text(f"#!/bin/sh\necho 3.1.0\necho 3.1.0\necho '{lost}'\nexit 15\n")
+    assert open_ixsmi().driver() == "3.1.0"
 
 
 def test_a_refusal_in_words_counts_without_an_exit_code_and_another_name_is_tried(
