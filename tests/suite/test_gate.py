@@ -491,8 +491,8 @@ def test_a_plugin_that_calls_everything_skipped_passes_nothing(tmp_path: Path, o
 
     assert session.code != 0
     assert last_line(session) == (
-        f"GATE: INCOMPLETE  {ONE}: p_whole, p_train, p_core, mem, clock pass, but its test was skipped; "
-        "environment match, but its test was skipped"
+        f"GATE: INCOMPLETE  {ONE}: p_whole, p_train, p_core, mem, clock, health pass, but its test was "
+        "skipped; environment match, but its test was skipped"
     )
 
 

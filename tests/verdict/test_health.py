@@ -63,6 +63,11 @@ def test_sound_devices_pass(tmp_path: Path) -> None:
         ({"pcie_width": 8}, {}, "PCIe x8 before training, expected the x16 that device and slot have"),
         ({}, {"pcie_width": 4}, "PCIe x4 after training, expected the x16 that device and slot have"),
         (
+            {"pcie_width": 8},
+            {"pcie_width": 4},
+            "PCIe x8 before training and x4 after training, expected the x16 that device and slot have",
+        ),
+        (
             {"pcie_generation": 1},
             {"pcie_generation": 3},
             "PCIe generation 3 before and after training, expected the 4 that device and slot have",

@@ -88,11 +88,11 @@ def _judge_device(found: _Findings, rank: RankEvidence, name: str) -> None:
     before = next((one for one in rank.health if one.when == BEFORE), None)
     after = next((one for one in reversed(rank.health) if one.when == AFTER), None)
     known = [one for one in (before, after) if one is not None]
-    if not any(_has(one, name) for one in known for name in _READ):
+    if not any(_has(one, reading) for one in known for reading in _READ):
         why = "; ".join(dict.fromkeys(text for one in known for text in one.absent.values()))
         found.silent.append(f"{name}: {why or 'the run has no such readings'}")
         return
-    found.faults += [f"{name}: {text}" for one in known for text in _link_faults(one, known)]
+    found.faults += [f"{name}: {text}" for text in _link_faults(known)]
     if before is None or after is None:
         which = "after it" if after is None else "before it"
         found.doubts.append(f"{name}: found no reading {which}, expected one before training and one after it")
@@ -101,7 +101,7 @@ def _judge_device(found: _Findings, rank: RankEvidence, name: str) -> None:
     found.faults += [f"{name}: {text}" for text in _log_faults(after)]
     found.doubts += [f"{name}: {text}" for text in _doubts(before, after)]
     found.remarks += [f"{name}: {text}" for text in _remarks(before, after)]
-    read = {what for field_name, what in _READ.items() if _has(after, field_name)}
+    read = {what for reading, what in _READ.items() if _has(after, reading)}
     found.unread.update(dict.fromkeys(what for what in _READ.values() if what not in read))
 
 
@@ -123,15 +123,17 @@ def _growth(before: Health, after: Health) -> Iterator[str]:
             yield f"{name} errors: {new} new ones in the run, expected none"
 
 
-def _link_faults(health: Health, known: Sequence[Health]) -> Iterator[str]:
-    """What the link of a reading lacks: its width always, its speed if no reading has it, as it may rest."""
-    width, most = health.pcie_width, health.pcie_width_max
-    if width is not None and most is not None and width < most:
-        yield f"PCIe x{width} {_when(health)}, expected the x{most} that device and slot have"
-    speeds = [one.pcie_generation for one in known if one.pcie_generation is not None]
-    most = health.pcie_generation_max
-    if health is known[-1] and most is not None and speeds and max(speeds) < most:
-        yield f"PCIe generation {max(speeds)} before and after training, expected the {most} that device and slot have"
+def _link_faults(known: Sequence[Health]) -> Iterator[str]:
+    """What the link lacks: width in any reading, speed if no reading has it, as a link may slow down at rest."""
+    narrow = [one for one in known if one.pcie_width and one.pcie_width_max and one.pcie_width < one.pcie_width_max]
+    if narrow:
+        when = " and ".join(f"x{one.pcie_width} {one.when} training" for one in narrow)
+        yield f"PCIe {when}, expected the x{narrow[-1].pcie_width_max} that device and slot have"
+    speeds = [one.pcie_generation for one in known if one.pcie_generation]
+    most = max((one.pcie_generation_max or 0 for one in known), default=0)
+    if speeds and max(speeds) < most:
+        when = " and ".join(one.when for one in known if one.pcie_generation)
+        yield f"PCIe generation {max(speeds)} {when} training, expected the {most} that device and slot have"
 
 
 def _log_faults(after: Health) -> Iterator[str]:
@@ -162,7 +164,3 @@ def _remarks(before: Health, after: Health) -> Iterator[str]:
             yield f"{last - first} new {name} errors"
     if before.ecc_uncorrected:
         yield f"{before.ecc_uncorrected} uncorrected ECC errors before the run"
-
-
-def _when(health: Health) -> str:
-    return "before training" if health.when == BEFORE else "after training"
