@@ -477,6 +477,41 @@ class Memory:
     resident_gib: float | None = None
 
 
+BEFORE, AFTER = "before", "after"
+"""`Health.when`: before the rank's training, and right after it."""
+
+
+@event("health")
+@dataclass(frozen=True)
+class Health:
+    """What the rank's device has counted and how its PCIe link runs; None, or absent from a mapping: not read.
+
+    Errors and retired pages are counted since a time that the tool chooses, as the start of the driver: only their
+    growth is of the run. `retirement_pending`: a page or row is going to be retired. `pcie_width` in lanes and
+    `pcie_generation` are of now, those ending in `_max` what device and slot can do. `link_errors` are of NVLink and
+    of PCIe (AER), by kind. `kernel_log` are lines of the kernel's log that name the device's PCI address and came
+    since the event before. `sources` are what was read, `absent` why something was not.
+    """
+
+    when: str
+    card: int
+    pci: str | None = None
+    sources: tuple[str, ...] = ()
+    ecc_corrected: int | None = None
+    ecc_uncorrected: int | None = None
+    retired_pages: int | None = None
+    remapped_rows: int | None = None
+    retirement_pending: bool | None = None
+    pcie_width: int | None = None
+    pcie_width_max: int | None = None
+    pcie_generation: int | None = None
+    pcie_generation_max: int | None = None
+    link_errors: Mapping[str, int] = field(default_factory=dict)
+    kernel_log: tuple[str, ...] | None = None
+    absent: Mapping[str, str] = field(default_factory=dict)
+    t_ns: int = 0
+
+
 @event("progress")
 @dataclass(frozen=True)
 class Progress:
@@ -596,6 +631,7 @@ class RankEvidence:
     model: Model | None = None
     parameters: tuple[Parameters, ...] = ()
     passes: tuple[Pass, ...] = ()
+    health: tuple[Health, ...] = ()
 
     @property
     def shows_work(self) -> bool:

@@ -20,7 +20,7 @@ from verdict.judge import judge_run
 RATES = ("p_whole", "p_train", "p_core")
 """What the table of the R300 leaves blank at 1x1."""
 BLANK = "p_whole, p_train, p_core unpublished and no --baseline"
-OTHERS = "clock, environment, step_times"
+OTHERS = "clock, environment, health, step_times"
 """What is asked of a cell of one rank beside its metrics."""
 STARTED = "2026-01-01"
 """When the stored runs were made."""
@@ -445,7 +445,7 @@ def test_other_files_that_are_named_leave_the_rest_unasked(tmp_path: Path, one: 
 
     session = gated(tmp_path, "--replay", one, "--baseline", baseline, *files)
 
-    require(session, "INCOMPLETE", f"{ONE}: clock, step_times not run")
+    require(session, "INCOMPLETE", f"{ONE}: clock, health, step_times not run")
 
 
 def test_a_comparison_of_two_selected_topologies_has_to_be_asked(
@@ -491,8 +491,8 @@ def test_a_plugin_that_calls_everything_skipped_passes_nothing(tmp_path: Path, o
 
     assert session.code != 0
     assert last_line(session) == (
-        f"GATE: INCOMPLETE  {ONE}: p_whole, p_train, p_core, mem, clock pass, but its test was skipped; "
-        "environment match, but its test was skipped"
+        f"GATE: INCOMPLETE  {ONE}: p_whole, p_train, p_core, mem, clock, health pass, but its test was "
+        "skipped; environment match, but its test was skipped"
     )
 
 

@@ -30,7 +30,8 @@ class DeviceInfo:
     """A rank's device: its name, its index in the host, and its memory in GiB (None if it has none of its own).
 
     `serial` identifies the device, also in another slot (a UUID, a serial number); `pci` is the address of its slot, as
-    in 0000:1b:00.0. Each is None if neither framework nor tool gives it.
+    in 0000:1b:00.0; `uuid` is by what the management tool lists it. Each is None if neither framework nor tool has it.
+    Not `is_numbered`: `index` is only the local rank, as the device was chosen by its UUID.
     """
 
     name: str
@@ -39,6 +40,13 @@ class DeviceInfo:
     driver: str | None = None
     serial: str | None = None
     pci: str | None = None
+    uuid: str | None = None
+    is_numbered: bool = True
+
+    @property
+    def place(self) -> DevicePlace:
+        """By what a management tool's record of it is found."""
+        return DevicePlace(self.index, self.pci, self.uuid, self.is_numbered)
 
 
 @dataclass(frozen=True)
@@ -267,6 +275,13 @@ class Backend:
         """
         return None
 
+    def health(self, device: DeviceInfo, smi: str = "") -> dict[str, Any] | None:
+        """Return what the management tool reads of the device's health, and the tool's name as `source`. May raise.
+
+        Fields are those of the event `health`; {} if no tool reads any. None: the device is the host, and has no event.
+        """
+        return {}
+
     def framework_versions(self) -> dict[str, str]:
         """Return what the vendor's framework says of its own version, by module; {} where it is torch itself.
 
@@ -292,16 +307,20 @@ def visible_index(variable: str | None, local_rank: int) -> int:
 
     Without the variable, or if it names devices by something else than a number (a UUID), it is the local rank.
     """
+    name = visible_name(variable, local_rank)
+    return int(name) if name.isdigit() else local_rank
+
+
+def visible_name(variable: str | None, local_rank: int) -> str:
+    """Return what a variable like CUDA_VISIBLE_DEVICES calls the device of `local_rank`; "" without the variable."""
     listed = os.environ.get(variable, "") if variable else ""
     names = [name.strip() for name in listed.split(",") if name.strip()]
-    if local_rank < len(names) and names[local_rank].isdigit():
-        return int(names[local_rank])
-    return local_rank
+    return names[local_rank] if local_rank < len(names) else ""
 
 
 def inventory_by(smi: Smi) -> Inventory:
     """Return what a management tool lists. Raises DeviceError if it lists nothing."""
-    records = [record for record in smi.read() if "error" not in record]
+    records = [record for record in smi.read() if "error" not in record and "instance_of" not in record]
 
     def of_all(name: str) -> tuple[str, ...]:
         found = tuple(record[name] for record in records if record.get(name))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import platform
 import sys
+from dataclasses import astuple
 
 import numpy
 import torch
@@ -31,6 +33,7 @@ from trainer.probes.environment import device_numa_node, gather, placement
 from trainer.ranks import HostGroup, Ranks
 from trainer.settings import Settings
 from trainer.telemetry.base import DevicePlace
+from trainer.telemetry.health import HealthReader
 from trainer.telemetry.watch import Watch, stop_all
 
 
@@ -49,6 +52,8 @@ def run_rank(settings: Settings, ranks: Ranks, backend: Backend, log: EventLog, 
     # Together: while other ranks still import their frameworks, a busy host disturbs the clock probe.
     group.barrier()
     probe = _probe(backend, log)
+    health = HealthReader(device.place, lambda: backend.health(device, settings.smi))
+    health.write(log, events.BEFORE)
     watches = _watches(settings, ranks, backend, device, group)
     for watch in watches:
         watch.start()
@@ -60,6 +65,11 @@ def run_rank(settings: Settings, ranks: Ranks, backend: Backend, log: EventLog, 
         else:
             clocks = ClockWatch(backend, log, probe, settings.seed)
             reason = _prepare(settings, ranks, backend, log, group, clocks).run()
+        health.write(log, events.AFTER)  # at once, while the link is as fast as in training
+    except BaseException:
+        with contextlib.suppress(Exception):  # the device may have caused it, and the reason counts
+            health.write(log, events.AFTER)
+        raise
     finally:
         stop_all(watches)
     allocated_gib, reserved_gib = backend.allocator_peak_gib()
@@ -84,11 +94,11 @@ def _probe(backend: Backend, log: EventLog) -> events.ClockProbe:
 
 def _watches(settings: Settings, ranks: Ranks, backend: Backend, device: DeviceInfo, group: HostGroup) -> list[Watch]:
     """Return a watch for each sampler of this rank."""
-    here = group.of_this_node([os.getpid(), device.index, device.pci])
+    here = group.of_this_node([os.getpid(), *astuple(device.place)])
     samplers = backend.samplers(
         ranks.local_rank,
-        rank_pids=[pid for pid, _, _ in here],
-        places=[DevicePlace(index, pci) for _, index, pci in here],
+        rank_pids=[one[0] for one in here],
+        places=[DevicePlace(*one[1:]) for one in here],
         smi=settings.smi,
     )
     return [
