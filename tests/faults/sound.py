@@ -74,6 +74,12 @@ ROWS = (
         ),
     ),
     Row(
+        "a device that waits for a slow host's kernel launches, of which most are the forward pass's",
+        "check `backward-share`",
+        "no violation",
+        ("tests/verdict/test_training.py::test_a_forward_pass_that_waits_for_the_host_is_no_missing_backward_pass",),
+    ),
+    Row(
         "a throttled sample or two in minutes or hours of training",
         "check `not-throttled`",
         "pass, with a note",
