@@ -244,7 +244,7 @@ def test_only_copies_from_pinned_memory_are_not_waited_for(monkeypatch: Any, pin
         return [], []
 
     monkeypatch.setattr("trainer.loop.evaluate.to_device", copying)
-    batch = SimpleNamespace(targets=[], images=[])
+    batch = SimpleNamespace(targets=[], images=[], oriented=0)
     monkeypatch.setattr("trainer.loop.evaluate.require_batch", lambda one: one)
 
     detect(torch.nn.Identity(), Batches([batch]), backend, "fp32", lambda ids, found: None)
