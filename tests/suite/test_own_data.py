@@ -20,8 +20,9 @@ TRAIN, VAL = 40, 8
 
 
 def write(root: Path) -> Path:
-    """Write 48 pictures of odd sizes, each of one category's boxes in one colour."""
-    rng = np.random.default_rng(7)
+    """Write 48 pictures of odd sizes with an EXIF orientation, each with boxes of one category in one colour."""
+    rng, exif = np.random.default_rng(7), Image.Exif()
+    exif[0x0112] = 3  # orientation: upside down
     (root / "annotations").mkdir(parents=True)
     for split, count in (("train2017", TRAIN), ("val2017", VAL)):
         (root / split).mkdir()
@@ -38,7 +39,7 @@ def write(root: Path) -> Path:
                 number = {"id": 1000 * (split == "val2017") + len(annotations) + 1, "image_id": 3 * at + 5}
                 annotations.append({**number, "category_id": category, **box})
             name = f"part {at}.jpg"
-            Image.fromarray(pixels).save(root / split / name)
+            Image.fromarray(pixels).save(root / split / name, exif=exif)
             images.append({"id": 3 * at + 5, "file_name": name, "width": width, "height": height})
         named = [{"id": number, "name": name} for number, name in CATEGORIES.items()]
         content = {"images": images, "annotations": annotations, "categories": named}
@@ -61,6 +62,8 @@ def test_it_trains_with_as_many_classes_as_its_largest_category_says(session: Se
     assert "--num-classes=21" in command
     assert (data["train"]["images"], data["train"]["categories"], data["val"]["images"]) == (TRAIN, 5, VAL)
     assert end["steps"] >= 4
+    passes = [one for one in events if one["event"] == "pass"]
+    assert [one["exif_oriented"] for one in passes] == [one["images"] for one in passes] != []
 
 
 def test_no_number_of_the_generated_set_judges_it(session: Session) -> None:

@@ -244,12 +244,13 @@ def test_only_copies_from_pinned_memory_are_not_waited_for(monkeypatch: Any, pin
         return [], []
 
     monkeypatch.setattr("trainer.loop.evaluate.to_device", copying)
-    batch = SimpleNamespace(targets=[], images=[], oriented=0)
+    batch = SimpleNamespace(targets=[], images=[], oriented=2)
     monkeypatch.setattr("trainer.loop.evaluate.require_batch", lambda one: one)
 
-    detect(torch.nn.Identity(), Batches([batch]), backend, "fp32", lambda ids, found: None)
+    oriented = detect(torch.nn.Identity(), Batches([batch, batch]), backend, "fp32", lambda ids, found: None)
 
-    assert asked == [not pinned]
+    assert asked == [not pinned] * 2
+    assert oriented == 4
 
 
 def test_detections_of_an_image_that_a_rank_before_looked_at_are_not_counted_again(monkeypatch: Any) -> None:
