@@ -307,7 +307,8 @@ class Pass:
 
     `repeated` counts images that came a second time in it. `id_sum` is the sum modulo 2**61 of a hash of each image's
     id, `smallest` the smallest such hashes, so that ranks can be compared without listing ids. `unused` images are
-    left out on every rank to fill whole batches; `unused_sum` is their sum.
+    left out on every rank to fill whole batches; `unused_sum` is their sum. `exif_oriented` images have an EXIF
+    orientation of 2 to 8, which is ignored; None if that was not looked at.
     """
 
     epoch: int
@@ -319,6 +320,7 @@ class Pass:
     smallest: tuple[int, ...]
     unused: int
     unused_sum: int
+    exif_oriented: int | None = None
 
 
 @event("eval_begin")
@@ -336,7 +338,7 @@ class EvalEnd:
 
     `images` and `detections` are this rank's. `scorer` is the library that computed `map`, with its version. Where
     pycocotools scored the same detections too, `checked_map` is its result and `check_difference` the largest
-    difference in any of COCO's twelve statistics.
+    difference in any of COCO's twelve statistics. `exif_oriented` is as in Pass, of all images that this rank read.
     """
 
     epoch: int
@@ -349,6 +351,7 @@ class EvalEnd:
     scorer: str | None = None
     checked_map: AnyFloat | None = None
     check_difference: AnyFloat | None = None
+    exif_oriented: int | None = None
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from verdict.judge import Judged, judge_stored
 from verdict.lookup import OWN_DATA, on_other_data
 from verdict.metrics.measurement import Measurement
 from verdict.metrics.throughput import RATES
-from verdict.wording import times
+from verdict.wording import quantity, times
 
 _MANY = {1: "单", 2: "两", 3: "三", 4: "四", 5: "五", 6: "六", 7: "七", 8: "八", 9: "九", 10: "十"}
 _LEAST_PERCENT = 0.01
@@ -131,6 +131,13 @@ def filling(judged: Judged, run: str) -> Filling:
         remarks += _remarks(found[name])
     if cell.timing == "host" and "p_core" in values:
         remarks.append(_as_published(judged.measurements.get("p_core_host"), evidence))
+    beside = [
+        f"{name} {quantity(found[name].value, found[name].unit)}"
+        for name in METRICS
+        if cell.expectations[name].state != UNPUBLISHED and name in found and not found[name].doubt
+    ]
+    if beside:
+        remarks.append(f"measured, where the table keeps its own: {', '.join(beside)}")
     environment = environment_findings(evidence, judged.device)
     return Filling(cell.id, run, evidence.simulated, values, tuple(remarks), environment)
 

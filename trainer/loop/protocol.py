@@ -180,7 +180,7 @@ class Protocol:
         self._log.write(events.EvalBegin(epoch), self._ledger.enter("evaluation"))
         self._group.broadcast_buffers(self._bare_model)
         scores = collector(self._settings, self._loaders.ground_truth, lambda rows: self._keep_detections(epoch, rows))
-        detect(
+        oriented = detect(
             self._bare_model,
             self._arriving(self._loaders.val, training=False),
             self._trainee.backend,
@@ -188,7 +188,7 @@ class Protocol:
             self._progress(),
         )
         outcome = scores.outcome(self._group, lambda reached: self._decides(epoch, reached))
-        end = events.EvalEnd(epoch, outcome.images, outcome.detections, **outcome.facts)
+        end = events.EvalEnd(epoch, outcome.images, outcome.detections, **outcome.facts, exif_oriented=oriented)
         # The phase ends at the time of the event, so that judging can compare the two.
         self._log.write(end, self._ledger.enter("idle"))
         return outcome.map
