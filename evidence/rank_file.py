@@ -207,6 +207,7 @@ class _RankReader:
             model=next(iter(every.get("model", ())), None),
             parameters=tuple(every.get("parameters", ())),
             passes=tuple(every.get("pass", ())),
+            health=tuple(every.get("health", ())),
         )
 
     def _windows(self) -> Windows:

@@ -174,8 +174,8 @@ def _ssh_keygen(*words: str, sealed: bytes, limit_s: float | None) -> subprocess
 
 def _said(done: subprocess.CompletedProcess[bytes]) -> str:
     lines = (done.stderr + b"\n" + done.stdout).decode("utf-8", "replace").splitlines()
-    told = [line.strip() for line in lines if line.strip() and not line.startswith("Signing data")]
-    return "; ".join(told[:2]) or f"nothing, and ended with code {done.returncode}"
+    shown = [line.strip() for line in lines if line.strip() and not line.startswith("Signing data")]
+    return "; ".join(shown[:2]) or f"nothing, and ended with code {done.returncode}"
 
 
 def _names(text: str) -> Iterator[str]:

@@ -181,6 +181,8 @@ class ComparedDevice:
 class Comparison:
     """The judgement of runs, ranks or devices beside each other: `judged.metric` is efficiency, skew or siblings.
 
+    Also of devices before and after their training: health.
+
     `than` is the smaller topology's cell (efficiency), `slowest` the slowest rank (skew), `devices` those of the host
     (siblings).
     """

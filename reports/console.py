@@ -106,7 +106,8 @@ def environment_lines(findings: Sequence[EnvironmentFinding]) -> list[Line]:
 
 def comparison_lines(compared: Sequence[Comparison]) -> dict[str, list[Line]]:
     """Return the lines of each table of comparisons by its title."""
-    tables = {"scaling": _scaling([one for one in compared if one.judged.metric != "siblings"])}
+    tables = {"scaling": _scaling([one for one in compared if one.judged.metric not in ("siblings", "health")])}
+    tables["health"] = _health([one for one in compared if one.judged.metric == "health"])
     tables.update({f"devices of {one.cell}": _devices(one) for one in compared if one.judged.metric == "siblings"})
     return {title: lines for title, lines in tables.items() if lines}
 
@@ -167,6 +168,13 @@ def _skew(one: Comparison | None) -> tuple[str, str]:
     if one is None or one.judged.measured is None:
         return "-", "-"
     return f"{one.judged.measured:.3f} {one.judged.verdict}", one.slowest
+
+
+def _health(compared: Sequence[Comparison]) -> list[Line]:
+    return [
+        Line(f"{one.cell}   {one.judged.verdict.value}   {one.judged.reason}", COLOURS[one.judged.verdict])
+        for one in compared
+    ]
 
 
 def _devices(one: Comparison) -> list[Line]:

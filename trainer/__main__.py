@@ -65,7 +65,7 @@ def _run(settings: Settings, ranks: Ranks, log: EventLog) -> None:
     gc.disable()
     from trainer.loop.session import run_rank
 
-    backend.import_framework()
+    backend = backend.import_framework()
     gc.freeze()
     gc.enable()
     run_rank(settings, ranks, backend, log, backend.clock.now_ns())

@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 from typing import Any, Mapping, Sequence
 
+from evidence.events import HOST_BACKENDS
 from trainer.data.json_stream import read_json
 from trainer.devices import load_backend
-from trainer.devices.base import Backend, visible_names
 from trainer.errors import DataError, DeviceError
 from trainer.settings import Settings
 
@@ -38,20 +38,24 @@ def missing_modules(backend_name: str) -> list[str]:
 
 
 def framework_problems(backend_name: str) -> list[str]:
-    """Return why the vendor's framework cannot be imported or lacks a part; [] for a backend that has none of its own.
+    """Return why the framework, or torchvision beside it, cannot be imported or lacks a part; [] without a device.
 
     It is imported in a process of its own, which takes seconds. Raises DeviceError for an unknown backend.
     """
-    if type(load_backend(backend_name)).import_framework is Backend.import_framework:
+    if backend_name in HOST_BACKENDS or load_backend(backend_name).simulated:
         return []
     program = (
         "import sys; from trainer.devices import load_backend; from trainer.errors import DeviceError\n"
-        "backend = load_backend(sys.argv[1]); backend.set_environment()\n"
-        "try: backend.import_framework()\n"
-        "except DeviceError as error: sys.exit(str(error))"
+        "backend = load_backend(sys.argv[1])\n"
+        "try: backend.set_environment(); backend.import_framework()\n"
+        "except DeviceError as error: sys.exit(str(error))\n"
+        "import torch\n"
+        "try: from torchvision.ops import nms; nms(torch.zeros(1, 4), torch.zeros(1), 0.5)\n"
+        "except Exception as error: sys.exit(f'torchvision does not work beside torch {torch.__version__} '\n"
+        "    f'({type(error).__name__}: {error}); ' + sys.argv[2])"
     )
     places = [str(Path(__file__).resolve().parents[1]), *filter(None, sys.path)]
-    command = [sys.executable, "-c", program, backend_name]
+    command = [sys.executable, "-c", program, backend_name, _ALWAYS["torchvision"]]
     try:
         done = subprocess.run(
             command,
@@ -77,23 +81,33 @@ def device_problems(backend_name: str, smi: str, needed: int, indices: Sequence[
     devices. Raises DeviceError for an unknown backend.
     """
     backend = load_backend(backend_name)
-    variable, names = backend.visible_devices, visible_names(backend.visible_devices)
     try:
-        listed = backend.count_devices(smi)
+        names, listed = backend.named_devices(), backend.listed_devices(smi)
     except DeviceError as error:
         return [str(error)]
-    usable = [name for name in names if listed is None or not name.isdigit() or int(name) < listed]
-    found = len(usable) if names else listed
-    if found is not None and found < needed:
-        what = "the vendor's tool lists"
+    variable = next((one for one in backend.visible_variables if os.environ.get(one)), backend.visible_devices)
+    found = listed if not names else names if listed is None else _usable(names, listed)
+    if found is not None and len(found) < needed:
+        shown = f" ({', '.join(map(str, listed))})" if listed and listed != list(range(len(listed))) else ""
+        what = f"the vendor's tool lists{shown}"
         if names:
             what = f"{variable}={','.join(names)} names, of those that {what}," if listed else f"{variable} names"
-        return [f"{what} {found} devices on this host, expected at least {needed}; choose another --topo or {variable}"]
-    beyond = [index for index in indices if listed is not None and index >= listed]
+        return [
+            f"{what} {len(found)} devices on this host, expected at least {needed}; choose another --topo or {variable}"
+        ]
+    beyond = [index for index in indices if listed is not None and index not in listed and index >= len(listed)]
     return [
-        f"device {index} is asked for, and the vendor's tool lists {listed} on this host, from 0 on; set {variable}"
+        f"device {index} is asked for, and the vendor's tool lists {len(listed or ())} on this host, from 0 on; set "
+        f"{variable}"
         for index in beyond[:1]
     ]
+
+
+def _usable(names: Sequence[str], listed: Sequence[int]) -> list[str]:
+    """Return the names of devices that are listed: by index or, if none is one, by position, as in a container."""
+    numbers = {name: int(name) for name in names if name.isascii() and name.isdigit()}
+    allowed = set(listed) if set(numbers.values()) & set(listed) else set(range(len(listed)))
+    return [name for name in names if name not in numbers or numbers[name] in allowed]
 
 
 def planted(settings: Settings, world_size: int) -> Mapping[str, Any] | None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Sequence
 
+from evidence.run_file import BY_STEPS
 from trainer.settings import Settings
 
 _GIB = 2.0**30
@@ -50,7 +51,7 @@ class Boot:
 def disk_problems(folder: Path, boots: Sequence[Boot]) -> list[str]:
     """Return a sentence if the disk of `folder`, which need not exist, has no room for the evidence of the boots."""
     each = [
-        CHECKPOINT_BYTES[one.settings.model] if one.keeps_checkpoints and one.settings.protocol != "steady" else 0
+        CHECKPOINT_BYTES[one.settings.model] if one.keeps_checkpoints and one.settings.protocol not in BY_STEPS else 0
         for one in boots
     ]
     evidence = sum(one.images for one in boots) * _EVIDENCE_BYTES_PER_IMAGE

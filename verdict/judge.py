@@ -11,7 +11,18 @@ from typing import Mapping, Sequence
 from evidence.bundle import Evidence, read_run
 from evidence.errors import SuiteError
 from evidence.verdict import Interval, JudgedCell, MetricVerdict, RunVerdict, Verdict
-from expected import ACCEPTED, ALL_METRICS, FURTHER_METRICS, PUBLISHED, UNPUBLISHED, Cell, Device, Expectation, Metric
+from expected import (
+    ACCEPTED,
+    ALL_METRICS,
+    FURTHER_METRICS,
+    PUBLISHED,
+    SMOKE,
+    UNPUBLISHED,
+    Cell,
+    Device,
+    Expectation,
+    Metric,
+)
 from verdict.checks.data import annotation_digests
 from verdict.checks.invariants import notes, violations
 from verdict.checks.workload import fingerprint
@@ -214,7 +225,8 @@ def judge_metric(
     elif measurement is None or not _is_number(measurement):
         verdict, reason = Verdict.INVALID, f"found no {name} that is a number, expected one from this protocol"
     elif expectation.state == UNPUBLISHED:
-        verdict, reason = Verdict.RECORDED, f"{name} {quantity(measurement.value, metric.unit)}: no number is published"
+        why = SMOKE if expectation.source == SMOKE else "no number is published"
+        verdict, reason = Verdict.RECORDED, f"{name} {quantity(measurement.value, metric.unit)}: {why}"
     else:
         verdict, reason = _compare(metric, expectation, measurement)
     # Drop NaN and inf: a report would show them as a measurement.

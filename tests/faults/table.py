@@ -1,6 +1,6 @@
 """The faults that the gate has been tested with, one row each: how it is planted, and the verdict that it must get.
 
-`python -m tests.faults.table` prints the table of docs/faults.md.
+`python -m tests.faults.table` prints the tables of docs/faults.md: this one and that of sound machines (sound.py).
 """
 
 from __future__ import annotations
@@ -9,24 +9,34 @@ import json
 from dataclasses import replace
 from typing import Callable, Mapping, NamedTuple
 
+from evidence.bundle import Evidence
 from evidence.seal import write_seal
-from evidence.verdict import RunVerdict
+from evidence.verdict import RunVerdict, Verdict
+from tests.faults import sound
 from tests.faults.lab import Event, Lab, Stored, the_cell
 from tests.suite.stored import ONE
 from tests.support import cell_of
+from verdict.compare.health import judge_health
 
 RUN, STORED = "a run", "a stored run"
 SLOW_7_PERCENT = 1 / 0.93
 
 
+class Answer(NamedTuple):
+    """The verdict of a question of its own, as the run's has it."""
+
+    outcome: Verdict
+    reasons: tuple[str, ...]
+
+
 class Row(NamedTuple):
-    """`outcome` is the run's verdict, `words` are among its reasons."""
+    """`outcome` is the verdict of the run or of a question, `words` are among its reasons."""
 
     name: str
     planted: str
     outcome: str
     words: str
-    plant: Callable[[Lab], RunVerdict]
+    plant: Callable[[Lab], RunVerdict | Answer]
 
 
 ROWS: list[Row] = []
@@ -34,6 +44,15 @@ ROWS: list[Row] = []
 
 def _in_a_run(name: str, outcome: str, words: str, scenario: str, stall_timeout_s: float = 60.0) -> None:
     ROWS.append(Row(name, RUN, outcome, words, lambda lab: lab.run(scenario, stall_timeout_s)))
+
+
+def _of_health(evidence: Evidence) -> Answer:
+    found = judge_health([evidence])
+    return Answer(found.verdict, (found.reason,))
+
+
+def _in_health(name: str, words: str) -> None:
+    ROWS.append(Row(name, RUN, "fail", words, lambda lab: _of_health(lab.unhealthy(_UNHEALTHY))))
 
 
 def _in_a_stored_run(name: str, words: str, outcome: str = "invalid") -> Callable[..., None]:
@@ -123,6 +142,32 @@ _in_a_run("a device of another size", "invalid", "this is another model", _fault
 _in_a_run(
     "two ranks on one device", "invalid", "in use by rank 0, expected its own", _fault("card", index=0, ranks=[1])
 )
+
+
+# One run for all of them; tests/verdict/test_health.py has each alone.
+_UNHEALTHY = "".join(
+    (
+        _fault("ecc_errors", from_step=30, ranks=[1]),
+        _fault("retired_pages", from_step=30, ranks=[1]),
+        _fault("pcie_width", lanes=8, ranks=[1]),
+        _fault("pcie_generation", generation=1, ranks=[0]),
+        _fault("xid", number=79, from_step=30, ranks=[0]),
+    )
+)
+_in_health("an uncorrected memory error in training", "1 new uncorrected ECC error in the run, expected none")
+_in_health("a memory page is retired in training", "1 new retired page in the run, expected none")
+_in_health("a device on half its PCIe lanes", "PCIe x8 before training, expected the x16")
+_in_health("a slow PCIe link", "PCIe generation 1 before and after training, expected the 4")
+_in_health("the driver reports an Xid in training", "kernel log of the run: NVRM: Xid")
+
+
+@_in_a_stored_run(
+    "a device that cannot be read any more after training", "read before training and not", "inconclusive"
+)
+def _health_is_gone(lab: Lab) -> Answer:
+    stored = lab.stored()
+    stored.edit("rank-0001.jsonl", lambda events: _all(events, "health")[1].update(ecc_uncorrected=None))
+    return _of_health(stored.evidence())
 
 
 @_in_a_stored_run("host clock steps back between two events", "the clock goes backwards")
@@ -510,7 +555,7 @@ SESSIONS: list[SessionRow] = [
     SessionRow(
         "only some files named",
         "INCOMPLETE",
-        "clock, environment, skew, step_times not run",
+        "clock, environment, health, skew, step_times not run",
         lambda lab: ["--replay", lab.stored().folder, "suite/test_throughput.py", "suite/test_memory.py"],
     ),
     SessionRow(
@@ -620,4 +665,4 @@ def lines() -> list[str]:
 
 
 if __name__ == "__main__":
-    print("\n".join(lines()))
+    print("\n".join([*lines(), "", *sound.lines()]))

@@ -12,6 +12,9 @@ import pytest
 
 from evidence.bundle import read_run
 from fixtures.gate.gatekeeper import LAST_LINE
+from reports.history import default_url
+from reports.history.database import open_history
+from reports.history.queries import attempts
 from tests.suite.junit import Session, run_suite
 from tests.suite.stored import ACCEPTED_ON, EIGHT, ONE, UNTIL, bundle_of, site_file, store, waiver
 from tests.support import ROOT, cell_of
@@ -20,7 +23,7 @@ from verdict.judge import judge_run
 RATES = ("p_whole", "p_train", "p_core")
 """What the table of the R300 leaves blank at 1x1."""
 BLANK = "p_whole, p_train, p_core unpublished and no --baseline"
-OTHERS = "clock, environment, step_times"
+OTHERS = "clock, environment, health, step_times"
 """What is asked of a cell of one rank beside its metrics."""
 STARTED = "2026-01-01"
 """When the stored runs were made."""
@@ -234,11 +237,15 @@ def test_a_test_that_a_plugin_calls_passed_fails_by_its_verdict(tmp_path: Path, 
 
 
 def test_an_error_after_the_tests_leaves_no_pass_behind(tmp_path: Path, one: Path, baseline: Path) -> None:
-    session = meddled(tmp_path, "late", "--replay", one, "--baseline", baseline)
+    url = default_url(tmp_path)
+
+    session = meddled(tmp_path, "late", "--replay", one, "--baseline", baseline, "--history", url)
 
     assert session.code != 0
     lines = [line for line in session.output.splitlines() if line.startswith("GATE: ")]
     assert lines == ["GATE: INCOMPLETE  the session ended with an error after its tests"]
+    with open_history(url) as history, history.reading() as connection:
+        assert attempts(connection, ONE, release="") == ["INCOMPLETE"]
 
 
 def test_another_test_of_the_session_that_fails_is_no_pass(tmp_path: Path, one: Path, baseline: Path) -> None:
@@ -445,7 +452,7 @@ def test_other_files_that_are_named_leave_the_rest_unasked(tmp_path: Path, one: 
 
     session = gated(tmp_path, "--replay", one, "--baseline", baseline, *files)
 
-    require(session, "INCOMPLETE", f"{ONE}: clock, step_times not run")
+    require(session, "INCOMPLETE", f"{ONE}: clock, health, step_times not run")
 
 
 def test_a_comparison_of_two_selected_topologies_has_to_be_asked(
@@ -491,8 +498,8 @@ def test_a_plugin_that_calls_everything_skipped_passes_nothing(tmp_path: Path, o
 
     assert session.code != 0
     assert last_line(session) == (
-        f"GATE: INCOMPLETE  {ONE}: p_whole, p_train, p_core, mem, clock pass, but its test was skipped; "
-        "environment match, but its test was skipped"
+        f"GATE: INCOMPLETE  {ONE}: p_whole, p_train, p_core, mem, clock, health pass, but its test was "
+        "skipped; environment match, but its test was skipped"
     )
 
 

@@ -245,12 +245,13 @@ def test_only_copies_from_pinned_memory_are_not_waited_for(monkeypatch: Any, pin
         return [], []
 
     monkeypatch.setattr("trainer.loop.evaluate.to_device", copying)
-    batch = SimpleNamespace(targets=[], images=[])
+    batch = SimpleNamespace(targets=[], images=[], oriented=2)
     monkeypatch.setattr("trainer.loop.evaluate.require_batch", lambda one: one)
 
-    detect(torch.nn.Identity(), Batches([batch]), backend, lambda ids, found: None)
+    oriented = detect(torch.nn.Identity(), Batches([batch, batch]), backend, lambda ids, found: None)
 
-    assert asked == [not pinned]
+    assert asked == [not pinned] * 2
+    assert oriented == 4
 
 
 @pytest.mark.parametrize("precision", ["bf16", "amp"])

@@ -1032,6 +1032,50 @@ def test_a_run_of_the_whole_of_coco_by_the_benchmarks_recipe_is_sound(tmp_path: 
     assert violations(evidence, a_cell(plan, **EASY), measure(evidence)) == ()
 
 
+def untrained() -> Bundle:
+    """A run of which only the environment and the probes were asked for."""
+    bundle = build(FULL)
+    bundle.run["protocol"] = "probes"
+    for rank, events in bundle.ranks.items():
+        kept = ("start", "environment", "clock_test", "memory", "end")
+        bundle.ranks[rank] = [event for event in events if event["event"] in kept]
+        bundle.one("start", rank)["protocol"] = bundle.one("end", rank)["reason"] = "probes"
+    return bundle
+
+
+def test_a_run_of_probes_alone_is_sound_and_measures_nothing(tmp_path: Path) -> None:
+    evidence = read_run(untrained().write(tmp_path / "run"))
+
+    verdict = judge_run(evidence, a_cell(FULL, **EASY))
+
+    assert violations(evidence, a_cell(FULL, **EASY), measure(evidence)) == ()
+    assert {metric.verdict for metric in verdict.metrics.values()} == {Verdict.MISSING}
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda bundle: bundle.drop("clock_test", 1), "rank 1: found no 'clock_test' event, expected one"),
+        (lambda bundle: bundle.drop("end", 1), "rank 1: found 0 'end' events, expected 1"),
+        (
+            lambda bundle: bundle.ranks[0].insert(2, build(FULL).one("data")),
+            "rank 0: found 1 'data' events, expected 0",
+        ),
+        (one("end", reason="steps"), "rank 0: ended for reason steps, expected probes"),
+        (one("clock_test", steps_back=1), "clock test: the host's clock went back 1 times"),
+        (one("start", world_size=3), "rank 0: found world size 3, expected 2"),
+    ],
+)
+def test_what_holds_without_training_is_checked_of_probes_alone(
+    tmp_path: Path, change: Callable[[Bundle], Any], says: str
+) -> None:
+    bundle = untrained()
+    change(bundle)
+    evidence = read_run(bundle.write(tmp_path / "run"))
+
+    assert any(says in reason for reason in judged(evidence, FULL))
+
+
 def test_a_boot_that_failed_is_the_only_reason_given(tmp_path: Path) -> None:
     bundle = build(FULL)
     boot_failed(bundle)

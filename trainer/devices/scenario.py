@@ -154,6 +154,11 @@ FAULTS: Mapping[str, Mapping[str, Key]] = {
             "capacity_gib": _number(0, above=True, default=None),
             "index": _whole(0, default=None),
         },
+        "ecc_errors": {"count": _whole(1, default=1), "corrected": _FLAG, "from_step": _FROM_STEP},
+        "retired_pages": {"count": _whole(1, default=1), "from_step": _FROM_STEP},
+        "pcie_width": {"lanes": _whole(1), "from_step": _FROM_STEP},
+        "pcie_generation": {"generation": _whole(1), "from_step": _FROM_STEP},
+        "xid": {"number": _whole(1), "from_step": _FROM_STEP},
         "no_samples": {"how": _choice("missing", "failing", default="missing"), "from_step": _FROM_STEP},
     }.items()
 }

@@ -229,6 +229,10 @@ class VirtualBackend(Backend):
         memory_gib = (device.capacity_gib or 0.0,) * self._host_devices
         return Inventory(self._host_devices, (device.name,), memory_gib, device.driver)
 
+    def health(self, device: DeviceInfo, smi: str = "") -> dict[str, Any] | None:
+        """Return a sound device's readings, and what is planted."""
+        return {"source": VIRTUAL_SMI.name, **self._device.health()}
+
     def allocator_peak_gib(self) -> tuple[float | None, float | None]:
         """Return the planted peaks."""
         return self._device.allocator_gib()

@@ -238,7 +238,7 @@ def _with_the_metrics(verdict: Verdict, reason: str, p_cores: Sequence[Verdict |
     if verdict not in (Verdict.FAIL, Verdict.INCONCLUSIVE) or Verdict.FAIL in p_cores or None in p_cores:
         return verdict, reason
     if all(one is Verdict.PASS for one in p_cores):
-        return Verdict.RECORDED, f"{reason}; told only, as p_core passes at both topologies"
+        return Verdict.RECORDED, f"{reason}; recorded only, as p_core passes at both topologies"
     return Verdict.INCONCLUSIVE, reason
 
 

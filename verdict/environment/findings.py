@@ -96,6 +96,7 @@ def environment_findings(
         topology,
         pretrained_backbone=run.recipe.get("pretrained_backbone") is not False,
         own_data=on_other_data(evidence, device),
+        smoke=run.protocol == "smoke",
     )
     asked = claims.asked(document)
     hosts = _hosts(evidence)

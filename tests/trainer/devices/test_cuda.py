@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from trainer.devices import load_backend
-from trainer.devices.base import DeviceInfo
-from trainer.devices.cuda import _pci_address
+from trainer.devices.base import DeviceInfo, visible_index, visible_name
+from trainer.devices.cuda import _pci_address, device_uuid
 from trainer.telemetry.base import DevicePlace
 
 
@@ -26,6 +26,28 @@ def test_the_address_of_a_device_is_written_as_the_kernel_writes_it() -> None:
 )
 def test_a_device_without_an_address_has_none(facts: dict[str, Any]) -> None:
     assert _pci_address(SimpleNamespace(**facts)) is None
+
+
+@pytest.mark.parametrize(
+    ("facts", "name", "uuid"),
+    [
+        ({}, "", None),
+        ({}, "7", None),
+        ({}, "GPU-8932f937", "GPU-8932f937"),
+        ({"uuid": "8932f937-d72c"}, "7", "GPU-8932f937-d72c"),
+        ({"uuid": "8932f937-d72c"}, "GPU-8932", "GPU-8932f937-d72c"),
+        ({"uuid": "8932f937-d72c"}, "MIG-1a2b", "MIG-1a2b"),
+    ],
+)
+def test_the_uuid_is_torchs_or_that_of_the_variable(facts: dict[str, Any], name: str, uuid: Any) -> None:
+    assert device_uuid(SimpleNamespace(**facts), name) == uuid
+
+
+def test_the_variable_names_devices_by_number_or_uuid(monkeypatch: Any) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7,GPU-8932f937")
+
+    assert [visible_name("CUDA_VISIBLE_DEVICES", rank) for rank in range(3)] == ["7", "GPU-8932f937", ""]
+    assert [visible_index("CUDA_VISIBLE_DEVICES", rank) for rank in range(3)] == [7, 1, 2]
 
 
 @pytest.mark.parametrize(

@@ -61,6 +61,31 @@ def test_else_the_index_decides(place: DevicePlace) -> None:
     assert (sample["card"], sample["power_w"]) == (1, 101.0)
 
 
+def test_the_uuid_decides_before_the_address_and_may_be_shortened() -> None:
+    records = [record(0, "0000:1a:00.0", uuid="GPU-aa01-02"), record(1, "0000:1b:00.0", uuid="GPU-aa02-02")]
+
+    def power(uuid: str, **more: Any) -> Any:
+        return matched(smi(), records, [DevicePlace(0, uuid=uuid, **more)])[0].get("power_w")
+
+    assert power("GPU-aa02-02") == power("GPU-AA02", is_numbered=False) == 101.0
+    assert power("GPU-aa0") is None  # of two devices
+
+
+def test_a_device_chosen_by_its_uuid_is_never_looked_up_by_its_local_rank() -> None:
+    place = DevicePlace(0, uuid="GPU-aa02-02", is_numbered=False)
+
+    assert matched(smi(), [record(0), record(1)], [place]) == [
+        {"error": "some-smi lists no device GPU-aa02-02; it lists 0, 1"}
+    ]
+
+
+def test_a_complaint_about_a_device_is_told_where_a_rank_uses_it() -> None:
+    records = [record(0, complaints=["device 0 is hot"]), record(1, complaints=["device 1 is lost"])]
+
+    assert matched(smi(), records, [DevicePlace(0)])[0] == {"error": "device 0 is hot"}
+    assert len(matched(smi(), records, [DevicePlace(0)])) == 2
+
+
 def test_where_the_tool_tells_no_address_the_index_decides_too() -> None:
     (sample,) = matched(smi(), [record(0), record(1)], [DevicePlace(1, "0000:1b:00.0")])
 
