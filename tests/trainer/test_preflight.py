@@ -52,6 +52,23 @@ def devices(monkeypatch: Any) -> Any:
     return put
 
 
+@pytest.mark.parametrize(("visible", "needed"), [("2,3", 2), ("0,1", 2), ("", 2), ("3", 1)])
+def test_a_container_may_list_two_of_eight(tmp_path: Path, monkeypatch: Any, visible: str, needed: int) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setenv("XPU_VISIBLE_DEVICES", visible)
+    lines = [
+        f"0000:{index}3:00.0 {index} {index} 02K 38 0 0 0 74 1450 1450 1450 1450 1450 1450 2 63 0 32768 0 1.0 R300"
+        for index in (2, 3)
+    ]
+    (tmp_path / "xpu_smi").write_text("#!/bin/sh\n" + "".join(f"echo '{line}'\n" for line in lines))
+    (tmp_path / "xpu_smi").chmod(0o755)
+
+    assert device_problems("kunlunxin", "", needed) == []
+    assert len(device_problems("kunlunxin", "", 3)) == 1
+    assert device_problems("kunlunxin", "", 1, [2]) == []
+    assert len(device_problems("kunlunxin", "", 1, [0])) == 1
+
+
 @pytest.mark.parametrize(
     ("listed", "visible"), [(8, ""), (8, "0,1,2,3,4,5,6,7"), (16, "8,9,10,11,12,13,14,15"), (9, "")]
 )
