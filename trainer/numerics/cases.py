@@ -1,0 +1,63 @@
+"""The cases of the operators probe: operator, pass, dtype, size, and the seed of its inputs."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Iterator, Mapping, Sequence
+
+from trainer.numerics.catalogue import CATALOGUE, Size
+
+
+@dataclass(frozen=True)
+class Case:
+    """One question to the device. `size` is sorted, as in (("k", 12544), ("m", 1024), ("n", 32)).
+
+    `layout`: "strided" for inputs that are not contiguous.
+
+    >>> Case("linear", "fprop", "fp32", (("k", 64), ("m", 8), ("n", 2))).name
+    'linear-fprop-fp32[k64,m8,n2]'
+    """
+
+    operator: str
+    direction: str
+    dtype: str
+    size: tuple[tuple[str, int], ...]
+    seed: int = 0
+    layout: str = ""
+
+    @property
+    def sizes(self) -> Mapping[str, int]:
+        """The size by name of its dimension."""
+        return dict(self.size)
+
+    @property
+    def question(self) -> str:
+        """What it is a case of: operator, pass and dtype."""
+        return f"{self.operator}-{self.direction}-{self.dtype}"
+
+    @property
+    def name(self) -> str:
+        """The whole case in a word."""
+        size = ",".join(f"{name}{value}" for name, value in self.size)
+        return f"{self.question}[{size}{',strided' if self.layout else ''}]"
+
+    @property
+    def key(self) -> str:
+        """The digest by which its reference is cached."""
+        return hashlib.sha256(f"{self.name} {self.seed}".encode()).hexdigest()[:32]
+
+
+def case(operator: str, direction: str, dtype: str, size: Size, seed: int = 0, layout: str = "") -> Case:
+    """Return a case with its size by name."""
+    return Case(operator, direction, dtype, tuple(sorted(size.items())), seed, layout)
+
+
+def quick_cases(dtypes: Sequence[str], seed: int) -> Iterator[Case]:
+    """Yield the cases of the quick probe: each operator at a few sizes, at the edges, and not contiguous."""
+    for kind in CATALOGUE.values():
+        for dtype in (one for one in kind.dtypes if one in dtypes):
+            for direction in kind.directions:
+                for size in (*kind.quick, *kind.edges):
+                    yield case(kind.name, direction, dtype, size, seed)
+                yield case(kind.name, direction, dtype, kind.quick[0], seed, "strided")
