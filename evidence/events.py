@@ -19,6 +19,8 @@ from evidence.host import Environment
 if TYPE_CHECKING:
     import numpy as np
 
+    from evidence.numerics import OperatorAnswer, OperatorsDone
+
 HOST_BACKENDS = ("cpu",)
 """Where a device is a share of the machine: its memory is that of the rank's process, and it has no name."""
 
@@ -588,6 +590,8 @@ class RankEvidence:
     model: Model | None = None
     parameters: tuple[Parameters, ...] = ()
     passes: tuple[Pass, ...] = ()
+    operators: tuple[OperatorAnswer, ...] = ()
+    operators_done: OperatorsDone | None = None
 
     @property
     def shows_work(self) -> bool:

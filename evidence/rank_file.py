@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Callable
 
+import evidence.numerics  # noqa: F401 - registers its events
 from evidence.codec import (
     LARGEST,
     FieldError,
@@ -207,6 +208,8 @@ class _RankReader:
             model=next(iter(every.get("model", ())), None),
             parameters=tuple(every.get("parameters", ())),
             passes=tuple(every.get("pass", ())),
+            operators=tuple(every.get("operator", ())),
+            operators_done=once.get("operators"),
         )
 
     def _windows(self) -> Windows:

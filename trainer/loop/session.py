@@ -25,6 +25,7 @@ from trainer.model.networks import build_model, count_parameters
 from trainer.optimizations import ledger, unavailable
 from trainer.probes.clocks import ClockWatch, probe_clock
 from trainer.probes.environment import device_numa_node, gather, placement
+from trainer.probes.operators import ask_operators
 from trainer.ranks import HostGroup, Ranks
 from trainer.settings import Settings
 from trainer.telemetry.base import DevicePlace
@@ -46,6 +47,8 @@ def run_rank(settings: Settings, ranks: Ranks, backend: Backend, log: EventLog, 
     group.barrier()
     probe = probe_clock(backend)
     log.write(probe)
+    if settings.numerics != "none":
+        ask_operators(settings, backend, group, log)
     backend.release_memory()
     watches = _watches(settings, ranks, backend, device, group)
     for watch in watches:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from typing import Iterator, Mapping, Sequence
 
@@ -41,11 +40,6 @@ class Case:
         """The whole case in a word."""
         size = ",".join(f"{name}{value}" for name, value in self.size)
         return f"{self.question}[{size}{',strided' if self.layout else ''}]"
-
-    @property
-    def key(self) -> str:
-        """The digest by which its reference is cached."""
-        return hashlib.sha256(f"{self.name} {self.seed}".encode()).hexdigest()[:32]
 
 
 def case(operator: str, direction: str, dtype: str, size: Size, seed: int = 0, layout: str = "") -> Case:

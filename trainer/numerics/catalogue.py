@@ -12,8 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Iterator, Mapping, Sequence
 
-EXACT, ULP, SUMS = "exact", "ulp", "sums"
-"""Rules: the host's bits; error in units in the last place; error against the sum of absolute values."""
+from evidence.numerics import EXACT, SUMS, ULP
 
 FP32 = ("fp32",)
 HALF = ("fp32", "fp16", "bf16")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Callable, Sequence
 
 import torch
-from torch.nn import functional
 import torchvision
+from torch.nn import functional
 
 from trainer.numerics.catalogue import Size
 from trainer.numerics.operators import Draw, Operator, Tensors, operator, register

@@ -14,13 +14,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from evidence.numerics import EXACT, ULP, UNIT_ROUNDOFF
 from trainer.numerics.cases import Case
-from trainer.numerics.catalogue import EXACT, ULP
 from trainer.numerics.operators import Draw, Tensors, load
 
 OPERATORS = load()
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
-UNIT_ROUNDOFF = {"fp32": 2.0**-24, "fp16": 2.0**-11, "bf16": 2.0**-8}
 _SPLIT = 8
 _MOST_TERMS = 2_000_000  # that are added up one by one, in a sample of the elements
 _MOST_PICKED = 2048
