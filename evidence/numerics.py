@@ -8,8 +8,10 @@ from typing import Mapping
 from evidence.codec import AnyFloat
 from evidence.events import event
 
-EXACT, ULP, SUMS = "exact", "ulp", "sums"
-"""Rules: the host's bits; error in units in the last place; error against the sum of absolute values."""
+EXACT, ULP, SUMS, BITS, SPECIAL, VALID, WATCHED = "exact", "ulp", "sums", "bits", "special", "valid", "watched"
+"""Rules: the host's bits; error in units in the last place; error against the sum of absolute values; bits of the
+mantissa that are lost; NaN and infinity where the host has them; an answer that need not be the host's; only recorded.
+"""
 
 UNIT_ROUNDOFF = {"fp32": 2.0**-24, "tf32": 2.0**-11, "fp16": 2.0**-11, "bf16": 2.0**-8}
 """Half the distance from 1 to the next larger number, by dtype."""
@@ -23,10 +25,11 @@ class OperatorAnswer:
     `direction` is "forward", "fprop", "dgrad", ...; `size` names the operator's dimensions, `layout` is "strided" for
     inputs that are not contiguous. `elements` of the result, `wrong` of them differ at all. `worst` is the largest
     error: in |err| / (u S) for sums, where u is the unit roundoff and S the sum of absolute values; in units in the
-    last place; 1 where bits differ that have to be the same. `honest` is the same of the host's own fp32 arithmetic, in
-    the worst order of summation. `rmse`, `honest_rmse`: root mean square of the error, `rms` of the result. `at` is the
-    flat index of the worst element, with the values `found` and `expected`. `digest` is the SHA-256 of the answer's
-    bytes. `error`: why there is no answer, else "".
+    last place; in bits of the mantissa that were lost; 1 where an element is not what it has to be. `honest` is the
+    same of the host's own fp32 arithmetic, in the worst order of summation. `rmse`, `honest_rmse`: root mean square of
+    the error, `rms` of the result. `at` is the flat index of the worst element, with the values `found` and `expected`.
+    `digest` is the SHA-256 of the answer's bytes; the case was computed `repeats` times more, of which `unlike` gave
+    other bits; `may_vary` is the reason why they may. `error`: why there is no answer, else "".
     """
 
     operator: str
@@ -45,6 +48,9 @@ class OperatorAnswer:
     found: AnyFloat = 0.0
     expected: AnyFloat = 0.0
     digest: str = ""
+    repeats: int = 0
+    unlike: int = 0
+    may_vary: str = ""
     time_ns: int = 0
     seed: int = 0
     layout: str = ""

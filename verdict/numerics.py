@@ -12,13 +12,25 @@ from typing import Iterable, Mapping
 
 from evidence.bundle import Evidence
 from evidence.events import Start
-from evidence.numerics import EXACT, SUMS, ULP, UNIT_ROUNDOFF, OperatorAnswer
+from evidence.numerics import (
+    BITS,
+    EXACT,
+    SPECIAL,
+    SUMS,
+    ULP,
+    UNIT_ROUNDOFF,
+    VALID,
+    WATCHED,
+    OperatorAnswer,
+)
 from evidence.verdict import Verdict
 
 LEAST_SUM, HONEST_SUMS = 16.0, 8.0
 """A sum may be off by 16 u S, or by 8 times what the worst honest order of summation is."""
 LEAST_ULP, HONEST_ULP = 4.0, 2.0
 """A function may be off by 4 ULP, or by 2 times what the host's fp32 is."""
+MOST_LOST_BITS = {"fp32": 1.0, "tf32": 14.0}
+"""Of the 24 of an fp32 number, in a product with 1: TF32 keeps 11, bf16 8."""
 RMSE_FACTOR = {"fp32": 2.0}
 HALF_RMSE_FACTOR = 3.0
 """RMSE of a result over that of the worst honest order; 3 in half precision, as in PyTorch's own comparison."""
@@ -50,8 +62,12 @@ def margin_of(answer: OperatorAnswer) -> float:
     """
     if answer.error:
         return math.inf
-    if answer.rule == EXACT:
+    if answer.rule == WATCHED:
+        return 0.0
+    if answer.rule in (EXACT, SPECIAL, VALID):
         return math.inf if answer.worst else 0.0
+    if answer.rule == BITS:
+        return answer.worst / MOST_LOST_BITS[answer.dtype]
     if answer.rule == ULP:
         return answer.worst / max(LEAST_ULP, HONEST_ULP * answer.honest)
     return max(answer.worst / max(LEAST_SUM, HONEST_SUMS * answer.honest), _rmse_margin(answer))
@@ -95,11 +111,22 @@ def _place(rank: int, starts: Mapping[int, Start]) -> str:
     return f"rank {rank}" + (f" (device {start.card} of {start.host})" if start is not None else "")
 
 
+_COUNTED = {
+    EXACT: "the same bits",
+    SPECIAL: "NaN and infinity where IEEE 754 has them",
+    VALID: "an answer that is right whichever of equals comes first",
+    WATCHED: "either: denormals may be taken for zero",
+}
+
+
 def _reason(answer: OperatorAnswer, margin: float) -> str:
     if answer.error:
         return f"{answer.shape}: no answer: {answer.error}"
-    if answer.rule == EXACT:
-        what = f"{answer.wrong} of {answer.elements} elements differ, expected the same bits"
+    if answer.rule in _COUNTED:
+        what = f"{answer.wrong} of {answer.elements} elements differ, expected {_COUNTED[answer.rule]}"
+    elif answer.rule == BITS:
+        kept, least = 24 - answer.worst, 24 - MOST_LOST_BITS[answer.dtype]
+        what = f"found {kept:.0f} of the 24 bits of fp32 in a product with 1, expected {least:.0f} or more"
     elif answer.rule == ULP:
         allowed = max(LEAST_ULP, HONEST_ULP * answer.honest)
         what = f"found an error of {answer.worst:.3g} ULP, expected at most {allowed:.3g}"
@@ -112,17 +139,70 @@ def _reason(answer: OperatorAnswer, margin: float) -> str:
     return f"{answer.shape}: {what}{where}"
 
 
-def odd_devices(evidence: Evidence) -> Mapping[str, tuple[int, ...]]:
-    """Return the ranks whose answer has other bits than most ranks', by case; without the cases that all agree on."""
-    alike: dict[str, dict[str, list[int]]] = {}
+def judge_repeats(evidence: Evidence) -> OperatorVerdict | None:
+    """Return the verdict on cases that were computed again and again: the same bits each time, but for those allowed.
+
+    None if no rank has repeated any.
+    """
+    repeated = [(rank.rank, one) for rank in evidence.ranks for one in rank.operators if one.repeats]
+    if not repeated:
+        return None
+    varied = [(rank, one) for rank, one in repeated if one.unlike]
+    wrong = [(rank, one) for rank, one in varied if not one.may_vary]
+    count = f"{len(repeated)} cases, each computed {max(one.repeats for _, one in repeated) + 1} times"
+    allowed = sorted({f"{one.question} ({one.may_vary})" for _, one in varied if one.may_vary})
+    note = f"; other bits, as they may have: {', '.join(allowed)}" if allowed else ""
+    if not wrong:
+        return OperatorVerdict("repeatable", Verdict.PASS, f"{count}{note}", 0.0, len(repeated))
+    starts = dict(evidence.starts)
+    words = [f"{one.question} on {_place(rank, starts)}: {one.unlike} of {one.repeats} times" for rank, one in wrong]
+    reason = f"{count}: other bits in {_some(words)}, expected the same{note}"
+    rank, worst = wrong[0]
+    return OperatorVerdict("repeatable", Verdict.FAIL, reason, math.inf, len(repeated), worst, rank)
+
+
+def judge_agreement(evidence: Evidence) -> OperatorVerdict | None:
+    """Return the verdict on whether devices of a kind give the same bits; None with fewer than two that were asked.
+
+    An odd one computes wrong now and then, or differs in what it runs. Devices are of a kind if their name and versions
+    are the same; CPUs of several hosts may be different ones, so only ranks of one host are compared.
+    """
+    starts = dict(evidence.starts)
+    kinds: dict[tuple[str, ...], dict[str, dict[str, list[int]]]] = {}
+    asked = 0
     for rank in evidence.ranks:
-        for answer in rank.operators:
-            if answer.digest:
-                ranks = alike.setdefault(f"{answer.question}[{answer.shape}]", {})
-                ranks.setdefault(answer.digest, []).append(rank.rank)
-    return {case: _minority(ranks.values()) for case, ranks in alike.items() if len(ranks) > 1}
+        start = starts.get(rank.rank)
+        if start is None or not rank.operators:
+            continue
+        asked += 1
+        kind = (start.device_name, repr(sorted(start.versions.items())), start.host if start.backend == "cpu" else "")
+        cases = kinds.setdefault(kind, {})
+        for one in rank.operators:
+            if one.digest and not one.may_vary:
+                cases.setdefault(f"{one.question} {one.shape}", {}).setdefault(one.digest, []).append(rank.rank)
+    if asked < 2:
+        return None
+    compared = {case for cases in kinds.values() for case in cases}
+    odd: dict[tuple[int, ...], list[str]] = {}
+    for case, digests in ((case, digests) for cases in kinds.values() for case, digests in cases.items()):
+        if len(digests) > 1:
+            odd.setdefault(_minority(digests.values()), []).append(case)
+    if not odd:
+        return OperatorVerdict("devices_agree", Verdict.PASS, f"{len(compared)} cases on {asked} ranks", 0.0, asked)
+    words = [
+        f"{', '.join(_place(rank, starts) for rank in ranks)}: other bits than the others in {_some(cases)}"
+        for ranks, cases in odd.items()
+    ]
+    return OperatorVerdict("devices_agree", Verdict.FAIL, "; ".join(words), math.inf, asked, None, min(odd)[0])
 
 
 def _minority(groups: Iterable[list[int]]) -> tuple[int, ...]:
+    """Return the ranks outside the largest group; of all groups if two are as large."""
     ordered = sorted(groups, key=len)
-    return tuple(sorted(rank for group in ordered[:-1] for rank in group))
+    largest = 0 if len(ordered[-1]) == len(ordered[-2]) else 1
+    return tuple(sorted(rank for group in ordered[: len(ordered) - largest] for rank in group))
+
+
+def _some(words: list[str], most: int = 4) -> str:
+    more = f" and {len(words) - most} more" if len(words) > most else ""
+    return ", ".join(words[:most]) + more

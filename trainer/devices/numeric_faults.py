@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from trainer.numerics.cases import Case
     from trainer.numerics.operators import Tensors
 
-_PRODUCTS = ("conv2d", "linear", "conv-bn-relu")
+_PRODUCTS = ("conv2d", "linear", "conv-bn-relu", "bits-linear", "bits-conv2d")
+_SMALLEST_NORMAL = 2.0**-126
 _TILE = 16
 _INT16_STEPS = 2**15 - 1
 
@@ -79,6 +80,27 @@ def _stick_lane(result: torch.Tensor, fault: Fault, draw: random.Random) -> torc
     return result
 
 
+def _nan_to_zero(result: torch.Tensor, fault: Fault, draw: random.Random) -> torch.Tensor:
+    return result.nan_to_num(0.0) if result.is_floating_point() else result
+
+
+def _flush(result: torch.Tensor, fault: Fault, draw: random.Random) -> torch.Tensor:
+    import torch
+
+    if not result.is_floating_point():
+        return result
+    return torch.where(result.abs() < _SMALLEST_NORMAL, torch.zeros_like(result), result)
+
+
+def _other_ties(result: torch.Tensor, fault: Fault, draw: random.Random) -> torch.Tensor:
+    """Swap neighbours, as of two that are equal either may come first."""
+    import torch
+
+    if result.dtype != torch.int64 or result.numel() < 2:
+        return result
+    return torch.cat([result[1:2], result[:1], result[2:]])
+
+
 def _drop_tail(result: torch.Tensor, fault: Fault, draw: random.Random) -> torch.Tensor:
     tail = result.numel() % _TILE or _TILE
     result.reshape(-1)[-tail:] = 0
@@ -95,6 +117,7 @@ _RESULTS: Mapping[str, Callable[[torch.Tensor, Fault, random.Random], torch.Tens
     "element": _scale_one,
     "lane": _stick_lane,
     "tail": _drop_tail,
+    "nan": _nan_to_zero,
+    "flush": _flush,
+    "ties": _other_ties,
 }
-ERRORS = (*_INPUTS, *_RESULTS)
-"""What can be planted: lower precision of products, a flipped bit, one element off by 2^-9, a lane, a tile's tail."""

@@ -156,7 +156,7 @@ FAULTS: Mapping[str, Mapping[str, Key]] = {
             "index": _whole(0, default=None),
         },
         "numerics": {
-            "error": _choice("tf32", "bf16", "int16", "bit", "element", "lane", "tail"),
+            "error": _choice("tf32", "bf16", "int16", "bit", "element", "lane", "tail", "nan", "flush", "ties"),
             "operator": _NAME,
             "direction": _NAME,
             "bit": Key(lambda found: type(found) is int and 0 <= found < 32, "a whole number from 0 to 31", 12),

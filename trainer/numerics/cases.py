@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Iterator, Mapping, Sequence
+from typing import Iterator, Mapping
 
-from trainer.numerics.catalogue import CATALOGUE, Size
+from trainer.numerics.catalogue import CATALOGUE, OPERATOR, Size, asked_dtypes
 
 
 @dataclass(frozen=True)
@@ -47,11 +47,17 @@ def case(operator: str, direction: str, dtype: str, size: Size, seed: int = 0, l
     return Case(operator, direction, dtype, tuple(sorted(size.items())), seed, layout)
 
 
-def quick_cases(dtypes: Sequence[str], seed: int) -> Iterator[Case]:
+def quick_cases(precision: str, tf32: bool, seed: int) -> Iterator[Case]:
     """Yield the cases of the quick probe: each operator at a few sizes, at the edges, and not contiguous."""
     for kind in CATALOGUE.values():
-        for dtype in (one for one in kind.dtypes if one in dtypes):
+        for dtype in asked_dtypes(kind, precision, tf32):
             for direction in kind.directions:
                 for size in (*kind.quick, *kind.edges):
                     yield case(kind.name, direction, dtype, size, seed)
-                yield case(kind.name, direction, dtype, kind.quick[0], seed, "strided")
+                if kind.asked == OPERATOR:
+                    yield case(kind.name, direction, dtype, kind.quick[0], seed, "strided")
+
+
+def is_repeated(one: Case) -> bool:
+    """Return whether a case is the one of its question that is computed again and again."""
+    return not one.layout and one.sizes == CATALOGUE[one.operator].quick[0]

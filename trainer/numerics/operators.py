@@ -90,6 +90,16 @@ class Operator:
         """
         return None
 
+    def differs(self, size: Size, inputs: Tensors, answer: torch.Tensor, expected: torch.Tensor) -> torch.Tensor:
+        """Return whether each element of an answer is other than it has to be, of rules that count such elements."""
+        if answer.dtype != expected.dtype:
+            return torch.ones(expected.shape, dtype=torch.bool)
+        same = answer == expected
+        if answer.is_floating_point():
+            # 0 and -0 are equal and have other bits; NaN has to be where it is expected.
+            same = (same & (torch.signbit(answer) == torch.signbit(expected))) | (answer.isnan() & expected.isnan())
+        return ~same
+
     def finish(self, sums: torch.Tensor) -> torch.Tensor:
         """Return the elements whose sums of `terms` are given."""
         return sums
@@ -117,6 +127,6 @@ def operator(name: str) -> Callable[[type[_O]], type[_O]]:
 
 def load() -> Mapping[str, Operator]:
     """Import the modules beside this one, which register their operators, and return all by name."""
-    for module in ("products", "sums", "elementwise", "exact"):
+    for module in ("products", "sums", "elementwise", "exact", "special"):
         importlib.import_module(f"{__package__}.{module}")
     return OPERATORS

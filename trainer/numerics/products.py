@@ -32,11 +32,15 @@ class Linear(Operator):
         if direction == "bgrad":
             return upstream.t()[picked], torch.ones(len(picked), size["n"], dtype=x.dtype)
         left, right = {"fprop": (x, weight), "dgrad": (upstream, weight.t()), "wgrad": (upstream.t(), x.t())}[direction]
-        rows, columns = picked // len(right), picked % len(right)
+        rows, columns = _quotient(picked, len(right)), picked % len(right)
         if direction != "fprop":
             return left[rows], right[columns]
         ones = torch.ones(len(picked), 1, dtype=x.dtype)
         return torch.cat([left[rows], ones], 1), torch.cat([right[columns], inputs["bias"][columns, None]], 1)
+
+
+def _quotient(numbers: torch.Tensor, by: int) -> torch.Tensor:
+    return torch.div(numbers, by, rounding_mode="floor")  # torch 1.12 warns of the operator
 
 
 def _conv(size: Size, inputs: Tensors) -> torch.Tensor:
@@ -68,7 +72,7 @@ class Conv2d(Operator):
         cout, cin = weight.shape[:2]
         if direction == "wgrad":
             columns = functional.unfold(x, k, padding=pad, stride=stride).permute(1, 0, 2).reshape(cin * k * k, -1)
-            return upstream.permute(1, 0, 2, 3).reshape(cout, -1)[picked // len(columns)], columns[
+            return upstream.permute(1, 0, 2, 3).reshape(cout, -1)[_quotient(picked, len(columns))], columns[
                 picked % len(columns)
             ]
         if direction == "fprop":
@@ -83,9 +87,9 @@ class Conv2d(Operator):
             padded[:, :, k - 1 - pad :, k - 1 - pad :] = spread[:, :, : h + pad, : w + pad]
             kernel, side, stride = weight.flip(2, 3).permute(1, 0, 2, 3).reshape(cin, -1), (h, w), 1
             channels = cin
-        column, rest = picked % side[1], picked // side[1]
-        row, rest = rest % side[0], rest // side[0]
-        channel, image = rest % channels, rest // channels
+        column, rest = picked % side[1], _quotient(picked, side[1])
+        row, rest = rest % side[0], _quotient(rest, side[0])
+        channel, image = rest % channels, _quotient(rest, channels)
         at = torch.arange(k)
         patches = padded[
             image[:, None, None, None],
@@ -118,7 +122,8 @@ class ConvBnRelu(Conv2d):
         found = super().terms(direction, size, inputs, picked)
         assert found is not None
         patches, kernel = found
-        channel = picked // (inputs["upstream"].shape[2] * inputs["upstream"].shape[3]) % size["cout"]
+        cells = inputs["upstream"].shape[2] * inputs["upstream"].shape[3]
+        channel = _quotient(picked, cells) % size["cout"]
         scale, shift = inputs["scale"][channel, None], inputs["shift"][channel, None]
         return torch.cat([patches, torch.ones_like(shift)], 1), torch.cat([kernel * scale, shift], 1)
 

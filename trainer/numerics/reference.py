@@ -14,12 +14,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from evidence.numerics import EXACT, ULP, UNIT_ROUNDOFF
+from evidence.numerics import BITS, SUMS, ULP, UNIT_ROUNDOFF
 from trainer.numerics.cases import Case
 from trainer.numerics.operators import Draw, Tensors, load
 
 OPERATORS = load()
-DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 _SPLIT = 8
 _MOST_TERMS = 2_000_000  # that are added up one by one, in a sample of the elements
 _MOST_PICKED = 2048
@@ -80,7 +80,7 @@ def reference_of(case: Case, inputs: Tensors) -> Reference:
     """Return the reference of a case whose inputs are those of `inputs_of`; takes up to seconds of the host's time."""
     operator = OPERATORS[case.operator]
     host = _host(case, inputs)
-    if operator.kind.rule == EXACT:
+    if operator.kind.rule not in (ULP, SUMS):
         return Reference(host)
     wide = {name: one.double() if one.is_floating_point() else one for name, one in inputs.items()}
     result = operator.compute(case.direction, case.sizes, wide)
@@ -133,19 +133,22 @@ def in_parts(products: np.ndarray, parts: int = _SPLIT) -> np.ndarray:
     return sequential(np.stack(sums, axis=1))
 
 
-def figures_of(case: Case, reference: Reference, answer: torch.Tensor) -> Figures:
+def figures_of(case: Case, inputs: Tensors, reference: Reference, answer: torch.Tensor) -> Figures:
     """Return how an answer, on the host, differs from the reference. A result of another shape is wrong everywhere."""
-    rule = OPERATORS[case.operator].kind.rule
+    operator = OPERATORS[case.operator]
+    rule = operator.kind.rule
     size = reference.result.numel()
     if answer.shape != reference.result.shape:
         return Figures(size, size, math.inf, math.inf, 0, math.nan, math.nan)
     if not size:
         return Figures(0, 0, 0.0, 0.0, 0, 0.0, 0.0)
     rmse = 0.0
-    if rule == EXACT:
-        each = _other_bits(answer, reference.result)
-    elif rule == ULP:
+    if rule == ULP:
         each = _ulps(answer, reference.result, case.dtype)
+    elif rule == BITS:
+        each = _lost_bits(answer, reference.result)
+    elif rule != SUMS:
+        each = operator.differs(case.sizes, inputs, answer, reference.result).double()
     else:
         assert reference.condition is not None
         each = _shares(answer, reference.result, reference.condition, case.dtype)
@@ -157,14 +160,10 @@ def figures_of(case: Case, reference: Reference, answer: torch.Tensor) -> Figure
     return Figures(size, wrong, float(flat[at]), rmse, at, found, expected)
 
 
-def _other_bits(answer: torch.Tensor, expected: torch.Tensor) -> torch.Tensor:
-    if answer.dtype != expected.dtype:
-        return torch.ones(expected.shape, dtype=torch.float64)
-    same = answer == expected
-    if answer.is_floating_point():
-        # 0 and -0 are equal and have other bits; NaN is wanted where it is expected.
-        same = (same & (torch.signbit(answer) == torch.signbit(expected))) | (answer.isnan() & expected.isnan())
-    return (~same).double()
+def _lost_bits(answer: torch.Tensor, result: torch.Tensor) -> torch.Tensor:
+    """Return how many of the 24 bits of an fp32 number do not come out as they went in."""
+    relative = (answer.double() - result.double()).abs() / result.double().abs()
+    return (24 + torch.log2(torch.clamp(relative, min=2.0**-24))).clamp(max=24).nan_to_num(24.0)
 
 
 def _ulps(answer: torch.Tensor, result: torch.Tensor, dtype: str) -> torch.Tensor:

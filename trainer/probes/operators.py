@@ -11,19 +11,19 @@ from evidence.numerics import OperatorAnswer, OperatorsDone
 from evidence.rank_file import EventLog
 from trainer.devices import Backend
 from trainer.numerics.cache import References
-from trainer.numerics.cases import Case, quick_cases
-from trainer.numerics.catalogue import dtypes_of
-from trainer.numerics.operators import load
+from trainer.numerics.cases import Case, is_repeated, quick_cases
+from trainer.numerics.operators import Tensors, load
 from trainer.numerics.reference import figures_of, inputs_of
 from trainer.ranks import HostGroup
 from trainer.settings import Settings
 
+_REPEATS = 20
 _LONGEST = 200  # characters of a framework's complaint
 
 
 def ask_operators(settings: Settings, backend: Backend, group: HostGroup, log: EventLog) -> None:
     """Ask the device for every case and write one `operator` event each; a collective call of all ranks."""
-    cases = list(quick_cases(dtypes_of(settings.precision), settings.seed))
+    cases = list(quick_cases(settings.precision, settings.tf32, settings.seed))
     references = References(cases, group)
     begun_s, asked_s = time.perf_counter(), references.seconds
     for case in cases:
@@ -37,16 +37,21 @@ def _ask(case: Case, backend: Backend, references: References) -> OperatorAnswer
     operator = load()[case.operator]
     inputs = inputs_of(case)
     begun_ns = time.perf_counter_ns()
+
+    def compute(there: Tensors) -> torch.Tensor:
+        return operator.compute(case.direction, case.sizes, there).detach()
+
     try:
-        answer = backend.compute(
-            case, inputs, lambda there: operator.compute(case.direction, case.sizes, there).detach()
-        )
+        answer = backend.compute(case, inputs, compute)
     except (RuntimeError, NotImplementedError) as error:  # what a framework raises for an operator it does not have
         text = (str(error).strip().splitlines() or [type(error).__name__])[0][:_LONGEST]
         return _answer(case, error=text)
     took_ns = time.perf_counter_ns() - begun_ns
+    digest, repeats, unlike = _digest(answer), _REPEATS if is_repeated(case) else 0, 0
+    for _ in range(repeats):
+        unlike += _digest(backend.compute(case, inputs, compute)) != digest
     reference = references.of(case)
-    figures = figures_of(case, reference, answer)
+    figures = figures_of(case, inputs, reference, answer)
     return _answer(
         case,
         elements=figures.size,
@@ -59,18 +64,22 @@ def _ask(case: Case, backend: Backend, references: References) -> OperatorAnswer
         at=figures.at,
         found=figures.found,
         expected=figures.expected,
-        digest=_digest(answer),
+        digest=digest,
+        repeats=repeats,
+        unlike=unlike,
         time_ns=took_ns,
     )
 
 
 def _answer(case: Case, **found: object) -> OperatorAnswer:
+    kind = load()[case.operator].kind
     return OperatorAnswer(
         case.operator,
         case.direction,
         case.dtype,
         case.sizes,
-        load()[case.operator].kind.rule,
+        kind.rule,
+        may_vary=kind.unordered.get(case.direction, ""),
         seed=case.seed,
         layout=case.layout,
         **found,  # type: ignore[arg-type]
