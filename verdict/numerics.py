@@ -23,7 +23,7 @@ from evidence.numerics import (
     WATCHED,
     OperatorAnswer,
 )
-from evidence.verdict import Verdict
+from evidence.verdict import ProbeVerdict, Verdict
 
 LEAST_SUM, HONEST_SUMS = 16.0, 8.0
 """A sum may be off by 16 u S, or by 8 times what the worst honest order of summation is."""
@@ -137,6 +137,26 @@ def _reason(answer: OperatorAnswer, margin: float) -> str:
         what = f"found an error of {answer.worst:.3g} u S, expected at most {allowed:.3g}"
     where = f"; element {answer.at} is {answer.found:.9g}, expected {answer.expected:.9g}" if margin > 1 else ""
     return f"{answer.shape}: {what}{where}"
+
+
+def operators_probe(evidence: Evidence) -> ProbeVerdict | None:
+    """Return the operators probe of a run in one line; None if it was not made."""
+    found = judge_operators(evidence)
+    if not found:
+        return None
+    others = [one for one in (judge_repeats(evidence), judge_agreement(evidence)) if one is not None]
+    wrong = [one for one in (*found.values(), *others) if one.verdict is not Verdict.PASS]
+    if wrong:
+        reason = "; ".join(f"{one.question}: {one.reason}" for one in wrong[:2])
+        more = f"; {len(wrong) - 2} more" if len(wrong) > 2 else ""
+        right = sum(one.verdict is Verdict.PASS for one in found.values())
+        return ProbeVerdict(f"{right} of {len(found)}", "all", Verdict.FAIL, f"{reason}{more}")
+    nearest = max(found.values(), key=lambda one: one.margin)
+    return ProbeVerdict(
+        f"{len(found)} of {len(found)}; nearest {nearest.margin:.0%} of its bound ({nearest.question})",
+        "all",
+        Verdict.PASS,
+    )
 
 
 def judge_repeats(evidence: Evidence) -> OperatorVerdict | None:
