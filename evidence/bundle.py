@@ -12,8 +12,7 @@ from typing import Iterator
 from evidence.codec import FieldError
 from evidence.errors import EvidenceError
 from evidence.events import RankEvidence, Start
-from evidence.files import RANK_FILE, RUN_FILE, TELEMETRY_FILE
-from evidence.jsonlines import Problems
+from evidence.files import RANK_FILE, RUN_FILE, TELEMETRY_FILE, Problems
 from evidence.rank_file import read_rank
 from evidence.run_file import Run, decode_run
 from evidence.seal import file_states, read_seal, seal_problems, verified_signer

@@ -19,6 +19,8 @@ from evidence.host import Environment
 if TYPE_CHECKING:
     import numpy as np
 
+    from evidence.numerics import OperatorAnswer, OperatorsDone
+
 HOST_BACKENDS = ("cpu",)
 """Where a device is a share of the machine: its memory is that of the rank's process, and it has no name."""
 
@@ -635,6 +637,14 @@ class RankEvidence:
     parameters: tuple[Parameters, ...] = ()
     passes: tuple[Pass, ...] = ()
     health: tuple[Health, ...] = ()
+    operators: tuple[OperatorAnswer, ...] = ()
+    operators_done: OperatorsDone | None = None
+
+    @property
+    def probes_ns(self) -> int:
+        """What the operators probe took, which is no part of the run that is timed."""
+        done = self.operators_done
+        return 0 if done is None else done.t_ns - done.begun_ns
 
     @property
     def shows_work(self) -> bool:

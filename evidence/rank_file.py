@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Callable
 
+import evidence.numerics  # noqa: F401 - registers its events
 from evidence.codec import (
     LARGEST,
     FieldError,
@@ -43,8 +44,7 @@ from evidence.events import (
     Window,
     Windows,
 )
-from evidence.files import WORK_SCHEMA, other_schema, rank_file
-from evidence.jsonlines import Problems, read_objects
+from evidence.files import WORK_SCHEMA, Problems, other_schema, rank_file, read_objects
 
 HEARTBEAT_S = 5.0
 
@@ -208,6 +208,8 @@ class _RankReader:
             parameters=tuple(every.get("parameters", ())),
             passes=tuple(every.get("pass", ())),
             health=tuple(every.get("health", ())),
+            operators=tuple(every.get("operator", ())),
+            operators_done=once.get("operators"),
         )
 
     def _windows(self) -> Windows:

@@ -149,6 +149,7 @@ class Run:
     expectation: Mapping[str, Any] | None = None
     restarts: tuple[Broken, ...] = ()
     repeat: Repeat | None = None
+    numerics: str = "none"  # how much the operators probe asked
     started_utc: str = ""
     ended_utc: str = ""
     environment: Launcher = Launcher()

@@ -22,11 +22,11 @@ from evidence.files import (
     SCENARIO_FILE,
     SEAL_FILE,
     SIGNATURE_FILE,
+    Problems,
     sha256_of,
     telemetry_file,
     write_whole,
 )
-from evidence.jsonlines import Problems
 
 NAMESPACE = "seal@accelerator-conformance"
 """Of the signatures: what a key has signed elsewhere, a commit or a mail, is no seal."""

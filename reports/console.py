@@ -50,11 +50,14 @@ def run_lines(
     --each-card. `notes` and `more` stand before `commands`, the next things to do by a short word for each.
     """
     rows = [_METRICS, *(_row(metric) for metric in verdict.shown.values())]
-    colours = ["", *(COLOURS[metric.verdict] for metric in verdict.shown.values())]
+    rows += [(name, one.measured, one.bound, "", one.verdict.value) for name, one in verdict.probes.items()]
+    verdicts = [one.verdict for one in verdict.shown.values()] + [one.verdict for one in verdict.probes.values()]
+    colours = ["", *map(COLOURS.__getitem__, verdicts)]
     said_of = {
         metric.metric: (metric.reason if metric.verdict in _EXPLAINED else metric.note, COLOURS[metric.verdict])
         for metric in verdict.metrics.values()
     }
+    said_of.update((name, (one.reason, COLOURS[one.verdict])) for name, one in verdict.probes.items())
     explained = [Line(f"{name}: {text}", colour) for name, (text, colour) in said_of.items() if text]
     if verdict.broken:
         explained = [Line(f"invalid: {reason}", COLOURS[Verdict.INVALID]) for reason in verdict.reasons]

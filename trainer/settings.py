@@ -128,6 +128,13 @@ class Settings:
     host_clock: bool = _option(
         False, "read the loss after each step, as a p_core timed by the host needs it", recorded=True
     )
+    numerics: str = _option(
+        "none",
+        "how much the operators probe asks before training",
+        choices=("none", "quick"),
+        metavar="HOW",
+        user=True,
+    )
     window: int = _option(20, "steps that one window event covers", least=1)
     sample_interval_s: float = _option(
         1.0,

@@ -10,7 +10,7 @@ from typing import Mapping, Sequence
 
 from evidence.bundle import Evidence, read_run
 from evidence.errors import SuiteError
-from evidence.verdict import Interval, JudgedCell, MetricVerdict, RunVerdict, Verdict
+from evidence.verdict import Interval, JudgedCell, MetricVerdict, ProbeVerdict, RunVerdict, Verdict
 from expected import (
     ACCEPTED,
     ALL_METRICS,
@@ -34,6 +34,7 @@ from verdict.metrics.measurement import Measurement
 from verdict.metrics.statistics import MIN_STEPS, steps_to_decide
 from verdict.metrics.stragglers import stragglers
 from verdict.metrics.throughput import RATES
+from verdict.numerics import operators_probe
 from verdict.wording import against, figure, limit, origin, quantity
 
 _FEW_BLOCKS = 4.0  # of about ten, if none resembled its neighbours
@@ -193,8 +194,15 @@ def _verdict(
         restarts=0 if evidence.run is None else len(evidence.run.restarts),
         without=() if evidence.run is None else evidence.run.without,
         further=further,
+        probes={} if broken else probes(evidence),
         notes=() if broken else notes(evidence, cell, measurements),
     )
+
+
+def probes(evidence: Evidence) -> Mapping[str, ProbeVerdict]:
+    """Return the probes that the ranks made of their devices, each judged in one line, by name."""
+    found = {"operators": operators_probe(evidence)}
+    return {name: one for name, one in found.items() if one is not None}
 
 
 def judge_metric(

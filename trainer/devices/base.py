@@ -22,6 +22,9 @@ from trainer.telemetry.host import host_sampler
 if TYPE_CHECKING:
     import torch
 
+    from trainer.numerics.cases import Case
+    from trainer.numerics.operators import Tensors
+
 T = TypeVar("T")
 
 
@@ -223,6 +226,10 @@ class Backend:
         for _ in range(units):
             result = result @ matrix
         return lambda: float(result[0, 0].cpu())
+
+    def compute(self, case: Case, inputs: Tensors, compute: Callable[[Tensors], torch.Tensor]) -> torch.Tensor:
+        """Return, on the host, what `compute` gives on the device for a case of the operators probe."""
+        return compute({name: one.to(self.device) for name, one in inputs.items()}).cpu()
 
     def release_memory(self) -> None:
         """Empty the allocator's cache and reset its peaks, so that probes do not count in the run's memory."""

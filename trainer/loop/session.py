@@ -30,6 +30,7 @@ from trainer.model.networks import build_model, count_parameters
 from trainer.optimizations import ledger, unavailable
 from trainer.probes.clocks import ClockWatch, probe_clock
 from trainer.probes.environment import device_numa_node, gather, placement
+from trainer.probes.operators import ask_operators
 from trainer.ranks import HostGroup, Ranks
 from trainer.settings import Settings
 from trainer.telemetry.base import DevicePlace
@@ -51,7 +52,7 @@ def run_rank(settings: Settings, ranks: Ranks, backend: Backend, log: EventLog, 
     group.join(backend)
     # Together: while other ranks still import their frameworks, a busy host disturbs the clock probe.
     group.barrier()
-    probe = _probe(backend, log)
+    probe = _probe(settings, backend, group, log)
     health = HealthReader(device.place, lambda: backend.health(device, settings.smi))
     health.write(log, events.BEFORE)
     watches = _watches(settings, ranks, backend, device, group)
@@ -81,13 +82,15 @@ def run_rank(settings: Settings, ranks: Ranks, backend: Backend, log: EventLog, 
     group.leave()
 
 
-def _probe(backend: Backend, log: EventLog) -> events.ClockProbe:
+def _probe(settings: Settings, backend: Backend, group: HostGroup, log: EventLog) -> events.ClockProbe:
     """Measure the device itself, before anything is trained on it; log what each probe found, and return the clock's.
 
     A further probe is a module of trainer/probes, and a line here.
     """
     clock = probe_clock(backend)
     log.write(clock)
+    if settings.numerics != "none":
+        ask_operators(settings, backend, group, log)
     backend.release_memory()
     return clock
 
