@@ -111,7 +111,14 @@ def test_a_boolean_flag_takes_true_or_false_only(capsys: Any) -> None:
 def test_a_passed_through_option_is_checked_where_pytest_parses_it() -> None:
     declared = pytest_options()
 
-    assert list(declared) == ["--steps", "--checkpoint-steps", "--bucket-mb", "--sample-interval", "--without"]
+    assert list(declared) == [
+        "--steps",
+        "--checkpoint-steps",
+        "--bucket-mb",
+        "--numerics",
+        "--sample-interval",
+        "--without",
+    ]
     assert declared["--bucket-mb"]["type"]("25") == 25
     with pytest.raises(argparse.ArgumentTypeError, match="bucket_mb is 0; it must be at least 1"):
         declared["--bucket-mb"]["type"]("0")
