@@ -52,14 +52,10 @@ def train(rank: int, port: int, folder: str) -> None:
     group.join(backend)
     losses, ways, states = {}, {}, {}
     # A body of every kind of layer, with half of the layers and on smaller images: this is about the gradients' way.
-    shallow = {
-        "SIDES": {"fasterrcnn_resnet18_fpn_small": (64, 64)},
-        "resnet18": lambda weights: ResNet(BasicBlock, [1, 1, 1, 1]),
-    }
     for name, changes in WAYS.items():
-        settings = replace(small_settings(Path("data"), Path("run")), **changes)
+        settings = replace(small_settings(Path("data"), Path("run")), sides=(64, 64), **changes)
         torch.manual_seed(settings.seed)
-        with mock.patch.multiple(networks, **shallow):
+        with mock.patch.object(networks, "resnet18", side_effect=lambda weights: ResNet(BasicBlock, [1, 1, 1, 1])):
             bare = build_model(settings)
         torch.manual_seed(settings.seed + 1 + rank)
         model = distributed(bare, settings, backend, 2)
