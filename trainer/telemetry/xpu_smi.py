@@ -104,7 +104,7 @@ class XpuSmi:
         if not lines:
             raise DeviceError("xpu_smi -m printed no device")
         for words in lines:
-            if words not in whole or not (_number(words[_TOTAL]) or _is_absent(words[_TOTAL])):
+            if words not in whole or (_number(words[_TOTAL]) is None and not _is_absent(words[_TOTAL])):
                 raise DeviceError(f"xpu_smi -m printed {' '.join(words)[:120]!r}, which is no whole line of a device")
         self._devices = len(rows) or self._devices or len(lines)
         if len(lines) != self._devices:

@@ -126,6 +126,15 @@ def test_without_addresses_and_table_devices_are_counted_from_0() -> None:
     assert [(one["card"], one["power_w"]) for one in records] == [(0, 81.0), (1, 33.5)]
 
 
+@pytest.mark.parametrize(("used", "total"), [("0", "0"), ("N/A", "N/A")])
+def test_a_lost_device_keeps_its_place_in_a_listing_without_addresses(used: str, total: str) -> None:
+    records, complaints = parsed(old_line(), old_line(used=used, total=total), old_line(used="0"))
+
+    assert [(one["card"], one.get("memory_used_gib")) for one in records] == [(0, 17.0), (1, None), (2, 0.0)]
+    assert len(complaints) == 1
+    assert complaints[0].startswith("device 1: memory ")
+
+
 def test_a_device_that_vanishes_from_a_listing_without_addresses_gives_its_place_to_no_other() -> None:
     smi = XpuSmi()
     parsed(old_line(), old_line(), smi=smi)
