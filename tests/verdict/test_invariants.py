@@ -1044,7 +1044,9 @@ def untrained() -> Bundle:
 
 
 def test_a_run_of_probes_alone_is_sound_and_measures_nothing(tmp_path: Path) -> None:
-    evidence = read_run(untrained().write(tmp_path / "run"))
+    bundle = untrained()
+    bundle.telemetry[3]["throttle"] = "thermal"  # in no training
+    evidence = read_run(bundle.write(tmp_path / "run"))
 
     verdict = judge_run(evidence, a_cell(FULL, **EASY))
 

@@ -247,7 +247,7 @@ def steady_state_was_reached(case: Case, rank: RankEvidence) -> Iterator[str]:
 @check("not-throttled")
 def no_device_was_throttled(case: Case) -> Iterator[str]:
     """No device was throttled in more than 1 % of the training, by its telemetry ([telemetry.md](telemetry.md))."""
-    for one in throttled(case.evidence):
+    for one in () if case.protocol == PROBES else throttled(case.evidence):
         if one.share > THROTTLED_SHARE:
             yield f"{one}, expected at most {THROTTLED_SHARE:.0%}"
 
@@ -255,7 +255,8 @@ def no_device_was_throttled(case: Case) -> Iterator[str]:
 @note
 def throttling_that_was_short(case: Case) -> Iterator[str]:
     """The devices that were throttled in so little of the training that it decides nothing."""
-    yield from (str(one) for one in throttled(case.evidence) if one.share <= THROTTLED_SHARE)
+    if case.protocol != PROBES:
+        yield from (str(one) for one in throttled(case.evidence) if one.share <= THROTTLED_SHARE)
 
 
 @check("all-measured")
