@@ -418,7 +418,7 @@ def a_rank_too_many(bundle: Bundle) -> None:
     bundle.ranks[2][0]["rank"] = 2
 
 
-@fault(None, "rank-0000.jsonl line 55: end: 'end' comes a second time")
+@fault(None, "rank-0000.jsonl line 57: end: 'end' comes a second time")
 def rank_ended_twice(bundle: Bundle) -> None:
     bundle.ranks[0].append(dict(bundle.ranks[0][-1]))
 
@@ -472,7 +472,7 @@ def validation_is_a_part_of_coco(bundle: Bundle) -> None:
         bundle.one("data", rank)["train"]["images"] = 117_266
 
 
-@fault(None, "rank-0001.jsonl line 10: train_begin: the clock goes backwards, from t_ns")
+@fault(None, "rank-0001.jsonl line 11: train_begin: the clock goes backwards, from t_ns")
 def clock_goes_backwards(bundle: Bundle) -> None:
     bundle.one("train_begin", rank=1)["t_ns"] -= 10**10
 
