@@ -60,7 +60,7 @@ GOES_ON = (
     Row("a device is lost that the run does not use", "", {"FAKE_XPU_LOST": "5"}),
 )
 INVALID = (Row("the run's device is lost", "found no memory sample in telemetry.jsonl", {"FAKE_XPU_LOST": "0"}),)
-ONE_HOST = Row("the data set is missing on one of two hosts", f"host-b: .../shapes{_NO_FOLDER}")
+ONE_HOST = Row("the data set is missing on one of two hosts", f"HOST: .../shapes{_NO_FOLDER}")
 DIFFERS = (
     Row(
         "another driver",
