@@ -5,34 +5,16 @@ The device is tests/fake_kunlunxin, in any of its states; the session, its ranks
 
 from __future__ import annotations
 
-import os
 import sys
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import fixtures.plugin
 from expected import Device, load_devices
 from tests.fake_machine import FAKE_KUNLUNXIN
 from tests.rehearsal import RECIPE
-from tests.support import ROOT
 
 SHAPES = {"train_images": 64, "val_images": 32, "seed": 3}  # pictures of 128 pixels at most
-
-
-def machine(folder: Path, **state: str) -> dict[str, str]:
-    """Return the environment variables of a session on a machine in the state that fake_kunlunxin's variables say.
-
-    A value "" in `state` takes a variable away.
-    """
-    found = {
-        "PATH": os.pathsep.join([str(FAKE_KUNLUNXIN), os.environ["PATH"]]),
-        "PYTHONPATH": os.pathsep.join([str(FAKE_KUNLUNXIN), str(ROOT)]),
-        "FAKE_XPU_CALLS": str(folder / "calls.jsonl"),
-        "FAKE_XPU_USED_MIB": "2048",
-        **state,
-    }
-    return {name: text for name, text in found.items() if text}
 
 
 def small(*arguments: Any) -> dict[str, Device]:

@@ -13,16 +13,31 @@ from typing import Any
 
 import pytest
 
+from tests.fake_machine import FAKE_KUNLUNXIN
 from tests.faults import mishaps
 from tests.labs import hosts as lab_of_hosts
 from tests.labs.hosts import two_hosts
-from tests.suite.first_day import machine
 from tests.suite.junit import Session, launch_suite, run_suite
 from tests.support import ROOT
 
 DAY = ("-p", "tests.suite.first_day", "-m", "r300", "--smoke")
 TORCH_2 = int(importlib.metadata.version("torch").split(".")[0]) >= 2
 """The frameworks that show XPUs as torch.cuda are newer than the R300's torch 1.12.1."""
+
+
+def machine(folder: Path, **state: str) -> dict[str, str]:
+    """Return the environment variables of a session on a machine in the state that fake_kunlunxin's variables say.
+
+    A value "" in `state` takes a variable away.
+    """
+    found = {
+        "PATH": os.pathsep.join([str(FAKE_KUNLUNXIN), os.environ["PATH"]]),
+        "PYTHONPATH": os.pathsep.join([str(FAKE_KUNLUNXIN), str(ROOT)]),
+        "FAKE_XPU_CALLS": str(folder / "calls.jsonl"),
+        "FAKE_XPU_USED_MIB": "2048",
+        **state,
+    }
+    return {name: text for name, text in found.items() if text}
 
 
 def lines_with(words: str, session: Session) -> list[str]:

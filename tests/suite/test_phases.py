@@ -34,8 +34,8 @@ def test_one_boot_answers_them_without_data_and_training(probed: Session) -> Non
 
     assert json.loads((run_dir / "run.json").read_text())["protocol"] == "probes"
     assert events_of(probed) == [
-        ["start", "clock_test", "environment", "memory", "end"],
-        ["start", "clock_test", "memory", "end"],
+        ["start", "clock_test", "health", "environment", "health", "memory", "end"],
+        ["start", "clock_test", "health", "health", "memory", "end"],
     ]
     assert not (run_dir.parent / "data").exists()
     assert probed.code == 0, probed.output
