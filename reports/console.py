@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Mapping, Sequence
+from typing import Any, Mapping, Sequence
 
 from evidence.verdict import Comparison, MetricVerdict, RunVerdict, Verdict
 from expected.site import ACCEPTED_IN
@@ -99,12 +99,19 @@ def aligned(rows: Sequence[Sequence[str]], colours: Sequence[str] = ()) -> list[
 
 
 def environment_lines(findings: Sequence[EnvironmentFinding]) -> list[Line]:
-    """Return a line for each item that differs or is unknown on some host; hosts of the same finding stand together."""
+    """Return a line for each item that differs or is unknown on some host; hosts of the same finding stand together.
+
+    So do items of which nothing was found for the same reason, as where a run ended before it looked.
+    """
     by_item: dict[str, list[EnvironmentFinding]] = {}
     for one in findings:
         if one.verdict in _FOUND:
             by_item.setdefault(one.item, []).append(one)
-    return [_environment_line(item, mine) for item, mine in by_item.items()]
+    together: dict[tuple[Any, ...], list[str]] = {}
+    for item, mine in by_item.items():
+        alike = all(one.reason and not one.found for one in mine)
+        together.setdefault(tuple((one.host, one.reason) for one in mine) if alike else (item,), []).append(item)
+    return [_environment_line(items, by_item[items[0]]) for items in together.values()]
 
 
 def comparison_lines(compared: Sequence[Comparison]) -> dict[str, list[Line]]:
@@ -130,7 +137,7 @@ def _row(metric: MetricVerdict) -> tuple[str, ...]:
     return metric.metric, number, bound, published(metric), metric.verdict.value
 
 
-def _environment_line(item: str, findings: Sequence[EnvironmentFinding]) -> Line:
+def _environment_line(items: Sequence[str], findings: Sequence[EnvironmentFinding]) -> Line:
     hosts: dict[tuple[str, str, str], list[str]] = {}
     for one in findings:
         hosts.setdefault((one.found, one.verdict, one.reason), []).append(one.host)
@@ -140,7 +147,8 @@ def _environment_line(item: str, findings: Sequence[EnvironmentFinding]) -> Line
         why = f"{verdict}: {reason}" if reason else verdict
         parts.append(f"found {found or 'nothing'}{f' on {where}' if where else ''} ({why})")
     worst = next(word for word in _FOUND if any(one.verdict == word for one in findings))
-    return Line(f"environment  {item}: stated {findings[0].stated}, {'; '.join(parts)}", _FOUND[worst])
+    stated = f"stated {findings[0].stated}, " if len(items) == 1 else ""
+    return Line(f"environment  {', '.join(items)}: {stated}{'; '.join(parts)}", _FOUND[worst])
 
 
 def _scaling(compared: Sequence[Comparison]) -> list[Line]:

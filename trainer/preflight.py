@@ -89,12 +89,11 @@ def device_problems(backend_name: str, smi: str, needed: int, indices: Sequence[
     found = listed if not names else names if listed is None else _usable(names, listed)
     if found is not None and len(found) < needed:
         shown = f" ({', '.join(map(str, listed))})" if listed and listed != list(range(len(listed))) else ""
-        what = f"the vendor's tool lists{shown}"
+        what = f"the vendor's tool lists {len(found)} devices{shown}"
         if names:
-            what = f"{variable}={','.join(names)} names, of those that {what}," if listed else f"{variable} names"
-        return [
-            f"{what} {len(found)} devices on this host, expected at least {needed}; choose another --topo or {variable}"
-        ]
+            those = f", of those that the vendor's tool lists{shown}," if listed else ""
+            what = f"{variable}={','.join(names)} names{those} {len(found)} devices"
+        return [f"{what} on this host, expected at least {needed}; choose another --topo or {variable}"]
     beyond = [index for index in indices if listed is not None and index not in listed and index >= len(listed)]
     return [
         f"device {index} is asked for, and the vendor's tool lists {len(listed or ())} on this host, from 0 on; set "

@@ -1,6 +1,7 @@
 """The faults that the gate has been tested with, one row each: how it is planted, and the verdict that it must get.
 
-`python -m tests.faults.table` prints the tables of docs/faults.md: this one and that of sound machines (sound.py).
+`python -m tests.faults.table` prints the tables of docs/faults.md: this one, sound machines (sound.py), and a lab's
+mishaps (mishaps.py).
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Callable, Mapping, NamedTuple
 from evidence.bundle import Evidence
 from evidence.seal import write_seal
 from evidence.verdict import RunVerdict, Verdict
-from tests.faults import sound
+from tests.faults import mishaps, sound
 from tests.faults.lab import Event, Lab, Stored, the_cell
 from tests.suite.stored import ONE
 from tests.support import cell_of
@@ -665,4 +666,4 @@ def lines() -> list[str]:
 
 
 if __name__ == "__main__":
-    print("\n".join([*lines(), "", *sound.lines()]))
+    print("\n".join([*lines(), "", *sound.lines(), "", *mishaps.lines()]))

@@ -9,7 +9,7 @@ from typing import Any, Callable
 
 import pytest
 
-from tests.faults import sound
+from tests.faults import mishaps, sound
 from tests.faults.lab import Lab
 from tests.faults.table import ROWS, SESSIONS, Row, SessionRow, lines
 from tests.suite.junit import run_suite
@@ -49,7 +49,7 @@ def test_a_session_in_which_something_was_not_asked_never_passes_the_gate(
     assert session.code != 0
 
 
-@pytest.mark.parametrize("table", [lines, sound.lines], ids=["faults", "sound"])
+@pytest.mark.parametrize("table", [lines, sound.lines, mishaps.lines], ids=["faults", "sound", "mishaps"])
 def test_the_document_shows_the_tables(table: Callable[[], list[str]]) -> None:
     document = (ROOT / "docs" / "faults.md").read_text(encoding="utf-8")
 

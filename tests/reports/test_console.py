@@ -254,3 +254,12 @@ def test_what_is_only_unknown_is_no_failure() -> None:
     (line,) = environment_lines([finding("", "unknown", "")])
 
     assert (line.text, line.colour) == ("environment  driver: stated 4.0.25, found nothing (unknown)", "yellow")
+
+
+def test_items_of_which_nothing_was_found_for_one_reason_are_one_line() -> None:
+    why = "the evidence has no event 'environment' of this host"
+    unread = [finding("", "unknown", "", why, item) for item in ("driver", "kernel")]
+
+    (line,) = environment_lines(unread)
+
+    assert line.text == f"environment  driver, kernel: found nothing (unknown: {why})"

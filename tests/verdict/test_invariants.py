@@ -219,7 +219,7 @@ FAULTS = [
     Fault("durations", "rank 0: found copy_ns", one("window", copy_ns=-1)),
     Fault("memory", "device 0 of node0: found -1.000 GiB reserved", one("memory", reserved_gib=-1.0)),
     Fault("memory", "device 0 of node0:", lambda b: b.telemetry.clear(), CPU),
-    Fault("all-measured", "found no measurement of mem", lambda b: b.telemetry.clear()),
+    Fault("memory", "device 0 of node0: found no memory sample in telemetry.jsonl", lambda b: b.telemetry.clear()),
     Fault(
         "booted", "the run failed in phase unknown: no message was recorded", run(boot={"exit_code": 0, "failure": {}})
     ),
@@ -1044,7 +1044,9 @@ def untrained() -> Bundle:
 
 
 def test_a_run_of_probes_alone_is_sound_and_measures_nothing(tmp_path: Path) -> None:
-    evidence = read_run(untrained().write(tmp_path / "run"))
+    bundle = untrained()
+    bundle.telemetry[3]["throttle"] = "thermal"  # in no training
+    evidence = read_run(bundle.write(tmp_path / "run"))
 
     verdict = judge_run(evidence, a_cell(FULL, **EASY))
 
@@ -1083,6 +1085,18 @@ def test_a_boot_that_failed_is_the_only_reason_given(tmp_path: Path) -> None:
     reasons = judged(read_run(bundle.write(tmp_path / "run")), FULL)
 
     assert reasons == ["the run failed in phase preflight: torch_xmlir is missing"]
+
+
+@pytest.mark.parametrize(("protocol", "violations"), [("full", 1), ("smoke", 0)])
+def test_bookkeeping_on_a_busy_host_makes_no_smoke_run_invalid(protocol: str, violations: int, tmp_path: Path) -> None:
+    bundle = build(FULL)
+    _book(bundle, bookkeeping=0.64)
+    bundle.run["protocol"] = protocol
+    evidence = read_run(bundle.write(tmp_path / "run"))
+
+    case = Case(evidence, a_cell(FULL, **EASY), measure(evidence), FULL.backend)
+
+    assert len(tuple(CHECKS["ledger-shares"].find(case))) == violations
 
 
 def test_of_a_device_that_cannot_be_opened_only_the_cause_is_given(tmp_path: Path) -> None:

@@ -136,7 +136,9 @@ def run_tool(names: Sequence[str], *arguments: str, timeout_s: float = _TIMEOUT_
     try:
         done = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL, timeout=timeout_s, check=False)
     except subprocess.TimeoutExpired:
-        raise DeviceError(f"{' '.join(command)} did not answer within {timeout_s:g} s") from None
+        raise DeviceError(
+            f"{' '.join(command)} did not answer within {timeout_s:g} s; try it by hand: it hangs where the driver does"
+        ) from None
     except OSError as error:
         raise DeviceError(f"{' '.join(command)} could not be started: {error}") from None
     if done.returncode != 0:
@@ -187,7 +189,9 @@ def matched(smi: Smi, records: Sequence[Mapping[str, Any]], places: Sequence[Dev
     """
     name, metrics = smi.source.name, smi.source.metrics
     listed = [record for record in records if "error" not in record]
-    samples: Samples = [dict(record) for record in records if "error" in record]
+    used = [record_of(listed, place)[0] for place in places]
+    others = {record.get("card") for record in listed if not any(record is one for one in used)} - {None}
+    samples: Samples = [dict(record) for record in records if "error" in record and record.get("card") not in others]
     for place in places:
         record, where = record_of(listed, place)
         if record is None:
