@@ -19,7 +19,6 @@ from tests.verdict.bundles import Bundle
 from verdict.judge import judge_run
 
 DEVICE = "virtual"
-STEPS = 100
 Event = Dict[str, Any]
 _SOUND = {"e2e_time": 20.0, "p_whole": 15.0, "p_train": 20.0, "p_core": 20.0, "map": 1.0, "mem": 16.0}
 
@@ -93,12 +92,12 @@ class Lab:
         self._folder = folder
         self._shared = shared
 
-    def run(self, scenario: str, stall_timeout_s: float) -> RunVerdict:
-        """Boot the virtual device with a scenario and judge what it left."""
+    def run(self, scenario: str, steps: int, stall_timeout_s: float) -> RunVerdict:
+        """Boot the virtual device with a scenario and judge what it left; the steps are those after the warm-up."""
         path, run_dir = self._folder / "scenario.toml", self._folder / "run"
         path.write_text(scenario)
         run_dir.mkdir()
-        options = options_for(self._shared, scenario=path, steps=STEPS, stall_timeout_s=stall_timeout_s)
+        options = options_for(self._shared, scenario=path, steps=steps, stall_timeout_s=stall_timeout_s)
         boot(the_cell(), device_of(DEVICE), options, run_dir, lambda line: None)
         return judge_run(read_run(run_dir), the_cell(), backend=device_of(DEVICE).backend)
 
