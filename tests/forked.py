@@ -29,10 +29,14 @@ from typing import Any, Mapping
 from tests.support import ROOT
 
 _ADDRESS = "TESTS_FORK_SERVER"
-# Not pytest's plug-ins: each session imports those itself, to rewrite their assert statements.
+# Not pytest's plug-ins: each session imports those itself, to rewrite their assert statements. What they import is here.
 _PRELOADED = (
     *("torch", "torchvision", "torch.distributed", "pycocotools.cocoeval", "trainer.loop.session", "trainer.__main__"),
-    *("trainer.devices.virtual", "pytest", "expected", "verdict", "reports", "reports.html", "fixtures.boot.boot"),
+    *("trainer.devices.virtual", "pytest", "expected", "verdict.judge", "reports.console", "reports.html.pages"),
+    *("reports.junit", "fixtures.boot.boot", "fixtures.ask.runs", "fixtures.ask.scoring", "fixtures.closing"),
+    *("fixtures.gate.gatekeeper", "fixtures.preflight", "fixtures.select.session", "fixtures.select.registry"),
+    *("jinja2", "numpy.ma", "execnet.multi", "pdb", "packaging.version"),
+    *(f"_pytest.{name}" for name in ("faulthandler", "helpconfig", "junitxml", "skipping", "unittest", "warnings")),
 )
 _START_S = 300.0
 _BELOW_EPHEMERAL = (10_000, 30_000)
