@@ -41,7 +41,7 @@ def pytest_configure(config: Any) -> None:
     Not for a session of the suite, where pytest may read this file too.
     """
     if _is_own(config) and getattr(config.option, "numprocesses", None) and not config.getoption("collectonly"):
-        forked.start_server()
+        forked.start_servers()
 
 
 def _is_own(config: Any) -> bool:
