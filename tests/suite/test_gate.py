@@ -93,7 +93,7 @@ def test_a_run_of_an_older_schema_is_judged_and_is_no_proof(tmp_path: Path, base
 
 
 def test_what_is_unpublished_and_not_in_a_baseline_is_incomplete(tmp_path: Path, one: Path) -> None:
-    session = gated(tmp_path, "-m", "r300", "--topo", "1x1", "--replay", one, "-n", "2")
+    session = gated(tmp_path, "-m", "r300", "--topo", "1x1", "--replay", one, "-n", "1")
 
     require(session, "INCOMPLETE", f"{ONE}: {BLANK}")
     assert {case.outcome for name, case in session.by_metric.items() if name in RATES} == {"skipped"}
@@ -129,7 +129,7 @@ def test_an_invalid_run_is_an_error_of_the_gate_too(tmp_path: Path, baseline: Pa
     run_dir = store(tmp_path / "run", topology="1x1")
     (run_dir / "telemetry.jsonl").write_bytes((run_dir / "telemetry.jsonl").read_bytes()[:-3])
 
-    session = gated(tmp_path, "--replay", run_dir, "--baseline", baseline, "-n", "2")
+    session = gated(tmp_path, "--replay", run_dir, "--baseline", baseline, "-n", "1")
 
     require(session, "INVALID", f"{ONE}: p_whole, p_train, p_core, mem")
     assert "telemetry.jsonl: changed since it was sealed" in session.by_metric["mem"].message
@@ -177,7 +177,7 @@ def test_a_fail_in_one_cell_comes_before_an_invalid_run_of_another(tmp_path: Pat
             ["--collect-only"],
             f"nothing was run: --collect-only; {ONE}: p_whole, p_train, p_core, mem, {OTHERS} not run",
         ),
-        (["-k", "test_mem", "-n", "2"], f"{ONE}: p_whole, p_train, p_core, {OTHERS} not run"),
+        (["-k", "test_mem", "-n", "1"], f"{ONE}: p_whole, p_train, p_core, {OTHERS} not run"),
     ],
 )
 def test_what_is_not_asked_is_incomplete(
@@ -301,7 +301,7 @@ def test_a_waived_metric_is_skipped_with_its_waiver_and_counted(tmp_path: Path, 
     waivers = [waiver(metric, cell=ONE) for metric in ("mem", "p_whole", "p_train")]
     site = site_file(tmp_path / "site.toml", {ONE: accepted}, waivers)
 
-    session = gated(tmp_path, "--replay", too_big, "--baseline", site, "-n", "2")
+    session = gated(tmp_path, "--replay", too_big, "--baseline", site, "-n", "1")
 
     require(session, "PASS", "", waived=3)
     case = session.by_metric["mem"]
@@ -426,7 +426,7 @@ def test_a_slow_rank_fails_the_gate(tmp_path: Path, slow_rank: Path, accepted: P
         (["-k", "not skew"], "skew"),
         (["--deselect", "suite/test_scaling.py"], "skew"),
         (["--ignore", "suite/test_scaling.py"], "skew"),
-        (["-k", "not skew and not clock_is", "-n", "2"], "clock (monotonic), skew"),
+        (["-k", "not skew and not clock_is", "-n", "1"], "clock (monotonic), skew"),
         (["suite", "--ignore-glob", "*test_s*"], "skew, step_times"),
         (["-k", "not skew and not driver"], "environment (driver), skew"),
     ],
