@@ -13,8 +13,13 @@ import pytest
 from tests import forked
 from trainer.launch.leases import FOLDER_VARIABLE
 
-ONE_WORKER = ("tests/suite/test_real_run.py", "tests/suite/test_virtual.py", "tests/trainer/test_ddp.py")
-"""Files whose tests share a run that takes long to make."""
+ONE_WORKER = (
+    *("tests/installing/test_offline.py", "tests/installing/test_other_checkouts.py"),
+    *("tests/suite/test_each_card.py", "tests/suite/test_real_run.py", "tests/suite/test_rehearsal.py"),
+    *("tests/suite/test_repeat.py", "tests/suite/test_virtual.py"),
+    *("tests/trainer/test_ddp.py", "tests/trainer/test_model.py", "tests/trainer/test_optimizations.py"),
+)
+"""Files whose tests share a run, an environment or a model that takes long to make."""
 
 
 def pytest_collect_file(file_path: Path) -> None:
