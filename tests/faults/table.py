@@ -607,7 +607,7 @@ SESSIONS: list[SessionRow] = [
     SessionRow(
         "nothing collected but the names of the tests",
         "INCOMPLETE",
-        "",
+        "nothing was run: --collect-only",
         lambda lab: ["--replay", lab.stored().folder, "--collect-only"],
     ),
 ]
