@@ -17,6 +17,7 @@ from tests.suite.stored import EIGHT, UNTIL, bundle_of, site_file, virtual_bundl
 from tests.support import cell_of, device_of, options_for
 from tests.verdict.bundles import Bundle
 from verdict.judge import judge_run
+from verdict.metrics.throughput import STEADY_MIN_STEPS
 
 DEVICE = "virtual"
 Event = Dict[str, Any]
@@ -98,6 +99,8 @@ class Lab:
         path.write_text(scenario)
         run_dir.mkdir()
         options = options_for(self._shared, scenario=path, steps=steps, stall_timeout_s=stall_timeout_s)
+        if steps < STEADY_MIN_STEPS:  # then a warm-up of nine: this device is steady from its first step
+            options = replace(options, training={**options.training, "steady_warmup": 4, "window": 5})
         boot(the_cell(), device_of(DEVICE), options, run_dir, lambda line: None)
         return judge_run(read_run(run_dir), the_cell(), backend=device_of(DEVICE).backend)
 

@@ -14,6 +14,7 @@ from evidence.verdict import RunVerdict
 from tests.faults.lab import Event, Lab, Stored, the_cell
 from tests.suite.stored import ONE
 from tests.support import cell_of
+from verdict.checks.accounts import CONSTANT_LOSS_STEPS
 from verdict.metrics.throughput import STEADY_MIN_STEPS
 
 RUN, STORED = "a run", "a stored run"
@@ -111,8 +112,8 @@ _in_a_run(
     'timing = "windows"\n' + _fault("slow", factor=1.1, ranks=[1]),
     steps=STEADY_MIN_STEPS,
 )
-_in_a_run("loss is NaN", "invalid", "the model has diverged", _fault("loss", value=float("nan"), from_step=30))
-_in_a_run("loss is constant", "invalid", "found loss 1.5 on", _fault("loss", value=1.5))
+_in_a_run("loss is NaN", "invalid", "the model has diverged", _fault("loss", value=float("nan"), from_step=15))
+_in_a_run("loss is constant", "invalid", "found loss 1.5 on", _fault("loss", value=1.5), steps=CONSTANT_LOSS_STEPS)
 _in_a_run(
     "an optimizer that does nothing",
     "invalid",
@@ -122,15 +123,15 @@ _in_a_run(
 _in_a_run("no backward pass after the second step", "invalid", "backward passes are missing", _fault("no_backward"))
 _in_a_run("one batch for ever", "invalid", "images trained on before in the same epoch", _fault("same_batch"))
 _in_a_run("DDP that exchanges nothing", "invalid", "the ranks do not exchange their gradients", _fault("no_exchange"))
-_in_a_run("a rank dies", "invalid", "rank 1 (SIGKILL) ended without a word", _fault("die", step=30, ranks=[1]))
+_in_a_run("a rank dies", "invalid", "rank 1 (SIGKILL) ended without a word", _fault("die", step=15, ranks=[1]))
 _in_a_run(
     "a rank hangs",
     "invalid",
     "(--stall-timeout), so the run was ended",
-    _fault("hang", step=30, ranks=[1]),
+    _fault("hang", step=15, ranks=[1]),
     stall_timeout_s=8.0,
 )
-_in_a_run("a device is out of memory", "invalid", "rank 1: memory", _fault("out_of_memory", step=30, ranks=[1]))
+_in_a_run("a device is out of memory", "invalid", "rank 1: memory", _fault("out_of_memory", step=15, ranks=[1]))
 _in_a_run(
     "memory creeps up",
     "inconclusive",
@@ -138,7 +139,7 @@ _in_a_run(
     "memory_gib = 15.0\n" + _fault("memory_creep", gib_per_step=0.02),
     steps=STEADY_MIN_STEPS,
 )
-_in_a_run("a device throttles", "invalid", "throttled (thermal)", _fault("throttle", from_step=45, ranks=[1]))
+_in_a_run("a device throttles", "invalid", "throttled (thermal)", _fault("throttle", from_step=20, ranks=[1]))
 _in_a_run("nobody can read the memory", "invalid", "found no memory sample", _fault("no_samples", how="failing"))
 _in_a_run("a device of another size", "invalid", "this is another model", _fault("card", capacity_gib=24.0, ranks=[1]))
 _in_a_run(
