@@ -15,11 +15,12 @@ from trainer.launch.leases import FOLDER_VARIABLE
 
 ONE_WORKER = (
     *("tests/installing/test_offline.py", "tests/installing/test_other_checkouts.py"),
+    *("tests/reports/html/test_in_a_browser.py", "tests/reports/test_trend_in_a_browser.py"),
     *("tests/suite/test_each_card.py", "tests/suite/test_real_run.py", "tests/suite/test_rehearsal.py"),
     *("tests/suite/test_repeat.py", "tests/suite/test_virtual.py"),
     *("tests/trainer/test_ddp.py", "tests/trainer/test_model.py", "tests/trainer/test_optimizations.py"),
 )
-"""Files whose tests share a run, an environment or a model that takes long to make."""
+"""Files whose tests share a run, an environment, a browser or a model that takes long to make."""
 
 
 def pytest_collect_file(file_path: Path) -> None:
