@@ -13,8 +13,14 @@ import pytest
 from tests import forked
 from trainer.launch.leases import FOLDER_VARIABLE
 
-ONE_WORKER = ("tests/suite/test_real_run.py", "tests/suite/test_virtual.py", "tests/trainer/test_ddp.py")
-"""Files whose tests share a run that takes long to make."""
+ONE_WORKER = (
+    *("tests/installing/test_offline.py", "tests/installing/test_other_checkouts.py"),
+    *("tests/reports/html/test_in_a_browser.py", "tests/reports/test_trend_in_a_browser.py"),
+    *("tests/suite/test_each_card.py", "tests/suite/test_real_run.py", "tests/suite/test_rehearsal.py"),
+    *("tests/suite/test_repeat.py", "tests/suite/test_virtual.py"),
+    *("tests/trainer/test_ddp.py", "tests/trainer/test_model.py", "tests/trainer/test_optimizations.py"),
+)
+"""Files whose tests share a run, an environment, a browser or a model that takes long to make."""
 
 
 def pytest_collect_file(file_path: Path) -> None:
@@ -41,7 +47,7 @@ def pytest_configure(config: Any) -> None:
     Not for a session of the suite, where pytest may read this file too.
     """
     if _is_own(config) and getattr(config.option, "numprocesses", None) and not config.getoption("collectonly"):
-        forked.start_server()
+        forked.start_servers()
 
 
 def _is_own(config: Any) -> bool:

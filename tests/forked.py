@@ -1,8 +1,9 @@
-"""Processes forked from one that has imported torch, so that pytest sessions and simulated ranks start in milliseconds.
+"""Processes forked from one that has done their imports, so that sessions and simulated ranks start in milliseconds.
 
-With pytest-xdist the session starts one server for all workers (conftest.py), otherwise its first caller does. It
-imports, listens and forks; it never runs a test, so each child is a fresh process whose imports are done. Children
-inherit its address: a session forks its ranks from it too.
+One server forks pytest sessions; another, which has imported torch, forks ranks. With pytest-xdist the session starts
+them for all workers (conftest.py), otherwise their first caller does. A server imports, listens and forks; it never
+runs a test, so each child is a fresh process whose imports are done. Children inherit the addresses: a session forks
+ranks too.
 A child is killed with its process group when its requester closes the connection or ends.
 """
 
@@ -28,12 +29,22 @@ from typing import Any, Mapping
 
 from tests.support import ROOT
 
-_ADDRESS = "TESTS_FORK_SERVER"
-# Not pytest's plug-ins: each session imports those itself, to rewrite their assert statements.
-_PRELOADED = (
-    *("torch", "torchvision", "torch.distributed", "pycocotools.cocoeval", "trainer.loop.session", "trainer.__main__"),
-    *("trainer.devices.virtual", "pytest", "expected", "verdict", "reports", "reports.html", "fixtures.boot.boot"),
-)
+_ADDRESS = "TESTS_FORK_SERVER_OF_"
+_PRELOADED = {
+    "TRAINER": (
+        *("torch", "torchvision", "torch.distributed", "pycocotools.cocoeval", "trainer.loop.session"),
+        *("trainer.__main__", "trainer.devices.virtual", "pytest", "fixtures.boot.boot"),
+    ),
+    # A fork of a process without torch costs a tenth. Pytest's plug-ins are imported by each session, to rewrite their
+    # assert statements; here is what those import.
+    "SESSIONS": (
+        *("pytest", "verdict.judge", "reports.console", "reports.html.pages", "reports.junit", "fixtures.boot.boot"),
+        *("fixtures.ask.runs", "fixtures.ask.scoring", "fixtures.closing", "fixtures.gate.gatekeeper"),
+        *("fixtures.preflight", "fixtures.select.session", "fixtures.select.registry"),
+        *("jinja2", "numpy.ma", "execnet.multi", "pdb", "packaging.version", "trainer.devices.virtual"),
+        *(f"_pytest.{name}" for name in ("faulthandler", "helpconfig", "junitxml", "skipping", "unittest", "warnings")),
+    ),
+}
 _START_S = 300.0
 _BELOW_EPHEMERAL = (10_000, 30_000)
 
@@ -41,13 +52,21 @@ _BELOW_EPHEMERAL = (10_000, 30_000)
 class Forked:
     """A child of the server: calls `function` ("module:name") with JSON `arguments`, and exits with its code."""
 
-    def __init__(self, function: str, *arguments: Any, environment: Mapping[str, str], output: str) -> None:
-        told = {**environment, _ADDRESS: _address()}
+    def __init__(
+        self,
+        function: str,
+        *arguments: Any,
+        environment: Mapping[str, str],
+        output: str,
+        server: str = "TRAINER",
+    ) -> None:
+        address = _address(server)
+        told = {**environment, **{name: text for name, text in os.environ.items() if name.startswith(_ADDRESS)}}
         request = {"function": function, "arguments": arguments, "environment": told, "output": output}
         self.returncode: int | None = None
         self._socket = socket.socket(socket.AF_UNIX)
         self._socket.settimeout(_START_S)
-        self._socket.connect(f"\0{_address()}")
+        self._socket.connect(f"\0{address}")
         self._socket.sendall(f"{json.dumps(request)}\n".encode("ascii"))
         self._answers = self._socket.makefile("rb")
         self.pid = self._next()
@@ -113,38 +132,40 @@ def _readable(connection: socket.socket, timeout_s: float) -> bool:
         return bool(selector.select(timeout_s))
 
 
-def start_server() -> None:
-    """Start the server now, so that all pytest workers which this process starts share it."""
-    _address()
+def start_servers() -> None:
+    """Start the servers now, so that all pytest workers which this process starts share them."""
+    for server in _PRELOADED:
+        _address(server)
 
 
-def _address() -> str:
-    """Return the address of the server, started now where there is none."""
-    if _ADDRESS not in os.environ:
+def _address(name: str) -> str:
+    """Return the address of a server, started now where there is none."""
+    variable = _ADDRESS + name
+    if variable not in os.environ:
         address = f"conformance-tests-{os.getpid()}-{secrets.token_hex(8)}"
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind(f"\0{address}")  # an abstract name (Linux): no socket file to remove
             listener.listen(64)
             server = subprocess.Popen(
-                [sys.executable, "-c", f"from tests.forked import serve; serve({listener.fileno()})"],
+                [sys.executable, "-c", f"from tests.forked import serve; serve({listener.fileno()}, {name!r})"],
                 cwd=str(ROOT),
-                env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", _ADDRESS: address},
+                env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", variable: address},
                 stdin=subprocess.PIPE,  # closed by the system when this process ends: then the server ends too
                 pass_fds=[listener.fileno()],
             )
         _SERVERS.append(server)
-        os.environ[_ADDRESS] = address
-    return os.environ[_ADDRESS]
+        os.environ[variable] = address
+    return os.environ[variable]
 
 
 _SERVERS: list[subprocess.Popen[bytes]] = []
 
 
-def serve(listening: int) -> None:
+def serve(listening: int, server: str) -> None:
     """Fork a child for every connection until standard input ends, then kill them all."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for pytest, whose end is ours
     listener = socket.socket(fileno=listening)
-    for name in _PRELOADED:
+    for name in _PRELOADED[server]:
         importlib.import_module(name)
     gc.collect()
     gc.freeze()

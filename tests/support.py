@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Mapping
 
 from evidence.verdict import JudgedCell
 from expected import Cell, Device, load_devices
@@ -13,9 +14,14 @@ from trainer.settings import pytest_options
 ROOT = Path(__file__).resolve().parents[1]
 
 
+@lru_cache(maxsize=None)
+def _devices() -> Mapping[str, Device]:
+    return load_devices()
+
+
 def device_of(marker: str) -> Device:
-    """Return a shipped device."""
-    return load_devices()[marker]
+    """Return a shipped device, which is not to be altered: `replace` makes another one of it."""
+    return _devices()[marker]
 
 
 def cell_of(marker: str, topology: str) -> Cell:

@@ -17,9 +17,9 @@ from tests.suite.stored import EIGHT, UNTIL, bundle_of, site_file, virtual_bundl
 from tests.support import cell_of, device_of, options_for
 from tests.verdict.bundles import Bundle
 from verdict.judge import judge_run
+from verdict.metrics.throughput import STEADY_MIN_STEPS
 
 DEVICE = "virtual"
-STEPS = 100
 Event = Dict[str, Any]
 _SOUND = {"e2e_time": 20.0, "p_whole": 15.0, "p_train": 20.0, "p_core": 20.0, "map": 1.0, "mem": 16.0}
 
@@ -100,23 +100,26 @@ class Lab:
         self._folder = folder
         self._shared = shared
 
-    def run(self, scenario: str, stall_timeout_s: float) -> RunVerdict:
-        """Boot the virtual device with a scenario and judge what it left."""
-        return judge_run(self.evidence(scenario, stall_timeout_s), the_cell(), backend=device_of(DEVICE).backend)
+    def run(self, scenario: str, steps: int, stall_timeout_s: float) -> RunVerdict:
+        """Boot the virtual device with a scenario and judge what it left; the steps are those after the warm-up."""
+        evidence = self.evidence(scenario, steps, stall_timeout_s)
+        return judge_run(evidence, the_cell(), backend=device_of(DEVICE).backend)
 
-    def evidence(self, scenario: str, stall_timeout_s: float = 60.0) -> Evidence:
+    def evidence(self, scenario: str, steps: int, stall_timeout_s: float = 60.0) -> Evidence:
         """Boot the virtual device with a scenario and read what it left."""
         path, run_dir = self._folder / "scenario.toml", self._folder / "run"
         path.write_text(scenario)
         run_dir.mkdir()
-        options = options_for(self._shared, scenario=path, steps=STEPS, stall_timeout_s=stall_timeout_s)
+        options = options_for(self._shared, scenario=path, steps=steps, stall_timeout_s=stall_timeout_s)
+        if steps < STEADY_MIN_STEPS:  # then a warm-up of nine: this device is steady from its first step
+            options = replace(options, training={**options.training, "steady_warmup": 4, "window": 5})
         boot(the_cell(), device_of(DEVICE), options, run_dir, lambda line: None)
         return read_run(run_dir)
 
     def unhealthy(self, scenario: str) -> Evidence:
         """The run of a scenario in which training itself is sound; booted once for all rows that ask of it."""
         if scenario not in _UNHEALTHY:
-            _UNHEALTHY[scenario] = self.evidence(scenario)
+            _UNHEALTHY[scenario] = self.evidence(scenario, steps=40)
         return _UNHEALTHY[scenario]
 
     def stored(self, **changes: Any) -> Stored:

@@ -60,7 +60,11 @@ def _kill_rank(folder: Path) -> RunVerdict:
     session = simulated(folder)
     session.until_event("window", rank=1)
     session.rank(1).kill()
-    return session.end()
+    verdict = session.end()
+    boot = json.loads((session.run_dir / "run.json").read_text())["boot"]
+    assert boot["exit_code"] not in (0, None)
+    assert boot["failure"]["phase"] == "run"
+    return verdict
 
 
 @_fault("SIGSTOP of a rank (`--stall-timeout 25`)", "rank 1 is stopped (SIGSTOP)")
@@ -91,13 +95,16 @@ def _kill_agent(folder: Path) -> RunVerdict:
 
 
 def _signalled(folder: Path, number: int, times: int) -> RunVerdict:
-    session = simulated(folder)
-    session.until_event("window", rank=1)
+    # One rank, which costs half as much, for how pytest takes the second signal; two for what is left of them.
+    session = simulated(folder, topology="1x2" if times == 1 else "1x1")
+    session.until_event("window", rank=session.cell.topology.ranks - 1)
     for _ in range(times):
         session.process.send_signal(number)
         time.sleep(0.7)
     verdict = session.end()
     assert session.process.returncode not in (0, None)
+    if number != signal.SIGKILL:  # after which nobody is left to write it
+        assert json.loads((session.run_dir / "run.json").read_text())["boot"]["exit_code"] is None
     return verdict
 
 
@@ -165,8 +172,8 @@ def _limited_memory(pid: int, limit_bytes: int) -> Iterator[None]:
 
 @_fault("two sessions want the same device", "device 0 of virtual is in use by pid")
 def _same_device(folder: Path) -> RunVerdict:
-    cards = {"VIRTUAL_VISIBLE_DEVICES": "0,1"}  # of the eight that a host has
-    first = simulated(folder, environment=cards)
+    cards = {"VIRTUAL_VISIBLE_DEVICES": "0"}  # of the eight that a host has
+    first = simulated(folder, topology="1x1", environment=cards)
     try:
         first.until_event("start")
         second = Session(folder / "second", first.cell, "--steps", 20, f"--leases={first.leases}", environment=cards)
@@ -256,7 +263,7 @@ def _other_categories(folder: Path) -> RunVerdict:
     file.write_text(
         file.read_text().replace('"circle"', '""').replace('"square"', '"circle"').replace('""', '"square"')
     )
-    return simulated(folder, f"--data={data}").end()
+    return simulated(folder, f"--data={data}", topology="1x1").end()
 
 
 @_fault("a FIFO in place of a picture", "it is no plain file, but a FIFO")
@@ -265,14 +272,14 @@ def _fifo(folder: Path) -> RunVerdict:
     for picture in (data / "train2017").iterdir():
         picture.unlink()
         os.mkfifo(picture)
-    return simulated(folder, f"--data={data}").end()
+    return simulated(folder, f"--data={data}", topology="1x1").end()
 
 
 @_fault("the data folder disappears", "data: ")
 def _no_data(folder: Path) -> RunVerdict:
     data = _own_data(folder)
-    session = simulated(folder, f"--data={data}")
-    session.until_event("window", rank=1)
+    session = simulated(folder, f"--data={data}", topology="1x1")
+    session.until_event("window")
     shutil.rmtree(str(data))
     return session.end()
 

@@ -17,10 +17,13 @@ from tests.faults import mishaps, sound
 from tests.faults.lab import Event, Lab, Stored, the_cell
 from tests.suite.stored import ONE
 from tests.support import cell_of
+from verdict.checks.accounts import CONSTANT_LOSS_STEPS
 from verdict.compare.health import judge_health
+from verdict.metrics.throughput import STEADY_MIN_STEPS
 
 RUN, STORED = "a run", "a stored run"
 SLOW_7_PERCENT = 1 / 0.93
+FEW = 20  # steps after the warm-up, for a fault that does not show in a rate
 
 
 class Answer(NamedTuple):
@@ -43,8 +46,10 @@ class Row(NamedTuple):
 ROWS: list[Row] = []
 
 
-def _in_a_run(name: str, outcome: str, words: str, scenario: str, stall_timeout_s: float = 60.0) -> None:
-    ROWS.append(Row(name, RUN, outcome, words, lambda lab: lab.run(scenario, stall_timeout_s)))
+def _in_a_run(
+    name: str, outcome: str, words: str, scenario: str, *, steps: int = FEW, stall_timeout_s: float = 60.0
+) -> None:
+    ROWS.append(Row(name, RUN, outcome, words, lambda lab: lab.run(scenario, steps, stall_timeout_s)))
 
 
 def _of_health(evidence: Evidence) -> Answer:
@@ -65,25 +70,34 @@ def _fault(kind: str, **values: object) -> str:
     return f'[[fault]]\nkind = "{kind}"\n{keys}'
 
 
-_in_a_run("device 7 % too slow", "fail", "p_core", _fault("slow", factor=SLOW_7_PERCENT))
+_in_a_run("device 7 % too slow", "fail", "p_core", _fault("slow", factor=SLOW_7_PERCENT), steps=STEADY_MIN_STEPS)
 _in_a_run(
     "one rank 10 % slow",
     "fail",
     "rank 1 (device 1 of ",
     _fault("slow", factor=1.1, ranks=[1]),
+    steps=STEADY_MIN_STEPS,
 )
-_in_a_run("stalls in a tenth of the steps", "fail", "p_core", _fault("stall", share=0.1, factor=3.0))
+_in_a_run(
+    "stalls in a tenth of the steps",
+    "fail",
+    "p_core",
+    _fault("stall", share=0.1, factor=3.0),
+    steps=STEADY_MIN_STEPS,
+)
 _in_a_run(
     "warm-up longer than configured",
     "invalid",
     "the device was not in a steady state",
     _fault("warmup", steps=170, factor=1.3, decay=True),
+    steps=STEADY_MIN_STEPS,
 )
 _in_a_run(
     "device slows down in the middle",
     "invalid",
     "the device was not in a steady state",
     _fault("slow", factor=1.2, from_step=90),
+    steps=STEADY_MIN_STEPS,
 )
 _in_a_run(
     "`synchronise` that does not wait",
@@ -116,9 +130,10 @@ _in_a_run(
     "fail",
     "rank 1 (device 1 of ",
     'timing = "windows"\n' + _fault("slow", factor=1.1, ranks=[1]),
+    steps=STEADY_MIN_STEPS,
 )
-_in_a_run("loss is NaN", "invalid", "the model has diverged", _fault("loss", value=float("nan"), from_step=30))
-_in_a_run("loss is constant", "invalid", "found loss 1.5 on", _fault("loss", value=1.5))
+_in_a_run("loss is NaN", "invalid", "the model has diverged", _fault("loss", value=float("nan"), from_step=15))
+_in_a_run("loss is constant", "invalid", "found loss 1.5 on", _fault("loss", value=1.5), steps=CONSTANT_LOSS_STEPS)
 _in_a_run(
     "an optimizer that does nothing",
     "invalid",
@@ -128,16 +143,23 @@ _in_a_run(
 _in_a_run("no backward pass after the second step", "invalid", "backward passes are missing", _fault("no_backward"))
 _in_a_run("one batch for ever", "invalid", "images trained on before in the same epoch", _fault("same_batch"))
 _in_a_run("DDP that exchanges nothing", "invalid", "the ranks do not exchange their gradients", _fault("no_exchange"))
-_in_a_run("a rank dies", "invalid", "rank 1 (SIGKILL) ended without a word", _fault("die", step=30, ranks=[1]))
-_in_a_run("a rank hangs", "invalid", "(--stall-timeout), so the run was ended", _fault("hang", step=30, ranks=[1]), 8.0)
-_in_a_run("a device is out of memory", "invalid", "rank 1: memory", _fault("out_of_memory", step=30, ranks=[1]))
+_in_a_run("a rank dies", "invalid", "rank 1 (SIGKILL) ended without a word", _fault("die", step=15, ranks=[1]))
+_in_a_run(
+    "a rank hangs",
+    "invalid",
+    "(--stall-timeout), so the run was ended",
+    _fault("hang", step=15, ranks=[1]),
+    stall_timeout_s=8.0,
+)
+_in_a_run("a device is out of memory", "invalid", "rank 1: memory", _fault("out_of_memory", step=15, ranks=[1]))
 _in_a_run(
     "memory creeps up",
     "inconclusive",
     "memory was still rising at the end",
     "memory_gib = 15.0\n" + _fault("memory_creep", gib_per_step=0.02),
+    steps=STEADY_MIN_STEPS,
 )
-_in_a_run("a device throttles", "invalid", "throttled (thermal)", _fault("throttle", from_step=60, ranks=[1]))
+_in_a_run("a device throttles", "invalid", "throttled (thermal)", _fault("throttle", from_step=20, ranks=[1]))
 _in_a_run("nobody can read the memory", "invalid", "found no memory sample", _fault("no_samples", how="failing"))
 _in_a_run("a device of another size", "invalid", "this is another model", _fault("card", capacity_gib=24.0, ranks=[1]))
 _in_a_run(
@@ -648,7 +670,7 @@ SESSIONS: list[SessionRow] = [
     SessionRow(
         "nothing collected but the names of the tests",
         "INCOMPLETE",
-        "",
+        "nothing was run: --collect-only",
         lambda lab: ["--replay", lab.stored().folder, "--collect-only"],
     ),
 ]

@@ -54,7 +54,7 @@ def run_suite(folder: Path, *arguments: Any, **environment: str) -> Session:
     told["PYTEST_PLUGINS"] = "tests.forked_ranks"
     if any(name.startswith("PYTHON") for name in environment):
         return _in_a_process(folder, words, told)  # Python reads those when it starts
-    session = Forked("tests.forked:pytest_session", *words, environment=told, output=str(output))
+    session = Forked("tests.forked:pytest_session", *words, environment=told, output=str(output), server="SESSIONS")
     try:
         code = session.wait(_TIMEOUT_S)
     finally:

@@ -39,6 +39,7 @@ def bundle_of(marker: str, topology: str, **changes: Any) -> Bundle:
         # Far below what any device's peak allows.
         "compute_ns": 25_000_000 * cell.batch_size,
         "host_ns": 24_000_000 * cell.batch_size,
+        "sample_ns": 4_000_000_000,  # of minutes; more samples would only take longer to read
     }
     plan: dict[str, Any] = {
         "topology": cell.topology,

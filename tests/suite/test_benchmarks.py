@@ -128,7 +128,7 @@ def test_a_cell_that_nothing_is_stored_of_is_named(stored: Path, tmp_path: Path)
 def test_under_xdist_the_test_passes_and_it_is_said_that_nothing_was_stored(tmp_path: Path) -> None:
     file = tmp_path / "steps.json"
 
-    session = replayed(tmp_path, cpu_bundle(), "-n", "2", f"--benchmark-json={file}")
+    session = replayed(tmp_path, cpu_bundle(), "-n", "1", f"--benchmark-json={file}")
 
     assert session.code == 0, session.output
     assert session.cases[CASE].outcome == "passed"

@@ -10,7 +10,7 @@ import pytest
 
 from tests.suite.junit import Session, run_suite
 
-VIRTUAL = ("-m", "virtual", "--topo", "1x2")
+VIRTUAL = ("-m", "virtual", "--topo", "1x1")
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,7 @@ def test_none_of_them_can_be_left_out(twice: Session, tmp_path: Path) -> None:
 
     assert session.code == 4
     assert (
-        "virtual-1x2-fp32-bs2 was booted 2 times, which are judged together; run 1 of 2 is not given" in session.output
+        "virtual-1x1-fp32-bs2 was booted 2 times, which are judged together; run 1 of 2 is not given" in session.output
     )
 
 

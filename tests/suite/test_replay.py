@@ -251,16 +251,15 @@ def test_a_signature_that_cannot_be_asked_for_is_a_usage_error(words: list[str],
     assert says in session.output
 
 
-def test_maps_are_scored_again_by_the_annotations_of_data(tmp_path: Path) -> None:
-    run = run_suite(tmp_path, "-m", "virtual", "--topo", "1x1", "--epochs", "1")
+def test_maps_are_scored_again_by_the_annotations_of_data(tmp_path: Path, shapes: Path) -> None:
+    run = run_suite(tmp_path, "-m", "virtual", "--topo", "1x1", "--epochs", "1", "--data", shapes)
     (run_dir,) = run.runs
-    (data,) = (tmp_path / "runs" / "data").glob("shapes-*")
     assert "detections.npz" in (run_dir / "SHA256SUMS").read_text(), run.output
 
-    same = run_suite(tmp_path / "same", "--replay", run_dir, "--data", data)
+    same = run_suite(tmp_path / "same", "--replay", run_dir, "--data", shapes)
     other = run_suite(tmp_path / "other", "--replay", run_dir, "--data", tmp_path)
 
     assert "map: scored again from the run's detections by pycocotools" in same.output
-    assert f"--data={data}" in same.output
+    assert f"--data={shapes}" in same.output
     assert "map: not scored again: " in other.output
     assert (same.code, other.code) == (0, 0), same.output

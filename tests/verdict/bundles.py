@@ -79,6 +79,7 @@ class Plan:
     slower: Mapping[int, float] = field(default_factory=dict)  # rank -> factor on its times
     images_of_rank: int = 64  # validation images
     used_gib: float = 20.0
+    sample_ns: int = 1_000_000_000  # between two samples of a device
     simulated: bool = False
     pixels: int = 0  # padded, an image; 0 is what the recipe's model makes of them
     proposals: int = 200  # an image
@@ -244,7 +245,7 @@ def _telemetry(plan: Plan, ranks: dict[int, list[Event]]) -> list[Event]:
     samples = []
     for rank, events in ranks.items():
         start, end = events[0], events[-1]
-        for t_ns in range(start["t_ns"], end["t_ns"], 1_000_000_000):
+        for t_ns in range(start["t_ns"], end["t_ns"], plan.sample_ns):
             samples.append(
                 {
                     "t_ns": t_ns,

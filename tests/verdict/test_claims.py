@@ -22,7 +22,7 @@ def finding(
     item: str, folder: Path, claims: Claims, *, device: Device | None = None, **change: Any
 ) -> EnvironmentFinding:
     """The finding of an item on a sound host of an R300, after changes to what the host wrote."""
-    bundle = bundle_of("r300", "1x1")
+    bundle = bundle_of("r300", "1x1", steps=40)
     bundle.one("environment").update(change)
     evidence = read_run(bundle.write(folder / "run"))
     found = environment_findings(evidence, device or device_of("r300"), claims)

@@ -32,7 +32,7 @@ Change = Callable[[Any], None]
 def facts_of(
     folder: Path, change: Change = lambda bundle: None, topology: str = "1x8", **changes: Any
 ) -> dict[str, str]:
-    bundle = bundle_of("r300", topology, **changes)
+    bundle = bundle_of("r300", topology, **{"steps": 40, **changes})
     change(bundle)
     return circumstances(read_run(bundle.write(folder)), "a method")
 

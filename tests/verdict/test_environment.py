@@ -29,7 +29,7 @@ def found(bundle: Bundle, folder: Path, marker: str = "r300") -> dict[str, list[
 
 def one_host(item: str, folder: Path, **change: Any) -> EnvironmentFinding:
     """The finding of an item on the one host of a sound run, after changes to what the host wrote."""
-    bundle = bundle_of("r300", "1x1")
+    bundle = bundle_of("r300", "1x1", steps=40)
     bundle.one("environment").update(change)
     (finding,) = found(bundle, folder)[item]
     return finding

@@ -76,7 +76,7 @@ def findings(
 ) -> dict[str, EnvironmentFinding]:
     """What comes of a machine's environment, beside what is stated of `device`, by item."""
     environment = encode(machine.environment(folder / "machine", monkeypatch))
-    bundle = bundle_of(device.marker, "1x1")
+    bundle = bundle_of(device.marker, "1x1", steps=40)
     bundle.run["cell"]["topology"] = "2x8"  # where the network between machines is asked about; one rank says enough
     bundle.one("start").update(device_name=machine.name, capacity_gib=machine.memory_mib / 1024)
     bundle.one("environment").update({**environment, "backbone_sha256": BACKBONE_SHA256 + "0" * 56})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from evidence.verdict import Interval
@@ -184,6 +185,7 @@ _SIMPSON = (1, *(4, 2) * 99, 4, 1)
 """Weights of Simpson's rule with 200 steps, in thirds of a step."""
 
 
+@lru_cache(maxsize=1024)
 def t_quantile(freedom: float) -> float:
     """The 97.5 % quantile of Student's t for `freedom` >= 1 degrees of freedom, which need not be whole.
 
