@@ -20,5 +20,6 @@ pytest_plugins = [
     "fixtures.ask.benchmarks",
     "fixtures.ask.comparisons",
     "fixtures.boot.dry_run",
+    "fixtures.ask.numerics",
     "fixtures.ask.questions",
 ]

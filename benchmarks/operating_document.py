@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 COMMAND = "python -m benchmarks.operating_curve"
 
 _STYLES = {"pass": ("#0b6e3a", "-", "o"), "fail": ("#b3261e", "--", "s"), "inconclusive": ("#3b4a8c", ":", "^")}
-"""Of each verdict: colour, line and marker; any one of them alone tells the three apart."""
+"""Of each verdict: colour, line and marker; any one of them alone distinguishes the three."""
 _BOUND_PERCENT = -5
 SLOW_PERCENT, SOUND_PERCENT = -7, 0
 

@@ -86,7 +86,7 @@ def _evaluate(model: Any, settings: Settings, backend: Backend) -> tuple[Outcome
     """The outcome, and how many images were padded to more than they are when they are alone."""
     loaders = build_loaders(settings, rank=0, world_size=1, pin_memory=False)
     scores = collector(settings, loaders.ground_truth)
-    detect(model, loaders.val, backend, "fp32", scores.add)
+    detect(model, loaders.val, backend, scores.add)
     padded = 0
     for batch in loaders.val:
         sides = np.array([_alone(model, image.float()) for image in batch.images])

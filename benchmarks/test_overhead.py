@@ -1,4 +1,4 @@
-"""What the ledger, the timers and the evidence add to a step: the training loop around a step that does nothing.
+"""What the evidence adds to a step: ledger, timers, events, digests, gradient norms, tests and readings of the clocks.
 
 `share of a 100 ms step`, in the extra info of `--benchmark-json` and printed with `-s`, is the loop's median time per
 step over 100 ms. Real batches, real event files; the images are as small as can be, since copying them is no overhead.
@@ -17,7 +17,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from evidence.rank_file import EventLog
-from trainer.clocks import Ledger
+from trainer.clocks import AGENT_CLOCK, AgentClock, Clock, Ledger
 from trainer.data.dataset import Sample, collate
 from trainer.data.passes import Passes
 from trainer.data.sampler import EpochBatches
@@ -25,9 +25,12 @@ from trainer.devices.cpu import CpuBackend
 from trainer.devices.timers import EventTimer, StepTimer, SynchronisedTimer, WindowTimer
 from trainer.loop.steps import StepLoop
 from trainer.loop.trainee import ParameterDigests, Seen, Trainee
+from trainer.probes.clocks import ClockWatch, probe_clock
 
 STEPS = 1_000
 STEP_NS = 100e6
+EPOCH_STEPS = 7_320  # of COCO at batch size 2 on eight devices, in windows of 20
+MINUTE_NS = 60e9
 
 
 class HostEvent:
@@ -118,3 +121,44 @@ def test_the_norm_of_the_gradients(benchmark: Any, trained: Any) -> None:
     share = benchmark.stats.stats.median * 1e9 / 20 / STEP_NS
     benchmark.extra_info["share of a 100 ms step"] = share
     print(f"\nnorm of the gradients: {share:.4%} of a 100 ms step")
+
+
+@pytest.fixture
+def agent(monkeypatch: Any) -> Any:
+    """An agent that answers for its clock, in a thread of this process; a real one has a process of its own."""
+    agent = AgentClock()
+    monkeypatch.setenv(AGENT_CLOCK, agent.name)
+    yield agent
+    agent.close()
+
+
+def test_a_reading_of_the_agents_clock(benchmark: Any, agent: AgentClock) -> None:
+    """Taken once a minute, and five times before and after training."""
+    ask = Clock().ask_agent()
+
+    assert benchmark(ask) is not None
+
+    share = benchmark.stats.stats.median * 1e9 / MINUTE_NS
+    benchmark.extra_info["share of a minute"] = share
+    print(f"\nreading the agent's clock: {share:.6%} of a minute")
+
+
+def test_the_clocks_watched_for_an_epoch(benchmark: Any, agent: AgentClock, tmp_path: Path) -> None:
+    """All tests of the step timer in an epoch, about seven of some 0.2 s; work of the CPU stands in for a device's."""
+    backend = CpuBackend()
+    backend.device = torch.device("cpu")
+    log, probe = EventLog(tmp_path, 0), probe_clock(backend)
+
+    def epoch() -> None:
+        watch = ClockWatch(backend, log, probe, seed=0)
+        watch.begin(EPOCH_STEPS)
+        for step in range(20, EPOCH_STEPS + 1, 20):
+            watch.step(step, 20)
+        watch.end()
+
+    benchmark.pedantic(epoch, rounds=3)
+
+    log.close()
+    share = benchmark.stats.stats.median * 1e9 / EPOCH_STEPS / STEP_NS
+    benchmark.extra_info["share of a 100 ms step"] = share
+    print(f"\nclocks watched: {share:.4%} of a 100 ms step")

@@ -12,8 +12,7 @@ from typing import Iterator
 from evidence.codec import FieldError
 from evidence.errors import EvidenceError
 from evidence.events import RankEvidence, Start
-from evidence.files import RANK_FILE, RUN_FILE, TELEMETRY_FILE
-from evidence.jsonlines import Problems
+from evidence.files import RANK_FILE, RUN_FILE, TELEMETRY_FILE, Problems
 from evidence.rank_file import read_rank
 from evidence.run_file import Run, decode_run
 from evidence.seal import file_states, read_seal, seal_problems, verified_signer
@@ -27,7 +26,8 @@ class Evidence:
     `run` is None when run.json is missing or damaged. `ranks` are ordered by rank. `problems` says what is
     missing or damaged, each with its file and line; evidence with problems proves nothing. `seal` is the content of
     SHA256SUMS, `run_sha256` the digest of run.json; both are empty without the file. `notes` are what a session found
-    out about the bundle: who signed its seal, whether its detections were scored again.
+    out about the bundle: who signed its seal, whether its detections were scored again. `signer` is the name in the
+    allowed_signers file under which its seal's signature was verified; empty where no signature was required.
     """
 
     path: Path
@@ -38,6 +38,7 @@ class Evidence:
     seal: bytes = b""
     run_sha256: str = ""
     notes: tuple[str, ...] = ()
+    signer: str = ""
 
     @property
     def simulated(self) -> bool:
@@ -81,7 +82,7 @@ def with_signature(evidence: Evidence, allowed: Path) -> Evidence:
     signer, problem = verified_signer(evidence.path, evidence.seal, allowed)
     if problem:
         return replace(evidence, problems=(problem, *evidence.problems))
-    return replace(evidence, notes=(*evidence.notes, f"signed by {signer}"))
+    return replace(evidence, notes=(*evidence.notes, f"signed by {signer}"), signer=signer)
 
 
 @contextlib.contextmanager

@@ -19,6 +19,8 @@ from evidence.host import Environment
 if TYPE_CHECKING:
     import numpy as np
 
+    from evidence.numerics import OperatorAnswer, OperatorsDone
+
 HOST_BACKENDS = ("cpu",)
 """Where a device is a share of the machine: its memory is that of the rank's process, and it has no name."""
 
@@ -60,7 +62,7 @@ class Start:
     `t_ns` is the time at which imports were done. `clock` is "simulated" where only planted work advances it. `timing`
     is the method of the step timer, `host_clock` whether it waits for the device after each step as published runs did.
     `attempt` counts restarts. `without` names the optimizations that were switched off. None: older runs did not write
-    it.
+    it. `sides`: the pixels to which pictures were resized, where a smoke run had others than its model's.
     """
 
     schema: int
@@ -87,6 +89,7 @@ class Start:
     driver: str | None = None
     collectives: str | None = None
     environment: Mapping[str, Any] = field(default_factory=dict)  # variables that decide how the backend works
+    device_api: str | None = None  # through which the framework shows its devices, where a vendor has several
     tf32: bool | None = None
     learning_rate: float | None = None
     model: str | None = None
@@ -95,7 +98,12 @@ class Start:
     host_clock: bool | None = None
     without: tuple[str, ...] | None = None
     bucket_mb: int | None = None
+    sample_interval_s: float | None = None
+    sides: tuple[int, ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
+    deterministic: bool | None = None
+    cudnn_benchmark: bool | None = None
+    variables: Mapping[str, str] = field(default_factory=dict)  # those that change arithmetic or speed, redacted
     t_ns: int = 0
 
 
@@ -106,7 +114,8 @@ class ClockProbe:
 
     `side`, `units`: the work of a round, matrix products. `work_ns`: until its result was read back. `synchronise_ns`,
     `after_ns`: until synchronise returned, and from there until the result was read. `timer_ns`, `timer_wall_ns`: by
-    the step timer, and by the host's clock around it. `steps_back` counts backward steps of the host's clock.
+    the step timer, and by the host's clock around it. `steps_back` counts backward steps of the host's clock. `note`
+    has what is not known of the backend's synchronise.
     """
 
     work_ns: tuple[int, ...]
@@ -117,6 +126,7 @@ class ClockProbe:
     steps_back: int
     side: int | None = None
     units: int | None = None
+    note: str = ""
 
     @property
     def rounds(self) -> tuple[tuple[int, ...], ...]:
@@ -299,7 +309,8 @@ class Pass:
 
     `repeated` counts images that came a second time in it. `id_sum` is the sum modulo 2**61 of a hash of each image's
     id, `smallest` the smallest such hashes, so that ranks can be compared without listing ids. `unused` images are
-    left out on every rank to fill whole batches; `unused_sum` is their sum.
+    left out on every rank to fill whole batches; `unused_sum` is their sum. `exif_oriented` images have an EXIF
+    orientation of 2 to 8, which is ignored; None if that was not looked at.
     """
 
     epoch: int
@@ -311,6 +322,7 @@ class Pass:
     smallest: tuple[int, ...]
     unused: int
     unused_sum: int
+    exif_oriented: int | None = None
 
 
 @event("eval_begin")
@@ -328,7 +340,7 @@ class EvalEnd:
 
     `images` and `detections` are this rank's. `scorer` is the library that computed `map`, with its version. Where
     pycocotools scored the same detections too, `checked_map` is its result and `check_difference` the largest
-    difference in any of COCO's twelve statistics.
+    difference in any of COCO's twelve statistics. `exif_oriented` is as in Pass, of all images that this rank read.
     """
 
     epoch: int
@@ -341,6 +353,7 @@ class EvalEnd:
     scorer: str | None = None
     checked_map: AnyFloat | None = None
     check_difference: AnyFloat | None = None
+    exif_oriented: int | None = None
 
 
 @dataclass(frozen=True)
@@ -469,6 +482,41 @@ class Memory:
     resident_gib: float | None = None
 
 
+BEFORE, AFTER = "before", "after"
+"""`Health.when`: before the rank's training, and right after it."""
+
+
+@event("health")
+@dataclass(frozen=True)
+class Health:
+    """What the rank's device has counted and how its PCIe link runs; None, or absent from a mapping: not read.
+
+    Errors and retired pages are counted since a time that the tool chooses, as the start of the driver: only their
+    growth is of the run. `retirement_pending`: a page or row is going to be retired. `pcie_width` in lanes and
+    `pcie_generation` are of now, those ending in `_max` what device and slot can do. `link_errors` are of NVLink and
+    of PCIe (AER), by kind. `kernel_log` are lines of the kernel's log that name the device's PCI address and came
+    since the event before. `sources` are what was read, `absent` why something was not.
+    """
+
+    when: str
+    card: int
+    pci: str | None = None
+    sources: tuple[str, ...] = ()
+    ecc_corrected: int | None = None
+    ecc_uncorrected: int | None = None
+    retired_pages: int | None = None
+    remapped_rows: int | None = None
+    retirement_pending: bool | None = None
+    pcie_width: int | None = None
+    pcie_width_max: int | None = None
+    pcie_generation: int | None = None
+    pcie_generation_max: int | None = None
+    link_errors: Mapping[str, int] = field(default_factory=dict)
+    kernel_log: tuple[str, ...] | None = None
+    absent: Mapping[str, str] = field(default_factory=dict)
+    t_ns: int = 0
+
+
 @event("progress")
 @dataclass(frozen=True)
 class Progress:
@@ -588,6 +636,15 @@ class RankEvidence:
     model: Model | None = None
     parameters: tuple[Parameters, ...] = ()
     passes: tuple[Pass, ...] = ()
+    health: tuple[Health, ...] = ()
+    operators: tuple[OperatorAnswer, ...] = ()
+    operators_done: OperatorsDone | None = None
+
+    @property
+    def probes_ns(self) -> int:
+        """What the operators probe took, which is no part of the run that is timed."""
+        done = self.operators_done
+        return 0 if done is None else done.t_ns - done.begun_ns
 
     @property
     def shows_work(self) -> bool:

@@ -1,4 +1,4 @@
-"""The files of a run's folder: their names, the version of their format, and how they are written and hashed."""
+"""The files of a run's folder: names, version of the format, writing, hashing, and JSON Lines that may be damaged."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import zipfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Iterator
 
+from evidence.codec import parse_object
 from evidence.errors import EvidenceError
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ RANK_FILE = re.compile(r"rank-([0-9]{4,9})\.jsonl")
 TELEMETRY_FILE = re.compile(r"telemetry(?:-[0-9]{4,9})?\.jsonl")
 
 _CHUNK_BYTES = 1 << 20
+_LIMIT = 20  # of problems spelled out for one file; a file full of rubbish needs no more
 _DAMAGED = (ValueError, LookupError, TypeError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error)
 _MOST_DETECTIONS_BYTES = 1 << 30  # unpacked; COCO's 5,000 images have at most 16 MB
 
@@ -139,3 +141,40 @@ def sha256_of(path: Path) -> str:
         for chunk in iter(lambda: stream.read(_CHUNK_BYTES), b""):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+class Problems:
+    """What is wrong with one file, each with its line; after the first few they are only counted."""
+
+    def __init__(self, file: str) -> None:
+        self.file = file
+        self._texts: list[str] = []
+        self._unsaid = 0
+
+    def add(self, what: str, line: int | None = None) -> None:
+        """Note that `what` is wrong, on `line` (counted from 1) or with the file as a whole."""
+        if len(self._texts) == _LIMIT:
+            self._unsaid += 1
+            return
+        where = self.file if line is None else f"{self.file} line {line}"
+        self._texts.append(f"{where}: {what}")
+
+    def all(self) -> tuple[str, ...]:
+        """The problems in the order of finding."""
+        more = (f"{self.file}: and {self._unsaid} more problems",) if self._unsaid else ()
+        return (*self._texts, *more)
+
+
+def read_objects(content: bytes, problems: Problems) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield (line number from 1, object) for each line; a line that is not an object goes to `problems`.
+
+    So does a last line without its newline that does not parse: it was cut off while it was written.
+    """
+    for line, raw in enumerate(io.BytesIO(content), start=1):
+        try:
+            record = parse_object(raw)
+        except ValueError as error:
+            cut = not raw.endswith(b"\n")
+            problems.add("the last line is cut off" if cut else f"not a JSON object ({error})", line)
+        else:
+            yield line, record

@@ -30,15 +30,17 @@ class Environment:
     """The machine, its devices and its software, each as far as it could be read; empty where nothing was found.
 
     `machine` has DMI's `vendor` and `product`. `cards` are the names of the host's devices, `card_count` all devices,
-    in use or not. `os` has `name`, `version`, `pretty`, and `of`: "image" where the system is the container's own.
-    `architecture` is the kernel's (x86_64); older bundles lack it. `absent` gives, by item, the reason why something
-    was not found.
+    in use or not; `card_serials` and `card_pci` are in the order of the tool's list. `os` has `name`, `version`,
+    `pretty`, and `of`: "image" where the system is the container's own. `architecture` is the kernel's (x86_64); older
+    bundles lack it. `absent` gives, by item, the reason why something was not found.
     """
 
     machine: Mapping[str, str] = field(default_factory=dict)
     cards: tuple[str, ...] = ()
     card_count: int | None = None
     card_memory_gib: tuple[float, ...] = ()
+    card_serials: tuple[str, ...] = ()
+    card_pci: tuple[str, ...] = ()
     network: tuple[Port, ...] = ()
     ethernet: tuple[Interface, ...] = ()
     os: Mapping[str, str] = field(default_factory=dict)

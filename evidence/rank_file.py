@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Callable
 
+import evidence.numerics  # noqa: F401 - registers its events
 from evidence.codec import (
     LARGEST,
     FieldError,
@@ -43,8 +44,7 @@ from evidence.events import (
     Window,
     Windows,
 )
-from evidence.files import WORK_SCHEMA, other_schema, rank_file
-from evidence.jsonlines import Problems, read_objects
+from evidence.files import WORK_SCHEMA, Problems, other_schema, rank_file, read_objects
 
 HEARTBEAT_S = 5.0
 
@@ -145,7 +145,7 @@ class _RankReader:
             self._last_ns = t_ns
             if event not in EVENTS or event == "progress":
                 return
-            if "start" not in self._seen:
+            if "start" not in self._seen and event != "failure":  # a device that cannot be opened has no start
                 raise FieldError(f"{event!r} comes before 'start', which has to be the first event")
             if "end" in self._seen and event != "end":
                 raise FieldError(f"{event!r} comes after 'end', which has to be the last event")
@@ -207,6 +207,9 @@ class _RankReader:
             model=next(iter(every.get("model", ())), None),
             parameters=tuple(every.get("parameters", ())),
             passes=tuple(every.get("pass", ())),
+            health=tuple(every.get("health", ())),
+            operators=tuple(every.get("operator", ())),
+            operators_done=once.get("operators"),
         )
 
     def _windows(self) -> Windows:

@@ -12,8 +12,17 @@ from typing import Any, Mapping
 from evidence.codec import FieldError, decode, dumps, encode, parse_object
 from evidence.files import RUN_FILE, other_schema, write_whole
 
-PROTOCOLS = ("full", "epoch", "steady")
-PRECISIONS = ("fp32", "amp", "fp16", "bf16")
+TRAINING = ("full", "epoch", "steady", "smoke")
+"""The protocols that train."""
+BY_STEPS = ("steady", "smoke")
+"""The protocols that train a number of steps after a warm-up, instead of epochs."""
+PROBES = "probes"
+"""The protocol that trains nothing: environment and probes only, without data set and network."""
+PROTOCOLS = (*TRAINING, PROBES)
+UNJUDGED = ("smoke", PROBES)
+"""The protocols whose runs are held against no number, and are no attempt at a release."""
+PRECISIONS = ("fp32", "tf32", "amp", "fp16", "bf16")
+"""tf32: fp32 whose products and convolutions use TF32."""
 
 
 @dataclass(frozen=True)
@@ -140,6 +149,7 @@ class Run:
     expectation: Mapping[str, Any] | None = None
     restarts: tuple[Broken, ...] = ()
     repeat: Repeat | None = None
+    numerics: str = "none"  # how much the operators probe asked
     started_utc: str = ""
     ended_utc: str = ""
     environment: Launcher = Launcher()

@@ -22,11 +22,11 @@ from evidence.files import (
     SCENARIO_FILE,
     SEAL_FILE,
     SIGNATURE_FILE,
+    Problems,
     sha256_of,
     telemetry_file,
     write_whole,
 )
-from evidence.jsonlines import Problems
 
 NAMESPACE = "seal@accelerator-conformance"
 """Of the signatures: what a key has signed elsewhere, a commit or a mail, is no seal."""
@@ -174,8 +174,8 @@ def _ssh_keygen(*words: str, sealed: bytes, limit_s: float | None) -> subprocess
 
 def _said(done: subprocess.CompletedProcess[bytes]) -> str:
     lines = (done.stderr + b"\n" + done.stdout).decode("utf-8", "replace").splitlines()
-    told = [line.strip() for line in lines if line.strip() and not line.startswith("Signing data")]
-    return "; ".join(told[:2]) or f"nothing, and ended with code {done.returncode}"
+    shown = [line.strip() for line in lines if line.strip() and not line.startswith("Signing data")]
+    return "; ".join(shown[:2]) or f"nothing, and ended with code {done.returncode}"
 
 
 def _names(text: str) -> Iterator[str]:

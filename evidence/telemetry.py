@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Iterable, Mapping, Tuple
 
 from evidence.codec import FieldError, decode_fields, dumps, number, text, whole
-from evidence.jsonlines import Problems, read_objects
+from evidence.files import Problems, read_objects
 
 if TYPE_CHECKING:
     import numpy as np

@@ -130,6 +130,16 @@ class MetricVerdict:
 
 
 @dataclass(frozen=True)
+class ProbeVerdict:
+    """The judgement of a probe of the device in one line: what was found and what had to be, in words."""
+
+    measured: str
+    bound: str
+    verdict: Verdict
+    reason: str = ""
+
+
+@dataclass(frozen=True)
 class RunVerdict:
     """The judgement of a run: `outcome` is the worst verdict of its metrics, `reasons` why it is not a pass.
 
@@ -137,8 +147,9 @@ class RunVerdict:
     on, None if no step was measured. `changed` lists the expectations that were others when the run was made.
     `restarts` counts how often the run was started again after it broke off: its numbers are then of the last attempt,
     and no proof. `without` names the trainer's optimizations that were switched off. `further` has what was measured
-    besides and has no number to be held against: it is recorded, and no part of the outcome. `notes` say what a reader
-    of the numbers has to know and what decides nothing.
+    besides and has no number to be held against: it is recorded, and no part of the outcome. `probes` has the probes of
+    the device by name; their questions decide, not the outcome. `notes` say what a reader of the numbers has to know
+    and what decides nothing.
     """
 
     cell: JudgedCell
@@ -152,6 +163,7 @@ class RunVerdict:
     restarts: int = 0
     without: tuple[str, ...] = ()
     further: Mapping[str, MetricVerdict] = field(default_factory=dict)
+    probes: Mapping[str, ProbeVerdict] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     @property
@@ -181,6 +193,8 @@ class ComparedDevice:
 class Comparison:
     """The judgement of runs, ranks or devices beside each other: `judged.metric` is efficiency, skew or siblings.
 
+    Also of devices before and after their training: health.
+
     `than` is the smaller topology's cell (efficiency), `slowest` the slowest rank (skew), `devices` those of the host
     (siblings).
     """
@@ -199,8 +213,9 @@ def encode_verdict(verdict: RunVerdict) -> dict[str, Any]:
         del record["cell"]["card"]
     record["metrics"] = {name: encode_metric(metric) for name, metric in verdict.metrics.items()}
     record["further"] = {name: encode_metric(metric) for name, metric in verdict.further.items()}
-    if not verdict.further:
-        del record["further"]
+    for part in ("further", "probes"):
+        if not record[part]:
+            del record[part]
     record["workload"] = record["workload"] and _finite(record["workload"])
     return record
 
@@ -216,12 +231,14 @@ def encode_metric(metric: MetricVerdict) -> dict[str, Any]:
 
 def decode_verdict(record: Mapping[str, Any]) -> RunVerdict:
     """Return the verdict that `encode_verdict` made an object of. Raises FieldError, which names the wrong field."""
-    given = decode_fields(record, {"schema": whole, "metrics": table}, {"workload": _workload, "further": table})
+    parts = {"workload": _workload, "further": table, "probes": table}
+    given = decode_fields(record, {"schema": whole, "metrics": table}, parts)
     schema = given.pop("schema")
     if other_schema(schema):
         raise FieldError(other_schema(schema))
     for part in ("metrics", "further"):
         given[part] = {name: _metric(name, table(metric)) for name, metric in (given[part] or {}).items()}
+    given["probes"] = {name: decode(ProbeVerdict, table(one)) for name, one in (given["probes"] or {}).items()}
     return decode(RunVerdict, record, **given)
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, Callable, Mapping
 
 from evidence.run_file import PRECISIONS
+from evidence.variables.declared import LOWERING, lowering
 from expected.metrics import (
     COCO_TRAIN_IMAGES,
     FURTHER_METRICS,
@@ -71,7 +72,9 @@ def read_cells(top: Table, defaults: CellDefaults) -> tuple[Cell, ...]:
             cell = replace(cell, expectations={**cell.expectations, **_derived(cell)})
         for earlier, other in enumerate(cells, start=1):
             if other.id == cell.id:
-                raise table.fault("", f"has the id {cell.id} of cell[{earlier}]; remove one of the two")
+                is_mode = other.recipe.tf32 != cell.recipe.tf32
+                remedy = "remove one of the two" + ', or write precision = "tf32" in that of TF32' * is_mode
+                raise table.fault("", f"has the id {cell.id} of cell[{earlier}]; {remedy}")
         cells.append(cell)
     return tuple(cells)
 
@@ -82,6 +85,8 @@ def _read_cell(table: Table, defaults: CellDefaults) -> Cell:
     _check_order(table, expectations)
     expectations["e2e_time"] = _with_an_epoch(table, expectations, defaults.train_images)
     precision, recipe = table.choice("precision", PRECISIONS), read_recipe(table, defaults.recipe)
+    if precision == "tf32":
+        recipe = replace(recipe, tf32=True)
     return Cell(
         device=defaults.marker,
         topology=_read_topology(table, defaults.cards_per_host),
@@ -105,7 +110,7 @@ def specified_peak(peaks: Mapping[str, float], precision: str, tf32: bool) -> fl
     >>> specified_peak({"fp32": 19.5, "tf32": 156.0}, "fp32", tf32=True)
     156.0
     """
-    own = {"fp32": "tf32" if tf32 else "fp32", "bf16": "bf16"}.get(precision, "fp16")
+    own = {"fp32": "tf32" if tf32 else "fp32", "tf32": "tf32", "bf16": "bf16"}.get(precision, "fp16")
     bounding = FORMATS[FORMATS.index(own) :]
     return next((peaks[one] for one in bounding if one in peaks), None)
 
@@ -286,6 +291,24 @@ def _number(allowed: Range) -> _Reader:
     return lambda table, key: table.number(key, allowed)
 
 
+def _read_lowered(parent: Table, key: str) -> tuple[str, ...]:
+    """Return a table of variables as NAME=VALUE. Raises ExpectationError for one that is not known to lower precision.
+
+    A comma would end the value in the trainer's flags.
+    """
+    found = parent.value(key, 'a table of variables, as in { XDNN_CONV_GEMM_DTYPE = "int16" }')
+    table = parent.inner(key, found, tuple(found) if isinstance(found, dict) else ("NAME",))
+    pairs = {name: table.text(name) for name in table.given()}
+    for name, value in pairs.items():
+        if lowering(name, value) is None or "," in value:
+            raise table.fault(
+                name,
+                f"found {describe(value)}, which is not known to lower precision; known are "
+                f"{', '.join(one.pattern for one in LOWERING)} (docs/variables.md)",
+            )
+    return tuple(f"{name}={value}" for name, value in sorted(pairs.items()))
+
+
 _SHARE = Range(0, 1)
 _BELOW_ONE = Range(0, 1, high_open=True)
 _FACTOR = Range(0, 1, low_open=True)
@@ -308,6 +331,9 @@ READERS: dict[str, _Reader] = {
     "seed": _integer(0),
     "gradient_clip": _number(Range(0)),
     "tf32": Table.flag,
+    "deterministic": Table.flag,
+    "cudnn_benchmark": Table.flag,
+    "lowered": _read_lowered,
 }
 """How each field of a Recipe is read and checked."""
 

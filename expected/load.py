@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import keyword
 from pathlib import Path
+from typing import Any
 
 from expected.cells import FORMATS, CellDefaults, read_cells, read_recipe
 from expected.metrics import COCO_TRAIN_IMAGES, METRICS
-from expected.model import TIMINGS, Device, Recipe
+from expected.model import TIMINGS, Device, Recipe, Smoke
 from expected.toml_file import POSITIVE, ExpectationError, Range, Table, parse_toml, read_file
 
 SCHEMA = 1
@@ -26,11 +27,12 @@ RESERVED_MARKERS = frozenset(
     )
 )
 
-_TOP_KEYS = ("schema", "device", "source", "units", "environment", "peak_tflops", "recipe", "shapes", "cell")
+_TOP_KEYS = ("schema", "device", "source", "units", "environment", "peak_tflops", "recipe", "smoke", "shapes", "cell")
 _DEVICE_KEYS = ("marker", "name", "vendor", "backend", "card_memory_gib", "cards_per_host", "timing", "smi")
 _SOURCE_KEYS = ("document", "edition", "method", "notes")
 _SHAPES_BACKENDS = ("cpu", "virtual")
 _SMI_BACKEND = "cuda"
+_SMOKE_KEYS = ("batch_size", "steps", "sides")
 _SHAPES = {"train_images": Range(1), "val_images": Range(1), "seed": Range(0)}
 
 
@@ -111,6 +113,7 @@ def load_device(path: str | Path) -> Device:
         smi=_read_smi(device, backend),
         sha256=sha256,
         is_released=released(path.parent).get(path.name) == sha256,
+        smoke=_read_smoke(top),
     )
 
 
@@ -146,6 +149,21 @@ def _read_smi(device: Table, backend: str) -> str:
             "smi", f"belongs to the backend {_SMI_BACKEND}, whose devices share it; found it for {backend}"
         )
     return device.text("smi")
+
+
+def _read_smoke(top: Table) -> Smoke:
+    """Return how a smoke run of the device differs from its rows'; as every device's, if the file does not say."""
+    if "smoke" not in top:
+        return Smoke()
+    table = top.table("smoke", _SMOKE_KEYS)
+    found: dict[str, Any] = {key: table.integer(key, Range(1)) for key in ("batch_size", "steps") if key in table}
+    if "sides" in table:
+        found["sides"] = table.integers("sides", Range(1))
+        if len(found["sides"]) != 2:
+            raise table.fault(
+                "sides", f"found {len(found['sides'])} numbers, expected two: pixels of the shorter and longer side"
+            )
+    return Smoke(**found)
 
 
 def _read_source(top: Table) -> tuple[str, str, str]:

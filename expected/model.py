@@ -16,6 +16,9 @@ DERIVED = "derived"
 UNPUBLISHED = "unpublished"
 NOT_APPLICABLE = "not_applicable"
 
+SMOKE = "a smoke run is held against no number"
+"""The source of the expectations of a smoke run's cell."""
+
 _DEVICE = "-card"
 """Precedes the device index in a cell's id; ids of tables end with the batch size."""
 
@@ -115,6 +118,22 @@ class Recipe:
     seed: int = 0
     gradient_clip: float = 0.0  # maximum gradient norm; 0 = off
     tf32: bool = False
+    deterministic: bool = False  # torch.backends.cudnn.deterministic
+    cudnn_benchmark: bool = False  # torch.backends.cudnn.benchmark
+    lowered: tuple[str, ...] = ()  # variables that lower precision and belong to the row, as NAME=VALUE
+
+
+@dataclass(frozen=True)
+class Smoke:
+    """How a smoke run differs from the recipe of its row.
+
+    `batch_size` is per device; None for the row's. `sides` are the pixels to which the shorter side of a picture is
+    resized, and the most that the longer one may have then; None for the model's own.
+    """
+
+    batch_size: int | None = None
+    steps: int = 20
+    sides: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -188,7 +207,7 @@ class Device:
     texts of the vendor's document under "hardware" and "software", and optionally under "packages" software that it
     does not list. `shapes` is the generated data set (train_images, val_images, seed) of the backends `cpu` and
     `virtual`, else None; `source` the document, `method` how it measured, `path` the file, `sha256` its digest.
-    `is_released`: whether the release has this file, to the byte.
+    `is_released`: whether the release has this file, to the byte. `smoke`: how a smoke run of it differs.
     """
 
     marker: str
@@ -207,3 +226,23 @@ class Device:
     smi: str = ""
     sha256: str = ""
     is_released: bool = False
+    smoke: Smoke = Smoke()
+
+    def smoke_cell(self, topology: Topology, precision: str | None = None) -> Cell:
+        """Return the cell of a smoke run, with nothing published, at any topology and precision.
+
+        Its hyper-parameters are those of the first row of that topology and precision, else of that topology, else of
+        the table.
+
+        >>> load_devices()["r300"].smoke_cell(Topology(4, 8)).id
+        'r300-4x8-fp32-bs16'
+        """
+        here = [cell for cell in self.cells if cell.topology == topology]
+        alike = [cell for cell in here if cell.precision == precision]
+        row = next(iter((*alike, *here, *self.cells)))
+        wanted = precision or row.precision
+        # The peak of a row is that of its own precision.
+        peak = row.peak_tflops if wanted == row.precision else None
+        batch_size = self.smoke.batch_size or row.batch_size
+        cell = replace(row, topology=topology, precision=wanted, batch_size=batch_size, peak_tflops=peak)
+        return cell.without_numbers(SMOKE)

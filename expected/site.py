@@ -23,8 +23,8 @@ ACCEPTED_IN = "accepted in "
 SIMULATED_DEVICE = "virtual-"
 """Prefix of the cell ids for which simulated runs may be accepted."""
 
-SKEW = "skew"
-"""The question of suite/ that a waiver may name beside the metrics: whether a rank is a straggler."""
+SKEW, HEALTH = "skew", "health"
+"""The questions of suite/ that a waiver may name beside the metrics: is a rank a straggler, has a device a fault?"""
 
 Key = Tuple[str, str]
 """Cell id and metric."""
@@ -127,7 +127,9 @@ def check_site(found: Mapping[str, Any], path: Path, devices: Mapping[str, Devic
     waivers: dict[Key, Waiver] = {}
     for block in _blocks(top, "waiver", _WAIVER_KEYS):
         earlier = tuple(waivers)
-        key = _read_item(block, devices, earlier) if "item" in block else _read_key(block, cells, earlier, (SKEW,))
+        key = (
+            _read_item(block, devices, earlier) if "item" in block else _read_key(block, cells, earlier, (SKEW, HEALTH))
+        )
         waivers[key] = Waiver(*key, _read_reason(block), _read_ticket(block), _read_date(block, "until"))
     return Site(path, accepted, tuple(waivers.values()), accepted_on)
 

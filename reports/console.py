@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Mapping, Sequence
+from typing import Any, Mapping, Sequence
 
 from evidence.verdict import Comparison, MetricVerdict, RunVerdict, Verdict
 from expected.site import ACCEPTED_IN
@@ -50,11 +50,14 @@ def run_lines(
     --each-card. `notes` and `more` stand before `commands`, the next things to do by a short word for each.
     """
     rows = [_METRICS, *(_row(metric) for metric in verdict.shown.values())]
-    colours = ["", *(COLOURS[metric.verdict] for metric in verdict.shown.values())]
+    rows += [(name, one.measured, one.bound, "", one.verdict.value) for name, one in verdict.probes.items()]
+    verdicts = [one.verdict for one in verdict.shown.values()] + [one.verdict for one in verdict.probes.values()]
+    colours = ["", *map(COLOURS.__getitem__, verdicts)]
     said_of = {
         metric.metric: (metric.reason if metric.verdict in _EXPLAINED else metric.note, COLOURS[metric.verdict])
         for metric in verdict.metrics.values()
     }
+    said_of.update((name, (one.reason, COLOURS[one.verdict])) for name, one in verdict.probes.items())
     explained = [Line(f"{name}: {text}", colour) for name, (text, colour) in said_of.items() if text]
     if verdict.broken:
         explained = [Line(f"invalid: {reason}", COLOURS[Verdict.INVALID]) for reason in verdict.reasons]
@@ -96,17 +99,25 @@ def aligned(rows: Sequence[Sequence[str]], colours: Sequence[str] = ()) -> list[
 
 
 def environment_lines(findings: Sequence[EnvironmentFinding]) -> list[Line]:
-    """Return a line for each item that differs or is unknown on some host; hosts of the same finding stand together."""
+    """Return a line for each item that differs or is unknown on some host; hosts of the same finding stand together.
+
+    So do items of which nothing was found for the same reason, as where a run ended before it looked.
+    """
     by_item: dict[str, list[EnvironmentFinding]] = {}
     for one in findings:
         if one.verdict in _FOUND:
             by_item.setdefault(one.item, []).append(one)
-    return [_environment_line(item, mine) for item, mine in by_item.items()]
+    together: dict[tuple[Any, ...], list[str]] = {}
+    for item, mine in by_item.items():
+        alike = all(one.reason and not one.found for one in mine)
+        together.setdefault(tuple((one.host, one.reason) for one in mine) if alike else (item,), []).append(item)
+    return [_environment_line(items, by_item[items[0]]) for items in together.values()]
 
 
 def comparison_lines(compared: Sequence[Comparison]) -> dict[str, list[Line]]:
     """Return the lines of each table of comparisons by its title."""
-    tables = {"scaling": _scaling([one for one in compared if one.judged.metric != "siblings"])}
+    tables = {"scaling": _scaling([one for one in compared if one.judged.metric not in ("siblings", "health")])}
+    tables["health"] = _health([one for one in compared if one.judged.metric == "health"])
     tables.update({f"devices of {one.cell}": _devices(one) for one in compared if one.judged.metric == "siblings"})
     return {title: lines for title, lines in tables.items() if lines}
 
@@ -126,7 +137,7 @@ def _row(metric: MetricVerdict) -> tuple[str, ...]:
     return metric.metric, number, bound, published(metric), metric.verdict.value
 
 
-def _environment_line(item: str, findings: Sequence[EnvironmentFinding]) -> Line:
+def _environment_line(items: Sequence[str], findings: Sequence[EnvironmentFinding]) -> Line:
     hosts: dict[tuple[str, str, str], list[str]] = {}
     for one in findings:
         hosts.setdefault((one.found, one.verdict, one.reason), []).append(one.host)
@@ -136,7 +147,8 @@ def _environment_line(item: str, findings: Sequence[EnvironmentFinding]) -> Line
         why = f"{verdict}: {reason}" if reason else verdict
         parts.append(f"found {found or 'nothing'}{f' on {where}' if where else ''} ({why})")
     worst = next(word for word in _FOUND if any(one.verdict == word for one in findings))
-    return Line(f"environment  {item}: stated {findings[0].stated}, {'; '.join(parts)}", _FOUND[worst])
+    stated = f"stated {findings[0].stated}, " if len(items) == 1 else ""
+    return Line(f"environment  {', '.join(items)}: {stated}{'; '.join(parts)}", _FOUND[worst])
 
 
 def _scaling(compared: Sequence[Comparison]) -> list[Line]:
@@ -167,6 +179,13 @@ def _skew(one: Comparison | None) -> tuple[str, str]:
     if one is None or one.judged.measured is None:
         return "-", "-"
     return f"{one.judged.measured:.3f} {one.judged.verdict}", one.slowest
+
+
+def _health(compared: Sequence[Comparison]) -> list[Line]:
+    return [
+        Line(f"{one.cell}   {one.judged.verdict.value}   {one.judged.reason}", COLOURS[one.judged.verdict])
+        for one in compared
+    ]
 
 
 def _devices(one: Comparison) -> list[Line]:

@@ -11,6 +11,7 @@ from typing import Mapping, Sequence
 
 from evidence.bundle import Evidence
 from evidence.errors import SuiteError
+from evidence.run_file import UNJUDGED
 from evidence.text import visible
 from evidence.verdict import Verdict
 from expected import METRICS, NOT_APPLICABLE, PUBLISHED, UNPUBLISHED, Cell, Device
@@ -21,7 +22,7 @@ from verdict.judge import Judged, judge_stored
 from verdict.lookup import OWN_DATA, on_other_data
 from verdict.metrics.measurement import Measurement
 from verdict.metrics.throughput import RATES
-from verdict.wording import times
+from verdict.wording import quantity, times
 
 _MANY = {1: "单", 2: "两", 3: "三", 4: "四", 5: "五", 6: "六", 7: "七", 8: "八", 9: "九", 10: "十"}
 _LEAST_PERCENT = 0.01
@@ -108,6 +109,8 @@ def filling(judged: Judged, run: str) -> Filling:
         problem = (
             "was made by --each-card, beside runs on the other devices, expected one that had the machine to itself"
         )
+    elif verdict.protocol in UNJUDGED:
+        problem = f"is a run of protocol {verdict.protocol}, expected one that trains as the table says"
     elif on_other_data(evidence, judged.device):
         problem = f"was given a data set with --data: {OWN_DATA}"
     if problem:
@@ -128,6 +131,13 @@ def filling(judged: Judged, run: str) -> Filling:
         remarks += _remarks(found[name])
     if cell.timing == "host" and "p_core" in values:
         remarks.append(_as_published(judged.measurements.get("p_core_host"), evidence))
+    beside = [
+        f"{name} {quantity(found[name].value, found[name].unit)}"
+        for name in METRICS
+        if cell.expectations[name].state != UNPUBLISHED and name in found and not found[name].doubt
+    ]
+    if beside:
+        remarks.append(f"measured, where the table keeps its own: {', '.join(beside)}")
     environment = environment_findings(evidence, judged.device)
     return Filling(cell.id, run, evidence.simulated, values, tuple(remarks), environment)
 

@@ -6,7 +6,7 @@ from fixtures.ask.questions import EnvironmentItem, environment_is_gated, stated
 from fixtures.select.registry import question
 
 
-@question("environment", of=stated_environment, gated=environment_is_gated)
+@question("environment", of=stated_environment, gated=environment_is_gated, phase="environment")
 def test_environment(environment_item: EnvironmentItem) -> None:
     """What is stated was found on every host of the run; a difference fails with --environment strict only."""
     environment_item.require_match()

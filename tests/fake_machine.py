@@ -132,7 +132,7 @@ class FakeMachine:
             if self.marker == "r300":
                 patched.delitem(sys.modules, "torch_xmlir", raising=False)
                 backend.import_framework()
-                patched.delitem(sys.modules, "torch_xmlir", raising=False)
+                sys.modules.pop("torch_xmlir", None)  # not by `patched`, which would put it back
             settings = Settings(run_dir=folder, data=folder, pretrained_backbone=False, smi=device.smi)
             info = DeviceInfo(self.name, 0, self.memory_mib / 1024, self.driver if self.marker == "r300" else None)
             return gather(settings, backend, info, folder / "root")

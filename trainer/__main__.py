@@ -57,13 +57,15 @@ def _run(settings: Settings, ranks: Ranks, log: EventLog) -> None:
     backend = load_backend(settings.device)
     backend.configure(settings.scenario, rank=ranks.rank, world_size=ranks.world_size)
     log.now_ns = backend.clock.now_ns
+    for name, _, value in (one.partition("=") for one in settings.lowered):
+        os.environ.setdefault(name, value)  # a published configuration's; what the user set is judged
     backend.set_environment()
     # The slow imports come before the run's clock starts. Nearly all of their objects stay, and garbage collection is a
     # good part of their time.
     gc.disable()
     from trainer.loop.session import run_rank
 
-    backend.import_framework()
+    backend = backend.import_framework()
     gc.freeze()
     gc.enable()
     run_rank(settings, ranks, backend, log, backend.clock.now_ns())

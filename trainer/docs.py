@@ -12,6 +12,7 @@ from typing import Callable, Iterable, Mapping, Sequence
 
 import trainer.devices
 from evidence.telemetry import READINGS
+from evidence.variables.declared import FAMILIES, LOWERING
 from trainer.optimizations import OF_THE_ROW, SWITCHED
 from trainer.settings import OPTIONS, Option, flag_of, is_repeated, values_of
 from trainer.telemetry.base import SOURCES
@@ -52,11 +53,27 @@ def readings() -> list[str]:
     return _table(("reading", "unit", "range", "over time", "over devices"), rows)
 
 
+def variables() -> list[str]:
+    """Return the table of the families of environment variables."""
+    return _table(("variables", "change", "what"), [(f"`{one.pattern}`", one.changes, one.meaning) for one in FAMILIES])
+
+
+def lowering() -> list[str]:
+    """Return the table of the variables that lower precision."""
+    rows = [
+        (f"`{one.pattern}`", ", ".join(f"`{value}`" for value in one.harmless if value), one.what, one.source)
+        for one in LOWERING
+    ]
+    return _table(("variable", "harmless values, beside unset and empty", "otherwise", "source"), rows)
+
+
 TABLES: Mapping[str, tuple[str, Callable[[], list[str]]]] = {
     "options": ("settings.md", options),
     "samplers": ("telemetry.md", samplers),
     "readings": ("telemetry.md", readings),
     "optimizations": ("performance.md", optimizations),
+    "variables": ("variables.md", variables),
+    "lowering": ("variables.md", lowering),
 }
 """By name: the page, and the function that returns the table's lines."""
 

@@ -185,6 +185,15 @@ SWITCHED: tuple[Optimization, ...] = (
 
 OF_THE_ROW: tuple[Optimization, ...] = (
     Optimization("tf32", "fp32 products use TF32", "fp32 products use fp32", OWN_ROW),
+    Optimization(
+        "deterministic", "cuDNN uses deterministic algorithms only", "cuDNN uses any of its algorithms", OWN_ROW
+    ),
+    Optimization(
+        "cudnn_benchmark",
+        "cuDNN measures its algorithms for each shape and takes the fastest",
+        "cuDNN chooses its algorithms by heuristics",
+        OWN_ROW,
+    ),
     Optimization("mixed_precision", "the forward pass uses a shorter float", "all of it is fp32", OWN_ROW),
 )
 """What the recipe and the precision of a row decide."""
@@ -209,7 +218,8 @@ def ledger(settings: Settings, absent: Mapping[str, str]) -> tuple[events.Optimi
     `absent` has why this run cannot have an optimization, by name. `on` is false for these, and for those switched off
     by the settings, whose `why` is "switched off".
     """
-    row = {"tf32": settings.tf32, "mixed_precision": settings.precision != "fp32"}
+    row = {name: getattr(settings, name) for name in ("tf32", "deterministic", "cudnn_benchmark")}
+    row["mixed_precision"] = settings.precision not in ("fp32", "tf32")
     entries = []
     for one in (*SWITCHED, *OF_THE_ROW):
         why = absent.get(one.name, "") if one.name in row or settings.uses(one.name) else events.SWITCHED_OFF

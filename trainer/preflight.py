@@ -1,17 +1,22 @@
-"""Checks for missing software and data before any process is started, without importing torch."""
+"""Checks for missing software, devices and data before any rank is started, without importing torch."""
 
 from __future__ import annotations
 
 import importlib.util
+import os
+import subprocess
+import sys
 from pathlib import Path
-from typing import Any, Mapping
+from typing import Any, Mapping, Sequence
 
+from evidence.events import HOST_BACKENDS
 from trainer.data.json_stream import read_json
 from trainer.devices import load_backend
 from trainer.errors import DataError, DeviceError
 from trainer.settings import Settings
 
 _MOST_CLASSES = 10_000  # a model of more takes gigabytes for its last layer
+_IMPORT_S = 120.0
 
 _ALWAYS = {
     "torch": "install the vendor's build, or `pip install torch torchvision`",
@@ -30,6 +35,78 @@ def missing_modules(backend_name: str) -> list[str]:
     """
     needed: Mapping[str, str] = {**load_backend(backend_name).requires, **_ALWAYS}
     return [f"{name} is missing: {remedy}" for name, remedy in needed.items() if importlib.util.find_spec(name) is None]
+
+
+def framework_problems(backend_name: str) -> list[str]:
+    """Return why the framework, or torchvision beside it, cannot be imported or lacks a part; [] without a device.
+
+    It is imported in a process of its own, which takes seconds. Raises DeviceError for an unknown backend.
+    """
+    if backend_name in HOST_BACKENDS or load_backend(backend_name).simulated:
+        return []
+    program = (
+        "import sys; from trainer.devices import load_backend; from trainer.errors import DeviceError\n"
+        "backend = load_backend(sys.argv[1])\n"
+        "try: backend.set_environment(); backend.import_framework()\n"
+        "except DeviceError as error: sys.exit(str(error))\n"
+        "import torch\n"
+        "try: from torchvision.ops import nms; nms(torch.zeros(1, 4), torch.zeros(1), 0.5)\n"
+        "except Exception as error: sys.exit(f'torchvision does not work beside torch {torch.__version__} '\n"
+        "    f'({type(error).__name__}: {error}); ' + sys.argv[2])"
+    )
+    places = [str(Path(__file__).resolve().parents[1]), *filter(None, sys.path)]
+    command = [sys.executable, "-c", program, backend_name, _ALWAYS["torchvision"]]
+    try:
+        done = subprocess.run(
+            command,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(places)},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            timeout=_IMPORT_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return [f"the framework of {backend_name} was not imported within {_IMPORT_S:.0f} s; try it by hand"]
+    if done.returncode == 0:
+        return []
+    said = done.stderr.decode("utf-8", "replace").strip().splitlines()[-1:]
+    return said or [f"importing the framework of {backend_name} ended with code {done.returncode}; try it by hand"]
+
+
+def device_problems(backend_name: str, smi: str, needed: int, indices: Sequence[int] = ()) -> list[str]:
+    """Return why this host does not have the devices of a run: `needed` of them, or those of `indices`.
+
+    They are counted by the vendor's tool (`smi`, if the device's table names one) and by the variable that chooses
+    devices. Raises DeviceError for an unknown backend.
+    """
+    backend = load_backend(backend_name)
+    try:
+        names, listed = backend.named_devices(), backend.listed_devices(smi)
+    except DeviceError as error:
+        return [str(error)]
+    variable = next((one for one in backend.visible_variables if os.environ.get(one)), backend.visible_devices)
+    found = listed if not names else names if listed is None else _usable(names, listed)
+    if found is not None and len(found) < needed:
+        shown = f" ({', '.join(map(str, listed))})" if listed and listed != list(range(len(listed))) else ""
+        what = f"the vendor's tool lists {len(found)} devices{shown}"
+        if names:
+            those = f", of those that the vendor's tool lists{shown}," if listed else ""
+            what = f"{variable}={','.join(names)} names{those} {len(found)} devices"
+        return [f"{what} on this host, expected at least {needed}; choose another --topo or {variable}"]
+    beyond = [index for index in indices if listed is not None and index not in listed and index >= len(listed)]
+    return [
+        f"device {index} is asked for, and the vendor's tool lists {len(listed or ())} on this host, from 0 on; set "
+        f"{variable}"
+        for index in beyond[:1]
+    ]
+
+
+def _usable(names: Sequence[str], listed: Sequence[int]) -> list[str]:
+    """Return the names of devices that are listed: by index or, if none is one, by position, as in a container."""
+    numbers = {name: int(name) for name in names if name.isascii() and name.isdigit()}
+    allowed = set(listed) if set(numbers.values()) & set(listed) else set(range(len(listed)))
+    return [name for name in names if name not in numbers or numbers[name] in allowed]
 
 
 def planted(settings: Settings, world_size: int) -> Mapping[str, Any] | None:

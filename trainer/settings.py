@@ -15,7 +15,7 @@ from dataclasses import MISSING, dataclass
 from pathlib import Path
 from typing import Any, Callable, Mapping, Sequence
 
-from evidence.run_file import PRECISIONS, PROTOCOLS
+from evidence.run_file import BY_STEPS, PRECISIONS, PROTOCOLS, UNJUDGED
 from trainer.errors import SettingsError
 from trainer.optimizations import NAMES
 from trainer.telemetry import SMI_NAMES
@@ -43,7 +43,7 @@ _BOUNDS: Mapping[str, tuple[str, Callable[[Any, Any], bool]]] = {
 
 
 def _option(default: Any = MISSING, help: str = "", **declared: Any) -> Any:
-    """Return a dataclass field. `declared`: choices, bounds of _BOUNDS; user and metavar; recorded."""
+    """Return a dataclass field. `declared`: choices, bounds of _BOUNDS; user and metavar; recorded; its own flag."""
     return dataclasses.field(default=default, metadata={"help": help, **declared})
 
 
@@ -69,10 +69,18 @@ class Settings:
     backbone_sha256: str = _option("0676ba61", "first digits of the backbone's SHA-256")
     # model and optimizer
     model: str = _option("fasterrcnn_resnet50_fpn", "network", choices=MODELS, recorded=True)
+    sides: tuple[int, ...] = _option(
+        (), "pixels of the shorter and longer side to resize pictures to; default: the model's own", recorded=True
+    )
     num_classes: int = _option(91, "classes, background included", least=2)
-    pretrained_backbone: bool = _option(True, "start from the ImageNet weights of --backbone")
+    pretrained_backbone: bool = _option(
+        True, "start from the ImageNet weights of --backbone; a smoke run without them from seeded ones"
+    )
     precision: str = _option("fp32", "of the forward pass", choices=PRECISIONS, recorded=True)
     tf32: bool = _option(False, "allow TF32 in fp32 products and convolutions", recorded=True)
+    deterministic: bool = _option(False, "cuDNN's deterministic algorithms only", recorded=True)
+    cudnn_benchmark: bool = _option(False, "cuDNN measures its algorithms and takes the fastest", recorded=True)
+    lowered: tuple[str, ...] = _option((), "variables of the recipe that lower precision, as NAME=VALUE")
     batch_size: int = _option(16, "images a step and device", least=1, recorded=True)
     learning_rate: float = _option(0.16, "of the whole run, after the warm-up", above=0, below=10, recorded=True)
     momentum: float = _option(0.9, "of SGD", least=0)
@@ -120,8 +128,24 @@ class Settings:
     host_clock: bool = _option(
         False, "read the loss after each step, as a p_core timed by the host needs it", recorded=True
     )
+    numerics: str = _option(
+        "none",
+        "how much the operators probe asks before training",
+        choices=("none", "quick"),
+        metavar="HOW",
+        user=True,
+    )
     window: int = _option(20, "steps that one window event covers", least=1)
-    sample_interval_s: float = _option(1.0, "between two samples of telemetry", above=0)
+    sample_interval_s: float = _option(
+        1.0,
+        "seconds between two samples of telemetry, for a tool whose start disturbs; default: 1",
+        above=0,
+        most=10,
+        metavar="S",
+        user=True,
+        recorded=True,
+        flag="--sample-interval",
+    )
     smi: str = _option("", "management tool that the device's table names", choices=("", *SMI_NAMES))
     without: tuple[str, ...] = _option(
         (), "switch one optimization off, repeatable", choices=NAMES, metavar="NAME", user=True, recorded=True
@@ -130,12 +154,16 @@ class Settings:
     def __post_init__(self) -> None:
         for option in OPTIONS:
             check(option, getattr(self, option.name))
-        if (self.protocol == "steady") != (self.steps is not None):
+        if self.precision == "tf32" and not self.tf32:
+            raise SettingsError("precision is 'tf32' and tf32 is False; write --precision=fp32, or add --tf32=True")
+        if (self.protocol in BY_STEPS) != (self.steps is not None):
             raise SettingsError(
-                f"protocol {self.protocol} with steps {self.steps}: steps is the length of the steady protocol; "
-                "give both or neither"
+                f"protocol {self.protocol} with steps {self.steps}: steps is the length of the protocols "
+                f"{' and '.join(BY_STEPS)}; give both or neither"
             )
-        if self.pretrained_backbone and self.backbone is None:
+        if self.sides and len(self.sides) != 2:
+            raise SettingsError(f"sides is {self.sides}; it must be two numbers of pixels, or none")
+        if self.pretrained_backbone and self.backbone is None and self.protocol not in UNJUDGED:
             raise SettingsError(
                 "the recipe starts from ImageNet weights and no file was given; pass --backbone FILE "
                 "(resnet50-0676ba61.pth from torchvision)"
@@ -146,6 +174,11 @@ class Settings:
         if optimization not in NAMES:
             raise SettingsError(f"optimization is {optimization!r}; it must be one of {', '.join(NAMES)}")
         return optimization not in self.without
+
+    @property
+    def resized(self) -> tuple[int, int]:
+        """Pixels to which the shorter side of a picture is resized, and the most of the longer side."""
+        return (self.sides[0], self.sides[1]) if self.sides else SIDES[self.model]
 
     def recorded(self) -> dict[str, Any]:
         """Return the settings that are fields of a rank's `start` event."""
@@ -158,7 +191,7 @@ OPTIONS = dataclasses.fields(Settings)
 
 def flag_of(option: Option) -> str:
     """Return the flag of an option, as in --batch-size."""
-    return "--" + option.name.replace("_", "-")
+    return str(option.metadata.get("flag", "--" + option.name.replace("_", "-")))
 
 
 def is_repeated(option: Option) -> bool:
@@ -225,7 +258,9 @@ def parse(argv: Sequence[str]) -> Settings:
     for option in OPTIONS:
         read, required = functools.partial(_parsed, option), option.default is dataclasses.MISSING
         help_ = option.metadata["help"].replace("%", "%%")
-        parser.add_argument(flag_of(option), type=read, required=required, default=argparse.SUPPRESS, help=help_)
+        parser.add_argument(
+            flag_of(option), dest=option.name, type=read, required=required, default=argparse.SUPPRESS, help=help_
+        )
     return Settings(**vars(parser.parse_args(list(argv))))
 
 

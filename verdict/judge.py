@@ -10,8 +10,19 @@ from typing import Mapping, Sequence
 
 from evidence.bundle import Evidence, read_run
 from evidence.errors import SuiteError
-from evidence.verdict import Interval, JudgedCell, MetricVerdict, RunVerdict, Verdict
-from expected import ACCEPTED, ALL_METRICS, FURTHER_METRICS, PUBLISHED, UNPUBLISHED, Cell, Device, Expectation, Metric
+from evidence.verdict import Interval, JudgedCell, MetricVerdict, ProbeVerdict, RunVerdict, Verdict
+from expected import (
+    ACCEPTED,
+    ALL_METRICS,
+    FURTHER_METRICS,
+    PUBLISHED,
+    SMOKE,
+    UNPUBLISHED,
+    Cell,
+    Device,
+    Expectation,
+    Metric,
+)
 from verdict.checks.data import annotation_digests
 from verdict.checks.invariants import notes, violations
 from verdict.checks.workload import fingerprint
@@ -23,6 +34,7 @@ from verdict.metrics.measurement import Measurement
 from verdict.metrics.statistics import MIN_STEPS, steps_to_decide
 from verdict.metrics.stragglers import stragglers
 from verdict.metrics.throughput import RATES
+from verdict.numerics import operators_probe
 from verdict.wording import against, figure, limit, origin, quantity
 
 _FEW_BLOCKS = 4.0  # of about ten, if none resembled its neighbours
@@ -182,8 +194,15 @@ def _verdict(
         restarts=0 if evidence.run is None else len(evidence.run.restarts),
         without=() if evidence.run is None else evidence.run.without,
         further=further,
+        probes={} if broken else probes(evidence),
         notes=() if broken else notes(evidence, cell, measurements),
     )
+
+
+def probes(evidence: Evidence) -> Mapping[str, ProbeVerdict]:
+    """Return the probes that the ranks made of their devices, each judged in one line, by name."""
+    found = {"operators": operators_probe(evidence)}
+    return {name: one for name, one in found.items() if one is not None}
 
 
 def judge_metric(
@@ -214,7 +233,8 @@ def judge_metric(
     elif measurement is None or not _is_number(measurement):
         verdict, reason = Verdict.INVALID, f"found no {name} that is a number, expected one from this protocol"
     elif expectation.state == UNPUBLISHED:
-        verdict, reason = Verdict.RECORDED, f"{name} {quantity(measurement.value, metric.unit)}: no number is published"
+        why = SMOKE if expectation.source == SMOKE else "no number is published"
+        verdict, reason = Verdict.RECORDED, f"{name} {quantity(measurement.value, metric.unit)}: {why}"
     else:
         verdict, reason = _compare(metric, expectation, measurement)
     # Drop NaN and inf: a report would show them as a measurement.

@@ -8,8 +8,17 @@ from typing import Any, Mapping
 from evidence.bundle import Evidence
 from evidence.codec import FieldError, decode_fields, number, table, text
 from evidence.errors import SuiteError
-from evidence.run_file import RunCell
-from expected import ALL_METRICS, NOT_APPLICABLE, Cell, Device, Expectation, split_device
+from evidence.run_file import PRECISIONS, RunCell
+from expected import (
+    ALL_METRICS,
+    NOT_APPLICABLE,
+    Cell,
+    Device,
+    Expectation,
+    ExpectationError,
+    Topology,
+    split_device,
+)
 
 OWN_DATA = "the table's numbers belong to the generated data set, not to the one of --data"
 NOT_RECORDED = "run.json does not record what was expected when the run was made"
@@ -23,6 +32,9 @@ def find_cell(evidence: Evidence, devices: Mapping[str, Device]) -> tuple[Device
     if evidence.run is None:
         raise SuiteError(f"{evidence.path}: cannot tell which cell was run: {'; '.join(evidence.problems)}")
     wanted, card = split_device(evidence.run.cell.id)
+    if evidence.run.protocol == "smoke":
+        ran = evidence.run.cell.device, evidence.run.cell.topology, evidence.run.cell.precision
+        devices = {name: with_smoke_cell(one, *ran) for name, one in devices.items()}
     for device in devices.values():
         for cell in device.cells:
             if cell.id == wanted:
@@ -30,6 +42,20 @@ def find_cell(evidence: Evidence, devices: Mapping[str, Device]) -> tuple[Device
                 return device, found.without_numbers(OWN_DATA) if on_other_data(evidence, device) else found
     known = ", ".join(cell.id for device in devices.values() for cell in device.cells)
     raise SuiteError(f"{evidence.path}: found cell {wanted} in run.json, expected one of the shipped tables: {known}")
+
+
+def with_smoke_cell(device: Device, marker: str, topology: str, precision: str) -> Device:
+    """Return the device with the cell of a smoke run in place of the row of that id, or beside all rows.
+
+    One of another device, or of a topology or precision that cannot be, is left out.
+    """
+    if device.marker != marker or precision not in PRECISIONS:
+        return device
+    try:
+        cell = device.smoke_cell(Topology.parse(topology), precision)
+    except ExpectationError:
+        return device
+    return replace(device, cells=(cell, *(other for other in device.cells if other.id != cell.id)))
 
 
 def on_other_data(evidence: Evidence, device: Device) -> bool:

@@ -24,6 +24,7 @@ _PARAMETER = re.compile(
 _BATCH_SIZE = re.compile("[1-9][0-9]{0,5}")
 _DEFAULTS = re.compile(r"(?:(?P<topology>[0-9]+x[0-9]+):)?(?P<rest>.*)", re.DOTALL)
 UNSTATED = ("", "/")
+_PRINTED = tuple(name for name in PRECISIONS if name != "tf32")
 
 _LONGEST = 40  # characters; no measurement has as many digits
 _NUMBER = re.compile(
@@ -60,13 +61,13 @@ class Default:
 def read_precision(said: Said) -> str:
     """Return the precision in a cell. Raises UnreadableError unless it is exactly one of PRECISIONS."""
     word = reading_form(without_emphasis(said.text)).strip().lower()
-    if word not in PRECISIONS:
+    if word not in _PRINTED:
         hint = (
             "; TF32 is how fp32 is multiplied: write fp32 here, and tf32 = true below [recipe] of the device file"
             if word == "tf32"
             else ""
         )
-        raise UnreadableError(f"precision: found {quote(said.text)}, expected one of {', '.join(PRECISIONS)}{hint}")
+        raise UnreadableError(f"precision: found {quote(said.text)}, expected one of {', '.join(_PRINTED)}{hint}")
     return word
 
 

@@ -123,6 +123,8 @@ def _other_recipe(document: Document, device: Device) -> Iterator[_Difference]:
 def _says(piece: str, name: str, value: object) -> bool:
     """Return whether a declared modification is that field of the recipe, with that value."""
     text = piece.casefold().partition(", the benchmark's is ")[0]
+    if name == "lowered":  # NAME=VALUE speaks for itself
+        return isinstance(value, tuple) and all(str(one).casefold() in text for one in value)
     key = _plain(name)
     if key not in _plain(text):
         return False

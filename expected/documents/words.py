@@ -63,7 +63,7 @@ TEMPLATE = {
     HARDWARE: ("machine_and_card", "network"),
     SOFTWARE: ("os", "kernel", "driver", "docker", "framework", "dependencies"),
 }
-"""Items of FlagPerf's template, in its order."""
+"""Items of FlagPerf's template, in its order; unverified: not compared with the template of its current release."""
 
 GENERAL_COLUMNS = {"指标名称": "name", "指标值": "value", "特殊说明": "remark"}
 MODEL, DATA_SET, DEVICE, MODIFICATIONS = "模型", "数据集", "硬件设备简称", "额外修改项"

@@ -9,6 +9,7 @@ from typing import Any, Mapping, Sequence
 
 import sqlalchemy as sa
 
+from evidence.run_file import UNJUDGED
 from evidence.text import visible
 from evidence.verdict import Interval
 from reports.history import HistoryError
@@ -101,6 +102,7 @@ def attempts(
 ) -> list[str]:
     """Return the outcomes of the runs of a cell under a release label, the oldest first: the gate's, else the run's.
 
+    Those of UNJUDGED protocols are no attempts.
     With `before_utc` only of those that started earlier, and without the run `besides`. A `release` of None is the
     label under which that run was entered, "" if it was not.
     """
@@ -108,7 +110,11 @@ def attempts(
         labels = connection.execute(sa.select(RUNS.c.release_label).where(RUNS.c.run_id == besides)).scalars().all()
         release = labels[-1] if labels else ""
     chosen = sa.select(RUNS.c.gate, RUNS.c.outcome).where(
-        RUNS.c.cell_id == cell, RUNS.c.release_label == release, RUNS.c.run_id != besides
+        RUNS.c.cell_id == cell,
+        RUNS.c.release_label == release,
+        RUNS.c.run_id != besides,
+        # Followed by the optimizations that were switched off, if any.
+        *(sa.not_(RUNS.c.protocol.startswith(protocol)) for protocol in UNJUDGED),
     )
     if before_utc:
         chosen = chosen.where(RUNS.c.started_utc < before_utc)

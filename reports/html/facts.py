@@ -56,7 +56,9 @@ def _deviations(judged: Judged) -> Iterator[str]:
     if run.without:
         yield f"optimizations switched off: {', '.join(run.without)}"
     if run.steps is not None:
-        yield f"--steps: {run.steps} measured steps, no whole epoch"
+        yield f"--{'smoke' if run.protocol == 'smoke' else 'steps'}: {run.steps} measured steps, no whole epoch"
+    if run.protocol == "smoke":
+        yield from _smoke_deviations(evidence, recipe)
     if run.protocol == "full" and recipe is not None and run.epochs is not None and run.epochs < recipe.epochs:
         yield f"--epochs: {run.epochs} at most, the recipe's are {recipe.epochs}"
     yield from _data_deviations(evidence, device, recipe)
@@ -64,6 +66,14 @@ def _deviations(judged: Judged) -> Iterator[str]:
         yield f"--max-restarts: started again after attempt {number} broke off ({reason})"
     if evidence.simulated:
         yield "device: simulated, there is no hardware behind these numbers"
+
+
+def _smoke_deviations(evidence: Evidence, recipe: Recipe | None) -> Iterator[str]:
+    hosts = [rank.environment for rank in evidence.ranks if rank.environment is not None]
+    if recipe is not None and recipe.pretrained_backbone and not any(host.backbone_sha256 for host in hosts):
+        yield "weights: drawn from the seed, the benchmark's backbone is trained on ImageNet"
+    for sides in dict.fromkeys(start.sides for _, start in evidence.starts if start.sides):
+        yield f"image size: sides of {' to '.join(map(str, sides))} pixels, other than the model's"
 
 
 def _data_deviations(evidence: Evidence, device: Device, recipe: Recipe | None) -> Iterator[str]:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from evidence.events import RankEvidence
-from evidence.jsonlines import Problems
+from evidence.files import Problems
 from evidence.rank_file import read_rank
 from tests.verdict.bundles import Plan, build, lines
 

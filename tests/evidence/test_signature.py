@@ -132,7 +132,7 @@ def test_without_or_with_a_wrong_signature_nothing_passes_and_the_cause_comes_fi
 
     assert unsigned.outcome == Verdict.INVALID
     assert unsigned.reasons[0].startswith("SHA256SUMS.sig: not there, and a signature is required")
-    assert evidence.notes == (f"signed by {LAB}",)
+    assert (evidence.notes, evidence.signer) == ((f"signed by {LAB}",), LAB)
     assert judge_run(evidence, cell) == judge_run(read_run(run_dir), cell)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from evidence.jsonlines import Problems
+from evidence.files import Problems
 from evidence.telemetry import Telemetry, read_telemetry
 
 

@@ -292,7 +292,7 @@ BAD = [
     ('topo = "1x8"', "topo = 18", "topo"),
     ('topo = "1x8"', 'topo = "1x0"', "topo"),
     ('topo = "1x8"\n', "", "topo"),
-    ('precision = "amp"', 'precision = "tf32"', "precision"),
+    ('precision = "amp"', 'precision = "int8"', "precision"),
     ('precision = "amp"\n', "", "precision"),
     ("batch_size = 2", "batch_size = 0", "batch_size"),
     ("batch_size = 2", "batch_size = 2.0", "batch_size"),

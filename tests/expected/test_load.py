@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from expected import ExpectationError, load_device, load_devices
+from expected import ExpectationError, Smoke, Topology, load_device, load_devices
 from expected.load import RESERVED_MARKERS
 from tests.expected.sample import GOOD, change, load, write
 
@@ -265,3 +265,27 @@ def test_the_vendors_tables_are_read_without_heavy_libraries() -> None:
         "fixtures",
         "reports",
     }
+
+
+def test_a_file_may_say_how_its_smoke_runs_differ(tmp_path: Path) -> None:
+    smoke = "[smoke]\nbatch_size = 1\nsteps = 8\nsides = [128, 171]\n\n[recipe]"
+
+    device = load(tmp_path, change("[recipe]", smoke))
+
+    assert device.smoke == Smoke(1, 8, (128, 171))
+    assert device.smoke_cell(Topology(1, 8), "amp").id == "x100-1x8-amp-bs1"
+    assert load(tmp_path).smoke == Smoke(None, 20, None)
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("batch_size = 0", "smoke.batch_size: "),
+        ("steps = 0", "smoke.steps: "),
+        ("sides = [128]", "smoke.sides: found 1 numbers, expected two"),
+        ("epochs = 1", "smoke.epochs: unknown key"),
+    ],
+)
+def test_what_a_smoke_run_cannot_be_is_refused(tmp_path: Path, line: str, says: str) -> None:
+    with pytest.raises(ExpectationError, match=re.escape(f"x100.toml: {says}")):
+        load(tmp_path, change("[recipe]", f"[smoke]\n{line}\n\n[recipe]"))

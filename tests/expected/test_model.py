@@ -156,6 +156,9 @@ def test_the_default_recipe_is_that_of_the_benchmark() -> None:
         "seed": 0,
         "gradient_clip": 0.0,
         "tf32": False,
+        "deterministic": False,
+        "cudnn_benchmark": False,
+        "lowered": (),
     }
 
 

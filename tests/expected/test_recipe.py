@@ -42,6 +42,9 @@ workers = 0
 seed = 7
 gradient_clip = 10
 tf32 = true
+deterministic = true
+cudnn_benchmark = true
+lowered = { XDNN_CONV_GEMM_DTYPE = "int16", NVIDIA_TF32_OVERRIDE = "1" }
 """
     recipe = load(tmp_path, change("\nepochs = 20\n", written)).cells[0].recipe
     assert asdict(recipe) == {
@@ -62,6 +65,9 @@ tf32 = true
         "seed": 7,
         "gradient_clip": 10.0,
         "tf32": True,
+        "deterministic": True,
+        "cudnn_benchmark": True,
+        "lowered": ("NVIDIA_TF32_OVERRIDE=1", "XDNN_CONV_GEMM_DTYPE=int16"),
     }
 
 
@@ -99,7 +105,44 @@ BAD = [
     ("gradient_clip", "-1"),
     ("gradient_clip", "inf"),
     ("tf32", "1"),
+    ("deterministic", "1"),
+    ("cudnn_benchmark", '"yes"'),
+    ("lowered", '"XDNN_CONV_GEMM_DTYPE=int16"'),
 ]
+
+NOT_LOWERING = [
+    ("XDNN_CONV_GEMM_DTYPE", "float32"),
+    ("XDNN_CONV_GEMM_DTYPE", "int16,int8"),
+    ("NVIDIA_TF32_OVERRIDE", "0"),
+    ("NCCL_ALGO", "Ring"),
+    ("HOME", "/root"),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), NOT_LOWERING)
+def test_a_row_declares_only_variables_that_are_known_to_lower_precision(tmp_path: Path, name: str, value: str) -> None:
+    with pytest.raises(
+        ExpectationError, match=rf"recipe\.lowered\.{name}: found .*{value}.*; known are .*METAX_USE_TF32"
+    ):
+        load(tmp_path, change("epochs = 20", f'lowered = {{ {name} = "{value}" }}'))
+
+
+def test_rows_that_differ_in_tf32_alone_need_ids_of_their_own(tmp_path: Path) -> None:
+    second = GOOD[GOOD.rindex("[[cell]]") :] + "[cell.recipe]\ntf32 = true\n"
+
+    with pytest.raises(ExpectationError, match=r'cell\[3\]: has the id .* of cell\[2\]; .*write precision = "tf32"'):
+        load(tmp_path, GOOD + second)
+
+    device = load(tmp_path, GOOD + second.replace('precision = "amp"', 'precision = "tf32"'))
+    assert [cell.id for cell in device.cells[1:]] == ["x100-1x8-amp-bs2", "x100-1x8-tf32-bs2"]
+
+
+@pytest.mark.parametrize("override", ["", "[cell.recipe]\ntf32 = false\n"])
+def test_a_row_of_tf32_has_it_in_its_recipe_and_in_its_id(tmp_path: Path, override: str) -> None:
+    device = load(tmp_path, change('precision = "amp"', 'precision = "tf32"') + override)
+
+    assert [(cell.precision, cell.recipe.tf32) for cell in device.cells] == [("fp32", False), ("tf32", True)]
+    assert "-tf32-" in device.cells[1].id
 
 
 @pytest.mark.parametrize(("key", "written"), BAD, ids=[f"{key}={written}" for key, written in BAD])

@@ -67,7 +67,7 @@ def _cell(cell_id: str) -> Cell:
 
 
 def test_the_shipped_devices_come_in_the_order_of_their_files() -> None:
-    assert list(DEVICES) == ["a100", "bi_v100", "c500", "cpu", "r300", "virtual"]
+    assert list(DEVICES) == ["a100", "a100_80g", "bi_v100", "c500", "cpu", "h100", "h200", "r300", "virtual"]
 
 
 def test_the_release_has_the_shipped_files_to_the_byte() -> None:
@@ -144,10 +144,50 @@ def test_a_vendors_device_names_its_backend_and_its_devices(
     assert "host clock" in device.method
 
 
-@pytest.mark.parametrize(("marker", "tf32"), [("r300", False), ("a100", True), ("c500", True), ("bi_v100", False)])
-def test_the_only_declared_deviation_of_a_vendor_is_tf32(marker: str, tf32: bool) -> None:
-    assert {cell.recipe for cell in DEVICES[marker].cells} == {Recipe(tf32=tf32)}
-    assert ("TF32" in DEVICES[marker].notes) == tf32
+@pytest.mark.parametrize(
+    ("marker", "recipe"),
+    [
+        ("r300", Recipe()),
+        ("a100", Recipe(tf32=True, deterministic=True)),
+        ("c500", Recipe(tf32=True, deterministic=True, lowered=("METAX_USE_TF32=1",))),
+        ("bi_v100", Recipe(cudnn_benchmark=True)),
+    ],
+)
+def test_what_a_vendors_published_runs_set_is_declared(marker: str, recipe: Recipe) -> None:
+    notes = DEVICES[marker].notes
+    assert {cell.recipe for cell in DEVICES[marker].cells} == {recipe}
+    assert ("TF32" in notes) == recipe.tf32
+    assert ("cudnn.deterministic" in notes) == recipe.deterministic
+    assert ("cudnn.benchmark" in notes) == recipe.cudnn_benchmark
+
+
+RENTED = {
+    "h100": (80.0, 67.0, 494.7, 989.4),
+    "h200": (141.0, 67.0, 494.7, 989.4),
+    "a100_80g": (80.0, 19.5, 156.0, 312.0),
+}
+
+
+@pytest.mark.parametrize("marker", RENTED)
+def test_devices_that_can_be_rented_have_rows_of_every_precision(marker: str) -> None:
+    device, (memory_gib, fp32, tf32, short) = DEVICES[marker], RENTED[marker]
+
+    assert [cell.id for cell in device.cells] == [
+        f"{marker}-{topo}-{precision}-bs{size}"
+        for topo in ("1x1", "1x8", "2x8")
+        for precision in ("fp32", "tf32", "amp", "bf16")
+        for size in (16, 2)
+    ]
+    assert {known.state for cell in device.cells for known in cell.expectations.values()} == {UNPUBLISHED}
+    assert {cell.expectations["mem"].capacity for cell in device.cells} == {memory_gib}
+    assert {(cell.precision, cell.recipe) for cell in device.cells} == {
+        ("tf32", Recipe(tf32=True)),
+        *((precision, Recipe()) for precision in ("fp32", "amp", "bf16")),
+    }
+    peaks = {cell.precision: cell.peak_tflops for cell in device.cells}
+    assert peaks == {"fp32": fp32, "tf32": tf32, "amp": short, "bf16": short}
+    assert {(cell.batch_size, cell.learning_rate) for cell in device.cells} == {(16, 0.16), (2, 0.02)}
+    assert {(cell.protocol, cell.timing) for cell in device.cells} == {("epoch", "device")}
 
 
 def test_the_rows_behind_the_footnote_say_so() -> None:
@@ -172,6 +212,9 @@ def test_the_r300_follows_the_later_edition_and_says_so() -> None:
 def test_devices_of_the_shared_backend_are_watched_by_their_vendors_tool() -> None:
     assert {name: device.smi for name, device in DEVICES.items() if device.smi} == {
         "a100": "nvml",
+        "a100_80g": "nvml",
+        "h100": "nvml",
+        "h200": "nvml",
         "bi_v100": "ixsmi",
         "c500": "mx-smi",
     }

@@ -50,10 +50,11 @@ def test_a_waiver_is_read_and_found_by_cell_and_metric(tmp_path: Path) -> None:
     assert site.waiver(CELL, "p_train") is None
 
 
-def test_stragglers_can_be_waived(tmp_path: Path) -> None:
-    site = load_text(tmp_path, change('metric = "p_train"', 'metric = "skew"', SITE))
+@pytest.mark.parametrize("question", ["skew", "health"])
+def test_stragglers_and_health_can_be_waived(question: str, tmp_path: Path) -> None:
+    site = load_text(tmp_path, change('metric = "p_train"', f'metric = "{question}"', SITE))
 
-    assert [(one.cell, one.metric) for one in site.waivers] == [(OTHER, "skew")]
+    assert [(one.cell, one.metric) for one in site.waivers] == [(OTHER, question)]
 
 
 def test_a_waiver_may_be_of_an_item_of_the_environment(tmp_path: Path) -> None:

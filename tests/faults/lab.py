@@ -23,6 +23,8 @@ DEVICE = "virtual"
 Event = Dict[str, Any]
 _SOUND = {"e2e_time": 20.0, "p_whole": 15.0, "p_train": 20.0, "p_core": 20.0, "map": 1.0, "mem": 16.0}
 
+_UNHEALTHY: dict[str, Evidence] = {}
+
 
 def the_cell() -> Cell:
     """Two simulated devices; p_train, p_core and mem are published, and a run without faults passes them."""
@@ -68,6 +70,11 @@ class Stored:
             write_seal(self.folder)
         return self._judged(read_run(self.folder), cell or self.cell)
 
+    def evidence(self) -> Evidence:
+        """Seal what was altered, and read it."""
+        write_seal(self.folder)
+        return read_run(self.folder)
+
     def signed(self) -> Path:
         """Sign the run as its launcher would; return the file of those who may."""
         place = self.folder.parent
@@ -94,7 +101,11 @@ class Lab:
         self._shared = shared
 
     def run(self, scenario: str, steps: int, stall_timeout_s: float) -> RunVerdict:
-        """Boot the virtual device with a scenario and judge what it left; the steps are those after the warm-up."""
+        """Boot the virtual device with a scenario and judge what it left."""
+        return judge_run(self.evidence(scenario, steps, stall_timeout_s), the_cell(), backend=device_of(DEVICE).backend)
+
+    def evidence(self, scenario: str, steps: int = STEADY_MIN_STEPS, stall_timeout_s: float = 60.0) -> Evidence:
+        """Boot the virtual device with a scenario and read what it left; the steps are those after the warm-up."""
         path, run_dir = self._folder / "scenario.toml", self._folder / "run"
         path.write_text(scenario)
         run_dir.mkdir()
@@ -102,7 +113,13 @@ class Lab:
         if steps < STEADY_MIN_STEPS:  # then a warm-up of nine: this device is steady from its first step
             options = replace(options, training={**options.training, "steady_warmup": 4, "window": 5})
         boot(the_cell(), device_of(DEVICE), options, run_dir, lambda line: None)
-        return judge_run(read_run(run_dir), the_cell(), backend=device_of(DEVICE).backend)
+        return read_run(run_dir)
+
+    def unhealthy(self, scenario: str) -> Evidence:
+        """The run of a scenario in which training itself is sound; booted once for all rows that ask of it."""
+        if scenario not in _UNHEALTHY:
+            _UNHEALTHY[scenario] = self.evidence(scenario)
+        return _UNHEALTHY[scenario]
 
     def stored(self, **changes: Any) -> Stored:
         """A sound steady run of two ranks."""

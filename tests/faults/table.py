@@ -1,6 +1,7 @@
 """The faults that the gate has been tested with, one row each: how it is planted, and the verdict that it must get.
 
-`python -m tests.faults.table` prints the table of docs/faults.md.
+`python -m tests.faults.table` prints the tables of docs/faults.md: this one, sound machines (sound.py), and a lab's
+mishaps (mishaps.py).
 """
 
 from __future__ import annotations
@@ -9,12 +10,15 @@ import json
 from dataclasses import replace
 from typing import Callable, Mapping, NamedTuple
 
+from evidence.bundle import Evidence
 from evidence.seal import write_seal
-from evidence.verdict import RunVerdict
+from evidence.verdict import RunVerdict, Verdict
+from tests.faults import mishaps, sound
 from tests.faults.lab import Event, Lab, Stored, the_cell
 from tests.suite.stored import ONE
 from tests.support import cell_of
 from verdict.checks.accounts import CONSTANT_LOSS_STEPS
+from verdict.compare.health import judge_health
 from verdict.metrics.throughput import STEADY_MIN_STEPS
 
 RUN, STORED = "a run", "a stored run"
@@ -22,14 +26,21 @@ SLOW_7_PERCENT = 1 / 0.93
 FEW = 20  # steps after the warm-up, for a fault that does not show in a rate
 
 
+class Answer(NamedTuple):
+    """The verdict of a question of its own, as the run's has it."""
+
+    outcome: Verdict
+    reasons: tuple[str, ...]
+
+
 class Row(NamedTuple):
-    """`outcome` is the run's verdict, `words` are among its reasons."""
+    """`outcome` is the verdict of the run or of a question, `words` are among its reasons."""
 
     name: str
     planted: str
     outcome: str
     words: str
-    plant: Callable[[Lab], RunVerdict]
+    plant: Callable[[Lab], RunVerdict | Answer]
 
 
 ROWS: list[Row] = []
@@ -39,6 +50,15 @@ def _in_a_run(
     name: str, outcome: str, words: str, scenario: str, *, steps: int = FEW, stall_timeout_s: float = 60.0
 ) -> None:
     ROWS.append(Row(name, RUN, outcome, words, lambda lab: lab.run(scenario, steps, stall_timeout_s)))
+
+
+def _of_health(evidence: Evidence) -> Answer:
+    found = judge_health([evidence])
+    return Answer(found.verdict, (found.reason,))
+
+
+def _in_health(name: str, words: str) -> None:
+    ROWS.append(Row(name, RUN, "fail", words, lambda lab: _of_health(lab.unhealthy(_UNHEALTHY))))
 
 
 def _in_a_stored_run(name: str, words: str, outcome: str = "invalid") -> Callable[..., None]:
@@ -147,6 +167,32 @@ _in_a_run(
 )
 
 
+# One run for all of them; tests/verdict/test_health.py has each alone.
+_UNHEALTHY = "".join(
+    (
+        _fault("ecc_errors", from_step=30, ranks=[1]),
+        _fault("retired_pages", from_step=30, ranks=[1]),
+        _fault("pcie_width", lanes=8, ranks=[1]),
+        _fault("pcie_generation", generation=1, ranks=[0]),
+        _fault("xid", number=79, from_step=30, ranks=[0]),
+    )
+)
+_in_health("an uncorrected memory error in training", "1 new uncorrected ECC error in the run, expected none")
+_in_health("a memory page is retired in training", "1 new retired page in the run, expected none")
+_in_health("a device on half its PCIe lanes", "PCIe x8 before training and x8 after training")
+_in_health("a slow PCIe link", "PCIe generation 1 before and after training, expected the 4")
+_in_health("the driver reports an Xid in training", "kernel log of the run: NVRM: Xid")
+
+
+@_in_a_stored_run(
+    "a device that cannot be read any more after training", "read before training and not", "inconclusive"
+)
+def _health_is_gone(lab: Lab) -> Answer:
+    stored = lab.stored()
+    stored.edit("rank-0001.jsonl", lambda events: _all(events, "health")[1].update(ecc_uncorrected=None))
+    return _of_health(stored.evidence())
+
+
 @_in_a_stored_run("host clock steps back between two events", "the clock goes backwards")
 def _events_step_back(lab: Lab) -> RunVerdict:
     stored = lab.stored()
@@ -181,6 +227,22 @@ def _bookkeeping(lab: Lab) -> RunVerdict:
 
     for rank in (0, 1):
         stored.edit(f"rank-000{rank}.jsonl", book)
+    return stored.judged()
+
+
+@_in_a_stored_run("a variable lowers the precision of products", "XDNN_CONV_GEMM_DTYPE=int16, by which")
+def _lowered_by_a_variable(lab: Lab) -> RunVerdict:
+    stored = lab.stored()
+    lowered = {"XDNN_CONV_GEMM_DTYPE": "int16"}
+    for rank in ("rank-0000.jsonl", "rank-0001.jsonl"):
+        stored.edit(rank, lambda events: _one(events, "start").update(variables=lowered))
+    return stored.judged()
+
+
+@_in_a_stored_run("ranks with different variables of arithmetic", "found XACC_ARGS=-L O1, expected no XACC_ARGS")
+def _other_arithmetic_on_a_rank(lab: Lab) -> RunVerdict:
+    stored = lab.stored()
+    stored.edit("rank-0001.jsonl", lambda events: _one(events, "start").update(variables={"XACC_ARGS": "-L O1"}))
     return stored.judged()
 
 
@@ -516,7 +578,7 @@ SESSIONS: list[SessionRow] = [
     SessionRow(
         "only some files named",
         "INCOMPLETE",
-        "clock, environment, skew, step_times not run",
+        "clock, environment, health, skew, step_times not run",
         lambda lab: ["--replay", lab.stored().folder, "suite/test_throughput.py", "suite/test_memory.py"],
     ),
     SessionRow(
@@ -602,7 +664,7 @@ SESSIONS: list[SessionRow] = [
     SessionRow(
         "another machine, called under test",
         "INCOMPLETE",
-        "nothing was asked",
+        "the machine has to be the one that the vendor's document states",
         lambda lab: ["--replay", lab.stored_r300(environment={"card_count": 4}), "--under-test", "card_count=4"],
     ),
     SessionRow(
@@ -626,4 +688,4 @@ def lines() -> list[str]:
 
 
 if __name__ == "__main__":
-    print("\n".join(lines()))
+    print("\n".join([*lines(), "", *sound.lines(), "", *mishaps.lines()]))

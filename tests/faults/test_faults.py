@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable
 
 import pytest
 
+from tests.faults import mishaps, sound
 from tests.faults.lab import Lab
 from tests.faults.table import ROWS, SESSIONS, Row, SessionRow, lines
 from tests.suite.junit import run_suite
@@ -46,7 +49,21 @@ def test_a_session_in_which_something_was_not_asked_never_passes_the_gate(
     assert session.code != 0
 
 
-def test_the_document_shows_this_table() -> None:
+@pytest.mark.parametrize("table", [lines, sound.lines, mishaps.lines], ids=["faults", "sound", "mishaps"])
+def test_the_document_shows_the_tables(table: Callable[[], list[str]]) -> None:
     document = (ROOT / "docs" / "faults.md").read_text(encoding="utf-8")
 
-    assert "\n".join(lines()) in document, "run python -m tests.faults.table and put its output there"
+    assert "\n".join(table()) in document, "run python -m tests.faults.table and put its output there"
+
+
+def test_the_tests_of_sound_machines_exist_in_the_default_tier() -> None:
+    named = [test for row in sound.ROWS for test in row.tests]
+    files = dict.fromkeys(test.partition("::")[0] for test in named)
+    words = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", *files]
+
+    done = subprocess.run(
+        [*words, "-m", "not integration and not labs"], cwd=str(ROOT), capture_output=True, text=True, check=False
+    )
+
+    collected = {*done.stdout.splitlines(), *(line.partition("[")[0] for line in done.stdout.splitlines())}
+    assert [test for test in named if test not in collected] == [], done.stdout + done.stderr

@@ -165,6 +165,18 @@ def test_efficiency_and_skew_of_a_cell_stand_in_one_line() -> None:
     ]
 
 
+def test_the_health_of_a_cells_devices_stands_in_a_line_of_its_own() -> None:
+    faulty = compared("health", "fail", reason="device 1 of node0: PCIe x8")
+
+    tables = comparison_lines([SKEW, faulty, compared("health", cell=ONE)])
+
+    assert [(line.text, line.colour) for line in tables["health"]] == [
+        (f"{EIGHT}   fail   device 1 of node0: PCIe x8", "red"),
+        (f"{ONE}   pass   because", "green"),
+    ]
+    assert len(tables["scaling"]) == 2
+
+
 def test_a_cell_that_was_compared_with_nothing_has_its_skew() -> None:
     (_, line) = texts(SKEW)["scaling"]
 
@@ -242,3 +254,12 @@ def test_what_is_only_unknown_is_no_failure() -> None:
     (line,) = environment_lines([finding("", "unknown", "")])
 
     assert (line.text, line.colour) == ("environment  driver: stated 4.0.25, found nothing (unknown)", "yellow")
+
+
+def test_items_of_which_nothing_was_found_for_one_reason_are_one_line() -> None:
+    why = "the evidence has no event 'environment' of this host"
+    unread = [finding("", "unknown", "", why, item) for item in ("driver", "kernel")]
+
+    (line,) = environment_lines(unread)
+
+    assert line.text == f"environment  driver, kernel: found nothing (unknown: {why})"

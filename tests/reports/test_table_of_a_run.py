@@ -5,13 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from evidence.bundle import read_run
-from expected import Device, load_device
+from expected import METRICS, UNPUBLISHED, Device, load_device
 from expected.__main__ import main as expected_main
 from reports.__main__ import main
-from tests.support import ROOT
+from reports.commands import FORMS
+from tests.support import ROOT, device_of
 from tests.verdict.bundles import Plan, build
 from verdict.metrics.measure import measure
+from verdict.wording import quantity
 
 BLANK = """
 [[cell]]
@@ -27,6 +31,29 @@ map = 0.364
 mem = { value = 28.0, capacity = 32.0 }
 """
 """The row of the R300, on simulated devices."""
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("name", ["cpu-full", "virtual-full"])
+def test_every_metric_that_a_stored_full_run_measured_is_in_the_document_and_is_imported(
+    name: str, form: str, tmp_path: Path, capsys: Any
+) -> None:
+    run_dir, device = ROOT / "tests" / "stored" / name, device_of(name.partition("-")[0])
+    assert main(["table", str(run_dir), "--document", "--exact", "--form", form]) == 0
+    (tmp_path / "README.md").write_text(capsys.readouterr().out, encoding="utf-8")
+
+    out = tmp_path / f"{device.marker}.toml"
+    words = ["--out", str(out), "--backend", device.backend, "--vendor", device.vendor]
+    assert expected_main(["import", str(tmp_path / "README.md"), *words]) == 0
+
+    imported, known = load_device(out).cells[0].expectations, device.cells[0].expectations
+    measured = {one.metric: one for one in measure(read_run(run_dir)).values() if one.metric in METRICS}
+    blank = {metric for metric in measured if known[metric].state == UNPUBLISHED}
+    assert {metric: imported[metric].value for metric in blank} == {metric: measured[metric].value for metric in blank}
+    assert blank == ({"e2e_time", "p_whole", "p_train", "p_core"} if name == "cpu-full" else set())
+    others = [measured[metric] for metric in METRICS if metric in measured and metric not in blank]
+    remark = ", ".join(f"{one.metric} {quantity(one.value, one.unit)}" for one in others)
+    assert f"measured, where the table keeps its own: {remark}" in (tmp_path / "README.md").read_text(encoding="utf-8")
 
 
 def device_file(folder: Path) -> Path:

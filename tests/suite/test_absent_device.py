@@ -1,61 +1,103 @@
-"""Where the device is not there, nothing passes and nothing is skipped: every metric says what is missing."""
+"""Where something is missing nothing is started: one list of it all, exit code 4, the gate's line and JUnit say so."""
 
 from __future__ import annotations
 
-import json
+import sqlite3
 from pathlib import Path
+from typing import Any
 
-from tests.suite.junit import run_suite
+import pytest
+
+from tests.suite.junit import Session, run_suite
+
+MISSING = (
+    "torch_xmlir is missing: it comes with Kunlunxin's container image",
+    "none of xpu_smi, xpu-smi is on PATH or in /opt/xre/bin, /opt/mxdriver/bin, /usr/local/corex/bin",
+    "--data DIR is missing",
+    "--backbone FILE is missing",
+)
+"""What this machine lacks of what an R300's cell needs."""
 
 
-def test_without_an_r300_every_question_is_an_error_that_says_what_to_do(tmp_path: Path) -> None:
-    session = run_suite(tmp_path, "-m", "r300", "--topo", "1x8")
-
-    assert session.code == 1
-    assert session.counts == {"tests": 29, "failures": 0, "errors": 29, "skipped": 0}
-    for case in session.cases.values():
-        assert case.outcome == "error"
-        assert "torch_xmlir is missing" in case.message
-        assert "container image" in case.message
-        assert "--data DIR is missing" in case.message
-    for case in session.by_metric.values():
-        assert case.properties["verdict"] == "invalid"
-        assert case.properties["measured"] == ""
+def require_listed_once(session: Session, *words: str) -> None:
+    """Require a refused session whose list has a line with each of `words`, and JUnit the same lines."""
+    assert session.code == 4, session.output
+    assert [session.output.count(f"{word}") for word in words] == [1] * len(words), session.output
     assert "Traceback" not in session.output
+    (case,) = session.cases.values()
+    assert (case.name, case.outcome) == ("preflight", "error")
+    assert [word for word in words if word not in case.message] == []
+    assert session.runs == []
 
 
-def test_a_failed_boot_is_kept_for_all_metrics_and_not_repeated(tmp_path: Path) -> None:
-    session = run_suite(tmp_path, "-m", "r300", "--topo", "1x8", "-n", "2")
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_without_an_r300_all_that_is_missing_is_listed_once(tmp_path: Path, workers: str) -> None:
+    history = tmp_path / "history.sqlite"
 
-    assert session.counts["errors"] == 29
-    (run_dir,) = session.runs
-    record = json.loads((run_dir / "run.json").read_text())
-    assert record["boot"]["failure"]["phase"] == "preflight"
-    assert record["cell"]["id"] == "r300-1x8-fp32-bs16"
+    session = run_suite(tmp_path, "-m", "r300", "--topo", "1x8", "-n", workers, "--history", f"sqlite:///{history}")
+
+    require_listed_once(session, *MISSING)
+    assert "run the suite inside that image" in session.output
+    listed = session.output[session.output.index("ERROR: ") :].splitlines()
+    assert [word in line for word, line in zip(MISSING, listed)] == [True] * len(MISSING)
+    assert [line for line in listed[len(MISSING) :] if line] == []
+    with sqlite3.connect(str(history)) as opened:
+        tables = [name for (name,) in opened.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        rows = {name: opened.execute(f"SELECT COUNT(*) FROM {name}").fetchone()[0] for name in tables}
+    assert "runs" in rows
+    assert rows["runs"] == 0
+
+
+def test_the_gates_line_has_the_cause_and_how_many_more_there_are(tmp_path: Path) -> None:
+    session = run_suite(tmp_path, "-m", "r300", "--topo", "1x8", "--gate", "--runs", "/proc/nowhere")
+
+    last = session.output.rstrip().splitlines()[-1]
+    assert last.startswith("GATE: INCOMPLETE  nothing was run: --runs /proc/nowhere: cannot be written: ")
+    assert last.endswith("; and 5 more, listed above")
+    blank = "r300-1x8-fp32-bs16: e2e_time, p_whole, p_train, p_core cannot pass: unpublished and no --baseline"
+    require_listed_once(session, *MISSING, blank)
 
 
 def test_two_machines_are_refused_with_the_reason(tmp_path: Path) -> None:
     session = run_suite(tmp_path, "-m", "r300", "--topo", "2x8")
 
-    assert session.code == 1
-    assert {case.outcome for case in session.cases.values()} == {"error"}
-    assert all("2x8 needs 2 hosts" in case.message for case in session.cases.values())
+    require_listed_once(session, "2x8 needs 2 hosts")
 
 
-def test_a_data_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
-    session = run_suite(tmp_path, "-m", "cpu", "--data", tmp_path / "nowhere")
+def test_a_wrong_scenario_is_said_once_for_all_cells(tmp_path: Path) -> None:
+    scenario = tmp_path / "nowhere.toml"
 
-    assert session.code == 1
-    assert session.counts["errors"] == session.counts["tests"] == 12
-    assert all("nowhere: no such folder" in case.message for case in session.cases.values())
+    session = run_suite(tmp_path, "-m", "virtual", "--topo", "all", "--gate", "--scenario", scenario)
+
+    why = f"{scenario}: cannot be read: No such file or directory"
+    assert session.output.rstrip().splitlines()[-1].startswith(f"GATE: INCOMPLETE  nothing was run: {why}")
+    assert session.output.count(why) == 2  # in the list and in the gate's line
+    assert why in session.cases["preflight"].message
 
 
-def test_a_folder_that_is_not_coco_is_told_what_it_lacks(tmp_path: Path) -> None:
-    (tmp_path / "half" / "train2017").mkdir(parents=True)
+@pytest.mark.parametrize(
+    ("made", "words"),
+    [
+        ("", ["data: no such folder"]),
+        ("train2017", ["data/val2017: not there", "instances_train2017.json: not there"]),
+    ],
+)
+def test_what_a_data_folder_lacks_is_named(tmp_path: Path, made: str, words: list[Any]) -> None:
+    if made:
+        (tmp_path / "data" / made).mkdir(parents=True)
 
-    session = run_suite(tmp_path, "-m", "cpu", "--data", tmp_path / "half")
+    session = run_suite(tmp_path, "-m", "cpu", "--data", tmp_path / "data")
 
-    message = session.cases["test_map[cpu-1x1-fp32-bs8]"].message
-    assert "val2017: not there" in message
-    assert "instances_train2017.json: not there" in message
-    assert "half/train2017: not there" not in message
+    require_listed_once(session, *words)
+    assert "data/train2017: not there" not in session.output
+
+
+def test_a_gate_that_no_run_can_pass_is_refused_before_any_run(tmp_path: Path) -> None:
+    session = run_suite(tmp_path, "-m", "virtual", "--topo", "1x2", "--gate", "--precision", "amp")
+
+    last = session.output.rstrip().splitlines()[-1]
+    why = "virtual-1x2-amp-bs2: p_train, p_core, mem cannot pass: unpublished and no --baseline"
+    assert last.startswith(f"GATE: INCOMPLETE  nothing was run: {why}")
+    assert session.code == 4
+    assert why in session.cases["preflight"].message
+    assert session.runs == []

@@ -15,7 +15,7 @@ R300 = [
 ]
 CPU = ["torch", "torchvision", "train_images", "val_images"]
 VIRTUAL = ["card_count", "card_memory", *CPU]
-R300_1X8 = ["e2e_time", "map", "mem", "p_core", "p_train", "p_whole", "step_times", *CLOCKS]
+R300_1X8 = ["e2e_time", "map", "mem", "p_core", "p_train", "p_whole", "health", "step_times", *CLOCKS]
 
 
 def collected(folder: Path, *arguments: str, **environment: str) -> list[str]:
@@ -41,7 +41,7 @@ def test_there_is_one_test_for_each_applicable_metric_the_steps_and_each_clock(t
 def test_what_the_table_marks_as_not_applicable_is_not_asked(tmp_path: Path) -> None:
     names = collected(tmp_path, "-m", "r300", "--topo", "1x1")
 
-    asked = ["mem", "p_core", "p_train", "p_whole", "step_times", *CLOCKS]
+    asked = ["mem", "p_core", "p_train", "p_whole", "health", "step_times", *CLOCKS]
     assert sorted(names) == sorted(about("r300-1x1-fp32-bs16", asked, R300))
 
 
@@ -52,7 +52,8 @@ def test_the_network_is_asked_about_where_there_are_several_machines(tmp_path: P
 
 
 def test_without_a_marker_the_cpu_is_asked(tmp_path: Path) -> None:
-    assert set(collected(tmp_path)) == set(about("cpu-1x1-fp32-bs8", R300_1X8, CPU))
+    asked = [name for name in R300_1X8 if name != "health"]  # a share of the host has no health of its own
+    assert set(collected(tmp_path)) == set(about("cpu-1x1-fp32-bs8", asked, CPU))
 
 
 def test_a_gate_needs_none_of_the_packages_that_only_the_projects_own_tests_need(tmp_path: Path) -> None:
@@ -82,7 +83,7 @@ def test_collecting_boots_nothing(tmp_path: Path) -> None:
     [
         (["-m", "r300", "--topo", "3x7"], "r300: 1x1, 1x8, 2x8"),
         (["-m", "r300", "--topo", "eight"], "NODESxDEVICES"),
-        (["-m", "nosuch"], "Devices: a100, bi_v100, c500, cpu, r300"),
+        (["-m", "nosuch"], "Devices: a100, a100_80g, bi_v100, c500, cpu, h100, h200, r300"),
         (["-m", "labs"], "selects no device; devices: a100"),
         (["suite/test_steps.py", "-m", "labs"], "selects no device; devices: a100"),
         (["--steps", "3", "--epochs", "1"], "give one of them"),
@@ -126,7 +127,7 @@ def test_what_needs_several_runs_is_asked_last(tmp_path: Path) -> None:
 def test_each_card_asks_every_question_of_every_card_and_one_of_all(tmp_path: Path) -> None:
     names = collected(tmp_path, "-m", "virtual", "--each-card", VIRTUAL_VISIBLE_DEVICES="5,3")
 
-    asked = ["mem", "p_core", "p_train", "step_times", *CLOCKS]
+    asked = ["mem", "p_core", "p_train", "health", "step_times", *CLOCKS]
     expected = [name for card in (3, 5) for name in about(f"virtual-1x1-fp32-bs2-card{card}", asked, VIRTUAL)]
     assert sorted(names) == sorted([*expected, "test_no_device_is_slower[virtual-1x1-fp32-bs2]"])
 

@@ -12,6 +12,9 @@ import pytest
 
 from evidence.bundle import read_run
 from fixtures.gate.gatekeeper import LAST_LINE
+from reports.history import default_url
+from reports.history.database import open_history
+from reports.history.queries import attempts
 from tests.suite.junit import Session, run_suite
 from tests.suite.stored import ACCEPTED_ON, EIGHT, ONE, UNTIL, bundle_of, site_file, store, waiver
 from tests.support import ROOT, cell_of
@@ -20,7 +23,7 @@ from verdict.judge import judge_run
 RATES = ("p_whole", "p_train", "p_core")
 """What the table of the R300 leaves blank at 1x1."""
 BLANK = "p_whole, p_train, p_core unpublished and no --baseline"
-OTHERS = "clock, environment, step_times"
+OTHERS = "clock, environment, health, step_times"
 """What is asked of a cell of one rank beside its metrics."""
 STARTED = "2026-01-01"
 """When the stored runs were made."""
@@ -230,11 +233,15 @@ def test_a_test_that_a_plugin_calls_passed_fails_by_its_verdict(tmp_path: Path, 
 
 
 def test_an_error_after_the_tests_leaves_no_pass_behind(tmp_path: Path, one: Path, baseline: Path) -> None:
-    session = meddled(tmp_path, "late", "--replay", one, "--baseline", baseline)
+    url = default_url(tmp_path)
+
+    session = meddled(tmp_path, "late", "--replay", one, "--baseline", baseline, "--history", url)
 
     assert session.code != 0
     lines = [line for line in session.output.splitlines() if line.startswith("GATE: ")]
     assert lines == ["GATE: INCOMPLETE  the session ended with an error after its tests"]
+    with open_history(url) as history, history.reading() as connection:
+        assert attempts(connection, ONE, release="") == ["INCOMPLETE"]
 
 
 def test_another_test_of_the_session_that_fails_is_no_pass(tmp_path: Path, one: Path, baseline: Path) -> None:

@@ -74,6 +74,21 @@ def test_three_workers_boot_each_of_two_cells_once(session: Session, one: Path, 
     assert {start["collectives"] for start in starts_of(two)} == {"gloo"}
 
 
+def test_no_rank_warns_of_what_its_torch_deprecates(one: Path, two: Path) -> None:
+    logs = [path for run_dir in (one, two) for path in sorted(run_dir.glob("rank-*.log"))]
+
+    assert len(logs) == 3
+    assert [line for path in logs for line in path.read_text().splitlines() if "Warning" in line] == []
+
+
+def test_every_rank_records_the_variables_that_change_a_run(two: Path) -> None:
+    for start in starts_of(two):
+        assert start["variables"]["OMP_WAIT_POLICY"] == "PASSIVE"
+        assert start["variables"]["NCCL_AUTH_TOKEN"] == "[redacted]"
+        assert "SLURM_JWT" not in start["variables"]
+        assert (start["deterministic"], start["cudnn_benchmark"]) == (False, False)
+
+
 def cases_of(session: Session, cell: str) -> dict[str, Case]:
     """The cases about the metrics of a cell, by the metric's name."""
     return {name: session.cases[f"test_{name}[{cell}]"] for name in METRICS}

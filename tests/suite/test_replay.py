@@ -11,11 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from evidence.bundle import read_run
 from evidence.seal import sign_seal
 from tests.evidence.signing import LAB, fake_key, fake_program, on_path, signers
 from tests.suite.junit import Session, run_suite
 from tests.suite.stored import EIGHT, ONE, UNPUBLISHED, bundle_of, site_file, store
 from tests.support import ROOT, cell_of
+from verdict.judge import judge_run
 
 
 def invalid(session: Session, words: str) -> bool:
@@ -211,7 +213,10 @@ def test_where_a_signature_is_required_only_a_signed_run_counts(tmp_path: Path) 
     run_dir = store(tmp_path / "stored", topology="1x1")
     allowed = signers(tmp_path / "allowed", f"{LAB} {fake_key(tmp_path / 'key')}")
     path = f"{fake_program(tmp_path / 'bin')}{os.pathsep}{os.environ['PATH']}"
-    words = ["--gate", "--replay", run_dir, "--require-signature", allowed]
+    metrics = judge_run(read_run(run_dir), cell_of("r300", "1x1")).metrics
+    rates = {name: metrics[name].measured or 0.0 for name in ("p_whole", "p_train", "p_core")}
+    site = site_file(tmp_path / "site.toml", {ONE: rates})
+    words = ["--gate", "--replay", run_dir, "--require-signature", allowed, "--baseline", site]
 
     unsigned = run_suite(tmp_path / "unsigned", *words, PATH=path)
     with on_path(tmp_path / "bin"):
@@ -221,7 +226,9 @@ def test_where_a_signature_is_required_only_a_signed_run_counts(tmp_path: Path) 
     assert invalid(unsigned, "SHA256SUMS.sig: not there, and a signature is required")
     assert unsigned.output.splitlines()[-1].startswith("GATE: INVALID")
     assert signed.by_metric["mem"].outcome == "passed"
-    assert f"signed by {LAB}" in signed.output
+    last = signed.output.splitlines()[-1]
+    assert last.startswith("GATE: PASS")
+    assert last.endswith(f"; replayed, run of 2026-01-01; signed by {LAB}")
     assert f"--require-signature={allowed}" in signed.output
 
 

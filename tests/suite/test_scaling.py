@@ -48,7 +48,7 @@ def test_a_smaller_topology_that_became_better_fails_nothing(tmp_path: Path) -> 
 
     case = session.cases[PAIR]
     assert (case.outcome, case.properties["verdict"]) == ("skipped", "recorded")
-    assert case.message.endswith("told only, as p_core passes at both topologies")
+    assert case.message.endswith("recorded only, as p_core passes at both topologies")
     assert session.output.splitlines()[-1].startswith("GATE: INCOMPLETE")  # of what no site has accepted yet
     assert "efficiency: efficiency 0.8" in session.output
 

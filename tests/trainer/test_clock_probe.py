@@ -105,6 +105,13 @@ def test_work_that_was_estimated_too_small_grows_until_it_is_long_enough() -> No
     assert found.shortest_ns == 12_800_000
 
 
+def test_what_is_not_known_of_synchronise_is_in_the_event() -> None:
+    device = SimulatedDevice(unit_ns=1_000_000)
+    device.synchronise_note = "it takes no device"
+
+    assert probe_clock(device).note == "it takes no device"
+
+
 @pytest.mark.parametrize(("unit_ns", "limit"), [(0.0, "_PATIENCE_S"), (1.0, "_MOST_UNITS_GROWN")])
 def test_a_device_on_which_no_work_is_long_enough_ends_the_boot_with_the_cause(
     unit_ns: float, limit: str, monkeypatch: Any

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from unittest import mock
 
 import pytest
 import torch
+import torch.distributed as dist
 from torchvision.models.resnet import BasicBlock, ResNet
 
 from tests.forked import run_two_ranks
@@ -50,14 +52,10 @@ def train(rank: int, port: int, folder: str) -> None:
     group.join(backend)
     losses, ways, states = {}, {}, {}
     # A body of every kind of layer, with half of the layers and on smaller images: this is about the gradients' way.
-    shallow = {
-        "SIDES": {"fasterrcnn_resnet18_fpn_small": (64, 64)},
-        "resnet18": lambda weights: ResNet(BasicBlock, [1, 1, 1, 1]),
-    }
     for name, changes in WAYS.items():
-        settings = replace(small_settings(Path("data"), Path("run")), **changes)
+        settings = replace(small_settings(Path("data"), Path("run")), sides=(64, 64), **changes)
         torch.manual_seed(settings.seed)
-        with mock.patch.multiple(networks, **shallow):
+        with mock.patch.object(networks, "resnet18", side_effect=lambda weights: ResNet(BasicBlock, [1, 1, 1, 1])):
             bare = build_model(settings)
         torch.manual_seed(settings.seed + 1 + rank)
         model = distributed(bare, settings, backend, 2)
@@ -122,3 +120,25 @@ def test_ddp_is_plain_with_a_framework_on_which_nothing_else_was_tried() -> None
     assert set(absent) == {"gradient_views", "static_graph", "overlapped_copies"}
     assert "kunlunxin" in absent["static_graph"]
     assert unavailable(alone(workers=1), load_backend("cuda"), 8) == {}
+
+
+@pytest.mark.parametrize("without", [(), OF_RANKS], ids=["all", "none"])
+def test_training_uses_nothing_that_this_torch_deprecates(without: tuple[str, ...], monkeypatch: Any) -> None:
+    monkeypatch.setenv("GLOO_SOCKET_IFNAME", "lo")
+    backend, settings = load_backend("cpu"), alone(without=without)
+    backend.open(0, 1)
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+        try:
+            bare = build_model(settings)
+            model = distributed(bare, settings, backend, 2)
+            trainee = Trainee(settings, backend, model, build_optimizer(bare, settings))
+            losses = [float(trainee.step(*images_of(0, step))) for step in range(2)]
+        finally:
+            dist.destroy_process_group()
+
+    assert len(set(losses)) == 2
+    assert model.broadcast_buffers is bool(without)
+    deprecated = [one for one in found if issubclass(one.category, (FutureWarning, DeprecationWarning))]
+    assert [f"{one.filename}:{one.lineno}: {one.message}" for one in deprecated] == []

@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -77,7 +78,7 @@ def evaluate(data: Path, run_dir: Path, group: HostGroup, without: tuple[str, ..
     settings = small_settings(data, run_dir, without=without)
     loaders = build_loaders(settings, rank=ranks.rank, world_size=ranks.world_size, pin_memory=False)
     scores = collector(settings, loaders.ground_truth)
-    detect(NoisyOracle(data), loaders.val, backend, "fp32", scores.add)
+    detect(NoisyOracle(data), loaders.val, backend, scores.add)
     return scores.outcome(group, lambda reached: decisive)
 
 
@@ -224,7 +225,7 @@ def test_the_model_is_back_in_training_mode_after_a_failure(shapes: Path) -> Non
     model = NoisyOracle(shapes)
 
     with pytest.raises(DataError, match="broken"):
-        detect(model, [BadSample("broken")], backend, "fp32", lambda image_ids, outputs: None)
+        detect(model, [BadSample("broken")], backend, lambda image_ids, outputs: None)
 
     assert model.training
 
@@ -244,12 +245,34 @@ def test_only_copies_from_pinned_memory_are_not_waited_for(monkeypatch: Any, pin
         return [], []
 
     monkeypatch.setattr("trainer.loop.evaluate.to_device", copying)
-    batch = SimpleNamespace(targets=[], images=[])
+    batch = SimpleNamespace(targets=[], images=[], oriented=2)
     monkeypatch.setattr("trainer.loop.evaluate.require_batch", lambda one: one)
 
-    detect(torch.nn.Identity(), Batches([batch]), backend, "fp32", lambda ids, found: None)
+    oriented = detect(torch.nn.Identity(), Batches([batch, batch]), backend, lambda ids, found: None)
 
-    assert asked == [not pinned]
+    assert asked == [not pinned] * 2
+    assert oriented == 4
+
+
+@pytest.mark.parametrize("precision", ["bf16", "amp"])
+def test_evaluation_is_outside_autocast_at_every_precision(precision: str, shapes: Path, tmp_path: Path) -> None:
+    backend = load_backend("cpu")
+    backend.open(0, 1)
+    asked: list[str] = []
+    seen: list[bool] = []
+
+    class Model(NoisyOracle):
+        def forward(self, images: list[Any]) -> list[dict[str, Any]]:
+            seen.append(torch.is_autocast_enabled())
+            return super().forward(images)
+
+    model, settings = Model(shapes), small_settings(shapes, tmp_path, precision=precision)
+    loaders = build_loaders(settings, rank=0, world_size=1, pin_memory=False)
+    with mock.patch.object(type(backend), "autocast", lambda self, name: asked.append(name)):
+        detect(model, loaders.val, backend, lambda ids, found: None)
+
+    assert asked == []
+    assert set(seen) == {False}
 
 
 def test_detections_of_an_image_that_a_rank_before_looked_at_are_not_counted_again(monkeypatch: Any) -> None:
@@ -278,7 +301,7 @@ def test_the_detections_of_the_evaluation_that_decides_are_kept(
     loaders = build_loaders(settings, rank=0, world_size=1, pin_memory=False)
     kept: list[np.ndarray] = []
     scores = collector(settings, loaders.ground_truth, kept.append)
-    detect(NoisyOracle(shapes), loaders.val, backend, "fp32", scores.add)
+    detect(NoisyOracle(shapes), loaders.val, backend, scores.add)
 
     outcome = scores.outcome(HostGroup(Ranks()), lambda reached: decisive)
 

@@ -56,7 +56,8 @@ def test_no_two_items_share_a_name() -> None:
 
 
 def test_everything_is_on_by_default_except_what_the_row_decides() -> None:
-    assert states(SETTINGS) == {**dict.fromkeys(NAMES, (True, "")), "tf32": (False, ""), "mixed_precision": (False, "")}
+    of_row = ("tf32", "deterministic", "cudnn_benchmark", "mixed_precision")
+    assert states(SETTINGS) == {**dict.fromkeys(NAMES, (True, "")), **dict.fromkeys(of_row, (False, ""))}
 
 
 def test_what_was_switched_off_says_so_and_what_a_run_cannot_have_says_why() -> None:
@@ -71,6 +72,13 @@ def test_a_row_of_another_precision_or_tf32_is_told() -> None:
     found = states(replace(SETTINGS, tf32=True, precision="amp"))
 
     assert found["tf32"] == found["mixed_precision"] == (True, "")
+
+
+def test_a_row_of_tf32_is_no_mixed_precision_and_how_cudnn_chooses_is_told() -> None:
+    found = states(replace(SETTINGS, tf32=True, precision="tf32", deterministic=True, cudnn_benchmark=True))
+
+    assert found["tf32"] == found["deterministic"] == found["cudnn_benchmark"] == (True, "")
+    assert found["mixed_precision"] == (False, "")
 
 
 ONE_RANK = {"buffers_left_alone", "gradient_views", "static_graph"}

@@ -100,6 +100,33 @@ def test_the_benchmarks_model_is_the_one_that_torchvision_builds(
     assert repr(benchmark_model.transform) == repr(theirs.transform)
 
 
+@pytest.fixture(scope="module")
+def seeded_model() -> Any:
+    torch.manual_seed(0)
+    return build_model(settings(protocol="smoke", steps=20))
+
+
+def test_without_weights_a_smoke_run_has_the_benchmarks_network(seeded_model: Any, benchmark_model: Any) -> None:
+    assert count_parameters(seeded_model) == (41_755_286, 41_532_886)
+    trained = {name: p.requires_grad for name, p in seeded_model.named_parameters()}
+    assert trained == {name: p.requires_grad for name, p in benchmark_model.named_parameters()}
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in seeded_model.modules())
+
+
+def test_a_smoke_run_may_resize_to_other_sides() -> None:
+    model = build_model(settings(protocol="smoke", steps=20, sides=(128, 171)))
+
+    assert (model.transform.min_size, model.transform.max_size) == ((128,), 171)
+    assert count_parameters(model) == (41_755_286, 41_532_886)
+
+
+def test_activations_of_random_weights_do_not_grow_from_stage_to_stage(seeded_model: Any) -> None:
+    stages = seeded_model.backbone.body(torch.randn(1, 3, 128, 128))
+
+    first, *_, last = (float(stage.detach().std()) for stage in stages.values())
+    assert last < 10 * first
+
+
 def test_the_small_model_is_a_faster_rcnn_of_other_sizes() -> None:
     model = build_model(settings(model="fasterrcnn_resnet18_fpn_small", pretrained_backbone=False, num_classes=4))
 

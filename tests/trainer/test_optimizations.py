@@ -163,7 +163,7 @@ def found_by(model: Any, settings: Any, truth: Any = None) -> tuple[Outcome, np.
         rows.append(rows_of(image_ids, outputs))
         scores.add(image_ids, outputs)
 
-    detect(model, loaders.val, backend, "fp32", found)
+    detect(model, loaders.val, backend, found)
     shapes = [{tuple(image.shape) for image in batch.images} for batch in loaders.val]
     every = np.concatenate(rows)
     return scores.outcome(HostGroup(Ranks()), lambda reached: False), every[every[:, 0].argsort(kind="stable")], shapes

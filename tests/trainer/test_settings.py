@@ -53,8 +53,10 @@ def test_the_defaults_are_the_benchmarks_recipe() -> None:
         ({"learning_rate": float("nan")}, "learning_rate is nan"),
         ({"horizontal_flip": 1.5}, "horizontal_flip is 1.5"),
         ({"sample_interval_s": 0.0}, "sample_interval_s is 0.0"),
-        ({"smi": "some-smi"}, "smi is 'some-smi'; it must be one of ixsmi, mx-smi, nvml"),
+        ({"sample_interval_s": 11.0}, "sample_interval_s is 11.0; it must be more than 0 and at most 10"),
+        ({"smi": "some-smi"}, "smi is 'some-smi'; it must be one of ixsmi, mx-smi, nvml, xpu_smi"),
         ({"protocol": "steady"}, "protocol steady with steps None"),
+        ({"precision": "tf32"}, "precision is 'tf32' and tf32 is False"),
         ({"steps": 5}, "protocol full with steps 5"),
         ({"protocol": "steady", "steps": 0}, "steps is 0"),
         ({"pretrained_backbone": True}, "--backbone FILE"),
@@ -74,10 +76,13 @@ def test_settings_that_cannot_run_are_refused_by_name(changes: dict[str, Any], s
     learning_rate=st.floats(1e-6, 9.0),
     milestones=st.lists(st.integers(1, 30), max_size=3).map(tuple),
     tf32=st.booleans(),
+    lowered=st.sampled_from([(), ("NVIDIA_TF32_OVERRIDE=1", "XDNN_CONV_GEMM_DTYPE=int16")]),
     steps=st.none() | st.integers(1, 10_000),
+    sample_interval_s=st.floats(0.1, 10.0),
     folder=st.text(st.characters(blacklist_characters="/\0", blacklist_categories=("Cs",)), min_size=1),
 )
 def test_flags_and_settings_say_the_same(folder: str, milestones: Any, steps: int | None, **changes: Any) -> None:
+    changes["tf32"] = changes["tf32"] or changes["precision"] == "tf32"
     wanted = settings(
         data=Path("/data") / folder,
         lr_milestones=milestones,
@@ -106,7 +111,14 @@ def test_a_boolean_flag_takes_true_or_false_only(capsys: Any) -> None:
 def test_a_passed_through_option_is_checked_where_pytest_parses_it() -> None:
     declared = pytest_options()
 
-    assert list(declared) == ["--steps", "--checkpoint-steps", "--bucket-mb", "--without"]
+    assert list(declared) == [
+        "--steps",
+        "--checkpoint-steps",
+        "--bucket-mb",
+        "--numerics",
+        "--sample-interval",
+        "--without",
+    ]
     assert declared["--bucket-mb"]["type"]("25") == 25
     with pytest.raises(argparse.ArgumentTypeError, match="bucket_mb is 0; it must be at least 1"):
         declared["--bucket-mb"]["type"]("0")

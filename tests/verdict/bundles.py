@@ -34,6 +34,21 @@ PARAMETERS = {
     "fasterrcnn_resnet18_fpn_small": {"parameters": 12_297_827, "trained": 12_297_827},
     "fasterrcnn_tiny": {"parameters": 5_427, "trained": 5_427},
 }
+HEALTHY: Event = {
+    "pci": "0000:1b:00.0",
+    "sources": ["sysfs", "a tool", "kernel log"],
+    "ecc_corrected": 3,
+    "ecc_uncorrected": 0,
+    "retired_pages": 1,
+    "retirement_pending": False,
+    "pcie_width": 16,
+    "pcie_width_max": 16,
+    "pcie_generation": 4,
+    "pcie_generation_max": 4,
+    "link_errors": {"pcie correctable": 2},
+    "kernel_log": [],
+    "absent": {},
+}
 RETESTED = ("synchronise_ns", "after_ns", "timer_ns", "timer_wall_ns")
 
 TWO_DEVICES = Topology(1, 2)
@@ -275,6 +290,7 @@ class _Rank:
         train = {"images": plan.train_images, "id_sum": _all_ids(plan), **split}
         self.say("data", train=train, val={"images": self._val_images, "boxes": 300, **split})
         self.say("clock_test", **self.plan.clock)
+        self._health("before")
         self.say("model", name=plan.recipe.model, **PARAMETERS.get(plan.recipe.model, {"parameters": 1, "trained": 1}))
         self.say("progress", phase="data", done=1, total=1)
         self._parameters()
@@ -302,6 +318,7 @@ class _Rank:
         if plan.protocol == "steady":
             self._pass(0, 0, plan.warmup + plan.steps)
         self._parameters()
+        self._health("after")
         on_device = plan.backend != "cpu"
         self.say(
             "memory",
@@ -346,6 +363,11 @@ class _Rank:
             host_clock=True,
             versions={"python": "3.8"},
         )
+
+    def _health(self, when: str) -> None:
+        """As sound devices have it; a share of the host has none."""
+        if self.plan.backend != "cpu":
+            self.say("health", when=when, card=self.rank % self.plan.topology.devices, **HEALTHY)
 
     def _read_agent(self) -> None:
         """The agent's clock runs as the rank's does, with a zero of its own, and it answers at once."""

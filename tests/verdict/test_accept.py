@@ -51,6 +51,13 @@ def only(number: int, change: Callable[[Bundle], None]) -> Change:
     return lambda at, bundle: change(bundle) if at == number else None
 
 
+@pytest.mark.parametrize("protocol", ["smoke", "probes"])
+def test_runs_that_are_held_against_no_number_are_no_baseline(tmp_path: Path, protocol: str) -> None:
+    run_dirs = write_runs(tmp_path, change=lambda number, bundle: bundle.run.update(protocol=protocol))
+
+    assert f"run-0: is a run of protocol {protocol}, expected one that trains" in refused(run_dirs)
+
+
 def test_every_metric_that_nobody_publishes_is_accepted(tmp_path: Path) -> None:
     run_dirs = write_runs(tmp_path)
 

@@ -165,6 +165,16 @@ def test_each_check_of_the_clocks_says_what_it_found(tmp_path: Path) -> None:
     assert "the step timer saw 50%" in found["timer-sees-work"][0]
 
 
+def test_a_synchronise_that_does_not_wait_is_named_with_what_is_not_known_of_it(tmp_path: Path) -> None:
+    bundle = lying(synchronise_ns=[MS] * 3, after_ns=[19 * MS] * 3, note="xpu_synchronize takes no device")
+
+    found = clock_faults(read_run(bundle.write(tmp_path / "run")), a_cell(Plan()))
+
+    assert found is not None
+    assert len(found["synchronise-waits"]) == 1
+    assert found["synchronise-waits"][0].endswith("not wait for the device; xpu_synchronize takes no device")
+
+
 def test_clocks_of_a_cell_are_tested_where_each_of_its_ranks_was(tmp_path: Path) -> None:
     bundle = build(Plan())
     bundle.drop("clock_test", rank=0)

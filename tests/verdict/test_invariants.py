@@ -21,6 +21,7 @@ FULL = Plan()
 FOUR = Plan(topology=Topology(2, 2))
 BENCHMARK = Plan(recipe=replace(Recipe(), epochs=4))
 RESUMED = Plan(restarts=1, resumed=(1, 40))
+LOWERED = Plan(recipe=replace(FULL.recipe, lowered=("XDNN_CONV_GEMM_DTYPE=int16",)))
 
 
 class Fault(NamedTuple):
@@ -61,6 +62,12 @@ def nth(event: str, index: int, of_rank: int = 0, /, **values: Any) -> Callable[
 def run(part: str = "", /, **values: Any) -> Callable[[Bundle], Any]:
     """Change run.json, or a part of it."""
     return lambda bundle: (bundle.run[part] if part else bundle.run).update(values)
+
+
+def variables(bundle: Bundle, *of_ranks: dict[str, str]) -> None:
+    """Have the ranks record these variables; given once, all of them the same."""
+    for rank, found in zip(bundle.ranks, of_ranks * (len(bundle.ranks) if len(of_ranks) == 1 else 1)):
+        bundle.one("start", rank)["variables"] = found
 
 
 def ledger(bundle: Bundle, *items: tuple[str, bool, str]) -> None:
@@ -136,6 +143,52 @@ FAULTS = [
     Fault("cell", "rank 1: found protocol", one("start", 1, protocol="epoch")),
     Fault("cell", "rank 1: found tf32", one("start", 1, tf32=True)),
     Fault("recipe", "run.json: recipe: found tf32", run("recipe", tf32=0)),
+    Fault("cell", "rank 1: found deterministic True, expected False", one("start", 1, deterministic=True)),
+    Fault("cell", "rank 1: found cudnn benchmark True, expected False", one("start", 1, cudnn_benchmark=True)),
+    Fault("recipe", "run.json: recipe: found deterministic True, expected False", run("recipe", deterministic=True)),
+    Fault(
+        "recipe",
+        "run.json: recipe: found lowered ['METAX_USE_TF32=1'], expected []",
+        run("recipe", lowered=["METAX_USE_TF32=1"]),
+    ),
+    Fault(
+        "variables-agree",
+        "rank 1 on node0: found XACC_ARGS=-L O1, expected XACC_ARGS=-L O0 as on rank 0 on node0",
+        lambda b: variables(b, {"XACC_ARGS": "-L O0"}, {"XACC_ARGS": "-L O1"}),
+    ),
+    Fault(
+        "variables-agree",
+        "rank 1 on node0: found no CUBLAS_WORKSPACE_CONFIG, expected CUBLAS_WORKSPACE_CONFIG=:4096:8 as on rank 0",
+        lambda b: variables(b, {"CUBLAS_WORKSPACE_CONFIG": ":4096:8"}, {}),
+    ),
+    Fault(
+        "precision-lowered",
+        "rank 0: found XDNN_CONV_GEMM_DTYPE=int16, by which convolutions and linear layers multiply in that format",
+        lambda b: variables(b, {"XDNN_CONV_GEMM_DTYPE": "int16"}),
+    ),
+    Fault(
+        "precision-lowered",
+        "rank 0: found NVIDIA_TF32_OVERRIDE=1, by which fp32 products of NVIDIA's libraries use TF32",
+        lambda b: variables(b, {"NVIDIA_TF32_OVERRIDE": "1"}),
+    ),
+    Fault(
+        "precision-lowered",
+        "rank 0: found XDNN_CONV_GEMM_DTYPE=int16,",
+        lambda b: variables(b, {"XDNN_CONV_GEMM_DTYPE": "int16"}),
+        replace(FULL, recipe=replace(FULL.recipe, tf32=True)),
+    ),
+    Fault(
+        "precision-lowered",
+        "rank 0: found no XDNN_CONV_GEMM_DTYPE, expected XDNN_CONV_GEMM_DTYPE=int16, which belongs to the recipe of",
+        lambda b: None,
+        LOWERED,
+    ),
+    Fault(
+        "precision-lowered",
+        "rank 0: found XDNN_CONV_GEMM_DTYPE=int8, expected XDNN_CONV_GEMM_DTYPE=int16",
+        lambda b: variables(b, {"XDNN_CONV_GEMM_DTYPE": "int8"}),
+        LOWERED,
+    ),
     Fault("device-is-real", "run.json: found a simulated device, expected a real r300", run(simulated=True)),
     Fault("device-is-real", "rank 1:", one("start", 1, simulated=True)),
     Fault("device-is-real", "rank 1: found a simulated clock", one("start", 1, clock="simulated")),
@@ -166,7 +219,7 @@ FAULTS = [
     Fault("durations", "rank 0: found copy_ns", one("window", copy_ns=-1)),
     Fault("memory", "device 0 of node0: found -1.000 GiB reserved", one("memory", reserved_gib=-1.0)),
     Fault("memory", "device 0 of node0:", lambda b: b.telemetry.clear(), CPU),
-    Fault("all-measured", "found no measurement of mem", lambda b: b.telemetry.clear()),
+    Fault("memory", "device 0 of node0: found no memory sample in telemetry.jsonl", lambda b: b.telemetry.clear()),
     Fault(
         "booted", "the run failed in phase unknown: no message was recorded", run(boot={"exit_code": 0, "failure": {}})
     ),
@@ -365,7 +418,7 @@ def a_rank_too_many(bundle: Bundle) -> None:
     bundle.ranks[2][0]["rank"] = 2
 
 
-@fault(None, "rank-0000.jsonl line 55: end: 'end' comes a second time")
+@fault(None, "rank-0000.jsonl line 57: end: 'end' comes a second time")
 def rank_ended_twice(bundle: Bundle) -> None:
     bundle.ranks[0].append(dict(bundle.ranks[0][-1]))
 
@@ -419,7 +472,7 @@ def validation_is_a_part_of_coco(bundle: Bundle) -> None:
         bundle.one("data", rank)["train"]["images"] = 117_266
 
 
-@fault(None, "rank-0001.jsonl line 10: train_begin: the clock goes backwards, from t_ns")
+@fault(None, "rank-0001.jsonl line 11: train_begin: the clock goes backwards, from t_ns")
 def clock_goes_backwards(bundle: Bundle) -> None:
     bundle.one("train_begin", rank=1)["t_ns"] -= 10**10
 
@@ -979,6 +1032,52 @@ def test_a_run_of_the_whole_of_coco_by_the_benchmarks_recipe_is_sound(tmp_path: 
     assert violations(evidence, a_cell(plan, **EASY), measure(evidence)) == ()
 
 
+def untrained() -> Bundle:
+    """A run of which only the environment and the probes were asked for."""
+    bundle = build(FULL)
+    bundle.run["protocol"] = "probes"
+    for rank, events in bundle.ranks.items():
+        kept = ("start", "environment", "clock_test", "memory", "end")
+        bundle.ranks[rank] = [event for event in events if event["event"] in kept]
+        bundle.one("start", rank)["protocol"] = bundle.one("end", rank)["reason"] = "probes"
+    return bundle
+
+
+def test_a_run_of_probes_alone_is_sound_and_measures_nothing(tmp_path: Path) -> None:
+    bundle = untrained()
+    bundle.telemetry[3]["throttle"] = "thermal"  # in no training
+    evidence = read_run(bundle.write(tmp_path / "run"))
+
+    verdict = judge_run(evidence, a_cell(FULL, **EASY))
+
+    assert violations(evidence, a_cell(FULL, **EASY), measure(evidence)) == ()
+    assert {metric.verdict for metric in verdict.metrics.values()} == {Verdict.MISSING}
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda bundle: bundle.drop("clock_test", 1), "rank 1: found no 'clock_test' event, expected one"),
+        (lambda bundle: bundle.drop("end", 1), "rank 1: found 0 'end' events, expected 1"),
+        (
+            lambda bundle: bundle.ranks[0].insert(2, build(FULL).one("data")),
+            "rank 0: found 1 'data' events, expected 0",
+        ),
+        (one("end", reason="steps"), "rank 0: ended for reason steps, expected probes"),
+        (one("clock_test", steps_back=1), "clock test: the host's clock went back 1 times"),
+        (one("start", world_size=3), "rank 0: found world size 3, expected 2"),
+    ],
+)
+def test_what_holds_without_training_is_checked_of_probes_alone(
+    tmp_path: Path, change: Callable[[Bundle], Any], says: str
+) -> None:
+    bundle = untrained()
+    change(bundle)
+    evidence = read_run(bundle.write(tmp_path / "run"))
+
+    assert any(says in reason for reason in judged(evidence, FULL))
+
+
 def test_a_boot_that_failed_is_the_only_reason_given(tmp_path: Path) -> None:
     bundle = build(FULL)
     boot_failed(bundle)
@@ -986,6 +1085,32 @@ def test_a_boot_that_failed_is_the_only_reason_given(tmp_path: Path) -> None:
     reasons = judged(read_run(bundle.write(tmp_path / "run")), FULL)
 
     assert reasons == ["the run failed in phase preflight: torch_xmlir is missing"]
+
+
+@pytest.mark.parametrize(("protocol", "violations"), [("full", 1), ("smoke", 0)])
+def test_bookkeeping_on_a_busy_host_makes_no_smoke_run_invalid(protocol: str, violations: int, tmp_path: Path) -> None:
+    bundle = build(FULL)
+    _book(bundle, bookkeeping=0.64)
+    bundle.run["protocol"] = protocol
+    evidence = read_run(bundle.write(tmp_path / "run"))
+
+    case = Case(evidence, a_cell(FULL, **EASY), measure(evidence), FULL.backend)
+
+    assert len(tuple(CHECKS["ledger-shares"].find(case))) == violations
+
+
+def test_of_a_device_that_cannot_be_opened_only_the_cause_is_given(tmp_path: Path) -> None:
+    bundle = build(FULL)
+    failures = {"phase": "run", "message": "rank 0: device: no device is visible (2 of 2 ranks failed)"}
+    bundle.run["boot"] = {"exit_code": 1, "failure": failures}
+    for events in bundle.ranks.values():
+        t_ns = events[0]["t_ns"]
+        events[:] = [{"event": "failure", "t_ns": t_ns, "kind": "device", "message": "no device is visible"}]
+    bundle.telemetry.clear()
+
+    reasons = judged(read_run(bundle.write(tmp_path / "run")), FULL)
+
+    assert reasons == ["the run failed in phase run: rank 0: device: no device is visible (2 of 2 ranks failed)"]
 
 
 def test_many_violations_of_one_kind_are_counted_after_the_first_four(tmp_path: Path) -> None:
@@ -1058,6 +1183,7 @@ def test_reasons_begin_with_what_is_nearest_to_the_cause() -> None:
 
     assert list(dict.fromkeys(rooms)) == [
         "identity",
+        "variables",
         "data",
         "protocol",
         "clocks",

@@ -15,6 +15,7 @@ from evidence.bundle import read_run
 from evidence.errors import SuiteError
 from evidence.verdict import Interval, JudgedCell, RunVerdict, Verdict
 from expected import METRICS, Expectation
+from tests.support import cell_of
 from tests.verdict.bundles import EPOCH, STEADY, Plan, a_cell, build, published, reached_by, with_timing
 from verdict.checks.workload import fingerprint
 from verdict.judge import against_bounds, judge_metric, judge_run
@@ -143,6 +144,16 @@ def test_a_measurement_gets_its_verdict_and_its_reason(
 
     assert result.verdict == verdict
     assert says in result.reason
+
+
+@pytest.mark.parametrize(("seconds", "verdict"), [(14_900.0, Verdict.PASS), (14_901.0, Verdict.FAIL)])
+def test_an_a100_that_takes_an_epoch_more_at_batch_size_2_passes(seconds: float, verdict: Verdict) -> None:
+    cell = cell_of("a100", "1x8")
+    assert cell.batch_size == 2
+
+    e2e_time = judge_metric("e2e_time", cell.expectations["e2e_time"], a_measurement("e2e_time", seconds))
+
+    assert e2e_time.verdict is verdict  # published are 14,086 s, and an epoch of 117,266 images at 144 a second
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from evidence.bundle import Evidence, read_run
 from evidence.errors import SuiteError
-from expected import METRICS, Cell, Expectation, Topology
+from expected import METRICS, SMOKE, Cell, Expectation, Topology
 from tests.verdict.accepting import device_with, devices_of
 from tests.verdict.bundles import CPU, Plan, a_cell, build, published
 from verdict.judge import judge_run
@@ -46,6 +46,18 @@ def test_a_run_that_does_not_name_its_data_was_given_other_data(tmp_path: Path) 
     _, cell = find_cell(read_run(bundle.write(tmp_path / "run")), device_with(known, "cpu", SHAPES))
 
     assert cell == known.without_numbers(OWN_DATA)
+
+
+def test_the_cell_of_a_smoke_run_has_no_number_and_need_not_be_in_the_table(tmp_path: Path) -> None:
+    plan = replace(Plan(), topology=Topology(1, 2))
+    devices = device_with(a_cell(replace(plan, topology=Topology(1, 8)), map=0.3), "kunlunxin")
+    bundle = build(plan)
+    bundle.run["protocol"] = "smoke"
+
+    device, cell = find_cell(read_run(bundle.write(tmp_path / "run")), devices)
+
+    assert (device.marker, cell.id) == ("r300", "r300-1x2-fp32-bs4")
+    assert {known.source for known in cell.expectations.values()} == {SMOKE}
 
 
 @pytest.mark.parametrize("own_data", [True, None])

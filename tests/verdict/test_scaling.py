@@ -83,7 +83,7 @@ def test_beside_two_p_core_that_pass_a_ratio_below_the_bound_is_told_and_no_fail
 
     assert (metric.verdict, metric.expected) == ("recorded", pytest.approx(0.9))
     assert metric.reason.startswith("efficiency 0.8125 is below" if big == 130 else "efficiency 0.8562: its interval")
-    assert metric.reason.endswith("; told only, as p_core passes at both topologies")
+    assert metric.reason.endswith("; recorded only, as p_core passes at both topologies")
 
 
 @pytest.mark.parametrize(

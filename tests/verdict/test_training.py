@@ -56,8 +56,12 @@ def _backward_is_left_out(bundle: Bundle) -> None:
     every("window", bundle, lambda one: one.update(backward_steps=len(one["images"]) - 1), ranks=[1])
 
 
-def _no_forward_is_short(bundle: Bundle) -> None:
-    every("window", bundle, lambda one: one.update(forward_ns=int(0.8 * sum(one["compute_ns"]))), ranks=[0])
+def _with_forward_share(bundle: Bundle, share: float) -> None:
+    every("window", bundle, lambda one: one.update(forward_ns=int(share * sum(one["compute_ns"]))), ranks=[0])
+
+
+def _almost_all_is_forward(bundle: Bundle) -> None:
+    _with_forward_share(bundle, 0.97)
 
 
 def _loss_rises(bundle: Bundle) -> None:
@@ -115,8 +119,8 @@ FAULTS: list[tuple[str, str, Callable[[Bundle], Any]]] = [
     ),
     (
         "backward-share",
-        "rank 0: found 20% of the compute time after the forward pass, expected at least 25%",
-        _no_forward_is_short,
+        "rank 0: found 3.0% of the compute time after the forward pass, expected at least 5%",
+        _almost_all_is_forward,
     ),
     ("loss-falls", "rank 1: the loss went from 1.92 at the beginning to 1.996 at the end of 240 steps", _loss_rises),
     (
@@ -154,7 +158,6 @@ def test_a_run_that_trained_nothing_is_invalid_and_says_what_is_missing(
         lambda one: one["step"] == 0 and one.update(skipped=[0, 9], gradient_norm="Infinity", **AMP),
         lambda one: one.update(loss_scale=1.0),
         lambda one: one["step"] in (20, 40) and one.update(gradient_norm=0.5),
-        lambda one: one["step"] == 30 and one.update(forward_ns=sum(one["compute_ns"])),  # a stall
     ],
 )
 def test_what_sound_runs_do_is_no_violation(change: Callable[[dict[str, Any]], Any], tmp_path: Path) -> None:
@@ -187,9 +190,25 @@ def test_a_run_that_resumed_with_nothing_left_to_train_is_sound(tmp_path: Path) 
     assert found_by("parameters-move", build(plan), plan, tmp_path) == ()
 
 
+# Of a device that computes all the time, and of one that waits for a slow host's launches (LEAST_BACKWARD).
+@pytest.mark.parametrize("forward", [1 / 2.8, 0.80, 1 - 252 / (761 + 172 * 16 + 252)])
+def test_a_forward_pass_that_waits_for_the_host_is_no_missing_backward_pass(forward: float, tmp_path: Path) -> None:
+    bundle = build(FULL)
+    _with_forward_share(bundle, forward)
+
+    assert found_by("backward-share", bundle, FULL, tmp_path) == ()
+
+
+def test_a_stall_within_one_forward_pass_is_no_missing_backward_pass(tmp_path: Path) -> None:
+    bundle = build(FULL)
+    every("window", bundle, lambda one: one["step"] == 30 and one.update(forward_ns=sum(one["compute_ns"])))
+
+    assert found_by("backward-share", bundle, FULL, tmp_path) == ()
+
+
 def test_by_windows_the_forward_share_is_the_hosts_and_says_nothing(tmp_path: Path) -> None:
     bundle = build(FULL)
-    _no_forward_is_short(bundle)
+    _almost_all_is_forward(bundle)
     every("start", bundle, lambda one: one.update(timing="synchronised_windows"))
 
     assert found_by("backward-share", bundle, FULL, tmp_path) == ()
@@ -241,3 +260,15 @@ def test_ranks_of_one_host_and_of_two_are_compared(tmp_path: Path) -> None:
     (found,) = found_by("parameters-equal", bundle, plan, tmp_path)
 
     assert found.startswith("rank 3: the parameters after step 240")
+    assert "the ranks do not exchange their gradients, or the optimizer rounds differently on node1 and node0" in found
+
+
+def test_ranks_of_one_host_have_no_other_reason_to_differ(tmp_path: Path) -> None:
+    plan = Plan(topology=Topology(1, 2))
+    bundle = build(plan)
+    for one in bundle.all("parameters", 1)[2:]:
+        one["sha256"] = "c" * 64
+
+    (found,) = found_by("parameters-equal", bundle, plan, tmp_path)
+
+    assert found.endswith(": the ranks do not exchange their gradients")

@@ -13,6 +13,7 @@ from evidence.bundle import read_run
 from evidence.verdict import Verdict, Workload
 from expected import Recipe
 from tests.verdict.bundles import STEADY, Bundle, Plan, a_cell, build
+from verdict.checks.invariants import CHECKS, Case
 from verdict.checks.workload import DETECTORS, fingerprint
 from verdict.judge import judge_run
 
@@ -172,3 +173,30 @@ def test_a_fingerprint_is_a_line_a_person_can_read() -> None:
     shown = str(Workload(100, 1_048_576.4, 987.6, 31.25, 1.2345, 0.5))
 
     assert shown == "an image: 1048576 padded pixels, 988 proposals, 31.2 positives; loss 1.23 to 0.5"
+
+
+@pytest.mark.parametrize(
+    ("protocol", "sides", "pixels", "sampled", "sound"),
+    [
+        ("smoke", [128, 171], 128 * 192, 200, True),
+        ("smoke", [128, 171], 800 * 1088, 200, False),
+        ("smoke", [], 128 * 192, 512, False),
+        ("smoke", [], 800 * 1088, 200, False),
+        ("steady", [128, 171], 128 * 192, 512, False),
+    ],
+)
+def test_only_a_smoke_run_may_have_another_image_size(
+    protocol: str, sides: list[int], pixels: int, sampled: int, sound: bool, tmp_path: Path
+) -> None:
+    plan = replace(STEADY, recipe=BENCHMARK.recipe, pixels=pixels)
+    bundle = build(plan)
+    bundle.run["protocol"] = protocol
+    for rank in bundle.ranks:
+        bundle.one("start", rank).update(protocol=protocol, sides=sides)
+        for window in bundle.all("window", rank):
+            window["sampled"] = sampled * sum(window["images"])
+    case = Case(read_run(bundle.write(tmp_path / "run")), a_cell(plan), {})
+
+    found = [*CHECKS["image-size"].find(case), *CHECKS["sampled-boxes"].find(case)]
+
+    assert (found == []) == sound

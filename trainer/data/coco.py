@@ -60,6 +60,12 @@ class GroundTruth:
             crowd=frozen(_column(entries, "iscrowd", bool)),
         )
 
+    def of_images(self, image_ids: np.ndarray) -> GroundTruth:
+        """Return the ground truth of some of the images, whose ids are in ascending order."""
+        kept = np.isin(self.image_of, image_ids)
+        columns = ("ids", "image_of", "category_of", "boxes", "areas", "crowd")
+        return replace(self, image_ids=image_ids, **{name: frozen(getattr(self, name)[kept]) for name in columns})
+
     def numbers_of(self, image_ids: Any) -> np.ndarray:
         """The numbers of these images in `numbered`, int64 [n]."""
         return np.searchsorted(self.image_ids, np.asarray(image_ids, dtype=np.int64)) + 1
@@ -129,6 +135,30 @@ class CocoIndex:
 
     def __len__(self) -> int:
         return len(self.image_ids)
+
+    def first(self, count: int) -> CocoIndex:
+        """Return the index of the first `count` images, with the ground truth of these alone."""
+        left_out = len(self) - count
+        if left_out <= 0:
+            return self
+        ids, rows, truth = self.image_ids[:count], self.box_offsets[count], self.ground_truth
+        return replace(
+            self,
+            image_ids=ids,
+            widths=self.widths[:count],
+            heights=self.heights[:count],
+            file_names=self.file_names[:count],
+            box_offsets=self.box_offsets[: count + 1],
+            boxes=self.boxes[:rows],
+            labels=self.labels[:rows],
+            counts={
+                **self.counts,
+                "images": count,
+                "dropped": {**self.counts["dropped"], "not_asked_for": left_out},
+                "boxes": int(rows),
+            },
+            ground_truth=None if truth is None else truth.of_images(ids),
+        )
 
     def boxes_of(self, position: int) -> tuple[np.ndarray, np.ndarray]:
         """Boxes, float32 [n, 4], and labels, int64 [n], of the image at that position."""

@@ -26,6 +26,10 @@ T = TypeVar("T")
 _DEEP = {"I": "an integer of 16 or 32 bits", "F": "a float"}
 """Modes of Pillow whose pixels do not fit into 8 bits: `convert("RGB")` cuts them off."""
 _EXIF_ORIENTATION = 0x0112
+_OTHERS = range(2, 9)
+"""EXIF orientations by which a picture is to be shown otherwise than its pixels are stored; 1 is as they are."""
+_TURNED = range(5, 9)
+"""Those by which its width is to be shown as its height."""
 
 _PER_WORKER = 5  # two that the loader prefetches from a worker, and those in use
 _MOST_BYTES = 2**28  # of a slot: sizes come from the annotation file; larger batches are copied
@@ -49,6 +53,8 @@ class Sample(NamedTuple):
     labels: np.ndarray
     """int64 [n]"""
     image_id: int
+    oriented: bool = False
+    """Whether its EXIF orientation, which is ignored, is another than 1"""
 
 
 class BadSample(NamedTuple):
@@ -58,13 +64,14 @@ class BadSample(NamedTuple):
 
 
 class Row(NamedTuple):
-    """One image of a batch: its size in pixels, whether it is mirrored, and its number of boxes."""
+    """One image of a batch: its size in pixels, whether it is mirrored, its number of boxes, and Sample.oriented."""
 
     image_id: int
     height: int
     width: int
     mirrored: int
     boxes: int
+    oriented: int
 
 
 class Batch(NamedTuple):
@@ -80,7 +87,7 @@ class Batch(NamedTuple):
     labels: torch.Tensor
     """int64 [boxes of all images]"""
     table: np.ndarray
-    """int64 [images, 5]: a `Row` for each image"""
+    """int64 [images, 6]: a `Row` for each image"""
 
     @property
     def rows(self) -> list[Row]:
@@ -92,6 +99,11 @@ class Batch(NamedTuple):
         """The ids of the images, int64 [images]."""
         ids: np.ndarray = self.table[:, 0]
         return ids
+
+    @property
+    def oriented(self) -> int:
+        """The number of images whose EXIF orientation, which is ignored, is another than 1."""
+        return int(self.table[:, -1].sum())
 
     @property
     def decoded(self) -> list[torch.Tensor]:
@@ -211,7 +223,10 @@ def collate(samples: Sequence[Sample | BadSample], slots: Slots | None = None) -
             return sample
         good.append(sample)
     table = [
-        Row(one.image_id, one.pixels.shape[0], one.pixels.shape[1], int(one.mirrored), len(one.boxes)) for one in good
+        Row(
+            one.image_id, one.pixels.shape[0], one.pixels.shape[1], int(one.mirrored), len(one.boxes), int(one.oriented)
+        )
+        for one in good
     ]
     decoded = [one.pixels.reshape(-1) for one in good]
     lent = slots.lend(sum(map(len, decoded))) if slots is not None else None
@@ -247,14 +262,15 @@ class CocoBoxes(Dataset):
 
     def __getitem__(self, item: Item) -> Sample | BadSample:
         """The image and its boxes, mirrored if the item says so; a BadSample if its file cannot be used."""
-        pixels = decode(self._index, self._folder, item.position, pixels_of)
-        if isinstance(pixels, BadSample):
-            return pixels
+        found = decode(self._index, self._folder, item.position, _pixels_and_oriented)
+        if isinstance(found, BadSample):
+            return found
+        pixels, oriented = found
         boxes, labels = self._index.boxes_of(item.position)
         if item.flip:
             boxes = boxes.copy()
             boxes[:, [0, 2]] = pixels.shape[1] - boxes[:, [2, 0]]
-        return Sample(pixels, item.flip, boxes, labels, int(self._index.image_ids[item.position]))
+        return Sample(pixels, item.flip, boxes, labels, int(self._index.image_ids[item.position]), oriented)
 
 
 def decode(index: CocoIndex, folder: Path, position: int, read: Callable[[Image.Image], T]) -> T | BadSample:
@@ -265,7 +281,7 @@ def decode(index: CocoIndex, folder: Path, position: int, read: Callable[[Image.
     try:
         with open(path, "rb", opener=_without_waiting) as file, _open(file) as picture:
             if picture.size != (width, height):
-                turned = picture.size == (height, width) and _is_turned(picture)
+                turned = picture.size == (height, width) and _orientation(picture) in _TURNED
                 why = (
                     ": its EXIF orientation says that it is to be shown turned, and its boxes are of the turned "
                     "picture; turn its pixels (exiftran -ai, or Pillow's ImageOps.exif_transpose)"
@@ -304,12 +320,12 @@ def _open(file: BinaryIO) -> Image.Image:
     return Image.open(file)
 
 
-def _is_turned(picture: Image.Image) -> bool:
-    """Whether EXIF says that a picture's width is to be shown as its height."""
+def _orientation(picture: Image.Image) -> Any:
+    """Return the EXIF orientation of a picture, None without one; a PNG's is known once the picture was loaded."""
     try:
-        return picture.getexif().get(_EXIF_ORIENTATION) in (5, 6, 7, 8)
+        return picture.getexif().get(_EXIF_ORIENTATION)
     except Exception:  # a damaged EXIF block may raise anything
-        return False
+        return None
 
 
 def pixels_of(picture: Image.Image) -> np.ndarray:
@@ -317,6 +333,10 @@ def pixels_of(picture: Image.Image) -> np.ndarray:
     picture.load()  # raises for a damaged file here: numpy before 1.23 swallows the error
     # Pillow's convert copies an image that is RGB already.
     return np.asarray(picture if picture.mode == "RGB" else picture.convert("RGB"))
+
+
+def _pixels_and_oriented(picture: Image.Image) -> tuple[np.ndarray, bool]:
+    return pixels_of(picture), _orientation(picture) in _OTHERS
 
 
 def require_batch(batch: Any) -> Any:

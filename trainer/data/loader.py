@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import random
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Callable, Mapping, Sequence, Union
 
@@ -21,7 +21,10 @@ from trainer.data.passes import id_sum
 from trainer.data.published import PublishedBatch, PublishedImages, PublishedSample, published_images
 from trainer.data.sampler import EpochBatches, Item, aspect_groups, shard_in_order, shard_validation
 from trainer.ranks import HostGroup, Ranks
-from trainer.settings import SIDES, Settings
+from trainer.settings import Settings
+
+SMOKE_IMAGES = 32
+"""Images that a smoke run evaluates, the first ones of the split."""
 
 _TRAIN, _VAL = 1, 2
 
@@ -64,6 +67,8 @@ def build_loaders(
     decoding of each image, for a simulated device.
     """
     indexes = read_indexes(settings, group or HostGroup(Ranks()))
+    if settings.protocol == "smoke":
+        indexes = replace(indexes, val=indexes.val.first(SMOKE_IMAGES))
     require_sound(settings, indexes.train, indexes.val)
     images = [
         images_of(settings, index, floats=floats, decode_delay_s=decode_delay_s)
@@ -86,7 +91,7 @@ def require_sound(settings: Settings, train: CocoIndex, val: CocoIndex) -> None:
     """Raises DataError for what only both splits, or a split and the model, tell to be wrong."""
     require_agreement(settings.data, train, val)
     for index in (train, val):
-        require_sides(settings.data, index, *SIDES[settings.model])
+        require_sides(settings.data, index, *settings.resized)
 
 
 class Slowed(Dataset):

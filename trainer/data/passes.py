@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Iterator
+from typing import Iterator, Sequence
 
 import numpy as np
 
@@ -30,10 +30,12 @@ class Passes:
         self._image_ids = image_ids
         self._done = epoch * len(plan) + first  # steps of all epochs before those that are kept
         self._steps: list[np.ndarray] = []
+        self._oriented: list[int | None] = []
 
-    def add(self, image_ids: np.ndarray) -> None:
-        """Take the ids of the images of a step, int64 [images]."""
+    def add(self, image_ids: np.ndarray, oriented: int | None = None) -> None:
+        """Take the ids of the images of a step, int64 [images], and how many of them are `oriented` (see Batch)."""
         self._steps.append(image_ids)
+        self._oriented.append(oriented)
 
     def completed(self) -> Iterator[Pass]:
         """Yield the passes of which the last step was added."""
@@ -53,7 +55,8 @@ class Passes:
         epoch, first = divmod(self._done, len(self._plan))
         ids = np.concatenate(self._steps[:steps])
         unused = self._image_ids[self._plan.left_out(epoch)]
-        del self._steps[:steps]
+        oriented = total(self._oriented[:steps])
+        del self._steps[:steps], self._oriented[:steps]
         self._done += steps
         return Pass(
             epoch=epoch,
@@ -65,7 +68,14 @@ class Passes:
             smallest=tuple(np.unique(hashes(ids))[:_SMALLEST].tolist()),
             unused=len(unused),
             unused_sum=id_sum(unused),
+            exif_oriented=oriented,
         )
+
+
+def total(counts: Sequence[int | None]) -> int | None:
+    """Return the sum of the counts; None if one of them is unknown."""
+    known = [count for count in counts if count is not None]
+    return sum(known) if len(known) == len(counts) else None
 
 
 def hashes(image_ids: np.ndarray) -> np.ndarray:

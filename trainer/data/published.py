@@ -39,6 +39,8 @@ class PublishedBatch(NamedTuple):
 
     images: list[torch.Tensor]
     targets: list[Target]
+    oriented: None = None
+    """Not counted: see Batch"""
 
     @property
     def image_ids(self) -> np.ndarray:

@@ -46,34 +46,35 @@ _MANIFEST = "complete.json"
 _LOCK_TIMEOUT_S = 600
 
 
-def generate(root: Path, *, seed: int, train_images: int, val_images: int) -> None:
+def generate(root: Path, *, seed: int, train_images: int, val_images: int, scale: int = 1) -> None:
     """Writes `train2017/`, `val2017/` and `annotations/` into `root`; same arguments, same bytes in every file.
 
+    Pictures have `scale` times the sides of SIZES: five times is COCO's usual 640 x 480 and its like.
     Among each split of 16 images or more, about one in 40 (and at least one) is greyscale, one has a crowd box and one
     no box at all. Raises DataError for counts below 1 and where `root` already holds a part of a data set.
     """
-    if seed < 0 or train_images < 1 or val_images < 1:
+    if seed < 0 or train_images < 1 or val_images < 1 or scale < 1:
         raise DataError(
-            f"cannot generate shapes from seed={seed}, train_images={train_images}, val_images={val_images}: "
-            "the seed must be 0 or more and both counts 1 or more"
+            f"cannot generate shapes from seed={seed}, train_images={train_images}, val_images={val_images}, "
+            f"scale={scale}: the seed must be 0 or more, both counts and the scale 1 or more"
         )
     for name in ("annotations", *_SPLITS):
         if (root / name).exists():
             raise DataError(f"{root / name} exists already; generate into a new folder, or delete it first")
         (root / name).mkdir(parents=True)
     for split, count in zip(_SPLITS, (train_images, val_images)):
-        annotations = _write_split(root / split, seed, split, count)
+        annotations = _write_split(root / split, seed, split, count, scale)
         _write_json(root / "annotations" / f"instances_{split}.json", annotations)
 
 
-def ensure(root_parent: Path, *, seed: int, train_images: int, val_images: int) -> Path:
+def ensure(root_parent: Path, *, seed: int, train_images: int, val_images: int, scale: int = 1) -> Path:
     """Returns the folder of that data set under `root_parent`, generating it if it is not there complete.
 
     Safe to call from many processes at once: one generates, the others wait. The folder appears under its name when it
     is complete, and is checked against its list of files and sizes on every call; one of an earlier version of this
     code is generated again. Raises DataError if the folder cannot be written or the other process does not finish.
     """
-    name = f"shapes-v{VERSION}-s{seed}-t{train_images}-v{val_images}"
+    name = f"shapes-v{VERSION}-s{seed}-t{train_images}-v{val_images}" + (f"-x{scale}" if scale > 1 else "")
     folder = root_parent / name
     partial = root_parent / f".{name}.partial"
     try:
@@ -83,7 +84,7 @@ def ensure(root_parent: Path, *, seed: int, train_images: int, val_images: int) 
                 # Left by a process that has ended: a running one would hold the lock.
                 _remove(partial)
                 _remove(folder)
-                generate(partial, seed=seed, train_images=train_images, val_images=val_images)
+                generate(partial, seed=seed, train_images=train_images, val_images=val_images, scale=scale)
                 _write_json(partial / _MANIFEST, _manifest(partial))
                 partial.rename(folder)
     except Timeout as error:
@@ -98,14 +99,14 @@ def ensure(root_parent: Path, *, seed: int, train_images: int, val_images: int) 
     return folder
 
 
-def _write_split(folder: Path, seed: int, split: str, count: int) -> dict[str, Any]:
+def _write_split(folder: Path, seed: int, split: str, count: int, scale: int) -> dict[str, Any]:
     """Writes the JPEG files of a split and returns the content of its annotation file."""
     tag = 1 + _SPLITS.index(split)
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     for index, kind in enumerate(_kinds(_generator(seed, tag, 0), count)):
         rng = _generator(seed, tag, 1 + index)
-        pixels, drawn = _picture(rng, kind)
+        pixels, drawn = _enlarged(*_picture(rng, kind), scale)
         image_id = _FIRST_ID[split] + 5 * index  # gaps, as COCO has them: an id is no position
         name = f"{image_id:012d}.jpg"
         picture = Image.fromarray(pixels)
@@ -146,6 +147,24 @@ def _picture(rng: np.random.Generator, kind: str) -> tuple[np.ndarray, tuple[Dra
     if kind == "crowd":
         return draw(rng, shapes=int(rng.integers(0, 2)), crowd=True)  # a crowd alone, now and then
     return draw(rng, shapes=_SHAPES_PER_IMAGE[rng.integers(len(_SHAPES_PER_IMAGE))])
+
+
+def _enlarged(pixels: np.ndarray, drawn: tuple[Drawn, ...], scale: int) -> tuple[np.ndarray, tuple[Drawn, ...]]:
+    """The picture and its shapes with every pixel drawn `scale` times as wide and high."""
+    if scale == 1:
+        return pixels, drawn
+    return _repeated(pixels, scale), tuple(
+        Drawn(
+            one.category,
+            _repeated(one.mask, scale),
+            None if one.polygon is None else tuple(scale * value for value in one.polygon),
+        )
+        for one in drawn
+    )
+
+
+def _repeated(pixels: np.ndarray, scale: int) -> np.ndarray:
+    return pixels.repeat(scale, axis=0).repeat(scale, axis=1)
 
 
 def _annotation(annotation_id: int, image_id: int, thing: Drawn) -> dict[str, Any]:

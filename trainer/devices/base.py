@@ -16,11 +16,14 @@ from typing import TYPE_CHECKING, Any, Callable, ClassVar, ContextManager, Itera
 from trainer.clocks import Clock
 from trainer.devices.timers import StepTimer, WindowTimer
 from trainer.errors import DeviceError
-from trainer.telemetry.base import DevicePlace, Sampler
+from trainer.telemetry.base import DevicePlace, Sampler, Smi
 from trainer.telemetry.host import host_sampler
 
 if TYPE_CHECKING:
     import torch
+
+    from trainer.numerics.cases import Case
+    from trainer.numerics.operators import Tensors
 
 T = TypeVar("T")
 
@@ -30,7 +33,8 @@ class DeviceInfo:
     """A rank's device: its name, its index in the host, and its memory in GiB (None if it has none of its own).
 
     `serial` identifies the device, also in another slot (a UUID, a serial number); `pci` is the address of its slot, as
-    in 0000:1b:00.0. Each is None if the framework does not give it.
+    in 0000:1b:00.0; `uuid` is by what the management tool lists it. Each is None if neither framework nor tool has it.
+    Not `is_numbered`: `index` is only the local rank, as the device was chosen by its UUID.
     """
 
     name: str
@@ -39,13 +43,21 @@ class DeviceInfo:
     driver: str | None = None
     serial: str | None = None
     pci: str | None = None
+    uuid: str | None = None
+    is_numbered: bool = True
+
+    @property
+    def place(self) -> DevicePlace:
+        """By what a management tool's record of it is found."""
+        return DevicePlace(self.index, self.pci, self.uuid, self.is_numbered)
 
 
 @dataclass(frozen=True)
 class Inventory:
     """The devices of a host: how many (None if unknown), their names, memory in GiB, and the driver.
 
-    `absent` has the reason for each item that is unknown.
+    `serials` and `pci` (addresses as in 0000:1b:00.0) are in the order of the tool's list, () unless it has them for
+    all. `absent` has the reason for each item that is unknown.
     """
 
     count: int | None = None
@@ -53,6 +65,8 @@ class Inventory:
     memory_gib: tuple[float, ...] = ()
     driver: str | None = None
     absent: Mapping[str, str] = field(default_factory=dict)
+    serials: tuple[str, ...] = ()
+    pci: tuple[str, ...] = ()
 
 
 class CopyStream:
@@ -81,6 +95,12 @@ class Backend:
     environment: ClassVar[Mapping[str, str]] = {}
     #: The variable that chooses devices, e.g. CUDA_VISIBLE_DEVICES.
     visible_devices: str | None = None
+    #: Further variables that choose them, of which some version of the framework reads one; all have to agree.
+    also_visible: Sequence[str] = ()
+    #: The interface through which the framework shows its devices, where a vendor's frameworks differ in it.
+    device_api: str | None = None
+    #: What is not known of `synchronise`, for the message of a clock test that it fails.
+    synchronise_note = ""
     precisions: Sequence[str] = ("fp32",)
     simulated = False
     pin_memory = False
@@ -109,12 +129,39 @@ class Backend:
         return socket.gethostname()
 
     def set_environment(self) -> None:
-        """Set what the framework reads at import."""
+        """Set what the framework reads at import. Raises DeviceError if the variables that choose devices differ."""
         for key, value in self.environment.items():
             os.environ.setdefault(key, value)
+        self.choose_devices(self.named_devices())
 
-    def import_framework(self) -> None:
-        """Import the vendor's framework. Raises DeviceError when it is missing or is not the vendor's."""
+    @property
+    def visible_variables(self) -> tuple[str, ...]:
+        """All variables that choose devices."""
+        return tuple(filter(None, (self.visible_devices, *self.also_visible)))
+
+    def named_devices(self) -> list[str]:
+        """Return the devices that the variables name; [] if none is set. Raises DeviceError if two of them differ."""
+        named = {}
+        for variable in self.visible_variables:
+            names = [name.strip() for name in os.environ.get(variable, "").split(",") if name.strip()]
+            if names:
+                named[variable] = names
+        if len({tuple(names) for names in named.values()}) > 1:
+            found = " and ".join(f"{variable}={','.join(names)}" for variable, names in named.items())
+            raise DeviceError(f"found {found}, expected the same devices in the same order; set one of them only")
+        return next(iter(named.values()), [])
+
+    def choose_devices(self, names: Sequence[str]) -> None:
+        """Set all variables that choose devices; does nothing without names."""
+        if names:
+            os.environ.update(dict.fromkeys(self.visible_variables, ",".join(names)))
+
+    def import_framework(self) -> Backend:
+        """Import the vendor's framework and return the backend for it: this one, unless the vendor has several.
+
+        Raises DeviceError when it is missing or is not the vendor's.
+        """
+        return self
 
     def open(self, local_rank: int, local_world_size: int) -> DeviceInfo:
         """Bind this process to its device and return what was found. Raises DeviceError."""
@@ -180,6 +227,10 @@ class Backend:
             result = result @ matrix
         return lambda: float(result[0, 0].cpu())
 
+    def compute(self, case: Case, inputs: Tensors, compute: Callable[[Tensors], torch.Tensor]) -> torch.Tensor:
+        """Return, on the host, what `compute` gives on the device for a case of the operators probe."""
+        return compute({name: one.to(self.device) for name, one in inputs.items()}).cpu()
+
     def release_memory(self) -> None:
         """Empty the allocator's cache and reset its peaks, so that probes do not count in the run's memory."""
 
@@ -196,7 +247,7 @@ class Backend:
             return contextlib.nullcontext()
         raise DeviceError(f"the {self.name} backend has no precision {precision}; it has {self._precision_list()}")
 
-    def gradient_scaler(self, precision: str) -> torch.cuda.amp.GradScaler | None:
+    def gradient_scaler(self, precision: str) -> torch.amp.GradScaler | None:
         """Return a GradScaler where the precision needs one, else None."""
         return None
 
@@ -204,6 +255,11 @@ class Backend:
         """Allow or forbid TF32 in fp32 matrix products and convolutions, where the device has it."""
         if allowed:
             raise DeviceError(f"the recipe asks for TF32, which the {self.name} backend does not have")
+
+    def set_cudnn(self, *, deterministic: bool, benchmark: bool) -> None:
+        """Set how cuDNN chooses its algorithms, where the device has it. Raises DeviceError where it has not."""
+        if deterministic or benchmark:
+            raise DeviceError(f"the recipe sets up cuDNN, which the {self.name} backend does not have")
 
     def samplers(
         self, local_rank: int, *, rank_pids: Sequence[int] = (), places: Sequence[DevicePlace] = (), smi: str = ""
@@ -218,6 +274,20 @@ class Backend:
     def inventory(self, device: DeviceInfo, smi: str = "") -> Inventory:
         """Return which devices the host has, used or not, as far as the management tool lists them. May raise."""
         return Inventory(driver=device.driver)
+
+    def listed_devices(self, smi: str = "") -> list[int] | None:
+        """Return the indexes that the management tool lists, without the framework; None if that is not known.
+
+        Raises DeviceError, with what to do, if a run needs the tool and it does not list any.
+        """
+        return None
+
+    def health(self, device: DeviceInfo, smi: str = "") -> dict[str, Any] | None:
+        """Return what the management tool reads of the device's health, and the tool's name as `source`. May raise.
+
+        Fields are those of the event `health`; {} if no tool reads any. None: the device is the host, and has no event.
+        """
+        return {}
 
     def framework_versions(self) -> dict[str, str]:
         """Return what the vendor's framework says of its own version, by module; {} where it is torch itself.
@@ -244,8 +314,35 @@ def visible_index(variable: str | None, local_rank: int) -> int:
 
     Without the variable, or if it names devices by something else than a number (a UUID), it is the local rank.
     """
+    name = visible_name(variable, local_rank)
+    return int(name) if name.isdigit() else local_rank
+
+
+def visible_name(variable: str | None, local_rank: int) -> str:
+    """Return what a variable like CUDA_VISIBLE_DEVICES calls the device of `local_rank`; "" without the variable."""
     listed = os.environ.get(variable, "") if variable else ""
     names = [name.strip() for name in listed.split(",") if name.strip()]
-    if local_rank < len(names) and names[local_rank].isdigit():
-        return int(names[local_rank])
-    return local_rank
+    return names[local_rank] if local_rank < len(names) else ""
+
+
+def inventory_by(smi: Smi) -> Inventory:
+    """Return what a management tool lists. Raises DeviceError if it lists nothing."""
+    records = [record for record in smi.read() if "error" not in record and "instance_of" not in record]
+
+    def of_all(name: str) -> tuple[str, ...]:
+        found = tuple(record[name] for record in records if record.get(name))
+        return found if len(found) == len(records) else ()
+
+    try:
+        driver, absent = smi.driver(), {}
+    except DeviceError as error:
+        driver, absent = None, {"driver": str(error)}
+    return Inventory(
+        count=len(records),
+        names=tuple(sorted({record["name"] for record in records if "name" in record})),
+        memory_gib=tuple(record["memory_total_gib"] for record in records if "memory_total_gib" in record),
+        driver=driver,
+        absent=absent,
+        serials=of_all("serial"),
+        pci=of_all("pci"),
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from typing import ClassVar, Mapping, Sequence
+from typing import Any, ClassVar, Mapping, Sequence
 
 from trainer.devices.base import Backend, DeviceInfo
 from trainer.devices.timers import StepTimer, SynchronisedTimer
@@ -66,6 +66,10 @@ class CpuBackend(Backend):
             ]
 
         return [Sampler(PSUTIL, read), *super().samplers(local_rank)]
+
+    def health(self, device: DeviceInfo, smi: str = "") -> dict[str, Any] | None:
+        """Return None: the processor's errors are the host's."""
+        return None
 
 
 def _resident_gib(pid: int) -> float:

@@ -5,11 +5,30 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any, Callable, ContextManager, Iterable, Mapping, Sequence
 
-from trainer.devices.base import Backend, CopyStream, DeviceInfo, Inventory, T, visible_index
+from trainer.devices.base import (
+    Backend,
+    CopyStream,
+    DeviceInfo,
+    Inventory,
+    T,
+    inventory_by,
+    visible_index,
+    visible_name,
+)
 from trainer.devices.timers import EventTimer, StepTimer
 from trainer.errors import DeviceError
 from trainer.telemetry import load_smi
-from trainer.telemetry.base import GIB, DevicePlace, Sampler, Samples, declare, device_readings, device_sampler
+from trainer.telemetry.base import (
+    GIB,
+    AbsentError,
+    DevicePlace,
+    Sampler,
+    Samples,
+    declare,
+    device_readings,
+    device_sampler,
+)
+from trainer.telemetry.health import health_of
 
 if TYPE_CHECKING:
     import torch
@@ -50,7 +69,7 @@ class CudaBackend(Backend):
 
     name = "cuda"
     visible_devices = "CUDA_VISIBLE_DEVICES"
-    precisions = ("fp32", "amp", "bf16")
+    precisions = ("fp32", "tf32", "amp", "bf16")
     pin_memory = True
     copies_beside = True
 
@@ -73,9 +92,17 @@ class CudaBackend(Backend):
         self.device = torch.device("cuda", local_rank)
         self._index = visible_index(self.visible_devices, local_rank)
         facts = torch.cuda.get_device_properties(local_rank)
-        uuid = getattr(facts, "uuid", None)  # since torch 2.4
-        serial = None if uuid is None else str(uuid)
-        return DeviceInfo(facts.name, self._index, facts.total_memory / GIB, serial=serial, pci=_pci_address(facts))
+        name = visible_name(self.visible_devices, local_rank)
+        uuid = device_uuid(facts, name)
+        return DeviceInfo(
+            facts.name,
+            self._index,
+            facts.total_memory / GIB,
+            serial=str(facts.uuid) if hasattr(facts, "uuid") else uuid,
+            pci=_pci_address(facts),
+            uuid=uuid,
+            is_numbered=not name or name.isdigit(),
+        )
 
     def collectives(self) -> str:
         """NCCL; MetaX and Iluvatar answer to the same name."""
@@ -125,13 +152,16 @@ class CudaBackend(Backend):
 
         if precision in ("amp", "bf16"):
             return torch.autocast("cuda", dtype=torch.float16 if precision == "amp" else torch.bfloat16)
-        return contextlib.nullcontext() if precision == "fp32" else super().autocast(precision)
+        return contextlib.nullcontext() if precision in ("fp32", "tf32") else super().autocast(precision)
 
-    def gradient_scaler(self, precision: str) -> torch.cuda.amp.GradScaler | None:
+    def gradient_scaler(self, precision: str) -> torch.amp.GradScaler | None:
         """Amp scales the loss so that small fp16 gradients survive."""
         import torch
 
-        return torch.cuda.amp.GradScaler() if precision == "amp" else None
+        if precision != "amp":
+            return None
+        scaler = getattr(torch.amp, "GradScaler", None)  # since torch 2.3, where that of torch.cuda.amp is deprecated
+        return torch.cuda.amp.GradScaler() if scaler is None else scaler("cuda")
 
     def set_tf32(self, allowed: bool) -> None:
         """Set both switches; torch's defaults differ between them and between versions."""
@@ -139,6 +169,13 @@ class CudaBackend(Backend):
 
         torch.backends.cuda.matmul.allow_tf32 = allowed
         torch.backends.cudnn.allow_tf32 = allowed
+
+    def set_cudnn(self, *, deterministic: bool, benchmark: bool) -> None:
+        """Set both switches of torch.backends.cudnn, which MetaX and Iluvatar provide too."""
+        import torch
+
+        torch.backends.cudnn.deterministic = deterministic
+        torch.backends.cudnn.benchmark = benchmark
 
     def samplers(
         self, local_rank: int, *, rank_pids: Sequence[int] = (), places: Sequence[DevicePlace] = (), smi: str = ""
@@ -162,15 +199,26 @@ class CudaBackend(Backend):
         if not smi:
             why = "the device's table names no management tool, and torch sees the visible devices only"
             return Inventory(driver=device.driver, absent={"card_count": why, "driver": why})
-        tool = load_smi(smi)
-        records = [record for record in tool.read() if "error" not in record]
-        names = {record["name"] for record in records if "name" in record}
-        memory_gib = tuple(record["memory_total_gib"] for record in records if "memory_total_gib" in record)
+        return inventory_by(load_smi(smi))
+
+    def listed_devices(self, smi: str = "") -> list[int] | None:
+        """Return the indexes in the listing of the tool that the device's table names; None if it cannot be read.
+
+        torch counts them too when a rank opens its device, so only a tool that is not there is an error.
+        """
+        if not smi:
+            return None
         try:
-            driver, absent = tool.driver(), {}
-        except DeviceError as error:
-            driver, absent = None, {"driver": str(error)}
-        return Inventory(len(records), tuple(sorted(names)), memory_gib, driver, absent)
+            records = load_smi(smi).read()
+        except AbsentError:
+            raise
+        except DeviceError:
+            return None
+        return [record["card"] for record in records if "error" not in record and "instance_of" not in record]
+
+    def health(self, device: DeviceInfo, smi: str = "") -> dict[str, Any] | None:
+        """Return what the vendor's tool reads of this device."""
+        return health_of(load_smi(smi), device.place) if smi else {}
 
     def release_memory(self) -> None:
         """Empty the caching allocator and begin its peaks anew."""
@@ -184,6 +232,19 @@ class CudaBackend(Backend):
         import torch
 
         return (torch.cuda.max_memory_allocated(self.device) / GIB, torch.cuda.max_memory_reserved(self.device) / GIB)
+
+
+def device_uuid(facts: Any, name: str) -> str | None:
+    """The device's UUID, as in GPU-5c89f4ac-...; None if neither torch nor CUDA_VISIBLE_DEVICES gives it.
+
+    `facts` are its properties, with a UUID since torch 2.4, `name` is what the variable calls it, which may be
+    shortened. Of a MIG instance the variable decides: what torch gives for one is untested.
+    """
+    named = name if name.startswith(("GPU-", "MIG-")) else ""
+    found = getattr(facts, "uuid", None)
+    if named.startswith("MIG-") or not found:
+        return named or None
+    return str(found) if str(found).startswith(("GPU-", "MIG-")) else f"GPU-{found}"
 
 
 def _pci_address(facts: Any) -> str | None:

@@ -123,6 +123,7 @@ SCENARIO: Mapping[str, Key] = {one.name: one.metadata["key"] for one in fields(S
 _RANKS = Key(_are_numbers, "an array of different ranks, counted from 0; empty means all", (), tuple)
 _DEVICES = Key(_are_numbers, "an array of different devices of a host, counted from 0; empty means all", (), tuple)
 _FLAG = Key(lambda found: isinstance(found, bool), "true or false", False)
+_NAME = Key(lambda found: isinstance(found, str), "a name of the catalogue; empty means all", "")
 _FACTOR = _number(0, 1000, above=True)
 _STEP = _whole(0)
 _FROM_STEP = _whole(0, default=0)
@@ -153,6 +154,18 @@ FAULTS: Mapping[str, Mapping[str, Key]] = {
             "name": _text(default=None),
             "capacity_gib": _number(0, above=True, default=None),
             "index": _whole(0, default=None),
+        },
+        "ecc_errors": {"count": _whole(1, default=1), "corrected": _FLAG, "from_step": _FROM_STEP},
+        "retired_pages": {"count": _whole(1, default=1), "from_step": _FROM_STEP},
+        "pcie_width": {"lanes": _whole(1), "from_step": _FROM_STEP},
+        "pcie_generation": {"generation": _whole(1), "from_step": _FROM_STEP},
+        "xid": {"number": _whole(1), "from_step": _FROM_STEP},
+        "numerics": {
+            "error": _choice("tf32", "bf16", "int16", "bit", "element", "lane", "tail", "nan", "flush", "ties"),
+            "operator": _NAME,
+            "direction": _NAME,
+            "bit": Key(lambda found: type(found) is int and 0 <= found < 32, "a whole number from 0 to 31", 12),
+            "rate": _number(0, 1, default=1.0),
         },
         "no_samples": {"how": _choice("missing", "failing", default="missing"), "from_step": _FROM_STEP},
     }.items()

@@ -35,6 +35,7 @@ _AT_WORK = {
     "core_clock_mhz": 1400.0,
     "memory_clock_mhz": 1600.0,
 }
+_LANES, _GENERATION = 16, 4
 _POWER_SWAY_W, _SWAY_S, _WARMING_S = 12.0, 7.0, 60.0
 
 
@@ -271,6 +272,23 @@ class SimulatedDevice:
                 sample["throttle"] = fault["reason"]
                 sample["core_clock_mhz"] = round(sample["core_clock_mhz"] / fault["factor"], 1)
         return [sample]
+
+    def health(self) -> dict[str, Any]:
+        """Return fields of the event `health`: those of a sound device on PCIe 4.0 x16, and planted faults."""
+        link = {"pcie_width": _LANES, "pcie_width_max": _LANES}
+        link.update(pcie_generation=_GENERATION, pcie_generation_max=_GENERATION)
+        found: dict[str, Any] = {"ecc_corrected": 0, "ecc_uncorrected": 0, "retired_pages": 0, **link, "kernel_log": []}
+        for fault in self.faults("ecc_errors"):
+            found["ecc_corrected" if fault["corrected"] else "ecc_uncorrected"] += fault["count"]
+        for fault in self.faults("retired_pages"):
+            found["retired_pages"] += fault["count"]
+        for name, key in (("pcie_width", "lanes"), ("pcie_generation", "generation")):
+            for fault in self.planted(name):
+                if self._begun >= fault["from_step"]:
+                    found[name] = fault[key]
+        for fault in self.faults("xid"):
+            found["kernel_log"].append(f"NVRM: Xid (PCI:{self.index:04x}:00:00): {fault['number']}, planted")
+        return found
 
     def _readings(self) -> dict[str, float]:
         """Return made-up readings, the same for every scenario: higher power while training, exponential warming."""

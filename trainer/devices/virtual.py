@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Callable, ClassVar, Iterable, Iterator, M
 from evidence.telemetry import DEVICE_READINGS
 from trainer.clocks import Clock, SimulatedClock
 from trainer.devices.base import Backend, CopyStream, DeviceInfo, Inventory, T, visible_index
+from trainer.devices.numeric_faults import NumericFaults
 from trainer.devices.scenario import Scenario, load_scenario
 from trainer.devices.simulation import NS_PER_MS, SimulatedDevice
 from trainer.devices.timers import EventTimer, StepTimer, WindowTimer
@@ -22,6 +23,9 @@ from trainer.telemetry.base import DevicePlace, Sampler, declare
 
 if TYPE_CHECKING:
     import torch
+
+    from trainer.numerics.cases import Case
+    from trainer.numerics.operators import Tensors
 
 VIRTUAL_SMI = declare(
     "virtual_smi",
@@ -136,6 +140,8 @@ class VirtualBackend(Backend):
             clock=self.clock,
         )
         device = self._device
+        planted = self._scenario.of_kind("numerics", self._rank, device.index)
+        self._numeric_faults = NumericFaults(planted, self._scenario.seed + self._rank)
         if isinstance(self.clock, SimulatedClock):
             self.clock.rate = device.clock_rate()
         serial = f"SIM-{device.index:04d}"
@@ -218,6 +224,10 @@ class VirtualBackend(Backend):
 
         return read
 
+    def compute(self, case: Case, inputs: Tensors, compute: Callable[[Tensors], torch.Tensor]) -> torch.Tensor:
+        """Return what the simulated device computes, with what is planted."""
+        return self._numeric_faults.compute(case, inputs, compute)
+
     def samplers(
         self, local_rank: int, *, rank_pids: Sequence[int] = (), places: Sequence[DevicePlace] = (), smi: str = ""
     ) -> list[Sampler]:
@@ -228,6 +238,10 @@ class VirtualBackend(Backend):
         """Return the simulated devices of this host's ranks; there are no others."""
         memory_gib = (device.capacity_gib or 0.0,) * self._host_devices
         return Inventory(self._host_devices, (device.name,), memory_gib, device.driver)
+
+    def health(self, device: DeviceInfo, smi: str = "") -> dict[str, Any] | None:
+        """Return a sound device's readings, and what is planted."""
+        return {"source": VIRTUAL_SMI.name, **self._device.health()}
 
     def allocator_peak_gib(self) -> tuple[float | None, float | None]:
         """Return the planted peaks."""

@@ -107,13 +107,16 @@ class Agent:
 
     def _with_devices(self, leases: Leases) -> int:
         order = self._order
-        problems, devices = self._problems(), []
-        variable = load_backend(order.backend).visible_devices if not problems else None
-        if not problems:
-            listed = [name.strip() for name in os.environ.get(variable or "", "").split(",") if name.strip()]
+        problems, devices, listed = self._problems(), [], []
+        backend = None if problems else load_backend(order.backend)
+        try:
+            listed = [] if backend is None else backend.named_devices()
+        except TrainerError as error:
+            problems = [str(error)]
+        if backend is not None and not problems:
             available = listed or [str(number) for number in range(order.device_count or order.ranks_per_node)]
             if order.devices is None and len(available) < order.ranks_per_node:
-                where = variable or "the topology"
+                where = backend.visible_devices or "the topology"
                 problems = [f"{order.ranks_per_node} devices are needed, there are {len(available)}; check {where}"]
         if not problems:
             try:
@@ -134,8 +137,8 @@ class Agent:
         )
         self._writer.send({"hello": asdict(hello)})
         meeting = self._await_go()
-        if variable is not None:
-            os.environ[variable] = ",".join(devices)
+        if backend is not None:
+            backend.choose_devices(devices)
         self._start_ranks(str(meeting["address"]), int(meeting["port"]))
         reason = ""
         try:
@@ -156,7 +159,7 @@ class Agent:
                 ensure(Path(order.shapes["folder"]), **order.shapes["parameters"])
         except (TrainerError, OSError) as error:
             return [str(error)]
-        if order.shapes is None:
+        if order.shapes is None and order.data is not None:
             problems += data_problems(Path(order.data))
         if order.backbone is not None:
             problems += backbone_problems(Path(order.backbone))

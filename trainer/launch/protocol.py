@@ -58,7 +58,7 @@ class Order:
     backend: str
     nodes: int
     ranks_per_node: int
-    data: str
+    data: str | None
     backbone: str | None = None
     devices: list[str] | None = None
     device_count: int | None = None

@@ -1,4 +1,4 @@
-"""The protocols full, epoch and steady: what is trained and evaluated in which order."""
+"""The protocols full, epoch, steady and smoke: what is trained and evaluated in which order."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import torch
 from evidence import events
 from evidence.files import DETECTIONS_FILE, KeptDetections, write_detections
 from evidence.rank_file import EventLog
+from evidence.run_file import BY_STEPS
 from trainer.clocks import Ledger
 from trainer.data.annotations import annotation_file
 from trainer.data.index_cache import VAL, digest_of
@@ -73,8 +74,8 @@ class Protocol:
     def run(self) -> str:
         """Run the protocol of the settings and return the reason it ended with."""
         self._note_parameters()
-        if self._settings.protocol == "steady":
-            return self._steady()
+        if self._settings.protocol in BY_STEPS:
+            return self._by_steps()
         epochs = self._settings.epochs if self._settings.protocol == "full" else 1
         if self._settings.protocol == "full" and self._resumed is None:
             self._ask_ahead(self._from.epoch, self._from.step, epochs)
@@ -179,16 +180,15 @@ class Protocol:
         self._log.write(events.EvalBegin(epoch), self._ledger.enter("evaluation"))
         self._group.broadcast_buffers(self._bare_model)
         scores = collector(self._settings, self._loaders.ground_truth, lambda rows: self._keep_detections(epoch, rows))
-        detect(
+        oriented = detect(
             self._bare_model,
             self._arriving(self._loaders.val, training=False),
             self._trainee.backend,
-            self._settings.precision,
             scores.add,
             self._progress(),
         )
         outcome = scores.outcome(self._group, lambda reached: self._decides(epoch, reached))
-        end = events.EvalEnd(epoch, outcome.images, outcome.detections, **outcome.facts)
+        end = events.EvalEnd(epoch, outcome.images, outcome.detections, **outcome.facts, exif_oriented=oriented)
         # The phase ends at the time of the event, so that judging can compare the two.
         self._log.write(end, self._ledger.enter("idle"))
         return outcome.map
@@ -203,8 +203,10 @@ class Protocol:
             raise DiskError(f"{path}: cannot be written: {error.strerror}; make room there") from None
 
     def _decides(self, epoch: int, reached: float) -> bool:
-        """Whether the full protocol ends with this evaluation."""
+        """Whether the run ends with this evaluation, so that its detections are kept and scored by pycocotools too."""
         settings = self._settings
+        if settings.protocol == "smoke":
+            return True
         if settings.protocol != "full" or epoch == _BEFORE_TRAINING:
             return False
         return epoch == settings.epochs - 1 or reached >= settings.target_map
@@ -219,9 +221,13 @@ class Protocol:
 
         return report
 
-    def _steady(self) -> str:
-        assert self._settings.steps is not None  # Settings ties it to this protocol
+    def _by_steps(self) -> str:
+        """Take the steps of the settings after a warm-up; under smoke, evaluate then."""
+        assert self._settings.steps is not None  # Settings ties it to these protocols
         plan = self._loaders.train_plan
+        # Of a smoke run's few images an epoch is shorter than the recipe's warm-up, which must not end with it.
+        is_short = self._settings.protocol == "smoke"
+        epoch = max(len(plan), self._settings.warmup_steps + 1) if is_short else len(plan)
         # Only if workers do not restart in every epoch.
         endless = self._takes_ahead and self._settings.uses("persistent_workers")
         plan.set_epoch(0, endless=endless)
@@ -230,7 +236,7 @@ class Protocol:
 
         def rates(first: int, count: int) -> list[float]:
             return [
-                learning_rate(self._settings, epoch=0, step=step, steps_per_epoch=len(plan))
+                learning_rate(self._settings, epoch=0, step=step, steps_per_epoch=epoch)
                 for step in range(first, first + count)
             ]
 
@@ -239,6 +245,8 @@ class Protocol:
         self._begin()
         self._loop.run(batches, rates(warmup, self._settings.steps), epoch=0)
         self._loop.steps, self._loop.images = self._settings.steps, self._loop.images - warmup_images
+        if self._settings.protocol == "smoke":
+            self._evaluate(0)
         self._end()
         self._close(batches)
         return "steps"
@@ -247,10 +255,11 @@ class Protocol:
         """Take the warm-up steps and return their number.
 
         At least those of the settings, then a window at a time until one takes as long as the one before on every rank;
-        at most _WARMUP_LIMIT times the steps of the settings.
+        at most _WARMUP_LIMIT times the steps of the settings. Under smoke, whose rates are not judged, those alone.
         """
         asked, done, before_ns = self._settings.steady_warmup, 0, 0.0
-        while done < _WARMUP_LIMIT * asked:
+        limit = 1 if self._settings.protocol == "smoke" else _WARMUP_LIMIT
+        while done < limit * asked:
             count = self._loop.window if done else asked
             self._loop.run(batches, rates(done, count), epoch=0, warmup=True)
             done += count

@@ -1,11 +1,13 @@
-"""Sets one rank up - device, process group, data, model - and hands it to its protocol."""
+"""Sets one rank up - device, process group, probes, data, model - and hands it to its protocol."""
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import platform
 import sys
+from dataclasses import astuple
 
 import numpy
 import torch
@@ -14,6 +16,9 @@ import torchvision
 from evidence import events
 from evidence.files import SCHEMA, telemetry_file
 from evidence.rank_file import EventLog
+from evidence.run_file import BY_STEPS, PROBES
+from evidence.variables.declared import of_rank
+from evidence.variables.redact import redacted_environment
 from trainer.data.loader import build_loaders
 from trainer.data.scoring import fast_is_absent
 from trainer.devices import Backend, DeviceInfo
@@ -25,9 +30,11 @@ from trainer.model.networks import build_model, count_parameters
 from trainer.optimizations import ledger, unavailable
 from trainer.probes.clocks import ClockWatch, probe_clock
 from trainer.probes.environment import device_numa_node, gather, placement
+from trainer.probes.operators import ask_operators
 from trainer.ranks import HostGroup, Ranks
 from trainer.settings import Settings
 from trainer.telemetry.base import DevicePlace
+from trainer.telemetry.health import HealthReader
 from trainer.telemetry.watch import Watch, stop_all
 
 
@@ -39,22 +46,31 @@ def run_rank(settings: Settings, ranks: Ranks, backend: Backend, log: EventLog, 
     backend.check_precision(settings.precision)
     device = backend.open(ranks.local_rank, ranks.local_world_size)
     backend.set_tf32(settings.tf32)
+    backend.set_cudnn(deterministic=settings.deterministic, benchmark=settings.cudnn_benchmark)
     log.write(_introduction(settings, ranks, backend, device), started_ns)
     group = HostGroup(ranks)
     group.join(backend)
     # Together: while other ranks still import their frameworks, a busy host disturbs the clock probe.
     group.barrier()
-    probe = probe_clock(backend)
-    log.write(probe)
-    backend.release_memory()
+    probe = _probe(settings, backend, group, log)
+    health = HealthReader(device.place, lambda: backend.health(device, settings.smi))
+    health.write(log, events.BEFORE)
     watches = _watches(settings, ranks, backend, device, group)
     for watch in watches:
         watch.start()
     try:
         if ranks.local_rank == 0:
             log.write(gather(settings, backend, device))
-        clocks = ClockWatch(backend, log, probe, settings.seed)
-        reason = _prepare(settings, ranks, backend, log, group, clocks).run()
+        if settings.protocol == PROBES:
+            reason = PROBES
+        else:
+            clocks = ClockWatch(backend, log, probe, settings.seed)
+            reason = _prepare(settings, ranks, backend, log, group, clocks).run()
+        health.write(log, events.AFTER)  # at once, while the link is as fast as in training
+    except BaseException:
+        with contextlib.suppress(Exception):  # the device may have caused it, and the reason counts
+            health.write(log, events.AFTER)
+        raise
     finally:
         stop_all(watches)
     allocated_gib, reserved_gib = backend.allocator_peak_gib()
@@ -66,13 +82,26 @@ def run_rank(settings: Settings, ranks: Ranks, backend: Backend, log: EventLog, 
     group.leave()
 
 
+def _probe(settings: Settings, backend: Backend, group: HostGroup, log: EventLog) -> events.ClockProbe:
+    """Measure the device itself, before anything is trained on it; log what each probe found, and return the clock's.
+
+    A further probe is a module of trainer/probes, and a line here.
+    """
+    clock = probe_clock(backend)
+    log.write(clock)
+    if settings.numerics != "none":
+        ask_operators(settings, backend, group, log)
+    backend.release_memory()
+    return clock
+
+
 def _watches(settings: Settings, ranks: Ranks, backend: Backend, device: DeviceInfo, group: HostGroup) -> list[Watch]:
     """Return a watch for each sampler of this rank."""
-    here = group.of_this_node([os.getpid(), device.index, device.pci])
+    here = group.of_this_node([os.getpid(), *astuple(device.place)])
     samplers = backend.samplers(
         ranks.local_rank,
-        rank_pids=[pid for pid, _, _ in here],
-        places=[DevicePlace(index, pci) for _, index, pci in here],
+        rank_pids=[one[0] for one in here],
+        places=[DevicePlace(*one[1:]) for one in here],
         smi=settings.smi,
     )
     return [
@@ -102,6 +131,7 @@ def _introduction(settings: Settings, ranks: Ranks, backend: Backend, device: De
         backend=backend.name,
         simulated=backend.simulated,
         clock=backend.clock.kind,
+        device_api=backend.device_api,
         device_name=device.name,
         card=device.index,
         serial=device.serial,
@@ -109,9 +139,10 @@ def _introduction(settings: Settings, ranks: Ranks, backend: Backend, device: De
         capacity_gib=device.capacity_gib,
         driver=device.driver,
         collectives=backend.collectives(),
-        environment={key: os.environ.get(key) for key in (*backend.environment, backend.visible_devices) if key},
+        environment={key: os.environ.get(key) for key in (*backend.environment, *backend.visible_variables)},
         timing=backend.step_timer().method,
         **settings.recorded(),
+        variables=redacted_environment(of_rank(os.environ)),
         versions={
             "python": platform.python_version(),
             "torch": torch.__version__,
@@ -179,7 +210,7 @@ def _begin(
 ) -> Position | None:
     """Restore model, optimizer and RNG from the last checkpoint and return its position; None on a fresh start."""
     settings = trainee.settings
-    if not settings.attempt or settings.protocol == "steady":
+    if not settings.attempt or settings.protocol in BY_STEPS:
         return None
     position = resume(trainee, bare_model, group, checkpoints, steps_per_epoch)
     for problem in checkpoints.skipped:

@@ -110,6 +110,8 @@ class Staged(NamedTuple):
     event: Any
     image_ids: np.ndarray
     """int64 [images]"""
+    oriented: int | None
+    """As in Batch"""
 
 
 class Staging:
@@ -128,7 +130,7 @@ class Staging:
         if stream is None or isinstance(batch, BadSample):
             return batch
         (images, targets), event = stream.run(lambda: to_device(batch, self._device, everything=True))
-        return Staged(images, targets, event, batch.image_ids)
+        return Staged(images, targets, event, batch.image_ids, batch.oriented)
 
     def take(self, batch: Batch | PublishedBatch | Staged) -> Inputs:
         """Return the Inputs of a batch or of a result of `ahead`, valid for work queued after this in this thread.

@@ -125,7 +125,7 @@ class StepLoop:
         scale = self._trainee.loss_scale()
         if scale is not None:
             window.scales.append(scale)
-        self._passes.add(batch.image_ids)
+        self._passes.add(batch.image_ids, batch.oriented)
         window.rate = rate
 
     def _close(self, window: Window, begun_ns: int, epoch: int, warmup: bool) -> None:

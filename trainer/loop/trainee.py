@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 from dataclasses import dataclass, field
 from typing import Any, Callable
 
@@ -127,12 +128,19 @@ def distributed(model: torch.nn.Module, settings: Settings, backend: Backend, wo
         return model
     return torch.nn.parallel.DistributedDataParallel(
         model,
-        broadcast_buffers=not settings.uses("buffers_left_alone"),
+        **_buffers_in_forward(not settings.uses("buffers_left_alone")),
         # bucket_cap_mb=25 is not the same as the default, which has a smaller first bucket.
         **({} if settings.bucket_mb is None else {"bucket_cap_mb": settings.bucket_mb}),
         gradient_as_bucket_view=in_use("gradient_views", settings, backend, world_size),
         static_graph=in_use("static_graph", settings, backend, world_size),
     )
+
+
+def _buffers_in_forward(wanted: bool) -> dict[str, bool]:
+    """Return DDP's argument for broadcasts of buffers in each forward pass, by the name that this torch has for it."""
+    parameters = inspect.signature(torch.nn.parallel.DistributedDataParallel.__init__).parameters
+    # torch 2.14 deprecates broadcast_buffers.
+    return {"forward_sync_buffers" if "forward_sync_buffers" in parameters else "broadcast_buffers": wanted}
 
 
 def build_optimizer(model: torch.nn.Module, settings: Settings) -> torch.optim.Optimizer:

@@ -8,11 +8,12 @@ from torchvision.models.detection import FasterRCNN, fasterrcnn_resnet50_fpn
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.backbone_utils import BackboneWithFPN, resnet_fpn_backbone
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
+from torchvision.models.resnet import Bottleneck
 from torchvision.ops import MultiScaleRoIAlign
 from torchvision.ops.misc import FrozenBatchNorm2d
 
 from trainer.model.weights import load_backbone
-from trainer.settings import SIDES, Settings
+from trainer.settings import Settings
 
 # The small model: anchors' sides in pixels. Chosen so that two CPU cores train it in less than a minute.
 _SMALL_CHANNELS = 64
@@ -48,14 +49,28 @@ def count_parameters(model: torch.nn.Module) -> tuple[int, int]:
 def _resnet50(settings: Settings) -> torch.nn.Module:
     if not settings.pretrained_backbone:
         return fasterrcnn_resnet50_fpn(weights=None, weights_backbone=None, num_classes=settings.num_classes)
-    assert settings.backbone is not None  # Settings refuses a pretrained body without a file
     # As fasterrcnn_resnet50_fpn with downloaded weights: frozen batch norm, stem and first stage frozen. Called without
     # weights, that function would train all layers.
     backbone = resnet_fpn_backbone(
         backbone_name="resnet50", weights=None, norm_layer=FrozenBatchNorm2d, trainable_layers=3
     )
-    load_backbone(backbone.body, settings.backbone, settings.backbone_sha256)
-    return FasterRCNN(backbone, num_classes=settings.num_classes)
+    if settings.backbone is None:  # of a smoke run; Settings refuses it elsewhere
+        _steady_activations(backbone.body)
+    else:
+        load_backbone(backbone.body, settings.backbone, settings.backbone_sha256)
+    min_size, max_size = settings.resized
+    return FasterRCNN(backbone, num_classes=settings.num_classes, min_size=min_size, max_size=max_size)
+
+
+def _steady_activations(body: torch.nn.Module) -> None:
+    """Scale the residual branches of a body of random weights by 1 / sqrt(blocks).
+
+    Frozen batch norm normalises nothing: each block would double the variance of what it passes on (Zhang et al.,
+    Fixup initialization, 2019), and the losses would overflow within a few steps.
+    """
+    blocks = [module for module in body.modules() if isinstance(module, Bottleneck)]
+    for block in blocks:
+        block.bn3.weight.fill_(len(blocks) ** -0.5)
 
 
 def _resnet18_small(settings: Settings) -> torch.nn.Module:
@@ -65,8 +80,8 @@ def _resnet18_small(settings: Settings) -> torch.nn.Module:
     anchors = AnchorGenerator(tuple((side,) for side in _SMALL_ANCHORS), ((0.5, 1.0, 2.0),) * len(_SMALL_ANCHORS))
     return FasterRCNN(
         backbone,
-        min_size=SIDES[settings.model][0],
-        max_size=SIDES[settings.model][1],
+        min_size=settings.resized[0],
+        max_size=settings.resized[1],
         rpn_anchor_generator=anchors,
         rpn_pre_nms_top_n_train=300,
         rpn_pre_nms_top_n_test=300,
@@ -89,8 +104,8 @@ def _tiny(settings: Settings) -> torch.nn.Module:
     body.out_channels = _TINY_CHANNELS
     return FasterRCNN(
         body,
-        min_size=SIDES[settings.model][0],
-        max_size=SIDES[settings.model][1],
+        min_size=settings.resized[0],
+        max_size=settings.resized[1],
         rpn_anchor_generator=AnchorGenerator((_TINY_ANCHORS,), ((1.0,),)),
         rpn_pre_nms_top_n_train=20,
         rpn_pre_nms_top_n_test=20,

@@ -71,6 +71,7 @@ def _probe(backend: Backend, side: int, units: int) -> ClockProbe:
         steps_back=_steps_back(backend.clock.now_ns),
         side=side,
         units=units,
+        note=backend.synchronise_note,
     )
 
 

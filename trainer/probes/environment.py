@@ -11,7 +11,6 @@ import importlib.metadata
 import os
 import platform
 import re
-import threading
 from pathlib import Path
 from typing import Any, Callable, Iterable
 
@@ -19,7 +18,7 @@ from evidence.files import sha256_of
 from evidence.host import Environment, Interface, Port
 from trainer.devices import Backend, DeviceInfo, Inventory
 from trainer.settings import Settings
-from trainer.telemetry.base import normal_pci
+from trainer.telemetry.base import normal_pci, within
 
 IMAGE_VARIABLE = "CONFORMANCE_IMAGE"
 HOST_OS_RELEASE = "run/host/os-release"
@@ -224,7 +223,7 @@ def package_versions() -> dict[str, str]:
 
 def _devices(facts: _Facts, backend: Backend, device: DeviceInfo, smi: str) -> None:
     try:
-        inventory = _within(_PATIENCE_S, lambda: backend.inventory(device, smi))
+        inventory = within(_PATIENCE_S, lambda: backend.inventory(device, smi))
     except Exception as error:  # the vendor's tool, which may fail in any way
         inventory = Inventory(driver=device.driver)
         facts.absent.update(
@@ -236,6 +235,7 @@ def _devices(facts: _Facts, backend: Backend, device: DeviceInfo, smi: str) -> N
     facts.note("card_count", lambda: inventory.count)
     facts.note("card_memory_gib", lambda: tuple(inventory.memory_gib or filter(None, [device.capacity_gib])))
     facts.note("driver", lambda: _short(inventory.driver or device.driver or ""))
+    facts.found.update(card_serials=tuple(map(_short, inventory.serials)), card_pci=inventory.pci)
 
 
 def _framework(facts: _Facts, backend: Backend) -> None:
@@ -250,27 +250,6 @@ def _framework(facts: _Facts, backend: Backend) -> None:
             **facts.found.get("packages", {}),
             **{name: _short(text) for name, text in found.items()},
         }
-
-
-def _within(patience_s: float, work: Callable[[], Inventory]) -> Inventory:
-    """Run `work` with a time limit. Raises what it raises, and TimeoutError."""
-    found: list[Inventory] = []
-    failed: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            found.append(work())
-        except BaseException as error:  # raised again below
-            failed.append(error)
-
-    thread = threading.Thread(target=run, name="inventory", daemon=True)
-    thread.start()
-    thread.join(patience_s)
-    if failed:
-        raise failed[0]
-    if not found:
-        raise TimeoutError(f"the devices' tool did not answer within {patience_s:g} s")
-    return found[0]
 
 
 def _line(path: Path) -> str:

@@ -5,20 +5,26 @@ To add a management tool, write a module here with an opener decorated by `smi_t
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
+import threading
 from dataclasses import dataclass
-from typing import Any, Callable, Dict, Iterable, List, Mapping, Sequence
+from typing import Any, Callable, Dict, Iterable, List, Mapping, Sequence, TypeVar
 
 from evidence.telemetry import DEVICE_READINGS, Reading
 from trainer.errors import DeviceError
 
+T = TypeVar("T")
 Samples = List[Dict[str, Any]]
 """Records for telemetry.jsonl; one with the key `error` is a complaint."""
 
 GIB = float(2**30)
 MIB_PER_GIB = 1024.0
+
+TOOL_FOLDERS = ("/opt/xre/bin", "/opt/mxdriver/bin", "/usr/local/corex/bin")
+"""Where Kunlunxin, MetaX and Iluvatar install their tools; not every image has these folders on PATH."""
 
 _PCI = re.compile(r"(?:([0-9a-f]{4,8}):)?([0-9a-f]{2}):([0-9a-f]{2})(?:\.([0-7]))?")
 _STARTED_EACH_TIME_S = 5.0
@@ -56,25 +62,32 @@ class Sampler:
 
 @dataclass(frozen=True)
 class DevicePlace:
-    """A device that a rank of this host uses: its index in the host, and its PCI address if the framework has it."""
+    """A device that a rank of this host uses: its index in the host, and PCI address and UUID where they are known.
+
+    Not `is_numbered`: the index is the local rank, as the device was chosen by its UUID.
+    """
 
     index: int
     pci: str | None = None
+    uuid: str | None = None
+    is_numbered: bool = True
 
 
 @dataclass(frozen=True)
 class Smi:
     """A vendor's management tool.
 
-    `read` returns a record for each device of the host: `card` (the tool's index), `pci` and `name` if it has them, and
-    metrics; or a record with `error`. `driver` returns the driver's version. Both raise DeviceError. `is_started`: each
-    reading starts a program.
+    `read` returns a record for each device of the host: `card` (the tool's index), `pci`, `uuid` and `name` if it has
+    them, metrics, and `complaints` (texts) about that device alone; or a record with `error`. `driver` returns the
+    driver's version, `health` records like those of `read` with fields of the event `health`. All raise DeviceError.
+    `is_started`: each reading starts a program.
     """
 
     source: Source
     read: Callable[[], Samples]
     driver: Callable[[], str]
     is_started: bool = True
+    health: Callable[[], Samples] | None = None
 
 
 SMI_TOOLS: dict[str, Callable[[], Smi]] = {}
@@ -95,27 +108,66 @@ def smi_tool(source: Source) -> Callable[[Callable[[], Smi]], Callable[[], Smi]]
     return register
 
 
+class AbsentError(DeviceError):
+    """The tool is not installed, or not where it is looked for."""
+
+
 class RefusedError(DeviceError):
-    """The tool ran and ended with an exit code other than 0."""
+    """The tool ran and refused, or ended with an exit code other than 0; `output` is its standard output."""
+
+    def __init__(self, message: str, output: str = "") -> None:
+        super().__init__(message)
+        self.output = output
 
 
 def run_tool(names: Sequence[str], *arguments: str, timeout_s: float = _TIMEOUT_S) -> str:
-    """Return the standard output of the first of `names` that is on PATH. Raises DeviceError with what to do."""
-    found = next((path for path in map(shutil.which, names) if path), None)
+    """Return the standard output of the first of `names` that is on PATH, else in TOOL_FOLDERS.
+
+    Raises AbsentError if none is there, DeviceError if it does not answer, both with what to do.
+    """
+    places = (None, os.pathsep.join(TOOL_FOLDERS))  # None is PATH
+    found = next(filter(None, (shutil.which(name, path=place) for place in places for name in names)), None)
     if found is None:
-        raise DeviceError(f"none of {', '.join(names)} is on PATH; install the vendor's driver tools")
+        raise AbsentError(
+            f"none of {', '.join(names)} is on PATH or in {', '.join(TOOL_FOLDERS)}; install the vendor's driver "
+            "tools, or put their folder on PATH"
+        )
     command = [found, *arguments]
     try:
         done = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL, timeout=timeout_s, check=False)
     except subprocess.TimeoutExpired:
-        raise DeviceError(f"{' '.join(command)} did not answer within {timeout_s:g} s") from None
+        raise DeviceError(
+            f"{' '.join(command)} did not answer within {timeout_s:g} s; try it by hand: it hangs where the driver does"
+        ) from None
     except OSError as error:
         raise DeviceError(f"{' '.join(command)} could not be started: {error}") from None
     if done.returncode != 0:
         # NVIDIA's tool prints errors on its standard output.
         said = (done.stderr.strip() or done.stdout.strip()).decode("utf-8", "replace").splitlines()[-1:]
-        raise RefusedError(f"{' '.join(command)} ended with code {done.returncode}: {' '.join(said)}")
+        output = done.stdout.decode("utf-8", "replace")
+        raise RefusedError(f"{' '.join(command)} ended with code {done.returncode}: {' '.join(said)}", output)
     return done.stdout.decode("utf-8", "replace")
+
+
+def within(patience_s: float, work: Callable[[], T]) -> T:
+    """Run `work` with a time limit, which a hanging library is given. Raises what it raises, and TimeoutError."""
+    found: list[T] = []
+    failed: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            found.append(work())
+        except BaseException as error:  # raised again below
+            failed.append(error)
+
+    thread = threading.Thread(target=run, name="a tool", daemon=True)
+    thread.start()
+    thread.join(patience_s)
+    if failed:
+        raise failed[0]
+    if not found:
+        raise TimeoutError(f"the devices' tool did not answer within {patience_s:g} s")
+    return found[0]
 
 
 def device_sampler(smi: Smi, places: Sequence[DevicePlace]) -> Sampler:
@@ -133,30 +185,45 @@ def device_sampler(smi: Smi, places: Sequence[DevicePlace]) -> Sampler:
 def matched(smi: Smi, records: Sequence[Mapping[str, Any]], places: Sequence[DevicePlace]) -> Samples:
     """Return the tool's record of each place as a sample, and a complaint for each place without a record.
 
-    By PCI address if both sides have it: a tool lists devices in bus order, and a framework may use another order
-    (CUDA_DEVICE_ORDER). Else by index: on a host of equal devices all tools known here count in bus order; that is
-    untested on vendors other than NVIDIA.
+    What the tool could not read of other devices of the host is left out.
     """
     name, metrics = smi.source.name, smi.source.metrics
     listed = [record for record in records if "error" not in record]
-    samples: Samples = [dict(record) for record in records if "error" in record]
-    by_pci = {pci: record for record in listed for pci in [normal_pci(record.get("pci"))] if pci is not None}
-    by_index = {record.get("card"): record for record in listed}
+    used = [record_of(listed, place)[0] for place in places]
+    others = {record.get("card") for record in listed if not any(record is one for one in used)} - {None}
+    samples: Samples = [dict(record) for record in records if "error" in record and record.get("card") not in others]
     for place in places:
-        pci = normal_pci(place.pci)
-        known = pci is not None and len(by_pci) == len(listed) and bool(listed)
-        record = by_pci.get(pci or "") if known else by_index.get(place.index)
+        record, where = record_of(listed, place)
         if record is None:
-            where = f"at {pci}" if known else f"{place.index}"
             samples.append({"error": f"{name} lists no device {where}; it lists {_listed(listed)}"})
             continue
         kept, complaints = checked(record, metrics, f"{name}, device {place.index},")
         names = {metric.name for metric in metrics}
         readings = {key: value for key, value in kept.items() if key in names}
-        samples += [{"error": complaint} for complaint in complaints]
+        samples += [{"error": complaint} for complaint in (*record.get("complaints", ()), *complaints)]
         if readings:
             samples.append({"source": name, "card": place.index, **readings})
     return samples
+
+
+def record_of(listed: Sequence[Mapping[str, Any]], place: DevicePlace) -> tuple[Mapping[str, Any] | None, str]:
+    """Return the tool's record of a place, None without one, and by what the place was looked up, in words.
+
+    By UUID or else PCI address, if the place and any record have it: a tool lists devices in bus order, and a framework
+    may use another one (CUDA_DEVICE_ORDER), or be given UUIDs. Else by index: on a host of equal devices all tools
+    known here count in bus order; that is untested on vendors other than NVIDIA. A UUID may be shortened, as in
+    CUDA_VISIBLE_DEVICES.
+    """
+    uuid, pci = place.uuid, normal_pci(place.pci)
+    if uuid and any(record.get("uuid") for record in listed):
+        named = [record for record in listed if str(record.get("uuid", "")).lower().startswith(uuid.lower())]
+        if named or pci is None or uuid.startswith("MIG-"):
+            return (named[0] if len(named) == 1 else None), uuid
+    if pci is not None and any(normal_pci(record.get("pci")) for record in listed):
+        return next((record for record in listed if normal_pci(record.get("pci")) == pci), None), f"at {pci}"
+    if not place.is_numbered:
+        return None, f"{uuid}"
+    return next((record for record in listed if record.get("card") == place.index), None), f"{place.index}"
 
 
 def normal_pci(text: Any) -> str | None:
@@ -172,7 +239,8 @@ def normal_pci(text: Any) -> str | None:
 
 
 def _listed(records: Sequence[Mapping[str, Any]]) -> str:
-    return ", ".join(str(record.get("pci") or record.get("card")) for record in records) or "none"
+    names = [record.get("pci") or record.get("uuid") or record.get("card") for record in records]
+    return ", ".join(map(str, names)) or "none"
 
 
 def device_readings(*names: str) -> tuple[Reading, ...]:

@@ -1,8 +1,9 @@
 """MetaX's `mx-smi`: reads the table that it prints without arguments.
 
 The format is that of listings published by MetaX and its users; untested on a device. Two lines a device, between
-bars: index, name, PCI address, use; then temperature, power, memory used/total in MiB. The table has no clocks and no
-throttle reasons.
+bars: index, name, PCI address, use; then temperature, power, memory used/total in MiB. From 2.2.9 on the first column
+is the board's index and name, and the GPU has an index of its own beside "Persist-M"; a board may have several GPUs.
+The table has no clocks and no throttle reasons.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ MX_SMI = declare(
 )
 
 _DEVICE = re.compile(r"^\s*([0-9]{1,3})\s+(\S.*?)\s*$")
+_GPU_OF_BOARD = re.compile(r"^\s*([0-9]{1,3})\s+(?:On|Off|N/A)\s*$", re.IGNORECASE)
 _ADDRESS = re.compile(r"\b([0-9a-fA-F]{4,8}:[0-9a-fA-F]{2}:[0-9a-fA-F]{2}\.[0-7])\b")
 _MEMORY = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*/\s*([0-9]+(?:\.[0-9]+)?)\s*MiB")
 _READINGS = {
@@ -39,23 +41,24 @@ def open_mx_smi() -> Smi:
 
 
 def parse_mx_smi(text: str) -> Samples:
-    """Return a record of each device: device, name, pci, and the metrics.
+    """Return a record of each GPU: card, name, pci, and the metrics.
 
-    A device without memory in its second line is a complaint; other readings not found exactly once are left out,
-    with a complaint. Raises DeviceError if no line begins a device.
+    The first line of a board's further GPUs may have no board, and their second line no power: it is the board's. A GPU
+    without memory in its second line is a complaint; other readings not found exactly once are left out, with a
+    complaint. Raises DeviceError if no line begins a device.
     """
     lines = [line.strip().strip("|").split("|") for line in text.splitlines() if "|" in line]
     records: Samples = []
     complaints: Samples = []
+    name = ""
     for parts, below in zip(lines, [*lines[1:], []]):
-        card, address = _DEVICE.match(parts[0]), _ADDRESS.search("|".join(parts[1:]))
+        board, address = _DEVICE.match(parts[0]), _ADDRESS.search("|".join(parts[1:]))
+        gpu = _GPU_OF_BOARD.match(parts[1]) if address is not None and len(parts) > 2 else None
+        card = gpu or board
         if card is None or address is None:
             continue
-        record: dict[str, Any] = {
-            "card": int(card.group(1)),
-            "name": card.group(2),
-            "pci": normal_pci(address.group(1)),
-        }
+        name = name if board is None else board.group(2)
+        record: dict[str, Any] = {"card": int(card.group(1)), "name": name, "pci": normal_pci(address.group(1))}
         memory = _MEMORY.findall("|".join(below))
         if len(memory) != 1:
             complaints.append(
@@ -64,14 +67,14 @@ def parse_mx_smi(text: str) -> Samples:
             continue
         used_mib, total_mib = map(float, memory[0])
         record.update(memory_used_gib=used_mib / MIB_PER_GIB, memory_total_gib=total_mib / MIB_PER_GIB)
-        found = {name: form.findall("|".join(below)) for name, form in _READINGS.items()}
+        found = {reading: form.findall("|".join(below)) for reading, form in _READINGS.items()}
         found["use_percent"] = _USE.findall("|".join(parts[1:]))
-        for name, numbers in found.items():
+        for reading, numbers in found.items():
             if len(numbers) == 1:
-                record[name] = float(numbers[0])
-            else:
+                record[reading] = float(numbers[0])
+            elif numbers or board is not None or reading != "power_w":
                 complaints.append(
-                    {"error": f"mx-smi printed {len(numbers)} numbers that could be {name}, expected one"}
+                    {"error": f"mx-smi printed {len(numbers)} numbers that could be {reading}, expected one"}
                 )
         if used_mib > total_mib:
             complaints.append({"error": f"mx-smi printed memory {used_mib:g} of {total_mib:g} MiB, which cannot be"})

@@ -1,31 +1,22 @@
-"""NVIDIA's NVML and `nvidia-smi`, and Iluvatar's `ixsmi`, which takes the same queries.
+"""NVIDIA's NVML and `nvidia-smi`, and Iluvatar's `ixsmi`, which takes queries of the same form.
 
-Fields are those of NVIDIA's public documentation (nvidia-smi --help-query-gpu; for the reasons of low clocks
-nvmlClocksEventReasons, before driver 535 nvmlClocksThrottleReasons). A version may lack a field or have another name
-for it: shorter lists are tried in turn, and what cannot be read is reported.
+NVML's functions are those of NVIDIA's public documentation (NVML API Reference) under the names of nvidia-ml-py; what a
+device or a version of the library does not have is left out.
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
-from typing import Any, Callable, Sequence, TypeVar
+from typing import Any, Callable, Iterable, Mapping, Sequence, Tuple, TypeVar
 
 from trainer.errors import DeviceError
-from trainer.telemetry.base import (
-    GIB,
-    MIB_PER_GIB,
-    RefusedError,
-    Samples,
-    Smi,
-    declare,
-    device_readings,
-    normal_pci,
-    run_tool,
-    smi_tool,
-)
+from trainer.telemetry.base import GIB, Samples, Smi, declare, device_readings, normal_pci, smi_tool
+from trainer.telemetry.query_gpu import HEALTH, REMAPPED, CsvQuery, clock_words
 
 _Read = TypeVar("_Read")
+_Part = Tuple[str, Callable[[Any], Mapping[str, Any]]]
 
 _QUERIED = device_readings(
     *("memory_used_gib", "memory_total_gib", "power_w", "temperature_c", "use_percent"),
@@ -45,36 +36,12 @@ IXSMI = declare(
 )
 
 _MILLIWATTS = 1000.0
-_NOT_THERE = (3, 13)  # NVML_ERROR_NOT_SUPPORTED, NVML_ERROR_FUNCTION_NOT_FOUND
-_SLOWED_DOWN = {0x08: "hw_slowdown", 0x20: "sw_thermal", 0x40: "hw_thermal", 0x80: "power_brake"}
-"""Heat, or insufficient power: a device in this state does not have the speed that its vendor measured."""
-
-# Recorded without making a run invalid. The software power cap (0x04) is how a device at full load keeps to its power
-# limit: many run under it all the time, also when the vendor's numbers were measured, and a run that it slows down too
-# much fails by its numbers. The same holds for clocks that were set (0x02, 0x100) or synchronised (0x10).
-_KEPT_LOW = {0x02: "clocks_setting", 0x04: "sw_power_cap", 0x10: "sync_boost", 0x100: "display_clocks"}
-_IDLE = 0x01
-
-_NUMBERS = {
-    "memory.used": ("memory_used_gib", MIB_PER_GIB),
-    "memory.total": ("memory_total_gib", MIB_PER_GIB),
-    "power.draw": ("power_w", 1.0),
-    "temperature.gpu": ("temperature_c", 1.0),
-    "utilization.gpu": ("use_percent", 1.0),
-    "clocks.sm": ("core_clock_mhz", 1.0),
-    "clocks.mem": ("memory_clock_mhz", 1.0),
-}
-_BASE = ("index", "pci.bus_id", "memory.used", "memory.total")
-_READINGS = ("power.draw", "temperature.gpu", "utilization.gpu", "clocks.sm", "clocks.mem")
-_REASONS = ("clocks_throttle_reasons.active", "clocks_event_reasons.active")  # the name before and after driver 535
-_LISTS = (
-    *((*_BASE, *_READINGS, reasons) for reasons in _REASONS),
-    (*_BASE, *_READINGS),
-    (*_BASE, "temperature.gpu", "utilization.gpu"),
-    _BASE,
-    ("index", "memory.used", "memory.total"),
-)
-_ABSENT = ("n/a", "not supported", "unknown error", "not available", "requested functionality has been deprecated")
+_NOT_THERE = (3, 6, 13)  # NVML_ERROR_NOT_SUPPORTED, NVML_ERROR_NOT_FOUND, NVML_ERROR_FUNCTION_NOT_FOUND
+_LOST = 15  # NVML_ERROR_GPU_IS_LOST
+_CORRECTED, _UNCORRECTED, _VOLATILE = 0, 1, 0  # nvmlMemoryErrorType_t, nvmlEccCounterType_t
+_RETIRED_BY = (0, 1)  # nvmlPageRetirementCause_t: several single-bit errors, a double-bit error
+_NVLINK_ERRORS = {0: "nvlink replay", 1: "nvlink recovery", 2: "nvlink crc flit", 3: "nvlink crc data"}
+_MOST_LINKS = 18  # NVML_NVLINK_MAX_LINKS
 
 
 @smi_tool(NVML)
@@ -82,14 +49,14 @@ def open_nvml() -> Smi:
     """Return NVML; the library is opened by the first reading."""
     nvml = _Nvml()
     has_library = importlib.util.find_spec("pynvml") is not None
-    return Smi(NVML, nvml.read, nvml.driver, is_started=not has_library)
+    return Smi(NVML, nvml.read, nvml.driver, is_started=not has_library, health=nvml.health)
 
 
 @smi_tool(IXSMI)
 def open_ixsmi() -> Smi:
     """Return ixsmi."""
-    query = CsvQuery("ixsmi", ("ixsmi",))
-    return Smi(IXSMI, query.read, query.driver)
+    query, health = CsvQuery("ixsmi", ("ixsmi",)), CsvQuery("ixsmi", ("ixsmi",), HEALTH)
+    return Smi(IXSMI, query.read, query.driver, health=health.read)
 
 
 class _Nvml:
@@ -98,12 +65,25 @@ class _Nvml:
     def __init__(self) -> None:
         self._library: Library | None = None
         self._program = CsvQuery("nvidia-smi", ("nvidia-smi",))
+        self._health = CsvQuery("nvidia-smi", ("nvidia-smi",), HEALTH)
+        self._remapped = CsvQuery("nvidia-smi", ("nvidia-smi",), REMAPPED, "--query-remapped-rows")
 
     def read(self) -> Samples:
         return self._ask(lambda library: library.read(), self._program.read)
 
     def driver(self) -> str:
         return self._ask(lambda library: library.driver(), self._program.driver)
+
+    def health(self) -> Samples:
+        return self._ask(lambda library: library.health(), self._program_health)
+
+    def _program_health(self) -> Samples:
+        records = self._health.read()
+        with contextlib.suppress(DeviceError):  # older drivers have no such query, and their devices retire pages
+            remapped = {one["pci"]: one for one in self._remapped.read() if "pci" in one}
+            for record in records:
+                record.update(remapped.get(record.get("pci"), {}))
+        return records
 
     def _ask(self, library: Callable[[Library], _Read], program: Callable[[], _Read]) -> _Read:
         try:
@@ -112,7 +92,7 @@ class _Nvml:
             try:
                 return program()
             except DeviceError as failed:
-                raise DeviceError(f"{failed}; nor did nvidia-ml-py help: {error}") from None
+                raise type(failed)(f"{failed}; nor did nvidia-ml-py help: {error}") from None
         return library(self._library)
 
 
@@ -121,46 +101,145 @@ class Library:
 
     def __init__(self, pynvml: Any) -> None:
         self._nvml = pynvml
+        self._handles: dict[int, Any] = {}
+        self._lost: dict[int, str] = {}
         try:
             pynvml.nvmlInit()
-            self._handles = [pynvml.nvmlDeviceGetHandleByIndex(i) for i in range(pynvml.nvmlDeviceGetCount())]
+            count = pynvml.nvmlDeviceGetCount()
         except Exception as error:  # NVMLError, which another module of this name may lack
             raise DeviceError(f"NVML could not be opened: {error}") from None
+        for index in range(count):
+            try:
+                self._handles[index] = pynvml.nvmlDeviceGetHandleByIndex(index)
+            except Exception as error:  # of one device, which another run may not need
+                self._lost[index] = str(error)
         if not self._handles:
-            raise DeviceError("NVML lists no device")
+            raise DeviceError(f"NVML lists no device{''.join(f'; device {i}: {why}' for i, why in self._lost.items())}")
+        self._instances = [(index, one) for index, handle in self._handles.items() for one in self._mig(handle)]
 
     def driver(self) -> str:
         """Return the driver's version. Raises DeviceError."""
         try:
             return _text(self._nvml.nvmlSystemGetDriverVersion())
         except Exception as error:
-            raise DeviceError(f"NVML did not tell the driver's version: {error}") from None
+            raise DeviceError(f"NVML could not read the driver's version: {error}") from None
 
     def read(self) -> Samples:
-        """Return a record of every device, and a complaint for each failed reading; unsupported ones are left out."""
+        """Return a record of every device, then of every MIG instance, which has memory alone and `instance_of`."""
         nvml = self._nvml
-        records: Samples = []
-        complaints: Samples = []
-        for index, handle in enumerate(self._handles):
-            record: dict[str, Any] = {"card": index}
-            for what, read in (
-                ("address", lambda handle: {"pci": normal_pci(_text(nvml.nvmlDeviceGetPciInfo(handle).busId))}),
-                ("name", lambda handle: {"name": _text(nvml.nvmlDeviceGetName(handle))}),
-                ("memory", self._memory),
-                ("power", lambda handle: {"power_w": nvml.nvmlDeviceGetPowerUsage(handle) / _MILLIWATTS}),
-                ("temperature", self._temperature),
-                ("use", lambda handle: {"use_percent": float(nvml.nvmlDeviceGetUtilizationRates(handle).gpu)}),
-                ("core clock", lambda handle: {"core_clock_mhz": self._clock(handle, nvml.NVML_CLOCK_SM)}),
-                ("memory clock", lambda handle: {"memory_clock_mhz": self._clock(handle, nvml.NVML_CLOCK_MEM)}),
-                ("clock reasons", self._reasons),
-            ):
-                try:
-                    record.update(read(handle))
-                except Exception as error:  # one failed reading must not lose the rest
-                    if getattr(error, "value", None) not in _NOT_THERE:
-                        complaints.append({"error": f"NVML did not tell the {what} of device {index}: {error}"})
-            records.append({name: value for name, value in record.items() if value is not None})
-        return [*records, *complaints]
+        parts: Sequence[_Part] = (
+            ("name", lambda handle: {"name": _text(nvml.nvmlDeviceGetName(handle))}),
+            ("memory", self._memory),
+            ("power", lambda handle: {"power_w": nvml.nvmlDeviceGetPowerUsage(handle) / _MILLIWATTS}),
+            ("temperature", self._temperature),
+            ("use", lambda handle: {"use_percent": float(nvml.nvmlDeviceGetUtilizationRates(handle).gpu)}),
+            ("core clock", lambda handle: {"core_clock_mhz": self._clock(handle, nvml.NVML_CLOCK_SM)}),
+            ("memory clock", lambda handle: {"memory_clock_mhz": self._clock(handle, nvml.NVML_CLOCK_MEM)}),
+            ("clock reasons", self._reasons),
+        )
+        records = self._records(parts)
+        for index, handle in self._instances:
+            record = self._record(f"a MIG instance of device {index}", handle, (self._uuid, ("memory", self._memory)))
+            record.setdefault("complaints", []).append(
+                "NVML reads the memory of a MIG instance; power, temperature, use, clocks and throttle reasons, which "
+                "are those of the whole device, are not read"
+            )
+            records.append({"instance_of": index, **record})
+        return records
+
+    def health(self) -> Samples:
+        """Return a record of every device with fields of the event `health`: errors since the driver was loaded."""
+        nvml = self._nvml
+
+        def ecc(handle: Any, kind: int) -> int:
+            return int(nvml.nvmlDeviceGetTotalEccErrors(handle, kind, _VOLATILE))
+
+        def retired(handle: Any) -> Mapping[str, Any]:
+            pages = sum(len(nvml.nvmlDeviceGetRetiredPages(handle, cause)) for cause in _RETIRED_BY)
+            return {
+                "retired_pages": pages,
+                "retirement_pending": bool(nvml.nvmlDeviceGetRetiredPagesPendingStatus(handle)),
+            }
+
+        def remapped(handle: Any) -> Mapping[str, Any]:
+            corrected, uncorrected, pending, _ = nvml.nvmlDeviceGetRemappedRows(handle)
+            return {"remapped_rows": int(corrected) + int(uncorrected), "retirement_pending": bool(pending)}
+
+        return self._records(
+            (
+                ("corrected ECC errors", lambda handle: {"ecc_corrected": ecc(handle, _CORRECTED)}),
+                ("uncorrected ECC errors", lambda handle: {"ecc_uncorrected": ecc(handle, _UNCORRECTED)}),
+                ("retired pages", retired),
+                ("remapped rows", remapped),
+                ("PCIe width", lambda handle: {"pcie_width": nvml.nvmlDeviceGetCurrPcieLinkWidth(handle)}),
+                ("largest PCIe width", lambda handle: {"pcie_width_max": nvml.nvmlDeviceGetMaxPcieLinkWidth(handle)}),
+                (
+                    "PCIe generation",
+                    lambda handle: {"pcie_generation": nvml.nvmlDeviceGetCurrPcieLinkGeneration(handle)},
+                ),
+                (
+                    "highest PCIe generation",
+                    lambda handle: {"pcie_generation_max": nvml.nvmlDeviceGetMaxPcieLinkGeneration(handle)},
+                ),
+                ("NVLink errors", self._link_errors),
+            )
+        )
+
+    def _records(self, parts: Sequence[_Part]) -> Samples:
+        """Return a record of every device, with a complaint for each reading that failed."""
+        address: _Part = (
+            "address",
+            lambda handle: {"pci": normal_pci(_text(self._nvml.nvmlDeviceGetPciInfo(handle).busId))},
+        )
+        found = {
+            index: {"card": index, **self._record(f"device {index}", handle, (address, self._uuid, *parts))}
+            for index, handle in self._handles.items()
+        }
+        for index, why in self._lost.items():
+            found[index] = {"card": index, "complaints": [f"NVML has no handle of device {index}: {why}"]}
+        return [found[index] for index in sorted(found)]
+
+    def _record(self, where: str, handle: Any, parts: Iterable[_Part]) -> dict[str, Any]:
+        record: dict[str, Any] = {}
+        for what, read in parts:
+            try:
+                record.update((name, value) for name, value in read(handle).items() if value is not None)
+            except Exception as error:  # one failed reading must not lose the rest
+                code = getattr(error, "value", None)
+                # A module older than the function has no such name.
+                if code not in _NOT_THERE and not isinstance(error, AttributeError):
+                    record.setdefault("complaints", []).append(f"NVML could not read the {what} of {where}: {error}")
+                if code == _LOST:
+                    break
+        return record
+
+    @property
+    def _uuid(self) -> _Part:
+        return "UUID", lambda handle: {"uuid": _text(self._nvml.nvmlDeviceGetUUID(handle))}
+
+    def _mig(self, handle: Any) -> list[Any]:
+        """Return the handles of a device's MIG instances; none with MIG switched off, or a library older than MIG."""
+        nvml, found = self._nvml, []
+        with contextlib.suppress(Exception):
+            if nvml.nvmlDeviceGetMigMode(handle)[0]:
+                for at in range(nvml.nvmlDeviceGetMaxMigDeviceCount(handle)):
+                    with contextlib.suppress(Exception):  # an index without an instance
+                        found.append(nvml.nvmlDeviceGetMigDeviceHandleByIndex(handle, at))
+        return found
+
+    def _link_errors(self, handle: Any) -> Mapping[str, Any]:
+        """Return the errors of all active links together by their kind; nothing for a device without NVLink."""
+        nvml = self._nvml
+        counts: dict[str, int] = {}
+        for link in range(_MOST_LINKS):
+            with contextlib.suppress(Exception):  # fewer links, or a counter that this generation lacks
+                if nvml.nvmlDeviceGetNvLinkState(handle, link):
+                    for kind, name in _NVLINK_ERRORS.items():
+                        with contextlib.suppress(Exception):
+                            counts[name] = counts.get(name, 0) + int(
+                                nvml.nvmlDeviceGetNvLinkErrorCounter(handle, link, kind)
+                            )
+        return {"link_errors": counts or None}
 
     def _memory(self, handle: Any) -> dict[str, Any]:
         memory = self._nvml.nvmlDeviceGetMemoryInfo(handle)
@@ -176,109 +255,6 @@ class Library:
     def _reasons(self, handle: Any) -> dict[str, Any]:
         # The older name is the one that every version of the library and of its Python module has.
         return clock_words(int(self._nvml.nvmlDeviceGetCurrentClocksThrottleReasons(handle)))
-
-
-class CsvQuery:
-    """A tool and the longest list of fields that it takes."""
-
-    def __init__(self, name: str, tool: Sequence[str]) -> None:
-        self._name, self._tool = name, tuple(tool)
-        self._fields: Sequence[str] | None = None
-
-    def read(self) -> Samples:
-        """Return a record of every device. Raises DeviceError if the tool is missing, hangs, or fails."""
-        fields, text = self._ask()
-        records = parse_csv(self._name, fields, text)
-        missing = [name for name in (*_READINGS, "throttle reasons") if name not in fields]
-        if fields[-1] in _REASONS:
-            missing.remove("throttle reasons")
-        if missing:
-            records.append(
-                {"error": f"{self._name} does not take the fields for {', '.join(missing)}; they are not read"}
-            )
-        return records
-
-    def driver(self) -> str:
-        """Return the driver's version. Raises DeviceError."""
-        lines = {line.strip() for line in self._query(("driver_version",)).splitlines() if line.strip()}
-        if len(lines) != 1 or len(next(iter(lines))) > 80:
-            raise DeviceError(f"{self._name} printed {len(lines)} driver versions, expected one")
-        return lines.pop()
-
-    def _ask(self) -> tuple[Sequence[str], str]:
-        if self._fields is not None:
-            return self._fields, self._query(self._fields)
-        refused: RefusedError | None = None
-        for fields in _LISTS:
-            try:
-                text = self._query(fields)
-            except RefusedError as error:
-                refused = refused or error
-                continue
-            self._fields = fields
-            return fields, text
-        assert refused is not None
-        raise refused
-
-    def _query(self, fields: Sequence[str]) -> str:
-        return run_tool(self._tool, f"--query-gpu={','.join(fields)}", "--format=csv,noheader,nounits")
-
-
-def parse_csv(who: str, fields: Sequence[str], text: str) -> Samples:
-    """Return a record for each line; a field that is not available is left out.
-
-    A cell that is neither a number nor "not available" is a complaint, as is a line of another form. Raises DeviceError
-    if no line is that of a device.
-    """
-    records: Samples = []
-    complaints: list[str] = []
-    for line in filter(None, (line.strip() for line in text.splitlines())):
-        cells = [cell.strip() for cell in line.split(",")]
-        if len(cells) != len(fields) or not (cells[0].isascii() and cells[0].isdigit()):
-            complaints.append(f"{who} printed {line[:120]!r}, expected {len(fields)} fields of a device")
-            continue
-        record: dict[str, Any] = {"card": int(cells[0])}
-        for field, cell in zip(fields[1:], cells[1:]):
-            if _is_absent(cell):
-                continue
-            try:
-                record.update(_value(field, cell))
-            except ValueError:
-                complaints.append(f"{who} printed {cell[:60]!r} for {field}, which is not read")
-        records.append(record)
-    if not records:
-        raise DeviceError(complaints[0] if complaints else f"{who} printed no device")
-    return [*records, *({"error": complaint} for complaint in complaints)]
-
-
-def _value(field: str, cell: str) -> dict[str, Any]:
-    if field == "pci.bus_id":
-        pci = normal_pci(cell)
-        if pci is None:
-            raise ValueError(cell)
-        return {"pci": pci}
-    if field in _REASONS:
-        return clock_words(int(cell, 16))
-    name, unit = _NUMBERS[field]
-    number = float(cell)
-    if number != number or abs(number) == float("inf"):
-        raise ValueError(cell)
-    return {name: number / unit}
-
-
-def _is_absent(cell: str) -> bool:
-    return cell.strip("[] ").lower() in _ABSENT
-
-
-def clock_words(bits: int) -> dict[str, Any]:
-    """Return the words for NVML's bits: `throttle` for reasons that make a run invalid, `clock_reasons` for others."""
-    slowed = [word for bit, word in _SLOWED_DOWN.items() if bits & bit]
-    known = sum(_SLOWED_DOWN) | sum(_KEPT_LOW) | _IDLE
-    others = [word for bit, word in _KEPT_LOW.items() if bits & bit]
-    if bits & ~known:
-        others.append(f"unknown {bits & ~known:#x}")
-    words: dict[str, Any] = {"throttle": ", ".join(slowed), "clock_reasons": ", ".join(others)}
-    return {name: text for name, text in words.items() if text}
 
 
 def _text(value: Any) -> str:

@@ -11,6 +11,7 @@ from typing import Collection, Iterator, Mapping, Sequence
 
 from evidence.bundle import read_run
 from evidence.errors import SuiteError
+from evidence.run_file import UNJUDGED
 from evidence.verdict import RunVerdict, Verdict
 from expected import ALL_METRICS, PUBLISHED, UNPUBLISHED, Cell, Device
 from expected.metrics import ABSOLUTE_TOLERANCE, LARGEST_TOLERANCE, Bounds, default_bounds
@@ -184,6 +185,11 @@ class _Judged:
 def _judge(run_dir: Path, devices: Mapping[str, Device]) -> _Judged:
     evidence = read_run(run_dir)
     device, cell = find_cell(evidence, devices)
+    if evidence.run is not None and evidence.run.protocol in UNJUDGED:
+        raise AcceptError(
+            f"{run_dir}: is a run of protocol {evidence.run.protocol}, expected one that trains as the table says: its "
+            "numbers are no baseline"
+        )
     if on_other_data(evidence, device):
         raise AcceptError(
             f"{run_dir}: was given a data set with --data, expected the one that is generated for {cell.id}: what a "

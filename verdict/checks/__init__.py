@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from verdict.checks import identity  # noqa: F401
+from verdict.checks import variables  # noqa: F401
 from verdict.checks import data  # noqa: F401
 from verdict.checks import protocol  # noqa: F401
 from verdict.checks import clocks  # noqa: F401

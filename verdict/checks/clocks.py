@@ -62,13 +62,14 @@ def timer_sees_the_work(case: Case, rank: RankEvidence) -> Iterator[str]:
 @rank_check("synchronise-waits")
 def synchronise_waits(case: Case, rank: RankEvidence) -> Iterator[str]:
     """`synchronise` returns only when the queued work is done."""
+    said = f"; {rank.clock.note}" if rank.clock is not None and rank.clock.note else ""
     for where, probe in _tests(rank):
         pairs = zip(probe.synchronise_ns, probe.after_ns)
         left = statistics.median(after / (waited + after) if waited + after > 0 else 1.0 for waited, after in pairs)
         if left > TOLERANCE:
             yield (
                 f"{where}: {left:.0%} of the time that queued work took passed after synchronise had returned, "
-                f"expected at most {TOLERANCE:.0%}: it does not wait for the device"
+                f"expected at most {TOLERANCE:.0%}: it does not wait for the device{said}"
             )
 
 

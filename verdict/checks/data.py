@@ -160,7 +160,7 @@ def _data_sets(case: Case) -> list[tuple[int, DataSet]]:
 def _trains_on_coco(case: Case) -> bool:
     recipe, benchmark = case.cell.recipe, Recipe()
     own = (recipe.model, recipe.num_classes) != (benchmark.model, benchmark.num_classes)
-    return not case.evidence.simulated and not own
+    return not case.evidence.simulated and not own and case.protocol != "smoke"
 
 
 def _images(data: DataSet) -> str:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 import statistics
-from typing import Iterator
+from typing import Iterator, Mapping, Sequence
 
 from evidence.events import RankEvidence
-from evidence.run_file import PROTOCOLS
+from evidence.run_file import BY_STEPS, PROBES, PROTOCOLS
 from expected import ALL_METRICS
 from verdict.checks.invariants import Case, check, note, rank_check
 from verdict.metrics.measure import last_evaluation, parts, protocol_metrics
-from verdict.metrics.memory import THROTTLED_SHARE, throttled
+from verdict.metrics.memory import THROTTLED_SHARE, throttled, unwatched
 from verdict.metrics.throughput import STEADY_MIN_STEPS, by_window, window_sums
 
 STEADY_WITHIN = 0.10
@@ -22,12 +22,17 @@ SCORERS_MAY_DIFFER = 1e-9
 
 _REFERENCE_SCORER = "pycocotools"
 
-_REASONS = {"full": ("target", "last_epoch"), "epoch": ("last_epoch",), "steady": ("steps",)}
+_REASONS: Mapping[str, Sequence[str]] = {
+    "full": ("target", "last_epoch"),
+    "epoch": ("last_epoch",),
+    **dict.fromkeys(BY_STEPS, ("steps",)),
+    PROBES: (PROBES,),
+}
 
 
 @check("protocol-known")
 def protocol_is_known(case: Case) -> Iterator[str]:
-    """The protocol is full, epoch or steady."""
+    """The protocol is a known one: full, epoch, steady, smoke or probes."""
     run = case.evidence.run
     if run is not None and run.protocol not in PROTOCOLS:
         yield f"run.json: found protocol {run.protocol}, expected one of {', '.join(PROTOCOLS)}"
@@ -40,12 +45,12 @@ def last_attempt_goes_on(case: Case) -> Iterator[str]:
     if run is None:
         return
     for rank in ranks:
-        if rank.resumed is not None and (not run.restarts or run.protocol == "steady"):
+        if rank.resumed is not None and (not run.restarts or run.protocol not in ("full", "epoch")):
             yield f"rank {rank.rank}: found a 'resumed' event, expected none in this run"
         if _place(rank) != _place(ranks[0]):
             other = f"{_place(ranks[0])} as on rank {ranks[0].rank}"
             yield f"rank {rank.rank}: went on from {_place(rank)}, expected {other}"
-    if not run.restarts or run.protocol == "steady":
+    if not run.restarts or run.protocol not in ("full", "epoch"):
         return
     for rank in ranks:
         yield from _position_adds_up(rank)
@@ -57,9 +62,9 @@ def last_attempt_goes_on(case: Case) -> Iterator[str]:
 
 @rank_check("windows-in-training")
 def windows_lie_in_training(case: Case, rank: RankEvidence) -> Iterator[str]:
-    """Warm-up steps come before training, and under steady only; all others lie within training."""
+    """Warm-up steps come before training, and under steady and smoke only; all others lie within training."""
     windows = rank.windows
-    if case.protocol != "steady" and windows.warmup.any():
+    if case.protocol not in BY_STEPS and windows.warmup.any():
         yield f"found warm-up windows, expected none under protocol {case.protocol}"
     if rank.train_begin_ns is None or rank.train_end is None:
         return
@@ -99,7 +104,7 @@ def epochs_are_complete(case: Case) -> Iterator[str]:
 
 @rank_check("evaluations-made")
 def evaluations_took_place(case: Case, rank: RankEvidence) -> Iterator[str]:
-    """full: one before training and one after every epoch; epoch: one after it; steady: none in training."""
+    """full: one before training and one after every epoch; epoch, smoke: one after it; steady, probes: none."""
     protocol = case.protocol
     if protocol not in PROTOCOLS:
         return
@@ -108,7 +113,8 @@ def evaluations_took_place(case: Case, rank: RankEvidence) -> Iterator[str]:
     owed = [-1] if protocol == "full" and rank.resumed is None else []
     if rank.resumed is not None and rank.nothing_left:
         owed = [rank.resumed.epoch]
-    expected = [] if protocol == "steady" else [*owed, *(epoch.epoch for epoch in rank.epochs)]
+    at_the_end = [0] if protocol == "smoke" else [epoch.epoch for epoch in rank.epochs]
+    expected = [] if protocol == "steady" else [*owed, *at_the_end]
     if protocol == "epoch" and found[:1] == [-1]:
         found = found[1:]  # before training, so nothing that this protocol measures contains it
     if found != expected:
@@ -203,9 +209,9 @@ def end_was_reached(case: Case) -> Iterator[str]:
 
 @check("steady-steps")
 def steady_steps_were_taken(case: Case) -> Iterator[str]:
-    """A steady run measured as many steps as it was asked to."""
+    """A steady or smoke run measured as many steps as it was asked to."""
     run = case.evidence.run
-    if run is None or run.protocol != "steady":
+    if run is None or run.protocol not in BY_STEPS:
         return
     if run.steps is None or run.steps < 1:
         yield f"run.json: found steps {run.steps}, expected the number of steps to measure"
@@ -241,7 +247,7 @@ def steady_state_was_reached(case: Case, rank: RankEvidence) -> Iterator[str]:
 @check("not-throttled")
 def no_device_was_throttled(case: Case) -> Iterator[str]:
     """No device was throttled in more than 1 % of the training, by its telemetry ([telemetry.md](telemetry.md))."""
-    for one in throttled(case.evidence):
+    for one in () if case.protocol == PROBES else throttled(case.evidence):
         if one.share > THROTTLED_SHARE:
             yield f"{one}, expected at most {THROTTLED_SHARE:.0%}"
 
@@ -249,7 +255,8 @@ def no_device_was_throttled(case: Case) -> Iterator[str]:
 @note
 def throttling_that_was_short(case: Case) -> Iterator[str]:
     """The devices that were throttled in so little of the training that it decides nothing."""
-    yield from (str(one) for one in throttled(case.evidence) if one.share <= THROTTLED_SHARE)
+    if case.protocol != PROBES:
+        yield from (str(one) for one in throttled(case.evidence) if one.share <= THROTTLED_SHARE)
 
 
 @check("all-measured")
@@ -257,6 +264,8 @@ def all_was_measured(case: Case) -> Iterator[str]:
     """Every metric that the protocol measures and the cell asks for was measured."""
     for name in protocol_metrics(case.evidence, ALL_METRICS):
         for part in parts(name):
+            if name == "mem" and unwatched(case.evidence):
+                continue  # the check of its samples has the reason
             if name in case.cell.applicable and part not in case.measurements:
                 yield f"found no measurement of {part}, expected one from protocol {case.protocol}"
 

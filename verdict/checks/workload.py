@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Callable, Iterator, Mapping
 
 from evidence.bundle import Evidence
@@ -42,6 +42,12 @@ class Detector:
     sampled: int
     pixel_flops: float = 0.0
     box_flops: float = 0.0
+    full_samples: float = FULL_SAMPLES
+
+    @property
+    def least_sampled(self) -> float:
+        """The least number of boxes an image that the box head is trained on."""
+        return self.full_samples * self.sampled
 
     @property
     def fewest_pixels(self) -> float:
@@ -83,7 +89,7 @@ def fingerprint(evidence: Evidence) -> Workload | None:
 
 @check("image-size")
 def images_have_their_size(case: Case) -> Iterator[str]:
-    """Every window's images were resized as the model prescribes."""
+    """Every window's images were resized as the model prescribes, or as a smoke run was asked to."""
     if case.cell.recipe.model not in DETECTORS:
         yield f"found the model {case.cell.recipe.model}, expected one of {', '.join(DETECTORS)}"
     yield from _outside(case, "padded_pixels", "padded pixels", lambda model: (model.fewest_pixels, model.most_pixels))
@@ -97,8 +103,8 @@ def proposals_are_there(case: Case) -> Iterator[str]:
 
 @check("sampled-boxes")
 def the_box_head_had_its_samples(case: Case) -> Iterator[str]:
-    """The box head was trained on as many boxes as the model prescribes."""
-    yield from _outside(case, "sampled", "sampled boxes", lambda model: (FULL_SAMPLES * model.sampled, model.sampled))
+    """The box head was trained on as many boxes as the model prescribes; a smoke run of smaller pictures, on fewer."""
+    yield from _outside(case, "sampled", "sampled boxes", lambda model: (model.least_sampled, model.sampled))
 
 
 @check("positives")
@@ -137,13 +143,20 @@ def rate_is_below_the_peak(case: Case, rank: RankEvidence) -> Iterator[str]:
         )
 
 
+def _detector_of(case: Case, rank: RankEvidence) -> Detector | None:
+    """The cell's model; of a smoke run with its own image size, on which there may be too few boxes to sample."""
+    detector, start = DETECTORS.get(case.cell.recipe.model), rank.start
+    if detector is None or case.protocol != "smoke" or start is None or len(start.sides) != 2:
+        return detector
+    return replace(detector, min_side=start.sides[0], max_side=start.sides[1], full_samples=0.0)
+
+
 def _outside(case: Case, column: str, what: str, bounds: Callable[[Detector], tuple[float, float]]) -> Iterator[str]:
     """The first window of each rank whose counts an image lie outside the bounds of the cell's model."""
     import numpy as np
 
-    detector = DETECTORS.get(case.cell.recipe.model)
     for rank in case.evidence.ranks:
-        windows = rank.windows
+        detector, windows = _detector_of(case, rank), rank.windows
         if detector is None or not windows.steps:
             continue
         starts = np.concatenate(([0], np.cumsum(windows.size[:-1])))

@@ -11,6 +11,7 @@ from evidence.bundle import Evidence
 from evidence.errors import EvidenceError
 from expected import split_device
 from verdict.checks.data import annotation_digests
+from verdict.checks.identity import complete
 from verdict.checks.workload import fingerprint
 
 TOLERANCES: Mapping[str, float] = {
@@ -138,7 +139,7 @@ def circumstances(evidence: Evidence, p_core_method: str = "") -> dict[str, str]
         "data set": data + (", of --data" if run.own_data else ""),
         **{f"{_ANNOTATIONS}{split}": digest for split, digest in annotation_digests(evidence).items()},
         **_speed_ups(evidence, run.without),
-        **{f"recipe: {name}": json.dumps(value) for name, value in sorted(run.recipe.items())},
+        **{f"recipe: {name}": json.dumps(value) for name, value in sorted(complete(run.recipe).items())},
         **dict(zip(TOLERANCES, map(repr, workload))),
     }
 

@@ -238,7 +238,7 @@ def _with_the_metrics(verdict: Verdict, reason: str, p_cores: Sequence[Verdict |
     if verdict not in (Verdict.FAIL, Verdict.INCONCLUSIVE) or Verdict.FAIL in p_cores or None in p_cores:
         return verdict, reason
     if all(one is Verdict.PASS for one in p_cores):
-        return Verdict.RECORDED, f"{reason}; told only, as p_core passes at both topologies"
+        return Verdict.RECORDED, f"{reason}; recorded only, as p_core passes at both topologies"
     return Verdict.INCONCLUSIVE, reason
 
 
@@ -284,7 +284,8 @@ def _unlike(small: Cell, big: Cell) -> str:
         batches = " and ".join(f"{cell.batch_size} at {cell.topology}" for cell in (small, big))
         return f"not comparable, as a device's batch is {batches}"
     first, second = vars(small.recipe), vars(big.recipe)
-    differing = [name for name in ("model", "num_classes", "tf32") if first[name] != second[name]]
+    computed = ("model", "num_classes", "tf32", "deterministic", "cudnn_benchmark", "lowered")
+    differing = [name for name in computed if first[name] != second[name]]
     return f"not comparable, as the recipes differ in {', '.join(differing)}" if differing else ""
 
 

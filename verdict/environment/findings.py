@@ -96,6 +96,7 @@ def environment_findings(
         topology,
         pretrained_backbone=run.recipe.get("pretrained_backbone") is not False,
         own_data=on_other_data(evidence, device),
+        smoke=run.protocol == "smoke",
     )
     asked = claims.asked(document)
     hosts = _hosts(evidence)
@@ -116,9 +117,8 @@ def _finding(item: str, host: Host, document: str, wanted: str, claims: Claims) 
     if not wanted:
         answer = Answer(UNSTATED)
     elif answer.verdict == UNKNOWN or not found:
-        answer = (
-            answer if found or answer.verdict == DIFFERS else Answer(UNKNOWN, answer.reason or _why_absent(item, host))
-        )
+        why = "" if host.found is None else answer.reason
+        answer = answer if found or answer.verdict == DIFFERS else Answer(UNKNOWN, why or _why_absent(item, host))
         said = claims.stated.get(item, "")
         if said and answer.verdict == UNKNOWN:
             against = _compare(item, said, host)[1] if found else Answer(UNKNOWN)

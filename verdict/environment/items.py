@@ -36,13 +36,13 @@ _TEXTS = (
 
 
 def stated_items(
-    device: Device, topology: Topology, *, pretrained_backbone: bool, own_data: bool = False
+    device: Device, topology: Topology, *, pretrained_backbone: bool, own_data: bool = False, smoke: bool = False
 ) -> dict[str, str]:
     """What has to be found on every host, by item in the order of ITEMS.
 
     A text that every machine satisfies ("any x86-64 machine") states nothing, nor does "无". The network is that
     between machines, and is left out for a single one. `own_data`: the run was given other data than the set of the
-    device's table.
+    device's table. `smoke`: data and weights are not those of the benchmark's recipe, so nothing is stated of them.
     """
     stated = {name: device.environment.get(table, {}).get(name, "") for table, name in _TEXTS}
     both = device.environment.get("hardware", {}).get(_BOTH, "")
@@ -66,6 +66,8 @@ def stated_items(
         stated["val_images"] = f"{device.shapes['val_images']:,}"
     if pretrained_backbone:
         stated["backbone"] = f"SHA-256 {BACKBONE_SHA256}..."
+    if smoke:
+        stated.update(dict.fromkeys(BENCHMARK, ""))
     others = {
         name: text
         for table in device.environment.values()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Mapping
 
 from evidence.bundle import Evidence
 from evidence.events import HOST_BACKENDS, RankEvidence
-from evidence.run_file import PROTOCOLS
+from evidence.run_file import TRAINING
 from evidence.telemetry import DeviceKey, DeviceSamples
 from expected import METRICS
 from verdict.metrics.measurement import Measurement, metric
@@ -23,7 +23,7 @@ SHORT_GAPS_S = (5.0, 30.0)
 RISING = 0.02
 """Share of itself by which memory may still grow over the second half of the training."""
 THROTTLED_SHARE = 0.01
-"""Share of the training in which a device may be throttled; more makes the run invalid, less is told."""
+"""Share of the training in which a device may be throttled; more makes the run invalid, less is a note."""
 BELOW_ALLOCATOR = 0.05
 """Share by which the SMI's peak may lie below what the allocator had given out at its peak.
 
@@ -106,7 +106,7 @@ class LeastMemory:
         return f"{self.gib:.3f} GiB ({', '.join(f'{name} {part:.3f}' for name, part in self.parts.items())})"
 
 
-@metric("mem", *PROTOCOLS)
+@metric("mem", *TRAINING)
 def mem(evidence: Evidence) -> Measurement | None:
     """Peak memory in use on any device of the run, in GiB; None unless every device has samples."""
     devices = device_memories(evidence)
@@ -205,7 +205,7 @@ def idle(evidence: Evidence) -> tuple[str, ...]:
 
     The mean use has to be at least LEAST_USE of the share of the training in which the device's ranks computed, and
     the mean power above the lowest reading before training by LEAST_RISE. A power that is the same in all samples is
-    one that the tool cannot read (a fixed or missing sensor), and says nothing.
+    one that the tool cannot read (a fixed or missing sensor), and is no evidence.
     """
     ranks = {rank.rank: rank for rank in evidence.ranks}
     found = []

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Callable, Mapping, Optional, Sequence
 
 from evidence.bundle import Evidence
 from evidence.events import RankEvidence, Windows
-from evidence.run_file import PROTOCOLS
+from evidence.run_file import BY_STEPS, TRAINING
 from verdict.metrics.measurement import Measurement, metric
 from verdict.metrics.statistics import (
     BETWEEN_RUNS,
@@ -96,25 +96,25 @@ class StepTimes:
         return times
 
 
-@metric("p_whole", "full", "epoch", of="run")
+@metric("p_whole", "full", "epoch", "smoke", of="run")
 def p_whole(evidence: Evidence) -> Measurement | None:
     """Images over the whole training, evaluations included."""
     return _measured("p_whole", evidence)
 
 
-@metric("p_train", *PROTOCOLS)
+@metric("p_train", *TRAINING)
 def p_train(evidence: Evidence) -> Measurement | None:
     """Images over the training less its evaluations."""
     return _measured("p_train", evidence)
 
 
-@metric("p_core", *PROTOCOLS)
+@metric("p_core", *TRAINING)
 def p_core(evidence: Evidence) -> Measurement | None:
     """Images over compute time synchronised with the device: forward, backward, optimizer; no data wait, no copy."""
     return _measured("p_core", evidence)
 
 
-@metric("p_core_host", *PROTOCOLS)
+@metric("p_core_host", *TRAINING)
 def p_core_host(evidence: Evidence) -> Measurement | None:
     """The region of p_core by the host's clock alone, to compare with numbers that were measured so."""
     return _measured("p_core_host", evidence)
@@ -197,7 +197,7 @@ def _rate(name: str, evidence: Evidence) -> tuple[TrainedRank, float, RateSample
 
 
 def _least_steps(evidence: Evidence, rank: TrainedRank) -> int:
-    steady = evidence.run is not None and evidence.run.protocol == "steady"
+    steady = evidence.run is not None and evidence.run.protocol in BY_STEPS
     least = STEADY_MIN_STEPS if steady else MIN_STEPS
     if rank.timing == BY_WINDOW:  # its steps cannot be cut into samples of another size
         return max(least, MIN_SAMPLES * int(rank.windows.size.max()))

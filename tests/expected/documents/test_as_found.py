@@ -480,6 +480,13 @@ def test_another_size_of_memory_is_another_device() -> None:
 MODIFICATIONS: dict[str, tuple[dict[str, Any], str, str]] = {
     "the same": ({"tf32": True}, "tf32: true, the benchmark's is false", ""),
     "in other words": ({"tf32": True}, "METAX_USE_TF32=1", ""),
+    "of a variable": ({"tf32": True, "lowered": ("METAX_USE_TF32=1",)}, "METAX_USE_TF32=1", ""),
+    "another variable": (
+        {"lowered": ("XDNN_CONV_GEMM_DTYPE=int16",)},
+        "XDNN_CONV_GEMM_DTYPE=int8",
+        "'XDNN_CONV_GEMM_DTYPE=int8', r300.toml lowered: XDNN_CONV_GEMM_DTYPE=int16",
+    ),
+    "of cuDNN": ({"deterministic": True}, "cudnn.deterministic = True", ""),
     "another value": ({"tf32": True}, "tf32=0", "'tf32=0', r300.toml tf32: true"),
     "a number": ({"gradient_clip": 10.0}, "gradient clip 10", ""),
     "another number": ({"gradient_clip": 10.0}, "gradient clip 5", "'gradient clip 5', r300.toml gradient_clip: 10"),

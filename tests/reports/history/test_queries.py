@@ -58,6 +58,8 @@ def test_attempts_are_the_outcomes_of_a_cell_under_a_release_the_oldest_first(ur
         an_entry(7, release_label="rc2", gate="INCOMPLETE"),
         an_entry(8, cell_id="x", release_label="rc1"),
         an_entry(9),
+        an_entry(10, release_label="rc1", protocol="smoke", outcome="recorded"),
+        an_entry(11, release_label="rc1", protocol="probes without boxes_only", outcome="missing"),
     )
 
     def ask_for(**options: Any) -> Any:

@@ -175,6 +175,21 @@ def test_a_precision_that_the_table_does_not_list_is_a_deviation(tmp_path: Path)
     assert re.search(r"precision: bf16, the table lists [a-z0-9, ]*fp32", text)
 
 
+def test_weights_and_image_size_of_a_smoke_run_are_deviations(tmp_path: Path) -> None:
+    plan = replace(STEADY, recipe=Recipe(), pixels=128 * 192)
+    bundle = build(plan)
+    bundle.run["protocol"] = "smoke"
+    for rank in bundle.ranks:
+        bundle.one("start", rank).update(protocol="smoke", sides=[128, 171])
+
+    text = text_of(run_page(page_of(tmp_path, plan, bundle)))
+
+    assert "protocol: smoke, the benchmark's is full" in text
+    assert "--smoke: 120 measured steps, no whole epoch" in text
+    assert "weights: drawn from the seed, the benchmark's backbone is trained on ImageNet" in text
+    assert "image size: sides of 128 to 171 pixels, other than the model's" in text
+
+
 def test_own_data_are_a_deviation_where_the_table_generates_its_own(tmp_path: Path) -> None:
     bundle = build(CPU)
     bundle.run["own_data"] = True

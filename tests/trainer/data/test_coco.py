@@ -32,6 +32,27 @@ def indexed(root: Path, content: Any, *, training: bool = True) -> CocoIndex:
     return load_index(root, "train2017", num_classes=4, training=training)
 
 
+def test_the_first_images_come_with_their_own_ground_truth_alone(generated: Path) -> None:
+    whole = load_index(generated, "val2017", num_classes=4, training=False)
+
+    part = whole.first(5)
+
+    content = json.loads((generated / "annotations" / "instances_val2017.json").read_text())
+    ids = sorted(one["id"] for one in content["images"])[:5]
+    kept = [one for one in content["annotations"] if one["image_id"] in ids]
+    assert part.image_ids.tolist() == ids
+    assert len(part) == 5
+    assert part.ground_truth is not None
+    assert part.ground_truth.ids.tolist() == [one["id"] for one in kept]
+    assert part.ground_truth.image_ids.tolist() == ids
+    for position in range(5):
+        for ours, theirs in zip(part.boxes_of(position), whole.boxes_of(position)):
+            assert np.array_equal(ours, theirs)
+    assert (part.counts["images"], part.counts["images_listed"]) == (5, 16)
+    assert sum(part.counts["dropped"].values()) == 11
+    assert whole.first(16) is whole
+
+
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("split", ["train2017", "val2017"])
 def test_the_index_equals_pycocotools_own_reading(generated: Path, split: str, training: bool) -> None:

@@ -200,6 +200,20 @@ def test_an_orientation_that_agrees_with_the_annotation_is_ignored_as_torchvisio
     assert np.array_equal(sample_of(boxes, 1).pixels, plain)
 
 
+def test_images_with_an_exif_orientation_other_than_1_are_counted(boxes: CocoBoxes, tmp_path: Path) -> None:
+    folder = tmp_path / "train2017"
+    for name, orientation, format in (("000000000007.jpg", 3, "JPEG"), ("000000000012.jpg", 1, "PNG")):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        Image.open(folder / name).convert("RGB").save(folder / name, format, exif=exif)
+
+    samples = [sample_of(boxes, position) for position in range(3)]
+
+    assert [sample.oriented for sample in samples] == [False, True, False]
+    assert collate(samples).oriented == 1
+    assert collate(samples[:1]).oriented == 0
+
+
 DEEP = [
     (np.full((48, 64), 40_000, dtype=np.uint16), "PNG"),
     (np.full((48, 64), 40_000, dtype=np.uint16), "TIFF"),

@@ -82,6 +82,18 @@ def test_passes_end_within_a_window_too_and_the_last_may_be_a_part() -> None:
     assert not [*passes.completed(), *passes.rest()]
 
 
+@pytest.mark.parametrize(("counts", "found"), [((0, 2, 1), 3), ((0, None, 1), None)])
+def test_images_with_an_exif_orientation_are_counted_where_that_was_looked_at(
+    counts: tuple[int | None, ...], found: int | None
+) -> None:
+    ids = np.arange(6, dtype=np.int64)
+    passes = Passes(plan_of(6), ids)
+    for count in (*counts, 1):
+        passes.add(ids[:2], count)
+
+    assert [one.exif_oriented for one in (*passes.completed(), *passes.rest())] == [found, 1]
+
+
 @pytest.mark.parametrize(("epoch", "first", "expected"), [(2, 1, (2, 1, 2)), (2, 3, (3, 0, 3))])
 def test_a_resumed_pass_begins_where_the_checkpoint_was(epoch: int, first: int, expected: tuple[int, ...]) -> None:
     ids = np.arange(6, dtype=np.int64)

@@ -352,3 +352,18 @@ def test_a_picture_without_shapes_is_background_only() -> None:
 
     assert drawn == ()
     assert pixels.dtype == np.uint8
+
+
+def test_larger_pictures_are_the_same_ones_with_larger_boxes(small: Path, tmp_path: Path) -> None:
+    root = shapes.ensure(tmp_path, seed=3, train_images=40, val_images=16, scale=5)
+
+    own, larger = annotations_of(small, "val2017"), annotations_of(root, "val2017")
+    assert root.name.endswith("-x5")
+    assert {(one["width"], one["height"]) for one in larger["images"]} <= {(5 * w, 5 * h) for w, h in SIZES}
+    for before, after in zip(own["annotations"], larger["annotations"]):
+        assert after["bbox"] == [5 * value for value in before["bbox"]]
+        assert after["area"] == 25 * before["area"]
+    first = larger["images"][0]
+    with Image.open(root / "val2017" / first["file_name"]) as picture:
+        assert picture.size == (first["width"], first["height"])
+    assert len(load_index(root, "train2017", num_classes=4, training=True)) > 0

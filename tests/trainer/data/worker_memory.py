@@ -71,8 +71,8 @@ class ListedBoxes(CocoBoxes):
 def memories(index: CocoIndex, images: CocoBoxes, epochs: int, batch: int = BATCH) -> Iterator[Memory]:
     """Yields the memory of the loader's one worker soon after it has begun, and at the end of every epoch."""
 
-    def fake_decode(*_: Any) -> np.ndarray:
-        return _PIXEL
+    def fake_decode(*_: Any) -> tuple[np.ndarray, bool]:
+        return _PIXEL, False
 
     loader: Any = loader_of_one_rank(index, images, batch_size=batch, workers=1)
     # As a rank does before it forks.

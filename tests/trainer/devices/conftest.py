@@ -19,7 +19,7 @@ def fake_kunlunxin(tmp_path: Path, monkeypatch: Any) -> Iterator[Path]:
     monkeypatch.setenv("FAKE_XPU_CALLS", str(calls))
     monkeypatch.setenv("PATH", str(FAKES), prepend=os.pathsep)
     monkeypatch.syspath_prepend(str(FAKES))
-    for name in ("XACC_ENABLE", "XACC_ARGS", "BKCL_PCIE_RING", "XPU_VISIBLE_DEVICES"):
+    for name in ("XACC_ENABLE", "XACC_ARGS", "BKCL_PCIE_RING", "XPU_VISIBLE_DEVICES", "CUDA_VISIBLE_DEVICES"):
         monkeypatch.setenv(name, "")  # so that what the backend sets is undone afterwards
         monkeypatch.delenv(name)
     yield calls

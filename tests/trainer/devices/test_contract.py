@@ -153,6 +153,14 @@ def test_tf32_is_off_or_refused_unless_the_device_has_it(backend: Any) -> None:
             backend.set_tf32(True)
 
 
+def test_how_cudnn_chooses_is_refused_unless_the_device_has_it(backend: Any) -> None:
+    backend.set_cudnn(deterministic=False, benchmark=False)
+    if backend.name != "cuda":
+        for asked in ({"deterministic": True, "benchmark": False}, {"deterministic": False, "benchmark": True}):
+            with pytest.raises(DeviceError, match="cuDNN"):
+                backend.set_cudnn(**asked)
+
+
 def test_cuda_without_a_device_says_what_to_do(monkeypatch: Any) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
 

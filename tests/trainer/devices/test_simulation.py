@@ -415,3 +415,27 @@ def test_a_device_that_claims_another_place_keeps_its_own_faults(host: Host) -> 
     assert card.index == 1
     with pytest.raises(RuntimeError, match="out of memory"):
         card.forward(1)
+
+
+def test_a_device_is_sound_but_for_what_is_planted_and_from_then_on(host: Host) -> None:
+    sound = device_of(host, planted()).health()
+    faults = (
+        fault("ecc_errors", count=2, from_step=1),
+        fault("ecc_errors", count=5, corrected=True),
+        fault("retired_pages", count=1),
+        fault("pcie_width", lanes=8),
+        fault("pcie_generation", generation=2, from_step=1),
+        fault("xid", number=79),
+    )
+    device = device_of(host, planted(*faults))
+
+    before = device.health()
+    device.forward(1)
+    after_one = device.health()
+    device.forward(1)
+
+    assert sound["pcie_width"] == sound["pcie_width_max"] == 16
+    assert before == {**sound, "pcie_width": 8}
+    assert (after_one["ecc_uncorrected"], after_one["ecc_corrected"], after_one["retired_pages"]) == (0, 5, 1)
+    assert (device.health()["ecc_uncorrected"], device.health()["pcie_generation"]) == (2, 2)
+    assert device.health()["kernel_log"] == ["NVRM: Xid (PCI:0000:00:00): 79, planted"]

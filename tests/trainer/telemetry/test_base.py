@@ -18,6 +18,7 @@ from trainer.errors import DeviceError
 from trainer.telemetry import SMI_NAMES, load_smi
 from trainer.telemetry.base import (
     SOURCES,
+    AbsentError,
     DevicePlace,
     RefusedError,
     Smi,
@@ -58,6 +59,31 @@ def test_else_the_index_decides(place: DevicePlace) -> None:
     (sample,) = matched(smi(), [record(0, "0000:1a:00.0"), record(1, "0000:1b:00.0")], [place])
 
     assert (sample["card"], sample["power_w"]) == (1, 101.0)
+
+
+def test_the_uuid_decides_before_the_address_and_may_be_shortened() -> None:
+    records = [record(0, "0000:1a:00.0", uuid="GPU-aa01-02"), record(1, "0000:1b:00.0", uuid="GPU-aa02-02")]
+
+    def power(uuid: str, **more: Any) -> Any:
+        return matched(smi(), records, [DevicePlace(0, uuid=uuid, **more)])[0].get("power_w")
+
+    assert power("GPU-aa02-02") == power("GPU-AA02", is_numbered=False) == 101.0
+    assert power("GPU-aa0") is None  # of two devices
+
+
+def test_a_device_chosen_by_its_uuid_is_never_looked_up_by_its_local_rank() -> None:
+    place = DevicePlace(0, uuid="GPU-aa02-02", is_numbered=False)
+
+    assert matched(smi(), [record(0), record(1)], [place]) == [
+        {"error": "some-smi lists no device GPU-aa02-02; it lists 0, 1"}
+    ]
+
+
+def test_a_complaint_about_a_device_is_told_where_a_rank_uses_it() -> None:
+    records = [record(0, complaints=["device 0 is hot"]), record(1, complaints=["device 1 is lost"])]
+
+    assert matched(smi(), records, [DevicePlace(0)])[0] == {"error": "device 0 is hot"}
+    assert len(matched(smi(), records, [DevicePlace(0)])) == 2
 
 
 def test_where_the_tool_tells_no_address_the_index_decides_too() -> None:
@@ -141,9 +167,24 @@ def test_the_first_name_on_path_is_used(on_path: Path) -> None:
     assert run_tool(("not-there-smi", name), "-m") == "got -m\n"
 
 
-def test_a_missing_tool_is_named() -> None:
-    with pytest.raises(DeviceError, match="none of xpu_smi, xpu-smi is on PATH"):
+def test_a_missing_tool_is_named_with_the_places_where_it_was_looked_for() -> None:
+    places = "/opt/xre/bin, /opt/mxdriver/bin, /usr/local/corex/bin"
+
+    with pytest.raises(AbsentError, match=f"none of xpu_smi, xpu-smi is on PATH or in {places}; install"):
         run_tool(("xpu_smi", "xpu-smi"))
+
+
+def test_a_vendors_own_folder_is_looked_into_after_path(tmp_path: Path, monkeypatch: Any) -> None:
+    first, vendors = tmp_path / "first", tmp_path / "vendors"
+    for folder in (first, vendors):
+        folder.mkdir()
+    monkeypatch.setenv("PATH", str(first), prepend=os.pathsep)
+    monkeypatch.setattr("trainer.telemetry.base.TOOL_FOLDERS", (str(tmp_path / "none"), str(vendors)))
+    name = tool(vendors, "echo of the vendor")
+
+    assert run_tool((name,)) == "of the vendor\n"
+    tool(first, "echo of PATH")
+    assert run_tool((name,)) == "of PATH\n"
 
 
 def test_a_failing_tools_code_and_last_words_are_told(on_path: Path) -> None:

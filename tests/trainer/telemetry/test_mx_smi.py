@@ -75,6 +75,36 @@ def test_what_is_new_is_told_and_the_other_device_is_read(old: str, new: str, sa
     assert any(record.get("card") == 1 and record["memory_used_gib"] == 32.0 for record in records)
 
 
+# Of 2.2.9, as users of the C500 list it; the board of two GPUs is made of the same columns.
+BOARDS = """\
+| MX-SMI 2.2.9                        Kernel Mode Driver Version: 3.3.12                |
+|------------------+-----------------+---------------------+----------------------|
+| Board       Name | GPU   Persist-M | Bus-id              | GPU-Util      sGPU-M |
+| Pwr:Usage/Cap    | Temp       Perf | Memory-Usage        | GPU-State            |
+|==================+=================+=====================+======================|
+| 0         MXC500 | 0           Off | 0000:0e:00.0        | 0%          Disabled |
+| 38W / 350W       | 35C          P9 | 662/65536 MiB       | Available            |
+|                  | 1           Off | 0000:0f:00.0        | 3%          Disabled |
+|                  | 36C          P9 | 1324/65536 MiB      | Available            |
++------------------+-----------------+---------------------+----------------------+
+| 1         MXC500 | 2            On | 0000:10:00.0        | 7%          Disabled |
+| 39W / 350W       | 37C          P0 | 1986/65536 MiB      | Available            |
++------------------+-----------------+---------------------+----------------------+
+"""
+
+
+def test_a_board_may_have_several_gpus_and_each_has_a_record() -> None:
+    records = parse_mx_smi(BOARDS)
+
+    assert [(one["card"], one["name"], one["pci"], one.get("power_w")) for one in records] == [
+        (0, "MXC500", "0000:0e:00.0", 38.0),
+        (1, "MXC500", "0000:0f:00.0", None),
+        (2, "MXC500", "0000:10:00.0", 39.0),
+    ]
+    assert [one["temperature_c"] for one in records] == [35.0, 36.0, 37.0]
+    assert records[1]["memory_used_gib"] == 1324 / 1024
+
+
 def test_the_process_table_is_no_device() -> None:
     assert [record.get("card") for record in parse_mx_smi(OLDER)] == [0, 1]
 

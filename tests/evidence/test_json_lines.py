@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from evidence.codec import parse_object
-from evidence.jsonlines import Problems, read_objects
+from evidence.files import Problems, read_objects
 
 
 def read(path: Path) -> tuple[list[tuple[int, dict]], tuple[str, ...]]:

@@ -1,0 +1,64 @@
+"""--smoke: a short run of everything, at any topology, which is held against no number and passes no gate."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.suite.junit import Session, launch_suite, run_suite
+
+CELL = "virtual-1x3-fp32-bs2"
+
+
+def last_line(session: Session) -> str:
+    return session.output.rstrip("\n").splitlines()[-1]
+
+
+@pytest.fixture(scope="module")
+def smoked(tmp_path_factory: Any) -> Session:
+    """A gated session at a topology that the table does not have."""
+    folder = Path(str(tmp_path_factory.mktemp("smoke")))
+    return run_suite(folder, "-m", "virtual", "--topo", "1x3", "--smoke", "--gate")
+
+
+def test_it_takes_steps_and_evaluates_a_few_images(smoked: Session) -> None:
+    (run_dir,) = smoked.runs
+
+    record = json.loads((run_dir / "run.json").read_text())
+    lines = (run_dir / "rank-0000.jsonl").read_text().splitlines()
+    events = {event["event"]: event for event in map(json.loads, lines)}
+    assert (record["protocol"], record["steps"]) == ("smoke", 20)
+    assert events["train_end"]["steps"] == 20
+    assert (events["eval_end"]["images_total"], events["eval_end"]["checked_map"]) == (32, events["eval_end"]["map"])
+    assert (run_dir / "detections.npz").exists() == bool(events["eval_end"]["detections"])
+    assert events["end"]["reason"] == "steps"
+
+
+def test_every_number_is_only_recorded_and_the_gate_says_why(smoked: Session) -> None:
+    assert {case.properties["verdict"] for case in smoked.by_metric.values()} == {"recorded"}
+    assert {case.outcome for name, case in smoked.cases.items() if name != "gate"} <= {"passed", "skipped"}
+    assert smoked.cases[f"test_skew[{CELL}]"].outcome == "skipped"
+    expected = f"GATE: INCOMPLETE  a smoke run is held against no number; {CELL}: p_train, p_core, mem recorded"
+    assert last_line(smoked) == expected
+    assert "rerun   pytest -m virtual --topo 1x3 --smoke --gate" in smoked.output
+
+
+def test_its_evidence_is_judged_again_as_what_it_is(smoked: Session, tmp_path: Path) -> None:
+    (run_dir,) = smoked.runs
+
+    again = run_suite(tmp_path, "--replay", run_dir, "--gate")
+
+    assert last_line(again).startswith(last_line(smoked).partition(";")[0])
+    assert {case.properties["verdict"] for case in again.by_metric.values()} == {"recorded"}
+
+
+@pytest.mark.integration
+def test_on_this_machines_cpu(tmp_path: Path) -> None:
+    session = launch_suite(tmp_path, "-m", "cpu", "--topo", "1x2", "--smoke")
+
+    verdicts = {name: case.properties["verdict"] for name, case in session.by_metric.items()}
+    assert verdicts == dict.fromkeys(("e2e_time", "p_whole", "p_train", "p_core", "map", "mem"), "recorded")
+    assert session.code == 0, session.output

@@ -1,0 +1,144 @@
+"""The fp64 reference, the honest orders of summation, and the cache that keeps them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from trainer.numerics.cache import References
+from trainer.numerics.cases import Case, case, quick_cases
+from trainer.numerics.catalogue import CATALOGUE, questions
+from trainer.numerics.operators import Draw, load
+from trainer.numerics.reference import in_parts, inputs_of, reference_of, sequential
+from trainer.ranks import HostGroup, Ranks
+
+OPERATORS = load()
+SIZES = {
+    "linear": {"n": 5, "k": 33, "m": 7},
+    "conv2d": {"n": 2, "cin": 5, "h": 9, "w": 8, "cout": 3, "k": 3, "stride": 2},
+    "conv-bn-relu": {"n": 2, "cin": 4, "h": 7, "w": 9, "cout": 6, "k": 3, "stride": 1},
+}
+
+
+def test_everything_in_the_catalogue_can_be_computed_and_nothing_else() -> None:
+    assert list(OPERATORS)
+    assert set(OPERATORS) == set(CATALOGUE)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("kernel", [1, 3, 7])
+@pytest.mark.parametrize(
+    ("operator", "direction"),
+    [(name, direction) for name in SIZES for direction in CATALOGUE[name].directions],
+)
+def test_the_terms_of_each_element_add_up_to_it(operator: str, direction: str, kernel: int, stride: int) -> None:
+    size = dict(SIZES[operator])
+    if "k" in size and "cin" in size:
+        size.update(k=kernel, stride=stride)
+    inputs = {name: one.double() for name, one in OPERATORS[operator].inputs(size, Draw(4)).items()}
+    result = OPERATORS[operator].compute(direction, size, inputs)
+
+    terms = OPERATORS[operator].terms(direction, size, inputs, torch.arange(result.numel()))
+
+    assert terms is not None
+    found = OPERATORS[operator].finish((terms[0] * terms[1]).sum(1)).reshape(result.shape)
+    assert torch.allclose(found, result, rtol=1e-12, atol=1e-12)
+
+
+def test_sequential_adds_one_after_the_other_and_parts_apart() -> None:
+    # In fp32 2^24 + 1 is 2^24: one after the other the ones are lost, in parts they are not.
+    row = np.array([[2.0**24] + [1.0] * 15], dtype=np.float32)
+
+    assert sequential(row)[0] == 2.0**24
+    assert in_parts(row, 8)[0] == 2.0**24 + 14
+
+
+@pytest.mark.parametrize("operator", ["sum", "conv2d", "roi-align", "cross-entropy"])
+def test_the_condition_is_never_less_than_the_result(operator: str) -> None:
+    for direction in CATALOGUE[operator].directions:
+        one = case(operator, direction, "fp32", CATALOGUE[operator].quick[-1], seed=5)
+        reference = reference_of(one, inputs_of(one))
+        assert reference.condition is not None
+        assert bool((reference.condition >= reference.result.abs() * (1 - 1e-9)).all())
+
+
+def test_inputs_are_those_of_the_seed() -> None:
+    one = case("linear", "fprop", "fp32", SIZES["linear"], seed=6)
+
+    assert torch.equal(inputs_of(one)["x"], inputs_of(one)["x"])
+    assert not torch.equal(
+        inputs_of(one)["x"], inputs_of(case("linear", "fprop", "fp32", SIZES["linear"], seed=7))["x"]
+    )
+
+
+def test_strided_inputs_have_the_same_numbers_and_are_not_contiguous() -> None:
+    one = case("linear", "fprop", "fp32", SIZES["linear"], seed=6)
+    strided = case("linear", "fprop", "fp32", SIZES["linear"], 6, "strided")
+
+    assert torch.equal(inputs_of(strided)["x"], inputs_of(one)["x"])
+    assert not inputs_of(strided)["x"].is_contiguous()
+
+
+def test_every_case_belongs_to_a_question() -> None:
+    asked = {
+        question for group in {kind.asked for kind in CATALOGUE.values()} for question in questions("amp", False, group)
+    }
+
+    assert {one.question for one in quick_cases("amp", False, 0)} == asked
+    assert "conv2d-dgrad-fp16" in asked
+    assert "conv2d-dgrad-tf32" in set(questions("fp32", True, "operator"))
+    assert "conv2d-dgrad-fp32" not in set(questions("fp32", True, "operator"))
+
+
+class TestCache:
+    CASES = (
+        case("linear", "fprop", "fp32", SIZES["linear"], seed=1),
+        case("relu", "forward", "bf16", {"n": 40}, seed=1),
+        case("tied-topk", "forward", "fp32", {"n": 400}, seed=1),
+    )
+
+    @pytest.fixture(autouse=True)
+    def folder(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        monkeypatch.setenv("CONFORMANCE_CACHE", str(tmp_path))
+        return tmp_path / "references"
+
+    def group(self) -> HostGroup:
+        return HostGroup(Ranks())
+
+    def is_same(self, one: Case, references: References) -> bool:
+        found, expected = references.of(one), reference_of(one, inputs_of(one))
+        same = torch.equal(found.result, expected.result) and found.result.dtype == expected.result.dtype
+        return same and (found.worst, found.rmse, found.rms) == (expected.worst, expected.rmse, expected.rms)
+
+    def test_what_is_read_is_what_was_computed(self) -> None:
+        first = References(self.CASES, self.group())
+        second = References(self.CASES, self.group())
+
+        assert (first.computed, second.computed, second.why) == (3, 0, "")
+        assert all(self.is_same(one, second) for one in self.CASES)
+        assert second.computed == 0
+
+    @pytest.mark.parametrize("damage", [b"", b"\0" * 500, None])
+    def test_a_damaged_entry_is_computed_again(self, folder: Path, damage: bytes | None) -> None:
+        References(self.CASES, self.group())
+        for path in folder.iterdir():
+            path.write_bytes(path.read_bytes()[:-1] if damage is None else damage)
+
+        again = References(self.CASES, self.group())
+
+        assert again.computed == 3
+        assert all(self.is_same(one, again) for one in self.CASES)
+
+    def test_without_a_folder_everything_is_computed_and_it_is_said(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        folder.parent.mkdir(exist_ok=True)
+        folder.write_text("a file in the way")
+
+        references = References(self.CASES, self.group())
+
+        assert str(folder) in references.why
+        assert all(self.is_same(one, references) for one in self.CASES)

@@ -1,0 +1,128 @@
+"""Bounds of the operators probe, and who is named: on evidence made by hand."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from evidence.numerics import OperatorAnswer
+from evidence.verdict import Verdict
+from verdict.numerics import judge_agreement, judge_operators, judge_repeats, margin_of
+
+
+def answer(rule: str = "sums", **fields: Any) -> OperatorAnswer:
+    values: dict[str, Any] = {"operator": "conv2d", "direction": "wgrad", "dtype": "fp32", "size": {"n": 2}}
+    return OperatorAnswer(**{**values, "rule": rule, "elements": 2000, **fields})
+
+
+@pytest.mark.parametrize(
+    ("one", "margin"),
+    [
+        (answer(worst=16.0), 1.0),
+        (answer(worst=16.0, honest=4.0), 0.5),
+        (answer(worst=8.0, honest=1.0), 0.5),
+        (answer(rmse=2e-7, honest_rmse=1e-7), 1.0),
+        (answer(rmse=3e-3, honest_rmse=1e-3, dtype="bf16"), 1.0),
+        (answer(rmse=2.0 * 2.0**-24, rms=1.0), 1.0),
+        (answer(rmse=9.0, honest_rmse=1e-7, elements=999), 0.0),
+        (answer(rmse=1e-9), math.inf),
+        (answer("ulp", worst=4.0, honest=1.0), 1.0),
+        (answer("ulp", worst=6.0, honest=3.0), 1.0),
+        (answer("exact"), 0.0),
+        (answer("exact", worst=1.0), math.inf),
+        (answer("special", worst=1.0), math.inf),
+        (answer("valid", worst=1.0), math.inf),
+        (answer("watched", worst=1.0), 0.0),
+        (answer("bits", worst=13.0), 13.0),
+        (answer("bits", worst=13.0, dtype="tf32"), 13 / 14),
+        (answer(error="not implemented"), math.inf),
+    ],
+)
+def test_the_margin_is_the_error_over_the_bound_of_its_rule(one: OperatorAnswer, margin: float) -> None:
+    assert margin_of(one) == pytest.approx(margin)
+
+
+def evidence(*ranks: list[OperatorAnswer], **start: Any) -> Any:
+    known = {"device_name": "R300", "versions": {"torch": "1.12.1"}, "backend": "kunlunxin", "host": "a", **start}
+    starts = [(rank, SimpleNamespace(**{**known, "card": rank})) for rank in range(len(ranks))]
+    found = [SimpleNamespace(rank=rank, operators=tuple(mine)) for rank, mine in enumerate(ranks)]
+    return SimpleNamespace(ranks=found, starts=starts, path=Path("run"))
+
+
+def test_the_worst_size_and_the_rank_that_gave_it_are_named() -> None:
+    found = judge_operators(
+        evidence([answer(worst=3.0)], [answer(worst=2.0), answer(worst=40.0, size={"n": 9}, at=5, found=1.5)])
+    )
+
+    verdict = found["conv2d-wgrad-fp32"]
+    assert verdict.verdict is Verdict.FAIL
+    assert (verdict.rank, verdict.cases, verdict.worst.size if verdict.worst else None) == (1, 3, {"n": 9})
+    assert "rank 1 (device 1 of a)" in verdict.reason
+    assert "n9" in verdict.reason
+    assert "rank 0" not in verdict.reason
+
+
+def test_a_fault_of_all_is_of_every_rank() -> None:
+    wrong = [answer(worst=math.nan)]
+
+    assert "every rank" in judge_operators(evidence(wrong, wrong))["conv2d-wgrad-fp32"].reason
+
+
+def test_within_the_bound_it_passes() -> None:
+    verdict = judge_operators(evidence([answer(worst=3.0)]))["conv2d-wgrad-fp32"]
+
+    assert (verdict.verdict, verdict.margin) == (Verdict.PASS, 3 / 16)
+
+
+class TestAgreement:
+    def test_the_odd_device_is_named(self) -> None:
+        right, wrong = [answer(digest="a")], [answer(digest="b")]
+
+        found = judge_agreement(evidence(right, right, wrong, right))
+
+        assert found is not None
+        assert found.verdict is Verdict.FAIL
+        assert "rank 2 (device 2 of a)" in found.reason
+        assert "rank 1" not in found.reason
+
+    def test_of_two_that_differ_both_are_named(self) -> None:
+        found = judge_agreement(evidence([answer(digest="a")], [answer(digest="b")]))
+
+        assert found is not None
+        assert found.verdict is Verdict.FAIL
+        assert "rank 0" in found.reason
+        assert "rank 1" in found.reason
+
+    def test_what_may_vary_does_not_count(self) -> None:
+        ranks = [[answer(digest=one, may_vary="atomics")] for one in "ab"]
+
+        found = judge_agreement(evidence(*ranks))
+
+        assert found is not None
+        assert found.verdict is Verdict.PASS
+
+    def test_one_rank_has_none_to_agree_with(self) -> None:
+        assert judge_agreement(evidence([answer(digest="a")])) is None
+
+
+class TestRepeats:
+    def test_other_bits_fail_and_are_counted(self) -> None:
+        found = judge_repeats(evidence([answer(repeats=20)], [answer(repeats=20, unlike=3)]))
+
+        assert found is not None
+        assert found.verdict is Verdict.FAIL
+        assert "conv2d-wgrad-fp32 on rank 1 (device 1 of a): 3 of 20 times" in found.reason
+
+    def test_where_they_may_vary_the_reason_is_given(self) -> None:
+        found = judge_repeats(evidence([answer(repeats=20, unlike=3, may_vary="atomics")]))
+
+        assert found is not None
+        assert found.verdict is Verdict.PASS
+        assert "atomics" in found.reason
+
+    def test_nothing_repeated_is_no_verdict(self) -> None:
+        assert judge_repeats(evidence([answer()])) is None

@@ -1,0 +1,123 @@
+"""Planted errors of arithmetic: what a simulated device computes wrong, operator by operator."""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING, Callable, Mapping
+
+from trainer.devices.scenario import Fault
+
+if TYPE_CHECKING:
+    import torch
+
+    from trainer.numerics.cases import Case
+    from trainer.numerics.operators import Tensors
+
+_PRODUCTS = ("conv2d", "linear", "conv-bn-relu", "bits-linear", "bits-conv2d")
+_SMALLEST_NORMAL = 2.0**-126
+_TILE = 16
+_INT16_STEPS = 2**15 - 1
+
+
+class NumericFaults:
+    """Applies the planted errors of one rank; `seed` decides which calls a rare one is in."""
+
+    def __init__(self, faults: list[Fault], seed: int) -> None:
+        self._faults = faults
+        self._draw = random.Random(f"numeric faults {seed}")  # noqa: S311 - nothing secret
+
+    def compute(self, case: Case, inputs: Tensors, compute: Callable[[Tensors], torch.Tensor]) -> torch.Tensor:
+        """Return what the device gives for a case: the result of rounded inputs, or a result that was altered."""
+        mine = [fault for fault in self._faults if self._is_on(fault, case)]
+        for fault in mine:
+            if fault["error"] in _INPUTS and case.operator in _PRODUCTS and case.dtype == "fp32":
+                rounded = _INPUTS[fault["error"]]
+                inputs = {name: rounded(one) if one.is_floating_point() else one for name, one in inputs.items()}
+        result = compute(inputs)
+        for fault in mine:
+            if fault["error"] in _RESULTS and result.numel():
+                result = _RESULTS[fault["error"]](result.clone(), fault, self._draw)
+        return result
+
+    def _is_on(self, fault: Fault, case: Case) -> bool:
+        named = fault["operator"] in ("", case.operator) and fault["direction"] in ("", case.direction)
+        return named and (fault["rate"] >= 1 or self._draw.random() < fault["rate"])
+
+
+def _keep_bits(one: torch.Tensor, kept: int) -> torch.Tensor:
+    """Round fp32 numbers to so many bits after the leading one, half to even."""
+    import torch
+
+    dropped = 23 - kept
+    bits = one.contiguous().view(torch.int32)
+    half = (1 << (dropped - 1)) - 1 + ((bits >> dropped) & 1)
+    return ((bits + half) & -(1 << dropped)).view(torch.float32)
+
+
+def _int16(one: torch.Tensor) -> torch.Tensor:
+    largest = float(one.abs().max()) if one.numel() else 0.0
+    step = largest / _INT16_STEPS
+    return (one / step).round() * step if step else one
+
+
+def _flip_bit(result: torch.Tensor, fault: Fault, draw: random.Random) -> torch.Tensor:
+    import torch
+
+    at = draw.randrange(result.numel())
+    if result.dtype == torch.float32:
+        result.reshape(-1).view(torch.int32)[at] ^= 1 << fault["bit"]
+    return result
+
+
+def _scale_one(result: torch.Tensor, fault: Fault, draw: random.Random) -> torch.Tensor:
+    if result.is_floating_point():
+        result.reshape(-1)[draw.randrange(result.numel())] *= 1 + 2.0**-9
+    return result
+
+
+def _stick_lane(result: torch.Tensor, fault: Fault, draw: random.Random) -> torch.Tensor:
+    result.reshape(-1)[3::_TILE] = result.reshape(-1)[0]
+    return result
+
+
+def _nan_to_zero(result: torch.Tensor, fault: Fault, draw: random.Random) -> torch.Tensor:
+    return result.nan_to_num(0.0) if result.is_floating_point() else result
+
+
+def _flush(result: torch.Tensor, fault: Fault, draw: random.Random) -> torch.Tensor:
+    import torch
+
+    if not result.is_floating_point():
+        return result
+    return torch.where(result.abs() < _SMALLEST_NORMAL, torch.zeros_like(result), result)
+
+
+def _other_ties(result: torch.Tensor, fault: Fault, draw: random.Random) -> torch.Tensor:
+    """Swap neighbours, as of two that are equal either may come first."""
+    import torch
+
+    if result.dtype != torch.int64 or result.numel() < 2:
+        return result
+    return torch.cat([result[1:2], result[:1], result[2:]])
+
+
+def _drop_tail(result: torch.Tensor, fault: Fault, draw: random.Random) -> torch.Tensor:
+    tail = result.numel() % _TILE or _TILE
+    result.reshape(-1)[-tail:] = 0
+    return result
+
+
+_INPUTS: Mapping[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "tf32": lambda one: _keep_bits(one, 10),
+    "bf16": lambda one: _keep_bits(one, 7),
+    "int16": _int16,
+}
+_RESULTS: Mapping[str, Callable[[torch.Tensor, Fault, random.Random], torch.Tensor]] = {
+    "bit": _flip_bit,
+    "element": _scale_one,
+    "lane": _stick_lane,
+    "tail": _drop_tail,
+    "nan": _nan_to_zero,
+    "flush": _flush,
+    "ties": _other_ties,
+}

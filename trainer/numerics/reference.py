@@ -1,0 +1,193 @@
+"""What a case should give: the result in fp64 on the host, and how far honest fp32 arithmetic is away from it.
+
+An answer of the device is held against it by `figures_of`; the bounds are verdict/numerics.py's.
+
+Sources of the rule: Higham, Accuracy and Stability of Numerical Algorithms (2002), 3.1 (the error of a sum is at most
+gamma_n times the sum of absolute values); PyTorch's torch/_dynamo/utils.py:same() (RMSE).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from evidence.numerics import BITS, SUMS, ULP, UNIT_ROUNDOFF
+from trainer.numerics.cases import Case
+from trainer.numerics.operators import Draw, Tensors, load
+
+OPERATORS = load()
+DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+_SPLIT = 8
+_MOST_TERMS = 2_000_000  # that are added up one by one, in a sample of the elements
+_MOST_PICKED = 2048
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The expected result of a case.
+
+    `result`: fp64; of an exact case the very numbers. `condition`: S of each element, of sums. `worst` is what honest
+    arithmetic reaches: for sums max |err| / (u S) of three orders of summation, for ULP cases the host's error in ULP.
+    `rmse`: the largest RMSE of those three orders, `rms` that of the result itself.
+    """
+
+    result: torch.Tensor
+    condition: torch.Tensor | None = None
+    worst: float = 0.0
+    rmse: float = 0.0
+    rms: float = 0.0
+
+
+@dataclass(frozen=True)
+class Figures:
+    """How an answer differs from its reference.
+
+    `worst`: the largest |err| / (u S) of sums, the largest error in ULP, or 1 if any bit of an exact case differs;
+    infinite where a number is not finite or there should be none. `at`: the flat index of that element; `found` and
+    `expected` its values. `wrong`: elements that differ at all. `size`: elements.
+    """
+
+    size: int
+    wrong: int
+    worst: float
+    rmse: float
+    at: int
+    found: float
+    expected: float
+
+
+def inputs_of(case: Case) -> Tensors:
+    """Return the inputs of a case on the host, floating ones rounded to its dtype."""
+    drawn = OPERATORS[case.operator].inputs(case.sizes, Draw(case.seed))
+    return {name: _strided(case, cast(one, case.dtype)) for name, one in drawn.items()}
+
+
+def cast(one: torch.Tensor, dtype: str) -> torch.Tensor:
+    """Return a floating tensor in the dtype of that name, another as it is."""
+    return one.to(DTYPES[dtype]) if one.is_floating_point() else one
+
+
+def _strided(case: Case, one: torch.Tensor) -> torch.Tensor:
+    if case.layout != "strided" or one.dim() < 2:
+        return one
+    return one.transpose(-1, -2).contiguous().transpose(-1, -2)
+
+
+def reference_of(case: Case, inputs: Tensors) -> Reference:
+    """Return the reference of a case whose inputs are those of `inputs_of`; takes up to seconds of the host's time."""
+    operator = OPERATORS[case.operator]
+    host = _host(case, inputs)
+    if operator.kind.rule not in (ULP, SUMS):
+        return Reference(host)
+    wide = {name: one.double() if one.is_floating_point() else one for name, one in inputs.items()}
+    result = operator.compute(case.direction, case.sizes, wide)
+    if operator.kind.rule == ULP:
+        return Reference(result, worst=_largest(_ulps(host, result, case.dtype)))
+    condition = operator.condition(case.direction, case.sizes, wide)
+    bare = Reference(result, condition, rms=_rms(result))
+    worst, rmse = _sums_of(host, result, condition, case.dtype)
+    for found, picked in _other_orders(case, inputs, result.numel()):
+        other = _sums_of(found, result.reshape(-1)[picked], condition.reshape(-1)[picked], case.dtype)
+        worst, rmse = max(worst, other[0]), max(rmse, other[1])
+    return Reference(result, condition, worst, rmse, bare.rms)
+
+
+def _host(case: Case, inputs: Tensors) -> torch.Tensor:
+    """Return the host's own result: computed in fp32 and rounded once to the dtype, which it may not compute in."""
+    single = {name: one.float() if one.is_floating_point() else one for name, one in inputs.items()}
+    return cast(OPERATORS[case.operator].compute(case.direction, case.sizes, single), case.dtype)
+
+
+def _other_orders(case: Case, inputs: Tensors, size: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Return (values, picked elements) summed strictly one after the other, and in parts, in fp32."""
+    single = {name: one.float() if one.is_floating_point() else one for name, one in inputs.items()}
+    operator = OPERATORS[case.operator]
+    if not size:
+        return []
+    one = operator.terms(case.direction, case.sizes, single, torch.zeros(1, dtype=torch.int64))
+    if one is None:
+        return []
+    count = max(1, min(size, _MOST_PICKED, _MOST_TERMS // max(1, one[0].shape[1])))
+    picked = torch.randperm(size, generator=torch.Generator().manual_seed(case.seed))[:count]
+    terms = operator.terms(case.direction, case.sizes, single, picked)
+    assert terms is not None
+    products = (terms[0] * terms[1]).numpy()
+    found = [sequential(products), in_parts(products)]
+    return [(cast(operator.finish(torch.from_numpy(values)), case.dtype), picked) for values in found]
+
+
+def sequential(products: np.ndarray) -> np.ndarray:
+    """Return the sum of each row in fp32, each product added to the sum of those before it."""
+    if not products.shape[1]:
+        return np.zeros(len(products), np.float32)
+    total: np.ndarray = np.add.accumulate(products, axis=1, dtype=np.float32)[:, -1]
+    return np.ascontiguousarray(total)
+
+
+def in_parts(products: np.ndarray, parts: int = _SPLIT) -> np.ndarray:
+    """Return the sum of each row in fp32: of parts that were each summed sequentially (split-K)."""
+    sums = [sequential(part) for part in np.array_split(products, parts, axis=1)]
+    return sequential(np.stack(sums, axis=1))
+
+
+def figures_of(case: Case, inputs: Tensors, reference: Reference, answer: torch.Tensor) -> Figures:
+    """Return how an answer, on the host, differs from the reference. A result of another shape is wrong everywhere."""
+    operator = OPERATORS[case.operator]
+    rule = operator.kind.rule
+    size = reference.result.numel()
+    if answer.shape != reference.result.shape:
+        return Figures(size, size, math.inf, math.inf, 0, math.nan, math.nan)
+    if not size:
+        return Figures(0, 0, 0.0, 0.0, 0, 0.0, 0.0)
+    rmse = 0.0
+    if rule == ULP:
+        each = _ulps(answer, reference.result, case.dtype)
+    elif rule == BITS:
+        each = _lost_bits(answer, reference.result)
+    elif rule != SUMS:
+        each = operator.differs(case.sizes, inputs, answer, reference.result).double()
+    else:
+        assert reference.condition is not None
+        each = _shares(answer, reference.result, reference.condition, case.dtype)
+        rmse = _rms(answer.double() - reference.result)
+    flat = torch.where(torch.isnan(each), torch.full_like(each, math.inf), each).reshape(-1)
+    at = int(flat.argmax())
+    wrong = int((flat > 0).sum())
+    found, expected = float(answer.reshape(-1)[at]), float(reference.result.reshape(-1)[at])
+    return Figures(size, wrong, float(flat[at]), rmse, at, found, expected)
+
+
+def _lost_bits(answer: torch.Tensor, result: torch.Tensor) -> torch.Tensor:
+    """Return how many of the 24 bits of an fp32 number do not come out as they went in."""
+    relative = (answer.double() - result.double()).abs() / result.double().abs()
+    return (24 + torch.log2(torch.clamp(relative, min=2.0**-24))).clamp(max=24).nan_to_num(24.0)
+
+
+def _ulps(answer: torch.Tensor, result: torch.Tensor, dtype: str) -> torch.Tensor:
+    """Return |answer - result| in units in the last place of the result."""
+    # frexp: |x| = m 2^e with m in [0.5, 1); the last of p binary digits is worth 2^(e - p).
+    _, exponent = np.frexp(np.maximum(np.abs(result.numpy()), 2.0**-126 if dtype != "fp16" else 2.0**-14))
+    unit = torch.from_numpy(np.ldexp(2.0 * UNIT_ROUNDOFF[dtype], exponent - 1).reshape(result.shape))
+    return (answer.double() - result).abs() / unit
+
+
+def _shares(answer: torch.Tensor, result: torch.Tensor, condition: torch.Tensor, dtype: str) -> torch.Tensor:
+    """Return |err| / (u S); infinite where all that is added up is 0 and the answer is not."""
+    error = (answer.double() - result).abs()
+    share = error / (UNIT_ROUNDOFF[dtype] * condition)
+    return torch.where(condition == 0, torch.where(error == 0, error, torch.full_like(error, math.inf)), share)
+
+
+def _sums_of(answer: torch.Tensor, result: torch.Tensor, condition: torch.Tensor, dtype: str) -> tuple[float, float]:
+    return _largest(_shares(answer, result, condition, dtype)), _rms(answer.double() - result)
+
+
+def _largest(values: torch.Tensor) -> float:
+    return float(values.max()) if values.numel() else 0.0
+
+
+def _rms(values: torch.Tensor) -> float:
+    return float(values.double().pow(2).mean().sqrt()) if values.numel() else 0.0

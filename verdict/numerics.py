@@ -1,0 +1,228 @@
+"""Judges what a device computed: an answer's error against the bound of its rule.
+
+Bounds: docs/numerics.md. The first rule of sums finds one wrong element, the second one a precision that is too low
+everywhere; both are relative to the worst of three honest orders of summation, as a device may sum in any.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Iterable, Mapping
+
+from evidence.bundle import Evidence
+from evidence.events import Start
+from evidence.numerics import (
+    BITS,
+    EXACT,
+    SPECIAL,
+    SUMS,
+    ULP,
+    UNIT_ROUNDOFF,
+    VALID,
+    WATCHED,
+    OperatorAnswer,
+)
+from evidence.verdict import ProbeVerdict, Verdict
+
+LEAST_SUM, HONEST_SUMS = 16.0, 8.0
+"""A sum may be off by 16 u S, or by 8 times what the worst honest order of summation is."""
+LEAST_ULP, HONEST_ULP = 4.0, 2.0
+"""A function may be off by 4 ULP, or by 2 times what the host's fp32 is."""
+MOST_LOST_BITS = {"fp32": 1.0, "tf32": 14.0}
+"""Of the 24 of an fp32 number, in a product with 1: TF32 keeps 11, bf16 8."""
+RMSE_FACTOR = {"fp32": 2.0}
+HALF_RMSE_FACTOR = 3.0
+"""RMSE of a result over that of the worst honest order; 3 in half precision, as in PyTorch's own comparison."""
+RMSE_ELEMENTS = 1000
+"""Fewer elements have no RMSE that could be held against another."""
+
+
+@dataclass(frozen=True)
+class OperatorVerdict:
+    """The verdict on one question, as conv2d-dgrad-fp32, in the whole run: the worst case and the rank that gave it.
+
+    `margin` is the worst case's error over its bound: above 1 fails. `cases` were asked on all ranks together.
+    """
+
+    question: str
+    verdict: Verdict
+    reason: str
+    margin: float
+    cases: int
+    worst: OperatorAnswer | None = None
+    rank: int = 0
+
+
+def margin_of(answer: OperatorAnswer) -> float:
+    """Return the error over its bound; infinite where there is no answer, or any error where none is allowed.
+
+    >>> margin_of(OperatorAnswer("exp", "forward", "fp32", {"n": 8}, "ulp", elements=8, worst=2.0, honest=0.5))
+    0.5
+    """
+    if answer.error:
+        return math.inf
+    if answer.rule == WATCHED:
+        return 0.0
+    if answer.rule in (EXACT, SPECIAL, VALID):
+        return math.inf if answer.worst else 0.0
+    if answer.rule == BITS:
+        return answer.worst / MOST_LOST_BITS[answer.dtype]
+    if answer.rule == ULP:
+        return answer.worst / max(LEAST_ULP, HONEST_ULP * answer.honest)
+    return max(answer.worst / max(LEAST_SUM, HONEST_SUMS * answer.honest), _rmse_margin(answer))
+
+
+def _rmse_margin(answer: OperatorAnswer) -> float:
+    if answer.rule != SUMS or answer.elements < RMSE_ELEMENTS or not answer.rmse:
+        return 0.0
+    yardstick = max(answer.honest_rmse, UNIT_ROUNDOFF[answer.dtype] * answer.rms)
+    allowed = RMSE_FACTOR.get(answer.dtype, HALF_RMSE_FACTOR) * yardstick
+    return answer.rmse / allowed if allowed else math.inf
+
+
+def judge_operators(evidence: Evidence) -> Mapping[str, OperatorVerdict]:
+    """Return the verdict on every question that a rank has answered, by its name."""
+    answers: dict[str, list[tuple[float, int, OperatorAnswer]]] = {}
+    for rank in evidence.ranks:
+        for answer in rank.operators:
+            answers.setdefault(answer.question, []).append((margin_of(answer), rank.rank, answer))
+    starts = dict(evidence.starts)
+    return {question: _judged(question, found, starts) for question, found in answers.items()}
+
+
+def _judged(
+    question: str, found: list[tuple[float, int, OperatorAnswer]], starts: Mapping[int, Start]
+) -> OperatorVerdict:
+    # NaN, which no comparison orders, counts as infinite.
+    margin, rank, worst = max(found, key=lambda one: math.inf if math.isnan(one[0]) else one[0])
+    failed = not margin <= 1
+    wrong = sorted({other for over, other, _ in found if not over <= 1})
+    reason = _reason(worst, margin)
+    if failed:
+        ranks = len({other for _, other, _ in found})
+        where = ", ".join(_place(one, starts) for one in wrong) if len(wrong) < ranks else "every rank"
+        reason = f"{where}: {reason}"
+    return OperatorVerdict(question, Verdict.FAIL if failed else Verdict.PASS, reason, margin, len(found), worst, rank)
+
+
+def _place(rank: int, starts: Mapping[int, Start]) -> str:
+    start = starts.get(rank)
+    return f"rank {rank}" + (f" (device {start.card} of {start.host})" if start is not None else "")
+
+
+_COUNTED = {
+    EXACT: "the same bits",
+    SPECIAL: "NaN and infinity where IEEE 754 has them",
+    VALID: "an answer that is right whichever of equals comes first",
+    WATCHED: "either: denormals may be taken for zero",
+}
+
+
+def _reason(answer: OperatorAnswer, margin: float) -> str:
+    if answer.error:
+        return f"{answer.shape}: no answer: {answer.error}"
+    if answer.rule in _COUNTED:
+        what = f"{answer.wrong} of {answer.elements} elements differ, expected {_COUNTED[answer.rule]}"
+    elif answer.rule == BITS:
+        kept, least = 24 - answer.worst, 24 - MOST_LOST_BITS[answer.dtype]
+        what = f"found {kept:.0f} of the 24 bits of fp32 in a product with 1, expected {least:.0f} or more"
+    elif answer.rule == ULP:
+        allowed = max(LEAST_ULP, HONEST_ULP * answer.honest)
+        what = f"found an error of {answer.worst:.3g} ULP, expected at most {allowed:.3g}"
+    elif _rmse_margin(answer) == margin and margin:
+        what = f"found an RMS error of {answer.rmse:.3g}, {margin:.3g} times what is allowed"
+    else:
+        allowed = max(LEAST_SUM, HONEST_SUMS * answer.honest)
+        what = f"found an error of {answer.worst:.3g} u S, expected at most {allowed:.3g}"
+    where = f"; element {answer.at} is {answer.found:.9g}, expected {answer.expected:.9g}" if margin > 1 else ""
+    return f"{answer.shape}: {what}{where}"
+
+
+def operators_probe(evidence: Evidence) -> ProbeVerdict | None:
+    """Return the operators probe of a run in one line; None if it was not made."""
+    found = judge_operators(evidence)
+    if not found:
+        return None
+    others = [one for one in (judge_repeats(evidence), judge_agreement(evidence)) if one is not None]
+    wrong = [one for one in (*found.values(), *others) if one.verdict is not Verdict.PASS]
+    if wrong:
+        reason = "; ".join(f"{one.question}: {one.reason}" for one in wrong[:2])
+        more = f"; {len(wrong) - 2} more" if len(wrong) > 2 else ""
+        right = sum(one.verdict is Verdict.PASS for one in found.values())
+        return ProbeVerdict(f"{right} of {len(found)}", "all", Verdict.FAIL, f"{reason}{more}")
+    nearest = max(found.values(), key=lambda one: one.margin)
+    return ProbeVerdict(
+        f"{len(found)} of {len(found)}; nearest {nearest.margin:.0%} of its bound ({nearest.question})",
+        "all",
+        Verdict.PASS,
+    )
+
+
+def judge_repeats(evidence: Evidence) -> OperatorVerdict | None:
+    """Return the verdict on cases that were computed again and again: the same bits each time, but for those allowed.
+
+    None if no rank has repeated any.
+    """
+    repeated = [(rank.rank, one) for rank in evidence.ranks for one in rank.operators if one.repeats]
+    if not repeated:
+        return None
+    varied = [(rank, one) for rank, one in repeated if one.unlike]
+    wrong = [(rank, one) for rank, one in varied if not one.may_vary]
+    count = f"{len(repeated)} cases, each computed {max(one.repeats for _, one in repeated) + 1} times"
+    allowed = sorted({f"{one.question} ({one.may_vary})" for _, one in varied if one.may_vary})
+    note = f"; other bits, as they may have: {', '.join(allowed)}" if allowed else ""
+    if not wrong:
+        return OperatorVerdict("repeatable", Verdict.PASS, f"{count}{note}", 0.0, len(repeated))
+    starts = dict(evidence.starts)
+    words = [f"{one.question} on {_place(rank, starts)}: {one.unlike} of {one.repeats} times" for rank, one in wrong]
+    reason = f"{count}: other bits in {_some(words)}, expected the same{note}"
+    rank, worst = wrong[0]
+    return OperatorVerdict("repeatable", Verdict.FAIL, reason, math.inf, len(repeated), worst, rank)
+
+
+def judge_agreement(evidence: Evidence) -> OperatorVerdict | None:
+    """Return the verdict on whether devices of a kind give the same bits; None with fewer than two that were asked.
+
+    An odd one computes wrong now and then, or differs in what it runs. Devices are of a kind if their name and versions
+    are the same; CPUs of several hosts may be different ones, so only ranks of one host are compared.
+    """
+    starts = dict(evidence.starts)
+    kinds: dict[tuple[str, ...], dict[str, dict[str, list[int]]]] = {}
+    asked = 0
+    for rank in evidence.ranks:
+        start = starts.get(rank.rank)
+        if start is None or not rank.operators:
+            continue
+        asked += 1
+        kind = (start.device_name, repr(sorted(start.versions.items())), start.host if start.backend == "cpu" else "")
+        cases = kinds.setdefault(kind, {})
+        for one in rank.operators:
+            if one.digest and not one.may_vary:
+                cases.setdefault(f"{one.question} {one.shape}", {}).setdefault(one.digest, []).append(rank.rank)
+    if asked < 2:
+        return None
+    compared = {case for cases in kinds.values() for case in cases}
+    odd: dict[tuple[int, ...], list[str]] = {}
+    for case, digests in ((case, digests) for cases in kinds.values() for case, digests in cases.items()):
+        if len(digests) > 1:
+            odd.setdefault(_minority(digests.values()), []).append(case)
+    if not odd:
+        return OperatorVerdict("devices_agree", Verdict.PASS, f"{len(compared)} cases on {asked} ranks", 0.0, asked)
+    words = [
+        f"{', '.join(_place(rank, starts) for rank in ranks)}: other bits than the others in {_some(cases)}"
+        for ranks, cases in odd.items()
+    ]
+    return OperatorVerdict("devices_agree", Verdict.FAIL, "; ".join(words), math.inf, asked, None, min(odd)[0])
+
+
+def _minority(groups: Iterable[list[int]]) -> tuple[int, ...]:
+    """Return the ranks outside the largest group; of all groups if two are as large."""
+    ordered = sorted(groups, key=len)
+    largest = 0 if len(ordered[-1]) == len(ordered[-2]) else 1
+    return tuple(sorted(rank for group in ordered[: len(ordered) - largest] for rank in group))
+
+
+def _some(words: list[str], most: int = 4) -> str:
+    more = f" and {len(words) - most} more" if len(words) > most else ""
+    return ", ".join(words[:most]) + more
