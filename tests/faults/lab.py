@@ -101,12 +101,11 @@ class Lab:
         self._shared = shared
 
     def run(self, scenario: str, steps: int, stall_timeout_s: float) -> RunVerdict:
-        """Boot the virtual device with a scenario and judge what it left; the steps are those after the warm-up."""
-        evidence = self.evidence(scenario, steps, stall_timeout_s)
-        return judge_run(evidence, the_cell(), backend=device_of(DEVICE).backend)
+        """Boot the virtual device with a scenario and judge what it left."""
+        return judge_run(self.evidence(scenario, steps, stall_timeout_s), the_cell(), backend=device_of(DEVICE).backend)
 
-    def evidence(self, scenario: str, steps: int, stall_timeout_s: float = 60.0) -> Evidence:
-        """Boot the virtual device with a scenario and read what it left."""
+    def evidence(self, scenario: str, steps: int = STEADY_MIN_STEPS, stall_timeout_s: float = 60.0) -> Evidence:
+        """Boot the virtual device with a scenario and read what it left; the steps are those after the warm-up."""
         path, run_dir = self._folder / "scenario.toml", self._folder / "run"
         path.write_text(scenario)
         run_dir.mkdir()
@@ -119,7 +118,7 @@ class Lab:
     def unhealthy(self, scenario: str) -> Evidence:
         """The run of a scenario in which training itself is sound; booted once for all rows that ask of it."""
         if scenario not in _UNHEALTHY:
-            _UNHEALTHY[scenario] = self.evidence(scenario, steps=40)
+            _UNHEALTHY[scenario] = self.evidence(scenario)
         return _UNHEALTHY[scenario]
 
     def stored(self, **changes: Any) -> Stored:
