@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Callable, Mapping
 
 from evidence.host import Environment
-from tests.support import ROOT, device_of
+from tests.support import ROOT, device_of, python_script
 from trainer.devices import load_backend
 from trainer.devices.base import DeviceInfo
 from trainer.probes.environment import gather
@@ -25,16 +25,14 @@ from trainer.settings import Settings
 FAKE_KUNLUNXIN = ROOT / "tests" / "fake_kunlunxin"
 
 # Answers queries of the form of nvidia-smi, one line a device.
-_QUERIED = """#!{python}
-import sys
+_QUERIED = """import sys
 fields = next(word for word in sys.argv if word.startswith("--query-gpu=")).partition("=")[2].split(",")
 for device in range({devices}):
     values = {{"index": device, "pci.bus_id": "00000000:%02X:00.0" % (16 + device), "memory.used": 1024,
               "memory.total": {memory_mib}, "driver_version": "{driver}"}}
     print(", ".join(str(values.get(field, "[N/A]")) for field in fields))
 """
-_MX_SMI = """#!{python}
-print("| MX-SMI 2.1.6                        Kernel Mode Driver Version: {driver}            |")
+_MX_SMI = """print("| MX-SMI 2.1.6                        Kernel Mode Driver Version: {driver}            |")
 for device in range({devices}):
     print("| %d           MXC500                 | 0000:%02x:00.0        | 97%%             |" % (device, 16 + device))
     print("| 36C         60W                    | 858/{memory_mib} MiB       |                      |")
@@ -90,7 +88,7 @@ class FakeMachine:
         if tool:
             script = folder / "bin" / tool
             facts = {"devices": self.devices, "memory_mib": self.memory_mib, "driver": self.driver}
-            script.write_text(form.format(python=sys.executable, **facts))
+            script.write_text(python_script(form.format(**facts)))
             script.chmod(0o755)
 
     def variables(self, folder: Path) -> dict[str, str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Mapping
@@ -39,3 +41,11 @@ def options_for(folder: Path, **changes: Any) -> Options:
 def judged_cell(device: str = "r300", topology: str = "1x8") -> JudgedCell:
     """Return a cell as a verdict names it."""
     return JudgedCell(f"{device}-{topology}-fp32-bs16", device, topology, "fp32", 16, 0.16)
+
+
+def python_script(text: str) -> str:
+    """Return an executable file's content that runs `text` in this Python, whose path a #! line may not hold.
+
+    A space ends a path there. The shell runs the second line, which is a string to Python.
+    """
+    return f"#!/bin/sh\n''''exec {shlex.quote(sys.executable)} \"$0\" \"$@\" # '''\n{text}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -26,7 +27,7 @@ def on_path(folder: Path) -> Iterator[None]:
 
 def fake_program(folder: Path) -> Path:
     """Make the fake ssh-keygen in `folder` and return the folder."""
-    return program(folder, f'exec {sys.executable} {FAKE} "$@"')
+    return program(folder, f'exec {shlex.quote(sys.executable)} {shlex.quote(str(FAKE))} "$@"')
 
 
 def program(folder: Path, does: str) -> Path:

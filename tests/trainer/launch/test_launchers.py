@@ -13,6 +13,7 @@ from typing import Any, Sequence
 
 import pytest
 
+from tests.support import python_script
 from trainer.launch import launchers
 from trainer.launch.hosts import check_hosts
 from trainer.launch.launchers import (
@@ -26,9 +27,8 @@ from trainer.launch.launchers import (
 )
 
 # Stands for an agent's Python, and says what it was started with.
-FAKE_PYTHON = f"""#!{sys.executable}
-import json, os, sys
-print(json.dumps({{"words": sys.argv[1:], "path": os.environ.get("PYTHONPATH"), "mark": os.environ.get("MARK")}}))
+FAKE_PYTHON = """import json, os, sys
+print(json.dumps({"words": sys.argv[1:], "path": os.environ.get("PYTHONPATH"), "mark": os.environ.get("MARK")}))
 """
 ODD_NAMES = ("plain", "with space", "semi;colon", "quo'te", 'dou"ble', "dol$HOME", "back`id`tick", "new\nline", "star*")
 
@@ -36,7 +36,7 @@ ODD_NAMES = ("plain", "with space", "semi;colon", "quo'te", 'dou"ble', "dol$HOME
 def fake_python(folder: Path) -> str:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "python"
-    path.write_text(FAKE_PYTHON)
+    path.write_text(python_script(FAKE_PYTHON))
     path.chmod(0o755)
     return str(path)
 

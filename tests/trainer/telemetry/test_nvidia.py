@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evidence.telemetry import DEVICE_READINGS
+from tests.support import python_script
 from trainer.errors import DeviceError
 from trainer.telemetry.base import DevicePlace, matched
 from trainer.telemetry.nvidia import NVML, Library, open_ixsmi, open_nvml
@@ -25,8 +25,7 @@ UUID = "GPU-5c89f4ac-0001-0000-0000-000000000000"
 LINE = f"0, {UUID}, 00000000:1B:00.0, 33792, 40960, 250.5, 61, 98, 1410, 1215, 0x0000000000000004"
 
 # Answers as nvidia-smi documents it: refuses fields that it does not know, with code 2 and a word on standard output.
-FAKE = """#!{python}
-import os, sys
+FAKE = """import os, sys
 query = next(word for word in sys.argv if word.startswith("--query-gpu="))
 fields = query.partition("=")[2].split(",")
 known = os.environ["FAKE_FIELDS"].split(",")
@@ -45,7 +44,7 @@ def fake_smi(tmp_path: Path, monkeypatch: Any) -> Any:
 
     def install(values: dict[str, str]) -> None:
         path = tmp_path / "ixsmi"
-        path.write_text(FAKE.format(python=sys.executable))
+        path.write_text(python_script(FAKE))
         path.chmod(0o755)
         monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
         monkeypatch.setenv("FAKE_FIELDS", ",".join(values))
@@ -330,7 +329,7 @@ def test_a_refusal_in_words_counts_without_an_exit_code_and_another_name_is_trie
     tmp_path: Path, monkeypatch: Any
 ) -> None:
     # Corex 4 is listed by its users with gpu.power.draw; that it refuses with exit code 0 too.
-    script = FAKE.replace("sys.exit(2)", "sys.exit(0)").format(python=sys.executable)
+    script = python_script(FAKE.replace("sys.exit(2)", "sys.exit(0)"))
     path = tmp_path / "ixsmi"
     path.write_text(script)
     path.chmod(0o755)
