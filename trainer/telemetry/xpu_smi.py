@@ -13,6 +13,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any, Mapping, Sequence
 
+from evidence.telemetry import DEVICE_READINGS
 from trainer.errors import DeviceError
 from trainer.telemetry.base import MIB_PER_GIB, Samples, Smi, declare, device_readings, normal_pci, run_tool, smi_tool
 
@@ -33,6 +34,7 @@ _LEAST_COLUMNS, _READ_COLUMNS = 20, 21
 _TEMPERATURES = (4, 6)
 _COLDEST_C, _HOTTEST_C = 1.0, 130.0
 _MOST_W = 2000.0  # more than any device draws; a K200's tool prints milliwatts, which are more than this
+_MOST_MIB = DEVICE_READINGS["memory_total_gib"].high * MIB_PER_GIB
 _WORDS = re.compile(r'"[^"]*"?|[^\s"]+')
 _ABSENT = ("n/a", "na", "-", "--", "unknown", "[n/a]")
 
@@ -119,8 +121,8 @@ class XpuSmi:
         used, total = _number(words[_USED]), _number(words[_TOTAL])
         if used is None or total is None:
             missing.append(f"memory is {words[_USED][:20]!r} of {words[_TOTAL][:20]!r} MiB")
-        elif not 0 <= used <= total or total <= 0:
-            missing.append("memory in use is not between 0 and its total")
+        elif not 0 <= used <= total or not 0 < total <= _MOST_MIB:
+            missing.append(f"memory is {used:g} of {total:g} MiB, which cannot be")
         else:
             record.update(memory_used_gib=used / MIB_PER_GIB, memory_total_gib=total / MIB_PER_GIB)
         celsius, why = self._temperature(words)

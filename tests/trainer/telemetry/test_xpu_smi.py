@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Sequence
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from evidence.telemetry import DEVICE_READINGS
@@ -183,12 +183,12 @@ def test_devices_that_no_column_numbers_are_refused() -> None:
         (
             {"used": "40000"},
             {"memory_used_gib", "memory_total_gib"},
-            "memory in use is not between 0 and its total",
+            "memory is 40000 of 32768 MiB, which cannot be",
         ),
         (
             {"used": "0", "total": "0"},
             {"memory_used_gib", "memory_total_gib"},
-            "memory in use is not between 0 and its total",
+            "memory is 0 of 0 MiB, which cannot be",
         ),
     ],
 )
@@ -308,11 +308,10 @@ def test_no_words_in_the_place_of_numbers_make_it_fail_or_read_what_cannot_be(
     read_or_refused("\n".join(" ".join([*place, *words]) for place, words in zip(places, lines)))
 
 
-@given(st.data())
-def test_a_captured_listing_that_is_damaged_anywhere_never_gives_another_devices_numbers(data: Any) -> None:
-    place = data.draw(st.integers(0, len(P800) - 1))
-    damaged = P800[:place] + data.draw(st.sampled_from(["", " ", "\n", "N/A", '"', "é"])) + P800[place + 1 :]
-    read_or_refused(damaged)
+@example(place=94, other="")  # total and use of memory run into one number
+@given(place=st.integers(0, len(P800) - 1), other=st.sampled_from(["", " ", "\n", "N/A", '"', "é"]))
+def test_a_captured_listing_damaged_anywhere_never_gives_another_devices_numbers(place: int, other: str) -> None:
+    read_or_refused(P800[:place] + other + P800[place + 1 :])
 
 
 def test_a_driver_is_read_from_its_line_or_refused() -> None:
