@@ -17,12 +17,12 @@ from typing import Callable, Mapping, Sequence
 
 import torch
 
-from evidence.numerics import OperatorAnswer
 from trainer.devices.numeric_faults import NumericFaults
 from trainer.devices.scenario import FAULTS, Fault
 from trainer.numerics.cases import Case, case, quick_cases
 from trainer.numerics.operators import Tensors, load
-from trainer.numerics.reference import Reference, figures_of, in_parts, inputs_of, reference_of, sequential
+from trainer.numerics.reference import Reference, in_parts, inputs_of, reference_of, sequential
+from trainer.probes.operators import answer_of
 from verdict.numerics import margin_of
 
 OPERATORS = load()
@@ -115,25 +115,6 @@ WAYS: Mapping[str, Way] = {
     "sequential": _by_terms(sequential),
     "split-K, 8 parts": _by_terms(in_parts),
 }
-
-
-def answer_of(one: Case, inputs: Tensors, reference: Reference, result: torch.Tensor) -> OperatorAnswer:
-    """Return the event that the probe would write of a result."""
-    figures = figures_of(one, inputs, reference, result)
-    return OperatorAnswer(
-        one.operator,
-        one.direction,
-        one.dtype,
-        one.sizes,
-        OPERATORS[one.operator].kind.rule,
-        elements=figures.size,
-        wrong=figures.wrong,
-        worst=figures.worst,
-        honest=reference.worst,
-        rmse=figures.rmse,
-        honest_rmse=reference.rmse,
-        rms=reference.rms,
-    )
 
 
 def alarms(seeds: int, precision: str) -> int:

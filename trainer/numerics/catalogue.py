@@ -69,6 +69,7 @@ def _conv(cin: int, h: int, w: int, cout: int, k: int, stride: int = 1) -> Size:
 
 _ATOMIC = "its kernels add up with atomic operations, in the order in which threads arrive"
 _ALGORITHM = "without cudnn.deterministic a library may choose an algorithm that adds up with atomic operations"
+_MEASURED = "with cudnn.benchmark each rank takes the algorithm that was the fastest when it looked"
 
 _IMAGE: Size = {"n": 1, "c": 16, "h": 50, "w": 84}
 _ODD: Size = {"n": 1, "c": 3, "h": 13, "w": 7}
@@ -155,6 +156,20 @@ _add("denormals", WATCHED, {"n": 64}, asked=SPECIAL_VALUES)
 
 for _name in ("tied-topk", "tied-sort", "tied-nms"):
     _add(_name, VALID, {"n": 400}, asked=TIES)
+
+
+def may_vary(kind: Kind, direction: str, *, deterministic: bool, benchmark: bool) -> str:
+    """Return why two runs or devices may differ in their last bits, "" if they may not.
+
+    `deterministic` and `benchmark` are the switches of cuDNN that the row of the table has.
+
+    >>> may_vary(CATALOGUE["conv2d"], "wgrad", deterministic=True, benchmark=False)
+    ''
+    """
+    if benchmark and "conv" in kind.name:
+        return _MEASURED
+    reason = kind.unordered.get(direction, "")
+    return "" if deterministic and reason == _ALGORITHM else reason
 
 
 def asked_dtypes(kind: Kind, precision: str, tf32: bool) -> Iterator[str]:

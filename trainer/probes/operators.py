@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from dataclasses import replace
 
 import torch
 
@@ -12,8 +13,9 @@ from evidence.rank_file import EventLog
 from trainer.devices import Backend
 from trainer.numerics.cache import References
 from trainer.numerics.cases import Case, is_repeated, quick_cases
+from trainer.numerics.catalogue import CATALOGUE, may_vary
 from trainer.numerics.operators import Tensors, load
-from trainer.numerics.reference import figures_of, inputs_of
+from trainer.numerics.reference import Reference, figures_of, inputs_of
 from trainer.ranks import HostGroup
 from trainer.settings import Settings
 
@@ -28,35 +30,41 @@ def ask_operators(settings: Settings, backend: Backend, group: HostGroup, log: E
     references = References(cases, group)
     begun_s, asked_s = time.perf_counter(), references.seconds
     for case in cases:
-        log.write(_ask(case, backend, references))
+        kind = CATALOGUE[case.operator]
+        reason = may_vary(
+            kind, case.direction, deterministic=settings.deterministic, benchmark=settings.cudnn_benchmark
+        )
+        log.write(replace(_ask(case, backend, references), may_vary=reason))
     took_s = time.perf_counter() - begun_s - (references.seconds - asked_s)
     source = {0: "cache", len(cases): "computed"}.get(references.computed, "both")
-    log.write(
-        OperatorsDone(len(cases), began_ns, round(took_s, 3), round(references.seconds, 3), source, references.why)
-    )
+    spent_s = round(took_s, 3), round(references.seconds, 3)
+    log.write(OperatorsDone(len(cases), began_ns, *spent_s, source, references.why))
 
 
 def _ask(case: Case, backend: Backend, references: References) -> OperatorAnswer:
-    operator = load()[case.operator]
     inputs = inputs_of(case)
     begun_ns = time.perf_counter_ns()
 
     def compute(there: Tensors) -> torch.Tensor:
-        return operator.compute(case.direction, case.sizes, there).detach()
+        return load()[case.operator].compute(case.direction, case.sizes, there).detach()
 
     try:
-        answer = backend.compute(case, inputs, compute)
+        result = backend.compute(case, inputs, compute)
     except (RuntimeError, NotImplementedError) as error:  # what a framework raises for an operator it does not have
         text = (str(error).strip().splitlines() or [type(error).__name__])[0][:_LONGEST]
-        return _answer(case, error=text)
+        return replace(_answer(case), error=text)
     took_ns = time.perf_counter_ns() - begun_ns
-    digest, repeats, unlike = _digest(answer), _REPEATS if is_repeated(case) else 0, 0
-    for _ in range(repeats):
-        unlike += _digest(backend.compute(case, inputs, compute)) != digest
-    reference = references.of(case)
-    figures = figures_of(case, inputs, reference, answer)
-    return _answer(
-        case,
+    digest, repeats = _digest(result), _REPEATS if is_repeated(case) else 0
+    unlike = sum(_digest(backend.compute(case, inputs, compute)) != digest for _ in range(repeats))
+    answer = answer_of(case, inputs, references.of(case), result)
+    return replace(answer, digest=digest, repeats=repeats, unlike=unlike, time_ns=took_ns)
+
+
+def answer_of(case: Case, inputs: Tensors, reference: Reference, result: torch.Tensor) -> OperatorAnswer:
+    """Return the event for a result, on the host: how far it is from the reference."""
+    figures = figures_of(case, inputs, reference, result)
+    return replace(
+        _answer(case),
         elements=figures.size,
         wrong=figures.wrong,
         worst=figures.worst,
@@ -67,29 +75,17 @@ def _ask(case: Case, backend: Backend, references: References) -> OperatorAnswer
         at=figures.at,
         found=figures.found,
         expected=figures.expected,
-        digest=digest,
-        repeats=repeats,
-        unlike=unlike,
-        time_ns=took_ns,
     )
 
 
-def _answer(case: Case, **found: object) -> OperatorAnswer:
-    kind = load()[case.operator].kind
+def _answer(case: Case) -> OperatorAnswer:
+    rule = CATALOGUE[case.operator].rule
     return OperatorAnswer(
-        case.operator,
-        case.direction,
-        case.dtype,
-        case.sizes,
-        kind.rule,
-        may_vary=kind.unordered.get(case.direction, ""),
-        seed=case.seed,
-        layout=case.layout,
-        **found,  # type: ignore[arg-type]
+        case.operator, case.direction, case.dtype, case.sizes, rule, seed=case.seed, layout=case.layout
     )
 
 
-def _digest(answer: torch.Tensor) -> str:
+def _digest(result: torch.Tensor) -> str:
     # NumPy has no bfloat16, whose numbers fp32 holds exactly.
-    wide = answer.float() if answer.dtype == torch.bfloat16 else answer
+    wide = result.float() if result.dtype == torch.bfloat16 else result
     return hashlib.sha256(wide.contiguous().numpy().tobytes()).hexdigest()

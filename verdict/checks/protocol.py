@@ -38,6 +38,27 @@ def protocol_is_known(case: Case) -> Iterator[str]:
         yield f"run.json: found protocol {run.protocol}, expected one of {', '.join(PROTOCOLS)}"
 
 
+@check("operators-asked")
+def every_rank_answered(case: Case) -> Iterator[str]:
+    """Where the run asked what its devices compute, every rank answered each case once, and all ranks the same ones."""
+    run, first = case.evidence.run, None
+    if run is None or run.numerics == "none":
+        return
+    for rank in case.evidence.ranks:
+        if rank.end is None:  # another check's
+            continue
+        done, answered = rank.operators_done, {(one.question, one.shape, one.seed) for one in rank.operators}
+        if done is None or not done.cases == len(rank.operators) == len(answered):
+            asked = "no 'operators' event" if done is None else f"{done.cases} cases"
+            yield f"rank {rank.rank}: found {asked} and answers to {len(answered)}, expected one answer to each case"
+        elif rank.start is not None and not rank.start.t_ns <= done.begun_ns <= done.t_ns:  # e2e_time is without it
+            yield f"rank {rank.rank}: found an operators probe that begins outside the run, expected it after 'start'"
+        elif first is None:
+            first = answered
+        elif answered != first:
+            yield f"rank {rank.rank}: found answers to other cases of the operators probe than on the ranks before it"
+
+
 @check("resumed-position")
 def last_attempt_goes_on(case: Case) -> Iterator[str]:
     """All ranks of a restarted run resumed from one position, and did exactly what was left."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 
-from benchmarks.numerics import WAYS, answer_of
+from benchmarks.numerics import WAYS
 from trainer.devices.numeric_faults import NumericFaults
 from trainer.devices.scenario import FAULTS, Fault
 from trainer.numerics.cases import Case, case, quick_cases
 from trainer.numerics.operators import Tensors, load
 from trainer.numerics.reference import Reference, inputs_of, reference_of
+from trainer.probes.operators import answer_of
 from verdict.numerics import margin_of
 
 OPERATORS = load()

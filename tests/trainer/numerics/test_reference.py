@@ -10,7 +10,7 @@ import torch
 
 from trainer.numerics.cache import References
 from trainer.numerics.cases import Case, case, quick_cases
-from trainer.numerics.catalogue import CATALOGUE, questions
+from trainer.numerics.catalogue import CATALOGUE, may_vary, questions
 from trainer.numerics.operators import Draw, load
 from trainer.numerics.reference import in_parts, inputs_of, reference_of, sequential
 from trainer.ranks import HostGroup, Ranks
@@ -91,6 +91,26 @@ def test_every_case_belongs_to_a_question() -> None:
     assert "conv2d-dgrad-fp16" in asked
     assert "conv2d-dgrad-tf32" in set(questions("fp32", True, "operator"))
     assert "conv2d-dgrad-fp32" not in set(questions("fp32", True, "operator"))
+
+
+@pytest.mark.parametrize(
+    ("operator", "direction", "deterministic", "measured", "varies"),
+    [
+        ("conv2d", "fprop", False, False, False),
+        ("conv2d", "wgrad", False, False, True),
+        ("conv2d", "wgrad", True, False, False),
+        ("conv2d", "fprop", False, True, True),
+        ("conv-bn-relu", "fprop", False, True, True),
+        ("linear", "fprop", False, True, False),
+        ("roi-align", "backward", True, False, True),
+    ],
+)
+def test_bits_may_vary_as_the_switches_of_cudnn_say(
+    operator: str, direction: str, deterministic: bool, measured: bool, varies: bool
+) -> None:
+    reason = may_vary(CATALOGUE[operator], direction, deterministic=deterministic, benchmark=measured)
+
+    assert bool(reason) == varies
 
 
 class TestCache:
