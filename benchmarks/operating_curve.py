@@ -15,7 +15,9 @@ from benchmarks.noise import BETWEEN_RUNS, KINDS, STALLS, Noise
 from benchmarks.operating_document import SLOW_PERCENT, SOUND_PERCENT, document, plot
 from evidence.bundle import Evidence, Run
 from evidence.errors import SuiteError
-from evidence.events import STEP_COLUMNS, RankEvidence, Start, TrainEnd, Windows
+from evidence.events.rank import RankEvidence, Windows
+from evidence.events.setup import Start
+from evidence.events.training import STEP_COLUMNS, TrainEnd
 from evidence.files import SCHEMA
 from evidence.verdict import Verdict
 from expected import METRICS, PUBLISHED, Expectation, default_bounds

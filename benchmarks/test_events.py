@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.beside import beside
-from evidence.events import Window
+from evidence.events.training import Window
 from evidence.rank_file import EventLog
 from trainer.clocks import Ledger
 

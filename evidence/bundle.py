@@ -11,7 +11,8 @@ from typing import Iterator
 
 from evidence.codec import FieldError
 from evidence.errors import EvidenceError
-from evidence.events import RankEvidence, Start
+from evidence.events.rank import RankEvidence
+from evidence.events.setup import Start
 from evidence.files import RANK_FILE, RUN_FILE, TELEMETRY_FILE, Problems
 from evidence.rank_file import read_rank
 from evidence.run_file import Run, decode_run

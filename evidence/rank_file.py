@@ -13,7 +13,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Callable
 
-import evidence.numerics  # noqa: F401 - registers its events
 from evidence.codec import (
     LARGEST,
     FieldError,
@@ -30,20 +29,10 @@ from evidence.codec import (
     whole,
     whole_numbers,
 )
-from evidence.events import (
-    EVENTS,
-    LEDGER_PARTS,
-    ONCE,
-    STEP_COLUMNS,
-    Epoch,
-    EpochBegin,
-    EpochEnd,
-    Evaluation,
-    Progress,
-    RankEvidence,
-    Window,
-    Windows,
-)
+from evidence.events.declare import EVENTS, ONCE
+from evidence.events.rank import RankEvidence, Windows
+from evidence.events.state import Progress
+from evidence.events.training import LEDGER_PARTS, STEP_COLUMNS, Epoch, EpochBegin, EpochEnd, Evaluation, Window
 from evidence.files import WORK_SCHEMA, Problems, other_schema, rank_file, read_objects
 
 HEARTBEAT_S = 5.0
@@ -62,7 +51,7 @@ class EventLog:
         self._file = os.fdopen(os.open(str(self.path), flags, 0o644), "w", encoding="utf-8")
 
     def write(self, event: Any, t_ns: int | None = None) -> None:
-        """Append an event of evidence/events.py; `t_ns` is now unless it is given."""
+        """Append an event of evidence/events; `t_ns` is now unless it is given."""
         line = {"event": type(event).event, "t_ns": self.now_ns() if t_ns is None else t_ns}
         line.update((name, value) for name, value in encode(event).items() if name != "t_ns")
         self._file.write(dumps(line) + "\n")

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Callable, Mapping
 
-from evidence.host import Environment
+from evidence.events.host import Environment
 from tests.support import ROOT, device_of, python_script
 from trainer.devices import load_backend
 from trainer.devices.base import DeviceInfo

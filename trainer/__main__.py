@@ -10,7 +10,7 @@ import sys
 import traceback
 from typing import Sequence
 
-from evidence.events import Failure
+from evidence.events.state import Failure
 from evidence.rank_file import EventLog
 from trainer.devices import load_backend
 from trainer.errors import TrainerError

@@ -16,7 +16,7 @@ import threading
 import time
 from typing import Callable, Optional, Tuple
 
-from evidence.events import PHASES
+from evidence.events.training import PHASES
 
 _NAP_S = 1.0
 _FIRST_NS = 1_000_000_000  # a simulated clock begins here on every rank

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Callable, Mapping
 
-from evidence import events
+from evidence.events import setup
 
 if TYPE_CHECKING:
     from trainer.devices import Backend
@@ -212,7 +212,7 @@ def in_use(name: str, settings: Settings, backend: Backend, world_size: int) -> 
     return settings.uses(name) and name not in unavailable(settings, backend, world_size)
 
 
-def ledger(settings: Settings, absent: Mapping[str, str]) -> tuple[events.Optimization, ...]:
+def ledger(settings: Settings, absent: Mapping[str, str]) -> tuple[setup.Optimization, ...]:
     """Return the ledger of a run for its evidence.
 
     `absent` has why this run cannot have an optimization, by name. `on` is false for these, and for those switched off
@@ -222,7 +222,7 @@ def ledger(settings: Settings, absent: Mapping[str, str]) -> tuple[events.Optimi
     row["mixed_precision"] = settings.precision not in ("fp32", "tf32")
     entries = []
     for one in (*SWITCHED, *OF_THE_ROW):
-        why = absent.get(one.name, "") if one.name in row or settings.uses(one.name) else events.SWITCHED_OFF
+        why = absent.get(one.name, "") if one.name in row or settings.uses(one.name) else setup.SWITCHED_OFF
         facts = {name: getattr(one, name) for name in ("name", "what", "published", "allowed", "proof")}
-        entries.append(events.Optimization(**facts, on=row.get(one.name, not why), why=why))
+        entries.append(setup.Optimization(**facts, on=row.get(one.name, not why), why=why))
     return tuple(entries)

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any, Mapping, Sequence
 
-from evidence.events import HOST_BACKENDS
+from evidence.events.setup import HOST_BACKENDS
 from trainer.data.json_stream import read_json
 from trainer.devices import load_backend
 from trainer.errors import DataError, DeviceError

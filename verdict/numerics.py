@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from typing import Iterable, Mapping
 
 from evidence.bundle import Evidence
-from evidence.events import Start
-from evidence.numerics import (
+from evidence.events.operators import (
     BITS,
     EXACT,
     SPECIAL,
@@ -23,6 +22,7 @@ from evidence.numerics import (
     WATCHED,
     OperatorAnswer,
 )
+from evidence.events.setup import Start
 from evidence.verdict import ProbeVerdict, Verdict
 
 LEAST_SUM, HONEST_SUMS = 16.0, 8.0

@@ -10,7 +10,7 @@ from typing import Any, Iterator, Mapping, Sequence
 
 from evidence.bundle import Evidence
 from evidence.errors import SuiteError
-from evidence.events import Start
+from evidence.events.setup import Start
 from evidence.run_file import Run
 from evidence.verdict import MetricVerdict, RunVerdict, encode_metric
 from expected import ALL_METRICS

@@ -7,7 +7,7 @@ from typing import Any, Iterator
 
 from evidence.bundle import Evidence
 from evidence.codec import FieldError, decode
-from evidence.events import Optimization, Start
+from evidence.events.setup import Optimization, Start
 from evidence.files import SEAL_FILE
 from evidence.run_file import Launcher, Run
 from expected import Device, Recipe, split_device

@@ -7,7 +7,8 @@ from typing import Any, Sequence
 import numpy as np
 
 from evidence.bundle import Evidence
-from evidence.events import LEDGER_PARTS, RankEvidence
+from evidence.events.rank import RankEvidence
+from evidence.events.training import LEDGER_PARTS
 from reports.html.charts import Chart, Mark, Series
 from reports.html.series import histogram
 from verdict.metrics.stragglers import STRAGGLER_TOLERANCE, Straggler, forward_images, paces

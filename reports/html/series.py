@@ -7,7 +7,7 @@ from typing import List, Optional, Sequence
 
 import numpy as np
 
-from evidence.events import RankEvidence, Windows
+from evidence.events.rank import RankEvidence, Windows
 
 BUCKETS = 240
 """Parts that a chart's width is cut into; each shows its lowest and its highest value."""

@@ -7,7 +7,7 @@ from typing import Any, Sequence
 import numpy as np
 
 from evidence.bundle import Evidence
-from evidence.events import RankEvidence
+from evidence.events.rank import RankEvidence
 from evidence.verdict import RunVerdict
 from reports.html.charts import Chart, Level, Mark, Series, lines_of, over_time
 from reports.html.series import (

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from evidence import events
+from evidence.events.state import Progress
+from evidence.events.training import EpochBegin, EvalBegin, EvalEnd
 from evidence.rank_file import HEARTBEAT_S, EventLog
 
 
@@ -18,7 +19,7 @@ def lines(path: Path) -> list[dict[str, object]]:
 def test_an_event_can_be_read_before_the_log_is_closed(tmp_path: Path) -> None:
     log = EventLog(tmp_path, 3)
 
-    log.write(events.EpochBegin(1, 32))
+    log.write(EpochBegin(1, 32))
 
     (event,) = lines(tmp_path / "rank-0003.jsonl")
     assert (event["event"], event["epoch"], event["steps"]) == ("epoch_begin", 1, 32)
@@ -29,7 +30,7 @@ def test_an_event_can_be_read_before_the_log_is_closed(tmp_path: Path) -> None:
 def test_times_within_a_log_never_go_back(tmp_path: Path) -> None:
     log = EventLog(tmp_path, 0)
     for _ in range(100):
-        log.write(events.Progress("data", 0))
+        log.write(Progress("data", 0))
     log.close()
 
     times = [event["t_ns"] for event in lines(log.path)]
@@ -39,7 +40,7 @@ def test_times_within_a_log_never_go_back(tmp_path: Path) -> None:
 
 def test_a_time_that_was_read_earlier_is_kept(tmp_path: Path) -> None:
     log = EventLog(tmp_path, 0)
-    log.write(events.EvalBegin(0), 5)
+    log.write(EvalBegin(0), 5)
     log.close()
 
     assert lines(log.path)[0]["t_ns"] == 5
@@ -47,7 +48,7 @@ def test_a_time_that_was_read_earlier_is_kept(tmp_path: Path) -> None:
 
 def test_numbers_that_json_cannot_hold_are_spelled_out(tmp_path: Path) -> None:
     log = EventLog(tmp_path, 0)
-    log.write(events.EvalEnd(0, 1, map=float("nan"), stats=(1.5, float("inf"), float("-inf"))))
+    log.write(EvalEnd(0, 1, map=float("nan"), stats=(1.5, float("inf"), float("-inf"))))
     log.close()
 
     (event,) = lines(log.path)
@@ -65,7 +66,7 @@ def test_two_processes_cannot_be_the_same_rank(tmp_path: Path) -> None:
 def test_a_heartbeat_is_written_only_where_nothing_else_was_for_a_while(tmp_path: Path) -> None:
     now_s = [0.0]
     log = EventLog(tmp_path, 0, clock=lambda: now_s[0])
-    log.write(events.EvalBegin(0))
+    log.write(EvalBegin(0))
     for now in (1.0, HEARTBEAT_S, HEARTBEAT_S + 1.0, 2 * HEARTBEAT_S - 0.1, 2 * HEARTBEAT_S):
         now_s[0] = now
         log.heartbeat(phase="training", done=int(now))

@@ -9,7 +9,7 @@ import pytest
 
 from evidence.bundle import read_run
 from evidence.codec import FieldError, decode
-from evidence.host import Environment
+from evidence.events.host import Environment
 from tests.suite.stored import bundle_of
 
 

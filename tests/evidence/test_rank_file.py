@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from evidence.events import RankEvidence
+from evidence.events.rank import RankEvidence
 from evidence.files import Problems
 from evidence.rank_file import read_rank
 from tests.verdict.bundles import Plan, build, lines

@@ -41,7 +41,7 @@ def machine(folder: Path, **state: str) -> dict[str, str]:
 
 
 def lines_with(words: str, session: Session) -> list[str]:
-    """The lines of the suite's own closing part; pytest's summary after it is cut to the width, but not where CI is set."""
+    """The lines of the suite's own closing part; the summary after it, pytest's, is not cut to the width in CI."""
     closing = session.output[session.output.rfind("= conformance =") :].partition("= short test summary info =")[0]
     return [line for line in closing.splitlines() if words in line]
 

@@ -7,7 +7,7 @@ from typing import Any, Callable
 
 import pytest
 
-from evidence.events import AgentClock, ClockProbe, ClockRetest
+from evidence.events.clocks import AgentClock, ClockProbe, ClockRetest
 from trainer.clocks import SimulatedClock
 from trainer.devices import Backend
 from trainer.devices.timers import StepTimer, WindowTimer

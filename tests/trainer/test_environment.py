@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evidence.codec import decode, dumps, encode
-from evidence.host import Environment, Interface, Port
+from evidence.events.host import Environment, Interface, Port
 from trainer.devices import load_backend
 from trainer.devices.base import DeviceInfo, Inventory
 from trainer.probes.environment import (

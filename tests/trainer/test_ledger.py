@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from evidence.events import SWITCHED_OFF
+from evidence.events.setup import SWITCHED_OFF
 from trainer.devices import load_backend
 from trainer.errors import SettingsError
 from trainer.optimizations import (

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from evidence.events import EpochBegin, EvalBegin
+from evidence.events.training import EpochBegin, EvalBegin
 from evidence.rank_file import EventLog
 from tests.trainer.small import small_settings
 from trainer.data.sampler import EpochBatches

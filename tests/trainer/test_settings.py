@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evidence.events import Start
+from evidence.events.setup import Start
 from expected import Recipe
 from trainer.errors import SettingsError
 from trainer.optimizations import NAMES

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from evidence.bundle import Evidence, read_run
-from evidence.events import Health
+from evidence.events.state import Health
 from evidence.verdict import MetricVerdict
 from tests.verdict.bundles import CPU, STEADY, Bundle, build
 from verdict.compare.health import judge_health

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from evidence.numerics import OperatorAnswer
+from evidence.events.operators import OperatorAnswer
 from evidence.verdict import Verdict
 from verdict.checks.invariants import CHECKS
 from verdict.numerics import judge_agreement, judge_operators, judge_repeats, margin_of

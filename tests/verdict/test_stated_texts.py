@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evidence.host import Port
+from evidence.events.host import Port
 from verdict.environment.packages import compare_packages
 from verdict.environment.stated import (
     Answer,

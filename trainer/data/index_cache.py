@@ -21,7 +21,7 @@ from typing import Any, BinaryIO, Callable
 
 import numpy as np
 
-from evidence.events import SWITCHED_OFF
+from evidence.events.setup import SWITCHED_OFF
 from evidence.files import sha256_of
 from trainer.data.annotations import annotation_file, check_present, find_annotations, read_annotations
 from trainer.data.coco import CocoIndex, GroundTruth, load_index, make_index

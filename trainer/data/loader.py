@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from evidence.events import DataSet, Split
+from evidence.events.setup import DataSet, Split
 from trainer.data.coco import CocoIndex, GroundTruth, require_agreement, require_sides
 from trainer.data.dataset import BadSample, Batch, CocoBoxes, Sample, slots_for
 from trainer.data.index_cache import read_indexes

@@ -6,7 +6,7 @@ from typing import Iterator, Sequence
 
 import numpy as np
 
-from evidence.events import Pass
+from evidence.events.training import Pass
 from trainer.data.sampler import EpochBatches
 
 HASH_BITS = 61

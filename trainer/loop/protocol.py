@@ -10,7 +10,8 @@ from typing import Any, Callable, Iterator
 import numpy as np
 import torch
 
-from evidence import events
+from evidence.events.state import Progress
+from evidence.events.training import Checkpoint, EpochBegin, EpochEnd, EvalBegin, EvalEnd, TrainBegin, TrainEnd
 from evidence.files import DETECTIONS_FILE, KeptDetections, write_detections
 from evidence.rank_file import EventLog
 from evidence.run_file import BY_STEPS
@@ -99,11 +100,11 @@ class Protocol:
         self._group.barrier()
         if self._clocks is not None:
             self._clocks.begin(self._planned)
-        self._log.write(events.TrainBegin(), self._ledger.begin())
+        self._log.write(TrainBegin(), self._ledger.begin())
 
     def _end(self) -> None:
         spent = self._ledger.spent()
-        end = events.TrainEnd(self._loop.images, self._loop.steps - self._from.taken, spent)
+        end = TrainEnd(self._loop.images, self._loop.steps - self._from.taken, spent)
         self._log.write(end, self._trainee.backend.clock.now_ns())
         if self._clocks is not None:
             self._clocks.end()
@@ -119,7 +120,7 @@ class Protocol:
         plan = self._loaders.train_plan
         self._ledger.enter("bookkeeping")
         steps, before = len(plan), self._loop.images
-        self._log.write(events.EpochBegin(epoch, steps - first, plan.unused, from_step=first or None))
+        self._log.write(EpochBegin(epoch, steps - first, plan.unused, from_step=first or None))
         self._ledger.enter("data_wait")
         batches, self._asked = self._asked or self._ask(epoch, first), None
         for begin, end in blocks(first, steps, self._settings.checkpoint_steps):
@@ -132,7 +133,7 @@ class Protocol:
                 self._keep(Position(epoch, end, steps))
         # A loader with persistent workers has one iterator for all epochs: stop fetching from it first.
         self._close(batches)
-        self._log.write(events.EpochEnd(epoch, steps - first, self._loop.images - before))
+        self._log.write(EpochEnd(epoch, steps - first, self._loop.images - before))
         self._keep(Position(epoch, steps, steps))
 
     def _ask(self, epoch: int, first: int) -> Iterator[Loaded | Staged]:
@@ -170,14 +171,14 @@ class Protocol:
         tensors = snapshot(self._trainee, self._bare_model, self._group, position)
         if self._group.ranks.rank == 0:
             file, size = self._checkpoints.save(position, tensors)
-            self._log.write(events.Checkpoint(position.epoch, position.step, file, size))
+            self._log.write(Checkpoint(position.epoch, position.step, file, size))
         # Without it, other ranks would wait for rank 0 in their next step, and count the wait as compute.
         self._group.barrier()
         self._ledger.enter("idle")
 
     def _evaluate(self, epoch: int) -> float:
         """Evaluate; return the mAP, the same on every rank."""
-        self._log.write(events.EvalBegin(epoch), self._ledger.enter("evaluation"))
+        self._log.write(EvalBegin(epoch), self._ledger.enter("evaluation"))
         self._group.broadcast_buffers(self._bare_model)
         scores = collector(self._settings, self._loaders.ground_truth, lambda rows: self._keep_detections(epoch, rows))
         oriented = detect(
@@ -188,7 +189,7 @@ class Protocol:
             self._progress(),
         )
         outcome = scores.outcome(self._group, lambda reached: self._decides(epoch, reached))
-        end = events.EvalEnd(epoch, outcome.images, outcome.detections, **outcome.facts, exif_oriented=oriented)
+        end = EvalEnd(epoch, outcome.images, outcome.detections, **outcome.facts, exif_oriented=oriented)
         # The phase ends at the time of the event, so that judging can compare the two.
         self._log.write(end, self._ledger.enter("idle"))
         return outcome.map
@@ -217,7 +218,7 @@ class Protocol:
         def report(done: int) -> None:
             if time.monotonic() - last[0] >= _PROGRESS_EVERY_S:
                 last[0] = time.monotonic()
-                self._log.write(events.Progress("evaluation", done, total))
+                self._log.write(Progress("evaluation", done, total))
 
         return report
 

@@ -13,7 +13,9 @@ import numpy
 import torch
 import torchvision
 
-from evidence import events
+from evidence.events.clocks import ClockProbe
+from evidence.events.setup import Model, Optimizations, Resumed, Start
+from evidence.events.state import AFTER, BEFORE, End, Memory, Progress
 from evidence.files import SCHEMA, telemetry_file
 from evidence.rank_file import EventLog
 from evidence.run_file import BY_STEPS, PROBES
@@ -54,7 +56,7 @@ def run_rank(settings: Settings, ranks: Ranks, backend: Backend, log: EventLog, 
     group.barrier()
     probe = _probe(settings, backend, group, log)
     health = HealthReader(device.place, lambda: backend.health(device, settings.smi))
-    health.write(log, events.BEFORE)
+    health.write(log, BEFORE)
     watches = _watches(settings, ranks, backend, device, group)
     for watch in watches:
         watch.start()
@@ -66,23 +68,23 @@ def run_rank(settings: Settings, ranks: Ranks, backend: Backend, log: EventLog, 
         else:
             clocks = ClockWatch(backend, log, probe, settings.seed)
             reason = _prepare(settings, ranks, backend, log, group, clocks).run()
-        health.write(log, events.AFTER)  # at once, while the link is as fast as in training
+        health.write(log, AFTER)  # at once, while the link is as fast as in training
     except BaseException:
         with contextlib.suppress(Exception):  # the device may have caused it, and the reason counts
-            health.write(log, events.AFTER)
+            health.write(log, AFTER)
         raise
     finally:
         stop_all(watches)
     allocated_gib, reserved_gib = backend.allocator_peak_gib()
-    log.write(events.Memory(allocated_gib, reserved_gib, peak_resident_gib()))
+    log.write(Memory(allocated_gib, reserved_gib, peak_resident_gib()))
     # The last rank's end is the run's end, so no rank leaves before the others are done.
     group.barrier()
-    log.write(events.End(reason))
+    log.write(End(reason))
     # Not after a failure: destroying a group can wait for ranks that have ended, and would hide the reason.
     group.leave()
 
 
-def _probe(settings: Settings, backend: Backend, group: HostGroup, log: EventLog) -> events.ClockProbe:
+def _probe(settings: Settings, backend: Backend, group: HostGroup, log: EventLog) -> ClockProbe:
     """Measure the device itself, before anything is trained on it; log what each probe found, and return the clock's.
 
     A further probe is a module of trainer/probes, and a line here.
@@ -118,8 +120,8 @@ def _watches(settings: Settings, ranks: Ranks, backend: Backend, device: DeviceI
     ]
 
 
-def _introduction(settings: Settings, ranks: Ranks, backend: Backend, device: DeviceInfo) -> events.Start:
-    return events.Start(
+def _introduction(settings: Settings, ranks: Ranks, backend: Backend, device: DeviceInfo) -> Start:
+    return Start(
         schema=SCHEMA,
         rank=ranks.rank,
         local_rank=ranks.local_rank,
@@ -161,7 +163,7 @@ def _prepare(
     group: HostGroup,
     clocks: ClockWatch | None = None,
 ) -> Protocol:
-    log.write(events.Progress("data", 0, 1))
+    log.write(Progress("data", 0, 1))
     unable = staging.other_floats(backend.device) if settings.uses("bytes_on_device") else ""
     loaders = build_loaders(
         settings,
@@ -181,11 +183,11 @@ def _prepare(
         if settings.uses("fast_scoring") and "fast_scoring" not in absent:
             missing.append({"fast_scoring": fast_is_absent()})
         absent.update({name: why for reasons in missing for name, why in reasons.items() if why})
-        log.write(events.Optimizations(ledger(settings, absent)))
+        log.write(Optimizations(ledger(settings, absent)))
     # The same seed on every rank for the weights, then one per rank for the sampling of proposals.
     backend.seed(settings.seed)
     bare_model = build_model(settings).to(backend.device)
-    log.write(events.Model(settings.model, *count_parameters(bare_model)))
+    log.write(Model(settings.model, *count_parameters(bare_model)))
     backend.attend(bare_model)
     backend.seed(settings.seed + 1 + ranks.rank)
     model = distributed(bare_model, settings, backend, ranks.world_size)
@@ -217,7 +219,7 @@ def _begin(
         print(f"trainer: passed over a checkpoint: {problem}", file=sys.stderr, flush=True)
     if position is not None:
         log.write(
-            events.Resumed(
+            Resumed(
                 epoch=position.epoch,
                 step=position.step,
                 steps_left=position.left,

@@ -7,7 +7,7 @@ from typing import Iterator
 
 import torch
 
-from evidence import events
+from evidence.events import training
 from evidence.rank_file import EventLog
 from trainer.clocks import Ledger
 from trainer.data.dataset import Batch, require_batch
@@ -145,7 +145,7 @@ class StepLoop:
         skipped = [at for at, (old, new) in enumerate(zip([self._scale, *scales], scales)) if new < old]
         self._scale = scales[-1] if scales else self._scale
         self._log.write(
-            events.Window(
+            training.Window(
                 epoch=epoch,
                 step=self.steps,
                 warmup=warmup,

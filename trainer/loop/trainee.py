@@ -9,7 +9,7 @@ from typing import Any, Callable
 
 import torch
 
-from evidence.events import Parameters
+from evidence.events.training import Parameters
 from trainer.devices import Backend
 from trainer.optimizations import in_use
 from trainer.settings import Settings

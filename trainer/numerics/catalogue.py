@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Iterator, Mapping, Sequence
 
-from evidence.numerics import BITS, EXACT, SPECIAL, SUMS, ULP, VALID, WATCHED
+from evidence.events.operators import BITS, EXACT, SPECIAL, SUMS, ULP, VALID, WATCHED
 
 _PRODUCTS = ("conv2d", "linear", "conv-bn-relu", "bits-linear", "bits-conv2d")
 FP32 = ("fp32",)

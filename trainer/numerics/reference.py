@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from evidence.numerics import BITS, SUMS, ULP, UNIT_ROUNDOFF
+from evidence.events.operators import BITS, SUMS, ULP, UNIT_ROUNDOFF
 from trainer.numerics.cases import Case
 from trainer.numerics.operators import Draw, Tensors, load
 

@@ -11,7 +11,7 @@ import random
 import time
 from typing import Callable
 
-from evidence.events import LEAST_WORK_NS, AgentClock, ClockProbe, ClockRetest
+from evidence.events.clocks import LEAST_WORK_NS, AgentClock, ClockProbe, ClockRetest
 from evidence.rank_file import EventLog
 from trainer.devices import Backend
 from trainer.errors import DeviceError

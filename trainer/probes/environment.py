@@ -14,8 +14,8 @@ import re
 from pathlib import Path
 from typing import Any, Callable, Iterable
 
+from evidence.events.host import Environment, Interface, Port
 from evidence.files import sha256_of
-from evidence.host import Environment, Interface, Port
 from trainer.devices import Backend, DeviceInfo, Inventory
 from trainer.settings import Settings
 from trainer.telemetry.base import normal_pci, within

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import torch
 
-from evidence.numerics import OperatorAnswer, OperatorsDone
+from evidence.events.operators import OperatorAnswer, OperatorsDone
 from evidence.rank_file import EventLog
 from trainer.devices import Backend
 from trainer.numerics.cache import References

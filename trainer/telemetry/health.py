@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Callable, Mapping
 
-from evidence.events import Health
+from evidence.events.state import Health
 from evidence.rank_file import EventLog
 from evidence.text import visible
 from trainer.telemetry.base import DevicePlace, Smi, normal_pci, record_of, run_tool, within

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Iterator
 
-from evidence.events import RankEvidence, TrainEnd
+from evidence.events.rank import RankEvidence
+from evidence.events.training import TrainEnd
 from evidence.run_file import UNJUDGED
 from verdict.checks.invariants import Case, check, rank_check
 from verdict.metrics.statistics import total

@@ -6,14 +6,8 @@ import statistics
 from typing import Iterator, Mapping
 
 from evidence.bundle import Evidence
-from evidence.events import (
-    LEAST_WORK_NS,
-    SIMULATED_CLOCK,
-    AgentClock,
-    ClockProbe,
-    ClockRetest,
-    RankEvidence,
-)
+from evidence.events.clocks import LEAST_WORK_NS, SIMULATED_CLOCK, AgentClock, ClockProbe, ClockRetest
+from evidence.events.rank import RankEvidence
 from evidence.files import WORK_SCHEMA
 from expected import Cell
 from verdict.checks.invariants import CHECKS, Case, check, note, rank_check

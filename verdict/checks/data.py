@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any, Iterator, Mapping, Sequence
 
 from evidence.bundle import Evidence
-from evidence.events import DataSet, Pass, RankEvidence, Split
+from evidence.events.rank import RankEvidence
+from evidence.events.setup import DataSet, Split
+from evidence.events.training import Pass
 from expected import Recipe
 from expected.metrics import COCO_TRAIN_IMAGES
 from verdict.checks.invariants import Case, check

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any, Iterator, Mapping, Sequence
 
-from evidence.events import HOST_BACKENDS, SIMULATED_CLOCK, SWITCHED_OFF
+from evidence.events.clocks import SIMULATED_CLOCK
+from evidence.events.setup import HOST_BACKENDS, SWITCHED_OFF
 from evidence.run_file import PROBES
 from expected import PUBLISHED, Recipe
 from verdict.checks.invariants import Case, check

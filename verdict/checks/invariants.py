@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Callable, Iterator, Mapping, NamedTuple
 
 from evidence.bundle import Evidence
-from evidence.events import RankEvidence
+from evidence.events.rank import RankEvidence
 from expected import Cell
 from verdict.metrics.measurement import Measurement
 

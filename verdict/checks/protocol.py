@@ -6,7 +6,7 @@ import math
 import statistics
 from typing import Iterator, Mapping, Sequence
 
-from evidence.events import RankEvidence
+from evidence.events.rank import RankEvidence
 from evidence.run_file import BY_STEPS, PROBES, PROTOCOLS
 from expected import ALL_METRICS
 from verdict.checks.invariants import Case, check, note, rank_check

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from typing import Iterator
 
-from evidence.events import RankEvidence
+from evidence.events.rank import RankEvidence
 from verdict.checks.invariants import Case, check, rank_check
 from verdict.checks.workload import end_losses
 

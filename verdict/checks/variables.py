@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Iterator
 
-from evidence.events import RankEvidence
+from evidence.events.rank import RankEvidence
 from evidence.variables.declared import ARITHMETIC, SPEED, changes, recipe_problems
 from verdict.checks.invariants import Case, check, note, rank_check
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Callable, Iterator, Mapping
 
 from evidence.bundle import Evidence
-from evidence.events import RankEvidence
+from evidence.events.rank import RankEvidence
 from evidence.verdict import Workload
 from verdict.checks.invariants import Case, check, rank_check
 from verdict.metrics.statistics import total

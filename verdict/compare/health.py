@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from typing import Iterator, Sequence
 
 from evidence.bundle import Evidence
-from evidence.events import AFTER, BEFORE, HOST_BACKENDS, Health, RankEvidence, Start
+from evidence.events.rank import RankEvidence
+from evidence.events.setup import HOST_BACKENDS, Start
+from evidence.events.state import AFTER, BEFORE, Health
 from evidence.verdict import MetricVerdict, Verdict
 from verdict.metrics.memory import throttled
 

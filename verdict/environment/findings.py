@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import Callable, Mapping, Sequence
 
 from evidence.bundle import Evidence
-from evidence.events import HOST_BACKENDS, DataSet, RankEvidence
-from evidence.host import Environment
+from evidence.events.host import Environment
+from evidence.events.rank import RankEvidence
+from evidence.events.setup import HOST_BACKENDS, DataSet
 from expected import Device, ExpectationError, Topology
 from verdict.checks.identity import CAPACITY_TOLERANCE
 from verdict.environment.claims import NO_CLAIMS, Claims, compare_stated

@@ -9,7 +9,7 @@ import re
 import unicodedata
 from typing import Iterable, NamedTuple, Sequence
 
-from evidence.host import Port
+from evidence.events.host import Port
 
 MATCH, DIFFERS, UNKNOWN = "match", "differs", "unknown"
 

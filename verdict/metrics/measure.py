@@ -9,7 +9,7 @@ from typing import Iterable, Mapping, Sequence
 
 from evidence.bundle import Evidence
 from evidence.errors import SuiteError
-from evidence.events import Evaluation
+from evidence.events.training import Evaluation
 from evidence.verdict import Interval
 from expected import ALL_METRICS, METRICS
 from verdict.metrics import memory, throughput  # noqa: F401 - they register their metrics

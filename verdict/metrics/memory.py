@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Mapping
 
 from evidence.bundle import Evidence
-from evidence.events import HOST_BACKENDS, RankEvidence
+from evidence.events.rank import RankEvidence
+from evidence.events.setup import HOST_BACKENDS
 from evidence.run_file import TRAINING
 from evidence.telemetry import DeviceKey, DeviceSamples
 from expected import METRICS

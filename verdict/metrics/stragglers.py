@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from evidence.bundle import Evidence
-from evidence.events import RankEvidence
+from evidence.events.rank import RankEvidence
 from evidence.files import WORK_SCHEMA
 from evidence.verdict import Interval
 from verdict.metrics.statistics import (

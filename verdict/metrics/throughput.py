@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Callable, Mapping, Optional, Sequence
 
 from evidence.bundle import Evidence
-from evidence.events import RankEvidence, Windows
+from evidence.events.rank import RankEvidence, Windows
 from evidence.run_file import BY_STEPS, TRAINING
 from verdict.metrics.measurement import Measurement, metric
 from verdict.metrics.statistics import (

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evidence.events import Pass
+from evidence.events.training import Pass
 from trainer.data.passes import HASH_BITS, Passes, hashes, id_sum
 from trainer.data.sampler import EpochBatches
 

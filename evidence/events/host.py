@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Mapping
 
+from evidence.events.declare import event
+
 
 @dataclass(frozen=True)
 class Port:
@@ -25,6 +27,7 @@ class Interface:
     speed_mb_s: int
 
 
+@event("environment", once=True)
 @dataclass(frozen=True)
 class Environment:
     """The machine, its devices and its software, each as far as it could be read; empty where nothing was found.

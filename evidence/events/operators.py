@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Mapping
 
 from evidence.codec import AnyFloat
-from evidence.events import event
+from evidence.events.declare import event
 
 EXACT, ULP, SUMS, BITS, SPECIAL, VALID, WATCHED = "exact", "ulp", "sums", "bits", "special", "valid", "watched"
 """Rules: the host's bits; error in units in the last place; error against the sum of absolute values; bits of the

@@ -1,0 +1,131 @@
+"""All that one rank's file holds, as the objects that are judged."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Mapping
+
+from evidence.events.clocks import AgentClock, ClockProbe, ClockRetest
+from evidence.events.host import Environment
+from evidence.events.operators import OperatorAnswer, OperatorsDone
+from evidence.events.setup import DataSet, Model, Optimization, Resumed, Start
+from evidence.events.state import End, Failure, Health, Memory
+from evidence.events.training import STEP_COLUMNS, Epoch, Evaluation, Parameters, Pass, TrainEnd
+from evidence.files import WORK_SCHEMA
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+@dataclass(frozen=True, eq=False)
+class Windows:
+    """The step windows of a rank in columns: the fields of Window, `t_ns` (when it was written) and `size` (steps).
+
+    One entry a window, int64; `warmup` bool, `lr`, `gradient_norm` and `loss_scale` float64 (NaN for None),
+    `backward_steps` -1 for None. STEP_COLUMNS and `trained` have one entry a step, windows one after the other:
+    `images` and `compute_ns` int64, `loss` float64, not always finite. `trained` are the images of a step that changed
+    the weights, 0 of a skipped one.
+    """
+
+    t_ns: np.ndarray
+    epoch: np.ndarray
+    step: np.ndarray
+    warmup: np.ndarray
+    lr: np.ndarray
+    wall_ns: np.ndarray
+    size: np.ndarray
+    wait_ns: np.ndarray
+    copy_ns: np.ndarray
+    compute_host_ns: np.ndarray
+    forward_ns: np.ndarray
+    padded_pixels: np.ndarray
+    proposals: np.ndarray
+    sampled: np.ndarray
+    positives: np.ndarray
+    forward_images: np.ndarray
+    read_ns: np.ndarray
+    span_ns: np.ndarray
+    span_device_ns: np.ndarray
+    images: np.ndarray
+    compute_ns: np.ndarray
+    loss: np.ndarray
+    trained: np.ndarray
+    backward_steps: np.ndarray
+    gradient_norm: np.ndarray
+    loss_scale: np.ndarray
+
+    @property
+    def steps(self) -> int:
+        """Steps in all windows."""
+        return len(self.images)
+
+    def select(self, chosen: np.ndarray) -> Windows:
+        """Return the windows for which `chosen` (bool, one entry a window) is true."""
+        steps = chosen.repeat(self.size)
+        by_step = (*STEP_COLUMNS, "trained")
+        columns = {name: column[steps if name in by_step else chosen] for name, column in vars(self).items()}
+        return Windows(**columns)
+
+    @property
+    def measured(self) -> Windows:
+        """The windows that count: all but the warm-up."""
+        return self.select(~self.warmup)
+
+
+@dataclass(frozen=True, eq=False)
+class RankEvidence:
+    """All that could be read from one rank's file; `rank` is the number in the file's name.
+
+    `seen` counts the events by name. Of an event that may come once only, the first is kept. `resumed` is None for a
+    rank that began at the beginning. `checkpoints_ns` has the times when a checkpoint had been written. `environment`
+    is of the first rank of each host, `optimizations` of rank 0. `model` is None if the rank never built it. `retests`
+    and `agent_clock` came with schema 3.
+    """
+
+    rank: int
+    file: str
+    seen: Mapping[str, int]
+    start: Start | None
+    clock: ClockProbe | None
+    data: tuple[DataSet, ...]
+    evaluations: tuple[Evaluation, ...]
+    epochs: tuple[Epoch, ...]
+    windows: Windows
+    train_begin_ns: int | None
+    train_end: TrainEnd | None
+    memories: tuple[Memory, ...]
+    failures: tuple[Failure, ...]
+    end: End | None
+    resumed: Resumed | None = None
+    checkpoints_ns: tuple[int, ...] = ()
+    environment: Environment | None = None
+    optimizations: tuple[Optimization, ...] = ()
+    retests: tuple[ClockRetest, ...] = ()
+    agent_clock: tuple[AgentClock, ...] = ()
+    model: Model | None = None
+    parameters: tuple[Parameters, ...] = ()
+    passes: tuple[Pass, ...] = ()
+    health: tuple[Health, ...] = ()
+    operators: tuple[OperatorAnswer, ...] = ()
+    operators_done: OperatorsDone | None = None
+
+    @property
+    def probes_ns(self) -> int:
+        """What the operators probe took, which is no part of the run that is timed."""
+        done = self.operators_done
+        return 0 if done is None else done.t_ns - done.begun_ns
+
+    @property
+    def shows_work(self) -> bool:
+        """Whether the rank's schema has what shows that it trained."""
+        return self.start is not None and self.start.schema >= WORK_SCHEMA
+
+    @property
+    def nothing_left(self) -> bool:
+        """Whether the epoch that the rank resumed had been trained already, so that it may be the last one."""
+        return self.resumed is not None and self.resumed.steps_left == 0
+
+    @property
+    def first_epoch(self) -> int:
+        """The first epoch that the rank had to train."""
+        return 0 if self.resumed is None else self.resumed.epoch + self.nothing_left
