@@ -199,6 +199,9 @@ class _RankReader:
             health=tuple(every.get("health", ())),
             operators=tuple(every.get("operator", ())),
             operators_done=once.get("operators"),
+            collectives=tuple(every.get("collective", ())),
+            pairs=tuple(every.get("link_pair", ())),
+            links_done=once.get("links"),
         )
 
     def _windows(self) -> Windows:

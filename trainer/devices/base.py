@@ -22,6 +22,7 @@ from trainer.telemetry.host import host_sampler
 if TYPE_CHECKING:
     import torch
 
+    from trainer.links.exchange import Exchange, RoundTrip
     from trainer.numerics.cases import Case
     from trainer.numerics.operators import Tensors
 
@@ -230,6 +231,10 @@ class Backend:
     def compute(self, case: Case, inputs: Tensors, compute: Callable[[Tensors], torch.Tensor]) -> torch.Tensor:
         """Return, on the host, what `compute` gives on the device for a case of the operators probe."""
         return compute({name: one.to(self.device) for name, one in inputs.items()}).cpu()
+
+    def communicate(self, exchange: Exchange | RoundTrip, run: Callable[[], None]) -> None:
+        """Do what `run` does for an exchange of the links probe: call torch.distributed."""
+        run()
 
     def release_memory(self) -> None:
         """Empty the allocator's cache and reset its peaks, so that probes do not count in the run's memory."""
