@@ -55,7 +55,7 @@ def run_rank(settings: Settings, ranks: Ranks, backend: Backend, log: EventLog, 
     group.join(backend)
     # Together: while other ranks still import their frameworks, a busy host disturbs the clock probe.
     group.barrier()
-    probe = _probe(settings, backend, group, log, device)
+    probe = _probe(settings, backend, device, group, log)
     health = HealthReader(device.place, lambda: backend.health(device, settings.smi))
     health.write(log, BEFORE)
     watches = _watches(settings, ranks, backend, device, group)
@@ -85,7 +85,7 @@ def run_rank(settings: Settings, ranks: Ranks, backend: Backend, log: EventLog, 
     group.leave()
 
 
-def _probe(settings: Settings, backend: Backend, group: HostGroup, log: EventLog, device: DeviceInfo) -> ClockProbe:
+def _probe(settings: Settings, backend: Backend, device: DeviceInfo, group: HostGroup, log: EventLog) -> ClockProbe:
     """Measure the device itself, before anything is trained on it; log what each probe found, and return the clock's.
 
     A further probe is a module of trainer/probes, and a line here.
