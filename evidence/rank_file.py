@@ -199,6 +199,10 @@ class _RankReader:
             health=tuple(every.get("health", ())),
             operators=tuple(every.get("operator", ())),
             operators_done=once.get("operators"),
+            rates=tuple(every.get("device_rate", ())),
+            sustained=once.get("sustained"),
+            peaks_done=once.get("peaks"),
+            layers=once.get("layers"),
         )
 
     def _windows(self) -> Windows:

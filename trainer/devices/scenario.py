@@ -87,7 +87,8 @@ class Scenario:
     is Gaussian, AR(1), with the relative standard deviation `noise` and the coefficient `autocorrelation`. Training has
     `memory_gib` in use. An image takes `decode_ms` to decode, `copy_ms` to copy and `evaluate_ms` in evaluation;
     queueing a step takes the host `launch_ms`. On a real clock `decode_ms` is added to the real time of decoding, and
-    copies, evaluation and launches take their real time.
+    copies, evaluation and launches take their real time. The probes find matrix products of `gemm_tflops`, convolutions
+    of `convolution_tflops`, memory of `memory_gb_s` and copies of `copy_gb_s`; steps do not depend on them.
     """
 
     seed: int = _key(_whole(0, default=0))
@@ -104,6 +105,10 @@ class Scenario:
     copy_ms: float = _key(_number(0, 60_000, default=0.1))
     evaluate_ms: float = _key(_number(0, 60_000, default=20.0))
     launch_ms: float = _key(_number(0, 60_000, default=4.0))
+    gemm_tflops: float = _key(_number(0, above=True, default=20.0))
+    convolution_tflops: float = _key(_number(0, above=True, default=15.0))
+    memory_gb_s: float = _key(_number(0, above=True, default=1500.0))
+    copy_gb_s: float = _key(_number(0, above=True, default=25.0))
     faults: tuple[Fault, ...] = ()
 
     def of_kind(self, kind: str, rank: int, index: int) -> list[Fault]:
@@ -125,6 +130,7 @@ _DEVICES = Key(_are_numbers, "an array of different devices of a host, counted f
 _FLAG = Key(lambda found: isinstance(found, bool), "true or false", False)
 _NAME = Key(lambda found: isinstance(found, str), "a name of the catalogue; empty means all", "")
 _FACTOR = _number(0, 1000, above=True)
+_PART = _choice("copies", "memory", "gemm", "convolution")
 _STEP = _whole(0)
 _FROM_STEP = _whole(0, default=0)
 
@@ -167,6 +173,9 @@ FAULTS: Mapping[str, Mapping[str, Key]] = {
             "bit": Key(lambda found: type(found) is int and 0 <= found < 32, "a whole number from 0 to 31", 12),
             "rate": _number(0, 1, default=1.0),
         },
+        "slow_part": {"part": _PART, "factor": _FACTOR},
+        "wrong_part": {"part": _PART},
+        "overheat": {"after_s": _number(0), "factor": _number(1, 1000), "reason": _text("thermal")},
         "no_samples": {"how": _choice("missing", "failing", default="missing"), "from_step": _FROM_STEP},
     }.items()
 }

@@ -11,6 +11,7 @@ from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable, ClassVar, Iterable, Iterator, Mapping, Sequence
 
+from evidence.events.peaks import COPIES, PRODUCTS
 from evidence.telemetry import DEVICE_READINGS
 from trainer.clocks import Clock, SimulatedClock
 from trainer.devices.base import Backend, CopyStream, DeviceInfo, Inventory, T, visible_index
@@ -89,6 +90,7 @@ class VirtualBackend(Backend):
     visible_devices = "VIRTUAL_VISIBLE_DEVICES"
     simulated = True
     copies_beside = True
+    probe_cut = 32
 
     _scenario = Scenario()
     _rank, _world_size = 0, 1
@@ -227,6 +229,15 @@ class VirtualBackend(Backend):
     def compute(self, case: Case, inputs: Tensors, compute: Callable[[Tensors], torch.Tensor]) -> torch.Tensor:
         """Return what the simulated device computes, with what is planted."""
         return self._numeric_faults.compute(case, inputs, compute)
+
+    def repeat_work(self, of: str, amount: int, units: int, compute: Callable[[], torch.Tensor]) -> torch.Tensor:
+        """Compute once, and queue the planted time of all; a planted error alters one number."""
+        part = "copies" if of in COPIES else of if of in PRODUCTS else "memory"
+        self._device.probe_work(part, amount * units)
+        result = compute()
+        if self._device.is_wrong(part):
+            result.reshape(-1)[len(result) // 2] += 1
+        return result
 
     def samplers(
         self, local_rank: int, *, rank_pids: Sequence[int] = (), places: Sequence[DevicePlace] = (), smi: str = ""
