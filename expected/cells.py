@@ -27,6 +27,7 @@ from expected.model import (
     Recipe,
     Topology,
 )
+from expected.rates import Rate
 from expected.toml_file import POSITIVE, ExpectationError, Range, Table, describe
 
 _WORDS = {"unpublished": UNPUBLISHED, "not applicable": NOT_APPLICABLE}
@@ -55,6 +56,7 @@ class CellDefaults:
     cards_per_host: int | None
     peak_tflops: Mapping[str, float]
     train_images: int = COCO_TRAIN_IMAGES
+    rates: tuple[Rate, ...] = ()
 
 
 def read_cells(top: Table, defaults: CellDefaults) -> tuple[Cell, ...]:
@@ -99,6 +101,7 @@ def _read_cell(table: Table, defaults: CellDefaults) -> Cell:
         expectations=expectations,
         source=source,
         note=table.text("note") if "note" in table else "",
+        rates=defaults.rates,
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from expected.cells import FORMATS, CellDefaults, read_cells, read_recipe
 from expected.metrics import COCO_TRAIN_IMAGES, METRICS
 from expected.model import TIMINGS, Device, Recipe, Smoke
+from expected.rates import read_rates
 from expected.toml_file import POSITIVE, ExpectationError, Range, Table, parse_toml, read_file
 
 SCHEMA = 1
@@ -27,7 +28,10 @@ RESERVED_MARKERS = frozenset(
     )
 )
 
-_TOP_KEYS = ("schema", "device", "source", "units", "environment", "peak_tflops", "recipe", "smoke", "shapes", "cell")
+_TOP_KEYS = (
+    *("schema", "device", "source", "units", "environment", "peak_tflops", "link", "peak", "recipe", "smoke"),
+    *("shapes", "cell"),
+)
 _DEVICE_KEYS = ("marker", "name", "vendor", "backend", "card_memory_gib", "cards_per_host", "timing", "smi")
 _SOURCE_KEYS = ("document", "edition", "method", "notes")
 _SHAPES_BACKENDS = ("cpu", "virtual")
@@ -94,6 +98,7 @@ def load_device(path: str | Path) -> Device:
         card_memory_gib=memory,
         cards_per_host=cards,
         peak_tflops=_read_peaks(top),
+        rates=read_rates(top),
         train_images=COCO_TRAIN_IMAGES if shapes is None else shapes["train_images"],
     )
     return Device(

@@ -1,7 +1,7 @@
 """What all probes have in common: the answer to a question, and one line a probe in the closing table.
 
 @probe("operators")
-def operators_probe(evidence: Evidence) -> ProbeVerdict | None: ...
+def operators_probe(evidence: Evidence, cell: Cell) -> ProbeVerdict | None: ...
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Callable, Iterable, Mapping, Sequence, TypeVar
 from evidence.bundle import Evidence
 from evidence.events.setup import Start
 from evidence.verdict import ProbeVerdict, Verdict
+from expected import Cell
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class ProbeAnswer:
         return {"verdict": str(self.verdict), "margin": f"{self.margin:.3g}", "cases": str(self.cases)}
 
 
-Judge = Callable[[Evidence], "ProbeVerdict | None"]
+Judge = Callable[[Evidence, Cell], "ProbeVerdict | None"]
 _J = TypeVar("_J", bound=Judge)
 
 PROBES: dict[str, Judge] = {}

@@ -24,6 +24,7 @@ from evidence.events.operators import (
 )
 from evidence.events.setup import Start
 from evidence.verdict import ProbeVerdict, Verdict
+from expected import Cell
 from verdict.probes.answers import ProbeAnswer, in_one_line, place_of, probe
 
 LEAST_SUM, HONEST_SUMS = 16.0, 8.0
@@ -133,7 +134,7 @@ def _reason(answer: OperatorAnswer, margin: float) -> str:
 
 
 @probe("operators")
-def operators_probe(evidence: Evidence) -> ProbeVerdict | None:
+def operators_probe(evidence: Evidence, cell: Cell) -> ProbeVerdict | None:
     """Return the operators probe of a run in one line; None if it was not made."""
     found = list(judge_operators(evidence).values())
     if not found:
