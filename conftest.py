@@ -21,5 +21,6 @@ pytest_plugins = [
     "fixtures.ask.comparisons",
     "fixtures.boot.dry_run",
     "fixtures.ask.numerics",
+    "fixtures.ask.peaks",
     "fixtures.ask.questions",
 ]

@@ -21,8 +21,9 @@ class DeviceRate:
     """Repeats of one piece of work on the device: `amount` FLOPs or bytes, `units` times in each of `times_ns`.
 
     `of` is what it is, as in HOST_TO_DEVICE; `precision` the format of products, else ""; `part` "forward" or
-    "backward" of a convolution, else "". `size` names the dimensions. `devices` of the host worked at once; `pinned` is
-    the host's memory of a copy, else None. Of the result `checked` numbers were compared, of which `wrong` differed;
+    "backward" of a convolution, else "". `size` names the dimensions, of a convolution those of the model, beside
+    the images `n` and the sides `rows` and `columns` that were computed. `devices` of the host worked at once; `pinned`
+    is the host's memory of a copy, else None. Of the result `checked` numbers were compared, of which `wrong` differed;
     `error`: why nothing was measured, else "".
     """
 

@@ -88,7 +88,7 @@ class Scenario:
     `memory_gib` in use. An image takes `decode_ms` to decode, `copy_ms` to copy and `evaluate_ms` in evaluation;
     queueing a step takes the host `launch_ms`. On a real clock `decode_ms` is added to the real time of decoding, and
     copies, evaluation and launches take their real time. The probes find matrix products of `gemm_tflops`, convolutions
-    of `convolution_tflops`, memory of `memory_gb_s` and copies of `copy_gb_s`; steps do not depend on them.
+    of `convolution_tflops`, memory of `memory_gb_per_s` and copies of `copy_gb_per_s`; no step depends on them.
     """
 
     seed: int = _key(_whole(0, default=0))
@@ -107,8 +107,8 @@ class Scenario:
     launch_ms: float = _key(_number(0, 60_000, default=4.0))
     gemm_tflops: float = _key(_number(0, above=True, default=20.0))
     convolution_tflops: float = _key(_number(0, above=True, default=15.0))
-    memory_gb_s: float = _key(_number(0, above=True, default=1500.0))
-    copy_gb_s: float = _key(_number(0, above=True, default=25.0))
+    memory_gb_per_s: float = _key(_number(0, above=True, default=1500.0))
+    copy_gb_per_s: float = _key(_number(0, above=True, default=25.0))
     faults: tuple[Fault, ...] = ()
 
     def of_kind(self, kind: str, rank: int, index: int) -> list[Fault]:

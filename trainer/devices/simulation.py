@@ -235,8 +235,8 @@ class SimulatedDevice:
         """Queue work of a probe: FLOPs of gemm and convolution, bytes of copies and memory."""
         planted, noise = self._scenario, self._probe_noise
         per_ns = {
-            "copies": planted.copy_gb_s,
-            "memory": planted.memory_gb_s,
+            "copies": planted.copy_gb_per_s,
+            "memory": planted.memory_gb_per_s,
             "gemm": planted.gemm_tflops * 1e3,
             "convolution": planted.convolution_tflops * 1e3,
         }[part]

@@ -28,6 +28,7 @@ from trainer.loop import staging
 from trainer.loop.checkpoint import Checkpoints, Position, resume
 from trainer.loop.protocol import Protocol, peak_resident_gib
 from trainer.loop.trainee import Trainee, build_optimizer, distributed
+from trainer.model.layers import LayerCount
 from trainer.model.networks import build_model, count_parameters
 from trainer.optimizations import ledger, unavailable
 from trainer.probes.clocks import ClockWatch, probe_clock
@@ -191,6 +192,8 @@ def _prepare(
     backend.seed(settings.seed)
     bare_model = build_model(settings).to(backend.device)
     log.write(Model(settings.model, *count_parameters(bare_model)))
+    if settings.links != NOT_ASKED:
+        LayerCount(bare_model, log.write)
     backend.attend(bare_model)
     backend.seed(settings.seed + 1 + ranks.rank)
     model = distributed(bare_model, settings, backend, ranks.world_size)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import math
 import os
 from typing import Any, Callable, Iterator, Mapping, Sequence
 
@@ -116,8 +117,8 @@ def _convolution(
 ) -> DeviceRate:
     """Measure one pass of a convolution whose padding keeps the sides; backward is to input and weights."""
     backend.set_tf32(precision == "tf32")
-    cin, cout, k, cut = size["cin"], size["cout"], size["k"], backend.probe_cut
-    n, h, w = min(_BATCH, settings.batch_size) if cut == 1 else 1, max(1, size["h"] // cut), max(1, size["w"] // cut)
+    cin, cout, k = size["cin"], size["cout"], size["k"]
+    n, h, w = _fitted(size, settings.batch_size, backend.probe_cut)
     shapes = {"x": (n, cin, h, w), "weight": (cout, cin, k, k), "upstream": (n, cout, h, w)}
     host = {name: _random(shape, precision, settings.seed + at) for at, (name, shape) in enumerate(shapes.items())}
     x, weight, upstream = (one.to(backend.device, copy=True) for one in host.values())
@@ -149,10 +150,19 @@ def _convolution(
         done.times_ns,
         precision,
         part,
-        {**size, "n": n, "cut": cut},
+        {**size, "n": n, "rows": h, "columns": w},
         checked=checked,
         wrong=wrong,
     )
+
+
+def _fitted(size: Mapping[str, int], batch_size: int, cut: int) -> tuple[int, int, int]:
+    """Return images and sides of a convolution that is no more work than the matrix product of this device."""
+    if cut == 1:
+        return min(_BATCH, batch_size), size["h"], size["w"]
+    flops = 2 * size["cin"] * size["cout"] * size["k"] ** 2 * size["h"] * size["w"]
+    by = max(1.0, math.sqrt(flops / (2 * (_SIDE // cut) ** 3)))
+    return 1, max(1, round(size["h"] / by)), max(1, round(size["w"] / by))
 
 
 def check_convolution(
