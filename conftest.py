@@ -22,5 +22,6 @@ pytest_plugins = [
     "fixtures.boot.dry_run",
     "fixtures.ask.links",
     "fixtures.ask.numerics",
+    "fixtures.ask.peaks",
     "fixtures.ask.questions",
 ]

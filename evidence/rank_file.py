@@ -202,6 +202,10 @@ class _RankReader:
             collectives=tuple(every.get("collective", ())),
             pairs=tuple(every.get("link_pair", ())),
             links_done=once.get("links"),
+            rates=tuple(every.get("device_rate", ())),
+            sustained=once.get("sustained"),
+            peaks_done=once.get("peaks"),
+            layers=once.get("layers"),
         )
 
     def _windows(self) -> Windows:

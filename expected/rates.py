@@ -37,8 +37,9 @@ LINKS: Mapping[str, Sequence[str]] = {
     "device-to-host": ("GB/s",),
 }
 """What a [[link]] is of, with its units. All-reduce: the bus bandwidth of nccl-tests."""
+GEMM = "gemm"
 PEAKS: Mapping[str, Sequence[str]] = {
-    "gemm": ("TFLOPS",),
+    GEMM: ("TFLOPS",),
     "memory-copy": ("GB/s",),
     "memory": ("GiB",),
 }
@@ -81,6 +82,13 @@ class Rate:
         """
         one_way = self.value / self.factor / (2 if self.direction == BOTH_WAYS else 1)
         return one_way / 8 if self.unit == "Gb/s" else one_way
+
+
+def peak_rates(peaks: Mapping[str, float], source: str) -> tuple[Rate, ...]:
+    """Return what [peak_tflops] states, by format, as specifications of matrix products."""
+    return tuple(
+        Rate(GEMM, value, "TFLOPS", SPECIFICATION, source, precision=precision) for precision, value in peaks.items()
+    )
 
 
 def find_rate(rates: Sequence[Rate], of: str, kind: str, **definition: object) -> Rate | None:

@@ -31,7 +31,7 @@ from verdict.environment.findings import EnvironmentFinding, environment_finding
 from verdict.lookup import changes, find_cell
 from verdict.metrics.measure import compared_value, measure, together, unmeasured
 from verdict.metrics.measurement import Measurement
-from verdict.metrics.statistics import MIN_STEPS, steps_to_decide
+from verdict.metrics.statistics import MIN_STEPS, against_bounds, steps_to_decide
 from verdict.metrics.stragglers import stragglers
 from verdict.metrics.throughput import RATES
 from verdict.probes.answers import PROBES
@@ -253,25 +253,6 @@ def judge_metric(
         verdict=verdict,
         reason=reason,
     )
-
-
-def against_bounds(interval: Interval, low: float | None, high: float | None) -> tuple[Verdict, tuple[float, ...]]:
-    """Hold an interval against bounds, which belong to what passes; None is no bound on that side.
-
-    Returns PASS and nothing if the interval lies within, FAIL and the bound if it lies wholly outside one, else
-    INCONCLUSIVE and the bounds that it straddles.
-
-    >>> against_bounds(Interval(0.94, 0.97), low=0.95, high=None)
-    (<Verdict.INCONCLUSIVE: 'inconclusive'>, (0.95,))
-    """
-    if low is not None and interval.high < low:
-        return Verdict.FAIL, (low,)
-    if high is not None and interval.low > high:
-        return Verdict.FAIL, (high,)
-    below = low is not None and not interval.low >= low
-    above = high is not None and not interval.high <= high
-    straddled = tuple(bound for bound, is_outside in ((low, below), (high, above)) if bound is not None and is_outside)
-    return (Verdict.INCONCLUSIVE, straddled) if straddled else (Verdict.PASS, ())
 
 
 def steps_advice(

@@ -18,9 +18,10 @@ from expected import METRICS, Expectation
 from tests.support import cell_of
 from tests.verdict.bundles import EPOCH, STEADY, Plan, a_cell, build, published, reached_by, with_timing
 from verdict.checks.workload import fingerprint
-from verdict.judge import against_bounds, judge_metric, judge_run
+from verdict.judge import judge_metric, judge_run
 from verdict.metrics.measure import measure
 from verdict.metrics.measurement import Measurement
+from verdict.metrics.statistics import against_bounds
 
 FULL = Plan()
 P_CORE = published("p_core", 200.0)

@@ -94,6 +94,8 @@ class Scenario:
     queueing a step takes the host `launch_ms`. An exchange of the links probe takes `link_us`, or `network_us` between
     hosts, and its bytes at `link_gb_per_s`, or `network_gb_per_s`, with the relative noise `link_noise`. On a real
     clock `decode_ms` is added to the real time of decoding, and copies, evaluation and launches take their real time.
+    The probes find matrix products of `gemm_tflops`, convolutions
+    of `convolution_tflops`, memory of `memory_gb_per_s` and copies of `copy_gb_per_s`; no step depends on them.
     """
 
     seed: int = _key(_whole(0, default=0))
@@ -115,6 +117,10 @@ class Scenario:
     network_us: float = _key(_number(0, 1e6, default=40.0))
     network_gb_per_s: float = _key(_number(0, 1e5, above=True, default=25.0))
     link_noise: float = _key(_number(0, 0.3, default=0.005))
+    gemm_tflops: float = _key(_number(0, above=True, default=20.0))
+    convolution_tflops: float = _key(_number(0, above=True, default=15.0))
+    memory_gb_per_s: float = _key(_number(0, above=True, default=1500.0))
+    copy_gb_per_s: float = _key(_number(0, above=True, default=25.0))
     faults: tuple[Fault, ...] = ()
 
     def of_kind(self, kind: str, rank: int, index: int) -> list[Fault]:
@@ -136,6 +142,7 @@ _DEVICES = Key(_are_numbers, "an array of different devices of a host, counted f
 _FLAG = Key(lambda found: isinstance(found, bool), "true or false", False)
 _NAME = Key(lambda found: isinstance(found, str), "a name of the catalogue; empty means all", "")
 _FACTOR = _number(0, 1000, above=True)
+_PART = _choice("copies", "memory", "gemm", "convolution")
 _STEP = _whole(0)
 _FROM_STEP = _whole(0, default=0)
 
@@ -189,6 +196,9 @@ FAULTS: Mapping[str, Mapping[str, Key]] = {
             "ms": _number(0, 60_000, default=1.0),
             "bit": Key(lambda found: type(found) is int and 0 <= found < 32, "a whole number from 0 to 31", 0),
         },
+        "slow_part": {"part": _PART, "factor": _FACTOR},
+        "wrong_part": {"part": _PART},
+        "overheat": {"after_s": _number(0), "factor": _number(1, 1000), "reason": _text("thermal")},
         "no_samples": {"how": _choice("missing", "failing", default="missing"), "from_step": _FROM_STEP},
     }.items()
 }

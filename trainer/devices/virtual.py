@@ -11,6 +11,7 @@ from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable, ClassVar, Iterable, Iterator, Mapping, Sequence
 
+from evidence.events.peaks import COPIES, PRODUCTS
 from evidence.telemetry import DEVICE_READINGS
 from trainer.clocks import Clock, SimulatedClock
 from trainer.devices.base import Backend, CopyStream, DeviceInfo, Inventory, T, visible_index
@@ -91,6 +92,7 @@ class VirtualBackend(Backend):
     visible_devices = "VIRTUAL_VISIBLE_DEVICES"
     simulated = True
     copies_beside = True
+    probe_cut = 32
 
     _scenario = Scenario()
     _rank, _world_size = 0, 1
@@ -235,6 +237,15 @@ class VirtualBackend(Backend):
     def communicate(self, exchange: Exchange | RoundTrip, run: Callable[[], None]) -> None:
         """Exchange over gloo, in planted time and with what is planted."""
         self._links.communicate(exchange, run)
+
+    def repeat_work(self, of: str, amount: int, units: int, compute: Callable[[], torch.Tensor]) -> torch.Tensor:
+        """Compute once, and queue the planted time of all; a planted error alters one number."""
+        part = "copies" if of in COPIES else of if of in PRODUCTS else "memory"
+        self._device.probe_work(part, amount * units)
+        result = compute()
+        if self._device.is_wrong(part):
+            result.reshape(-1)[len(result) // 2] += 1
+        return result
 
     def samplers(
         self, local_rank: int, *, rank_pids: Sequence[int] = (), places: Sequence[DevicePlace] = (), smi: str = ""

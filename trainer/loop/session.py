@@ -28,12 +28,14 @@ from trainer.loop import staging
 from trainer.loop.checkpoint import Checkpoints, Position, resume
 from trainer.loop.protocol import Protocol, peak_resident_gib
 from trainer.loop.trainee import Trainee, build_optimizer, distributed
+from trainer.model.layers import LayerCount
 from trainer.model.networks import build_model, count_parameters
 from trainer.optimizations import ledger, unavailable
 from trainer.probes.clocks import ClockWatch, probe_clock
 from trainer.probes.environment import device_numa_node, gather, placement
 from trainer.probes.links import ask_links
 from trainer.probes.operators import ask_operators
+from trainer.probes.peaks import ask_peaks
 from trainer.ranks import HostGroup, Ranks
 from trainer.settings import NOT_ASKED, Settings
 from trainer.telemetry.base import DevicePlace
@@ -96,6 +98,7 @@ def _probe(settings: Settings, backend: Backend, device: DeviceInfo, group: Host
         ask_operators(settings, backend, group, log)
     if settings.links != NOT_ASKED:
         ask_links(settings, backend, group, log, device.capacity_gib)
+        ask_peaks(settings, backend, device, group, log)
     backend.release_memory()
     return clock
 
@@ -191,6 +194,8 @@ def _prepare(
     backend.seed(settings.seed)
     bare_model = build_model(settings).to(backend.device)
     log.write(Model(settings.model, *count_parameters(bare_model)))
+    if settings.links != NOT_ASKED:
+        LayerCount(bare_model, log.write)
     backend.attend(bare_model)
     backend.seed(settings.seed + 1 + ranks.rank)
     model = distributed(bare_model, settings, backend, ranks.world_size)

@@ -13,3 +13,4 @@ from verdict.checks import training  # noqa: F401
 from verdict.checks import accounts  # noqa: F401
 from verdict.checks import memory  # noqa: F401
 from verdict.checks import links  # noqa: F401
+from verdict.checks import peaks  # noqa: F401

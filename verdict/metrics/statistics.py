@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from evidence.verdict import Interval
+from evidence.verdict import Interval, Verdict
 
 if TYPE_CHECKING:
     import numpy as np
@@ -130,6 +130,25 @@ def with_between_runs(within: Interval, rate: float, spread: float) -> Interval:
     """
     reach = NORMAL_QUANTILE * spread * rate
     return Interval(rate - math.hypot(rate - within.low, reach), rate + math.hypot(within.high - rate, reach))
+
+
+def against_bounds(interval: Interval, low: float | None, high: float | None) -> tuple[Verdict, tuple[float, ...]]:
+    """Hold an interval against bounds, which belong to what passes; None is no bound on that side.
+
+    Returns PASS and nothing if the interval lies within, FAIL and the bound if it lies wholly outside one, else
+    INCONCLUSIVE and the bounds that it straddles.
+
+    >>> against_bounds(Interval(0.94, 0.97), low=0.95, high=None)
+    (<Verdict.INCONCLUSIVE: 'inconclusive'>, (0.95,))
+    """
+    if low is not None and interval.high < low:
+        return Verdict.FAIL, (low,)
+    if high is not None and interval.low > high:
+        return Verdict.FAIL, (high,)
+    below = low is not None and not interval.low >= low
+    above = high is not None and not interval.high <= high
+    straddled = tuple(bound for bound, is_outside in ((low, below), (high, above)) if bound is not None and is_outside)
+    return (Verdict.INCONCLUSIVE, straddled) if straddled else (Verdict.PASS, ())
 
 
 def steps_to_decide(

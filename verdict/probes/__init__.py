@@ -8,3 +8,5 @@ from __future__ import annotations
 
 from verdict.probes import operators  # noqa: F401
 from verdict.probes import links  # noqa: F401
+from verdict.probes import peaks  # noqa: F401
+from verdict.probes import explained  # noqa: F401

@@ -37,6 +37,7 @@ class ProbeAnswer:
 
 Judge = Callable[[Evidence, Cell], "ProbeVerdict | None"]
 _J = TypeVar("_J", bound=Judge)
+_A = TypeVar("_A", bound=ProbeAnswer)
 
 PROBES: dict[str, Judge] = {}
 """By name, the function that returns a probe's line for a run; None if it was not made."""
@@ -65,7 +66,7 @@ def in_one_line(answers: Sequence[ProbeAnswer], *, passed: str, bound: str) -> P
     return ProbeVerdict(f"{right} of {len(answers)}", bound, wrong[0].verdict, f"{reason}{more}")
 
 
-def worst_of(answers: Iterable[ProbeAnswer | None]) -> ProbeAnswer | None:
+def worst_of(answers: Iterable[_A | None]) -> _A | None:
     """Return the answer furthest from a pass, of those that there are: of several boots of a cell, one bad is bad."""
     found = [one for one in answers if one is not None]
     order = list(Verdict)
