@@ -31,7 +31,7 @@ _OF_BATCH = ("Linear", "MultiScaleRoIAlign")
 """Layers that grow with the number of images and not with their pixels."""
 _EXCEEDED = 1.1
 """The parts over the step from which the probes cannot explain it: they were disturbed, or ran other kernels."""
-_ROUNDS = 20
+_ROUNDS = 100
 _SYNCHRONISED = "synchronised"
 
 
@@ -189,8 +189,8 @@ def buckets_ms(evidence: Evidence) -> list[float]:
 def exposed_ms(buckets_ms: Sequence[float], after_forward_ms: float) -> float:
     """Return how much longer a step is by the exchange of gradients that its backward pass does not hide.
 
-    `buckets_ms` are the exchanges, in their order; a bucket is taken to be ready as each equal part of the backward pass
-    ends, and one exchange begins after the other. `after_forward_ms` is the backward pass with what is not hidden.
+    `buckets_ms` are the exchanges, in their order; a bucket is taken to be ready as each equal part of the backward
+    pass ends, and one exchange begins after the other. `after_forward_ms` is that pass with what is not hidden.
 
     >>> exposed_ms([1.0, 1.0], 10.0)
     1.0
