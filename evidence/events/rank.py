@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Mapping
 
 from evidence.events.clocks import AgentClock, ClockProbe, ClockRetest
 from evidence.events.host import Environment
+from evidence.events.links import CollectiveResult, LinksDone, PairResult
 from evidence.events.operators import OperatorAnswer, OperatorsDone
 from evidence.events.peaks import DeviceRate, Layers, PeaksDone, Sustained
 from evidence.events.setup import DataSet, Model, Optimization, Resumed, Start
@@ -109,6 +110,9 @@ class RankEvidence:
     health: tuple[Health, ...] = ()
     operators: tuple[OperatorAnswer, ...] = ()
     operators_done: OperatorsDone | None = None
+    collectives: tuple[CollectiveResult, ...] = ()
+    pairs: tuple[PairResult, ...] = ()
+    links_done: LinksDone | None = None
     rates: tuple[DeviceRate, ...] = ()
     sustained: Sustained | None = None
     peaks_done: PeaksDone | None = None
@@ -116,8 +120,8 @@ class RankEvidence:
 
     @property
     def probes_ns(self) -> int:
-        """What the probes took that are no part of the run that is timed."""
-        ended = (self.operators_done, self.peaks_done)
+        """What the probes after the clock test took, which is no part of the run that is timed."""
+        ended = (self.operators_done, self.links_done, self.peaks_done)
         return sum(done.t_ns - done.begun_ns for done in ended if done is not None)
 
     @property

@@ -36,7 +36,7 @@ def counted(model: str = "fasterrcnn_resnet50_fpn") -> Layers:
 @pytest.mark.integration
 def test_the_flops_are_those_of_too_good_to_be_true() -> None:
     layers, detector = counted(), DETECTORS["fasterrcnn_resnet50_fpn"]
-    flops = {kind: 0 for kind in layers.kind}
+    flops = dict.fromkeys(layers.kind, 0)
     for kind, forward, backward in zip(layers.kind, layers.forward_flops, layers.backward_flops):
         flops[kind] += forward + backward
 

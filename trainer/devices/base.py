@@ -22,6 +22,7 @@ from trainer.telemetry.host import host_sampler
 if TYPE_CHECKING:
     import torch
 
+    from trainer.links.exchange import Exchange, RoundTrip
     from trainer.numerics.cases import Case
     from trainer.numerics.operators import Tensors
 
@@ -232,6 +233,10 @@ class Backend:
     def compute(self, case: Case, inputs: Tensors, compute: Callable[[Tensors], torch.Tensor]) -> torch.Tensor:
         """Return, on the host, what `compute` gives on the device for a case of the operators probe."""
         return compute({name: one.to(self.device) for name, one in inputs.items()}).cpu()
+
+    def communicate(self, exchange: Exchange | RoundTrip, run: Callable[[], None]) -> None:
+        """Do what `run` does for an exchange of the links probe: call torch.distributed."""
+        run()
 
     def repeat_work(self, of: str, amount: int, units: int, compute: Callable[[], torch.Tensor]) -> torch.Tensor:
         """Queue `compute` `units` times and return its last result.

@@ -17,6 +17,7 @@ from trainer.clocks import Clock, SimulatedClock
 from trainer.devices.base import Backend, CopyStream, DeviceInfo, Inventory, T, visible_index
 from trainer.devices.numeric_faults import NumericFaults
 from trainer.devices.scenario import Scenario, load_scenario
+from trainer.devices.simulated_links import SimulatedLinks
 from trainer.devices.simulation import NS_PER_MS, SimulatedDevice
 from trainer.devices.timers import EventTimer, StepTimer, WindowTimer
 from trainer.errors import DeviceError
@@ -25,6 +26,7 @@ from trainer.telemetry.base import DevicePlace, Sampler, declare
 if TYPE_CHECKING:
     import torch
 
+    from trainer.links.exchange import Exchange, RoundTrip
     from trainer.numerics.cases import Case
     from trainer.numerics.operators import Tensors
 
@@ -144,6 +146,8 @@ class VirtualBackend(Backend):
         device = self._device
         planted = self._scenario.of_kind("numerics", self._rank, device.index)
         self._numeric_faults = NumericFaults(planted, self._scenario.seed + self._rank)
+        place = (self._rank, device.index, self._world_size, local_world_size)
+        self._links = SimulatedLinks(self._scenario, *place, self.clock, device.stream)
         if isinstance(self.clock, SimulatedClock):
             self.clock.rate = device.clock_rate()
         serial = f"SIM-{device.index:04d}"
@@ -229,6 +233,10 @@ class VirtualBackend(Backend):
     def compute(self, case: Case, inputs: Tensors, compute: Callable[[Tensors], torch.Tensor]) -> torch.Tensor:
         """Return what the simulated device computes, with what is planted."""
         return self._numeric_faults.compute(case, inputs, compute)
+
+    def communicate(self, exchange: Exchange | RoundTrip, run: Callable[[], None]) -> None:
+        """Exchange over gloo, in planted time and with what is planted."""
+        self._links.communicate(exchange, run)
 
     def repeat_work(self, of: str, amount: int, units: int, compute: Callable[[], torch.Tensor]) -> torch.Tensor:
         """Compute once, and queue the planted time of all; a planted error alters one number."""

@@ -42,7 +42,7 @@ def protocol_is_known(case: Case) -> Iterator[str]:
 def every_rank_answered(case: Case) -> Iterator[str]:
     """Where the run asked what its devices compute, every rank answered each case once, and all ranks the same ones."""
     run, first = case.evidence.run, None
-    if run is None or run.numerics == "none":
+    if run is None or run.numerics in ("", "none"):
         return
     for rank in case.evidence.ranks:
         if rank.end is None:  # another check's

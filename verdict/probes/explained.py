@@ -8,10 +8,12 @@ below that peak, exchange that the backward pass does not hide, launch overhead,
 from __future__ import annotations
 
 import math
+import statistics
 from dataclasses import dataclass
 from typing import Mapping, Sequence
 
 from evidence.bundle import Evidence
+from evidence.events.links import ALL_REDUCE
 from evidence.events.peaks import CONVOLUTION, GEMM, MEMORY_COPY, MEMORY_TRIAD, DeviceRate, Layers
 from evidence.events.rank import RankEvidence, Windows
 from evidence.verdict import ProbeVerdict, Verdict
@@ -183,7 +185,18 @@ def _octaves(size: str) -> tuple[float, ...]:
 
 def buckets_ms(evidence: Evidence) -> list[float]:
     """Return the time of the all-reduce of each of DDP's buckets, on the slowest rank; [] where it was not measured."""
-    return []
+    exchanges = [
+        (one.bytes, statistics.fmean(one.times_ns) / 1e6)
+        for rank in evidence.ranks
+        for one in rank.collectives
+        if one.collective == ALL_REDUCE and one.bucket and one.times_ns
+    ]
+    longest: dict[int, float] = {}
+    for size, ms in exchanges:
+        longest[size] = max(ms, longest.get(size, 0.0))
+    done = evidence.ranks[0].links_done
+    buckets = () if done is None else done.buckets
+    return [longest[size] for size in buckets] if set(buckets) <= set(longest) else []
 
 
 def exposed_ms(buckets_ms: Sequence[float], after_forward_ms: float) -> float:
