@@ -29,7 +29,7 @@ def probed(folder: Path, scenario: str = "", links: str = "quick") -> list[Any]:
         def write(self, event: Any) -> None:
             events.append(event)
 
-    ask_peaks(settings, backend, device, HostGroup(Ranks()), Log())  # type: ignore[arg-type]
+    ask_peaks(settings, backend, device, HostGroup(Ranks()), Log())
     return events
 
 

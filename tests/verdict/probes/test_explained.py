@@ -53,7 +53,7 @@ CAUSES: dict[str, Callable[[Draw], Device]] = {
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("cause", CAUSES)
 def test_the_planted_cause_is_the_culprit(cause: str, seed: int) -> None:
-    found = explain(evidence(CAUSES[cause](Draw(seed))), SPECIFIED)  # type: ignore[arg-type]
+    found = explain(evidence(CAUSES[cause](Draw(seed))), SPECIFIED)
 
     assert found is not None
     assert found.culprit == cause, found
@@ -62,7 +62,7 @@ def test_the_planted_cause_is_the_culprit(cause: str, seed: int) -> None:
 
 def test_nothing_takes_much_of_a_device_in_order() -> None:
     for seed in range(20):
-        found = explain(evidence(sound(Draw(seed))), SPECIFIED)  # type: ignore[arg-type]
+        found = explain(evidence(sound(Draw(seed))), SPECIFIED)
 
         assert found is not None
         assert max(found.lost_ms.values()) < 0.2 * found.step_ms, found
@@ -73,7 +73,7 @@ def test_exchange_that_is_not_hidden_is_what_it_adds_to_the_step(gb_per_s: float
     device = Device(link_gb_per_s=gb_per_s)
     added_ms = 1e3 * (run(device)[0] - run(replace(device, link_gb_per_s=1e6))[0])
 
-    found = explain(evidence(device), SPECIFIED)  # type: ignore[arg-type]
+    found = explain(evidence(device), SPECIFIED)
 
     assert found is not None
     assert found.parts_ms["exchange"] == pytest.approx(added_ms, rel=0.25)
@@ -87,19 +87,19 @@ def test_one_exchange_begins_after_the_other() -> None:
 
 
 def test_one_rank_has_no_exchange_and_several_without_links_say_so() -> None:
-    alone = explain(evidence(Device(), ranks=1), SPECIFIED)  # type: ignore[arg-type]
+    alone = explain(evidence(Device(), ranks=1), SPECIFIED)
     several = evidence(Device())
     for rank in several.ranks:
         rank.collectives, rank.links_done = (), None
 
     assert alone is not None
     assert (alone.parts_ms["exchange"], alone.notes) == (0.0, ())
-    assert "the exchange was not measured" in judge_explained(several, SPECIFIED).reason  # type: ignore
+    assert "the exchange was not measured" in judge_explained(several, SPECIFIED).reason
 
 
 def test_it_is_recorded_in_words() -> None:
     given = evidence(slow_memory(Draw(1)))
-    found, line = judge_explained(given, SPECIFIED), explained_probe(given, SPECIFIED)  # type: ignore[arg-type]
+    found, line = judge_explained(given, SPECIFIED), explained_probe(given, SPECIFIED)
 
     assert found is not None
     assert line is not None
@@ -117,12 +117,12 @@ def changed(**fields: Any) -> Any:
 
 @pytest.mark.parametrize("fields", [{"layers": None}, {"rates": ()}])
 def test_without_peaks_or_training_there_is_none(fields: dict[str, Any]) -> None:
-    assert explain(changed(**fields), SPECIFIED) is None  # type: ignore[arg-type]
+    assert explain(changed(**fields), SPECIFIED) is None
 
 
 def test_a_device_that_is_the_host_has_no_launches() -> None:
     on_host = SimpleNamespace(timing="synchronised", card=0, host="a")
-    found = explain(changed(start=on_host), SPECIFIED)  # type: ignore[arg-type]
+    found = explain(changed(start=on_host), SPECIFIED)
 
     assert found is not None
     assert found.parts_ms["launch"] == 0
@@ -132,7 +132,7 @@ def test_a_step_that_is_faster_than_the_probes_is_not_explained() -> None:
     given = evidence(Device(), ranks=1)
     windows = given.ranks[0].windows.measured
     windows.compute_ns = windows.compute_ns // 2
-    found = judge_explained(given, SPECIFIED)  # type: ignore[arg-type]
+    found = judge_explained(given, SPECIFIED)
 
     assert found is not None
     assert "which explains nothing" in found.reason
