@@ -127,17 +127,17 @@ def test_patterns_pass_or_fail() -> None:
 
 
 def test_tf32_behind_fp32_is_above_the_specification_and_invalid() -> None:
-    found = violations("below-specification", evidence([rate("gemm", 118.0, precision="fp32")]))
+    found = violations("peaks-within-specification", evidence([rate("gemm", 118.0, precision="fp32")]))
 
     assert len(found) == 1
     assert "fp32-gemm: found 118 TFLOPS, expected at most the specified 19.5 (a data sheet)" in found[0]
     assert "not computed in fp32 but in a narrower format" in found[0]
-    assert not violations("below-specification", evidence([rate("gemm", 19.4, precision="fp32")]))
+    assert not violations("peaks-within-specification", evidence([rate("gemm", 19.4, precision="fp32")]))
 
 
 def test_memory_above_its_specification_is_invalid_too_and_convolutions() -> None:
     conv = rate("convolution", 30.0, precision="fp32", part="backward", size=CONV)
-    found = violations("below-specification", evidence([rate("memory-triad", 1700.0), conv]))
+    found = violations("peaks-within-specification", evidence([rate("memory-triad", 1700.0), conv]))
 
     assert ["memory-triad" in found[0], "backward" in found[1]] == [True, True]
 
