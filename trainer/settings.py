@@ -42,7 +42,7 @@ _BOUNDS: Mapping[str, tuple[str, Callable[[Any, Any], bool]]] = {
 }
 
 
-NOT_ASKED, QUICK = "none", "quick"
+NOT_ASKED, QUICK, FULL = "none", "quick", "full"
 """How much `numerics` and `links` ask: the first leaves a probe out."""
 
 
@@ -142,7 +142,7 @@ class Settings:
     links: str = _option(
         NOT_ASKED,
         "how much the probes of links, copies, memory and peaks ask before training",
-        choices=(NOT_ASKED, QUICK, "full"),
+        choices=(NOT_ASKED, QUICK, FULL),
         metavar="HOW",
         user=True,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from evidence.codec import AnyFloat
 from evidence.events.declare import event
 
 ALL_REDUCE, BROADCAST, ALL_GATHER = "all-reduce", "broadcast", "all-gather"
@@ -33,9 +34,9 @@ def shown_bytes(count: int) -> str:
     ('8 B', '4084 B', '1 MiB', '53.36 MiB')
     """
     for unit, size in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
-        if count >= size and (count % size == 0 or unit != "KiB"):
-            return f"{count / size:.2f}".rstrip("0").rstrip(".") + f" {unit}"
-    return f"{count} B"
+        if count >= size and count % size == 0:
+            return f"{count // size} {unit}"
+    return f"{count / (1 << 20):.2f} MiB" if count >= 1 << 20 else f"{count} B"
 
 
 @event("collective")
@@ -59,8 +60,8 @@ class CollectiveResult:
     calls: int = 0
     wrong: int = 0
     at: int = 0
-    found: float = 0.0
-    expected: float = 0.0
+    found: AnyFloat = 0.0
+    expected: AnyFloat = 0.0
     sources: tuple[int, ...] = ()
     guard: int = 0
     times_ns: tuple[int, ...] = ()

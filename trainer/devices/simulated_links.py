@@ -6,7 +6,7 @@ import random
 import time
 from typing import TYPE_CHECKING, Callable, Sequence
 
-from evidence.events.links import BROADCAST, bus_factor
+from evidence.events.links import ALL_GATHER, ALL_TO_ALL, BROADCAST, bus_factor
 from trainer.devices.scenario import Fault, Scenario
 from trainer.devices.simulation import NS_PER_MS, Stream
 
@@ -49,13 +49,14 @@ class SimulatedLinks:
                     time.sleep(1.0)
             if fault["error"] == "late":
                 self._clock.wait_until(self._clock.true_ns() + round(fault["ms"] * NS_PER_MS))
-        begun_ns = self._last_arrival(exchange)
+        came_ns = self._stream.reached_ns()
         for fault in mine:
             self._alter_sent(fault, exchange)
         run()
         for fault in mine:
             _alter_received(fault, exchange)
-        self._stream.queue(begun_ns + self.planted_ns(exchange) - self._stream.reached_ns())
+        begun_ns = self._last_arrival(exchange, came_ns)
+        self._stream.queue(begun_ns + self.planted_ns(exchange) - came_ns)
 
     def planted_ns(self, exchange: Exchange | RoundTrip) -> float:
         """Return how long an exchange takes once all have come; of a round trip both ways."""
@@ -65,7 +66,8 @@ class SimulatedLinks:
         slowest = min(self._gb_per_s(*way) for way in ways)  # GB/s are bytes a ns
         moved = exchange.bytes * bus_factor(exchange.collective, self._ranks)
         # Drawn alike on all members, for each call and pair anew.
-        draw = random.Random(f"{self._scenario.seed} links {exchange.collective} {ring} {exchange.call}")  # noqa: S311
+        key = f"{self._scenario.seed} links {exchange.collective} {exchange.bytes} {ring} {exchange.call}"
+        draw = random.Random(key)  # noqa: S311 - nothing secret
         factor = max(_FASTEST, 1 + self._scenario.link_noise * draw.gauss(0, 1))
         return (latency_ns + moved / slowest) * factor * (1 if exchange.peer is None else 2)
 
@@ -83,12 +85,12 @@ class SimulatedLinks:
                 rate /= fault["factor"]
         return rate
 
-    def _last_arrival(self, exchange: Exchange | RoundTrip) -> int:
-        """Return when the last member's device had done all before this exchange."""
+    def _last_arrival(self, exchange: Exchange | RoundTrip, came_ns: int) -> int:
+        """Return the latest of the times at which the members' devices had done all before this exchange."""
         import torch
         import torch.distributed as dist
 
-        mine = torch.tensor([self._stream.reached_ns()])
+        mine = torch.tensor([came_ns])
         if exchange.peer is None:
             dist.all_reduce(mine, op=dist.ReduceOp.MAX)
             return int(mine)
@@ -126,7 +128,7 @@ def _alter_received(fault: Fault, exchange: Exchange | RoundTrip) -> None:
     received = exchange.received
     if fault["error"] == "bit" and received.numel():
         received.view(torch.int32)[received.numel() // 2] ^= 1 << fault["bit"]
-    elif fault["error"] == "swap" and received.numel() == exchange.bytes // received.element_size():
+    elif fault["error"] == "swap" and received.numel() and exchange.collective in (ALL_GATHER, ALL_TO_ALL):
         one, other = fault["pair"]
         parts = received.view(len(exchange.members), -1)
         parts[[one, other]] = parts[[other, one]]

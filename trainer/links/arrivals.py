@@ -40,14 +40,21 @@ class Arrivals:
     @contextlib.contextmanager
     def limit(self, what: str, size: int) -> Iterator[None]:
         """Call `give_up` in another thread, with the ranks that arrived, if the body has not ended in time."""
-        limit_s = self._patience_s + size / _SLOWEST_BYTES_PER_S
-        timer = threading.Timer(limit_s, lambda: self._give_up(self.sentence(what, limit_s)))
+        limit_s, is_over = self._patience_s + size / _SLOWEST_BYTES_PER_S, threading.Event()
+
+        def end() -> None:
+            is_over.set()
+            self._give_up(self.sentence(what, limit_s))
+
+        timer = threading.Timer(limit_s, end)
         timer.daemon = True
         timer.start()
         try:
             yield
         finally:
             timer.cancel()
+            if is_over.is_set():
+                timer.join()  # the exchange failed as the other ranks were ended, and this one is about to be
 
     def sentence(self, what: str, limit_s: float) -> str:
         """Return who arrived, in words: those that have begun as many exchanges as the rank that has begun most."""

@@ -9,16 +9,16 @@ import torch.distributed as dist
 
 from evidence.events.links import ALL_REDUCE, BROADCAST, COLLECTIVES
 from trainer.links.exchange import FP32_BYTES, Case
+from trainer.settings import FULL, QUICK
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
-FULL = "full"
-BUDGET_S = {"quick": 20.0, FULL: 240.0}
-PAIR_BYTES = {"quick": MIB, FULL: 64 * MIB}
+BUDGET_S = {QUICK: 20.0, FULL: 240.0}
+PAIR_BYTES = {QUICK: MIB, FULL: 64 * MIB}
 
 _ODD, _LONGER = 1021, 65_537  # elements
 _FIRST_BUCKET, _BUCKET = MIB, 25 * MIB  # torch.distributed._DEFAULT_FIRST_BUCKET_BYTES, DDP's bucket_cap_mb
 _QUICK_SIZES = (8, 64 * KIB, MIB)
-_OTHERS = {"quick": (MIB,), FULL: (MIB, 16 * MIB, 256 * MIB)}
+_OTHERS = {QUICK: (MIB,), FULL: (MIB, 16 * MIB, 256 * MIB)}
 _SHARE_OF_MEMORY = 16  # of a rank's memory a buffer takes at most the sixteenth part
 
 
@@ -36,8 +36,10 @@ def bucket_bytes(trained: Sequence[torch.Tensor], bucket_mb: int | None) -> tupl
     return tuple(sum(ordered[at].numel() * FP32_BYTES for at in bucket) for bucket in buckets)
 
 
-def cases(amount: str, ranks: int, buckets: Sequence[int], memory_gib: float | None) -> Iterator[Case]:
-    """Yield what is asked, the cheap and the decisive first, as a budget may end it anywhere."""
+def cases(amount: str, ranks: int, buckets: Sequence[int], most: int) -> Iterator[Case]:
+    """Yield what is asked, up to `most` bytes but for the buckets; the cheap and the decisive first, as a budget may
+    end it anywhere.
+    """
     for collective in COLLECTIVES:
         for elements in (1, _ODD, _LONGER):
             yield Case(collective, _whole(collective, elements, ranks))
@@ -49,7 +51,6 @@ def cases(amount: str, ranks: int, buckets: Sequence[int], memory_gib: float | N
         yield Case(BROADCAST, _ODD, root=root)
     for size in buckets:
         yield Case(ALL_REDUCE, size // FP32_BYTES, timed=True, bucket=True)
-    most = largest_bytes(memory_gib)
     for size in _sweep(most) if amount == FULL else _QUICK_SIZES:
         yield Case(ALL_REDUCE, size // FP32_BYTES, timed=True)
     for collective in COLLECTIVES[1:]:
@@ -72,10 +73,10 @@ def _sweep(most: int) -> Iterator[int]:
         size *= 8
 
 
-def largest_bytes(memory_gib: float | None) -> int:
-    """Return the largest size: 1 GiB, or what a rank has room for."""
+def largest_bytes(memory_gib: float | None, cut: int) -> int:
+    """Return the largest size: 1 GiB, or what a rank has room for; `cut` is the backend's `probe_cut`."""
     room = GIB if memory_gib is None else int(memory_gib * GIB) // _SHARE_OF_MEMORY
-    return min(GIB, room)
+    return min(GIB, room) // cut
 
 
 def rounds(members: Sequence[int]) -> Iterator[list[tuple[int, int]]]:

@@ -13,14 +13,15 @@ from trainer.devices import Backend
 from trainer.links.arrivals import Arrivals, end_rank
 from trainer.links.exchange import FP32_BYTES, Case, Exchange, RoundTrip
 from trainer.links.pattern import Pattern
-from trainer.links.plan import BUDGET_S, PAIR_BYTES, bucket_bytes, cases, rounds
+from trainer.links.plan import BUDGET_S, PAIR_BYTES, bucket_bytes, cases, largest_bytes, rounds
 from trainer.model.networks import build_model
 from trainer.ranks import HostGroup
-from trainer.settings import Settings
+from trainer.settings import FULL, QUICK, Settings
 
-_LEAST, _MOST = 5, {"quick": 5, "full": 40}  # samples
+_LEAST, _MOST = 5, {QUICK: 5, FULL: 40}  # samples
 _NARROW = 0.02  # half of the 95 % interval, relative
-_SMALL, _CALLS = 64 << 10, {"quick": 4, "full": 20}  # up to so many bytes, a sample is of so many calls
+_SMALL, _CALLS = 64 << 10, {QUICK: 4, FULL: 20}  # up to so many bytes, a sample is of so many calls
+_LACKING = ("support", "implement")  # words of torch.distributed's backends for a collective that they lack
 _LONGEST = 200  # characters of a framework's complaint
 
 
@@ -44,7 +45,7 @@ def ask_links(
     arrivals = arrivals or Arrivals(
         group.store, group.ranks.rank, group.ranks.world_size, end_rank(log, group.ranks.rank)
     )
-    _Probe(settings, backend, group, log, arrivals).ask(buckets, memory_gib)
+    _Probe(settings, backend, group, log, arrivals).ask(buckets, largest_bytes(memory_gib, backend.probe_cut))
 
 
 class _Probe:
@@ -59,11 +60,11 @@ class _Probe:
         self._call = 0
         self._not_asked: list[str] = []
 
-    def ask(self, buckets: Sequence[int], memory_gib: float | None) -> None:
-        """Ask all cases and pairs, as far as the budget goes."""
+    def ask(self, buckets: Sequence[int], most: int) -> None:
+        """Ask all cases of up to `most` bytes and all pairs, as far as the budget goes."""
         begun_s = time.perf_counter()
         asked = 0
-        for case in cases(self._amount, self._ranks, buckets, memory_gib):
+        for case in cases(self._amount, self._ranks, buckets, most):
             if self._is_in_budget(CollectiveResult(case.collective, case.bytes, case.root, _layout(case)).name):
                 self._log.write(self._ask(case))
                 asked += 1
@@ -86,7 +87,9 @@ class _Probe:
                 exchange = self._exchange(case)
                 self._backend.communicate(exchange, lambda: self._begin(exchange.run))
                 self._backend.synchronise()
-        except (RuntimeError, NotImplementedError, ValueError) as error:  # what a backend raises for what it lacks
+        except (RuntimeError, NotImplementedError, ValueError) as error:
+            if not any(word in str(error) for word in _LACKING):
+                raise
             return replace(result, error=_first_line(error))
         result = _with_check(result, exchange)
         if not case.timed:

@@ -14,7 +14,7 @@ from verdict.metrics.links import pair_rates, timed
 def every_rank_exchanged(case: Case) -> Iterator[str]:
     """Where the run asked for its links, every rank of several took part in the same exchanges."""
     run, first = case.evidence.run, None
-    if run is None or run.links == "none" or len(case.evidence.ranks) < 2:
+    if run is None or run.links in ("", "none") or len(case.evidence.ranks) < 2:
         return
     for rank in case.evidence.ranks:
         if rank.end is None:  # another check's

@@ -73,11 +73,11 @@ def mean_interval(values: Sequence[float]) -> Interval:
 
 def timed(evidence: Evidence, collective: str) -> list[Timed]:
     """Return what all ranks timed of a collective, by size; a size that not all of them timed is left out."""
-    found: dict[str, list[CollectiveResult]] = {}
+    found: dict[tuple[int, bool], list[CollectiveResult]] = {}
     for rank in evidence.ranks:
         for one in rank.collectives:
             if one.collective == collective and one.times_ns and one.bytes:
-                found.setdefault(one.name, []).append(one)
+                found.setdefault((one.bytes, one.bucket), []).append(one)
     ranks = len(evidence.ranks)
     return sorted(
         (_timed(alike, ranks) for alike in found.values() if len(alike) == ranks), key=lambda one: one.case.bytes
@@ -139,9 +139,9 @@ def line_through(points: Sequence[Timed]) -> Line | None:
 
 
 def _shortened(evidence: Evidence) -> str:
-    asked = "none" if evidence.run is None else evidence.run.links
+    asked = "" if evidence.run is None else evidence.run.links
     if asked != FULL:
-        return f"the run was made with --links={asked}, and only full exchanges sizes at which bandwidth is published"
+        return f"the run was made with --links={asked or 'none'}; only full has the sizes of published bandwidths"
     return ""
 
 

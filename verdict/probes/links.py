@@ -25,7 +25,6 @@ OUT_OF_ORDER = 1.5
 """A size may take so many times as long as a larger one: protocols change from size to size."""
 
 _NEEDED = (ALL_REDUCE, BROADCAST)  # by DDP
-_ABSENT = ("support", "implement")  # words of torch.distributed's backends for a collective that they lack
 _NAMED = 3
 
 
@@ -50,11 +49,14 @@ def judge_results(evidence: Evidence) -> LinkAnswer | None:
     if done is None:
         return None
     starts = dict(evidence.starts)
-    cases: dict[str, list[tuple[int, CollectiveResult]]] = {}
+    cases: dict[tuple[object, ...], list[tuple[int, CollectiveResult]]] = {}
     for rank in evidence.ranks:
         for one in rank.collectives:
-            cases.setdefault(one.name, []).append((rank.rank, one))
-    wrong = [text for found in cases.values() for text in _wrong(found, starts)]
+            key = (one.collective, one.bytes, one.root, one.layout, one.bucket, bool(one.times_ns))
+            cases.setdefault(key, []).append((rank.rank, one))
+    # First those that show whose data are wrong.
+    ordered = sorted(cases.values(), key=lambda found: not _blamed(found))
+    wrong = [text for found in ordered for text in _wrong(found, starts)]
     pairs = [(rank.rank, pair) for rank in evidence.ranks for pair in rank.pairs]
     wrong += [
         f"{SEND_RECV} of {shown_bytes(pair.bytes)} between {place_of(one, starts)} and {place_of(pair.peer, starts)}: "
@@ -75,7 +77,7 @@ def judge_results(evidence: Evidence) -> LinkAnswer | None:
 
 def _wrong(found: Sequence[tuple[int, CollectiveResult]], starts: Mapping[int, Start]) -> Iterable[str]:
     bad = [(rank, one) for rank, one in found if one.wrong or one.guard]
-    refused = [(rank, one) for rank, one in found if one.error and not _is_absent(one)]
+    refused = [(rank, one) for rank, one in found if one.error and one.collective in _NEEDED]
     for rank, one in refused[:1]:
         yield f"{one.name} on {place_of(rank, starts)}: no result: {one.error}"
     if not bad:
@@ -90,13 +92,15 @@ def _wrong(found: Sequence[tuple[int, CollectiveResult]], starts: Mapping[int, S
         )
     if one.guard:
         what.append(f"{one.guard} elements beside the buffer were overwritten")
-    blamed = sorted({source for _, other in bad for source in other.sources})
+    blamed = _blamed(found)
     of = f"; wrong are the data of {', '.join(place_of(rank, starts) for rank in blamed)}" if blamed else ""
     yield f"{one.name} on {where}: {' and '.join(what)}{of}"
 
 
-def _is_absent(one: CollectiveResult) -> bool:
-    return one.collective not in _NEEDED and any(word in one.error for word in _ABSENT)
+def _blamed(found: Sequence[tuple[int, CollectiveResult]]) -> list[int]:
+    """Return the ranks whose data are wrong, where several ranks received them so; a single one may receive wrong."""
+    bad = [one for _, one in found if one.wrong]
+    return sorted({source for one in bad for source in one.sources}) if len(bad) > 1 else []
 
 
 def judge_buckets(evidence: Evidence) -> LinkAnswer | None:
@@ -218,7 +222,7 @@ def _odd_one(ordered: Sequence[PairRate], starts: Mapping[int, Start]) -> tuple[
     slowest, other = ordered[:2]
     margin = ODD_PAIR * other.gb_per_s / slowest.gb_per_s
     if slowest.interval.high < ODD_PAIR * other.interval.low:
-        return f"{_named(slowest, starts)} falls behind: {_rate(slowest)}, the next slower pair {_rate(other)}", margin
+        return f"{_named(slowest, starts)} fall behind: {_rate(slowest)}, the next slower pair {_rate(other)}", margin
     return "", min(margin, 1.0)
 
 
