@@ -1,4 +1,4 @@
-"""Measured beside set: python -m benchmarks.links [--mbit 400 800], as root.
+"""Measured beside set: python -m benchmarks.links [--mbit 100 200 400], as root.
 
 Two network namespaces of this machine, a cable between them that `tc` shapes to the rate at both ends (token bucket
 filter), and the links probe of two ranks over gloo. What is set counts Ethernet frames, of which TCP's payload is
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import os
 import subprocess
 import sys
@@ -17,9 +18,10 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Iterator
 
-from evidence.events.links import ALL_REDUCE, shown_bytes
-from evidence.files import Problems, rank_file
-from evidence.rank_file import read_rank
+from evidence.codec import decode
+from evidence.events.links import ALL_REDUCE, CollectiveResult, PairResult, shown_bytes
+from evidence.files import rank_file
+from evidence.rank_file import EventLog
 from verdict.metrics.links import pair_rates, timed
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -59,36 +61,60 @@ def shape(mbit: float) -> None:
 
 def probe(folder: Path) -> Any:
     """Make the links probe with a rank in each namespace; return what verdicts take for evidence."""
-    flags = [f"--run-dir={folder}", f"--data={os.devnull}", "--protocol=probes", "--links=full"]
-    flags += ["--model=fasterrcnn_tiny", "--pretrained-backbone=False"]
+    folder.mkdir()
     started = []
     for rank, space in enumerate(_SPACES):
-        numbers = {"RANK": rank, "LOCAL_RANK": 0, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 1, "GROUP_RANK": rank}
-        meeting = {"MASTER_ADDR": _ADDRESSES[0], "MASTER_PORT": 29500, "GLOO_SOCKET_IFNAME": _CABLE}
-        added = {name: str(value) for name, value in {**numbers, **meeting}.items()}
-        command = ["ip", "netns", "exec", space, sys.executable, "-u", "-m", "trainer", *flags]
-        started.append(subprocess.Popen(command, cwd=str(ROOT), env={**os.environ, **added}))
+        meeting = {"MASTER_ADDR": _ADDRESSES[0], "MASTER_PORT": "29500", "GLOO_SOCKET_IFNAME": _CABLE}
+        command = ["ip", "netns", "exec", space, sys.executable, "-m", "benchmarks.links", "--rank", str(rank)]
+        command += ["--folder", str(folder)]
+        started.append(subprocess.Popen(command, cwd=str(ROOT), env={**os.environ, **meeting}))
     try:
         codes = [one.wait(_LIMIT_S) for one in started]
     finally:
         for one in started:
             one.kill()
     if any(codes):
-        raise SystemExit("".join((folder / f"rank-{rank:04d}.log").read_text() for rank in range(2)))
-    files = [rank_file(rank) for rank in range(2)]
-    ranks = [read_rank((folder / name).read_bytes(), rank, Problems(name)) for rank, name in enumerate(files)]
-    return SimpleNamespace(ranks=ranks)
+        raise SystemExit(f"the ranks ended with {codes}")
+    return SimpleNamespace(ranks=[_found(folder / rank_file(rank)) for rank in range(2)], starts=())
+
+
+def _found(file: Path) -> Any:
+    records = [json.loads(line) for line in file.read_text().splitlines()]
+    collectives = [decode(CollectiveResult, one) for one in records if one["event"] == "collective"]
+    pairs = [decode(PairResult, one) for one in records if one["event"] == "link_pair"]
+    return SimpleNamespace(rank=int(file.stem[-4:]), collectives=collectives, pairs=pairs)
+
+
+def be_rank(rank: int, folder: Path) -> None:
+    """Be one of two ranks: make the quick probe on the CPU."""
+    from trainer.devices import load_backend
+    from trainer.probes.links import ask_links
+    from trainer.ranks import HostGroup, Ranks
+    from trainer.settings import Settings
+
+    backend, group = load_backend("cpu"), HostGroup(Ranks(rank, 0, 2, 1, rank))
+    device = backend.open(0, 1)
+    group.join(backend)
+    settings = Settings(folder, folder, pretrained_backbone=False, model="fasterrcnn_tiny", links="quick")
+    ask_links(settings, backend, group, EventLog(folder, rank), device.capacity_gib)
+    group.barrier()
+    group.leave()
 
 
 def main() -> None:
     """Print a row for each rate."""
     options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--mbit", type=float, nargs="+", default=[400.0, 800.0])
-    chosen = options.parse_args().mbit
+    options.add_argument("--mbit", type=float, nargs="+", default=[100.0, 200.0, 400.0])
+    options.add_argument("--rank", type=int, help=argparse.SUPPRESS)
+    options.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    chosen = options.parse_args()
+    if chosen.rank is not None:
+        be_rank(chosen.rank, chosen.folder)
+        return
     print("| set, Mb/s | payload, Mb/s | all-reduce, bus bandwidth | send and receive |")
     print("| --- | --- | --- | --- |")
     with tempfile.TemporaryDirectory() as folder, cable():
-        for mbit in chosen:
+        for mbit in chosen.mbit:
             shape(mbit)
             evidence = probe(Path(folder) / f"run-{mbit:g}")
             largest, (pair,) = timed(evidence, ALL_REDUCE)[-1], pair_rates(evidence)

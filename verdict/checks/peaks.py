@@ -15,7 +15,7 @@ from verdict.probes.peaks import interval_of, specified_at_most
 def every_rank_was_measured(case: Case) -> Iterator[str]:
     """Where the run asked for copies, memory and peaks, every rank measured all of them, and the same products."""
     run, first = case.evidence.run, None
-    if run is None or run.links == "none":
+    if run is None or run.links in ("", "none"):
         return
     for rank in case.evidence.ranks:
         if rank.end is None:  # another check's
@@ -32,7 +32,7 @@ def every_rank_was_measured(case: Case) -> Iterator[str]:
             yield f"rank {rank.rank}: found other products in the peaks probe than on the ranks before it"
 
 
-@rank_check("below-specification")
+@rank_check("peaks-within-specification")
 def rates_are_below_the_specification(case: Case, rank: RankEvidence) -> Iterator[str]:
     """No copy, memory or product was measured above what the device's specification allows."""
     where = place_of(rank.rank, dict(case.evidence.starts))
