@@ -1,4 +1,4 @@
-"""Measured beside set: python -m benchmarks.links [--mbit 100 200 400], as root.
+"""Measured beside set: python -m benchmarks.links [--mbit 50 100 200], as root.
 
 Two network namespaces of this machine, a cable between them that `tc` shapes to the rate at both ends (token bucket
 filter), and the links probe of two ranks over gloo. What is set counts Ethernet frames, of which TCP's payload is
@@ -104,7 +104,7 @@ def be_rank(rank: int, folder: Path) -> None:
 def main() -> None:
     """Print a row for each rate."""
     options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--mbit", type=float, nargs="+", default=[100.0, 200.0, 400.0])
+    options.add_argument("--mbit", type=float, nargs="+", default=[50.0, 100.0, 200.0])
     options.add_argument("--rank", type=int, help=argparse.SUPPRESS)
     options.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     chosen = options.parse_args()
