@@ -20,15 +20,17 @@ from verdict.probes.answers import ProbeAnswer, devices_in_words, in_one_line, p
 
 @dataclass(frozen=True)
 class OperatorVerdict(ProbeAnswer):
-    """The verdict on one question: the worst case, and the rank that gave it."""
+    """The verdict on one question: the worst case, the rank that gave it, and what is recorded beside."""
 
     worst: OperatorAnswer | None = None
     rank: int = 0
+    note: str = ""
 
     @property
     def facts(self) -> Mapping[str, str]:
-        """The numbers of every answer, and the size of the worst case."""
-        return {**super().facts, **({} if self.worst is None else {"size": self.worst.shape})}
+        """The numbers of every answer, the size of the worst case, and what is only recorded."""
+        further = {"size": "" if self.worst is None else self.worst.shape, "note": self.note}
+        return {**super().facts, **{name: text for name, text in further.items() if text}}
 
 
 def judge_operators(evidence: Evidence) -> Mapping[str, OperatorVerdict]:
@@ -130,15 +132,15 @@ def judge_repeats(evidence: Evidence) -> OperatorVerdict | None:
     wrong = [(rank, one) for rank, one in varied if not one.may_vary]
     count = f"{len(repeated)} cases, each computed {max(one.repeats for _, one in repeated) + 1} times"
     allowed = sorted({f"{one.question} ({one.may_vary})" for _, one in varied if one.may_vary})
-    note = f"; other bits, as they may have: {', '.join(allowed)}" if allowed else ""
+    note = f"other bits, as they may have: {', '.join(allowed)}" if allowed else ""
     if not wrong:
-        return OperatorVerdict("repeatable", Verdict.PASS, f"{count}{note}", 0.0, len(repeated))
+        return OperatorVerdict("repeatable", Verdict.PASS, count, 0.0, len(repeated), note=note)
     starts = dict(evidence.starts)
     place = devices_in_words({rank for rank, _ in wrong}, starts)
     words = [f"{one.question} on {place_of(rank, starts)}: {one.unlike} of {one.repeats} times" for rank, one in wrong]
-    reason = f"{count}: other bits in {_some(words)}, expected the same{note}"
+    reason = f"{count}: other bits in {_some(words)}, expected the same"
     rank, worst = wrong[0]
-    return OperatorVerdict("repeatable", Verdict.FAIL, reason, math.inf, len(repeated), place, worst, rank)
+    return OperatorVerdict("repeatable", Verdict.FAIL, reason, math.inf, len(repeated), place, worst, rank, note)
 
 
 def judge_agreement(evidence: Evidence) -> OperatorVerdict | None:
