@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.suite.junit import Session, run_suite
+from tests.suite.stored import site_file, waiver
 
 CELL = "virtual-1x8-fp32-bs2"
 SCENARIO = """
@@ -49,6 +50,15 @@ def test_its_answers_are_kept_and_sealed(session: Session) -> None:
 
     assert [path.name for path in run_dir.glob("operators-*.npz")] == ["operators-0005.npz"]
     assert "operators-0005.npz" in (run_dir / "SHA256SUMS").read_text()
+
+
+def test_the_site_can_waive_it(session: Session, tmp_path: Path) -> None:
+    site = site_file(tmp_path / "site.toml", {}, [waiver("conv2d wgrad fp32", cell=CELL)])
+
+    replayed = run_suite(tmp_path, "--replay", session.runs[0], "--gate", "--baseline", site)
+
+    assert replayed.cases[f"test_operator[{CELL}-conv2d-wgrad-fp32]"].outcome == "skipped"
+    assert replayed.output.rstrip().splitlines()[-1].startswith("GATE: PASS, simulated, 1 waived")
 
 
 def test_another_order_of_summation_is_recorded_where_it_is_allowed(session: Session, tmp_path: Path) -> None:

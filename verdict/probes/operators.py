@@ -25,6 +25,12 @@ class OperatorVerdict(ProbeAnswer):
     worst: OperatorAnswer | None = None
     rank: int = 0
     note: str = ""
+    where: str = ""
+
+    @property
+    def place(self) -> str:
+        """The devices that it failed on."""
+        return self.where
 
     @property
     def facts(self) -> Mapping[str, str]:
@@ -70,7 +76,7 @@ def _judged(
         where = ", ".join(place_of(one, starts) for one in wrong) if len(wrong) < ranks else "every rank"
         reason = f"{where}: {reason}"
         place = devices_in_words(wrong, starts)
-        return OperatorVerdict(question, Verdict.FAIL, reason, margin, len(found), place, worst, rank)
+        return OperatorVerdict(question, Verdict.FAIL, reason, margin, len(found), worst, rank, where=place)
     verdict = Verdict.PASS
     if unasked:
         late, count = max(unasked.items(), key=lambda one: one[1])
@@ -140,7 +146,7 @@ def judge_repeats(evidence: Evidence) -> OperatorVerdict | None:
     words = [f"{one.question} on {place_of(rank, starts)}: {one.unlike} of {one.repeats} times" for rank, one in wrong]
     reason = f"{count}: other bits in {_some(words)}, expected the same"
     rank, worst = wrong[0]
-    return OperatorVerdict("repeatable", Verdict.FAIL, reason, math.inf, len(repeated), place, worst, rank, note)
+    return OperatorVerdict("repeatable", Verdict.FAIL, reason, math.inf, len(repeated), worst, rank, note, place)
 
 
 def judge_agreement(evidence: Evidence) -> OperatorVerdict | None:
@@ -175,8 +181,9 @@ def judge_agreement(evidence: Evidence) -> OperatorVerdict | None:
         f"{', '.join(place_of(rank, starts) for rank in ranks)}: other bits than the others in {_some(cases)}"
         for ranks, cases in odd.items()
     ]
-    place = devices_in_words({rank for ranks in odd for rank in ranks}, starts)
-    return OperatorVerdict("devices_agree", Verdict.FAIL, "; ".join(words), math.inf, asked, place, rank=min(odd)[0])
+    where = devices_in_words({rank for ranks in odd for rank in ranks}, starts)
+    reason = "; ".join(words)
+    return OperatorVerdict("devices_agree", Verdict.FAIL, reason, math.inf, asked, rank=min(odd)[0], where=where)
 
 
 def _minority(groups: Iterable[list[int]]) -> tuple[int, ...]:
