@@ -5,27 +5,26 @@ from __future__ import annotations
 from typing import Any, Sequence
 
 import numpy as np
+from markupsafe import Markup
 
 from evidence.bundle import Evidence
 from evidence.events.rank import RankEvidence
 from evidence.events.training import LEDGER_PARTS
+from reports.html.bars import Bar, StackedBars, stacked_bars
 from reports.html.charts import Chart, Mark, Series
 from reports.html.series import histogram
 from verdict.metrics.stragglers import STRAGGLER_TOLERANCE, Straggler, forward_images, paces
 
 PARTS = {name: name[: -len("_ns")].replace("_", " ") for name in LEDGER_PARTS}
 _PERCENTILES = (50, 95, 99)
-_BAR = 240  # width of a bar in the ledger, and of a rank's place beside its siblings
-_SKEW = 160
+_SKEW = 160  # width of a rank's place beside its siblings
 
 
 def ranks_part(evidence: Evidence, prefix: str) -> tuple[dict[str, Any], list[Chart]]:
     """Return what `templates/ranks.html` takes, and its charts."""
     steps = _step_times(evidence.ranks, prefix)
     part = {
-        "parts": list(PARTS.values()),
-        "bar": _BAR,
-        "ledger": [_ledger_row(rank) for rank in evidence.ranks if rank.train_end is not None],
+        "ledger": _ledger(evidence.ranks),
         "without_ledger": [rank.rank for rank in evidence.ranks if rank.train_end is None],
         "steps": steps,
         "skew_width": _SKEW,
@@ -36,36 +35,19 @@ def ranks_part(evidence: Evidence, prefix: str) -> tuple[dict[str, Any], list[Ch
     return part, [] if steps is None else [steps]
 
 
-def _ledger_row(rank: RankEvidence) -> dict[str, Any]:
-    assert rank.train_end is not None
-    ledger = rank.train_end.ledger
-    wall_ns = rank.train_end.t_ns - rank.train_begin_ns if rank.train_begin_ns is not None else 0
-    booked_ns = sum(max(0, ledger[name]) for name in LEDGER_PARTS)
-    whole_ns = max(wall_ns, booked_ns, 1)
-    parts: list[dict[str, Any]] = []
-    at = 0.0
-    for number, (name, word) in enumerate(PARTS.items(), start=1):
-        width = _BAR * max(0, ledger[name]) / whole_ns
-        share = ledger[name] / wall_ns if wall_ns > 0 else None
-        parts.append(
-            {
-                "number": number,
-                "word": word,
-                "x": round(at, 2),
-                "width": round(width, 2),
-                "s": f"{ledger[name] / 1e9:,.1f}".replace(",", " "),
-                "percent": "-" if share is None else f"{share:.1%}",
-            }
+def _ledger(ranks: Sequence[RankEvidence]) -> Markup:
+    """Return the time ledger of each rank that has one as bars of its wall time; "" without any."""
+    bars = [
+        Bar(
+            str(rank.rank),
+            [rank.train_end.ledger[name] / 1e9 for name in LEDGER_PARTS],
+            (rank.train_end.t_ns - rank.train_begin_ns) / 1e9 if rank.train_begin_ns is not None else None,
         )
-        at += width
-    shares = ", ".join(f"{part['word']} {part['percent']}" for part in parts if part["width"] >= 1)
-    return {
-        "rank": rank.rank,
-        "wall": f"{wall_ns / 1e9:,.1f}".replace(",", " "),
-        "booked": f"{sum(ledger.values()) / wall_ns:.1%}" if wall_ns > 0 else "-",
-        "parts": parts,
-        "words": f"rank {rank.rank}: {shares}",
-    }
+        for rank in ranks
+        if rank.train_end is not None
+    ]
+    label = "from train begin to train end"
+    return stacked_bars(StackedBars(list(PARTS.values()), bars, corner="rank", label=label)) if bars else Markup("")
 
 
 def _step_times(ranks: Sequence[RankEvidence], prefix: str) -> Chart | None:
