@@ -8,6 +8,7 @@ from dataclasses import dataclass, is_dataclass
 from typing import Any, Iterable, Optional, Sequence, Tuple
 
 from evidence.text import visible
+from reports.html.texts import text
 
 KINDS = ("elapsed_s", "index", "category", "bytes")
 STYLES = ("line", "points", "bars", "band")
@@ -99,7 +100,7 @@ class Chart:
 
 def over_time(identity: str, title: str, x: Sequence[float], series: Sequence[Series], **facts: Any) -> Chart:
     """Return a chart of the run's time; `facts` are further fields of it."""
-    return Chart(identity, title, x, series, kind="elapsed_s", x_label="time since training began", **facts)
+    return Chart(identity, title, x, series, kind="elapsed_s", x_label=text("chart.elapsed"), **facts)
 
 
 @dataclass(frozen=True)
@@ -130,13 +131,15 @@ def x_y(identity: str, title: str, curves: Sequence[Curve], **facts: Any) -> Cha
     return Chart(identity, title, x, series, joined=True, **facts)
 
 
-def lines_of(labels: Sequence[str], values: Sequence[Sequence[Number]], extreme: int, word: str) -> list[Series]:
-    """Return a line for each label; of more than a few, all step back but the `extreme` one, which is the `word`."""
-    if len(labels) <= _FEW_LINES:
-        return [Series(label, line) for label, line in zip(labels, values)]
-    others = [one for one in range(len(labels)) if one != extreme]
-    muted = [Series(labels[one], values[one], tone="muted") for one in others]
-    return [*muted, Series(f"{labels[extreme]}, the {word}", values[extreme], tone="accent")]
+def lines_of(labels: Sequence[str], values: Sequence[Sequence[Number]], culprit: int | None) -> list[Series]:
+    """Return a line for each label: that of the `culprit` stands out, and of more than a few the others step back."""
+    many = len(labels) > _FEW_LINES
+    others = [
+        Series(label, line, tone="muted" if many or culprit is not None else "")
+        for at, (label, line) in enumerate(zip(labels, values))
+        if at != culprit
+    ]
+    return others if culprit is None else [*others, Series(labels[culprit], values[culprit], tone="bad")]
 
 
 def to_json(charts: Iterable[Chart]) -> str:

@@ -54,7 +54,9 @@
     const span = chart.x.length ? chart.x[chart.x.length - 1] - chart.x[0] : 0;
     return span < 180 ? "" : span < 3600 ? ", m:ss" : ", h:mm";
   };
-  const crowded = (chart) => chart.series.length > 17; // a legend of them all would be longer than the chart is high
+  const muted = (chart) => chart.series.filter((one) => one.tone === "muted").length;
+  const crowded = (chart) => muted(chart) > 3; // grey lines, which their names would not tell apart
+  const words = document.body.dataset;
 
   function tones(chart) {
     let next = 0;
@@ -70,7 +72,7 @@
   }
 
   function seriesOf(chart, looks, bands) {
-    const series = [{ label: chart.kind === "elapsed_s" ? "at" : chart.x_label || "at", value: (u, v) => (v == null ? "" : horizontal(chart, v)) }];
+    const series = [{ label: chart.kind === "elapsed_s" ? words.at : chart.x_label || words.at, value: (u, v) => (v == null ? "" : horizontal(chart, v)) }];
     const data = [chart.x];
     chart.series.forEach((one, index) => {
       const look = looks[index];
@@ -154,7 +156,7 @@
     const x = Object.assign(common(), {
       space: (chart.kind === "category" ? 40 : 64) * scale(),
       size: 26 * scale(),
-      label: chart.kind === "elapsed_s" ? `${chart.x_label || "time"}${form(chart)}` : chart.x_label || undefined,
+      label: chart.kind === "elapsed_s" ? `${chart.x_label || words.time}${form(chart)}` : chart.x_label || undefined,
       labelSize: 18 * scale(),
       incrs: chart.kind === "elapsed_s" ? seconds : chart.kind === "category" || chart.x.every(Number.isInteger) ? counts : undefined,
       values: (u, splits, axis, space, step) =>
@@ -267,7 +269,7 @@
       item.append(make("span", `swatch ${kind}`), ...(sign ? [make("b", "", sign)] : []), label);
       list.append(item);
     };
-    if (crowded(chart)) add("line-muted", "", `the other ${chart.series.filter((one) => one.tone === "muted").length}`);
+    if (crowded(chart)) add("line-muted", "", words.others.replace("{n}", muted(chart)));
     chart.levels.forEach((one) => add(`level-${one.kind}`, "", one.label));
     chart.marks.forEach((one) => add(`${one.end === null ? "line" : "area"} tone-${one.tone || "plain"}`, one.sign, one.label));
     return list.childElementCount ? list : null;

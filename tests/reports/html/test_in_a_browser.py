@@ -15,7 +15,8 @@ from expected import Topology
 from reports.html.charts import Curve, Level, x_y
 from reports.html.heatmap import HeatMap, Tile, heat_map
 from reports.html.page import figure, page
-from reports.html.pages import run_page, session_page
+from reports.html.pages import run_page
+from reports.html.session import session_page
 from tests.reports.html.chromium import Browser, missing
 from tests.reports.html.runs import HOSTILE, TWO_RANKS, all_readings, page_of
 from tests.reports.html.test_run import DRAWN, READ, no_ranks, no_steps, no_telemetry

@@ -12,15 +12,16 @@ from evidence.events.rank import RankEvidence
 from evidence.events.training import LEDGER_PARTS
 from reports.html.bars import Bar, StackedBars, stacked_bars
 from reports.html.charts import Chart, Mark, Series
-from reports.html.series import histogram
+from reports.html.sections.diagnosis import Culprit
+from reports.html.sections.series import histogram
+from reports.html.texts import text
 from verdict.metrics.stragglers import STRAGGLER_TOLERANCE, Straggler, forward_images, paces
 
-PARTS = {name: name[: -len("_ns")].replace("_", " ") for name in LEDGER_PARTS}
 _PERCENTILES = (50, 95, 99)
 _SKEW = 160  # width of a rank's place beside its siblings
 
 
-def ranks_part(evidence: Evidence, prefix: str) -> tuple[dict[str, Any], list[Chart]]:
+def ranks_part(evidence: Evidence, culprit: Culprit | None, prefix: str) -> tuple[dict[str, Any], list[Chart]]:
     """Return what `templates/ranks.html` takes, and its charts."""
     steps = _step_times(evidence.ranks, prefix)
     part = {
@@ -28,7 +29,7 @@ def ranks_part(evidence: Evidence, prefix: str) -> tuple[dict[str, Any], list[Ch
         "without_ledger": [rank.rank for rank in evidence.ranks if rank.train_end is None],
         "steps": steps,
         "skew_width": _SKEW,
-        "skew": _skew(evidence),
+        "skew": _skew(evidence, culprit),
         "tolerance": f"{STRAGGLER_TOLERANCE:.0%}",
         "ranks": len(evidence.ranks),
     }
@@ -46,8 +47,10 @@ def _ledger(ranks: Sequence[RankEvidence]) -> Markup:
         for rank in ranks
         if rank.train_end is not None
     ]
-    label = "from train begin to train end"
-    return stacked_bars(StackedBars(list(PARTS.values()), bars, corner="rank", label=label)) if bars else Markup("")
+    if not bars:
+        return Markup("")
+    parts = [text(f"ledger.{name[: -len('_ns')]}") for name in LEDGER_PARTS]
+    return stacked_bars(StackedBars(parts, bars, corner=text("column.rank"), label=text("ledger.label")))
 
 
 def _step_times(ranks: Sequence[RankEvidence], prefix: str) -> Chart | None:
@@ -58,31 +61,35 @@ def _step_times(ranks: Sequence[RankEvidence], prefix: str) -> Chart | None:
     middles, counts, beyond = histogram(times_ms)
     at = [float(value) for value in np.percentile(times_ms, _PERCENTILES)]
     percentiles = ", ".join(f"p{share} {value:.4g} ms" for share, value in zip(_PERCENTILES, at))
-    words = f"{len(times_ms):,} steps of {len(ranks)} ranks: {percentiles}, longest {times_ms.max():.4g} ms.".replace(
-        ",", " ", 0
+    words = text(
+        "steps.words",
+        n=f"{len(times_ms):,}".replace(",", " "),
+        ranks=len(ranks),
+        percentiles=percentiles,
+        longest=f"{times_ms.max():.4g}",
     )
     if beyond:
-        words += f" The last bar holds the {beyond} steps that took longer than it shows."
+        words += " " + text("steps.beyond", n=beyond)
     return Chart(
         id=f"{prefix}steps",
-        title="Compute time of a step",
+        title=text("steps.title"),
         x=middles.tolist(),
-        series=[Series("steps", [float(count) for count in counts], "bars", tone="muted")],
-        unit="steps",
-        x_label="compute time of a step in ms",
+        series=[Series(text("steps.unit"), [float(count) for count in counts], "bars", tone="muted")],
+        unit=text("steps.unit"),
+        x_label=text("steps.axis"),
         marks=[Mark(f"{value:.4g} ms", value, None, f"p{share}", "accent") for share, value in zip(_PERCENTILES, at)],
         summary=words,
         from_zero=True,
     )
 
 
-def _skew(evidence: Evidence) -> list[dict[str, Any]]:
+def _skew(evidence: Evidence, culprit: Culprit | None) -> list[dict[str, Any]]:
     found = {one.rank: one for one in paces(evidence)}
     widest = max([abs(one.slower) for one in found.values()] + [2 * STRAGGLER_TOLERANCE])
-    return [_skew_row(rank, found.get(rank.rank), widest) for rank in evidence.ranks]
+    return [_skew_row(rank, found.get(rank.rank), widest, culprit) for rank in evidence.ranks]
 
 
-def _skew_row(rank: RankEvidence, pace: Straggler | None, widest: float) -> dict[str, Any]:
+def _skew_row(rank: RankEvidence, pace: Straggler | None, widest: float, culprit: Culprit | None) -> dict[str, Any]:
     windows = rank.windows.measured
     images = forward_images(rank)
     forward = f"{float(windows.forward_ns.sum(dtype=float)) / images / 1e6:.4g}" if images > 0 else "-"
@@ -96,6 +103,7 @@ def _skew_row(rank: RankEvidence, pace: Straggler | None, widest: float) -> dict
         "forward": forward,
         "slower": "-" if pace is None else f"{100 * pace.slower:+.1f} %".replace("-", "−"),
         "slow": slow,
+        "is_culprit": culprit is not None and culprit.rank == rank.rank,
         "at": None if pace is None else round(half + pace.slower / widest * (half - 6), 1),
         "bound": round(half + STRAGGLER_TOLERANCE / widest * (half - 6), 1),
         "percentiles": [f"{value:.4g}" for value in np.percentile(steps, _PERCENTILES)] if len(steps) else ["-"] * 3,
