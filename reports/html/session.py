@@ -22,7 +22,7 @@ def session_page(runs: Sequence[PageOf], *, comparisons: Sequence[Comparison], g
 
     `gate` is the last line of the session, "" without --gate; `command` the command line that started it.
     """
-    mine = [replace(run, comparisons=[one for one in comparisons if one.cell == _cell(run)]) for run in runs]
+    mine = [replace(run, gate="", comparisons=[one for one in comparisons if one.cell == _cell(run)]) for run in runs]
     bodies = [body_of(run, f"r{number}-") for number, run in enumerate(mine)]
     verdicts = [run.run.verdict for run in runs]
     names = [name for name in ALL_METRICS if any(name in verdict.shown for verdict in verdicts)]

@@ -17,7 +17,7 @@ from reports.html.heatmap import HeatMap, Tile, heat_map
 from reports.html.sections.diagnosis import Culprit
 from reports.html.sections.metrics import badge
 from reports.html.texts import text
-from verdict.numerics import OperatorVerdict, judge_agreement, judge_operators, judge_repeats
+from verdict.probes.operators import OperatorVerdict, judge_agreement, judge_operators, judge_repeats
 from verdict.wording import figure
 
 _COUNTERS = ("ecc_corrected", "ecc_uncorrected", "retired_pages", "remapped_rows")
@@ -43,7 +43,8 @@ def operators_map(found: Mapping[str, OperatorVerdict], identity: str) -> HeatMa
     known = [(one, worst) for one, worst in asked if worst is not None]
     worst_of: dict[str, float] = {}
     for one, worst in known:
-        worst_of[worst.operator] = max(worst_of.get(worst.operator, 0.0), _ordered(one.margin))
+        margin = math.inf if math.isnan(one.margin) else one.margin
+        worst_of[worst.operator] = max(worst_of.get(worst.operator, 0.0), margin)
     rows = sorted(worst_of, key=lambda name: (-worst_of[name], name))
     columns = sorted({(worst.dtype, worst.direction) for _, worst in known}, key=_place)
     dtypes = sorted({dtype for dtype, _ in columns})
@@ -67,10 +68,6 @@ def operators_map(found: Mapping[str, OperatorVerdict], identity: str) -> HeatMa
         measure=text("operators.measure"),
         summary=summary,
     )
-
-
-def _ordered(margin: float) -> float:
-    return math.inf if math.isnan(margin) else margin
 
 
 def _place(column: tuple[str, str]) -> tuple[str, int, str]:
