@@ -164,6 +164,11 @@ class Run:
     stated: Mapping[str, str] = field(default_factory=dict)
     digests: Digests = Digests()
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether the launch came to an end; not so while it runs, or if what watched over it was killed."""
+        return self.boot.exit_code is not None or self.boot.failed or bool(self.ended_utc)
+
 
 def decode_run(raw: bytes) -> Run:
     """Return what run.json holds. Raises FieldError, which names the field, or ValueError for other than an object."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Callable, Iterator, Sequence
 
-from evidence.bundle import Evidence, no_collections, read_run
+from evidence.bundle import Evidence, no_collections, read_run, with_signature
 from evidence.errors import SuiteError
 from evidence.files import write_whole
 from evidence.text import visible
@@ -17,16 +17,20 @@ from evidence.verdict import RunVerdict, Verdict, read_verdict
 from expected import ALL_METRICS, load_device, load_devices
 from reports.console import aligned
 from reports.history import HistoryError, default_url
+from reports.html.texts import LANGUAGES
 from verdict.environment.findings import environment_findings
-from verdict.judge import judge_run, judge_stored
+from verdict.judge import Judged, judge, judge_run, judge_stored
 from verdict.lookup import find_cell
 from verdict.wording import quantity
 
 if TYPE_CHECKING:
     from reports.history.entry import Entry
     from reports.history.queries import StoredRun
+    from reports.html.comparison import Compared
+    from reports.html.pages import PageOf
 
 RUN_PAGE = "report.html"
+CERTIFICATE = "certificate.html"
 TREND_PAGE = "trend.html"
 EXIT_NOT_COMPARABLE = 2
 EXIT_WORSE = 1
@@ -85,19 +89,57 @@ def _table(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _add_page(parser: argparse.ArgumentParser, flag: str, purpose: str) -> None:
+    parser.add_argument(flag, type=Path, metavar="FILE", help=purpose)
+    parser.add_argument("--language", choices=LANGUAGES, default=LANGUAGES[0], help="of the page; default: %(default)s")
+
+
 def _html_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run_dir", type=Path, help="the run's folder, with run.json and rank-NNNN.jsonl")
-    parser.add_argument("--out", type=Path, metavar="FILE", help=f"where the page goes (default: RUN_DIR/{RUN_PAGE})")
+    _add_page(parser, "--out", f"where the page goes (default: RUN_DIR/{RUN_PAGE})")
 
 
 def _html(arguments: argparse.Namespace) -> int:
     """Judge a run by the shipped tables and write its page."""
-    from reports.html.pages import PageOf, run_page
+    from reports.html.pages import run_page, running_page
+    from reports.html.texts import in_language
 
-    shown = shlex.quote(str(arguments.run_dir))
+    page = _page_of(judge_stored(arguments.run_dir, load_devices()), arguments.run_dir)
+    run = page.run.evidence.run
+    make = running_page if run is not None and not run.has_ended else run_page
+    with in_language(arguments.language):
+        _write_page(arguments.out or arguments.run_dir / RUN_PAGE, make(page))
+    return 0
+
+
+def _page_of(judged: Judged, run_dir: Path) -> PageOf:
+    from reports.html.pages import PageOf
+
+    shown = shlex.quote(str(run_dir))
     commands = {"again": f"pytest --replay={shown}", "page": f"python -m reports html {shown}"}
-    page = PageOf(judge_stored(arguments.run_dir, load_devices()), str(arguments.run_dir), commands)
-    _write_page(arguments.out or arguments.run_dir / RUN_PAGE, run_page(page))
+    return PageOf(judged, str(run_dir), commands)
+
+
+def _certificate_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="the run's folder")
+    parser.add_argument(
+        "--allowed-signers", type=Path, metavar="FILE", help="verify the seal's signature against this file of OpenSSH"
+    )
+    _add_page(parser, "--out", f"where the certificate goes (default: RUN_DIR/{CERTIFICATE})")
+
+
+def _certificate(arguments: argparse.Namespace) -> int:
+    """Judge a run by the shipped tables and write its certificate."""
+    from reports.html.certificate import certificate_page
+    from reports.html.texts import in_language
+
+    evidence = read_run(arguments.run_dir)
+    if arguments.allowed_signers is not None:
+        evidence = with_signature(evidence, arguments.allowed_signers)
+    judged = judge(evidence, *find_cell(evidence, load_devices()))
+    with in_language(arguments.language):
+        text = certificate_page(_page_of(judged, arguments.run_dir))
+    _write_page(arguments.out or arguments.run_dir / CERTIFICATE, text)
     return 0
 
 
@@ -197,13 +239,15 @@ def _compare_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("worse",),
         help=f"exit with {EXIT_WORSE} if a metric of B is shown to be worse than A's",
     )
+    _add_page(parser, "--page", "also write the comparison as a page")
     _add_place(parser)
 
 
 def _compare(arguments: argparse.Namespace) -> int:
     """Print the comparison of two runs or releases, or why they are not comparable."""
     from reports.compare import comparisons, run_lines, side_of_folder, side_of_history, worse
-    from verdict.compare.comparability import refusals
+    from reports.html.comparison import Compared
+    from verdict.compare.comparability import differing, refusals
 
     if arguments.by == "release":
         return _compare_releases(arguments)
@@ -215,15 +259,21 @@ def _compare(arguments: argparse.Namespace) -> int:
         for word in (arguments.first, arguments.second)
     )
     why = refusals(first.candidate, second.candidate)
+    found = [] if why else list(comparisons(first, second))
+    if arguments.page is not None:
+        changed = list(differing(first.versions, second.versions))
+        title = " ".join(first.candidate.facts.get(name, "?") for name in ("device", "topology", "precision"))
+        one = Compared(title, (first.shown, second.shown), found, changed, (first.samples, second.samples), why)
+        _write_comparison(arguments, [one])
     if why:
         return _refuse(f"{first.candidate.name} and {second.candidate.name}", why)
-    found = list(comparisons(first, second))
     print("\n".join(run_lines(first, second, found)))
     return EXIT_WORSE if arguments.fail_on and worse(found) else 0
 
 
 def _compare_releases(arguments: argparse.Namespace) -> int:
     from reports.compare import group_lines, read_groups, worse
+    from reports.html.comparison import Compared
 
     groups = read_groups(_place(arguments), arguments.first, arguments.second, arguments.cell)
     if not groups:
@@ -231,6 +281,10 @@ def _compare_releases(arguments: argparse.Namespace) -> int:
             f"found no cell with valid runs of both {visible(arguments.first)} and {visible(arguments.second)}; "
             "python -m reports history lists the runs and the releases that they are filed under"
         )
+    if arguments.page is not None:
+        sides = arguments.first, arguments.second
+        made = [Compared(one.cell_id, sides, one.comparisons, refused=one.refused) for one in groups]
+        _write_comparison(arguments, made)
     codes = [0]
     for at, group in enumerate(groups):
         print("\n" * bool(at) + visible(group.cell_id))
@@ -240,6 +294,14 @@ def _compare_releases(arguments: argparse.Namespace) -> int:
         print("\n".join(group_lines(group)))
         codes.append(EXIT_WORSE if arguments.fail_on and worse(group.comparisons) else 0)
     return max(codes)
+
+
+def _write_comparison(arguments: argparse.Namespace, compared: Sequence[Compared]) -> None:
+    from reports.html.comparison import comparison_page
+    from reports.html.texts import in_language
+
+    with in_language(arguments.language):
+        _write_page(arguments.page, comparison_page(compared))
 
 
 def _refuse(what: str, why: Sequence[str]) -> int:
@@ -283,6 +345,7 @@ def _write_page(path: Path, text: str) -> None:
 COMMANDS = {
     "table": Command("the vendor's table, its blank cells filled from runs", _table_arguments, _table),
     "html": Command("the page of a run, made anew", _html_arguments, _html),
+    "certificate": Command("one page for a meeting, to be printed or signed", _certificate_arguments, _certificate),
     "history": Command("the runs that were entered in the history, and entering more", _history_arguments, _history),
     "compare": Command("two runs of a cell held against each other", _compare_arguments, _compare),
     "trend": Command("a page of every metric over the releases in the history", _trend_arguments, _trend),

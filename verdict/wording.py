@@ -81,15 +81,6 @@ def percent(share: float) -> str:
     return f"{100 * share:.1f} %" if abs(share) >= 0.00995 or share == 0 else f"{100 * share:.2g} %"
 
 
-def percent(share: float) -> str:
-    """Return a share in percent with a decimal, with two digits where it is less than 1 %.
-
-    >>> percent(0.986), percent(0.0034)
-    ('98.6 %', '0.34 %')
-    """
-    return f"{100 * share:.1f} %" if abs(share) >= 0.00995 or share == 0 else f"{100 * share:.2g} %"
-
-
 def half_width(value: float | None, interval: Interval | None) -> str:
     """Return ` ± 0.3 %`, half the interval's width relative to the value; "" without a value or an interval."""
     if not interval or not value:

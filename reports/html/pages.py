@@ -32,7 +32,7 @@ from reports.html.sections.training import time_marks, training_part
 from reports.html.texts import text
 from verdict.compare.health import judge_health
 from verdict.judge import Judged
-from verdict.wording import percent
+from verdict.wording import duration, percent
 
 _GATE = re.compile(r"(GATE: [A-Z]+)(.*)", re.DOTALL)
 _GATE_KINDS = {"GATE: PASS": "good", "GATE: FAIL": "bad", "GATE: INVALID": "bad", "GATE: INCOMPLETE": "warn"}
@@ -169,18 +169,6 @@ def facts_of(of: PageOf) -> list[tuple[str, str]]:
         "folder": of.folder,
     }
     return [(text(f"fact.{name}"), value) for name, value in facts.items() if value]
-
-
-def duration(seconds: float) -> str:
-    """Return a length of time in its two largest units.
-
-    >>> duration(128_000), duration(95), duration(7.25)
-    ('35 h 33 min', '1 min 35 s', '7.2 s')
-    """
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def flags_of(verdict: RunVerdict) -> list[str]:

@@ -25,18 +25,18 @@ def facts_part(judged: Judged) -> dict[str, Any]:
     """Return what `templates/facts.html` takes."""
     evidence = judged.evidence
     return {
-        "deviations": list(_deviations(judged)),
+        "deviations": list(deviations_of(judged)),
         "optimizations": [_optimization(one) for rank in evidence.ranks for one in rank.optimizations],
         "environment": [{**vars(one), "kind": _FINDINGS.get(one.verdict, "")} for one in judged.environment],
         "cards": [_device(rank, start) for rank, start in evidence.starts],
         "versions": _versions(evidence),
         "launch": [] if evidence.run is None else _launch(evidence.run),
         "problems": evidence.problems,
-        "seal": _seal(judged),
+        "seal": seal_of(judged),
     }
 
 
-def _deviations(judged: Judged) -> Iterator[str]:
+def deviations_of(judged: Judged) -> Iterator[str]:
     """Yield each way in which the run is not the benchmark as the table has it."""
     evidence, device, cell = judged.evidence, judged.device, judged.verdict.cell
     run = evidence.run
@@ -152,7 +152,7 @@ def _launch(run: Run) -> list[tuple[str, str]]:
     return [(text(f"launch.{name}"), value) for name, value in rows.items() if value]
 
 
-def _seal(judged: Judged) -> dict[str, Any]:
+def seal_of(judged: Judged) -> dict[str, Any]:
     """Return whether the seal holds, as reading the evidence found, and the digest that identifies this bundle."""
     if not judged.evidence.seal:
         return {"state": "absent", "kind": "bad", "digest": "", "files": 0}

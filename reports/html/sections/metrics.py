@@ -103,8 +103,12 @@ def amount(metric: MetricVerdict) -> str:
 
 def span_of(metrics: Sequence[MetricVerdict]) -> float:
     """Return what the pictures reach to either side of the bound, as a share of it: one scale for all of them."""
-    found = [margin_of(one) for one in metrics]
-    shown = [abs(part) for one in found if one for part in (one.value, one.begin, one.end, one.published) if part]
+    return scale_of([margin for one in metrics for margin in [margin_of(one)] if margin is not None])
+
+
+def scale_of(margins: Sequence[Margin]) -> float:
+    """Return the share of the bound that shows all of the margins, within limits."""
+    shown = [abs(part) for one in margins for part in (one.value, one.begin, one.end, one.published) if part]
     most = 1.15 * max(shown, default=0.0)
     return min(_MOST_SPAN, max(_LEAST_SPAN, math.ceil(100 * most) / 100))
 
@@ -114,7 +118,7 @@ def metric_row(metric: MetricVerdict, scale: float, *, provisional: bool = False
     is_open = provisional and metric.verdict in (Verdict.INVALID, Verdict.MISSING)
     return {
         "name": metric.metric,
-        "term": _term(metric.metric),
+        "term": term_of(metric.metric),
         "badge": running_badge() if is_open else badge(metric.verdict),
         "kind": "" if is_open else KINDS[metric.verdict][1],
         "measured": quantity(metric.measured, metric.unit),
@@ -138,7 +142,7 @@ def probe_row(name: str, probe: ProbeVerdict) -> dict[str, Any]:
     return {
         **blank,
         "name": name,
-        "term": _term(name),
+        "term": term_of(name),
         "badge": badge(probe.verdict),
         "kind": KINDS[probe.verdict][1],
         "measured": measured,
@@ -155,26 +159,35 @@ def running_badge() -> Markup:
     return render("badge.html", word=text("state.running"), sign="…", kind="running")
 
 
-def _term(name: str) -> str:
+def term_of(name: str) -> str:
+    """Return what a metric or probe is called in the language in force; "" for one without a text."""
     key = f"metric.{name}"
     return text(key) if key in texts() else ""
 
 
 def _graphic(metric: MetricVerdict, scale: float) -> Markup:
-    """Return a picture of the value and its interval beside the bound, better to the right; "" without a bound."""
     margin = margin_of(metric)
     if margin is None:
         return Markup("")
+    number = quantity(metric.measured, metric.unit)
+    words = f"{metric.metric} {number}: {distance(metric)}; {bounds(metric.low, metric.high, metric.unit)}"
+    return picture(margin, scale, words, KINDS[metric.verdict][1])
+
+
+def picture(margin: Margin, scale: float, words: str, kind: str) -> Markup:
+    """Return a small picture of a value and its interval beside the bound, better to the right; `words` say the same.
+
+    It reaches `scale` to either side; `kind` is the colour.
+    """
 
     def across(share: float) -> float:
         return round(_WIDTH / 2 + max(-1.0, min(1.0, share / scale)) * (_WIDTH / 2 - _ROOM), 1)
 
     beyond = 0 if abs(margin.value) <= scale else 1 if margin.value > 0 else -1
-    number = quantity(metric.measured, metric.unit)
     return render(
         "interval.html",
-        words=f"{metric.metric} {number}: {distance(metric)}; {bounds(metric.low, metric.high, metric.unit)}",
-        kind=KINDS[metric.verdict][1],
+        words=words,
+        kind=kind,
         width=_WIDTH,
         height=_HEIGHT,
         good=(across(0.0), _WIDTH if margin.other is None else across(margin.other)),

@@ -119,5 +119,5 @@ class Browser:
         """The page as PDF."""
         import base64
 
-        answer = self._driver.execute_cdp_cmd("Page.printToPDF", {"printBackground": True})
+        answer = self._driver.execute_cdp_cmd("Page.printToPDF", {"printBackground": True, "preferCSSPageSize": True})
         return base64.b64decode(answer["data"])
