@@ -21,7 +21,7 @@ from evidence.events.training import STEP_COLUMNS, TrainEnd
 from evidence.files import SCHEMA
 from evidence.verdict import Verdict
 from expected import METRICS, PUBLISHED, Expectation, default_bounds
-from verdict.judge import judge_metric
+from verdict.bounds import judge_metric
 from verdict.metrics.measure import together
 from verdict.metrics.measurement import Measurement
 from verdict.metrics.throughput import DECISIVE_STEPS, p_core

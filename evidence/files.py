@@ -115,7 +115,7 @@ def read_detections(run_dir: Path) -> KeptDetections:
         raise EvidenceError(f"{DETECTIONS_FILE}: found no detections: {error}") from None
 
 
-def write_whole(path: Path, content: str | bytes) -> None:
+def write_whole(path: Path, content: str | bytes | memoryview) -> None:
     """Replace `path` by `content`, a text in UTF-8, atomically and flushed to disk; an error leaves the old file.
 
     A reader finds the old content or the new one.
@@ -124,7 +124,7 @@ def write_whole(path: Path, content: str | bytes) -> None:
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         with partial.open("wb") as stream:
-            stream.write(content if isinstance(content, bytes) else content.encode("utf-8"))
+            stream.write(content.encode("utf-8") if isinstance(content, str) else content)
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(str(partial), str(path))

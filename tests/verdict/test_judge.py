@@ -17,8 +17,9 @@ from evidence.verdict import Interval, JudgedCell, RunVerdict, Verdict
 from expected import METRICS, Expectation
 from tests.support import cell_of
 from tests.verdict.bundles import EPOCH, STEADY, Plan, a_cell, build, published, reached_by, with_timing
+from verdict.bounds import against_bounds, judge_metric
 from verdict.checks.workload import fingerprint
-from verdict.judge import against_bounds, judge_metric, judge_run
+from verdict.judge import judge_run
 from verdict.metrics.measure import measure
 from verdict.metrics.measurement import Measurement
 

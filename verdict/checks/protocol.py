@@ -10,8 +10,9 @@ from evidence.events.rank import RankEvidence
 from evidence.run_file import BY_STEPS, PROBES, PROTOCOLS
 from expected import ALL_METRICS
 from verdict.checks.invariants import Case, check, note, rank_check
+from verdict.metrics.activity import THROTTLED_SHARE, throttled
 from verdict.metrics.measure import last_evaluation, parts, protocol_metrics
-from verdict.metrics.memory import THROTTLED_SHARE, throttled, unwatched
+from verdict.metrics.memory import unwatched
 from verdict.metrics.throughput import STEADY_MIN_STEPS, by_window, window_sums
 
 STEADY_WITHIN = 0.10

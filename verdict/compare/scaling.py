@@ -9,7 +9,7 @@ from typing import Mapping, Sequence
 
 from evidence.verdict import Interval, MetricVerdict, Verdict
 from expected import METRICS, Cell, default_bounds
-from verdict.judge import against_bounds, steps_advice
+from verdict.bounds import against_bounds, steps_advice
 from verdict.metrics.measurement import Measurement
 from verdict.metrics.statistics import MIN_STEPS
 from verdict.metrics.stragglers import STRAGGLER_TOLERANCE as TOLERANCE

@@ -19,7 +19,7 @@ from benchmarks.operating_curve import (
     operating_points,
 )
 from evidence.verdict import Verdict
-from verdict.judge import judge_metric
+from verdict.bounds import judge_metric
 from verdict.metrics.statistics import steps_to_decide
 
 FAST_NOISE = KINDS[:3]

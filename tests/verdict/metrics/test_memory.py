@@ -13,17 +13,16 @@ from evidence.verdict import Verdict
 from expected import Recipe, Topology
 from tests.verdict.bundles import CPU, STEADY, Bundle, Plan, a_cell, build
 from verdict.judge import judge_run
+from verdict.metrics.activity import idle, throttled
 from verdict.metrics.measure import measure
 from verdict.metrics.memory import (
     DeviceMemory,
     LeastMemory,
     device_memories,
     disagreeing,
-    idle,
     least_memory,
     mem,
     still_rising,
-    throttled,
     unwatched,
 )
 

@@ -13,6 +13,7 @@ from expected import Recipe
 from tests.suite.stored import bundle_of
 from tests.support import cell_of
 from tests.verdict.bundles import STEADY, Bundle, Plan, a_cell, build
+from tests.verdict.checks.breaking import BENCHMARK, Fault, Faults, one, require_named
 from verdict.checks.invariants import CHECKS, Case, violations
 from verdict.metrics.measure import measure
 
@@ -28,8 +29,8 @@ def found_by(check: str, bundle: Bundle, cell: Any, folder: Path) -> tuple[str, 
 
 def of_all(event: str, bundle: Bundle, **facts: Any) -> None:
     for rank in bundle.ranks:
-        for one in bundle.all(event, rank):
-            one.update(facts)
+        for found in bundle.all(event, rank):
+            found.update(facts)
 
 
 def test_a_sound_run_has_no_violation(tmp_path: Path) -> None:
@@ -153,3 +154,28 @@ def test_a_data_set_of_ones_own_is_not_held_against_coco(tmp_path: Path) -> None
     plan = replace(FULL, recipe=replace(Recipe(), num_classes=4))
 
     assert found_by("annotations", build(plan), a_cell(plan), tmp_path) == ()
+
+
+FAULTS = Faults(
+    [
+        Fault(
+            "data-set",
+            "rank 1: found train_images 10, val_images None, expected train_images 926, val_images 128 as on rank 0",
+            one("data", 1, train={"images": 10}, val=None),
+        ),
+        Fault(
+            "data-set", "rank 0: found 926 images to train on, expected 117266 of COCO 2017", lambda b: None, BENCHMARK
+        ),
+    ]
+)
+
+
+@FAULTS.add("data-set", "rank 0: found 128 images to evaluate, expected 5000 of COCO 2017", BENCHMARK)
+def validation_is_a_part_of_coco(bundle: Bundle) -> None:
+    for rank in bundle.ranks:
+        bundle.one("data", rank)["train"]["images"] = 117_266
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.id)
+def test_a_fault_makes_the_run_invalid_and_is_named(fault: Fault, tmp_path: Path) -> None:
+    require_named(fault, tmp_path)

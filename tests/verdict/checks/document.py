@@ -1,4 +1,4 @@
-"""`python -m tests.verdict.checks_document`: the table of checks of docs/verdicts.md, from their registry."""
+"""`python -m tests.verdict.checks.document`: the table of checks of docs/verdicts.md, from their registry."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from verdict.checks.invariants import CHECKS
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def lines() -> list[str]:

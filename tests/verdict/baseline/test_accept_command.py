@@ -15,7 +15,7 @@ from evidence.bundle import read_run
 from expected import METRICS, ExpectationError, load_devices, load_site
 from expected.site import MIN_RUNS, check_site
 from expected.toml_file import parse_toml
-from tests.verdict.accepting import PLAN, device_with, devices_of, write_runs
+from tests.verdict.baseline.accepting import PLAN, device_with, devices_of, write_runs
 from tests.verdict.bundles import Plan
 from tests.verdict.shipped import bundle_of
 from verdict.baseline.accept import Acceptance, AcceptedValue, AcceptError, accept_runs, accepted_value

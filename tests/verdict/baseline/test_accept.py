@@ -17,7 +17,7 @@ from evidence.errors import SuiteError
 from expected import METRICS, Expectation, default_bounds
 from expected.metrics import ABSOLUTE_TOLERANCE, LARGEST_TOLERANCE
 from expected.site import MIN_RUNS
-from tests.verdict.accepting import COMPUTE_NS, PLAN, Change, device_with, devices_of, write_runs
+from tests.verdict.baseline.accepting import COMPUTE_NS, PLAN, Change, device_with, devices_of, write_runs
 from tests.verdict.bundles import CPU, STEADY, Bundle, Plan, a_cell
 from verdict.baseline.accept import (
     SMALLEST_TOLERANCE,

@@ -10,7 +10,8 @@ import pytest
 
 from evidence.bundle import Evidence, read_run
 from expected import Topology
-from tests.verdict.bundles import Plan, a_cell, build
+from tests.verdict.bundles import Bundle, Plan, a_cell, build
+from tests.verdict.checks.breaking import FULL, Fault, Faults, require_named
 from verdict.checks.invariants import notes, violations
 from verdict.metrics.measure import measure
 
@@ -80,3 +81,56 @@ def test_hosts_that_differ_in_what_changes_arithmetic_are_invalid_once_a_host(tm
 
     (reason,) = found(evidence)
     assert reason.startswith("rank 2 on node1: found CUDNN_X=1, expected no CUDNN_X as on rank 0 on node0: these ranks")
+
+
+LOWERED = Plan(recipe=replace(Plan().recipe, lowered=("XDNN_CONV_GEMM_DTYPE=int16",)))
+
+
+def variables(bundle: Bundle, *of_ranks: dict[str, str]) -> None:
+    """Have the ranks record these variables; given once, all of them the same."""
+    for rank, found in zip(bundle.ranks, of_ranks * (len(bundle.ranks) if len(of_ranks) == 1 else 1)):
+        bundle.one("start", rank)["variables"] = found
+
+
+FAULTS = Faults(
+    [
+        Fault(
+            "variables-agree",
+            "rank 1 on node0: found no CUBLAS_WORKSPACE_CONFIG, expected CUBLAS_WORKSPACE_CONFIG=:4096:8 as on rank 0",
+            lambda b: variables(b, {"CUBLAS_WORKSPACE_CONFIG": ":4096:8"}, {}),
+        ),
+        Fault(
+            "precision-lowered",
+            "rank 0: found XDNN_CONV_GEMM_DTYPE=int16, by which convolutions and linear layers multiply in that format",
+            lambda b: variables(b, {"XDNN_CONV_GEMM_DTYPE": "int16"}),
+        ),
+        Fault(
+            "precision-lowered",
+            "rank 0: found NVIDIA_TF32_OVERRIDE=1, by which fp32 products of NVIDIA's libraries use TF32",
+            lambda b: variables(b, {"NVIDIA_TF32_OVERRIDE": "1"}),
+        ),
+        Fault(
+            "precision-lowered",
+            "rank 0: found XDNN_CONV_GEMM_DTYPE=int16,",
+            lambda b: variables(b, {"XDNN_CONV_GEMM_DTYPE": "int16"}),
+            replace(FULL, recipe=replace(FULL.recipe, tf32=True)),
+        ),
+        Fault(
+            "precision-lowered",
+            "rank 0: found no XDNN_CONV_GEMM_DTYPE, expected XDNN_CONV_GEMM_DTYPE=int16",
+            lambda b: None,
+            LOWERED,
+        ),
+        Fault(
+            "precision-lowered",
+            "rank 0: found XDNN_CONV_GEMM_DTYPE=int8, expected XDNN_CONV_GEMM_DTYPE=int16",
+            lambda b: variables(b, {"XDNN_CONV_GEMM_DTYPE": "int8"}),
+            LOWERED,
+        ),
+    ]
+)
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.id)
+def test_a_fault_makes_the_run_invalid_and_is_named(fault: Fault, tmp_path: Path) -> None:
+    require_named(fault, tmp_path)
