@@ -20,7 +20,7 @@ from reports.history import HistoryError, default_url
 from verdict.environment.findings import environment_findings
 from verdict.judge import judge_run, judge_stored
 from verdict.lookup import find_cell
-from verdict.wording import quantity
+from verdict.wording import counted, quantity
 
 if TYPE_CHECKING:
     from reports.history.entry import Entry
@@ -137,7 +137,7 @@ def _history(arguments: argparse.Namespace) -> int:
     with open_history(_place(arguments), create=bool(arguments.add)) as history:
         if arguments.add:
             count = history.enter(_entries(arguments.add, arguments.release))
-            print(f"entered {count} run{'s' * (count != 1)} in {history.address}\n")
+            print(f"entered {counted(count, 'run')} in {history.address}\n")
         with history.reading() as connection:
             found = runs(connection, device=arguments.device, cell=arguments.cell, limit=arguments.limit)
     print("\n".join(_run_table(found)) if found else "no run of this kind was entered yet")

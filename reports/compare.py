@@ -25,7 +25,7 @@ from verdict.compare.comparability import (
 from verdict.judge import judge_stored
 from verdict.metrics.statistics import BETWEEN_RUNS
 from verdict.metrics.throughput import RATES, RateSamples, rate_samples
-from verdict.wording import percent, quantity
+from verdict.wording import counted, percent, quantity
 
 if TYPE_CHECKING:
     from reports.history.queries import StoredRun
@@ -160,7 +160,7 @@ def _between(side: Side) -> float:
 def group_lines(group: Group) -> list[str]:
     """Return the comparison of the runs of two releases, which have to be comparable, as lines."""
     lines = [
-        f"{letter}  {visible(release)}: {len(names)} run{'s' * (len(names) != 1)} ({', '.join(names)})"
+        f"{letter}  {visible(release)}: {counted(len(names), 'run')} ({', '.join(names)})"
         for letter, release, names in zip("AB", group.releases, group.names)
     ]
     return [*lines, "", *_table(group.comparisons)]

@@ -128,6 +128,11 @@ def origin(metric: Metric, expectation: Expectation, bound: float) -> str:
     return number
 
 
+def counted(count: int, word: str) -> str:
+    """Return a number of things in words: "1 rank", "2 ranks", "1 200 steps"."""
+    return f"{count:,} {word}{'s' * (count != 1)}".replace(",", " ")
+
+
 def times(count: int) -> str:
     """Return a number of restarts in words: "once", "twice", "3 times"."""
     return {1: "once", 2: "twice"}.get(count, f"{count} times")

@@ -8,7 +8,7 @@ import pytest
 
 from evidence.verdict import Interval
 from expected import METRICS, Expectation
-from verdict.wording import against, bounds, duration, figure, half_width, origin, percent, quantity, span
+from verdict.wording import against, bounds, counted, duration, figure, half_width, origin, percent, quantity, span
 
 
 @pytest.mark.parametrize(
@@ -132,6 +132,10 @@ def test_percents_have_a_decimal_and_small_ones_two_digits(share: float, shown: 
 )
 def test_a_bound_says_where_it_comes_from(name: str, value: float, bound: float, capacity: float, words: str) -> None:
     assert origin(METRICS[name], Expectation("published", value, capacity=capacity), bound) == words
+
+
+def test_what_is_counted_has_its_plural() -> None:
+    assert [counted(count, "rank") for count in (0, 1, 2, 62_000)] == ["0 ranks", "1 rank", "2 ranks", "62 000 ranks"]
 
 
 def test_a_bound_of_one_epoch_more_says_so() -> None:
