@@ -20,7 +20,7 @@ from reports.history import HistoryError, default_url
 from verdict.environment.findings import environment_findings
 from verdict.judge import judge_run, judge_stored
 from verdict.lookup import find_cell
-from verdict.wording import quantity
+from verdict.wording import counted, quantity
 
 if TYPE_CHECKING:
     from reports.history.entry import Entry
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 RUN_PAGE = "report.html"
 TREND_PAGE = "trend.html"
 EXIT_NOT_COMPARABLE = 2
+EXIT_WORSE = 1
 
 FORMS = ("published", "template")
 """Of `table --document`: as the vendor's published document has it, or FlagPerf's template for such documents."""
@@ -136,7 +137,7 @@ def _history(arguments: argparse.Namespace) -> int:
     with open_history(_place(arguments), create=bool(arguments.add)) as history:
         if arguments.add:
             count = history.enter(_entries(arguments.add, arguments.release))
-            print(f"entered {count} run{'s' * (count != 1)} in {history.address}\n")
+            print(f"entered {counted(count, 'run')} in {history.address}\n")
         with history.reading() as connection:
             found = runs(connection, device=arguments.device, cell=arguments.cell, limit=arguments.limit)
     print("\n".join(_run_table(found)) if found else "no run of this kind was entered yet")
@@ -191,12 +192,17 @@ def _compare_arguments(parser: argparse.ArgumentParser) -> None:
         "--by", choices=("run", "release"), default="run", help="what A and B name; with release, two labels"
     )
     parser.add_argument("--cell", metavar="ID", help="with --by release: only this cell")
+    parser.add_argument(
+        "--fail-on",
+        choices=("worse",),
+        help=f"exit with {EXIT_WORSE} if a metric of B is shown to be worse than A's",
+    )
     _add_place(parser)
 
 
 def _compare(arguments: argparse.Namespace) -> int:
     """Print the comparison of two runs or releases, or why they are not comparable."""
-    from reports.compare import run_lines, side_of_folder, side_of_history
+    from reports.compare import comparisons, run_lines, side_of_folder, side_of_history, worse
     from verdict.compare.comparability import refusals
 
     if arguments.by == "release":
@@ -211,12 +217,13 @@ def _compare(arguments: argparse.Namespace) -> int:
     why = refusals(first.candidate, second.candidate)
     if why:
         return _refuse(f"{first.candidate.name} and {second.candidate.name}", why)
-    print("\n".join(run_lines(first, second)))
-    return 0
+    found = list(comparisons(first, second))
+    print("\n".join(run_lines(first, second, found)))
+    return EXIT_WORSE if arguments.fail_on and worse(found) else 0
 
 
 def _compare_releases(arguments: argparse.Namespace) -> int:
-    from reports.compare import group_lines, read_groups
+    from reports.compare import group_lines, read_groups, worse
 
     groups = read_groups(_place(arguments), arguments.first, arguments.second, arguments.cell)
     if not groups:
@@ -224,14 +231,15 @@ def _compare_releases(arguments: argparse.Namespace) -> int:
             f"found no cell with valid runs of both {visible(arguments.first)} and {visible(arguments.second)}; "
             "python -m reports history lists the runs and the releases that they are filed under"
         )
-    code = 0
+    codes = [0]
     for at, group in enumerate(groups):
         print("\n" * bool(at) + visible(group.cell_id))
         if group.refused:
-            code = _refuse("the runs of the two releases", group.refused)
-        else:
-            print("\n".join(group_lines(group)))
-    return code
+            codes.append(_refuse("the runs of the two releases", group.refused))
+            continue
+        print("\n".join(group_lines(group)))
+        codes.append(EXIT_WORSE if arguments.fail_on and worse(group.comparisons) else 0)
+    return max(codes)
 
 
 def _refuse(what: str, why: Sequence[str]) -> int:

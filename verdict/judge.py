@@ -161,7 +161,9 @@ def _verdict(
         reasons = broken or (f"no metric applies to cell {cell.id}, expected at least one; correct its table",)
     else:
         outcome = Verdict.worst(verdicts)
-        reasons = tuple(metric.reason for metric in metrics.values() if metric.verdict != Verdict.PASS)
+        failing = [metric for metric in metrics.values() if metric.verdict != Verdict.PASS]
+        # The worst first: a reader stops at the first, which is no number that was only recorded.
+        reasons = tuple(metric.reason for metric in sorted(failing, key=lambda one: list(Verdict).index(one.verdict)))
     return RunVerdict(
         cell=JudgedCell(
             cell.id,

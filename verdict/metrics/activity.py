@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from evidence.bundle import Evidence
 from evidence.events.rank import RankEvidence
 from verdict.metrics.memory import device_memories, training_ns
+from verdict.wording import counted
 
 if TYPE_CHECKING:
     import numpy as np
@@ -68,7 +69,7 @@ class Throttled:
     share: float
 
     def __str__(self) -> str:
-        count = f"{self.samples} sample{'s' * (self.samples != 1)}"
+        count = counted(self.samples, "sample")
         return f"{self.device}: throttled ({', '.join(self.reasons)}) in {count}, {self.share:.2%} of the training"
 
 

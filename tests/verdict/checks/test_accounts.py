@@ -41,17 +41,17 @@ FAULTS = Faults(
         ),
         Fault(
             "epochs-counted",
-            "rank 0: epoch 1: found 120 steps, expected the 121 planned in epoch_begin",
+            "rank 0: epoch 2: found 120 steps, expected the 121 planned in epoch_begin",
             nth("epoch_begin", 1, steps=121),
         ),
         Fault(
             "epochs-counted",
-            "rank 0: epoch 1: epoch_end says 119 steps, expected the 120 in its windows",
+            "rank 0: epoch 2: epoch_end says 119 steps, expected the 120 in its windows",
             nth("epoch_end", 1, steps=119),
         ),
         Fault(
             "epochs-counted",
-            "rank 0: epoch 1: epoch_end says 1 images, expected the 463 in its batches",
+            "rank 0: epoch 2: epoch_end says 1 images, expected the 463 in its batches",
             nth("epoch_end", 1, images=1),
         ),
         Fault(

@@ -23,8 +23,8 @@ FAULTS = Faults(
     [
         Fault("epochs-complete", "run.json:", run(epochs=None)),
         Fault("epochs-complete", "rank 0:", lambda b: None, replace(EPOCH, maps=(0.1, 0.2))),
-        Fault("map-by-pycocotools", "rank 0: evaluation of epoch 1:", lambda b: checked(b, 2, checked_map=None)),
-        Fault("map-by-pycocotools", "rank 0: evaluation of epoch 1:", lambda b: ledger(b, ("fast_scoring", True, ""))),
+        Fault("map-by-pycocotools", "rank 0: evaluation of epoch 2:", lambda b: checked(b, 2, checked_map=None)),
+        Fault("map-by-pycocotools", "rank 0: evaluation of epoch 2:", lambda b: ledger(b, ("fast_scoring", True, ""))),
         Fault("steady-steps", "run.json:", run(steps=None), STEADY),
         Fault(
             "protocol-known",
@@ -45,22 +45,22 @@ FAULTS = Faults(
         Fault("epochs-complete", "run.json: found a limit of 9 epochs, expected 1 to the recipe's 4", run(epochs=9)),
         Fault(
             "evaluations-complete",
-            "rank 0: evaluation of epoch 1: found 127 images in total, expected the 128 of the validation set",
+            "rank 0: evaluation of epoch 2: found 127 images in total, expected the 128 of the validation set",
             nth("eval_end", 2, images_total=127),
         ),
         Fault(
             "evaluations-complete",
-            "rank 0: evaluation of epoch 1: found map nan, expected a number from 0 to 1",
+            "rank 0: evaluation of epoch 2: found map nan, expected a number from 0 to 1",
             nth("eval_end", 2, map="NaN"),
         ),
         Fault(
             "map-by-pycocotools",
-            f"rank 0: evaluation of epoch 1: found map 0.38 by {FAST}, 0.38 by pycocotools, and 1.1e-09 between",
+            f"rank 0: evaluation of epoch 2: found map 0.38 by {FAST}, 0.38 by pycocotools, and 1.1e-09 between",
             lambda b: checked(b, 2, check_difference=1.1e-9),
         ),
         Fault(
             "map-by-pycocotools",
-            f"rank 0: evaluation of epoch 1: found map 0.38 by {FAST} alone, expected pycocotools to have scored it",
+            f"rank 0: evaluation of epoch 2: found map 0.38 by {FAST} alone, expected pycocotools to have scored it",
             lambda b: checked(b, 1),
         ),
         Fault(
@@ -78,7 +78,7 @@ FAULTS = Faults(
         ),
         Fault(
             "end-reached",
-            "rank 0: map 0.3600 after epoch 0 had reached the target 0.36, expected the run to end there",
+            "rank 0: map 0.3600 after epoch 1 had reached the target 0.36, expected the run to end there",
             nth("eval_end", 1, map=0.36),
         ),
         Fault("steady-steps", "rank 0: found 120 measured steps, expected the 500 asked for", run(steps=500), STEADY),
@@ -98,19 +98,19 @@ FAULTS = Faults(
         Fault("resumed-position", "rank 0: found a 'resumed' event, expected none", run(restarts=[]), RESUMED),
         Fault(
             "resumed-position",
-            "rank 1: went on from step 39 of epoch 1, 81 left, expected step 40 of epoch 1, 80 left as on rank 0",
+            "rank 1: went on from step 39 of epoch 2, 81 left, expected step 40 of epoch 2, 80 left as on rank 0",
             one("resumed", 1, step=39, steps_left=81),
             RESUMED,
         ),
         Fault(
             "resumed-position",
-            "rank 0: found step 40 of epoch 1, 80 left as step 161 of the run, expected these to agree",
+            "rank 0: found step 40 of epoch 2, 80 left as step 161 of the run, expected these to agree",
             one("resumed", first_step=161),
             RESUMED,
         ),
         Fault(
             "resumed-position",
-            "rank 1: epoch 1: found 79 steps, expected the 80 left",
+            "rank 1: epoch 2: found 79 steps, expected the 80 left",
             one("epoch_end", 1, steps=79),
             RESUMED,
         ),
@@ -124,18 +124,18 @@ FAULTS = Faults(
 )
 
 
-@FAULTS.add("epochs-complete", "rank 1: found the epochs [1, 0] completed, expected 0, 1, 2, ... up to 4 epochs")
+@FAULTS.add("epochs-complete", "rank 1: found the epochs [2, 1] completed, expected 1, 2, 3, ... up to 4 epochs")
 def epochs_run_backwards(bundle: Bundle) -> None:
     first, second = bundle.all("epoch_end", rank=1)
     first["epoch"], second["epoch"] = 1, 0
 
 
-@FAULTS.add("epochs-complete", "rank 0: found steps of epochs [7], expected steps of completed epochs only")
+@FAULTS.add("epochs-complete", "rank 0: found steps of epochs [8], expected steps of completed epochs only")
 def steps_of_an_epoch_that_was_not(bundle: Bundle) -> None:
     bundle.all("window")[-1]["epoch"] = 7
 
 
-@FAULTS.add("evaluations-made", "rank 1: found evaluations of epochs [0, 1], expected [-1, 0, 1]")
+@FAULTS.add("evaluations-made", "rank 1: found evaluations after epochs [1, 2], expected [0, 1, 2]")
 def no_initial_evaluation(bundle: Bundle) -> None:
     bundle.ranks[1].remove(bundle.one("eval_begin", rank=1))
     bundle.ranks[1].remove(bundle.one("eval_end", rank=1))
@@ -149,7 +149,7 @@ def initial_evaluation_in_training(bundle: Bundle) -> None:
     bundle.ranks[0].insert(3, begin)
 
 
-@FAULTS.add("evaluations-made", "rank 0: found the evaluation of epoch 1 outside of training, expected it within")
+@FAULTS.add("evaluations-made", "rank 0: found the evaluation of epoch 2 outside of training, expected it within")
 def evaluation_after_training(bundle: Bundle) -> None:
     end = bundle.one("train_end")
     bundle.ranks[0].remove(end)
@@ -169,7 +169,7 @@ def evaluation_before_training(bundle: Bundle) -> None:
 
 @FAULTS.add(
     "evaluations-complete",
-    "rank 0: evaluation of epoch 1: found 128 images in total, expected the 127 that the ranks looked at",
+    "rank 0: evaluation of epoch 2: found 128 images in total, expected the 127 that the ranks looked at",
 )
 def ranks_looked_at_fewer_images(bundle: Bundle) -> None:
     bundle.all("eval_end", rank=1)[2]["images"] -= 1
@@ -177,7 +177,7 @@ def ranks_looked_at_fewer_images(bundle: Bundle) -> None:
 
 @FAULTS.add(
     "evaluations-complete",
-    "rank 0: evaluation of epoch 0: found 64 images in total, expected as many as were loaded, {128}",
+    "rank 0: evaluation of epoch 1: found 64 images in total, expected as many as were loaded, {128}",
 )
 def evaluation_of_half_the_data(bundle: Bundle) -> None:
     bundle.all("eval_end")[1].update(images=32, images_total=64, images_expected=64)
@@ -189,13 +189,13 @@ def map_is_missing(bundle: Bundle) -> None:
     del bundle.all("eval_end")[2]["map"]
 
 
-@FAULTS.add("map-by-pycocotools", "rank 0: evaluation of epoch 0:")
+@FAULTS.add("map-by-pycocotools", "rank 0: evaluation of epoch 1:")
 def scorers_differ_in_an_evaluation_before_the_last(bundle: Bundle) -> None:
     checked(bundle, 1, check_difference=0.5)
     checked(bundle, 2)
 
 
-@FAULTS.add("evaluations-complete", "rank 0: evaluation of epoch 0:")
+@FAULTS.add("evaluations-complete", "rank 0: evaluation of epoch 1:")
 def map_of_an_epoch_is_missing(bundle: Bundle) -> None:
     del bundle.all("eval_end")[1]["map"]
 
@@ -240,7 +240,7 @@ def a_rank_after_one_without_a_training_measured_before_its_own(bundle: Bundle) 
     bundle.ranks[1].insert(bundle.ranks[1].index(window), begin)
 
 
-@FAULTS.add("evaluations-complete", "rank 0: evaluation of epoch 1:")
+@FAULTS.add("evaluations-complete", "rank 0: evaluation of epoch 2:")
 def a_rank_missed_the_last_evaluation(bundle: Bundle) -> None:
     bundle.ranks[1].remove(bundle.all("eval_begin", rank=1)[-1])
     bundle.ranks[1].remove(bundle.all("eval_end", rank=1)[-1])
