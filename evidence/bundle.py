@@ -107,7 +107,8 @@ class _Reader:
         self._digests: dict[str, str] = {}
 
     def read(self, run_json: bytes | None) -> Evidence:
-        run, ranks = self._run(run_json), self._ranks()
+        run = self._run(run_json)
+        ranks = self._ranks(whole=run is None or not run.boot.stopped)
         # Whether memory had to be sampled is for the measurement to say: a run that never booted has no samples.
         names = sorted(path.name for path in self._run_dir.glob("telemetry*.jsonl"))
         files = [self._content(name) for name in names if TELEMETRY_FILE.fullmatch(name)]
@@ -142,14 +143,15 @@ class _Reader:
             problems.add(f"not a JSON object ({error})")
         return None
 
-    def _ranks(self) -> tuple[RankEvidence, ...]:
+    def _ranks(self, *, whole: bool) -> tuple[RankEvidence, ...]:
+        """Return the ranks' events; those of a run that was ended on purpose (not `whole`) may end anywhere."""
         ranks: dict[int, RankEvidence] = {}
         for path in sorted(self._run_dir.glob("rank-*.jsonl")):
             match = RANK_FILE.fullmatch(path.name)
             rank = int(match.group(1)) if match else -1
             if match and rank not in ranks:
                 content, log = self._content(path.name)
-                ranks[rank] = read_rank(content, rank, log)
+                ranks[rank] = read_rank(content, rank, log, whole=whole)
                 continue
             problems = Problems(path.name)
             self._logs.append(problems)

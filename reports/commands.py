@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Callable, Iterator, Sequence
 
 from evidence.bundle import Evidence, no_collections, read_run
+from evidence.codec import encode
+from evidence.command_line import EXIT_REFUSED, print_json
 from evidence.errors import SuiteError
 from evidence.files import write_whole
 from evidence.text import visible
@@ -28,21 +30,26 @@ if TYPE_CHECKING:
 
 RUN_PAGE = "report.html"
 TREND_PAGE = "trend.html"
-EXIT_NOT_COMPARABLE = 2
-
 FORMS = ("published", "template")
 """Of `table --document`: as the vendor's published document has it, or FlagPerf's template for such documents."""
 
+_RUN = "runs/20261123T101200Z-r300-1x8-fp32"  # in examples
 _RUN_HEADINGS = ("number", "started (UTC)", "cell", "protocol", "release", "outcome", *ALL_METRICS, "run")
 
 
 @dataclass(frozen=True)
 class Command:
-    """A subcommand: its purpose, the function that declares its arguments, and the one that runs it."""
+    """A subcommand: its purpose, the function that declares its arguments, and the one that runs it.
+
+    `examples` are command lines with %(prog)s for the command; one that prints a table has `--json` too.
+    """
 
     purpose: str
     add_arguments: Callable[[argparse.ArgumentParser], None]
     run: Callable[[argparse.Namespace], int]
+    examples: tuple[str, ...]
+    prints_table: bool = True
+    aliases: tuple[str, ...] = ()
 
 
 def _table_arguments(parser: argparse.ArgumentParser) -> None:
@@ -70,6 +77,9 @@ def _table(arguments: argparse.Namespace) -> int:
         own = load_device(arguments.file)
         devices[own.marker] = own
     device, fillings = fill(arguments.run_dirs, devices, anonymous=arguments.anonymous)
+    if arguments.json:
+        print_json({"device": device.marker, "rows": encode(fillings)})
+        return 0
     style = style_of(device, exact=arguments.exact)
     if arguments.map:
         style = replace(style, percent=arguments.map == "percent")
@@ -103,8 +113,9 @@ def _html(arguments: argparse.Namespace) -> int:
 def _add_place(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--history",
-        metavar="URL",
-        help="any database that SQLAlchemy knows; default: history.sqlite in the runs folder",
+        metavar="FILE",
+        help="an SQLite file, or the URL of any database that SQLAlchemy knows; default: history.sqlite in the runs "
+        "folder",
     )
     parser.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="default: %(default)s/")
 
@@ -136,10 +147,14 @@ def _history(arguments: argparse.Namespace) -> int:
     with open_history(_place(arguments), create=bool(arguments.add)) as history:
         if arguments.add:
             count = history.enter(_entries(arguments.add, arguments.release))
-            print(f"entered {count} run{'s' * (count != 1)} in {history.address}\n")
+            told = f"entered {count} run{'s' * (count != 1)} in {history.address}"
+            print(told, file=sys.stderr) if arguments.json else print(f"{told}\n")
         with history.reading() as connection:
             found = runs(connection, device=arguments.device, cell=arguments.cell, limit=arguments.limit)
-    print("\n".join(_run_table(found)) if found else "no run of this kind was entered yet")
+    if arguments.json:
+        print_json({"runs": encode(found)})
+    else:
+        print("\n".join(_run_table(found)) if found else "no run of this kind was entered yet")
     return 0
 
 
@@ -196,7 +211,7 @@ def _compare_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _compare(arguments: argparse.Namespace) -> int:
     """Print the comparison of two runs or releases, or why they are not comparable."""
-    from reports.compare import run_lines, side_of_folder, side_of_history
+    from reports.compare import comparisons, run_lines, side_of_folder, side_of_history
     from verdict.compare.comparability import refusals
 
     if arguments.by == "release":
@@ -208,9 +223,13 @@ def _compare(arguments: argparse.Namespace) -> int:
         else side_of_history(_place(arguments), word, devices, arguments.runs)
         for word in (arguments.first, arguments.second)
     )
-    why = refusals(first.candidate, second.candidate)
+    names, why = (first.candidate.name, second.candidate.name), refusals(first.candidate, second.candidate)
+    if arguments.json:
+        metrics = [] if why else encode(list(comparisons(first, second)))
+        print_json({"a": names[0], "b": names[1], "refused": why, "metrics": metrics})
+        return EXIT_REFUSED if why else 0
     if why:
-        return _refuse(f"{first.candidate.name} and {second.candidate.name}", why)
+        return _refuse(" and ".join(names), why)
     print("\n".join(run_lines(first, second)))
     return 0
 
@@ -224,6 +243,9 @@ def _compare_releases(arguments: argparse.Namespace) -> int:
             f"found no cell with valid runs of both {visible(arguments.first)} and {visible(arguments.second)}; "
             "python -m reports history lists the runs and the releases that they are filed under"
         )
+    if arguments.json:
+        print_json({"cells": encode(groups)})
+        return EXIT_REFUSED if any(group.refused for group in groups) else 0
     code = 0
     for at, group in enumerate(groups):
         print("\n" * bool(at) + visible(group.cell_id))
@@ -236,7 +258,7 @@ def _compare_releases(arguments: argparse.Namespace) -> int:
 
 def _refuse(what: str, why: Sequence[str]) -> int:
     print("\n".join([f"{what} cannot be compared:", *(f"  {visible(reason)}" for reason in why)]))
-    return EXIT_NOT_COMPARABLE
+    return EXIT_REFUSED
 
 
 def _trend_arguments(parser: argparse.ArgumentParser) -> None:
@@ -273,9 +295,37 @@ def _write_page(path: Path, text: str) -> None:
 
 
 COMMANDS = {
-    "table": Command("the vendor's table, its blank cells filled from runs", _table_arguments, _table),
-    "html": Command("the page of a run, made anew", _html_arguments, _html),
-    "history": Command("the runs that were entered in the history, and entering more", _history_arguments, _history),
-    "compare": Command("two runs of a cell held against each other", _compare_arguments, _compare),
-    "trend": Command("a page of every metric over the releases in the history", _trend_arguments, _trend),
+    "export": Command(
+        "the vendor's table, its blank cells filled from runs",
+        _table_arguments,
+        _table,
+        (f"%(prog)s {_RUN}", f"%(prog)s {_RUN} --document --form template   # the whole section"),
+        aliases=("table",),
+    ),
+    "html": Command("the page of a run, made anew", _html_arguments, _html, (f"%(prog)s {_RUN}",), prints_table=False),
+    "history": Command(
+        "the runs that were entered in the history, and entering more",
+        _history_arguments,
+        _history,
+        (
+            "%(prog)s --device r300 --limit 10                    # runs/history.sqlite",
+            f"%(prog)s --history lab.sqlite --release 4.0.31 --add {_RUN}",
+        ),
+    ),
+    "compare": Command(
+        "two runs of a cell held against each other",
+        _compare_arguments,
+        _compare,
+        (
+            f"%(prog)s {_RUN} runs/20261130T083000Z-r300-1x8-fp32",
+            "%(prog)s 4.0.25 4.0.31 --by release --cell r300-1x8-fp32-bs16",
+        ),
+    ),
+    "trend": Command(
+        "a page of every metric over the releases in the history",
+        _trend_arguments,
+        _trend,
+        ("%(prog)s --history lab.sqlite --out trend.html",),
+        prints_table=False,
+    ),
 }

@@ -29,7 +29,7 @@ HOST_TOLERANCE_S = 5.0
 """What two clocks of a host may differ by over a run: the larger of the share and the seconds."""
 
 
-@rank_check("clock-tested")
+@rank_check("clock-tested", at_end=True)
 def clock_was_tested(case: Case, rank: RankEvidence) -> Iterator[str]:
     """Every rank timed a known amount of work before it trained, and again at random steps."""
     if rank.clock is None:
@@ -101,7 +101,7 @@ def events_agree(case: Case, rank: RankEvidence) -> Iterator[str]:
         )
 
 
-@rank_check("agent-agrees")
+@rank_check("agent-agrees", at_end=True)
 def agent_agrees(case: Case, rank: RankEvidence) -> Iterator[str]:
     """A rank's clock and that of its host's agent agree over training within the larger of 0.5 % and 0.25 s."""
     if not _watched(rank):
