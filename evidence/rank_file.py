@@ -32,7 +32,16 @@ from evidence.codec import (
 from evidence.events.declare import EVENTS, ONCE
 from evidence.events.rank import RankEvidence, Windows
 from evidence.events.state import Progress
-from evidence.events.training import LEDGER_PARTS, STEP_COLUMNS, Epoch, EpochBegin, EpochEnd, Evaluation, Window
+from evidence.events.training import (
+    LEDGER_PARTS,
+    STEP_COLUMNS,
+    Epoch,
+    EpochBegin,
+    EpochEnd,
+    Evaluation,
+    Window,
+    evaluation_name,
+)
 from evidence.files import WORK_SCHEMA, Problems, other_schema, rank_file, read_objects
 
 HEARTBEAT_S = 5.0
@@ -174,7 +183,7 @@ class RankReader:
     def finish(self) -> None:
         """Note what a file that has ended must not leave open."""
         if self._evaluating is not None:
-            self._problems.add(f"the evaluation of epoch {self._evaluating[0]} began and did not end")
+            self._problems.add(f"the {evaluation_name(self._evaluating[0])} began and did not end")
 
     def so_far(self) -> RankEvidence:
         """Return everything that was read."""
@@ -221,14 +230,16 @@ class RankReader:
     def _eval_begin(self, t_ns: int, record: dict[str, Any]) -> None:
         epoch = decode_fields(record, {"epoch": whole})["epoch"]
         if self._evaluating is not None:
-            raise FieldError(f"epoch {epoch} while the evaluation of epoch {self._evaluating[0]} is still open")
+            raise FieldError(
+                f"the {evaluation_name(epoch)} begins while the {evaluation_name(self._evaluating[0])} is still open"
+            )
         self._evaluating = epoch, t_ns
 
     def _eval_end(self, t_ns: int, record: dict[str, Any]) -> None:
         begin_ns = self._evaluating[1] if self._evaluating else 0
         found = decode(Evaluation, record, begin_ns=begin_ns, end_ns=t_ns)
         if self._evaluating is None or self._evaluating[0] != found.epoch:
-            raise FieldError(f"the evaluation of epoch {found.epoch} ends and has not begun")
+            raise FieldError(f"the {evaluation_name(found.epoch)} ends and has not begun")
         self._keep("eval_end", found)
         self._evaluating = None
 

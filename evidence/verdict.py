@@ -111,7 +111,8 @@ class MetricVerdict:
     `expected`, `low` and `high` are None if nothing is published, or that side does not decide. `better` is "higher" or
     "lower". `method` is how the number was measured, `source` where the expected one is from. An invalid verdict may
     have a `measured` value; it proves nothing. `note`, which ends the reason, is what to know before relying on the
-    verdict, as that it could not have been another one; "" for nothing.
+    verdict, as that it could not have been another one; "" for nothing. Where the verdict is inconclusive, `more_steps`
+    is how many more measured steps would decide, or `boots` how many boots judged together; 0 if that is not known.
     """
 
     metric: str
@@ -127,6 +128,8 @@ class MetricVerdict:
     verdict: Verdict
     reason: str
     note: str = ""
+    more_steps: int = 0
+    boots: int = 0
 
 
 @dataclass(frozen=True)
@@ -228,8 +231,9 @@ def encode_metric(metric: MetricVerdict) -> dict[str, Any]:
     """Return the verdict on one metric as strict JSON, without the metric's name."""
     record = encode(metric)
     del record["metric"]
-    if not metric.note:
-        del record["note"]
+    for optional in ("note", "more_steps", "boots"):
+        if not record[optional]:
+            del record[optional]
     return _finite({**record, "interval": record["interval"] and list(record["interval"].values())})
 
 

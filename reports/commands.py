@@ -22,7 +22,7 @@ from reports.history import HistoryError, default_url
 from verdict.environment.findings import environment_findings
 from verdict.judge import judge_run, judge_stored
 from verdict.lookup import find_cell
-from verdict.wording import quantity
+from verdict.wording import counted, quantity
 
 if TYPE_CHECKING:
     from reports.history.entry import Entry
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 RUN_PAGE = "report.html"
 TREND_PAGE = "trend.html"
+EXIT_WORSE = 1
+
 FORMS = ("published", "template")
 """Of `table --document`: as the vendor's published document has it, or FlagPerf's template for such documents."""
 
@@ -147,7 +149,7 @@ def _history(arguments: argparse.Namespace) -> int:
     with open_history(_place(arguments), create=bool(arguments.add)) as history:
         if arguments.add:
             count = history.enter(_entries(arguments.add, arguments.release))
-            told = f"entered {count} run{'s' * (count != 1)} in {history.address}"
+            told = f"entered {counted(count, 'run')} in {history.address}"
             print(told, file=sys.stderr) if arguments.json else print(f"{told}\n")
         with history.reading() as connection:
             found = runs(connection, device=arguments.device, cell=arguments.cell, limit=arguments.limit)
@@ -206,12 +208,17 @@ def _compare_arguments(parser: argparse.ArgumentParser) -> None:
         "--by", choices=("run", "release"), default="run", help="what A and B name; with release, two labels"
     )
     parser.add_argument("--cell", metavar="ID", help="with --by release: only this cell")
+    parser.add_argument(
+        "--fail-on",
+        choices=("worse",),
+        help=f"exit with {EXIT_WORSE} if a metric of B is shown to be worse than A's",
+    )
     _add_place(parser)
 
 
 def _compare(arguments: argparse.Namespace) -> int:
     """Print the comparison of two runs or releases, or why they are not comparable."""
-    from reports.compare import comparisons, run_lines, side_of_folder, side_of_history
+    from reports.compare import comparisons, run_lines, side_of_folder, side_of_history, worse
     from verdict.compare.comparability import refusals
 
     if arguments.by == "release":
@@ -224,18 +231,18 @@ def _compare(arguments: argparse.Namespace) -> int:
         for word in (arguments.first, arguments.second)
     )
     names, why = (first.candidate.name, second.candidate.name), refusals(first.candidate, second.candidate)
+    found = [] if why else list(comparisons(first, second))
     if arguments.json:
-        metrics = [] if why else encode(list(comparisons(first, second)))
-        print_json({"a": names[0], "b": names[1], "refused": why, "metrics": metrics})
-        return EXIT_REFUSED if why else 0
+        print_json({"a": names[0], "b": names[1], "refused": why, "metrics": encode(found)})
     if why:
-        return _refuse(" and ".join(names), why)
-    print("\n".join(run_lines(first, second)))
-    return 0
+        return _refuse(" and ".join(names), why, arguments)
+    if not arguments.json:
+        print("\n".join(run_lines(first, second, found)))
+    return EXIT_WORSE if arguments.fail_on and worse(found) else 0
 
 
 def _compare_releases(arguments: argparse.Namespace) -> int:
-    from reports.compare import group_lines, read_groups
+    from reports.compare import group_lines, read_groups, worse
 
     groups = read_groups(_place(arguments), arguments.first, arguments.second, arguments.cell)
     if not groups:
@@ -245,19 +252,22 @@ def _compare_releases(arguments: argparse.Namespace) -> int:
         )
     if arguments.json:
         print_json({"cells": encode(groups)})
-        return EXIT_REFUSED if any(group.refused for group in groups) else 0
-    code = 0
+    codes = [0]
     for at, group in enumerate(groups):
-        print("\n" * bool(at) + visible(group.cell_id))
+        if not arguments.json:
+            print("\n" * bool(at) + visible(group.cell_id))
         if group.refused:
-            code = _refuse("the runs of the two releases", group.refused)
-        else:
+            codes.append(_refuse("the runs of the two releases", group.refused, arguments))
+            continue
+        if not arguments.json:
             print("\n".join(group_lines(group)))
-    return code
+        codes.append(EXIT_WORSE if arguments.fail_on and worse(group.comparisons) else 0)
+    return max(codes)
 
 
-def _refuse(what: str, why: Sequence[str]) -> int:
-    print("\n".join([f"{what} cannot be compared:", *(f"  {visible(reason)}" for reason in why)]))
+def _refuse(what: str, why: Sequence[str], arguments: argparse.Namespace) -> int:
+    if not arguments.json:
+        print("\n".join([f"{what} cannot be compared:", *(f"  {visible(reason)}" for reason in why)]))
     return EXIT_REFUSED
 
 

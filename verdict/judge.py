@@ -224,7 +224,9 @@ def _verdict(
         reasons = broken or (f"no metric applies to cell {cell.id}, expected at least one; correct its table",)
     else:
         outcome = Verdict.worst(verdicts)
-        reasons = tuple(metric.reason for metric in metrics.values() if metric.verdict != Verdict.PASS)
+        failing = [metric for metric in metrics.values() if metric.verdict != Verdict.PASS]
+        # The worst first: a reader stops at the first, which is no number that was only recorded.
+        reasons = tuple(metric.reason for metric in sorted(failing, key=lambda one: list(Verdict).index(one.verdict)))
     return RunVerdict(
         cell=JudgedCell(
             cell.id,
@@ -279,14 +281,14 @@ def judge_metric(
         measurement = replace(measurement, interval=measurement.within)
     if broken:
         more = f"; and {len(broken) - _REASONS_QUOTED} more" if len(broken) > _REASONS_QUOTED else ""
-        verdict, reason = Verdict.INVALID, "; ".join(broken[:_REASONS_QUOTED]) + more
+        verdict, reason = Verdict.INVALID, Reason("; ".join(broken[:_REASONS_QUOTED]) + more)
     elif unmeasured:
-        verdict, reason = Verdict.MISSING, unmeasured
+        verdict, reason = Verdict.MISSING, Reason(unmeasured)
     elif measurement is None or not _is_number(measurement):
-        verdict, reason = Verdict.INVALID, f"found no {name} that is a number, expected one from this protocol"
+        verdict, reason = Verdict.INVALID, Reason(f"found no {name} that is a number, expected one from this protocol")
     elif expectation.state == UNPUBLISHED:
         why = SMOKE if expectation.source == SMOKE else "no number is published"
-        verdict, reason = Verdict.RECORDED, f"{name} {quantity(measurement.value, metric.unit)}: {why}"
+        verdict, reason = Verdict.RECORDED, Reason(f"{name} {quantity(measurement.value, metric.unit)}: {why}")
     else:
         verdict, reason = _compare(metric, expectation, measurement)
     # Drop NaN and inf: a report would show them as a measurement.
@@ -303,7 +305,9 @@ def judge_metric(
         method="" if shown is None else f"{shown.method}; from {shown.source}",
         source=expectation.source,
         verdict=verdict,
-        reason=reason,
+        reason=reason.words,
+        more_steps=reason.more_steps,
+        boots=reason.boots,
     )
 
 
@@ -326,6 +330,18 @@ def against_bounds(interval: Interval, low: float | None, high: float | None) ->
     return (Verdict.INCONCLUSIVE, straddled) if straddled else (Verdict.PASS, ())
 
 
+@dataclass(frozen=True)
+class Reason:
+    """Why a verdict, in words; of an inconclusive one also how many more steps or boots would decide, 0 if unknown."""
+
+    words: str
+    more_steps: int = 0
+    boots: int = 0
+
+    def __str__(self) -> str:
+        return self.words
+
+
 def steps_advice(
     value: float,
     interval: Interval,
@@ -333,33 +349,35 @@ def steps_advice(
     steps: int,
     whose: str = "",
     within: Interval | None = None,
-) -> str:
-    """Return how many more steps would decide, in words; `interval` came from `steps` steps.
+) -> Reason:
+    """Return how many more steps would decide; `interval` came from `steps` steps.
 
     `within` is the part of it that steps narrow; if that is not enough, more boots would do.
     """
     more = [steps_to_decide(value, interval, bound, steps, within) for bound in straddled]
     known = [count for count in more if count is not None]
     if len(known) == len(more):
-        return f"about {max(known)} more steps{whose} would decide"
+        return Reason(f"about {max(known)} more steps{whose} would decide", more_steps=max(known))
     if value in straddled:
-        return "it is the bound itself, so that no number of steps would decide"
+        return Reason("it is the bound itself, so that no number of steps would decide")
     reach = max(value - interval.low, interval.high - value) / min(abs(value - bound) for bound in straddled)
-    boots = math.ceil(min(reach * reach, 1000))
-    return f"no number of steps would decide, but about {max(boots, 2)} boots judged together (--repeat)"
+    boots = max(2, math.ceil(min(reach * reach, 1000)))
+    return Reason(f"no number of steps would decide, but about {boots} boots judged together (--repeat)", boots=boots)
 
 
-def _compare(metric: Metric, expectation: Expectation, measurement: Measurement) -> tuple[Verdict, str]:
+def _compare(metric: Metric, expectation: Expectation, measurement: Measurement) -> tuple[Verdict, Reason]:
     """Return the verdict on a number that was measured and is published or accepted, and why."""
     name, value, low, high = metric.name, measurement.value, expectation.low, expectation.high
     deciding = low if metric.better == "higher" else high
     if deciding is None or any(bound is not None and not math.isfinite(bound) for bound in (low, high)):
         side = "low" if metric.better == "higher" else "high"
-        return Verdict.INVALID, f"{name}: found bounds {low} to {high}, expected a {side} bound that is a number"
+        return Verdict.INVALID, Reason(
+            f"{name}: found bounds {low} to {high}, expected a {side} bound that is a number"
+        )
     capacity = expectation.capacity
     if capacity is not None and value > capacity:
         shown, most = against(metric, value, capacity)
-        return Verdict.FAIL, f"{name} {shown} is above {most} (the device's capacity)"
+        return Verdict.FAIL, Reason(f"{name} {shown} is above {most} (the device's capacity)")
     number = quantity(value, metric.unit)
     enough = measurement.decisive if expectation.state == PUBLISHED else 0
     no_interval = measurement.interval is None and measurement.metric in RATES
@@ -367,7 +385,7 @@ def _compare(metric: Metric, expectation: Expectation, measurement: Measurement)
         why = "too few for a confidence interval" if no_interval else "too few to show rare stalls and slow changes"
         more = max(1, max(measurement.least or MIN_STEPS, enough) - measurement.n)
         reason = f"{name} {number} comes from {measurement.n} steps, {why}; at least {more} more steps are needed"
-        return Verdict.INCONCLUSIVE, reason
+        return Verdict.INCONCLUSIVE, Reason(reason, more_steps=more)
     interval = measurement.interval or Interval(value, value)
     verdict, decisive = against_bounds(interval, low, high)
     if verdict is Verdict.FAIL:
@@ -375,7 +393,9 @@ def _compare(metric: Metric, expectation: Expectation, measurement: Measurement)
         word = "below" if interval.high < decisive[0] else "above"
         early = metric.is_two_sided and word == "below"
         why = "; too soon is as suspicious as too late: look at the data set and at what the evaluation scored" * early
-        return Verdict.FAIL, f"{name} {shown} is {word} {most} ({origin(metric, expectation, decisive[0])}){why}"
+        return Verdict.FAIL, Reason(
+            f"{name} {shown} is {word} {most} ({origin(metric, expectation, decisive[0])}){why}"
+        )
     if verdict is Verdict.INCONCLUSIVE:
         ends = f"{figure(interval.low, 6)} to {figure(interval.high, 6)}"
         straddled = " and ".join(
@@ -385,18 +405,16 @@ def _compare(metric: Metric, expectation: Expectation, measurement: Measurement)
         slow = ""
         if measurement.independent < _FEW_BLOCKS:
             slow = f"; as speed changes slowly, the run holds about {measurement.independent:.1f} independent blocks"
-        return (
-            Verdict.INCONCLUSIVE,
-            f"{name} {quantity(value, metric.unit)}: its interval, {ends}, straddles {straddled}{slow}; {advice}",
-        )
+        words = f"{name} {number}: its interval, {ends}, straddles {straddled}{slow}; {advice}"
+        return Verdict.INCONCLUSIVE, replace(advice, words=words)
     doubt = _too_good(metric, expectation, value)
     if doubt:
-        return Verdict.INCONCLUSIVE, f"{name} {quantity(value, metric.unit)} {doubt}"
+        return Verdict.INCONCLUSIVE, Reason(f"{name} {number} {doubt}")
     if measurement.doubt:
-        return Verdict.INCONCLUSIVE, f"{name} {quantity(value, metric.unit)}: {measurement.doubt}"
+        return Verdict.INCONCLUSIVE, Reason(f"{name} {number}: {measurement.doubt}")
     shown, least = against(metric, value, deciding)
     word = "at least" if metric.better == "higher" else "at most"
-    return Verdict.PASS, f"{name} {shown} is {word} {least} ({origin(metric, expectation, deciding)})"
+    return Verdict.PASS, Reason(f"{name} {shown} is {word} {least} ({origin(metric, expectation, deciding)})")
 
 
 def _with_note(judged: MetricVerdict, cell: Cell, measurement: Measurement | None) -> MetricVerdict:

@@ -12,6 +12,7 @@ from evidence.events.training import LEDGER_PARTS
 from reports.html.charts import Chart, Mark, Series
 from reports.html.series import histogram
 from verdict.metrics.stragglers import STRAGGLER_TOLERANCE, Straggler, forward_images, paces
+from verdict.wording import counted
 
 PARTS = {name: name[: -len("_ns")].replace("_", " ") for name in LEDGER_PARTS}
 _PERCENTILES = (50, 95, 99)
@@ -76,9 +77,8 @@ def _step_times(ranks: Sequence[RankEvidence], prefix: str) -> Chart | None:
     middles, counts, beyond = histogram(times_ms)
     at = [float(value) for value in np.percentile(times_ms, _PERCENTILES)]
     percentiles = ", ".join(f"p{share} {value:.4g} ms" for share, value in zip(_PERCENTILES, at))
-    words = f"{len(times_ms):,} steps of {len(ranks)} ranks: {percentiles}, longest {times_ms.max():.4g} ms.".replace(
-        ",", " ", 0
-    )
+    words = f"{counted(len(times_ms), 'step')} of {counted(len(ranks), 'rank')}: {percentiles}, "
+    words += f"longest {times_ms.max():.4g} ms."
     if beyond:
         words += f" The last bar holds the {beyond} steps that took longer than it shows."
     return Chart(

@@ -126,8 +126,8 @@ def _score(evidence: Evidence, verdict: RunVerdict, prefix: str) -> Chart | None
         x=list(range(len(known))),
         series=[Series("mAP", [one.map for one in known])],
         kind="category",
-        categories=["before" if one.epoch < 0 else str(one.epoch) for one in known],
-        x_label="epoch, counted from 0",
+        categories=["before" if one.epoch < 0 else str(one.epoch + 1) for one in known],
+        x_label="epoch",
         levels=levels,
         summary=words,
         from_zero=True,
@@ -135,7 +135,7 @@ def _score(evidence: Evidence, verdict: RunVerdict, prefix: str) -> Chart | None
 
 
 def _when(epoch: int) -> str:
-    return "before training" if epoch < 0 else f"after epoch {epoch}"
+    return "before training" if epoch < 0 else f"after epoch {epoch + 1}"
 
 
 def _rate(ranks: Sequence[RankEvidence], marks: Sequence[Mark], found: Sequence[Stall], prefix: str) -> Chart | None:

@@ -134,7 +134,7 @@ def test_all_ranks_go_on_from_one_place(tmp_path: Path) -> None:
 
     said = reasons(BROKEN, tmp_path, bundle)
 
-    assert "rank 1: went on from step 30 of epoch 1, 90 left, expected step 40 of epoch 1, 80 left as on rank 0" in said
+    assert "rank 1: went on from step 30 of epoch 2, 90 left, expected step 40 of epoch 2, 80 left as on rank 0" in said
 
 
 @pytest.mark.parametrize("shift", [-10, 10])
@@ -158,10 +158,10 @@ def test_an_attempt_from_the_beginning_takes_the_first_step_too(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"first_step": 40}, "found step 40 of epoch 1, 80 left as step 40 of the run"),
-        ({"steps_left": 70}, "epoch 1: found 80 steps, expected the 70 left"),
-        ({"steps_left": 90}, "epoch 1: found 80 steps, expected the 90 left"),
-        ({"epoch": -1, "first_step": -80}, "found step 40 of epoch -1, 80 left as step -80 of the run"),
+        ({"first_step": 40}, "found step 40 of epoch 2, 80 left as step 40 of the run"),
+        ({"steps_left": 70}, "epoch 2: found 80 steps, expected the 70 left"),
+        ({"steps_left": 90}, "epoch 2: found 80 steps, expected the 90 left"),
+        ({"epoch": -1, "first_step": -80}, "found step 40 of epoch 0, 80 left as step -80 of the run"),
     ],
 )
 def test_a_place_that_does_not_add_up_is_named(tmp_path: Path, change: dict[str, int], says: str) -> None:
@@ -179,7 +179,7 @@ def test_the_epochs_after_the_broken_one_have_all_their_steps(tmp_path: Path, cu
     for rank in bundle.ranks:
         bundle.one("resumed", rank).update(steps_left=80 - cut)
 
-    assert f"epoch 1: found 120 steps, expected the {120 - cut} left" in reasons(plan, tmp_path, bundle)
+    assert f"epoch 2: found 120 steps, expected the {120 - cut} left" in reasons(plan, tmp_path, bundle)
 
 
 def test_an_epoch_that_was_left_has_to_be_trained(tmp_path: Path) -> None:
@@ -191,7 +191,7 @@ def test_an_epoch_that_was_left_has_to_be_trained(tmp_path: Path) -> None:
 
     said = reasons(BROKEN, tmp_path, bundle)
 
-    assert "rank 0: found the epochs [] completed, expected 1 and those after it" in said
+    assert "rank 0: found the epochs [] completed, expected 2 and those after it" in said
     assert "rank 0: found no optimizer step" in said
 
 
@@ -203,7 +203,7 @@ def test_the_evaluation_that_was_owed_has_to_be_made(tmp_path: Path) -> None:
     assert events[begin]["epoch"] == events[begin + 1]["epoch"] == 0
     del events[begin : begin + 2]
 
-    assert "rank 0: found evaluations of epochs [1], expected [0, 1]" in reasons(plan, tmp_path, bundle)
+    assert "rank 0: found evaluations after epochs [2], expected [1, 2]" in reasons(plan, tmp_path, bundle)
 
 
 def test_a_restarted_run_may_not_go_beyond_the_last_epoch(tmp_path: Path) -> None:
@@ -211,7 +211,7 @@ def test_a_restarted_run_may_not_go_beyond_the_last_epoch(tmp_path: Path) -> Non
 
     said = reasons(plan, tmp_path, build(plan))
 
-    assert "rank 0: found the epochs [3, 4] completed, expected 3 and those after it, up to 4 epochs" in said
+    assert "rank 0: found the epochs [4, 5] completed, expected 4 and those after it, up to 4 epochs" in said
 
 
 def test_a_restarted_run_ends_with_the_last_epoch(tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ def test_an_epoch_of_400_steps_of_coco_is_no_epoch(tmp_path: Path) -> None:
     found = found_by("epoch-images", bundle_of(*R300, steps=400), cell_of(*R300), tmp_path)
 
     assert found == (
-        "epoch 0: found 51200 images trained and 18 left out, expected the 117266 of the data set: this was no epoch",
+        "epoch 1: found 51200 images trained and 18 left out, expected the 117266 of the data set: this was no epoch",
     )
 
 
@@ -60,7 +60,7 @@ def test_more_than_a_batch_of_all_ranks_cannot_be_left_out(unused: Any, says: st
 
     found = found_by("epoch-images", bundle, a_cell(FULL), tmp_path)
 
-    assert found[0].startswith(f"epoch 0: {says}")
+    assert found[0].startswith(f"epoch 1: {says}")
 
 
 def test_images_of_an_earlier_attempt_count_for_the_epoch_that_it_broke_off_in(tmp_path: Path) -> None:
@@ -71,21 +71,21 @@ def test_images_of_an_earlier_attempt_count_for_the_epoch_that_it_broke_off_in(t
     (found,) = found_by("epoch-images", bundle, a_cell(plan), tmp_path)
 
     assert found.startswith(
-        "epoch 1: found 640 images trained and 312 before the restart and 0 left out, expected the 960"
+        "epoch 2: found 640 images trained and 312 before the restart and 0 left out, expected the 960"
     )
 
 
 PASSES: list[tuple[str, Callable[[Bundle], Any]]] = [
     (
-        "rank 1: epoch 0: found 459 of 463 images trained on before in the same epoch, expected each once",
+        "rank 1: epoch 1: found 459 of 463 images trained on before in the same epoch, expected each once",
         lambda b: b.one("pass", 1).update(repeated=459),
     ),
     (
-        "epoch 0: found an image on rank 0 and on rank 1, expected each on one rank",
+        "epoch 1: found an image on rank 0 and on rank 1, expected each on one rank",
         lambda b: b.one("pass", 1).update(smallest=b.one("pass")["smallest"]),
     ),
     (
-        "epoch 0: found 926 images trained, by their ids not those of the data set, expected each of them once",
+        "epoch 1: found 926 images trained, by their ids not those of the data set, expected each of them once",
         lambda b: b.one("pass", 1).update(id_sum=b.one("pass", 1)["id_sum"] + 1),
     ),
     ("rank 1: found 462 images by id, expected those of its 240 steps", lambda b: b.one("pass", 1).update(images=-1)),

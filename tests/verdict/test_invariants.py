@@ -203,13 +203,13 @@ FAULTS = [
     Fault("epochs-complete", "run.json:", run(epochs=0)),
     Fault("epochs-complete", "rank 0:", lambda b: None, replace(EPOCH, maps=(0.1, 0.2))),
     Fault("epochs-complete", "rank 1:", lambda b: b.ranks[1].remove(b.one("epoch_end", rank=1))),
-    Fault("evaluations-complete", "rank 0: evaluation of epoch 1:", nth("eval_end", 2, map=38.0)),
-    Fault("map-by-pycocotools", "rank 0: evaluation of epoch 1:", lambda b: checked(b, 2, checked_map=0.375)),
-    Fault("map-by-pycocotools", "rank 0: evaluation of epoch 1:", lambda b: checked(b, 2, checked_map=None)),
-    Fault("map-by-pycocotools", "rank 0: evaluation of epoch 1:", lambda b: checked(b, 2, check_difference=None)),
-    Fault("map-by-pycocotools", "rank 0: evaluation of epoch 1:", lambda b: checked(b, 2, check_difference=-1.0)),
-    Fault("map-by-pycocotools", "rank 0: evaluation of epoch 1:", lambda b: ledger(b, ("fast_scoring", True, ""))),
-    Fault("map-by-pycocotools", "rank 0: evaluation of epoch 1:", nth("eval_end", 2, scorer="pycocotools2 1.0")),
+    Fault("evaluations-complete", "rank 0: evaluation of epoch 2:", nth("eval_end", 2, map=38.0)),
+    Fault("map-by-pycocotools", "rank 0: evaluation of epoch 2:", lambda b: checked(b, 2, checked_map=0.375)),
+    Fault("map-by-pycocotools", "rank 0: evaluation of epoch 2:", lambda b: checked(b, 2, checked_map=None)),
+    Fault("map-by-pycocotools", "rank 0: evaluation of epoch 2:", lambda b: checked(b, 2, check_difference=None)),
+    Fault("map-by-pycocotools", "rank 0: evaluation of epoch 2:", lambda b: checked(b, 2, check_difference=-1.0)),
+    Fault("map-by-pycocotools", "rank 0: evaluation of epoch 2:", lambda b: ledger(b, ("fast_scoring", True, ""))),
+    Fault("map-by-pycocotools", "rank 0: evaluation of epoch 2:", nth("eval_end", 2, scorer="pycocotools2 1.0")),
     Fault("steady-steps", "rank 0:", run(steps=110), STEADY),
     Fault("steady-steps", "run.json:", run(steps=None), STEADY),
     Fault("steps-counted", "rank 1:", one("train_end", 1, steps=241)),
@@ -285,22 +285,22 @@ FAULTS = [
     Fault("evaluations-made", "rank 0:", lambda b: _insert_evaluation(b, epoch=0, before="train_end"), STEADY),
     Fault(
         "evaluations-complete",
-        "rank 0: evaluation of epoch 1: found 127 images in total, expected the 128 of the validation set",
+        "rank 0: evaluation of epoch 2: found 127 images in total, expected the 128 of the validation set",
         nth("eval_end", 2, images_total=127),
     ),
     Fault(
         "evaluations-complete",
-        "rank 0: evaluation of epoch 1: found map nan, expected a number from 0 to 1",
+        "rank 0: evaluation of epoch 2: found map nan, expected a number from 0 to 1",
         nth("eval_end", 2, map="NaN"),
     ),
     Fault(
         "map-by-pycocotools",
-        f"rank 0: evaluation of epoch 1: found map 0.38 by {FAST}, 0.38 by pycocotools, and 1.1e-09 between",
+        f"rank 0: evaluation of epoch 2: found map 0.38 by {FAST}, 0.38 by pycocotools, and 1.1e-09 between",
         lambda b: checked(b, 2, check_difference=1.1e-9),
     ),
     Fault(
         "map-by-pycocotools",
-        f"rank 0: evaluation of epoch 1: found map 0.38 by {FAST} alone, expected pycocotools to have scored it",
+        f"rank 0: evaluation of epoch 2: found map 0.38 by {FAST} alone, expected pycocotools to have scored it",
         lambda b: checked(b, 1),
     ),
     Fault(
@@ -316,7 +316,7 @@ FAULTS = [
     ),
     Fault(
         "end-reached",
-        "rank 0: map 0.3600 after epoch 0 had reached the target 0.36, expected the run to end there",
+        "rank 0: map 0.3600 after epoch 1 had reached the target 0.36, expected the run to end there",
         nth("eval_end", 1, map=0.36),
     ),
     Fault("steady-steps", "rank 0: found 120 measured steps, expected the 500 asked for", run(steps=500), STEADY),
@@ -346,17 +346,17 @@ FAULTS = [
     ),
     Fault(
         "epochs-counted",
-        "rank 0: epoch 1: found 120 steps, expected the 121 planned in epoch_begin",
+        "rank 0: epoch 2: found 120 steps, expected the 121 planned in epoch_begin",
         nth("epoch_begin", 1, steps=121),
     ),
     Fault(
         "epochs-counted",
-        "rank 0: epoch 1: epoch_end says 119 steps, expected the 120 in its windows",
+        "rank 0: epoch 2: epoch_end says 119 steps, expected the 120 in its windows",
         nth("epoch_end", 1, steps=119),
     ),
     Fault(
         "epochs-counted",
-        "rank 0: epoch 1: epoch_end says 1 images, expected the 463 in its batches",
+        "rank 0: epoch 2: epoch_end says 1 images, expected the 463 in its batches",
         nth("epoch_end", 1, images=1),
     ),
     Fault(
@@ -368,19 +368,19 @@ FAULTS = [
     Fault("resumed-position", "rank 0: found a 'resumed' event, expected none", run(restarts=[]), RESUMED),
     Fault(
         "resumed-position",
-        "rank 1: went on from step 39 of epoch 1, 81 left, expected step 40 of epoch 1, 80 left as on rank 0",
+        "rank 1: went on from step 39 of epoch 2, 81 left, expected step 40 of epoch 2, 80 left as on rank 0",
         one("resumed", 1, step=39, steps_left=81),
         RESUMED,
     ),
     Fault(
         "resumed-position",
-        "rank 0: found step 40 of epoch 1, 80 left as step 161 of the run, expected these to agree",
+        "rank 0: found step 40 of epoch 2, 80 left as step 161 of the run, expected these to agree",
         one("resumed", first_step=161),
         RESUMED,
     ),
     Fault(
         "resumed-position",
-        "rank 1: epoch 1: found 79 steps, expected the 80 left",
+        "rank 1: epoch 2: found 79 steps, expected the 80 left",
         one("epoch_end", 1, steps=79),
         RESUMED,
     ),
@@ -486,18 +486,18 @@ def measured_after_training(bundle: Bundle) -> None:
     window["t_ns"] = bundle.one("train_end")["t_ns"] + 1
 
 
-@fault("epochs-complete", "rank 1: found the epochs [1, 0] completed, expected 0, 1, 2, ... up to 4 epochs")
+@fault("epochs-complete", "rank 1: found the epochs [2, 1] completed, expected 1, 2, 3, ... up to 4 epochs")
 def epochs_run_backwards(bundle: Bundle) -> None:
     first, second = bundle.all("epoch_end", rank=1)
     first["epoch"], second["epoch"] = 1, 0
 
 
-@fault("epochs-complete", "rank 0: found steps of epochs [7], expected steps of completed epochs only")
+@fault("epochs-complete", "rank 0: found steps of epochs [8], expected steps of completed epochs only")
 def steps_of_an_epoch_that_was_not(bundle: Bundle) -> None:
     bundle.all("window")[-1]["epoch"] = 7
 
 
-@fault("evaluations-made", "rank 1: found evaluations of epochs [0, 1], expected [-1, 0, 1]")
+@fault("evaluations-made", "rank 1: found evaluations after epochs [1, 2], expected [0, 1, 2]")
 def no_initial_evaluation(bundle: Bundle) -> None:
     bundle.ranks[1].remove(bundle.one("eval_begin", rank=1))
     bundle.ranks[1].remove(bundle.one("eval_end", rank=1))
@@ -523,7 +523,7 @@ def initial_evaluation_in_training(bundle: Bundle) -> None:
     bundle.ranks[0].insert(3, begin)
 
 
-@fault("evaluations-made", "rank 0: found the evaluation of epoch 1 outside of training, expected it within")
+@fault("evaluations-made", "rank 0: found the evaluation of epoch 2 outside of training, expected it within")
 def evaluation_after_training(bundle: Bundle) -> None:
     end = bundle.one("train_end")
     bundle.ranks[0].remove(end)
@@ -541,33 +541,33 @@ def evaluation_before_training(bundle: Bundle) -> None:
     bundle.ranks[0].insert(bundle.ranks[0].index(end), begin)
 
 
-@fault("evaluations-complete", "rank 0: evaluation of epoch 1:")
+@fault("evaluations-complete", "rank 0: evaluation of epoch 2:")
 def evaluation_of_nothing(bundle: Bundle) -> None:
     bundle.all("eval_end")[2].update(images_total=0, images_expected=0, images=0)
     bundle.all("eval_end", rank=1)[2]["images"] = 0
 
 
-@fault("evaluations-complete", "rank 0: evaluation of epoch 1:")
+@fault("evaluations-complete", "rank 0: evaluation of epoch 2:")
 def evaluation_did_not_count(bundle: Bundle) -> None:
     del bundle.all("eval_end")[2]["images_total"], bundle.all("eval_end")[2]["images_expected"]
 
 
 @fault(
     "evaluations-complete",
-    "rank 0: evaluation of epoch 1: found 128 images in total, expected the 127 that the ranks looked at",
+    "rank 0: evaluation of epoch 2: found 128 images in total, expected the 127 that the ranks looked at",
 )
 def ranks_looked_at_fewer_images(bundle: Bundle) -> None:
     bundle.all("eval_end", rank=1)[2]["images"] -= 1
 
 
-@fault("evaluations-complete", "rank 0: evaluation of epoch 1:")
+@fault("evaluations-complete", "rank 0: evaluation of epoch 2:")
 def ranks_looked_at_an_image_twice(bundle: Bundle) -> None:
     bundle.all("eval_end", rank=1)[2]["images"] += 1
 
 
 @fault(
     "evaluations-complete",
-    "rank 0: evaluation of epoch 0: found 64 images in total, expected as many as were loaded, {128}",
+    "rank 0: evaluation of epoch 1: found 64 images in total, expected as many as were loaded, {128}",
 )
 def evaluation_of_half_the_data(bundle: Bundle) -> None:
     bundle.all("eval_end")[1].update(images=32, images_total=64, images_expected=64)
@@ -579,13 +579,13 @@ def map_is_missing(bundle: Bundle) -> None:
     del bundle.all("eval_end")[2]["map"]
 
 
-@fault("map-by-pycocotools", "rank 0: evaluation of epoch 0:")
+@fault("map-by-pycocotools", "rank 0: evaluation of epoch 1:")
 def scorers_differ_in_an_evaluation_before_the_last(bundle: Bundle) -> None:
     checked(bundle, 1, check_difference=0.5)
     checked(bundle, 2)
 
 
-@fault("evaluations-complete", "rank 0: evaluation of epoch 0:")
+@fault("evaluations-complete", "rank 0: evaluation of epoch 1:")
 def map_of_an_epoch_is_missing(bundle: Bundle) -> None:
     del bundle.all("eval_end")[1]["map"]
 
@@ -859,7 +859,7 @@ def a_rank_after_one_without_a_training_measured_before_its_own(bundle: Bundle) 
     bundle.ranks[1].insert(bundle.ranks[1].index(window), begin)
 
 
-@fault("evaluations-complete", "rank 0: evaluation of epoch 1:")
+@fault("evaluations-complete", "rank 0: evaluation of epoch 2:")
 def a_rank_missed_the_last_evaluation(bundle: Bundle) -> None:
     bundle.ranks[1].remove(bundle.all("eval_begin", rank=1)[-1])
     bundle.ranks[1].remove(bundle.all("eval_end", rank=1)[-1])

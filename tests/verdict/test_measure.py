@@ -213,7 +213,7 @@ def test_map_is_that_of_the_last_evaluation_not_the_best(tmp_path: Path) -> None
     metric = measured(bundle, tmp_path)["map"]
 
     assert metric.value == 0.25
-    assert metric.method == "COCO box AP@[.50:.95] after epoch 3, over 128 images"
+    assert metric.method == "COCO box AP@[.50:.95] after epoch 4, over 128 images"
     assert (metric.n, metric.interval, metric.unit) == (128, None, METRICS["map"].unit)
 
 
@@ -399,7 +399,7 @@ def epochs_of(plan: Plan, folder: Path) -> tuple[float | None, str]:
         (FULL, 2.0, ""),
         (replace(FULL, maps=(0.5,)), 1.0, ""),
         (replace(FULL, maps=(0.1, 0.5), epochs=2), 2.0, ""),
-        (replace(FULL, maps=(0.1,) * 4), None, "after epoch 3, the last one, the target mAP was not reached"),
+        (replace(FULL, maps=(0.1,) * 4), None, "after epoch 4, the last one, the target mAP was not reached"),
         (replace(FULL, maps=(0.1, 0.2), epochs=2), None, "the run was shortened to 2 of 4 epochs"),
         (replace(FULL, restarts=1, resumed=(1, 40)), 2.0, ""),  # whichever attempt trained the first of them
         (EPOCH, None, "protocol epoch does not measure it"),

@@ -22,6 +22,7 @@ from verdict.metrics.statistics import (
     rate_per_s,
     sample_starts,
     steps_to_decide,
+    t_beyond,
     t_quantile,
     total,
 )
@@ -156,6 +157,16 @@ def test_the_quantile_leaves_two_and_a_half_percent_of_students_t_above(freedom:
     error = 0.1 / freedom**4 + 1e-7 if freedom >= 6.5 else 1e-6
 
     assert area_of_students_t(freedom, t_quantile(freedom)) == pytest.approx(0.475, abs=error)
+
+
+@pytest.mark.parametrize("freedom", [1, 1.5, 3, 6.5, 18, 200])
+@pytest.mark.parametrize("confidence", [0.5, 0.6, 0.95, 0.99, 0.999])
+def test_quantile_and_probability_of_students_t_belong_together(freedom: float, confidence: float) -> None:
+    t = t_quantile(freedom, confidence)
+
+    assert t_beyond(t, freedom) == pytest.approx(1 - confidence, abs=1e-4)
+    if t < 50:
+        assert 2 * area_of_students_t(freedom, t) == pytest.approx(confidence, abs=1e-4)
 
 
 # Blocks of about a tenth of the samples; the quantiles are Student's for 9, 13, 7 and 11.5 degrees of freedom.

@@ -12,6 +12,7 @@ from evidence.events.setup import HOST_BACKENDS, Start
 from evidence.events.state import AFTER, BEFORE, Health
 from evidence.verdict import MetricVerdict, Verdict
 from verdict.metrics.memory import throttled
+from verdict.wording import counted
 
 HEALTH = "health"
 
@@ -71,7 +72,7 @@ def judge_health(runs: Sequence[Evidence], *, broken: str = "") -> MetricVerdict
     elif found.silent or not found.devices:
         verdict, reason = Verdict.RECORDED, f"health not read: {'; '.join(found.silent) or 'the run has no device'}"
     else:
-        count = f"{found.devices} device{'s' * (found.devices != 1)}"
+        count = counted(found.devices, "device")
         unread = f"not read: {', '.join(found.unread)}" if found.unread else ""
         verdict, reason = Verdict.PASS, "; ".join(filter(None, [f"no fault of {count}", *found.remarks, unread]))
     value = float(len(found.faults)) if verdict in (Verdict.FAIL, Verdict.PASS) else None
@@ -116,7 +117,7 @@ def _growth(before: Health, after: Health) -> Iterator[str]:
     for name, word in _COUNTERS.items():
         first, last = getattr(before, name), getattr(after, name)
         if first is not None and last is not None and last > first:
-            yield f"{last - first} new {word}{'s' * (last - first != 1)} in the run, expected none"
+            yield f"{counted(last - first, f'new {word}')} in the run, expected none"
     if after.retirement_pending and not before.retirement_pending:
         yield "a page or row is to be retired since the run, expected none"
     for name in _UNCORRECTED_LINK_ERRORS:

@@ -13,6 +13,7 @@ from evidence.run_file import TRAINING
 from evidence.telemetry import DeviceKey, DeviceSamples
 from expected import METRICS
 from verdict.metrics.measurement import Measurement, metric
+from verdict.wording import counted
 
 if TYPE_CHECKING:
     import numpy as np
@@ -264,7 +265,7 @@ class Throttled:
     share: float
 
     def __str__(self) -> str:
-        count = f"{self.samples} sample{'s' * (self.samples != 1)}"
+        count = counted(self.samples, "sample")
         return f"{self.device}: throttled ({', '.join(self.reasons)}) in {count}, {self.share:.2%} of the training"
 
 
