@@ -48,6 +48,11 @@ class Evidence:
         return launched or any(start.simulated for _, start in self.starts)
 
     @property
+    def stopped(self) -> str:
+        """Why --fail-fast ended the run before its end; "" if it did not."""
+        return "" if self.run is None else self.run.boot.stopped
+
+    @property
     def starts(self) -> tuple[tuple[int, Start], ...]:
         """(rank, how it introduced itself) of every rank that did."""
         return tuple((rank.rank, rank.start) for rank in self.ranks if rank.start is not None)

@@ -218,7 +218,7 @@ def _compare_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _compare(arguments: argparse.Namespace) -> int:
     """Print the comparison of two runs or releases, or why they are not comparable."""
-    from reports.compare import comparisons, run_lines, side_of_folder, side_of_history, worse
+    from reports.compare import comparison_records, comparisons, run_lines, side_of_folder, side_of_history, worse
     from verdict.compare.comparability import refusals
 
     if arguments.by == "release":
@@ -233,7 +233,7 @@ def _compare(arguments: argparse.Namespace) -> int:
     names, why = (first.candidate.name, second.candidate.name), refusals(first.candidate, second.candidate)
     found = [] if why else list(comparisons(first, second))
     if arguments.json:
-        print_json({"a": names[0], "b": names[1], "refused": why, "metrics": encode(found)})
+        print_json({"a": names[0], "b": names[1], "refused": why, "metrics": comparison_records(found)})
     if why:
         return _refuse(" and ".join(names), why, arguments)
     if not arguments.json:
@@ -242,7 +242,7 @@ def _compare(arguments: argparse.Namespace) -> int:
 
 
 def _compare_releases(arguments: argparse.Namespace) -> int:
-    from reports.compare import group_lines, read_groups, worse
+    from reports.compare import comparison_records, group_lines, read_groups, worse
 
     groups = read_groups(_place(arguments), arguments.first, arguments.second, arguments.cell)
     if not groups:
@@ -251,7 +251,11 @@ def _compare_releases(arguments: argparse.Namespace) -> int:
             "python -m reports history lists the runs and the releases that they are filed under"
         )
     if arguments.json:
-        print_json({"cells": encode(groups)})
+        cells = [
+            {"cell": one.cell_id, "refused": one.refused, "metrics": comparison_records(one.comparisons)}
+            for one in groups
+        ]
+        print_json({"cells": cells})
     codes = [0]
     for at, group in enumerate(groups):
         if not arguments.json:

@@ -41,8 +41,8 @@ def openmetrics(verdict: RunVerdict, run: str, numbers: Mapping[str, float | Non
     ...
     """
     cell = verdict.cell
-    of_run = {"cell": cell.id, "run": run}
-    info = {**of_run, "device": cell.device, "topology": cell.topology, "precision": cell.precision}
+    of_run = {"cell": cell.id}  # the run's id is a label of run_info alone: it would make new series of every run
+    info = {**of_run, "run": run, "device": cell.device, "topology": cell.topology, "precision": cell.precision}
     info.update(protocol=verdict.protocol, simulated=str(verdict.simulated).lower(), outcome=_outcome(verdict))
     samples: dict[str, list[str]] = {"run_info": [_sample("run_info", info, 1)]}
     for name, value in numbers.items():

@@ -40,6 +40,7 @@ from verdict.wording import against, figure, limit, origin, quantity
 
 _FINAL = {"e2e_time": Verdict.FAIL, "map": Verdict.PASS}
 """The verdict that a number of a part of a run can bring, where it is one alone."""
+ENDED_EARLY = "--fail-fast ended the run"
 _FEW_BLOCKS = 4.0  # of about ten, if none resembled its neighbours
 _REASONS_QUOTED = 3  # in the reason of a metric; RunVerdict.reasons has them all
 
@@ -124,6 +125,9 @@ def judge_together(runs: Sequence[Judged]) -> Judged:
         restarts=max(run.verdict.restarts for run in runs),
         notes=() if broken else tuple(dict.fromkeys(one for run in runs for one in run.verdict.notes)),
     )
+    stopped = [f"{name}: {ENDED_EARLY}: {run.evidence.stopped}" for name, run in named if run.evidence.stopped]
+    if stopped and not broken:
+        verdict = replace(verdict, outcome=Verdict.FAIL, reasons=(*stopped, *verdict.reasons))
     return Judged(first.evidence, first.device, first.cell, verdict, measurements, first.claims, tuple(runs))
 
 
@@ -150,8 +154,8 @@ def judge_run(evidence: Evidence, cell: Cell, *, backend: str | None = None) -> 
 
 def _judge(evidence: Evidence, cell: Cell, backend: str | None) -> tuple[RunVerdict, Mapping[str, Measurement]]:
     """Return the verdict on a run that has ended, and its numbers."""
-    if evidence.run is not None and evidence.run.boot.stopped:
-        return _judge_stopped(evidence, cell, backend, f"--fail-fast ended the run: {evidence.run.boot.stopped}")
+    if evidence.stopped:
+        return _judge_stopped(evidence, cell, backend)
     measurements = measure(evidence, ALL_METRICS)
     broken = violations(evidence, cell, measurements, backend=backend)
     missing = {
@@ -174,19 +178,18 @@ def _judge_so_far(evidence: Evidence, cell: Cell, backend: str | None) -> tuple[
     return replace(_verdict(evidence, cell, measurements, broken, missing), notes=()), measurements
 
 
-def _judge_stopped(
-    evidence: Evidence, cell: Cell, backend: str | None, stopped: str
-) -> tuple[RunVerdict, Mapping[str, Measurement]]:
+def _judge_stopped(evidence: Evidence, cell: Cell, backend: str | None) -> tuple[RunVerdict, Mapping[str, Measurement]]:
     """Return the verdict on a run that was ended since it could no longer pass: fail, or invalid if it proves nothing.
 
     Only what fails was measured: the other numbers are of a part of the run, and belong beside none of a whole one.
     """
+    stopped = f"{ENDED_EARLY}: {evidence.stopped}"
     so_far, measurements = _judge_so_far(evidence, cell, backend)
     if so_far.outcome is Verdict.INVALID:
         return replace(so_far, notes=(stopped,)), {}
     failed = [name for name, metric in so_far.metrics.items() if metric.verdict is Verdict.FAIL]
     measurements = {name: one for name, one in measurements.items() if name in failed}
-    missing = {name: stopped for name in so_far.metrics if name not in failed}
+    missing = {name: f"{name} is not measured: {ENDED_EARLY}" for name in so_far.metrics if name not in failed}
     verdict = _verdict(evidence, cell, measurements, (), missing)
     reasons = (stopped, *(verdict.metrics[name].reason for name in failed))
     return replace(verdict, outcome=Verdict.FAIL, reasons=reasons, notes=(stopped,), further={}), measurements

@@ -215,7 +215,10 @@ def _allowed_s(agent_s: float, unsure_s: float) -> float:
 
 
 def clock_faults(evidence: Evidence, cell: Cell) -> Mapping[str, tuple[str, ...]] | None:
-    """What each of these checks finds, by its id; None if a rank of the cell has no clock test."""
+    """What each of these checks finds, by its id; None if a rank of the cell has no clock test.
+
+    Without those that need the end of a run, for one that --fail-fast ended before.
+    """
     tested = {rank.rank for rank in evidence.ranks if rank.clock is not None}
     if not tested >= set(range(cell.topology.ranks)):
         return None
@@ -224,4 +227,5 @@ def clock_faults(evidence: Evidence, cell: Cell) -> Mapping[str, tuple[str, ...]
         *("timer-sees-work", "synchronise-waits", "windows-end-idle", "events-agree", "agent-agrees"),
         *("host-clock-monotonic", "clocks-agree"),
     )
-    return {name: tuple(CHECKS[name].find(case)) for name in names}
+    checks = [CHECKS[name] for name in names if not (evidence.stopped and CHECKS[name].at_end)]
+    return {one.id: tuple(one.find(case)) for one in checks}
