@@ -152,6 +152,7 @@ class Run:
     restarts: tuple[Broken, ...] = ()
     repeat: Repeat | None = None
     numerics: str = "none"  # how much the operators probe asked
+    links: str = "none"  # how much the probes of links, copies, memory and peaks asked
     started_utc: str = ""
     ended_utc: str = ""
     environment: Launcher = Launcher()
@@ -167,8 +168,8 @@ class Run:
 
     @property
     def has_ended(self) -> bool:
-        """Whether the launch came to an end, however."""
-        return bool(self.ended_utc)
+        """Whether the launch came to an end; not so while it runs, or if what watched over it was killed."""
+        return self.boot.exit_code is not None or self.boot.failed or bool(self.ended_utc)
 
 
 def decode_run(raw: bytes) -> Run:

@@ -35,7 +35,7 @@ from verdict.metrics.so_far import measure_so_far
 from verdict.metrics.statistics import MIN_STEPS, steps_to_decide
 from verdict.metrics.stragglers import stragglers
 from verdict.metrics.throughput import RATES
-from verdict.numerics import operators_probe
+from verdict.probes.answers import PROBES
 from verdict.wording import against, figure, limit, origin, quantity
 
 _FINAL = {"e2e_time": Verdict.FAIL, "map": Verdict.PASS}
@@ -258,7 +258,7 @@ def _verdict(
 
 def probes(evidence: Evidence) -> Mapping[str, ProbeVerdict]:
     """Return the probes that the ranks made of their devices, each judged in one line, by name."""
-    found = {"operators": operators_probe(evidence)}
+    found = {name: judge_probe(evidence) for name, judge_probe in PROBES.items()}
     return {name: one for name, one in found.items() if one is not None}
 
 
