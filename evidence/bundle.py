@@ -13,7 +13,7 @@ from evidence.codec import FieldError
 from evidence.errors import EvidenceError
 from evidence.events.rank import RankEvidence
 from evidence.events.setup import Start
-from evidence.files import RANK_FILE, RUN_FILE, TELEMETRY_FILE, Problems
+from evidence.files import RANK_FILE, RUN_FILE, TELEMETRY_FILE, Problems, whole_lines
 from evidence.rank_file import read_rank
 from evidence.run_file import Run, decode_run
 from evidence.seal import file_states, read_seal, seal_problems, verified_signer
@@ -113,10 +113,12 @@ class _Reader:
 
     def read(self, run_json: bytes | None) -> Evidence:
         run = self._run(run_json)
-        ranks = self._ranks(whole=run is None or not run.boot.stopped)
+        whole = run is None or not run.boot.stopped
+        ranks = self._ranks(whole=whole)
         # Whether memory had to be sampled is for the measurement to say: a run that never booted has no samples.
         names = sorted(path.name for path in self._run_dir.glob("telemetry*.jsonl"))
         files = [self._content(name) for name in names if TELEMETRY_FILE.fullmatch(name)]
+        files = files if whole else [(whole_lines(content), problems) for content, problems in files]
         telemetry = read_telemetry(files)
         found = [problem for log in self._logs for problem in log.all()]
         # The seal comes last: damage inside a file says more than that the file is not the one that was sealed.

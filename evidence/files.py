@@ -165,6 +165,11 @@ class Problems:
         return (*self._texts, *more)
 
 
+def whole_lines(content: bytes) -> bytes:
+    """Return the content without a last line that has no newline: it may be half written."""
+    return content[: content.rfind(b"\n") + 1]
+
+
 def read_objects(content: bytes, problems: Problems, first: int = 1) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield (line number from `first`, object) for each line; a line that is not an object goes to `problems`.
 

@@ -9,7 +9,7 @@ from typing import Any, Iterator
 
 from evidence.bundle import Evidence, no_collections
 from evidence.errors import EvidenceError
-from evidence.files import RANK_FILE, RUN_FILE, TELEMETRY_FILE, Problems, read_objects
+from evidence.files import RANK_FILE, RUN_FILE, TELEMETRY_FILE, Problems, read_objects, whole_lines
 from evidence.rank_file import RankReader
 from evidence.run_file import Run, decode_run
 from evidence.telemetry import TelemetryReader
@@ -109,6 +109,6 @@ def _added(path: Path, file: _File) -> bytes | None:
             content = stream.read()
     except OSError:
         return None if file.offset else b""  # gone; or not readable, which judging reports
-    whole = content[: content.rfind(b"\n") + 1]
+    whole = whole_lines(content)
     file.offset += len(whole)
     return whole

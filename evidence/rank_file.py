@@ -42,7 +42,7 @@ from evidence.events.training import (
     Window,
     evaluation_name,
 )
-from evidence.files import WORK_SCHEMA, Problems, other_schema, rank_file, read_objects
+from evidence.files import WORK_SCHEMA, Problems, other_schema, rank_file, read_objects, whole_lines
 
 HEARTBEAT_S = 5.0
 
@@ -87,7 +87,7 @@ def read_rank(content: bytes, rank: int, problems: Problems, *, whole: bool = Tr
     print(rank.start.device_name, rank.windows.compute_ns.mean(), *problems.all())
     """
     reader = RankReader(problems.file, rank, problems)
-    for line, record in read_objects(content if whole else content[: content.rfind(b"\n") + 1], problems):
+    for line, record in read_objects(content if whole else whole_lines(content), problems):
         reader.take(line, record)
     if whole:
         reader.finish()
@@ -191,7 +191,7 @@ class RankReader:
         return RankEvidence(
             rank=self._rank,
             file=self._file,
-            seen=self._seen,
+            seen=dict(self._seen),
             start=once.get("start"),
             clock=once.get("clock_test"),
             retests=tuple(every.get("clock_retest", ())),

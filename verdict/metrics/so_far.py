@@ -50,7 +50,12 @@ def _last_windows(ranks: Sequence[RankEvidence]) -> list[int]:
 
 
 def _last_evaluations(ranks: Sequence[RankEvidence]) -> list[int]:
-    """When each rank ended the last evaluation in training that all of them have, ns; 0 without one."""
+    """When each rank ended the last evaluation in training that all of them have, ns; 0 without one.
+
+    The end of training if all have ended it.
+    """
+    if all(rank.train_end is not None for rank in ranks):
+        return _last_windows(ranks)
     ends = [[one.end_ns for one in rank.evaluations if one.epoch >= 0] for rank in ranks]
     common = min(map(len, ends))
     return [times[common - 1] if common else 0 for times in ends]
