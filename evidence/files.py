@@ -165,12 +165,17 @@ class Problems:
         return (*self._texts, *more)
 
 
-def read_objects(content: bytes, problems: Problems) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield (line number from 1, object) for each line; a line that is not an object goes to `problems`.
+def whole_lines(content: bytes) -> bytes:
+    """Return the content without a last line that has no newline: it may be half written."""
+    return content[: content.rfind(b"\n") + 1]
+
+
+def read_objects(content: bytes, problems: Problems, first: int = 1) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield (line number from `first`, object) for each line; a line that is not an object goes to `problems`.
 
     So does a last line without its newline that does not parse: it was cut off while it was written.
     """
-    for line, raw in enumerate(io.BytesIO(content), start=1):
+    for line, raw in enumerate(io.BytesIO(content), start=first):
         try:
             record = parse_object(raw)
         except ValueError as error:

@@ -42,7 +42,7 @@ from evidence.events.training import (
     Window,
     evaluation_name,
 )
-from evidence.files import WORK_SCHEMA, Problems, other_schema, rank_file, read_objects
+from evidence.files import WORK_SCHEMA, Problems, other_schema, rank_file, read_objects, whole_lines
 
 HEARTBEAT_S = 5.0
 
@@ -77,17 +77,21 @@ class EventLog:
         self._file.close()
 
 
-def read_rank(content: bytes, rank: int, problems: Problems) -> RankEvidence:
+def read_rank(content: bytes, rank: int, problems: Problems, *, whole: bool = True) -> RankEvidence:
     """Return what the content of a rank's file says; whatever is wrong with it goes to `problems`.
+
+    A file that need not be `whole` may end within a line or an evaluation.
 
     problems = Problems("rank-0000.jsonl")
     rank = read_rank(Path("rank-0000.jsonl").read_bytes(), 0, problems)
     print(rank.start.device_name, rank.windows.compute_ns.mean(), *problems.all())
     """
-    reader = _RankReader(problems.file, rank, problems)
-    for line, record in read_objects(content, problems):
+    reader = RankReader(problems.file, rank, problems)
+    for line, record in read_objects(content if whole else whole_lines(content), problems):
         reader.take(line, record)
-    return reader.finish()
+    if whole:
+        reader.finish()
+    return reader.so_far()
 
 
 _WINDOW = {**kinds_of(Window).required, **dict.fromkeys(STEP_COLUMNS, whole_numbers), "loss": any_numbers}
@@ -101,7 +105,7 @@ _TYPECODES = {"warmup": "b", **dict.fromkeys(_FLOATS, "d")}  # the other columns
 _HEAD = {"event": text, "t_ns": whole}
 
 
-class _RankReader:
+class RankReader:
     """Takes the lines of one file in turn; keeps track of open evaluations and of the clock."""
 
     def __init__(self, file: str, rank: int, problems: Problems) -> None:
@@ -176,15 +180,18 @@ class _RankReader:
         if event == "start" and found.rank != self._rank:
             raise FieldError(f"the file of rank {self._rank} was written by rank {found.rank}")
 
-    def finish(self) -> RankEvidence:
-        """Return everything that was read."""
+    def finish(self) -> None:
+        """Note what a file that has ended must not leave open."""
         if self._evaluating is not None:
             self._problems.add(f"the {evaluation_name(self._evaluating[0])} began and did not end")
+
+    def so_far(self) -> RankEvidence:
+        """Return everything that was read."""
         once, every = self._once, self._all
         return RankEvidence(
             rank=self._rank,
             file=self._file,
-            seen=self._seen,
+            seen=dict(self._seen),
             start=once.get("start"),
             clock=once.get("clock_test"),
             retests=tuple(every.get("clock_retest", ())),

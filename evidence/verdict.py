@@ -152,7 +152,8 @@ class RunVerdict:
     and no proof. `without` names the trainer's optimizations that were switched off. `further` has what was measured
     besides and has no number to be held against: it is recorded, and no part of the outcome. `probes` has the probes of
     the device by name; their questions decide, not the outcome. `notes` say what a reader of the numbers has to know
-    and what decides nothing.
+    and what decides nothing. `provisional`: the run had not ended, so that all of it is what the run would be worth if
+    it ended there; such a verdict is shown and never stored.
     """
 
     cell: JudgedCell
@@ -168,6 +169,7 @@ class RunVerdict:
     further: Mapping[str, MetricVerdict] = field(default_factory=dict)
     probes: Mapping[str, ProbeVerdict] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    provisional: bool = False
 
     @property
     def shown(self) -> Mapping[str, MetricVerdict]:
@@ -214,6 +216,8 @@ def encode_verdict(verdict: RunVerdict) -> dict[str, Any]:
     record: dict[str, Any] = {"schema": SCHEMA, **encode(verdict)}
     if verdict.cell.card is None:
         del record["cell"]["card"]
+    if not verdict.provisional:
+        del record["provisional"]
     record["metrics"] = {name: encode_metric(metric) for name, metric in verdict.metrics.items()}
     record["further"] = {name: encode_metric(metric) for name, metric in verdict.further.items()}
     for part in ("further", "probes"):

@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import Sequence
 
-from evidence.errors import SuiteError
+from evidence.command_line import EXIT_REFUSED, add_json, examples, exit_code_of, print_json
 from evidence.text import visible
 from expected.documents import Document, DocumentError, Given, device_toml, differences, read_document_file
 from expected.documents.cells import Default, Hyper, read_default
@@ -20,32 +20,36 @@ from expected.load import load_device, load_devices
 from expected.model import TIMINGS, Device
 from expected.toml_file import ExpectationError
 
-EXIT_OK, EXIT_DIFFERENT, EXIT_REFUSED = 0, 1, 2
-"""Written or no difference; differences; document or arguments refused."""
+EXIT_OK, EXIT_DIFFERENT = 0, 1
+"""Written or no difference; differences. EXIT_REFUSED: document or arguments refused."""
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, prog: str = "python -m expected") -> int:
     """Run the command line and return the exit code.
 
     >>> main(["check", "README.md", "--device", "r300"])  # doctest: +SKIP
     0
     """
-    arguments = _parser().parse_args(argv)
+    arguments = _parser(prog).parse_args(argv)
     # Documents are Chinese, which not every terminal can print.
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
-    try:
-        return int(arguments.run(arguments))
-    except SuiteError as error:
-        print(error, file=sys.stderr)
-        return EXIT_REFUSED
+    return exit_code_of(lambda: int(arguments.run(arguments)))
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m expected", description="Vendors' documents and device files.")
+def _parser(prog: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=prog, description="Vendors' documents and device files.")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    taking = commands.add_parser("import", help="write a device file from a vendor's README")
+    taking = commands.add_parser(
+        "import",
+        help="write a device file from a vendor's README",
+        description="Write a device file from a vendor's README.",
+        **examples(
+            "%(prog)s README.md --out expected/x900.toml",
+            "%(prog)s README.md --out expected/x900.toml --vendor Acme --backend cuda --timing host",
+        ),
+    )
     taking.add_argument(
         "--out", type=Path, required=True, metavar="FILE", help="the device file, named after its marker"
     )
@@ -59,7 +63,13 @@ def _parser() -> argparse.ArgumentParser:
     taking.add_argument("--timing", default="", choices=TIMINGS, help="the clock that p_core was read with")
     taking.add_argument("--edition", default="", help="which edition of the document this is")
     taking.set_defaults(run=_import)
-    checking = commands.add_parser("check", help="list every difference between a README and a device file")
+    checking = commands.add_parser(
+        "check",
+        help="list every difference between a README and a device file",
+        description="List every difference between a README and a device file.",
+        **examples("%(prog)s README.md", "%(prog)s README.md --file /lab/x900.toml"),
+    )
+    add_json(checking)
     which = checking.add_mutually_exclusive_group()
     which.add_argument(
         "--device", default="", metavar="MARKER", help="a shipped device (default: by the document's name)"
@@ -105,11 +115,14 @@ def _check(arguments: argparse.Namespace) -> int:
     for complaint in document.errors:
         print(complaint.line(document.name), file=sys.stderr)
     found = differences(document, device)
-    for line in found:
-        print(line)
+    if arguments.json:
+        print_json({"document": document.name, "device_file": str(device.path), "differences": list(found)})
+    else:
+        for line in found:
+            print(line)
     if document.errors:
         return EXIT_REFUSED
-    if not found:
+    if not found and not arguments.json:
         print(f"{document.name}: no difference to {device.path.name}")
     return EXIT_DIFFERENT if found else EXIT_OK
 

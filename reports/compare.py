@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Iterator, Mapping, Sequence
 
 from evidence.bundle import Evidence
+from evidence.codec import encode
 from evidence.errors import EvidenceError
 from evidence.files import RUN_FILE
 from evidence.text import visible
@@ -106,6 +107,26 @@ def side_of_history(url: str, name: str, devices: Mapping[str, Device], runs: Pa
 def worse(found: Sequence[ABComparison]) -> list[str]:
     """Return the metrics of which B is shown to be worse than A."""
     return [one.metric for one in found if one.differs(_tests(found)) and not _is_better(one)]
+
+
+def comparison_records(found: Sequence[ABComparison]) -> list[dict[str, Any]]:
+    """Return what the table shows of each metric, as JSON."""
+    tests = _tests(found)
+    return [
+        {
+            "metric": one.metric,
+            "unit": METRICS[one.metric].unit,
+            "a": one.first,
+            "b": one.second,
+            "ratio": one.ratio,
+            "interval": encode(one.interval(tests)),
+            "p": one.p(tests),
+            "detectable": one.detectable(tests),
+            "shown": _shown(one, tests),
+            "words": _in_words(one, tests),
+        }
+        for one in found
+    ]
 
 
 def comparisons(first: Side, second: Side) -> Iterator[ABComparison]:

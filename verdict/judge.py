@@ -25,9 +25,14 @@ from verdict.environment.findings import EnvironmentFinding, environment_finding
 from verdict.lookup import changes, find_cell
 from verdict.metrics.measure import compared_value, measure, together, unmeasured
 from verdict.metrics.measurement import Measurement
+from verdict.metrics.so_far import measure_so_far
 from verdict.metrics.stragglers import stragglers
 from verdict.metrics.throughput import RATES
 from verdict.probes.answers import PROBES
+
+_FINAL = {"e2e_time": Verdict.FAIL, "map": Verdict.PASS}
+"""The verdict that a number of a part of a run can bring, where it is one alone."""
+ENDED_EARLY = "--fail-fast ended the run"
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,8 +76,21 @@ class Judged:
 
 def judge(evidence: Evidence, device: Device, cell: Cell, claims: Claims = NO_CLAIMS) -> Judged:
     """Judge evidence as a run of `cell` of `device`. Raises SuiteError for a cell that cannot be judged at all."""
-    measurements = measure(evidence, ALL_METRICS)
-    return Judged(evidence, device, cell, _judge(evidence, cell, measurements, device.backend), measurements, claims)
+    verdict, measurements = _judge(evidence, cell, device.backend)
+    return Judged(evidence, device, cell, verdict, measurements, claims)
+
+
+def judge_so_far(evidence: Evidence, device: Device, cell: Cell, claims: Claims = NO_CLAIMS) -> Judged:
+    """Judge evidence of a run that goes on: what it would be worth if it ended here, marked as provisional.
+
+    A number that the rest of the run can still turn is no verdict: e2e_time only grows, so that it can fail and not
+    pass, and a map that is high enough may be the last.
+
+    >>> judge_so_far(GrowingRun(run_dir).read(), device, cell).verdict.metrics["p_core"].verdict
+    <Verdict.PASS: 'pass'>
+    """
+    verdict, measurements = _judge_so_far(evidence, cell, device.backend)
+    return Judged(evidence, device, cell, replace(verdict, provisional=True), measurements, claims)
 
 
 def judge_together(runs: Sequence[Judged]) -> Judged:
@@ -97,6 +115,9 @@ def judge_together(runs: Sequence[Judged]) -> Judged:
         restarts=max(run.verdict.restarts for run in runs),
         notes=() if broken else tuple(dict.fromkeys(one for run in runs for one in run.verdict.notes)),
     )
+    stopped = [f"{name}: {ENDED_EARLY}: {run.evidence.stopped}" for name, run in named if run.evidence.stopped]
+    if stopped and not broken:
+        verdict = replace(verdict, outcome=Verdict.FAIL, reasons=(*stopped, *verdict.reasons))
     return Judged(first.evidence, first.device, first.cell, verdict, measurements, first.claims, tuple(runs))
 
 
@@ -118,15 +139,50 @@ def judge_run(evidence: Evidence, cell: Cell, *, backend: str | None = None) -> 
     `backend` is the one that the cell's device needs; None takes the one in run.json. Evidence that cannot be trusted
     makes every metric invalid. Raises SuiteError for a cell that cannot be judged at all.
     """
-    return _judge(evidence, cell, measure(evidence, ALL_METRICS), backend)
+    return _judge(evidence, cell, backend)[0]
 
 
-def _judge(evidence: Evidence, cell: Cell, measurements: Mapping[str, Measurement], backend: str | None) -> RunVerdict:
+def _judge(evidence: Evidence, cell: Cell, backend: str | None) -> tuple[RunVerdict, Mapping[str, Measurement]]:
+    """Return the verdict on a run that has ended, and its numbers."""
+    if evidence.stopped:
+        return _judge_stopped(evidence, cell, backend)
+    measurements = measure(evidence, ALL_METRICS)
     broken = violations(evidence, cell, measurements, backend=backend)
     missing = {
         name: unmeasured(name, evidence) or _unlike(name, cell.expectations[name], evidence) for name in cell.applicable
     }
-    return _verdict(evidence, cell, measurements, broken, missing)
+    return _verdict(evidence, cell, measurements, broken, missing), measurements
+
+
+def _judge_so_far(evidence: Evidence, cell: Cell, backend: str | None) -> tuple[RunVerdict, Mapping[str, Measurement]]:
+    measurements = measure_so_far(evidence, cell.topology.ranks)
+    broken = violations(evidence, cell, measurements, backend=backend, ended=False)
+    missing = {}
+    for name in cell.applicable:
+        expectation = cell.expectations[name]
+        measured = _reported(name, cell, expectation, measurements)
+        found = judge_metric(name, expectation, measured).verdict
+        missing[name] = unmeasured(name, evidence) or _unlike(name, expectation, evidence)
+        if not missing[name] and (measured is None or found is not _FINAL.get(name, found)):
+            missing[name] = f"{name} is not known before the run has ended"
+    return replace(_verdict(evidence, cell, measurements, broken, missing), notes=()), measurements
+
+
+def _judge_stopped(evidence: Evidence, cell: Cell, backend: str | None) -> tuple[RunVerdict, Mapping[str, Measurement]]:
+    """Return the verdict on a run that was ended since it could no longer pass: fail, or invalid if it proves nothing.
+
+    Only what fails was measured: the other numbers are of a part of the run, and belong beside none of a whole one.
+    """
+    stopped = f"{ENDED_EARLY}: {evidence.stopped}"
+    so_far, measurements = _judge_so_far(evidence, cell, backend)
+    if so_far.outcome is Verdict.INVALID:
+        return replace(so_far, notes=(stopped,)), {}
+    failed = [name for name, metric in so_far.metrics.items() if metric.verdict is Verdict.FAIL]
+    measurements = {name: one for name, one in measurements.items() if name in failed}
+    missing = {name: f"{name} is not measured: {ENDED_EARLY}" for name in so_far.metrics if name not in failed}
+    verdict = _verdict(evidence, cell, measurements, (), missing)
+    reasons = (stopped, *(verdict.metrics[name].reason for name in failed))
+    return replace(verdict, outcome=Verdict.FAIL, reasons=reasons, notes=(stopped,), further={}), measurements
 
 
 def _verdict(

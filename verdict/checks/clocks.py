@@ -29,7 +29,7 @@ HOST_TOLERANCE_S = 5.0
 """What two clocks of a host may differ by over a run: the larger of the share and the seconds."""
 
 
-@rank_check("clock-tested")
+@rank_check("clock-tested", at_end=True)
 def clock_was_tested(case: Case, rank: RankEvidence) -> Iterator[str]:
     """Every rank timed a known amount of work before it trained, and again at random steps."""
     if rank.clock is None:
@@ -101,7 +101,7 @@ def events_agree(case: Case, rank: RankEvidence) -> Iterator[str]:
         )
 
 
-@rank_check("agent-agrees")
+@rank_check("agent-agrees", at_end=True)
 def agent_agrees(case: Case, rank: RankEvidence) -> Iterator[str]:
     """A rank's clock and that of its host's agent agree over training within the larger of 0.5 % and 0.25 s."""
     if not _watched(rank):
@@ -215,7 +215,10 @@ def _allowed_s(agent_s: float, unsure_s: float) -> float:
 
 
 def clock_faults(evidence: Evidence, cell: Cell) -> Mapping[str, tuple[str, ...]] | None:
-    """What each of these checks finds, by its id; None if a rank of the cell has no clock test."""
+    """What each of these checks finds, by its id; None if a rank of the cell has no clock test.
+
+    Without those that need the end of a run, for one that --fail-fast ended before.
+    """
     tested = {rank.rank for rank in evidence.ranks if rank.clock is not None}
     if not tested >= set(range(cell.topology.ranks)):
         return None
@@ -224,4 +227,5 @@ def clock_faults(evidence: Evidence, cell: Cell) -> Mapping[str, tuple[str, ...]
         *("timer-sees-work", "synchronise-waits", "windows-end-idle", "events-agree", "agent-agrees"),
         *("host-clock-monotonic", "clocks-agree"),
     )
-    return {name: tuple(CHECKS[name].find(case)) for name in names}
+    checks = [CHECKS[name] for name in names if not (evidence.stopped and CHECKS[name].at_end)]
+    return {one.id: tuple(one.find(case)) for one in checks}

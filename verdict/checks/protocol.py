@@ -101,7 +101,7 @@ def windows_lie_in_training(case: Case, rank: RankEvidence) -> Iterator[str]:
             yield f"found the {kind} window of step {step} elsewhere, expected it {where}"
 
 
-@check("epochs-complete")
+@check("epochs-complete", at_end=True)
 def epochs_are_complete(case: Case) -> Iterator[str]:
     """full: every epoch from 0 to the last; epoch: exactly one; each step belongs to one of them.
 
@@ -126,7 +126,7 @@ def epochs_are_complete(case: Case) -> Iterator[str]:
             yield f"rank {rank.rank}: found steps of epochs {found}, expected steps of completed epochs only"
 
 
-@rank_check("evaluations-made")
+@rank_check("evaluations-made", at_end=True)
 def evaluations_took_place(case: Case, rank: RankEvidence) -> Iterator[str]:
     """full: one before training and one after every epoch; epoch, smoke: one after it; steady, probes: none."""
     protocol = case.protocol
@@ -175,7 +175,7 @@ def evaluations_saw_all_images(case: Case) -> Iterator[str]:
                 yield f"{where} found map {score}, expected a number from 0 to 1"
 
 
-@check("map-by-pycocotools")
+@check("map-by-pycocotools", at_end=True)
 def map_is_pycocotools(case: Case) -> Iterator[str]:
     """If another library scored the evaluation that ends a full run, pycocotools agreed to 1e-9."""
     evaluations = [one for rank in case.evidence.ranks if rank.rank == 0 for one in rank.evaluations]
@@ -231,7 +231,7 @@ def end_was_reached(case: Case) -> Iterator[str]:
             )
 
 
-@check("steady-steps")
+@check("steady-steps", at_end=True)
 def steady_steps_were_taken(case: Case) -> Iterator[str]:
     """A steady or smoke run measured as many steps as it was asked to."""
     run = case.evidence.run
@@ -283,7 +283,7 @@ def throttling_that_was_short(case: Case) -> Iterator[str]:
         yield from (str(one) for one in throttled(case.evidence) if one.share <= THROTTLED_SHARE)
 
 
-@check("all-measured")
+@check("all-measured", at_end=True)
 def all_was_measured(case: Case) -> Iterator[str]:
     """Every metric that the protocol measures and the cell asks for was measured."""
     for name in protocol_metrics(case.evidence, ALL_METRICS):

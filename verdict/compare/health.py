@@ -67,6 +67,8 @@ def judge_health(runs: Sequence[Evidence], *, broken: str = "") -> MetricVerdict
         verdict, reason = Verdict.FAIL, "; ".join(found.faults)
     elif broken:
         verdict, reason = Verdict.INVALID, broken
+    elif found.doubts and any(evidence.stopped for evidence in runs):
+        verdict, reason = Verdict.MISSING, "--fail-fast ended the run before the devices were read again"
     elif found.doubts:
         verdict, reason = Verdict.INCONCLUSIVE, "; ".join(found.doubts)
     elif found.silent or not found.devices:

@@ -8,10 +8,15 @@ from pathlib import Path
 from typing import Iterator
 
 import pytest
+from markupsafe import Markup
 
 from evidence.text import visible
 from expected import Topology
-from reports.html.pages import run_page, session_page
+from reports.html.charts import Curve, Level, x_y
+from reports.html.heatmap import HeatMap, Tile, heat_map
+from reports.html.page import figure, page
+from reports.html.pages import run_page
+from reports.html.session import session_page
 from tests.reports.html.chromium import Browser, missing
 from tests.reports.html.runs import HOSTILE, TWO_RANKS, all_readings, page_of
 from tests.reports.html.test_run import DRAWN, READ, no_ranks, no_steps, no_telemetry
@@ -167,6 +172,48 @@ def test_headings_go_down_one_level_at_a_time_and_every_table_has_headers(browse
     assert levels.count(1) == 1
     assert all(later <= earlier + 1 for earlier, later in zip(levels, levels[1:]))
     assert bare == 0
+
+
+@pytest.fixture
+def drawn_file(tmp_path: Path) -> Path:
+    """A page of charts that no run has all of: logarithmic axes, and a heat map."""
+    curves = [
+        Curve("within a host", [(2.0**power, power**2) for power in range(10, 31)]),
+        Curve("between hosts", [(2.0**power, power) for power in range(10, 31, 2)], style="points", tone="accent"),
+    ]
+    charts = [
+        x_y("bytes", "Bandwidth", curves, kind="bytes", x_log=True, y_log=True, levels=[Level("bound", 500.0)]),
+        x_y("roof", "Roofline", [Curve("roof", [(0.1, 2.0), (10.0, 200.0), (1000.0, 200.0)])], x_log=True, y_log=True),
+    ]
+    tiles = {(0, 0): Tile("5 %", 0.05, {"found": "1 ULP"}), (0, 2): Tile("310 %", 3.1, {"found": "62 ULP"})}
+    matrix = heat_map(HeatMap("ops", "Operators", ["exp", "conv2d"], ["fp32", "fp16", "bf16"], tiles))
+    body = Markup("<h1>Charts</h1>") + figure(charts[0]) + figure(charts[1]) + matrix
+    return written(tmp_path / "charts.html", page("Charts", body, charts))
+
+
+def test_logarithmic_axes_are_drawn(browser: Browser, drawn_file: Path) -> None:
+    browser.open(drawn_file, width=390)
+
+    drawn = browser.drawn()
+
+    assert {name: counted for name, counted in drawn.items() if not all(counted)} == {}
+    assert browser.console() == []
+    assert browser.run("return document.scrollingElement.scrollWidth") <= 390
+
+
+def test_a_tile_shows_its_numbers_by_click_and_by_the_arrow_keys(browser: Browser, drawn_file: Path) -> None:
+    browser.open(drawn_file)
+    details = "const box = document.querySelector('#ops .details'); return box.hidden ? '' : box.textContent"
+
+    before = browser.run(details)
+    browser.run("document.querySelector('#ops .tile').click()")
+    clicked = browser.run(details)
+    browser.press("ArrowDown")  # no tile is there: the focus stays
+    kept = browser.run(details)
+    browser.press("ArrowRight")
+
+    assert (before, clicked, kept, browser.run(details)) == ("", "found1 ULP", "found1 ULP", "found62 ULP")
+    assert browser.run("return [...document.querySelectorAll('#ops .tile')].map((one) => one.tabIndex)") == [-1, 0]
 
 
 def test_nothing_that_evidence_says_is_run(browser: Browser, tmp_path: Path) -> None:

@@ -38,8 +38,8 @@ def text_of(html: str) -> str:
 def test_the_verdict_comes_first_and_every_metric_has_its_bound_and_interval(tmp_path: Path) -> None:
     text = text_of(run_page(page_of(tmp_path)))
 
-    assert re.match(r" R300 1x2 fp32 bs4 lr0.02 . fail At least one metric is outside its bounds", text)
-    assert "p_core ✗ fail" in text
+    assert re.match(r" . fail R300 1x2 fp32 bs4 lr0.02 Result Something that decides is outside its bounds", text)
+    assert "p_core throughput of compute alone ✗ fail" in text
     assert ">= 190.0 images/s" in text
     assert re.search(r"1[0-9.]+ to 1[0-9.]+ images/s", text)
     assert text.index("Verdict") < text.index("How it went") < text.index("Where the time went")
@@ -48,7 +48,11 @@ def test_the_verdict_comes_first_and_every_metric_has_its_bound_and_interval(tmp
 def test_a_metric_with_a_bound_has_a_picture_that_says_the_same_in_words(tmp_path: Path) -> None:
     html = run_page(page_of(tmp_path))
 
-    assert re.findall(r'aria-label="(\w+) [^"]*; passes with at (?:least|most)', html) == ["p_core", "map", "mem"]
+    assert re.findall(r'aria-label="(\w+) [^"]* (?:above|below) the bound; (?:&gt;|&lt;)= ', html) == [
+        "p_core",
+        "map",
+        "mem",
+    ]
 
 
 def test_every_chart_has_its_place_its_data_and_a_summary(tmp_path: Path) -> None:
@@ -58,7 +62,7 @@ def test_every_chart_has_its_place_its_data_and_a_summary(tmp_path: Path) -> Non
     assert set(charts) == {*DRAWN, *READ}
     for name in charts:
         assert f'class="plot" id="{name}" role="img"' in html
-        assert re.search(rf'id="{name}-summary">[^<]{{20,}}</p>', html)
+        assert re.search(rf'id="{name}-summary">[^<]{{15,}}</p>', html)
 
 
 def test_evaluations_checkpoints_stalls_and_warm_up_are_marked(tmp_path: Path) -> None:
@@ -123,8 +127,8 @@ def test_of_many_ranks_the_slowest_stands_out(tmp_path: Path) -> None:
 
     series = charts_of(run_page(page_of(tmp_path, plan)))["rank-rate"]["series"]
 
-    assert [one["tone"] for one in series] == ["muted"] * 7 + ["accent"]
-    assert series[-1]["label"] == "rank 5, the slowest"
+    assert [one["tone"] for one in series] == ["muted"] * 7 + ["bad"]
+    assert series[-1]["label"] == "rank 5"
 
 
 @pytest.mark.parametrize(
@@ -297,7 +301,7 @@ def another_run_file(bundle: Bundle) -> None:
         (huge_numbers, "invalid"),
         (nothing_took_time, "No window has a rate."),
         (no_introduction, "No rank introduced itself: hosts and devices are not known."),
-        (strange_evaluations, "3 evaluations"),
+        (strange_evaluations, "Evaluations: 3;"),
         (another_run_file, "invalid"),
     ],
 )

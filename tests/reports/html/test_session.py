@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from evidence.verdict import Comparison
-from reports.html.pages import session_page
+from reports.html.session import session_page
 from tests.reports.html.runs import HOSTILE, page_of
 from tests.reports.html.test_run import charts_of, text_of
 from tests.reports.test_console import metric
@@ -27,9 +27,9 @@ def test_all_cells_are_in_one_table_with_the_gate_above(tmp_path: Path) -> None:
 
     text = text_of(session_page(runs, comparisons=[], gate="GATE: FAIL  r300-1x2: p_core", command="pytest --gate"))
 
-    assert text.startswith(" 2 runs GATE: FAIL r300-1x2: p_core pytest --gate")
+    assert text.startswith(" R300, 1 fail, 1 inconclusive, 2026-01-01 GATE: FAIL r300-1x2: p_core pytest --gate")
     table = text[text.index("Cells") : text.index("R300 1x2")]
-    assert re.search(r"r300-1x2-fp32-bs4 ✗ fail full .* r300-1x2-fp32-bs4 ≈ inconclusive steady", table)
+    assert re.search(r"r300-1x2-fp32-bs4 full ✗ fail .* r300-1x2-fp32-bs4 steady ≈ inconclusive", table)
     assert all(name in table for name in ("e2e_time", "p_whole", "p_train", "p_core", "map", "mem"))
 
 

@@ -13,6 +13,7 @@ from evidence.run_file import Launcher, Run
 from expected import Device, Recipe, split_device
 from expected.metrics import COCO_TRAIN_IMAGES
 from expected.recipe import deviations
+from reports.html.texts import text
 from verdict.checks.data import COCO_VAL_IMAGES
 from verdict.judge import Judged
 from verdict.lookup import on_other_data
@@ -24,18 +25,18 @@ def facts_part(judged: Judged) -> dict[str, Any]:
     """Return what `templates/facts.html` takes."""
     evidence = judged.evidence
     return {
-        "deviations": list(_deviations(judged)),
+        "deviations": list(deviations_of(judged)),
         "optimizations": [_optimization(one) for rank in evidence.ranks for one in rank.optimizations],
         "environment": [{**vars(one), "kind": _FINDINGS.get(one.verdict, "")} for one in judged.environment],
         "cards": [_device(rank, start) for rank, start in evidence.starts],
         "versions": _versions(evidence),
         "launch": [] if evidence.run is None else _launch(evidence.run),
         "problems": evidence.problems,
-        "seal": _seal(judged),
+        "seal": seal_of(judged),
     }
 
 
-def _deviations(judged: Judged) -> Iterator[str]:
+def deviations_of(judged: Judged) -> Iterator[str]:
     """Yield each way in which the run is not the benchmark as the table has it."""
     evidence, device, cell = judged.evidence, judged.device, judged.verdict.cell
     run = evidence.run
@@ -98,7 +99,7 @@ def _recipe(run: Run | None) -> Recipe | None:
 
 
 def _optimization(one: Optimization) -> dict[str, Any]:
-    state = "on" if one.on else f"off: {one.why}" if one.why else "off"
+    state = text("optimizations.on") if one.on else text("optimizations.off") + (f": {one.why}" if one.why else "")
     return {**vars(one), "state": state, "kind": "good" if one.on else ""}
 
 
@@ -108,10 +109,10 @@ def _device(rank: int, start: Start) -> dict[str, str]:
         "host": start.host,
         "card": str(start.card),
         "name": start.device_name,
-        "serial": start.serial or "not read",
-        "memory": "not read" if start.capacity_gib is None else f"{start.capacity_gib:.2f}",
-        "driver": start.driver or "not read",
-        "collectives": start.collectives or "not read",
+        "serial": start.serial or text("value.not_read"),
+        "memory": text("value.not_read") if start.capacity_gib is None else f"{start.capacity_gib:.2f}",
+        "driver": start.driver or text("value.not_read"),
+        "collectives": start.collectives or text("value.not_read"),
         "timing": start.timing,
     }
 
@@ -126,7 +127,7 @@ def _versions(evidence: Evidence) -> list[dict[str, str]]:
         for rank, start in evidence.starts:
             if name in start.versions:
                 found.setdefault(start.versions[name], []).append(rank)
-        versions = [text if len(found) == 1 else f"{text} (ranks {_few(of)})" for text, of in found.items()]
+        versions = [one if len(found) == 1 else f"{one} (ranks {_few(of)})" for one, of in found.items()]
         rows.append({"name": name, "ranks": "; ".join(versions) or "-", "launching": str(launching.get(name) or "-")})
     return rows
 
@@ -141,20 +142,20 @@ def _launch(run: Run) -> list[tuple[str, str]]:
         "run": run.id,
         "started": run.started_utc,
         "ended": run.ended_utc,
-        "launched on": run.environment.host,
-        "operating system": run.environment.os,
+        "host": run.environment.host,
+        "os": run.environment.os,
         "launcher": run.launcher,
-        "exit code": "" if run.boot.exit_code is None else str(run.boot.exit_code),
-        "failed in": " - ".join(filter(None, (run.boot.phase, run.boot.message))),
-        "command on the first host": " ".join(run.command),
+        "exit_code": "" if run.boot.exit_code is None else str(run.boot.exit_code),
+        "failed": " - ".join(filter(None, (run.boot.phase, run.boot.message))),
+        "command": " ".join(run.command),
     }
-    return [(name, text) for name, text in rows.items() if text]
+    return [(text(f"launch.{name}"), value) for name, value in rows.items() if value]
 
 
-def _seal(judged: Judged) -> dict[str, Any]:
+def seal_of(judged: Judged) -> dict[str, Any]:
     """Return whether the seal holds, as reading the evidence found, and the digest that identifies this bundle."""
     if not judged.evidence.seal:
-        return {"state": "not there", "kind": "bad", "digest": "", "files": 0}
+        return {"state": "absent", "kind": "bad", "digest": "", "files": 0}
     broken = any(SEAL_FILE in problem for problem in judged.evidence.problems)
     state, kind = ("broken", "bad") if broken else ("holds", "good")
     digest = hashlib.sha256(judged.evidence.seal).hexdigest()

@@ -234,12 +234,12 @@ def _stalls(rank: RankEvidence) -> list[Stall]:
     size = windows.size.astype(float)
     starts = np.cumsum(windows.size) - windows.size
     parts = {
-        "waiting for data": windows.wait_ns / size,
-        "copying": windows.copy_ns / size,
+        "data": windows.wait_ns / size,
+        "copy": windows.copy_ns / size,
         "compute": np.add.reduceat(windows.compute_ns, starts) / size,
     }
     wall = windows.wall_ns / size
-    parts["elsewhere on the host"] = wall - sum(parts.values())
+    parts["host"] = wall - sum(parts.values())
     usual = float(np.median(wall))
     slow = (wall > STALL * usual).nonzero()[0]
     begin_s, end_s = (times[chosen] for times in window_spans(rank))

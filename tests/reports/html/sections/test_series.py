@@ -14,7 +14,17 @@ from hypothesis import strategies as st
 
 from evidence.bundle import Evidence, read_run
 from expected import Topology
-from reports.html.series import Spans, histogram, losses, on_grid, rank_rates, run_rates, samples, stalls, zero_ns
+from reports.html.sections.series import (
+    Spans,
+    histogram,
+    losses,
+    on_grid,
+    rank_rates,
+    run_rates,
+    samples,
+    stalls,
+    zero_ns,
+)
 from tests.reports.html.runs import TWO_RANKS, all_readings, stall
 from tests.verdict.bundles import STEADY, Bundle, Plan, build
 
@@ -176,7 +186,7 @@ def test_a_stall_is_found_with_its_cause_and_what_it_cost(tmp_path: Path) -> Non
 
     (found,) = stalls(evidence_of(bundle, tmp_path).ranks)
 
-    assert (found.rank, found.step, found.cause) == (1, 60, "waiting for data")
+    assert (found.rank, found.step, found.cause) == (1, 60, "data")
     assert found.lost_s == pytest.approx(4.0, rel=0.05)
     assert found.end_s - found.begin_s == pytest.approx(4.5, rel=0.1)
 
@@ -192,7 +202,7 @@ def test_a_stall_that_several_ranks_saw_is_one(tmp_path: Path) -> None:
 
     (found,) = stalls(evidence_of(bundle, tmp_path).ranks)
 
-    assert (found.rank, found.cause) == (1, "waiting for data")
+    assert (found.rank, found.cause) == (1, "data")
 
 
 def test_a_steady_run_has_no_stall(tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ from evidence.bundle import Evidence
 from evidence.events.rank import RankEvidence
 from evidence.verdict import RunVerdict
 from reports.html.charts import Chart, Level, Mark, Series, lines_of, over_time
-from reports.html.series import (
+from reports.html.sections.diagnosis import Culprit
+from reports.html.sections.series import (
     STALL,
     Stall,
     listed,
@@ -21,6 +22,7 @@ from reports.html.series import (
     window_spans,
     zero_ns,
 )
+from reports.html.texts import text
 from verdict.wording import limit, quantity
 
 _MARKED = 60  # the longest stalls; more would cover the chart
@@ -28,7 +30,12 @@ _LISTED = 12
 
 
 def training_part(
-    evidence: Evidence, verdict: RunVerdict, found: Sequence[Stall], marks: Sequence[Mark], prefix: str
+    evidence: Evidence,
+    verdict: RunVerdict,
+    found: Sequence[Stall],
+    marks: Sequence[Mark],
+    culprit: Culprit | None,
+    prefix: str,
 ) -> tuple[dict[str, Any], list[Chart]]:
     """Return what `templates/training.html` takes, and its charts, their ids beginning with `prefix`.
 
@@ -38,8 +45,8 @@ def training_part(
     made = (
         _loss(ranks, prefix),
         _score(evidence, verdict, prefix),
-        _rate(ranks, marks, found, prefix),
-        _rate_by_rank(ranks, marks, prefix),
+        _rate(ranks, marks, found, rate_levels(verdict), prefix),
+        _rate_by_rank(ranks, marks, rate_levels(verdict, max(1, len(ranks))), culprit, prefix),
     )
     charts = [chart for chart in made if chart is not None]
     longest = sorted(found, key=lambda one: -one.lost_s)[:_LISTED]
@@ -50,7 +57,7 @@ def training_part(
         "stalls": [_stall_row(stall) for stall in longest],
         "stall_count": len(found),
         "stall_lost": quantity(sum(stall.lost_s for stall in found), "s"),
-        "stall_rule": f"{STALL:g} times",
+        "stall_rule": f"{STALL:g}",
     }
     return part, charts
 
@@ -64,12 +71,12 @@ def time_marks(ranks: Sequence[RankEvidence], found: Sequence[Stall]) -> list[Ma
         warmup = seen.windows.warmup
         if warmup.any():
             begin_s, end_s = window_spans(seen)
-            marks.append(Mark("warm-up, not counted", float(begin_s[warmup].min()), float(end_s[warmup].max()), "W"))
+            marks.append(Mark(text("mark.warmup"), float(begin_s[warmup].min()), float(end_s[warmup].max()), "W"))
         for one in seen.evaluations:
-            marks.append(Mark("evaluation", (one.begin_ns - zero) / 1e9, (one.end_ns - zero) / 1e9, "E"))
-        marks += [Mark("checkpoint written", (t_ns - zero) / 1e9, None, "C") for t_ns in seen.checkpoints_ns]
+            marks.append(Mark(text("mark.evaluation"), (one.begin_ns - zero) / 1e9, (one.end_ns - zero) / 1e9, "E"))
+        marks += [Mark(text("mark.checkpoint"), (t_ns - zero) / 1e9, None, "C") for t_ns in seen.checkpoints_ns]
     longest = sorted(found, key=lambda one: -one.lost_s)[:_MARKED]
-    return marks + [Mark("stall", one.begin_s, one.end_s, "S", "bad") for one in longest]
+    return marks + [Mark(text("mark.stall"), one.begin_s, one.end_s, "S", "bad") for one in longest]
 
 
 def _loss(ranks: Sequence[RankEvidence], prefix: str) -> Chart | None:
@@ -79,27 +86,27 @@ def _loss(ranks: Sequence[RankEvidence], prefix: str) -> Chart | None:
     middle = listed(found.middle)
     known = [value for value in middle if value is not None]
     words = (
-        f"Median loss {known[0]:.4g} at the beginning, {known[-1]:.4g} at the end, lowest {min(known):.4g}."
+        text("loss.words", first=f"{known[0]:.4g}", last=f"{known[-1]:.4g}", least=f"{min(known):.4g}")
         if known
-        else "No loss is a finite number."
+        else text("loss.none")
     )
     marks = []
     if found.not_finite is not None:
         rank, step = found.not_finite
-        more = f"{found.count} losses are not finite, the first on rank {rank} in step {step}."
+        more = text("loss.not_finite", n=found.count, rank=rank, step=step)
         words = f"{words} {more}"
-        marks.append(Mark("first loss that is not finite", float(step), None, "NaN", "bad"))
+        marks.append(Mark(text("mark.not_finite"), float(step), None, "NaN", "bad"))
     several = sum(1 for rank in ranks if rank.windows.steps) > 1
-    band = "lowest to highest of all ranks and steps" if several else "lowest to highest"
+    band = text("loss.band_of_ranks" if several else "loss.band")
     return Chart(
         id=f"{prefix}loss",
-        title="Training loss",
+        title=text("loss.title"),
         x=found.step.tolist(),
         series=[
             Series(band, listed(found.low), "band", listed(found.high)),
-            Series("median", middle, tone="accent"),
+            Series(text("loss.median"), middle, tone="accent"),
         ],
-        x_label="optimizer step",
+        x_label=text("chart.step"),
         marks=marks,
         summary=words,
         from_zero=True,
@@ -113,21 +120,24 @@ def _score(evidence: Evidence, verdict: RunVerdict, prefix: str) -> Chart | None
     levels = []
     metric = verdict.metrics.get("map")
     if metric is not None and metric.low is not None:
-        levels.append(Level(f"bound {limit(metric.low, metric.unit)}", metric.low))
+        levels.append(Level(f"{text('level.bound', of='map')} {limit(metric.low, metric.unit)}", metric.low))
     if metric is not None and metric.expected is not None:
-        levels.append(Level(f"published {quantity(metric.expected, metric.unit)}", metric.expected, "published"))
+        levels.append(_published(metric.expected, metric.unit))
     finite = [one for one in known if one.map is not None and one.map == one.map]
     best = max(finite, key=lambda one: one.map or 0.0) if finite else None
-    words = f"{len(known)} evaluation{'s' * (len(known) > 1)}"
-    words += f"; best {best.map:.4f} {_when(best.epoch)}, last {known[-1].map:.4f}." if best else "; none has a number."
+    words = text("score.none", n=len(known))
+    if best is not None:
+        words = text(
+            "score.words", n=len(known), best=f"{best.map:.4f}", when=_when(best.epoch), last=f"{known[-1].map:.4f}"
+        )
     return Chart(
         id=f"{prefix}map",
         title="mAP",
         x=list(range(len(known))),
         series=[Series("mAP", [one.map for one in known])],
         kind="category",
-        categories=["before" if one.epoch < 0 else str(one.epoch + 1) for one in known],
-        x_label="epoch",
+        categories=[text("score.start") if one.epoch < 0 else str(one.epoch + 1) for one in known],
+        x_label=text("chart.epoch"),
         levels=levels,
         summary=words,
         from_zero=True,
@@ -135,53 +145,83 @@ def _score(evidence: Evidence, verdict: RunVerdict, prefix: str) -> Chart | None
 
 
 def _when(epoch: int) -> str:
-    return "before training" if epoch < 0 else f"after epoch {epoch + 1}"
+    return text("score.before") if epoch < 0 else text("score.after", epoch=epoch + 1)
 
 
-def _rate(ranks: Sequence[RankEvidence], marks: Sequence[Mark], found: Sequence[Stall], prefix: str) -> Chart | None:
+def rate_levels(verdict: RunVerdict, ranks: int = 1) -> list[Level]:
+    """Return bound and published number of the throughput that a window's comes nearest, a rank's share of them.
+
+    That is p_train, whose time has no evaluation in it as a window has none; without a number p_core, or p_whole.
+    """
+    for name in ("p_train", "p_core", "p_whole"):
+        metric = verdict.metrics.get(name)
+        if metric is None or metric.low is None or metric.expected is None:
+            continue
+        share = text("level.share", ranks=ranks) if ranks > 1 else ""
+        low, expected = metric.low / ranks, metric.expected / ranks
+        return [
+            Level(f"{text('level.bound', of=name)} {limit(low, metric.unit)}{share}", low),
+            _published(expected, metric.unit, share),
+        ]
+    return []
+
+
+def _published(value: float, unit: str, share: str = "") -> Level:
+    return Level(f"{text('level.published')} {quantity(value, unit)}{share}", value, "published")
+
+
+def _rate(
+    ranks: Sequence[RankEvidence], marks: Sequence[Mark], found: Sequence[Stall], levels: Sequence[Level], prefix: str
+) -> Chart | None:
     spans = run_rates(ranks)
     if not len(spans.values):
         return None
     x, (values,) = on_grid([spans], also_s=_times(marks))
     known = spans.values[spans.values == spans.values]
-    words = "No window has a rate."
+    words = text("rate.none")
     if len(known):
         low, middle, high = (quantity(float(value), "images/s") for value in (known.min(), _median(known), known.max()))
-        words = f"Windows from {low} to {high}, half of them above {middle}."
-    words += f" {_counted(found)} {len([mark for mark in marks if mark.sign == 'E'])} evaluations are marked."
+        words = text("rate.words", low=low, high=high, middle=middle)
+    words += f" {_counted(found)}"
     return over_time(
         f"{prefix}rate",
-        "Throughput of all ranks together",
+        text("rate.title"),
         x,
-        [Series("all ranks", values, tone="accent")],
+        [Series(text("rate.all"), values, tone="accent")],
         unit="images/s",
         marks=marks,
+        levels=levels,
         summary=words,
         from_zero=True,
         group=f"{prefix}time",
     )
 
 
-def _rate_by_rank(ranks: Sequence[RankEvidence], marks: Sequence[Mark], prefix: str) -> Chart | None:
+def _rate_by_rank(
+    ranks: Sequence[RankEvidence],
+    marks: Sequence[Mark],
+    levels: Sequence[Level],
+    culprit: Culprit | None,
+    prefix: str,
+) -> Chart | None:
+    """Return the rates of all ranks, which are alike: in every step all wait for the slowest."""
     able = [rank for rank in ranks if rank.windows.steps]
     if len(able) < 2:
         return None
     spans = [rank_rates(rank) for rank in able]
     x, lines = on_grid(spans, also_s=_times(marks))
     medians = [_median(line.values[line.values == line.values]) for line in spans]
-    slowest = min(range(len(able)), key=lambda at: medians[at])
-    words = (
-        f"Median window of a rank: {quantity(min(medians), 'images/s')} on rank {able[slowest].rank}, the lowest, to "
-        f"{quantity(max(medians), 'images/s')}."
-    )
+    low, high = (quantity(value, "images/s") for value in (min(medians), max(medians)))
+    at = next((at for at, rank in enumerate(able) if culprit is not None and rank.rank == culprit.rank), None)
     return over_time(
         f"{prefix}rank-rate",
-        "Throughput of each rank",
+        text("rate.by_rank"),
         x,
-        lines_of([f"rank {rank.rank}" for rank in able], lines, slowest, "slowest"),
+        lines_of([text("label.rank", rank=rank.rank) for rank in able], lines, at),
         unit="images/s",
         marks=marks,
-        summary=words,
+        levels=levels,
+        summary=text("rate.by_rank_words", low=low, high=high),
         from_zero=True,
         group=f"{prefix}time",
     )
@@ -197,9 +237,9 @@ def _median(values: np.ndarray) -> float:
 
 def _counted(found: Sequence[Stall]) -> str:
     if not found:
-        return "No window is a stall."
+        return text("stall.none")
     lost = quantity(sum(stall.lost_s for stall in found), "s")
-    return f"{len(found)} stall{'s' * (len(found) > 1)} cost {lost}."
+    return text("stall.words", n=len(found), lost=lost)
 
 
 def _stall_row(stall: Stall) -> dict[str, str]:
@@ -208,5 +248,5 @@ def _stall_row(stall: Stall) -> dict[str, str]:
         "step": f"{stall.step:,}".replace(",", " "),
         "rank": str(stall.rank),
         "lost": quantity(stall.lost_s, "s"),
-        "cause": stall.cause,
+        "cause": text(f"stall.{stall.cause}"),
     }
