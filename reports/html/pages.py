@@ -134,11 +134,11 @@ def body_of(of: PageOf, prefix: str, *, running: bool = False) -> Body:
         training=training,
         ranks=ranks,
         devices=devices,
-        probes=probes_part(evidence, state.health, state.culprit, prefix),
+        probes=probes_part(evidence, state.health, state.culprit, prefix, running=running),
         facts=facts_part(of.run),
         commands=of.commands,
     )
-    return Body(_head(of, state, running=running), html, [*training_charts, *rank_charts, *device_charts])
+    return Body(_head(of, state, prefix, running=running), html, [*training_charts, *rank_charts, *device_charts])
 
 
 def gate_parts(gate: str) -> tuple[str, str, str]:
@@ -180,7 +180,7 @@ def flags_of(verdict: RunVerdict) -> list[str]:
     ]
 
 
-def _head(of: PageOf, state: State, *, running: bool) -> dict[str, Any]:
+def _head(of: PageOf, state: State, prefix: str, *, running: bool) -> dict[str, Any]:
     """Return what stands above everything: outcome, gate, amount, cause and next step, and what identifies the run."""
     verdict = of.run.verdict
     gate, rest, gate_kind = gate_parts(of.gate)
@@ -189,7 +189,9 @@ def _head(of: PageOf, state: State, *, running: bool) -> dict[str, Any]:
     if not running:
         rows += [_row("amount", line) for line in _amounts(verdict, state)]
         said = cause(of.run.evidence, verdict, state.culprit, state.failed) if state.verdict is not Verdict.PASS else ""
-        rows += [_row("cause", said, "culprit" if state.culprit is not None else "")] if said else []
+        is_culprit = state.culprit is not None and said == state.culprit.words
+        href = f"#{prefix}h-skew" if is_culprit else ""
+        rows += [_row("cause", said, "culprit" if is_culprit else "", href)] if said else []
         rows.append(_row("next", next_step(of.run.evidence, verdict, state.verdict, state.culprit)))
     return {
         "title": f"{of.run.device.name} {verdict.cell}",
@@ -202,8 +204,8 @@ def _head(of: PageOf, state: State, *, running: bool) -> dict[str, Any]:
     }
 
 
-def _row(name: str, words: str, kind: str = "") -> dict[str, str]:
-    return {"label": text(f"answer.{name}"), "text": words, "kind": kind}
+def _row(name: str, words: str, kind: str = "", href: str = "") -> dict[str, str]:
+    return {"label": text(f"answer.{name}"), "text": words, "kind": kind, "href": href}
 
 
 def _amounts(verdict: RunVerdict, state: State) -> list[str]:

@@ -51,6 +51,7 @@ def training_part(
     charts = [chart for chart in made if chart is not None]
     longest = sorted(found, key=lambda one: -one.lost_s)[:_LISTED]
     part = {
+        "charts": charts,
         "loss": made[0],
         "score": made[1],
         "rates": [chart for chart in made[2:] if chart is not None],
