@@ -80,11 +80,3 @@ def test_every_option_that_is_shown_exists(readme: str) -> None:
 
     assert shown - ours.names - OTHERS == set()
     assert {"--topo", "--gate", "--data", "--replay", "--history"} <= shown
-
-
-@pytest.mark.parametrize("readme", READMES)
-def test_every_file_that_is_linked_to_is_there(readme: str) -> None:
-    links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", (ROOT / readme).read_text(encoding="utf-8"))
-
-    assert links
-    assert [link for link in links if not (ROOT / link).exists()] == []
