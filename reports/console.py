@@ -65,8 +65,6 @@ def run_lines(
     `name` is the device's, `folder` the run's path as it should be shown, `serial` the device's of a run of
     --each-card. `notes` and `more` stand before `commands`, the next things to do by a short word for each.
     """
-    rows = [_METRICS, *(_row(metric) for metric in verdict.shown.values())]
-    rows += [(name, one.measured, one.bound, "", "", one.verdict.value) for name, one in verdict.probes.items()]
     verdicts = [one.verdict for one in verdict.shown.values()] + [one.verdict for one in verdict.probes.values()]
     colours = ["", *map(COLOURS.__getitem__, verdicts)]
     said_of = {
@@ -74,13 +72,17 @@ def run_lines(
         for metric in verdict.metrics.values()
     }
     said_of.update((name, (one.reason, COLOURS[one.verdict])) for name, one in verdict.probes.items())
-    explained = [Line(f"{name}: {text}", colour) for name, (text, colour) in said_of.items() if text]
+    explained = [
+        Line(text if text.startswith(f"{name} ") else f"{name}: {text}", colour)
+        for name, (text, colour) in said_of.items()
+        if text
+    ]
     if verdict.broken:
         explained = [Line(f"invalid: {reason}", COLOURS[Verdict.INVALID]) for reason in verdict.reasons]
     said = [*(f"changed since the run: {change}" for change in verdict.changed), *verdict.notes, *notes]
     parts: list[Sequence[Line]] = [
-        [Line(_title(name, verdict, folder, serial))],
-        aligned(rows, colours),
+        [Line(run_title(name, verdict, folder, serial))],
+        aligned(metric_rows(verdict), colours),
         [] if verdict.workload is None else [Line(f"workload  {verdict.workload}")],
         explained,
         [Line(text, "yellow") for text in said],
@@ -90,6 +92,12 @@ def run_lines(
     return [
         line for at, part in enumerate(part for part in parts if part) for line in ([Line("")] * (at > 0) + [*part])
     ]
+
+
+def metric_rows(verdict: RunVerdict) -> list[tuple[str, ...]]:
+    """Return the closing table as rows of texts, the headings first: each metric, then each probe."""
+    rows = [_METRICS, *(_row(metric) for metric in verdict.shown.values())]
+    return rows + [(name, one.measured, one.bound, "", "", one.verdict.value) for name, one in verdict.probes.items()]
 
 
 def switched_off(verdict: RunVerdict) -> str:
@@ -206,7 +214,8 @@ def comparison_lines(compared: Sequence[Comparison]) -> dict[str, list[Line]]:
     return {title: lines for title, lines in tables.items() if lines}
 
 
-def _title(device: str, verdict: RunVerdict, folder: str, serial: str) -> str:
+def run_title(device: str, verdict: RunVerdict, folder: str, serial: str = "") -> str:
+    """Return a run in a line: device and cell, how it was made, ranks, and its folder."""
     cell = verdict.cell
     restarted = f"restarted {verdict.restarts}x" if verdict.restarts else ""
     card = "" if cell.card is None else f"device {cell.card}" + (f" ({serial})" if serial else "")

@@ -176,7 +176,7 @@ def test_only_what_did_not_go_well_is_explained() -> None:
     )
 
     text = "\n".join(lines)
-    assert "map: map 0.1 is below 0.36" in text
+    assert "\nmap 0.1 is below 0.36\n" in text
     assert "fine" not in text
     assert "mem: unpublished" not in text
 
