@@ -215,6 +215,13 @@ class RankReader:
             health=tuple(every.get("health", ())),
             operators=tuple(every.get("operator", ())),
             operators_done=once.get("operators"),
+            collectives=tuple(every.get("collective", ())),
+            pairs=tuple(every.get("link_pair", ())),
+            links_done=once.get("links"),
+            rates=tuple(every.get("device_rate", ())),
+            sustained=once.get("sustained"),
+            peaks_done=once.get("peaks"),
+            layers=once.get("layers"),
         )
 
     def _windows(self) -> Windows:

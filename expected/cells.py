@@ -26,6 +26,7 @@ from expected.model import (
     Recipe,
     Topology,
 )
+from expected.rates import ALL_REDUCE, DEVICES, HOSTS, MEASURED, Rate, find_rate
 from expected.recipe import read_recipe
 from expected.toml_file import POSITIVE, ExpectationError, Range, Table, describe
 
@@ -55,6 +56,7 @@ class CellDefaults:
     cards_per_host: int | None
     peak_tflops: Mapping[str, float]
     train_images: int = COCO_TRAIN_IMAGES
+    rates: tuple[Rate, ...] = ()
 
 
 def read_cells(top: Table, defaults: CellDefaults) -> tuple[Cell, ...]:
@@ -70,6 +72,7 @@ def read_cells(top: Table, defaults: CellDefaults) -> tuple[Cell, ...]:
         cell = _read_cell(table, defaults)
         if "shapes" not in top:
             cell = replace(cell, expectations={**cell.expectations, **_derived(cell)})
+        cell = replace(cell, expectations={**cell.expectations, **_bandwidth(cell)})
         for earlier, other in enumerate(cells, start=1):
             if other.id == cell.id:
                 is_mode = other.recipe.tf32 != cell.recipe.tf32
@@ -99,6 +102,7 @@ def _read_cell(table: Table, defaults: CellDefaults) -> Cell:
         expectations=expectations,
         source=source,
         note=table.text("note") if "note" in table else "",
+        rates=defaults.rates,
     )
 
 
@@ -130,6 +134,17 @@ def _derived(cell: Cell) -> dict[str, Expectation]:
             low, high = default_bounds(metric, value)
             found[name] = Expectation(DERIVED, value, low, high, source=f"{how.words}; {cell.source}")
     return found
+
+
+def _bandwidth(cell: Cell) -> dict[str, Expectation]:
+    """Return the expectation of bus_bandwidth, where an all-reduce of as many devices was measured."""
+    between = HOSTS if cell.topology.nodes > 1 else DEVICES
+    known = find_rate(cell.rates, ALL_REDUCE, MEASURED, between=between, devices=cell.topology.ranks)
+    if known is None:
+        return {}
+    value = float(f"{known.rate:.4g}")
+    low, high = default_bounds(FURTHER_METRICS["bus_bandwidth"], value)
+    return {"bus_bandwidth": Expectation(PUBLISHED, value, low, high, source=known.source)}
 
 
 def _read_topology(table: Table, cards_per_host: int | None) -> Topology:

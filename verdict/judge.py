@@ -241,14 +241,14 @@ def _verdict(
         restarts=0 if evidence.run is None else len(evidence.run.restarts),
         without=() if evidence.run is None else evidence.run.without,
         further=further,
-        probes={} if broken else probes(evidence),
+        probes={} if broken else probes(evidence, cell),
         notes=() if broken else notes(evidence, cell, measurements),
     )
 
 
-def probes(evidence: Evidence) -> Mapping[str, ProbeVerdict]:
-    """Return the probes that the ranks made of their devices, each judged in one line, by name."""
-    found = {name: judge_probe(evidence) for name, judge_probe in PROBES.items()}
+def probes(evidence: Evidence, cell: Cell) -> Mapping[str, ProbeVerdict]:
+    """Return the probes that the ranks made of their devices, each judged for the cell in one line, by name."""
+    found = {name: judge_probe(evidence, cell) for name, judge_probe in PROBES.items()}
     return {name: one for name, one in found.items() if one is not None}
 
 

@@ -7,7 +7,7 @@ import math
 from evidence.verdict import Interval, MetricVerdict
 from expected import Expectation, Metric
 
-_DECIMALS = {"s": 1, "images/s": 1, "0..1": 4, "": 4, "GiB": 2, "epochs": 0}
+_DECIMALS = {"s": 1, "images/s": 1, "0..1": 4, "": 4, "GiB": 2, "epochs": 0, "GB/s": 2}
 """The fewest decimals of a number by its unit; 3 of any other."""
 _DIMENSIONLESS = ("0..1", "")
 _COUNTS = ("epochs",)

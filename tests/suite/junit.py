@@ -15,7 +15,7 @@ from tests.forked import Forked
 from tests.support import ROOT
 
 _TIMEOUT_S = 600.0
-_ASKING = {"--numerics", "--gate", "--replay"}
+_ASKING = {"--gate", "--replay"}
 
 
 @dataclass(frozen=True)
@@ -78,9 +78,10 @@ def _command(folder: Path, arguments: Sequence[Any]) -> list[str]:
             words[-1] += f"={argument}"  # a path on its own, pytest may take for the place of its configuration
         else:
             words.append(str(argument))
-    # The history costs a second and the operators probe several, and few sessions are about them. A gate asks for all.
+    # The history costs a second and the probes several, and few sessions are about them. A gate asks for all.
     words += [] if "--history" in words else ["--history", "none"]
-    return words if _ASKING & {word.partition("=")[0] for word in words} else [*words, "--numerics", "none"]
+    given = {word.partition("=")[0] for word in words}
+    return words + [one for flag in ("--numerics", "--links") if not given & {flag, *_ASKING} for one in (flag, "none")]
 
 
 def _environment(added: Mapping[str, str]) -> dict[str, str]:

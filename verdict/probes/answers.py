@@ -1,7 +1,7 @@
 """What all probes have in common: the answer to a question, and one line a probe in the closing table.
 
 @probe("operators")
-def operators_probe(evidence: Evidence) -> ProbeVerdict | None: ...
+def operators_probe(evidence: Evidence, cell: Cell) -> ProbeVerdict | None: ...
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Callable, Collection, Iterable, Mapping, Sequence, TypeVar
 from evidence.bundle import Evidence
 from evidence.events.setup import Start
 from evidence.verdict import ProbeVerdict, Verdict
+from expected import Cell
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,9 @@ class ProbeAnswer:
         return {"verdict": str(self.verdict), "margin": f"{self.margin:.3g}", "cases": str(self.cases)}
 
 
-Judge = Callable[[Evidence], "ProbeVerdict | None"]
+Judge = Callable[[Evidence, Cell], "ProbeVerdict | None"]
 _J = TypeVar("_J", bound=Judge)
+_A = TypeVar("_A", bound=ProbeAnswer)
 
 PROBES: dict[str, Judge] = {}
 """By name, the function that returns a probe's line for a run; None if it was not made."""
@@ -66,7 +68,7 @@ def in_one_line(answers: Sequence[ProbeAnswer], *, passed: str, bound: str) -> P
     return ProbeVerdict(f"{right} of {len(answers)}", bound, wrong[0].verdict, f"{reason}{more}")
 
 
-def worst_of(answers: Iterable[ProbeAnswer | None]) -> ProbeAnswer | None:
+def worst_of(answers: Iterable[_A | None]) -> _A | None:
     """Return the answer furthest from a pass, of those that there are: of several boots of a cell, one bad is bad."""
     found = [one for one in answers if one is not None]
     order = list(Verdict)

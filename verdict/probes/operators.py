@@ -15,6 +15,7 @@ from evidence.bundle import Evidence
 from evidence.events.operators import BITS, EXACT, SPECIAL, ULP, VALID, WATCHED, OperatorAnswer
 from evidence.events.setup import Start
 from evidence.verdict import ProbeVerdict, Verdict
+from expected import Cell
 from verdict.probes.answers import ProbeAnswer, devices_in_words, in_one_line, place_of, probe
 
 
@@ -107,7 +108,7 @@ def _reason(answer: OperatorAnswer, margin: float) -> str:
 
 
 @probe("operators")
-def operators_probe(evidence: Evidence) -> ProbeVerdict | None:
+def operators_probe(evidence: Evidence, cell: Cell) -> ProbeVerdict | None:
     """Return the operators probe of a run in one line; None if it was not made."""
     found = list(judge_operators(evidence).values())
     if not found:
