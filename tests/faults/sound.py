@@ -62,7 +62,7 @@ ROWS = (
         "the target map one epoch later than published (A100 at batch size 2)",
         "e2e_time",
         "pass",
-        ("tests/verdict/test_judge.py::test_an_a100_that_takes_an_epoch_more_at_batch_size_2_passes",),
+        ("tests/verdict/test_bounds.py::test_an_a100_that_takes_an_epoch_more_at_batch_size_2_passes",),
     ),
     Row(
         "eight devices that differ by 2 %, the slowest by 7 %",

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from benchmarks import operating_curve
-from benchmarks.noise import KINDS, STALLS, Noise
-from benchmarks.operating_curve import (
+from benchmarks.judging.noise import KINDS, STALLS, Noise
+from benchmarks.judging.operating_curve import (
     DOCS,
     FULL_STEPS,
     LEAST_STEPS,

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from benchmarks.noise import autoregression
+from benchmarks.judging.noise import autoregression
 from verdict.metrics.statistics import (
     Interval,
     RateInterval,

@@ -1,4 +1,4 @@
-"""Whether a device waits for its data: python -m benchmarks.waiting [--steps N].
+"""Whether a device waits for its data: python -m benchmarks.data.waiting [--steps N].
 
 Runs the trainer on the simulated device (50 ms an image, batches of two) with images that take 30 ms more to decode
 than they do, and prints where the time went: with four loader workers as the benchmark's recipe has them, and with
@@ -19,7 +19,7 @@ from typing import Any, Sequence
 from trainer.data.shapes import ensure
 from trainer.settings import Settings, to_flags
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 WAYS: dict[str, dict[str, Any]] = {
     "4 workers, as by default": {"workers": 4},
     "4 workers, nothing asked for ahead": {"workers": 4, "without": ("batches_ahead", "overlapped_copies")},
@@ -65,7 +65,7 @@ def account(events: Sequence[dict[str, Any]]) -> dict[str, float]:
 
 def main(arguments: Sequence[str]) -> int:
     """Print the account of each way."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.waiting", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.data.waiting", description=__doc__)
     parser.add_argument("--steps", type=int, default=200)
     steps = parser.parse_args(list(arguments)).steps
     head = ("data wait %", "copy %", "bookkeeping %", "p_train /s", "p_core /s", "p_train/p_core")

@@ -10,7 +10,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from benchmarks.beside import beside
-from benchmarks.pictures import OUTLINES, write_pictures
+from benchmarks.data.pictures import OUTLINES, write_pictures
 from tests.trainer.data.one_rank import loader_of_one_rank
 from trainer.data.coco import load_index
 from trainer.data.dataset import CocoBoxes

@@ -12,7 +12,7 @@ torch = pytest.importorskip("torch")
 from torchvision.transforms import functional
 
 from benchmarks.beside import beside
-from benchmarks.pictures import HEIGHT, WIDTH
+from benchmarks.data.pictures import HEIGHT, WIDTH
 from trainer.data.dataset import Sample, collate
 from trainer.devices import load_backend
 from trainer.loop.staging import to_device

@@ -6,14 +6,14 @@ import io
 import textwrap
 from typing import TYPE_CHECKING, Sequence
 
-from benchmarks.noise import STALLS
+from benchmarks.judging.noise import STALLS
 from verdict.metrics.throughput import DECISIVE_STEPS as LEAST
 
 if TYPE_CHECKING:
-    from benchmarks.noise import Noise
-    from benchmarks.operating_curve import Boots, Point
+    from benchmarks.judging.noise import Noise
+    from benchmarks.judging.operating_curve import Boots, Point
 
-COMMAND = "python -m benchmarks.operating_curve"
+COMMAND = "python -m benchmarks.judging.operating_curve"
 
 _STYLES = {"pass": ("#0b6e3a", "-", "o"), "fail": ("#b3261e", "--", "s"), "inconclusive": ("#3b4a8c", ":", "^")}
 """Of each verdict: colour, line and marker; any one of them alone distinguishes the three."""

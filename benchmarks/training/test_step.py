@@ -11,7 +11,7 @@ torch = pytest.importorskip("torch")
 
 
 from benchmarks.beside import beside
-from benchmarks.pictures import write_pictures
+from benchmarks.data.pictures import write_pictures
 from trainer.data.loader import build_loaders
 from trainer.devices import Backend, load_backend
 from trainer.loop.staging import to_device

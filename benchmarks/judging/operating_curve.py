@@ -11,8 +11,8 @@ from typing import Any, Iterator, Mapping, Sequence, Tuple
 
 import numpy as np
 
-from benchmarks.noise import BETWEEN_RUNS, KINDS, STALLS, Noise
-from benchmarks.operating_document import SLOW_PERCENT, SOUND_PERCENT, document, plot
+from benchmarks.judging.noise import BETWEEN_RUNS, KINDS, STALLS, Noise
+from benchmarks.judging.operating_document import SLOW_PERCENT, SOUND_PERCENT, document, plot
 from evidence.bundle import Evidence, Run
 from evidence.errors import SuiteError
 from evidence.events.rank import RankEvidence, Windows
@@ -36,7 +36,7 @@ WINDOW, BATCH = 20, 16
 OFFSETS_PERCENT = tuple(range(-10, 6))
 """How much faster the device is than published; -10 is a device that delivers nine tenths."""
 SEED = 20171117
-DOCS = Path(__file__).resolve().parents[1] / "docs"
+DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 _IMAGES_PER_S = 64.0  # of every simulated device; what is published differs
 _AT_ONCE = 200  # runs whose noise is made together
@@ -168,7 +168,7 @@ def _with_nothing_but(kind: type[Any], **known: Any) -> Any:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Simulate, print every point, and, where nothing was shortened, write the document and its plot."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.operating_curve", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.judging.operating_curve", description=__doc__)
     parser.add_argument("--runs", type=int, default=RUNS, help="simulated runs of each kind (default %(default)s)")
     parser.add_argument(
         "--points",

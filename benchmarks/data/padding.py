@@ -1,4 +1,4 @@
-"""`python -m benchmarks.padding`: what it does to detections that a batch is padded to its largest image.
+"""`python -m benchmarks.data.padding`: what it does to detections that a batch is padded to its largest image.
 
 Trains the small model on generated images until it finds things, with a resizing that keeps the images' shapes, and
 evaluates it three times: every image alone, images of one group together, and images in the order of their ids.
