@@ -69,15 +69,17 @@ class Repeat:
 
 @dataclass(frozen=True)
 class Boot:
-    """How the launch ended; with neither exit code nor failure it never came to an end.
+    """How the launch ended; with neither exit code nor failure nor `stopped` it never came to an end.
 
-    `elapsed_s` and `elapsed_utc_s` are its length by a monotonic clock and by the time of day.
+    `elapsed_s` and `elapsed_utc_s` are its length by a monotonic clock and by the time of day. `stopped` is why
+    --fail-fast ended the run before its end: what could no longer pass.
     """
 
     exit_code: int | None = None
     failure: Broken | None = None
     elapsed_s: float | None = None
     elapsed_utc_s: float | None = None
+    stopped: str = ""
 
     @property
     def failed(self) -> bool:
@@ -149,8 +151,8 @@ class Run:
     expectation: Mapping[str, Any] | None = None
     restarts: tuple[Broken, ...] = ()
     repeat: Repeat | None = None
-    numerics: str = "none"  # how much the operators probe asked
-    links: str = "none"  # how much the probes of links, copies, memory and peaks asked
+    numerics: str = ""  # how much the operators probe asked; "": the run is older than the probe
+    links: str = ""  # how much the probes of links, copies, memory and peaks asked, likewise
     started_utc: str = ""
     ended_utc: str = ""
     environment: Launcher = Launcher()

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Mapping
 
 from expected.metrics import FURTHER_METRICS, METRICS
+from expected.rates import Rate
 from expected.toml_file import ExpectationError
 
 PUBLISHED = "published"
@@ -143,7 +144,7 @@ class Cell:
     `device` is the marker, `batch_size` is per device, `timing` how the published p_core was timed ("host", "device"),
     `expectations` has all columns of the table by name, and further metrics with a number. `card` is the index of the
     one device to use; None, as in every table, for any. `peak_tflops` is the device's specified peak at the precision;
-    None if it is not stated.
+    None if it is not stated. `rates` are the device's [[link]] and [[peak]] rows.
     """
 
     device: str
@@ -158,6 +159,7 @@ class Cell:
     note: str = ""
     card: int | None = None
     peak_tflops: float | None = None
+    rates: tuple[Rate, ...] = field(default=(), hash=False)
 
     @property
     def id(self) -> str:

@@ -10,8 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Callable, Iterator, Sequence
 
 from evidence.bundle import Evidence, no_collections, read_run, with_signature
+from evidence.codec import encode
+from evidence.command_line import EXIT_REFUSED, print_json
 from evidence.errors import SuiteError
 from evidence.files import write_whole
+from evidence.growing import GrowingRun
 from evidence.text import visible
 from evidence.verdict import RunVerdict, Verdict, read_verdict
 from expected import ALL_METRICS, load_device, load_devices
@@ -19,9 +22,9 @@ from reports.console import aligned
 from reports.history import HistoryError, default_url
 from reports.html.texts import LANGUAGES
 from verdict.environment.findings import environment_findings
-from verdict.judge import Judged, judge, judge_run, judge_stored
+from verdict.judge import Judged, judge, judge_run, judge_so_far, judge_stored
 from verdict.lookup import find_cell
-from verdict.wording import quantity
+from verdict.wording import counted, quantity
 
 if TYPE_CHECKING:
     from reports.history.entry import Entry
@@ -32,22 +35,28 @@ if TYPE_CHECKING:
 RUN_PAGE = "report.html"
 CERTIFICATE = "certificate.html"
 TREND_PAGE = "trend.html"
-EXIT_NOT_COMPARABLE = 2
 EXIT_WORSE = 1
 
 FORMS = ("published", "template")
 """Of `table --document`: as the vendor's published document has it, or FlagPerf's template for such documents."""
 
+_RUN = "runs/20261123T101200Z-r300-1x8-fp32"  # in examples
 _RUN_HEADINGS = ("number", "started (UTC)", "cell", "protocol", "release", "outcome", *ALL_METRICS, "run")
 
 
 @dataclass(frozen=True)
 class Command:
-    """A subcommand: its purpose, the function that declares its arguments, and the one that runs it."""
+    """A subcommand: its purpose, the function that declares its arguments, and the one that runs it.
+
+    `examples` are command lines with %(prog)s for the command; one that prints a table has `--json` too.
+    """
 
     purpose: str
     add_arguments: Callable[[argparse.ArgumentParser], None]
     run: Callable[[argparse.Namespace], int]
+    examples: tuple[str, ...]
+    prints_table: bool = True
+    aliases: tuple[str, ...] = ()
 
 
 def _table_arguments(parser: argparse.ArgumentParser) -> None:
@@ -75,6 +84,9 @@ def _table(arguments: argparse.Namespace) -> int:
         own = load_device(arguments.file)
         devices[own.marker] = own
     device, fillings = fill(arguments.run_dirs, devices, anonymous=arguments.anonymous)
+    if arguments.json:
+        print_json({"device": device.marker, "rows": encode(fillings)})
+        return 0
     style = style_of(device, exact=arguments.exact)
     if arguments.map:
         style = replace(style, percent=arguments.map == "percent")
@@ -104,11 +116,12 @@ def _html(arguments: argparse.Namespace) -> int:
     from reports.html.pages import run_page, running_page
     from reports.html.texts import in_language
 
-    page = _page_of(judge_stored(arguments.run_dir, load_devices()), arguments.run_dir)
-    run = page.run.evidence.run
-    make = running_page if run is not None and not run.has_ended else run_page
+    judged, make = judge_stored(arguments.run_dir, load_devices()), run_page
+    run = judged.evidence.run
+    if run is not None and not run.has_ended:
+        judged, make = judge_so_far(GrowingRun(arguments.run_dir).read(), judged.device, judged.cell), running_page
     with in_language(arguments.language):
-        _write_page(arguments.out or arguments.run_dir / RUN_PAGE, make(page))
+        _write_page(arguments.out or arguments.run_dir / RUN_PAGE, make(_page_of(judged, arguments.run_dir)))
     return 0
 
 
@@ -146,8 +159,9 @@ def _certificate(arguments: argparse.Namespace) -> int:
 def _add_place(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--history",
-        metavar="URL",
-        help="any database that SQLAlchemy knows; default: history.sqlite in the runs folder",
+        metavar="FILE",
+        help="an SQLite file, or the URL of any database that SQLAlchemy knows; default: history.sqlite in the runs "
+        "folder",
     )
     parser.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="default: %(default)s/")
 
@@ -179,10 +193,14 @@ def _history(arguments: argparse.Namespace) -> int:
     with open_history(_place(arguments), create=bool(arguments.add)) as history:
         if arguments.add:
             count = history.enter(_entries(arguments.add, arguments.release))
-            print(f"entered {count} run{'s' * (count != 1)} in {history.address}\n")
+            told = f"entered {counted(count, 'run')} in {history.address}"
+            print(told, file=sys.stderr) if arguments.json else print(f"{told}\n")
         with history.reading() as connection:
             found = runs(connection, device=arguments.device, cell=arguments.cell, limit=arguments.limit)
-    print("\n".join(_run_table(found)) if found else "no run of this kind was entered yet")
+    if arguments.json:
+        print_json({"runs": encode(found)})
+    else:
+        print("\n".join(_run_table(found)) if found else "no run of this kind was entered yet")
     return 0
 
 
@@ -245,7 +263,7 @@ def _compare_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _compare(arguments: argparse.Namespace) -> int:
     """Print the comparison of two runs or releases, or why they are not comparable."""
-    from reports.compare import comparisons, run_lines, side_of_folder, side_of_history, worse
+    from reports.compare import comparison_records, comparisons, run_lines, side_of_folder, side_of_history, worse
     from reports.html.comparison import Compared
     from verdict.compare.comparability import differing, refusals
 
@@ -258,21 +276,24 @@ def _compare(arguments: argparse.Namespace) -> int:
         else side_of_history(_place(arguments), word, devices, arguments.runs)
         for word in (arguments.first, arguments.second)
     )
-    why = refusals(first.candidate, second.candidate)
+    names, why = (first.candidate.name, second.candidate.name), refusals(first.candidate, second.candidate)
     found = [] if why else list(comparisons(first, second))
     if arguments.page is not None:
         changed = list(differing(first.versions, second.versions))
         title = " ".join(first.candidate.facts.get(name, "?") for name in ("device", "topology", "precision"))
         one = Compared(title, (first.shown, second.shown), found, changed, (first.samples, second.samples), why)
         _write_comparison(arguments, [one])
+    if arguments.json:
+        print_json({"a": names[0], "b": names[1], "refused": why, "metrics": comparison_records(found)})
     if why:
-        return _refuse(f"{first.candidate.name} and {second.candidate.name}", why)
-    print("\n".join(run_lines(first, second, found)))
+        return _refuse(" and ".join(names), why, arguments)
+    if not arguments.json:
+        print("\n".join(run_lines(first, second, found)))
     return EXIT_WORSE if arguments.fail_on and worse(found) else 0
 
 
 def _compare_releases(arguments: argparse.Namespace) -> int:
-    from reports.compare import group_lines, read_groups, worse
+    from reports.compare import comparison_records, group_lines, read_groups, worse
     from reports.html.comparison import Compared
 
     groups = read_groups(_place(arguments), arguments.first, arguments.second, arguments.cell)
@@ -285,13 +306,21 @@ def _compare_releases(arguments: argparse.Namespace) -> int:
         sides = arguments.first, arguments.second
         made = [Compared(one.cell_id, sides, one.comparisons, refused=one.refused) for one in groups]
         _write_comparison(arguments, made)
+    if arguments.json:
+        cells = [
+            {"cell": one.cell_id, "refused": one.refused, "metrics": comparison_records(one.comparisons)}
+            for one in groups
+        ]
+        print_json({"cells": cells})
     codes = [0]
     for at, group in enumerate(groups):
-        print("\n" * bool(at) + visible(group.cell_id))
+        if not arguments.json:
+            print("\n" * bool(at) + visible(group.cell_id))
         if group.refused:
-            codes.append(_refuse("the runs of the two releases", group.refused))
+            codes.append(_refuse("the runs of the two releases", group.refused, arguments))
             continue
-        print("\n".join(group_lines(group)))
+        if not arguments.json:
+            print("\n".join(group_lines(group)))
         codes.append(EXIT_WORSE if arguments.fail_on and worse(group.comparisons) else 0)
     return max(codes)
 
@@ -304,9 +333,10 @@ def _write_comparison(arguments: argparse.Namespace, compared: Sequence[Compared
         _write_page(arguments.page, comparison_page(compared))
 
 
-def _refuse(what: str, why: Sequence[str]) -> int:
-    print("\n".join([f"{what} cannot be compared:", *(f"  {visible(reason)}" for reason in why)]))
-    return EXIT_NOT_COMPARABLE
+def _refuse(what: str, why: Sequence[str], arguments: argparse.Namespace) -> int:
+    if not arguments.json:
+        print("\n".join([f"{what} cannot be compared:", *(f"  {visible(reason)}" for reason in why)]))
+    return EXIT_REFUSED
 
 
 def _trend_arguments(parser: argparse.ArgumentParser) -> None:
@@ -345,10 +375,44 @@ def _write_page(path: Path, text: str) -> None:
 
 
 COMMANDS = {
-    "table": Command("the vendor's table, its blank cells filled from runs", _table_arguments, _table),
-    "html": Command("the page of a run, made anew", _html_arguments, _html),
-    "certificate": Command("one page for a meeting, to be printed or signed", _certificate_arguments, _certificate),
-    "history": Command("the runs that were entered in the history, and entering more", _history_arguments, _history),
-    "compare": Command("two runs of a cell held against each other", _compare_arguments, _compare),
-    "trend": Command("a page of every metric over the releases in the history", _trend_arguments, _trend),
+    "export": Command(
+        "the vendor's table, its blank cells filled from runs",
+        _table_arguments,
+        _table,
+        (f"%(prog)s {_RUN}", f"%(prog)s {_RUN} --document --form template   # the whole section"),
+        aliases=("table",),
+    ),
+    "html": Command("the page of a run, made anew", _html_arguments, _html, (f"%(prog)s {_RUN}",), prints_table=False),
+    "certificate": Command(
+        "one page for a meeting, to be printed or signed",
+        _certificate_arguments,
+        _certificate,
+        (f"%(prog)s {_RUN}",),
+        prints_table=False,
+    ),
+    "history": Command(
+        "the runs that were entered in the history, and entering more",
+        _history_arguments,
+        _history,
+        (
+            "%(prog)s --device r300 --limit 10                    # runs/history.sqlite",
+            f"%(prog)s --history lab.sqlite --release 4.0.31 --add {_RUN}",
+        ),
+    ),
+    "compare": Command(
+        "two runs of a cell held against each other",
+        _compare_arguments,
+        _compare,
+        (
+            f"%(prog)s {_RUN} runs/20261130T083000Z-r300-1x8-fp32",
+            "%(prog)s 4.0.25 4.0.31 --by release --cell r300-1x8-fp32-bs16",
+        ),
+    ),
+    "trend": Command(
+        "a page of every metric over the releases in the history",
+        _trend_arguments,
+        _trend,
+        ("%(prog)s --history lab.sqlite --out trend.html",),
+        prints_table=False,
+    ),
 }

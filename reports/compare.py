@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Iterator, Mapping, Sequence
 
 from evidence.bundle import Evidence
+from evidence.codec import encode
 from evidence.errors import EvidenceError
 from evidence.files import RUN_FILE
 from evidence.text import visible
@@ -25,7 +26,7 @@ from verdict.compare.comparability import (
 from verdict.judge import judge_stored
 from verdict.metrics.statistics import BETWEEN_RUNS
 from verdict.metrics.throughput import RATES, RateSamples, rate_samples
-from verdict.wording import percent, quantity
+from verdict.wording import counted, percent, quantity
 
 if TYPE_CHECKING:
     from reports.history.queries import StoredRun
@@ -108,6 +109,26 @@ def worse(found: Sequence[ABComparison]) -> list[str]:
     return [one.metric for one in found if one.differs(_tests(found)) and not _is_better(one)]
 
 
+def comparison_records(found: Sequence[ABComparison]) -> list[dict[str, Any]]:
+    """Return what the table shows of each metric, as JSON."""
+    tests = _tests(found)
+    return [
+        {
+            "metric": one.metric,
+            "unit": METRICS[one.metric].unit,
+            "a": one.first,
+            "b": one.second,
+            "ratio": one.ratio,
+            "interval": encode(one.interval(tests)),
+            "p": one.p(tests),
+            "detectable": one.detectable(tests),
+            "shown": _shown(one, tests),
+            "words": _in_words(one, tests),
+        }
+        for one in found
+    ]
+
+
 def comparisons(first: Side, second: Side) -> Iterator[ABComparison]:
     """Yield the comparison of each metric that both runs measured, in the table's order."""
     for name in METRICS:
@@ -160,7 +181,7 @@ def _between(side: Side) -> float:
 def group_lines(group: Group) -> list[str]:
     """Return the comparison of the runs of two releases, which have to be comparable, as lines."""
     lines = [
-        f"{letter}  {visible(release)}: {len(names)} run{'s' * (len(names) != 1)} ({', '.join(names)})"
+        f"{letter}  {visible(release)}: {counted(len(names), 'run')} ({', '.join(names)})"
         for letter, release, names in zip("AB", group.releases, group.names)
     ]
     return [*lines, "", *_table(group.comparisons)]

@@ -167,7 +167,7 @@ _in_a_run(
 )
 
 
-# One run for all of them; tests/verdict/test_health.py has each alone.
+# One run for all of them; tests/verdict/compare/test_health.py has each alone.
 _UNHEALTHY = "".join(
     (
         _fault("ecc_errors", from_step=30, ranks=[1]),
@@ -574,6 +574,12 @@ SESSIONS: list[SessionRow] = [
         "INCOMPLETE",
         "clock not run",
         lambda lab: ["--replay", lab.stored().folder, "--ignore", "suite/test_clock.py"],
+    ),
+    SessionRow(
+        "a run made with --numerics none",
+        "INCOMPLETE",
+        "operators, blocks, fp32_is_fp32, special_values, ties, repeatable, devices_agree not run",
+        lambda lab: ["--replay", lab.stored_without_numerics()],
     ),
     SessionRow(
         "only some files named",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from pathlib import Path
@@ -50,6 +51,18 @@ def test_a_slower_run_is_told_with_ratio_interval_effect_and_significance(tmp_pa
     assert float(p) < 0.05
     assert float(effect) < -1
     assert "  driver: 4.0.25 in A, 4.1.0 in B" in out
+
+
+def test_a_comparison_is_there_for_programs_too(tmp_path: Path, capsys: Any) -> None:
+    first = a_run(tmp_path, "one")
+    second = a_run(tmp_path, "two", compute_ns=420_000_000)
+
+    assert compare(first, second, "--json") == 0
+
+    record = json.loads(capsys.readouterr().out)
+    (p_core,) = (one for one in record["metrics"] if one["metric"] == "p_core")
+    assert (record["a"], record["b"], record["refused"]) == ("one", "two", [])
+    assert p_core["ratio"] == pytest.approx(400 / 420, abs=0.003)
 
 
 def test_what_is_one_number_a_run_says_that_it_shows_no_significance(tmp_path: Path, capsys: Any) -> None:

@@ -8,7 +8,8 @@ from typing import Callable
 
 import pytest
 
-from reports.__main__ import EXIT_REFUSED, main
+from evidence.command_line import EXIT_REFUSED
+from reports.__main__ import main
 from tests.verdict.bundles import Plan, build
 
 
