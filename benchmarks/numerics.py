@@ -17,13 +17,12 @@ from typing import Callable, Mapping, Sequence
 
 import torch
 
-from trainer.devices.numeric_faults import NumericFaults
+from trainer.devices.numeric_faults import NumericFaults, permuted
 from trainer.devices.scenario import FAULTS, Fault
 from trainer.numerics.cases import Case, case, quick_cases
 from trainer.numerics.operators import Tensors, load
 from trainer.numerics.reference import Reference, in_parts, inputs_of, reference_of, sequential
 from trainer.probes.operators import answer_of
-from verdict.probes.operators import margin_of
 
 OPERATORS = load()
 _MOST_TERMS = 3_000_000  # of a result that is summed element by element
@@ -62,33 +61,8 @@ def _channels_last(one: Case, inputs: Tensors) -> torch.Tensor | None:
 
 def _permuted(one: Case, inputs: Tensors) -> torch.Tensor | None:
     """Add up in another order: permute the dimension of the inputs that is summed over."""
-    summed: Mapping[tuple[str, str], Mapping[str, int]] = {
-        ("conv2d", "fprop"): {"x": 1, "weight": 1},
-        ("conv2d", "dgrad"): {"upstream": 1, "weight": 0},
-        ("linear", "fprop"): {"x": 1, "weight": 1},
-        ("linear", "dgrad"): {"upstream": 1, "weight": 0},
-        ("linear", "wgrad"): {"x": 0, "upstream": 0},
-        ("linear", "bgrad"): {"x": 0, "upstream": 0},
-        ("conv-bn-relu", "fprop"): {"x": 1, "weight": 1},
-        ("sum", "forward"): {"x": 0},
-        ("mean", "forward"): {"x": 0},
-        ("sum-of-squares", "forward"): {"x": 0},
-        ("roi-align", "backward"): {"boxes": 0, "upstream": 0},
-        ("cross-entropy", "forward"): {"x": 0, "target": 0},
-        ("bce-with-logits", "forward"): {"x": 0, "target": 0},
-        ("smooth-l1", "forward"): {"x": 0, "target": 0},
-    }
-    axes = summed.get((one.operator, one.direction))
-    if axes is None:
-        return None
-    changed, orders = dict(inputs), {}
-    for name, axis in axes.items():
-        length = inputs[name].shape[axis]
-        order = orders.setdefault(length, torch.randperm(length))
-        changed[name] = inputs[name].index_select(axis, order)
-    if one.operator == "linear" and one.direction == "dgrad":
-        changed["bias"] = inputs["bias"]
-    return _plain(one, changed)
+    changed = permuted(one, inputs, torch.Generator().manual_seed(one.seed))
+    return None if changed is None else _plain(one, changed)
 
 
 def _by_terms(add_up: Callable[..., object]) -> Way:
@@ -133,7 +107,7 @@ def alarms(seeds: int, precision: str) -> int:
             result = way(one, inputs)
             if result is None:
                 continue
-            margin = margin_of(answer_of(one, inputs, reference, result))
+            margin = answer_of(one, inputs, reference, result).margin
             asked[name] += 1
             refused[name] += not margin <= 1
             largest[name] = max(largest.get(name, (0.0, "")), (margin, one.name))
@@ -170,7 +144,7 @@ def curve(seeds: int) -> None:
             for exponent in exponents:
                 wrong = right.clone()
                 wrong.reshape(-1)[draw.randrange(wrong.numel())] *= 1 + 2.0**-exponent
-                found[exponent] += not margin_of(answer_of(one, inputs, reference, wrong)) <= 1
+                found[exponent] += not answer_of(one, inputs, reference, wrong).margin <= 1
         shares = (f"{found[exponent] / seeds:.0%}" for exponent in exponents)
         print(f"| {one.question}, K = {_terms(one)} | " + " | ".join(shares) + " |")
 
@@ -207,7 +181,7 @@ def _relative_errors(result: torch.Tensor, expected: torch.Tensor) -> tuple[floa
 
 def _ours(one: Case, inputs: Tensors, reference: Reference, result: torch.Tensor, third: torch.Tensor) -> bool:
     """The rule of this suite."""
-    return margin_of(answer_of(one, inputs, reference, result)) <= 1
+    return answer_of(one, inputs, reference, result).margin <= 1
 
 
 RULES = {

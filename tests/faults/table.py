@@ -578,7 +578,7 @@ SESSIONS: list[SessionRow] = [
     SessionRow(
         "a run made with --numerics none",
         "INCOMPLETE",
-        "operator, block, fp32_is_fp32, special_values, ties, repeatable, devices_agree not run",
+        "operators, blocks, fp32_is_fp32, special_values, ties, repeatable, devices_agree not run",
         lambda lab: ["--replay", lab.stored_without_numerics()],
     ),
     SessionRow(

@@ -16,7 +16,7 @@ from verdict.probes.peaks import specified_at_most
 def every_rank_was_measured(case: Case) -> Iterator[str]:
     """Where the run asked for copies, memory and peaks, every rank measured all of them, and the same products."""
     run, first = case.evidence.run, None
-    if run is None or run.links == "none":
+    if run is None or run.links in ("", "none"):
         return
     for rank in case.evidence.ranks:
         if rank.end is None:  # another check's
