@@ -29,14 +29,14 @@ def running_lines(
     *,
     device: str,
     folder: str,
-    now: str,
+    now: Sequence[str],
     why: str = "",
     notes: Sequence[str] = (),
     width: int = 80,
 ) -> list[Line]:
-    """Return the lines: `now` is where the run is, `why` it cannot pass any more, `notes` what else to know.
+    """Return the lines: `now` is where the run is, in parts, `why` it cannot pass any more, `notes` what else to know.
 
-    for line in running_lines(judge_so_far(evidence, device, cell).verdict, device="R300", folder="runs/x", now="..."):
+    for line in running_lines(judge_so_far(evidence, device, cell).verdict, device="R300", folder="runs/x", now=["epoch 3/13"]):
         print(line.text)
     """
     simulated = " · simulated" if verdict.simulated else ""
@@ -46,7 +46,7 @@ def running_lines(
         *_wrapped(f"{device} {verdict.cell} · {verdict.protocol}{simulated} · running", width),
         *_wrapped(folder, width),
         Line(""),
-        *_wrapped(now, width),
+        *_joined(now, width),
         Line(""),
         *aligned(rows, colours),
     ]
@@ -76,6 +76,17 @@ def _row(metric: MetricVerdict) -> tuple[str, ...]:
         "-" if share is None else f"{share:.1%}",
         WORDS[metric.verdict],
     )
+
+
+def _joined(parts: Sequence[str], width: int) -> list[Line]:
+    """Return the parts side by side, none of which is broken over two lines."""
+    texts: list[str] = []
+    for part in map(visible, parts):
+        if texts and len(texts[-1]) + 2 + len(part) <= width:
+            texts[-1] += f"  {part}"
+        else:
+            texts.append(part)
+    return [Line(text) for text in texts]
 
 
 def _wrapped(text: str, width: int, colour: str = "") -> list[Line]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Collection
 
 from evidence.bundle import Evidence
-from evidence.verdict import Interval, Verdict
+from evidence.verdict import Interval, MetricVerdict, Verdict
 from verdict.checks.invariants import CHECKS, Case
 from verdict.judge import Judged, against_bounds
 from verdict.metrics.throughput import DECISIVE_STEPS, RATES, STEADY_MIN_STEPS
@@ -53,14 +53,19 @@ def _all_answered(run: Judged) -> bool:
 
 
 def _is_sure(run: Judged, name: str) -> bool:
-    metric, found = run.verdict.metrics[name], run.measurements.get(name)
     if name not in RATES:
         return True
-    value, interval = metric.measured, metric.interval
-    if value is None or interval is None or found is None or found.n < fewest_steps(run.evidence):
+    found = run.measurements.get(name)
+    return found is not None and found.n >= fewest_steps(run.evidence) and surely_fails(run.verdict.metrics[name])
+
+
+def surely_fails(rate: MetricVerdict) -> bool:
+    """Return whether a rate lies outside its bounds with an interval that is WIDER times as wide too."""
+    value, interval = rate.measured, rate.interval
+    if value is None or interval is None:
         return False
     wider = Interval(value - WIDER * (value - interval.low), value + WIDER * (interval.high - value))
-    return against_bounds(wider, metric.low, metric.high)[0] is Verdict.FAIL
+    return against_bounds(wider, rate.low, rate.high)[0] is Verdict.FAIL
 
 
 def fewest_steps(evidence: Evidence) -> int:

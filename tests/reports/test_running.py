@@ -15,7 +15,14 @@ from tests.support import ROOT
 from verdict.judge import judge
 from verdict.lookup import find_cell
 
-NOW = "at most 9 h 12 min left  r300-1x8-fp32-bs16  epoch 3/13  step 420/916  182.3 images/s  3 h 12 min so far"
+NOW = [
+    "at most 9 h 12 min left",
+    "r300-1x8-fp32-bs16",
+    "epoch 3/13",
+    "step 420/916",
+    "182.3 images/s",
+    "3 h 12 min so far",
+]
 
 
 @pytest.fixture(scope="module")
