@@ -36,7 +36,8 @@ def running_lines(
 ) -> list[Line]:
     """Return the lines: `now` is where the run is, in parts, `why` it cannot pass any more, `notes` what else to know.
 
-    for line in running_lines(judge_so_far(evidence, device, cell).verdict, device="R300", folder="runs/x", now=["epoch 3/13"]):
+    verdict = judge_so_far(evidence, device, cell).verdict
+    for line in running_lines(verdict, device="R300", folder="runs/x", now=["epoch 3/13"]):
         print(line.text)
     """
     simulated = " · simulated" if verdict.simulated else ""

@@ -105,6 +105,8 @@ def filling(judged: Judged, run: str) -> Filling:
         problem = f"is invalid and proves nothing: {'; '.join(verdict.reasons[:_REASONS_QUOTED])}{more}"
     elif verdict.restarts:
         problem = f"was restarted {times(verdict.restarts)}, expected an unbroken run: only one is proof"
+    elif evidence.stopped:
+        problem = f"was ended early by --fail-fast, expected a whole run: {evidence.stopped}"
     elif cell.card is not None:
         problem = (
             "was made by --each-card, beside runs on the other devices, expected one that had the machine to itself"

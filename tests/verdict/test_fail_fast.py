@@ -16,6 +16,7 @@ from evidence.verdict import Verdict
 from expected import load_devices
 from tests.verdict.beginnings import beginning, stopped
 from tests.verdict.bundles import HONEST_CLOCK, STEADY, Bundle, Plan, a_cell, build
+from verdict.compare.comparability import Candidate, circumstances, refusals
 from verdict.fail_fast import cannot_pass, fewest_steps
 from verdict.judge import judge, judge_run, judge_so_far, judge_together
 
@@ -169,6 +170,15 @@ def test_damage_makes_it_invalid_too(tmp_path: Path) -> None:
 
     assert verdict.outcome is Verdict.INVALID
     assert "not a JSON object" in verdict.reasons[0]
+
+
+def test_its_numbers_stand_beside_none_of_a_whole_run(tmp_path: Path) -> None:
+    whole = read_run(build(LONG).write(tmp_path / "whole-run"))
+    part = read_run(stopped(build(LONG), tmp_path, 0.9, "p_core is too low"))
+
+    found = refusals(*(Candidate(name, circumstances(one), 0, "") for name, one in (("a", whole), ("b", part))))
+
+    assert any("ended early" in reason for reason in found)
 
 
 def test_beside_a_boot_that_passes_it_is_a_fail(tmp_path: Path) -> None:
