@@ -13,7 +13,7 @@ from evidence.bundle import Evidence
 from evidence.errors import SuiteError
 from evidence.run_file import UNJUDGED
 from evidence.text import visible
-from evidence.verdict import Verdict
+from evidence.verdict import MetricVerdict, Verdict
 from expected import METRICS, NOT_APPLICABLE, PUBLISHED, UNPUBLISHED, Cell, Device
 from expected.documents.quoting import quoted
 from expected.documents.words import PRINTED_COLUMNS, VENDORS
@@ -22,7 +22,7 @@ from verdict.judge import Judged, judge_stored
 from verdict.lookup import OWN_DATA, on_other_data
 from verdict.metrics.measurement import Measurement
 from verdict.metrics.throughput import RATES
-from verdict.wording import quantity, times
+from verdict.wording import margin, of_published, quantity, times
 
 _MANY = {1: "单", 2: "两", 3: "三", 4: "四", 5: "五", 6: "六", 7: "七", 8: "八", 9: "九", 10: "十"}
 _LEAST_PERCENT = 0.01
@@ -135,6 +135,7 @@ def filling(judged: Judged, run: str) -> Filling:
         remarks.append(_as_published(judged.measurements.get("p_core_host"), evidence))
     beside = [
         f"{name} {quantity(found[name].value, found[name].unit)}"
+        f"{_by_how_much(verdict.metrics.get(name), found[name].value)}"
         for name in METRICS
         if cell.expectations[name].state != UNPUBLISHED and name in found and not found[name].doubt
     ]
@@ -187,6 +188,13 @@ def _width(text: str) -> int:
     return sum(
         0 if unicodedata.combining(one) else 2 if unicodedata.east_asian_width(one) in "WF" else 1 for one in text
     )
+
+
+def _by_how_much(judged: MetricVerdict | None, value: float) -> str:
+    """Return " (98.6 % of the published, 5.1 % inside its bound)" where it is this value that was judged by a bound."""
+    if judged is None or judged.measured != value or not margin(judged):
+        return ""
+    return f" ({of_published(judged)} of the published, {margin(judged)} its bound)"
 
 
 def _remarks(found: Measurement) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from evidence.verdict import Interval
+from evidence.verdict import Interval, MetricVerdict
 from expected import Expectation, Metric
 
 _DECIMALS = {"s": 1, "images/s": 1, "0..1": 4, "": 4, "GiB": 2, "epochs": 0}
@@ -33,6 +33,13 @@ def duration(seconds: float) -> str:
         return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
     hours, minutes = divmod(round(seconds / 60), 60)
     return f"{hours} h {minutes:02d} min"
+
+
+def number(value: float | None, unit: str) -> str:
+    """Return what `quantity` does without the unit, but of a time of an hour or more."""
+    if value is None or _is_hours(value, unit):
+        return quantity(value, unit)
+    return _number(value, _shown_decimals(value, unit, 4))
 
 
 def quantity(value: float | None, unit: str, digits: int = 4) -> str:
@@ -79,6 +86,24 @@ def percent(share: float) -> str:
     ('98.6 %', '0.34 %')
     """
     return f"{100 * share:.1f} %" if abs(share) >= 0.00995 or share == 0 else f"{100 * share:.2g} %"
+
+
+def of_published(metric: MetricVerdict) -> str:
+    """Return the measured value in percent of the published or accepted number: `98.6 %`; "-" without the two."""
+    if metric.measured is None or not metric.expected:
+        return "-"
+    return percent(metric.measured / metric.expected)
+
+
+def margin(metric: MetricVerdict) -> str:
+    """Return how far the measured value lies from the nearer bound, relative to it: `5.1 % inside`; "" without."""
+    if metric.measured is None:
+        return ""
+    sides = ((metric.low, 1), (metric.high, -1))
+    clear = [sign * (metric.measured - bound) / abs(bound) for bound, sign in sides if bound]
+    if not clear:
+        return ""
+    return f"{percent(abs(min(clear)))} {'inside' if min(clear) >= 0 else 'outside'}"
 
 
 def half_width(value: float | None, interval: Interval | None) -> str:

@@ -3,12 +3,27 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 
 from evidence.verdict import Interval
 from expected import METRICS, Expectation
-from verdict.wording import against, bounds, counted, duration, figure, half_width, origin, percent, quantity, span
+from tests.reports.test_console import metric
+from verdict.wording import (
+    against,
+    bounds,
+    counted,
+    duration,
+    figure,
+    half_width,
+    margin,
+    of_published,
+    origin,
+    percent,
+    quantity,
+    span,
+)
 
 
 @pytest.mark.parametrize(
@@ -132,6 +147,30 @@ def test_percents_have_a_decimal_and_small_ones_two_digits(share: float, shown: 
 )
 def test_a_bound_says_where_it_comes_from(name: str, value: float, bound: float, capacity: float, words: str) -> None:
     assert origin(METRICS[name], Expectation("published", value, capacity=capacity), bound) == words
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "high", "shown"),
+    [
+        (199.5, 190.0, None, "5.0 % inside"),
+        (190.0, 190.0, None, "0.0 % inside"),
+        (189.9, 190.0, None, "0.053 % outside"),
+        (21.5, None, 21.0, "2.4 % outside"),
+        (12.5, 12.0, 14.0, "4.2 % inside"),
+        (11.0, 12.0, 14.0, "8.3 % outside"),
+        (1.0, None, None, ""),
+        (None, 1.0, None, ""),
+        (1.0, 0.0, None, ""),
+    ],
+)
+def test_a_margin_is_that_to_the_nearer_bound(value: Any, low: Any, high: Any, shown: str) -> None:
+    assert margin(metric("p_core", "pass", measured=value, low=low, high=high)) == shown
+
+
+def test_a_share_of_the_published_number_needs_both() -> None:
+    assert of_published(metric("mem", "pass", measured=27.6, expected=28.0)) == "98.6 %"
+    assert of_published(metric("mem", "recorded", measured=27.6)) == "-"
+    assert of_published(metric("mem", "missing", expected=28.0)) == "-"
 
 
 def test_what_is_counted_has_its_plural() -> None:

@@ -214,6 +214,26 @@ def _allowed_s(agent_s: float, unsure_s: float) -> float:
     return max(AGENT_TOLERANCE_S, AGENT_TOLERANCE * agent_s) + unsure_s
 
 
+def clock_readings(evidence: Evidence) -> dict[str, object]:
+    """Return the worst readings of all ranks' clock tests, times as shares of 1 or in ms; {} without any."""
+    tests = [(rank, rank.clock) for rank in evidence.ranks if rank.clock is not None]
+    if not tests:
+        return {}
+    shares = [
+        statistics.median(seen / wall if wall > 0 else 0.0 for seen, wall in zip(one.timer_ns, one.timer_wall_ns))
+        for _, one in tests
+    ]
+    return {
+        "ranks_tested": len(tests),
+        "tests_in_training": sum(len(rank.retests) for rank, _ in tests),
+        "timer_saw_of_the_work_least": min(shares),
+        "timer_saw_of_the_work_most": max(shares),
+        "work_ms": min(one.shortest_ns for _, one in tests) / 1e6,
+        "left_after_synchronise_ms": max(statistics.median(one.after_ns) for _, one in tests) / 1e6,
+        "steps_back": sum(one.steps_back for _, one in tests),
+    }
+
+
 def clock_faults(evidence: Evidence, cell: Cell) -> Mapping[str, tuple[str, ...]] | None:
     """What each of these checks finds, by its id; None if a rank of the cell has no clock test.
 
