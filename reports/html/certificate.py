@@ -80,7 +80,8 @@ def not_proven(of: PageOf) -> list[str]:
     points += [text("open.unsigned")] if signature_of(of)["kind"] != "good" else []
     if run is not None and run.repeat is None:
         points.append(text("open.one_boot"))
-    return [*points, *deviations_of(of.run)]
+    names = [one.partition(":")[0] for one in deviations_of(of.run)]
+    return [*points, *([text("open.deviations", n=len(names), names=", ".join(names))] if names else [])]
 
 
 def _identity(of: PageOf) -> list[tuple[str, str]]:

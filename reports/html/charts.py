@@ -12,7 +12,7 @@ from reports.html.texts import text
 
 KINDS = ("elapsed_s", "index", "category", "bytes")
 STYLES = ("line", "points", "bars", "band")
-TONES = ("", "muted", "accent", "bad")
+TONES = ("", "muted", "accent", "bad", "culprit")
 _DIGITS = 6
 _FEW_LINES = 4  # have colours of their own
 _X_DIGITS = 9
@@ -29,7 +29,8 @@ class Series:
     """One line of a chart: a value for each x, None (or NaN) if there is none.
 
     `style` is one of STYLES; a "band" lies between `values` and `upper`. `tone` is one of TONES: "" takes the next
-    colour of the palette, "muted" steps back (one of many ranks), "accent" and "bad" stand out. Colours never stand
+    colour of the palette, "muted" steps back (one of many ranks), "accent" and "bad" stand out, "culprit" is the
+    one device or rank at fault, which has the same colour wherever it is drawn. Colours never stand
     alone: the lines of a chart are also dashed differently.
     """
 
@@ -139,7 +140,7 @@ def lines_of(labels: Sequence[str], values: Sequence[Sequence[Number]], culprit:
         for at, (label, line) in enumerate(zip(labels, values))
         if at != culprit
     ]
-    return others if culprit is None else [*others, Series(labels[culprit], values[culprit], tone="bad")]
+    return others if culprit is None else [*others, Series(labels[culprit], values[culprit], tone="culprit")]
 
 
 def to_json(charts: Iterable[Chart]) -> str:

@@ -67,13 +67,16 @@ class Body:
 
 @dataclass(frozen=True)
 class State:
-    """What a run's page says first, and why: the worst of its metrics, its probes, its health and its comparisons."""
+    """What a run's page says first, and why: the worst of its metrics, its probes, its health and its comparisons.
+
+    `beside` are comparisons with a row of their own, `deciding` all but the metrics that are no pass.
+    """
 
     verdict: Verdict
     culprit: Culprit | None
     health: MetricVerdict
     beside: Sequence[MetricVerdict]
-    failed: Sequence[str]
+    deciding: Sequence[MetricVerdict | ProbeVerdict]
 
 
 def run_page(of: PageOf) -> str:
@@ -104,9 +107,9 @@ def state_of(of: PageOf) -> State:
     health = judge_health([run.evidence for run in of.run.runs], broken=verdict.broken)
     beside = [one.judged for one in of.comparisons if one.judged.metric != health.metric]
     others: list[MetricVerdict | ProbeVerdict] = [health, *beside, *verdict.probes.values()]
-    worst = Verdict.worst([verdict.outcome, *(one.verdict for one in others if one.verdict in _DECISIVE)])
-    failed = [one.reason for one in others if one.verdict in _DECISIVE]
-    return State(worst, find_culprit(evidence), health, beside, failed)
+    deciding = [one for one in others if one.verdict in _DECISIVE]
+    worst = Verdict.worst([verdict.outcome, *(one.verdict for one in deciding)])
+    return State(worst, find_culprit(evidence), health, beside, deciding)
 
 
 def body_of(of: PageOf, prefix: str, *, running: bool = False) -> Body:
@@ -134,11 +137,11 @@ def body_of(of: PageOf, prefix: str, *, running: bool = False) -> Body:
         training=training,
         ranks=ranks,
         devices=devices,
-        probes=probes_part(evidence, state.health, state.culprit, prefix),
+        probes=probes_part(evidence, state.health, state.culprit, prefix, running=running),
         facts=facts_part(of.run),
         commands=of.commands,
     )
-    return Body(_head(of, state, running=running), html, [*training_charts, *rank_charts, *device_charts])
+    return Body(_head(of, state, prefix, running=running), html, [*training_charts, *rank_charts, *device_charts])
 
 
 def gate_parts(gate: str) -> tuple[str, str, str]:
@@ -180,7 +183,7 @@ def flags_of(verdict: RunVerdict) -> list[str]:
     ]
 
 
-def _head(of: PageOf, state: State, *, running: bool) -> dict[str, Any]:
+def _head(of: PageOf, state: State, prefix: str, *, running: bool) -> dict[str, Any]:
     """Return what stands above everything: outcome, gate, amount, cause and next step, and what identifies the run."""
     verdict = of.run.verdict
     gate, rest, gate_kind = gate_parts(of.gate)
@@ -188,8 +191,12 @@ def _head(of: PageOf, state: State, *, running: bool) -> dict[str, Any]:
     rows.append(_row("result", text("meaning.running" if running else f"meaning.{state.verdict}")))
     if not running:
         rows += [_row("amount", line) for line in _amounts(verdict, state)]
-        said = cause(of.run.evidence, verdict, state.culprit, state.failed) if state.verdict is not Verdict.PASS else ""
-        rows += [_row("cause", said, "culprit" if state.culprit is not None else "")] if said else []
+        said = (
+            cause(of.run.evidence, verdict, state.culprit, state.deciding) if state.verdict is not Verdict.PASS else ""
+        )
+        is_culprit = state.culprit is not None and said == state.culprit.words
+        href = f"#{prefix}h-skew" if is_culprit else ""
+        rows += [_row("cause", said, "culprit" if is_culprit else "", href)] if said else []
         rows.append(_row("next", next_step(of.run.evidence, verdict, state.verdict, state.culprit)))
     return {
         "title": f"{of.run.device.name} {verdict.cell}",
@@ -202,8 +209,8 @@ def _head(of: PageOf, state: State, *, running: bool) -> dict[str, Any]:
     }
 
 
-def _row(name: str, words: str, kind: str = "") -> dict[str, str]:
-    return {"label": text(f"answer.{name}"), "text": words, "kind": kind}
+def _row(name: str, words: str, kind: str = "", href: str = "") -> dict[str, str]:
+    return {"label": text(f"answer.{name}"), "text": words, "kind": kind, "href": href}
 
 
 def _amounts(verdict: RunVerdict, state: State) -> list[str]:

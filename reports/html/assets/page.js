@@ -64,6 +64,7 @@
     return chart.series.map((one) => {
       if (one.tone === "muted") return { stroke: colour("line-muted"), dash: [], width: 1 };
       if (one.tone === "accent") return { stroke: colour("accent"), dash: [], width: 2 };
+      if (one.tone === "culprit") return { stroke: colour("culprit"), dash: [], width: 2.5 };
       if (one.tone === "bad") return { stroke: colour("bad"), dash: [6, 2], width: 2 };
       if (one.style === "band") return { stroke: colour("band"), dash: [], width: 1 };
       const at = next++ % dashes.length;
@@ -154,7 +155,7 @@
       gap: 4 * scale(),
     });
     const x = Object.assign(common(), {
-      space: (chart.kind === "category" ? 40 : 64) * scale(),
+      space: (chart.kind === "category" ? Math.max(40, ...chart.categories.map((one) => one.length * 7 + 8)) : 64) * scale(),
       size: 26 * scale(),
       label: chart.kind === "elapsed_s" ? `${chart.x_label || words.time}${form(chart)}` : chart.x_label || undefined,
       labelSize: 18 * scale(),
@@ -247,7 +248,7 @@
         if (level.value === null) continue;
         const at = Math.round(u.valToPos(level.value, "y", true)) + 0.5;
         context.setLineDash(level.kind === "bound" ? [9 * scale(), 4 * scale()] : [2 * scale(), 3 * scale()]);
-        context.strokeStyle = colour(level.kind === "bound" ? "bad" : "ink-soft");
+        context.strokeStyle = colour(level.kind === "bound" ? "ink" : "ink-soft");
         context.lineWidth = 1.5 * scale();
         context.beginPath();
         context.moveTo(left, at);

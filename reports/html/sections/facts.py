@@ -155,7 +155,8 @@ def _launch(run: Run) -> list[tuple[str, str]]:
 def seal_of(judged: Judged) -> dict[str, Any]:
     """Return whether the seal holds, as reading the evidence found, and the digest that identifies this bundle."""
     if not judged.evidence.seal:
-        return {"state": "absent", "kind": "bad", "digest": "", "files": 0}
+        ended = judged.evidence.run is None or judged.evidence.run.has_ended
+        return {"state": "absent", "kind": "bad" if ended else "", "digest": "", "files": 0}
     broken = any(SEAL_FILE in problem for problem in judged.evidence.problems)
     state, kind = ("broken", "bad") if broken else ("holds", "good")
     digest = hashlib.sha256(judged.evidence.seal).hexdigest()

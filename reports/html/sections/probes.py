@@ -15,7 +15,7 @@ from evidence.events.state import AFTER, BEFORE, Health
 from evidence.verdict import MetricVerdict, Verdict
 from reports.html.heatmap import HeatMap, Tile, heat_map
 from reports.html.sections.diagnosis import Culprit
-from reports.html.sections.metrics import badge
+from reports.html.sections.metrics import badge, running_badge
 from reports.html.texts import text
 from verdict.probes.operators import OperatorVerdict, judge_agreement, judge_operators, judge_repeats
 from verdict.wording import figure
@@ -26,14 +26,21 @@ _FAILS = ("ecc_uncorrected", "retired_pages", "remapped_rows")
 """Counters whose growth fails; corrected errors decide nothing."""
 
 
-def probes_part(evidence: Evidence, health: MetricVerdict, culprit: Culprit | None, prefix: str) -> dict[str, Any]:
-    """Return what `templates/probes.html` takes; `health` is the verdict on the devices' health."""
+def probes_part(
+    evidence: Evidence, health: MetricVerdict, culprit: Culprit | None, prefix: str, *, running: bool = False
+) -> dict[str, Any]:
+    """Return what `templates/probes.html` takes; `health` is the verdict on the devices' health.
+
+    Of a `running` run health is not known yet: it is read again after training.
+    """
     operators = judge_operators(evidence)
+    decided = [health.verdict, *(one.verdict for one in operators.values())]
     repeated = [one for one in (judge_repeats(evidence), judge_agreement(evidence)) if one is not None]
     return {
+        "failed": Verdict.FAIL in decided,
         "operators": heat_map(operators_map(operators, f"{prefix}operators")) if operators else Markup(""),
         "agreement": [{"badge": badge(one.verdict), "name": one.question, "reason": one.reason} for one in repeated],
-        "health": _health(evidence, health, culprit),
+        "health": {**_health(evidence, health, culprit), **_of_running(running)},
     }
 
 
@@ -100,6 +107,10 @@ def _share(margin: float) -> str:
     return f"{margin:.0%}" if math.isfinite(margin) and margin < 100 else f"{margin:.1e}x" if margin < math.inf else "∞"
 
 
+def _of_running(running: bool) -> dict[str, Any]:
+    return {"badge": running_badge(), "reason": ""} if running else {}
+
+
 def _health(evidence: Evidence, health: MetricVerdict, culprit: Culprit | None) -> dict[str, Any]:
     rows = [
         _health_row(rank, culprit)
@@ -107,7 +118,13 @@ def _health(evidence: Evidence, health: MetricVerdict, culprit: Culprit | None) 
         if rank.start is not None and rank.health and rank.start.backend not in HOST_BACKENDS
     ]
     names = [text(f"health.{name}") for name in (*_COUNTERS, "pcie", "link_errors", "kernel_log")]
-    return {"badge": badge(health.verdict), "reason": health.reason, "rows": rows, "columns": names}
+    return {
+        "badge": badge(health.verdict),
+        "passed": health.verdict is Verdict.PASS,
+        "reason": health.reason,
+        "rows": rows,
+        "columns": names,
+    }
 
 
 def _health_row(rank: RankEvidence, culprit: Culprit | None) -> dict[str, Any]:

@@ -89,6 +89,12 @@ def _skew(evidence: Evidence, culprit: Culprit | None) -> list[dict[str, Any]]:
     return [_skew_row(rank, found.get(rank.rank), widest, culprit) for rank in evidence.ranks]
 
 
+def _signed(share: float) -> str:
+    """Return a share in percent with its sign, without one if it is rounded to 0."""
+    shown = f"{100 * share:+.1f} %".replace("-", "−")
+    return shown[1:] if shown[1:] == "0.0 %" else shown
+
+
 def _skew_row(rank: RankEvidence, pace: Straggler | None, widest: float, culprit: Culprit | None) -> dict[str, Any]:
     windows = rank.windows.measured
     images = forward_images(rank)
@@ -101,7 +107,7 @@ def _skew_row(rank: RankEvidence, pace: Straggler | None, widest: float, culprit
         "host": "-" if rank.start is None else rank.start.host,
         "card": "-" if rank.start is None else rank.start.card,
         "forward": forward,
-        "slower": "-" if pace is None else f"{100 * pace.slower:+.1f} %".replace("-", "−"),
+        "slower": "-" if pace is None else _signed(pace.slower),
         "slow": slow,
         "is_culprit": culprit is not None and culprit.rank == rank.rank,
         "at": None if pace is None else round(half + pace.slower / widest * (half - 6), 1),

@@ -17,7 +17,7 @@ def test_the_parts_fill_their_share_of_the_whole() -> None:
     html = str(stacked_bars(StackedBars(["compute", "wait"], [Bar("rank 0", [8.0, 1.0], 10.0)])))
 
     assert widths(html) == [192.0, 24.0]
-    assert re.search(r"8.0 s<br><span[^>]*>80.0%</span>", html)
+    assert re.search(r"8.0 s <span[^>]*>80.0%</span>", html)
     assert ">90.0%<" in html
 
 
