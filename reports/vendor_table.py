@@ -13,7 +13,7 @@ from evidence.bundle import Evidence
 from evidence.errors import SuiteError
 from evidence.run_file import UNJUDGED
 from evidence.text import visible
-from evidence.verdict import MetricVerdict, Verdict
+from evidence.verdict import RunVerdict, Verdict
 from expected import METRICS, NOT_APPLICABLE, PUBLISHED, UNPUBLISHED, Cell, Device
 from expected.documents.quoting import quoted
 from expected.documents.words import PRINTED_COLUMNS, VENDORS
@@ -134,8 +134,7 @@ def filling(judged: Judged, run: str) -> Filling:
     if cell.timing == "host" and "p_core" in values:
         remarks.append(_as_published(judged.measurements.get("p_core_host"), evidence))
     beside = [
-        f"{name} {quantity(found[name].value, found[name].unit)}"
-        f"{_by_how_much(verdict.metrics.get(name), found[name].value)}"
+        f"{name} {quantity(found[name].value, found[name].unit)}{_by_how_much(name, found[name].value, verdict)}"
         for name in METRICS
         if cell.expectations[name].state != UNPUBLISHED and name in found and not found[name].doubt
     ]
@@ -190,8 +189,9 @@ def _width(text: str) -> int:
     )
 
 
-def _by_how_much(judged: MetricVerdict | None, value: float) -> str:
+def _by_how_much(name: str, value: float, verdict: RunVerdict) -> str:
     """Return " (98.6 % of the published, 5.1 % inside its bound)" where it is this value that was judged by a bound."""
+    judged = verdict.metrics.get(name)
     if judged is None or judged.measured != value or not margin(judged):
         return ""
     return f" ({of_published(judged)} of the published, {margin(judged)} its bound)"
