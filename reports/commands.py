@@ -342,7 +342,7 @@ def _refuse(what: str, why: Sequence[str], arguments: argparse.Namespace) -> int
 def _trend_arguments(parser: argparse.ArgumentParser) -> None:
     _add_place(parser)
     parser.add_argument("--cell", metavar="ID", help="only this cell; default: all")
-    parser.add_argument("--out", type=Path, default=Path(TREND_PAGE), metavar="FILE", help="default: %(default)s")
+    _add_page(parser, "--out", f"default: {TREND_PAGE}")
 
 
 def _trend(arguments: argparse.Namespace) -> int:
@@ -350,6 +350,7 @@ def _trend(arguments: argparse.Namespace) -> int:
     from reports.history.database import open_history
     from reports.history.queries import cells, time_series
     from reports.history.trend import trend_page
+    from reports.html.texts import in_language
 
     with no_collections(), open_history(_place(arguments)) as history:
         with history.reading() as connection:
@@ -357,8 +358,9 @@ def _trend(arguments: argparse.Namespace) -> int:
             if arguments.cell is not None and not found:
                 known = visible(", ".join(cells(connection))) or "none"
                 raise SuiteError(f"--cell: found no run of {visible(arguments.cell)}, expected one of {known}")
-        text = trend_page(found, str(history.address))
-    _write_page(arguments.out, text)
+        with in_language(arguments.language):
+            text = trend_page(found, str(history.address))
+    _write_page(arguments.out or Path(TREND_PAGE), text)
     return 0
 
 

@@ -67,13 +67,16 @@ class Body:
 
 @dataclass(frozen=True)
 class State:
-    """What a run's page says first, and why: the worst of its metrics, its probes, its health and its comparisons."""
+    """What a run's page says first, and why: the worst of its metrics, its probes, its health and its comparisons.
+
+    `beside` are comparisons with a row of their own, `deciding` all but the metrics that are no pass.
+    """
 
     verdict: Verdict
     culprit: Culprit | None
     health: MetricVerdict
     beside: Sequence[MetricVerdict]
-    failed: Sequence[str]
+    deciding: Sequence[MetricVerdict | ProbeVerdict]
 
 
 def run_page(of: PageOf) -> str:
@@ -104,9 +107,9 @@ def state_of(of: PageOf) -> State:
     health = judge_health([run.evidence for run in of.run.runs], broken=verdict.broken)
     beside = [one.judged for one in of.comparisons if one.judged.metric != health.metric]
     others: list[MetricVerdict | ProbeVerdict] = [health, *beside, *verdict.probes.values()]
-    worst = Verdict.worst([verdict.outcome, *(one.verdict for one in others if one.verdict in _DECISIVE)])
-    failed = [one.reason for one in others if one.verdict in _DECISIVE]
-    return State(worst, find_culprit(evidence), health, beside, failed)
+    deciding = [one for one in others if one.verdict in _DECISIVE]
+    worst = Verdict.worst([verdict.outcome, *(one.verdict for one in deciding)])
+    return State(worst, find_culprit(evidence), health, beside, deciding)
 
 
 def body_of(of: PageOf, prefix: str, *, running: bool = False) -> Body:
@@ -188,7 +191,9 @@ def _head(of: PageOf, state: State, prefix: str, *, running: bool) -> dict[str, 
     rows.append(_row("result", text("meaning.running" if running else f"meaning.{state.verdict}")))
     if not running:
         rows += [_row("amount", line) for line in _amounts(verdict, state)]
-        said = cause(of.run.evidence, verdict, state.culprit, state.failed) if state.verdict is not Verdict.PASS else ""
+        said = (
+            cause(of.run.evidence, verdict, state.culprit, state.deciding) if state.verdict is not Verdict.PASS else ""
+        )
         is_culprit = state.culprit is not None and said == state.culprit.words
         href = f"#{prefix}h-skew" if is_culprit else ""
         rows += [_row("cause", said, "culprit" if is_culprit else "", href)] if said else []

@@ -5,14 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, Sequence
 
-from evidence.verdict import Comparison, MetricVerdict, ProbeVerdict, RunVerdict, Verdict
+from evidence.verdict import ComparedDevice, Comparison, MetricVerdict, ProbeVerdict, RunVerdict, Verdict
 from expected import ALL_METRICS
-from reports.console import comparison_lines
 from reports.html.page import page, render
 from reports.html.pages import Body, PageOf, body_of, gate_parts
-from reports.html.sections.metrics import badge, distance
+from reports.html.sections.metrics import badge, distance, metric_row, span_of
 from reports.html.texts import text
-from verdict.wording import half_width, quantity
+from verdict.wording import half_width, percent, quantity
 
 _MOST_REASONS = 3  # of a cell; its own page has them all
 
@@ -27,7 +26,7 @@ def session_page(runs: Sequence[PageOf], *, comparisons: Sequence[Comparison], g
     verdicts = [run.run.verdict for run in runs]
     names = [name for name in ALL_METRICS if any(name in verdict.shown for verdict in verdicts)]
     gate_word, gate_rest, gate_kind = gate_parts(gate)
-    title = _title(bodies, mine)
+    title, scale = _title(bodies, mine), span_of([one.judged for one in comparisons])
     html = render(
         "session.html",
         title=title,
@@ -37,7 +36,8 @@ def session_page(runs: Sequence[PageOf], *, comparisons: Sequence[Comparison], g
         gate_kind=gate_kind,
         names=names,
         rows=[_session_row(f"r{at}-", run, body, names) for at, (run, body) in enumerate(zip(mine, bodies))],
-        tables=[(title, [line.text for line in lines]) for title, lines in comparison_lines(comparisons).items()],
+        compared=[_compared_row(one, scale) for one in sorted(comparisons, key=_severity)],
+        devices=[(one.cell, [_device_row(device) for device in one.devices]) for one in comparisons if one.devices],
         bodies=[(f"r{at}-", body) for at, body in enumerate(bodies)],
     )
     return page(
@@ -71,6 +71,27 @@ def _session_row(prefix: str, of: PageOf, body: Body, names: Sequence[str]) -> d
         "metrics": [None if metric is None else _metric_number(metric) for metric in metrics],
         "reasons": reasons[:_MOST_REASONS],
         "more": max(0, len(reasons) - _MOST_REASONS),
+    }
+
+
+def _severity(one: Comparison) -> int:
+    """Return what sorts comparisons: the worst verdict first."""
+    return list(Verdict).index(one.judged.verdict)
+
+
+def _compared_row(one: Comparison, scale: float) -> dict[str, Any]:
+    """Return the row of a comparison: of topologies, of ranks, of devices beside each other, or before and after."""
+    than = "" if not one.than else text("session.than", cell=one.than)
+    return {**metric_row(one.judged, scale), "cell": one.cell, "than": than}
+
+
+def _device_row(device: ComparedDevice) -> dict[str, Any]:
+    return {
+        "card": device.card,
+        "serial": device.serial or "-",
+        "p_core": quantity(device.p_core, "images/s") + half_width(device.p_core, device.interval),
+        "share": "-" if device.share is None else percent(device.share),
+        "badge": badge(device.verdict),
     }
 
 

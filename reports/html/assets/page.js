@@ -155,7 +155,7 @@
       gap: 4 * scale(),
     });
     const x = Object.assign(common(), {
-      space: (chart.kind === "category" ? 40 : 64) * scale(),
+      space: (chart.kind === "category" ? Math.max(40, ...chart.categories.map((one) => one.length * 7 + 8)) : 64) * scale(),
       size: 26 * scale(),
       label: chart.kind === "elapsed_s" ? `${chart.x_label || words.time}${form(chart)}` : chart.x_label || undefined,
       labelSize: 18 * scale(),

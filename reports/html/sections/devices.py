@@ -12,10 +12,10 @@ from evidence.telemetry import DeviceKey, DeviceSamples, HostSamples
 from evidence.verdict import RunVerdict
 from reports.html.charts import Chart, Level, Mark, lines_of, over_time
 from reports.html.sections.diagnosis import Culprit, outlier
+from reports.html.sections.metrics import levels_of
 from reports.html.sections.series import Spans, on_grid, samples, zero_ns
 from reports.html.texts import text
 from verdict.metrics.memory import DeviceMemory, device_memories
-from verdict.wording import limit
 
 _READ = {
     "memory": "GiB",
@@ -134,9 +134,7 @@ def _chart(
 
 def _memory_levels(evidence: Evidence, verdict: RunVerdict) -> list[Level]:
     metric = verdict.metrics.get("mem")
-    levels = []
-    if metric is not None and metric.high is not None:
-        levels.append(Level(f"{text('level.bound', of='mem')} {limit(metric.high, metric.unit)} GiB", metric.high))
+    levels = [] if metric is None else levels_of("mem", metric.unit, metric.low, metric.high, metric.expected)
     capacities = {one.total_gib for one in evidence.telemetry.cards if one.total_gib is not None}
     if len(capacities) == 1 and not levels:
         levels.append(Level(f"{text('level.capacity')} {max(capacities):.2f} GiB", max(capacities), "published"))

@@ -11,7 +11,7 @@ import numpy as np
 from evidence.bundle import Evidence
 from evidence.events.training import LEDGER_PARTS
 from evidence.telemetry import DeviceSamples
-from evidence.verdict import MetricVerdict, RunVerdict, Verdict
+from evidence.verdict import MetricVerdict, ProbeVerdict, RunVerdict, Verdict
 from reports.html.texts import text
 from verdict.metrics.stragglers import stragglers
 from verdict.metrics.throughput import RATES
@@ -75,8 +75,13 @@ def outlier(values: Sequence[float], *, low: bool = False) -> int | None:
     return order[0] if abs(first - second) > TIE * max(abs(first), abs(second)) else None
 
 
-def cause(evidence: Evidence, verdict: RunVerdict, culprit: Culprit | None, failed: Sequence[str]) -> str:
-    """Return why the run does not pass in a line; `failed` are reasons of probes and comparisons. "" for a pass."""
+def cause(
+    evidence: Evidence,
+    verdict: RunVerdict,
+    culprit: Culprit | None,
+    beside: Sequence[MetricVerdict | ProbeVerdict] = (),
+) -> str:
+    """Return why the run does not pass in a line; `beside` are its probes and comparisons. "" for a pass."""
     if verdict.outcome is Verdict.INVALID:
         more = len(verdict.reasons) - 1
         return verdict.reasons[0] + (text("cause.more", n=more) if more > 0 else "")
@@ -91,7 +96,9 @@ def cause(evidence: Evidence, verdict: RunVerdict, culprit: Culprit | None, fail
         return text("cause.waiting", share=percent(waiting))
     if any(one.verdict is Verdict.FAIL for one in rates):
         return text("cause.all_alike")
-    return next(iter(failed), "") or next((one.reason for one in _wrong(verdict)), "")
+    decided = [*verdict.metrics.values(), *beside]
+    worst = (Verdict.INVALID, Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.MISSING)
+    return next((one.reason for word in worst for one in decided if one.verdict is word), "")
 
 
 def next_step(evidence: Evidence, verdict: RunVerdict, state: Verdict, culprit: Culprit | None) -> str:

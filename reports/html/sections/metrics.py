@@ -11,6 +11,7 @@ from markupsafe import Markup
 from evidence.verdict import MetricVerdict, ProbeVerdict, Verdict
 from expected import ALL_METRICS
 from reports.console import published
+from reports.html.charts import Level
 from reports.html.page import render
 from reports.html.texts import text, texts
 from verdict.wording import bounds, half_width, limit, percent, quantity, span
@@ -99,6 +100,28 @@ def amount(metric: MetricVerdict) -> str:
     said = [distance(metric)]
     said += [text("distance.published", share=of_published(metric))] if of_published(metric) else []
     return f"{metric.metric} {quantity(metric.measured, metric.unit)}: {', '.join(filter(None, said))}"
+
+
+def levels_of(
+    name: str,
+    unit: str,
+    low: float | None,
+    high: float | None,
+    expected: float | None,
+    *,
+    ranks: int = 1,
+) -> list[Level]:
+    """Return bounds and published number of a metric as lines of a chart; of several `ranks`, one's share of them."""
+    share = text("level.share", ranks=ranks) if ranks > 1 else ""
+    levels = [
+        Level(f"{text('level.bound', of=name)} {limit(one / ranks, unit)}{share}", one / ranks)
+        for one in (low, high)
+        if one is not None
+    ]
+    if expected is not None:
+        shown = quantity(expected / ranks, unit)
+        levels.append(Level(f"{text('level.published')} {shown}{share}", expected / ranks, "published"))
+    return levels
 
 
 def span_of(metrics: Sequence[MetricVerdict]) -> float:

@@ -11,6 +11,7 @@ from evidence.events.rank import RankEvidence
 from evidence.verdict import RunVerdict
 from reports.html.charts import Chart, Level, Mark, Series, lines_of, over_time
 from reports.html.sections.diagnosis import Culprit
+from reports.html.sections.metrics import levels_of
 from reports.html.sections.series import (
     STALL,
     Stall,
@@ -23,7 +24,7 @@ from reports.html.sections.series import (
     zero_ns,
 )
 from reports.html.texts import text
-from verdict.wording import limit, quantity
+from verdict.wording import quantity
 
 _MARKED = 60  # the longest stalls; more would cover the chart
 _LISTED = 12
@@ -118,12 +119,8 @@ def _score(evidence: Evidence, verdict: RunVerdict, prefix: str) -> Chart | None
     known = [one for rank in evidence.ranks for one in rank.evaluations if one.map is not None]
     if not known:
         return None
-    levels = []
     metric = verdict.metrics.get("map")
-    if metric is not None and metric.low is not None:
-        levels.append(Level(f"{text('level.bound', of='map')} {limit(metric.low, metric.unit)}", metric.low))
-    if metric is not None and metric.expected is not None:
-        levels.append(_published(metric.expected, metric.unit))
+    levels = [] if metric is None else levels_of("map", metric.unit, metric.low, metric.high, metric.expected)
     finite = [one for one in known if one.map is not None and one.map == one.map]
     best = max(finite, key=lambda one: one.map or 0.0) if finite else None
     words = text("score.none", n=len(known))
@@ -158,17 +155,8 @@ def rate_levels(verdict: RunVerdict, ranks: int = 1) -> list[Level]:
         metric = verdict.metrics.get(name)
         if metric is None or metric.low is None or metric.expected is None:
             continue
-        share = text("level.share", ranks=ranks) if ranks > 1 else ""
-        low, expected = metric.low / ranks, metric.expected / ranks
-        return [
-            Level(f"{text('level.bound', of=name)} {limit(low, metric.unit)}{share}", low),
-            _published(expected, metric.unit, share),
-        ]
+        return levels_of(name, metric.unit, metric.low, metric.high, metric.expected, ranks=ranks)
     return []
-
-
-def _published(value: float, unit: str, share: str = "") -> Level:
-    return Level(f"{text('level.published')} {quantity(value, unit)}{share}", value, "published")
 
 
 def _rate(

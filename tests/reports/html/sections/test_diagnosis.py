@@ -59,7 +59,7 @@ def told(tmp_path: Path, plan: Plan) -> tuple[str, str]:
     of = page_of(tmp_path, plan)
     state = state_of(of)
     evidence, verdict = of.run.evidence, of.run.verdict
-    return cause(evidence, verdict, state.culprit, state.failed), next_step(
+    return cause(evidence, verdict, state.culprit, state.deciding), next_step(
         evidence, verdict, state.verdict, state.culprit
     )
 
@@ -88,5 +88,5 @@ def test_an_invalid_run_names_its_first_reason_and_how_many_more(tmp_path: Path)
     of = page_of(tmp_path, bundle=bundle)
     verdict = replace(of.run.verdict, outcome=Verdict.INVALID, reasons=("one", "two", "three"))
 
-    assert cause(of.run.evidence, verdict, None, []) == "one (and 2 more reasons below)"
+    assert cause(of.run.evidence, verdict, None) == "one (and 2 more reasons below)"
     assert "run again" in next_step(of.run.evidence, verdict, Verdict.INVALID, None)
