@@ -118,7 +118,7 @@ def body_of(of: PageOf, prefix: str, *, running: bool = False) -> Body:
     state = state_of(of)
     found = stalls(evidence.ranks)
     marks = time_marks(evidence.ranks, found)
-    training, training_charts = training_part(evidence, verdict, found, marks, state.culprit, prefix)
+    training, training_charts = training_part(of.run, found, marks, state.culprit, prefix)
     ranks, rank_charts = ranks_part(evidence, state.culprit, prefix)
     devices, device_charts = devices_part(evidence, verdict, marks, state.culprit, prefix)
     shown = [*verdict.shown.values(), *state.beside]
@@ -221,5 +221,9 @@ def _amounts(verdict: RunVerdict, state: State) -> list[str]:
     wrong = [one for one in known if KINDS[one.verdict][1] in ("bad", "warn") and one.measured is not None]
     if wrong:
         return [amount(one) for one in wrong]
+    if state.deciding:
+        named = [f"{name}: {one.measured}" for name, one in verdict.probes.items() if one in state.deciding]
+        faults = state.health.measured if state.health in state.deciding else None
+        return named + ([text("amount.faults", n=f"{faults:g}")] if faults else [])
     held = [(margin.value, one) for one in known for margin in [margin_of(one)] if margin is not None]
     return [text("amount.nearest", metric=amount(min(held, key=lambda one: one[0])[1]))] if held else []

@@ -14,7 +14,7 @@ from reports.console import published
 from reports.html.charts import Level
 from reports.html.page import render
 from reports.html.texts import text, texts
-from verdict.wording import bounds, half_width, limit, percent, quantity, span
+from verdict.wording import bounds, figure, half_width, limit, percent, quantity, span
 
 KINDS = {
     Verdict.PASS: ("✓", "good"),
@@ -51,14 +51,14 @@ def badge(verdict: Verdict) -> Markup:
 
 
 def margin_of(metric: MetricVerdict) -> Margin | None:
-    """Return how far a metric is from the bound that decides; None without a value or a bound other than 0.
+    """Return how far a metric is from the bound that decides; None without a value that proves something or a bound.
 
     >>> margin_of(metric("p_core", measured=139.1, low=152.0, better="higher")).value
     -0.0849
     """
     higher = metric.better == "higher"
     bound, other = (metric.low, metric.high) if higher else (metric.high, metric.low)
-    if metric.measured is None or not bound or not math.isfinite(bound):
+    if metric.verdict is Verdict.INVALID or metric.measured is None or not bound or not math.isfinite(bound):
         return None
 
     def share(value: float | None) -> float | None:
@@ -92,7 +92,9 @@ def distance(metric: MetricVerdict) -> str:
 
 def of_published(metric: MetricVerdict) -> str:
     """Return the measured value in percent of the published one; "" without either."""
-    return "" if metric.measured is None or not metric.expected else percent(metric.measured / metric.expected)
+    if metric.verdict is Verdict.INVALID or metric.measured is None or not metric.expected:
+        return ""
+    return percent(metric.measured / metric.expected)
 
 
 def amount(metric: MetricVerdict) -> str:
@@ -113,11 +115,11 @@ def levels_of(
 ) -> list[Level]:
     """Return bounds and published number of a metric as lines of a chart; of several `ranks`, one's share of them."""
     share = text("level.share", ranks=ranks) if ranks > 1 else ""
-    levels = [
-        Level(f"{text('level.bound', of=name)} {limit(one / ranks, unit)}{share}", one / ranks)
-        for one in (low, high)
-        if one is not None
-    ]
+    levels = []
+    for one in (low, high):
+        if one is not None:
+            shown = limit(one, unit) if ranks == 1 else figure(one / ranks)
+            levels.append(Level(f"{text('level.bound', of=name)} {shown}{share}", one / ranks))
     if expected is not None:
         shown = quantity(expected / ranks, unit)
         levels.append(Level(f"{text('level.published')} {shown}{share}", expected / ranks, "published"))
