@@ -13,7 +13,7 @@ from evidence.codec import FieldError
 from evidence.errors import EvidenceError
 from evidence.events.rank import RankEvidence
 from evidence.events.setup import Start
-from evidence.files import RANK_FILE, RUN_FILE, TELEMETRY_FILE, Problems
+from evidence.files import RANK_FILE, RUN_FILE, TELEMETRY_FILE, Problems, whole_lines
 from evidence.rank_file import read_rank
 from evidence.run_file import Run, decode_run
 from evidence.seal import file_states, read_seal, seal_problems, verified_signer
@@ -46,6 +46,11 @@ class Evidence:
         """Whether anything in the bundle says that no real device was at work."""
         launched = self.run is not None and self.run.simulated
         return launched or any(start.simulated for _, start in self.starts)
+
+    @property
+    def stopped(self) -> str:
+        """Why --fail-fast ended the run before its end; "" if it did not."""
+        return "" if self.run is None else self.run.boot.stopped
 
     @property
     def starts(self) -> tuple[tuple[int, Start], ...]:
@@ -107,10 +112,13 @@ class _Reader:
         self._digests: dict[str, str] = {}
 
     def read(self, run_json: bytes | None) -> Evidence:
-        run, ranks = self._run(run_json), self._ranks()
+        run = self._run(run_json)
+        whole = run is None or not run.boot.stopped
+        ranks = self._ranks(whole=whole)
         # Whether memory had to be sampled is for the measurement to say: a run that never booted has no samples.
         names = sorted(path.name for path in self._run_dir.glob("telemetry*.jsonl"))
         files = [self._content(name) for name in names if TELEMETRY_FILE.fullmatch(name)]
+        files = files if whole else [(whole_lines(content), problems) for content, problems in files]
         telemetry = read_telemetry(files)
         found = [problem for log in self._logs for problem in log.all()]
         # The seal comes last: damage inside a file says more than that the file is not the one that was sealed.
@@ -142,14 +150,15 @@ class _Reader:
             problems.add(f"not a JSON object ({error})")
         return None
 
-    def _ranks(self) -> tuple[RankEvidence, ...]:
+    def _ranks(self, *, whole: bool) -> tuple[RankEvidence, ...]:
+        """Return the ranks' events; those of a run that was ended on purpose (not `whole`) may end anywhere."""
         ranks: dict[int, RankEvidence] = {}
         for path in sorted(self._run_dir.glob("rank-*.jsonl")):
             match = RANK_FILE.fullmatch(path.name)
             rank = int(match.group(1)) if match else -1
             if match and rank not in ranks:
                 content, log = self._content(path.name)
-                ranks[rank] = read_rank(content, rank, log)
+                ranks[rank] = read_rank(content, rank, log, whole=whole)
                 continue
             problems = Problems(path.name)
             self._logs.append(problems)

@@ -120,7 +120,7 @@ def read_detections(run_dir: Path) -> KeptDetections:
         raise EvidenceError(f"{DETECTIONS_FILE}: found no detections: {error}") from None
 
 
-def write_whole(path: Path, content: str | bytes) -> None:
+def write_whole(path: Path, content: str | bytes | memoryview) -> None:
     """Replace `path` by `content`, a text in UTF-8, atomically and flushed to disk; an error leaves the old file.
 
     A reader finds the old content or the new one.
@@ -129,7 +129,7 @@ def write_whole(path: Path, content: str | bytes) -> None:
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         with partial.open("wb") as stream:
-            stream.write(content if isinstance(content, bytes) else content.encode("utf-8"))
+            stream.write(content.encode("utf-8") if isinstance(content, str) else content)
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(str(partial), str(path))
@@ -170,12 +170,17 @@ class Problems:
         return (*self._texts, *more)
 
 
-def read_objects(content: bytes, problems: Problems) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield (line number from 1, object) for each line; a line that is not an object goes to `problems`.
+def whole_lines(content: bytes) -> bytes:
+    """Return the content without a last line that has no newline: it may be half written."""
+    return content[: content.rfind(b"\n") + 1]
+
+
+def read_objects(content: bytes, problems: Problems, first: int = 1) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield (line number from `first`, object) for each line; a line that is not an object goes to `problems`.
 
     So does a last line without its newline that does not parse: it was cut off while it was written.
     """
-    for line, raw in enumerate(io.BytesIO(content), start=1):
+    for line, raw in enumerate(io.BytesIO(content), start=first):
         try:
             record = parse_object(raw)
         except ValueError as error:

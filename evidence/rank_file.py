@@ -17,6 +17,7 @@ from evidence.codec import (
     LARGEST,
     FieldError,
     KindError,
+    any_number,
     any_numbers,
     decode,
     decode_fields,
@@ -32,8 +33,17 @@ from evidence.codec import (
 from evidence.events.declare import EVENTS, ONCE
 from evidence.events.rank import RankEvidence, Windows
 from evidence.events.state import Progress
-from evidence.events.training import LEDGER_PARTS, STEP_COLUMNS, Epoch, EpochBegin, EpochEnd, Evaluation, Window
-from evidence.files import WORK_SCHEMA, Problems, other_schema, rank_file, read_objects
+from evidence.events.training import (
+    LEDGER_PARTS,
+    STEP_COLUMNS,
+    Epoch,
+    EpochBegin,
+    EpochEnd,
+    Evaluation,
+    Window,
+    evaluation_name,
+)
+from evidence.files import WORK_SCHEMA, Problems, other_schema, rank_file, read_objects, whole_lines
 
 HEARTBEAT_S = 5.0
 
@@ -68,31 +78,36 @@ class EventLog:
         self._file.close()
 
 
-def read_rank(content: bytes, rank: int, problems: Problems) -> RankEvidence:
+def read_rank(content: bytes, rank: int, problems: Problems, *, whole: bool = True) -> RankEvidence:
     """Return what the content of a rank's file says; whatever is wrong with it goes to `problems`.
+
+    A file that need not be `whole` may end within a line or an evaluation.
 
     problems = Problems("rank-0000.jsonl")
     rank = read_rank(Path("rank-0000.jsonl").read_bytes(), 0, problems)
     print(rank.start.device_name, rank.windows.compute_ns.mean(), *problems.all())
     """
-    reader = _RankReader(problems.file, rank, problems)
-    for line, record in read_objects(content, problems):
+    reader = RankReader(problems.file, rank, problems)
+    for line, record in read_objects(content if whole else whole_lines(content), problems):
         reader.take(line, record)
-    return reader.finish()
+    if whole:
+        reader.finish()
+    return reader.so_far()
 
 
 _WINDOW = {**kinds_of(Window).required, **dict.fromkeys(STEP_COLUMNS, whole_numbers), "loss": any_numbers}
 _SUMS = [name for name, kind in _WINDOW.items() if kind is whole]
 _CLOCKS = dict.fromkeys(("forward_images", "read_ns", "span_ns", "span_device_ns"), whole)  # since WORK_SCHEMA
 _INTS = frozenset((int,))
-_WORK = {name: kind for name, kind in kinds_of(Window).optional.items() if name not in _CLOCKS}
-_WORK_COLUMNS = ("trained", "backward_steps", "gradient_norm", "loss_scale")
-_FLOATS = ("lr", "loss", "gradient_norm", "loss_scale")
-_TYPECODES = {"warmup": "b", **dict.fromkeys(_FLOATS, "d")}  # the other columns are "q": int64
+_WORK = {name: kinds_of(Window).optional[name] for name in ("backward_steps", "skipped", "gradient_norm", "loss_scale")}
+_WHOLE = (*_SUMS, *_CLOCKS, "backward_steps", "warmup", "t_ns", "size")
+_REAL = ("lr", "gradient_norm", "loss_scale")
+_TYPECODES = {"images": "q", "compute_ns": "q", "trained": "q", "loss": "d"}
+"""Of the columns with an entry a step; those with an entry a window are _WHOLE and _REAL."""
 _HEAD = {"event": text, "t_ns": whole}
 
 
-class _RankReader:
+class RankReader:
     """Takes the lines of one file in turn; keeps track of open evaluations and of the clock."""
 
     def __init__(self, file: str, rank: int, problems: Problems) -> None:
@@ -101,12 +116,10 @@ class _RankReader:
         self._problems = problems
         self._seen: dict[str, int] = {}
         self._last_ns: int | None = None
-        self._columns: dict[str, array[Any]] = {
-            name: array(_TYPECODES.get(name, "q")) for name in ("t_ns", "size", *_WINDOW, *_CLOCKS, *_WORK_COLUMNS)
-        }
-        # Bound once: a long run has a hundred thousand windows.
-        self._sums = [self._columns[name] for name in (*_SUMS, *_CLOCKS)]
-        self._per_step = [self._columns[name] for name in STEP_COLUMNS]
+        # Rows one after the other, and not a list a column: a long run has a hundred thousand windows.
+        self._whole: array[int] = array("q")
+        self._real: array[float] = array("d")
+        self._steps: dict[str, array[Any]] = {name: array(code) for name, code in _TYPECODES.items()}
         self._once: dict[str, Any] = {}
         self._all: dict[str, list[Any]] = {}
         self._evaluating: tuple[int, int] | None = None
@@ -167,15 +180,18 @@ class _RankReader:
         if event == "start" and found.rank != self._rank:
             raise FieldError(f"the file of rank {self._rank} was written by rank {found.rank}")
 
-    def finish(self) -> RankEvidence:
-        """Return everything that was read."""
+    def finish(self) -> None:
+        """Note what a file that has ended must not leave open."""
         if self._evaluating is not None:
-            self._problems.add(f"the evaluation of epoch {self._evaluating[0]} began and did not end")
+            self._problems.add(f"the {evaluation_name(self._evaluating[0])} began and did not end")
+
+    def so_far(self) -> RankEvidence:
+        """Return everything that was read."""
         once, every = self._once, self._all
         return RankEvidence(
             rank=self._rank,
             file=self._file,
-            seen=self._seen,
+            seen=dict(self._seen),
             start=once.get("start"),
             clock=once.get("clock_test"),
             retests=tuple(every.get("clock_retest", ())),
@@ -211,24 +227,28 @@ class _RankReader:
     def _windows(self) -> Windows:
         import numpy as np  # here, so that collecting tests does not pay for it
 
-        columns = {}
-        for name, values in self._columns.items():
-            kind = bool if name == "warmup" else np.float64 if values.typecode == "d" else np.int64
-            columns[name] = np.array(values, dtype=kind)
-            columns[name].flags.writeable = False
+        whole = np.array(self._whole, dtype=np.int64).reshape(-1, len(_WHOLE)).T.copy()
+        real = np.array(self._real, dtype=np.float64).reshape(-1, len(_REAL)).T.copy()
+        columns = {**dict(zip(_WHOLE, whole)), **dict(zip(_REAL, real))}
+        columns["warmup"] = columns["warmup"].astype(bool)
+        columns.update((name, np.array(values)) for name, values in self._steps.items())
+        for column in columns.values():
+            column.flags.writeable = False
         return Windows(**columns)
 
     def _eval_begin(self, t_ns: int, record: dict[str, Any]) -> None:
         epoch = decode_fields(record, {"epoch": whole})["epoch"]
         if self._evaluating is not None:
-            raise FieldError(f"epoch {epoch} while the evaluation of epoch {self._evaluating[0]} is still open")
+            raise FieldError(
+                f"the {evaluation_name(epoch)} begins while the {evaluation_name(self._evaluating[0])} is still open"
+            )
         self._evaluating = epoch, t_ns
 
     def _eval_end(self, t_ns: int, record: dict[str, Any]) -> None:
         begin_ns = self._evaluating[1] if self._evaluating else 0
         found = decode(Evaluation, record, begin_ns=begin_ns, end_ns=t_ns)
         if self._evaluating is None or self._evaluating[0] != found.epoch:
-            raise FieldError(f"the evaluation of epoch {found.epoch} ends and has not begun")
+            raise FieldError(f"the {evaluation_name(found.epoch)} ends and has not begun")
         self._keep("eval_end", found)
         self._evaluating = None
 
@@ -262,7 +282,10 @@ class _RankReader:
                 any_numbers(record["loss"]),
             )
             warmup, rate = flag(record["warmup"]), number(record["lr"])
-            work = decode_fields(record, {}, _WORK, {"skipped": ()})
+            backward, skipped, *scales = (record.get(name) for name in _WORK)
+            sums.append(-1 if backward is None else backward)
+            skipped = whole_numbers([] if skipped is None else skipped)
+            last = [math.nan if one is None else any_number(one) for one in scales]
             if not _INTS.issuperset(map(type, sums)) or max(sums) > LARGEST or min(sums) < -LARGEST:
                 raise KindError
         except (KeyError, FieldError):
@@ -273,24 +296,15 @@ class _RankReader:
             counts = ", ".join(f"{name} {len(values)}" for name, values in zip(STEP_COLUMNS, steps))
             raise FieldError(f"expected one entry a step in every list and at least one, found {counts}")
         trained = array("q", steps[0])
-        for position in work["skipped"]:
+        for position in skipped:
             if not 0 <= position < size:
                 raise FieldError(f"'skipped' has {position}, expected the positions of steps, 0 to {size - 1}")
             trained[position] = 0
-        sums += [0] * (len(self._sums) - len(sums))
-        for column, value in zip(self._sums, sums):
-            column.append(value)
-        for column, values in zip(self._per_step, steps):
-            column.extend(values)
-        columns = self._columns
-        columns["trained"].extend(trained)
-        columns["backward_steps"].append(-1 if work["backward_steps"] is None else work["backward_steps"])
-        for name in ("gradient_norm", "loss_scale"):
-            columns[name].append(math.nan if work[name] is None else work[name])
-        columns["warmup"].append(warmup)
-        columns["lr"].append(rate)
-        columns["t_ns"].append(t_ns)
-        columns["size"].append(size)
+        sums[-1:-1] = [0] * (len(_CLOCKS) - len(clocks))
+        self._whole.extend((*sums, warmup, t_ns, size))
+        self._real.extend((rate, *last))
+        for name, values in zip(_TYPECODES, (steps[0], steps[1], trained, steps[2])):
+            self._steps[name].extend(values)
 
     def _checkpoint(self, t_ns: int, record: dict[str, Any]) -> None:
         self._keep("checkpoint", t_ns)  # what was written is for resuming to read

@@ -69,15 +69,17 @@ class Repeat:
 
 @dataclass(frozen=True)
 class Boot:
-    """How the launch ended; with neither exit code nor failure it never came to an end.
+    """How the launch ended; with neither exit code nor failure nor `stopped` it never came to an end.
 
-    `elapsed_s` and `elapsed_utc_s` are its length by a monotonic clock and by the time of day.
+    `elapsed_s` and `elapsed_utc_s` are its length by a monotonic clock and by the time of day. `stopped` is why
+    --fail-fast ended the run before its end: what could no longer pass.
     """
 
     exit_code: int | None = None
     failure: Broken | None = None
     elapsed_s: float | None = None
     elapsed_utc_s: float | None = None
+    stopped: str = ""
 
     @property
     def failed(self) -> bool:
@@ -163,6 +165,11 @@ class Run:
     under_test: Mapping[str, str] = field(default_factory=dict)
     stated: Mapping[str, str] = field(default_factory=dict)
     digests: Digests = Digests()
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the launch came to an end; not so while it runs, or if what watched over it was killed."""
+        return self.boot.exit_code is not None or self.boot.failed or bool(self.ended_utc)
 
 
 def decode_run(raw: bytes) -> Run:

@@ -129,32 +129,49 @@ def append_samples(path: Path, samples: Iterable[Mapping[str, Any]]) -> None:
 
 def read_telemetry(files: Iterable[tuple[bytes, Problems]]) -> Telemetry:
     """Read the contents of the files together; lines that report a sampler's error are no damage and are kept apart."""
-    cards: dict[tuple[str, int, int, str], _Column] = {}
-    hosts: dict[tuple[str, int, str], _Column] = {}
-    errors: list[str] = []
-    for problems, line, record in ((log, *found) for content, log in files for found in read_objects(content, log)):
+    reader = TelemetryReader()
+    for content, problems in files:
+        for line, record in read_objects(content, problems):
+            reader.take(line, record, problems)
+    return reader.so_far()
+
+
+class TelemetryReader:
+    """Takes the lines of all files of a run in any order; damage goes to the problems of the line's file."""
+
+    def __init__(self) -> None:
+        self._cards: dict[tuple[str, int, int, str], _Column] = {}
+        self._hosts: dict[tuple[str, int, str], _Column] = {}
+        self._errors: list[str] = []
+
+    def take(self, line: int, record: dict[str, Any], problems: Problems) -> None:
+        """Read one sample."""
         try:
             if "error" in record:
-                errors.append(f"{record.get('source', 'sampler')}: {record['error']}")
-                continue
+                self._errors.append(f"{record.get('source', 'sampler')}: {record['error']}")
+                return
             if any(name in record for name in _OF_HOST):
                 sample = decode_fields(record, _SAMPLE, _OF_HOST)
-                seen = hosts.setdefault((sample["host"], sample["rank"], sample["source"]), _Column(HOST_READINGS))
+                of_host = sample["host"], sample["rank"], sample["source"]
+                seen = self._hosts.setdefault(of_host, _Column(HOST_READINGS))
             else:
                 sample = decode_fields(record, {**_SAMPLE, "card": whole}, _OF_DEVICE)
                 if all(sample[name] is None for name in ("memory_used_gib", "throttle", *_COLUMNS)):
                     raise FieldError("'memory_used_gib' is missing, and so is every other reading")
                 key = sample["host"], sample["card"], sample["rank"], sample["source"]
-                seen = cards.setdefault(key, _Column(("memory_used_gib", *_COLUMNS)))
+                seen = self._cards.setdefault(key, _Column(("memory_used_gib", *_COLUMNS)))
         except FieldError as error:
             problems.add(str(error), line)
-            continue
+            return
         seen.take(sample)
-    return Telemetry(
-        tuple(_device_samples(*item) for item in sorted(cards.items(), key=_by_key)),
-        tuple(errors),
-        tuple(_host_samples(*item) for item in sorted(hosts.items(), key=_by_key)),
-    )
+
+    def so_far(self) -> Telemetry:
+        """Return everything that was read."""
+        return Telemetry(
+            tuple(_device_samples(*item) for item in sorted(self._cards.items(), key=_by_key)),
+            tuple(self._errors),
+            tuple(_host_samples(*item) for item in sorted(self._hosts.items(), key=_by_key)),
+        )
 
 
 def _by_key(item: tuple[Any, _Column]) -> Any:

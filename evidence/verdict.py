@@ -111,7 +111,8 @@ class MetricVerdict:
     `expected`, `low` and `high` are None if nothing is published, or that side does not decide. `better` is "higher" or
     "lower". `method` is how the number was measured, `source` where the expected one is from. An invalid verdict may
     have a `measured` value; it proves nothing. `note`, which ends the reason, is what to know before relying on the
-    verdict, as that it could not have been another one; "" for nothing.
+    verdict, as that it could not have been another one; "" for nothing. Where the verdict is inconclusive, `more_steps`
+    is how many more measured steps would decide, or `boots` how many boots judged together; 0 if that is not known.
     """
 
     metric: str
@@ -127,6 +128,8 @@ class MetricVerdict:
     verdict: Verdict
     reason: str
     note: str = ""
+    more_steps: int = 0
+    boots: int = 0
 
 
 @dataclass(frozen=True)
@@ -149,7 +152,8 @@ class RunVerdict:
     and no proof. `without` names the trainer's optimizations that were switched off. `further` has what was measured
     besides and has no number to be held against: it is recorded, and no part of the outcome. `probes` has the probes of
     the device by name; their questions decide, not the outcome. `notes` say what a reader of the numbers has to know
-    and what decides nothing.
+    and what decides nothing. `provisional`: the run had not ended, so that all of it is what the run would be worth if
+    it ended there; such a verdict is shown and never stored.
     """
 
     cell: JudgedCell
@@ -165,6 +169,7 @@ class RunVerdict:
     further: Mapping[str, MetricVerdict] = field(default_factory=dict)
     probes: Mapping[str, ProbeVerdict] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    provisional: bool = False
 
     @property
     def shown(self) -> Mapping[str, MetricVerdict]:
@@ -211,6 +216,8 @@ def encode_verdict(verdict: RunVerdict) -> dict[str, Any]:
     record: dict[str, Any] = {"schema": SCHEMA, **encode(verdict)}
     if verdict.cell.card is None:
         del record["cell"]["card"]
+    if not verdict.provisional:
+        del record["provisional"]
     record["metrics"] = {name: encode_metric(metric) for name, metric in verdict.metrics.items()}
     record["further"] = {name: encode_metric(metric) for name, metric in verdict.further.items()}
     for part in ("further", "probes"):
@@ -224,8 +231,9 @@ def encode_metric(metric: MetricVerdict) -> dict[str, Any]:
     """Return the verdict on one metric as strict JSON, without the metric's name."""
     record = encode(metric)
     del record["metric"]
-    if not metric.note:
-        del record["note"]
+    for optional in ("note", "more_steps", "boots"):
+        if not record[optional]:
+            del record[optional]
     return _finite({**record, "interval": record["interval"] and list(record["interval"].values())})
 
 

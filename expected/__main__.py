@@ -9,7 +9,8 @@ import tempfile
 from pathlib import Path
 from typing import Sequence
 
-from evidence.errors import SuiteError
+from evidence.command_line import EXIT_REFUSED, add_json, examples, exit_code_of, print_json
+from evidence.files import write_whole
 from evidence.text import visible
 from expected.documents import Document, DocumentError, Given, device_toml, differences, read_document_file
 from expected.documents.cells import Default, Hyper, read_default
@@ -20,32 +21,36 @@ from expected.load import load_device, load_devices
 from expected.model import TIMINGS, Device
 from expected.toml_file import ExpectationError
 
-EXIT_OK, EXIT_DIFFERENT, EXIT_REFUSED = 0, 1, 2
-"""Written or no difference; differences; document or arguments refused."""
+EXIT_OK, EXIT_DIFFERENT = 0, 1
+"""Written or no difference; differences. EXIT_REFUSED: document or arguments refused."""
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, prog: str = "python -m expected") -> int:
     """Run the command line and return the exit code.
 
     >>> main(["check", "README.md", "--device", "r300"])  # doctest: +SKIP
     0
     """
-    arguments = _parser().parse_args(argv)
+    arguments = _parser(prog).parse_args(argv)
     # Documents are Chinese, which not every terminal can print.
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
-    try:
-        return int(arguments.run(arguments))
-    except SuiteError as error:
-        print(error, file=sys.stderr)
-        return EXIT_REFUSED
+    return exit_code_of(lambda: int(arguments.run(arguments)))
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m expected", description="Vendors' documents and device files.")
+def _parser(prog: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=prog, description="Vendors' documents and device files.")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    taking = commands.add_parser("import", help="write a device file from a vendor's README")
+    taking = commands.add_parser(
+        "import",
+        help="write a device file from a vendor's README",
+        description="Write a device file from a vendor's README.",
+        **examples(
+            "%(prog)s README.md --out expected/x900.toml",
+            "%(prog)s README.md --out expected/x900.toml --vendor Acme --backend cuda --timing host",
+        ),
+    )
     taking.add_argument(
         "--out", type=Path, required=True, metavar="FILE", help="the device file, named after its marker"
     )
@@ -59,7 +64,13 @@ def _parser() -> argparse.ArgumentParser:
     taking.add_argument("--timing", default="", choices=TIMINGS, help="the clock that p_core was read with")
     taking.add_argument("--edition", default="", help="which edition of the document this is")
     taking.set_defaults(run=_import)
-    checking = commands.add_parser("check", help="list every difference between a README and a device file")
+    checking = commands.add_parser(
+        "check",
+        help="list every difference between a README and a device file",
+        description="List every difference between a README and a device file.",
+        **examples("%(prog)s README.md", "%(prog)s README.md --file /lab/x900.toml"),
+    )
+    add_json(checking)
     which = checking.add_mutually_exclusive_group()
     which.add_argument(
         "--device", default="", metavar="MARKER", help="a shipped device (default: by the document's name)"
@@ -105,11 +116,14 @@ def _check(arguments: argparse.Namespace) -> int:
     for complaint in document.errors:
         print(complaint.line(document.name), file=sys.stderr)
     found = differences(document, device)
-    for line in found:
-        print(line)
+    if arguments.json:
+        print_json({"document": document.name, "device_file": str(device.path), "differences": list(found)})
+    else:
+        for line in found:
+            print(line)
     if document.errors:
         return EXIT_REFUSED
-    if not found:
+    if not found and not arguments.json:
         print(f"{document.name}: no difference to {device.path.name}")
     return EXIT_DIFFERENT if found else EXIT_OK
 
@@ -182,34 +196,12 @@ def _check_names(device: Device, out: Path) -> None:
 
 def _write(out: Path, text: str, *, replace: bool) -> None:
     """Write the text to `out` atomically; without `replace`, only if nothing is there."""
-    partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
+    if not replace and os.path.lexists(str(out)):
+        raise DocumentError(f"{visible(str(out))}: appeared while it was being written; left as it is")
     try:
-        with partial.open("xb") as stream:
-            stream.write(text.encode("utf-8"))
-            stream.flush()
-            os.fsync(stream.fileno())
-        if replace:
-            os.replace(str(partial), str(out))
-        else:
-            _put_where_nothing_is(partial, out)
-    except FileExistsError as error:
-        raise DocumentError(f"{visible(str(out))}: appeared while it was being written; left as it is") from error
+        write_whole(out, text)
     except OSError as error:
         raise DocumentError(f"{visible(str(out))}: cannot be written: {error.strerror or error}") from error
-    finally:
-        if partial.exists():
-            partial.unlink()
-
-
-def _put_where_nothing_is(partial: Path, out: Path) -> None:
-    try:
-        os.link(str(partial), str(out))  # unlike a rename, this replaces nothing
-    except FileExistsError:
-        raise
-    except OSError:  # a file system without links
-        if os.path.lexists(str(out)):
-            raise FileExistsError(str(out)) from None
-        os.replace(str(partial), str(out))
 
 
 if __name__ == "__main__":

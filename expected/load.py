@@ -7,10 +7,11 @@ import keyword
 from pathlib import Path
 from typing import Any
 
-from expected.cells import FORMATS, CellDefaults, read_cells, read_recipe
+from expected.cells import FORMATS, CellDefaults, read_cells
 from expected.metrics import COCO_TRAIN_IMAGES, METRICS
 from expected.model import TIMINGS, Device, Recipe, Smoke
 from expected.rates import peak_rates, read_rates
+from expected.recipe import read_recipe
 from expected.toml_file import POSITIVE, ExpectationError, Range, Table, parse_toml, read_file
 
 SCHEMA = 1

@@ -3,35 +3,27 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
-from typing import Sequence
+from typing import Any, Sequence
 
-from evidence.errors import SuiteError
+from evidence.command_line import add_json, examples, exit_code_of
 from reports.commands import COMMANDS
 
-EXIT_REFUSED = 2
-"""The command cannot be done; argparse's own code for a command line that it cannot parse."""
 
-
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, prog: str = "python -m reports") -> int:
     """Run the command line and return the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m reports", description="Make something of stored runs.")
+    parser = argparse.ArgumentParser(prog=prog, description="Make something of stored runs.")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, command in COMMANDS.items():
         purpose = command.purpose
-        child = commands.add_parser(name, help=purpose, description=f"{purpose[0].upper()}{purpose[1:]}.")
+        described: dict[str, Any] = {"help": purpose, "description": f"{purpose[0].upper()}{purpose[1:]}."}
+        child = commands.add_parser(name, aliases=command.aliases, **described, **examples(*command.examples))
         command.add_arguments(child)
+        if command.prints_table:
+            add_json(child)
         child.set_defaults(run=command.run)
     arguments = parser.parse_args(argv)
-    try:
-        return int(arguments.run(arguments))
-    except SuiteError as error:
-        print(error, file=sys.stderr)
-        return EXIT_REFUSED
-    except BrokenPipeError:  # the reader (head, less) has closed its end
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_REFUSED
+    return exit_code_of(lambda: int(arguments.run(arguments)))
 
 
 if __name__ == "__main__":

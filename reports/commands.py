@@ -9,40 +9,54 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Callable, Iterator, Sequence
 
-from evidence.bundle import Evidence, no_collections, read_run
+from evidence.bundle import Evidence, no_collections, read_run, with_signature
+from evidence.codec import encode
+from evidence.command_line import EXIT_REFUSED, print_json
 from evidence.errors import SuiteError
 from evidence.files import write_whole
+from evidence.growing import GrowingRun
 from evidence.text import visible
 from evidence.verdict import RunVerdict, Verdict, read_verdict
 from expected import ALL_METRICS, load_device, load_devices
-from reports.console import aligned
+from reports.console import Line, aligned, print_lines
 from reports.history import HistoryError, default_url
+from reports.html.texts import LANGUAGES
 from verdict.environment.findings import environment_findings
-from verdict.judge import judge_run, judge_stored
+from verdict.judge import Judged, judge, judge_run, judge_so_far, judge_stored
 from verdict.lookup import find_cell
-from verdict.wording import quantity
+from verdict.wording import counted, quantity
 
 if TYPE_CHECKING:
     from reports.history.entry import Entry
     from reports.history.queries import StoredRun
+    from reports.html.comparison import Compared
+    from reports.html.pages import PageOf
 
 RUN_PAGE = "report.html"
+CERTIFICATE = "certificate.html"
 TREND_PAGE = "trend.html"
-EXIT_NOT_COMPARABLE = 2
+EXIT_WORSE = 1
 
 FORMS = ("published", "template")
 """Of `table --document`: as the vendor's published document has it, or FlagPerf's template for such documents."""
 
+_RUN = "runs/20261123T101200Z-r300-1x8-fp32"  # in examples
 _RUN_HEADINGS = ("number", "started (UTC)", "cell", "protocol", "release", "outcome", *ALL_METRICS, "run")
 
 
 @dataclass(frozen=True)
 class Command:
-    """A subcommand: its purpose, the function that declares its arguments, and the one that runs it."""
+    """A subcommand: its purpose, the function that declares its arguments, and the one that runs it.
+
+    `examples` are command lines with %(prog)s for the command; one that prints a table has `--json` too.
+    """
 
     purpose: str
     add_arguments: Callable[[argparse.ArgumentParser], None]
     run: Callable[[argparse.Namespace], int]
+    examples: tuple[str, ...]
+    prints_table: bool = True
+    aliases: tuple[str, ...] = ()
 
 
 def _table_arguments(parser: argparse.ArgumentParser) -> None:
@@ -70,6 +84,9 @@ def _table(arguments: argparse.Namespace) -> int:
         own = load_device(arguments.file)
         devices[own.marker] = own
     device, fillings = fill(arguments.run_dirs, devices, anonymous=arguments.anonymous)
+    if arguments.json:
+        print_json({"device": device.marker, "rows": encode(fillings)})
+        return 0
     style = style_of(device, exact=arguments.exact)
     if arguments.map:
         style = replace(style, percent=arguments.map == "percent")
@@ -84,27 +101,67 @@ def _table(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _add_page(parser: argparse.ArgumentParser, flag: str, purpose: str) -> None:
+    parser.add_argument(flag, type=Path, metavar="FILE", help=purpose)
+    parser.add_argument("--language", choices=LANGUAGES, default=LANGUAGES[0], help="of the page; default: %(default)s")
+
+
 def _html_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run_dir", type=Path, help="the run's folder, with run.json and rank-NNNN.jsonl")
-    parser.add_argument("--out", type=Path, metavar="FILE", help=f"where the page goes (default: RUN_DIR/{RUN_PAGE})")
+    _add_page(parser, "--out", f"where the page goes (default: RUN_DIR/{RUN_PAGE})")
 
 
 def _html(arguments: argparse.Namespace) -> int:
     """Judge a run by the shipped tables and write its page."""
-    from reports.html.pages import PageOf, run_page
+    from reports.html.pages import run_page, running_page
+    from reports.html.texts import in_language
 
-    shown = shlex.quote(str(arguments.run_dir))
+    judged, make = judge_stored(arguments.run_dir, load_devices()), run_page
+    run = judged.evidence.run
+    if run is not None and not run.has_ended:
+        judged, make = judge_so_far(GrowingRun(arguments.run_dir).read(), judged.device, judged.cell), running_page
+    with in_language(arguments.language):
+        _write_page(arguments.out or arguments.run_dir / RUN_PAGE, make(_page_of(judged, arguments.run_dir)))
+    return 0
+
+
+def _page_of(judged: Judged, run_dir: Path) -> PageOf:
+    from reports.html.pages import PageOf
+
+    shown = shlex.quote(str(run_dir))
     commands = {"again": f"pytest --replay={shown}", "page": f"python -m reports html {shown}"}
-    page = PageOf(judge_stored(arguments.run_dir, load_devices()), str(arguments.run_dir), commands)
-    _write_page(arguments.out or arguments.run_dir / RUN_PAGE, run_page(page))
+    return PageOf(judged, str(run_dir), commands)
+
+
+def _certificate_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="the run's folder")
+    parser.add_argument(
+        "--allowed-signers", type=Path, metavar="FILE", help="verify the seal's signature against this file of OpenSSH"
+    )
+    _add_page(parser, "--out", f"where the certificate goes (default: RUN_DIR/{CERTIFICATE})")
+
+
+def _certificate(arguments: argparse.Namespace) -> int:
+    """Judge a run by the shipped tables and write its certificate."""
+    from reports.html.certificate import certificate_page
+    from reports.html.texts import in_language
+
+    evidence = read_run(arguments.run_dir)
+    if arguments.allowed_signers is not None:
+        evidence = with_signature(evidence, arguments.allowed_signers)
+    judged = judge(evidence, *find_cell(evidence, load_devices()))
+    with in_language(arguments.language):
+        text = certificate_page(_page_of(judged, arguments.run_dir))
+    _write_page(arguments.out or arguments.run_dir / CERTIFICATE, text)
     return 0
 
 
 def _add_place(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--history",
-        metavar="URL",
-        help="any database that SQLAlchemy knows; default: history.sqlite in the runs folder",
+        metavar="FILE",
+        help="an SQLite file, or the URL of any database that SQLAlchemy knows; default: history.sqlite in the runs "
+        "folder",
     )
     parser.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="default: %(default)s/")
 
@@ -136,10 +193,14 @@ def _history(arguments: argparse.Namespace) -> int:
     with open_history(_place(arguments), create=bool(arguments.add)) as history:
         if arguments.add:
             count = history.enter(_entries(arguments.add, arguments.release))
-            print(f"entered {count} run{'s' * (count != 1)} in {history.address}\n")
+            told = f"entered {counted(count, 'run')} in {history.address}"
+            print(told, file=sys.stderr) if arguments.json else print(f"{told}\n")
         with history.reading() as connection:
             found = runs(connection, device=arguments.device, cell=arguments.cell, limit=arguments.limit)
-    print("\n".join(_run_table(found)) if found else "no run of this kind was entered yet")
+    if arguments.json:
+        print_json({"runs": encode(found)})
+    else:
+        print_lines(_run_table(found) if found else ["no run of this kind was entered yet"])
     return 0
 
 
@@ -170,10 +231,10 @@ def _stored_verdict(evidence: Evidence) -> RunVerdict | None:
     return None if evidence.problems and stored.outcome is not Verdict.INVALID else stored
 
 
-def _run_table(found: Sequence[StoredRun]) -> list[str]:
+def _run_table(found: Sequence[StoredRun]) -> list[Line]:
     shown = [name for name in ALL_METRICS if any(name in one.metrics for one in found)]
     headings = [name for name in _RUN_HEADINGS if name not in ALL_METRICS or name in shown]
-    return [line.text for line in aligned([headings, *(_run_row(one, shown) for one in found)])]
+    return aligned([headings, *(_run_row(one, shown) for one in found)])
 
 
 def _run_row(run: StoredRun, metrics: Sequence[str]) -> list[str]:
@@ -191,13 +252,20 @@ def _compare_arguments(parser: argparse.ArgumentParser) -> None:
         "--by", choices=("run", "release"), default="run", help="what A and B name; with release, two labels"
     )
     parser.add_argument("--cell", metavar="ID", help="with --by release: only this cell")
+    parser.add_argument(
+        "--fail-on",
+        choices=("worse",),
+        help=f"exit with {EXIT_WORSE} if a metric of B is shown to be worse than A's",
+    )
+    _add_page(parser, "--page", "also write the comparison as a page")
     _add_place(parser)
 
 
 def _compare(arguments: argparse.Namespace) -> int:
     """Print the comparison of two runs or releases, or why they are not comparable."""
-    from reports.compare import run_lines, side_of_folder, side_of_history
-    from verdict.compare.comparability import refusals
+    from reports.compare import comparison_records, comparisons, run_lines, side_of_folder, side_of_history, worse
+    from reports.html.comparison import Compared
+    from verdict.compare.comparability import differing, refusals
 
     if arguments.by == "release":
         return _compare_releases(arguments)
@@ -208,15 +276,25 @@ def _compare(arguments: argparse.Namespace) -> int:
         else side_of_history(_place(arguments), word, devices, arguments.runs)
         for word in (arguments.first, arguments.second)
     )
-    why = refusals(first.candidate, second.candidate)
+    names, why = (first.candidate.name, second.candidate.name), refusals(first.candidate, second.candidate)
+    found = [] if why else list(comparisons(first, second))
+    if arguments.page is not None:
+        changed = list(differing(first.versions, second.versions))
+        title = " ".join(first.candidate.facts.get(name, "?") for name in ("device", "topology", "precision"))
+        one = Compared(title, (first.shown, second.shown), found, changed, (first.samples, second.samples), why)
+        _write_comparison(arguments, [one])
+    if arguments.json:
+        print_json({"a": names[0], "b": names[1], "refused": why, "metrics": comparison_records(found)})
     if why:
-        return _refuse(f"{first.candidate.name} and {second.candidate.name}", why)
-    print("\n".join(run_lines(first, second)))
-    return 0
+        return _refuse(" and ".join(names), why, arguments)
+    if not arguments.json:
+        print_lines(run_lines(first, second, found))
+    return EXIT_WORSE if arguments.fail_on and worse(found) else 0
 
 
 def _compare_releases(arguments: argparse.Namespace) -> int:
-    from reports.compare import group_lines, read_groups
+    from reports.compare import comparison_records, group_lines, read_groups, worse
+    from reports.html.comparison import Compared
 
     groups = read_groups(_place(arguments), arguments.first, arguments.second, arguments.cell)
     if not groups:
@@ -224,25 +302,47 @@ def _compare_releases(arguments: argparse.Namespace) -> int:
             f"found no cell with valid runs of both {visible(arguments.first)} and {visible(arguments.second)}; "
             "python -m reports history lists the runs and the releases that they are filed under"
         )
-    code = 0
+    if arguments.page is not None:
+        sides = arguments.first, arguments.second
+        made = [Compared(one.cell_id, sides, one.comparisons, refused=one.refused) for one in groups]
+        _write_comparison(arguments, made)
+    if arguments.json:
+        cells = [
+            {"cell": one.cell_id, "refused": one.refused, "metrics": comparison_records(one.comparisons)}
+            for one in groups
+        ]
+        print_json({"cells": cells})
+    codes = [0]
     for at, group in enumerate(groups):
-        print("\n" * bool(at) + visible(group.cell_id))
+        if not arguments.json:
+            print("\n" * bool(at) + visible(group.cell_id))
         if group.refused:
-            code = _refuse("the runs of the two releases", group.refused)
-        else:
-            print("\n".join(group_lines(group)))
-    return code
+            codes.append(_refuse("the runs of the two releases", group.refused, arguments))
+            continue
+        if not arguments.json:
+            print_lines(group_lines(group))
+        codes.append(EXIT_WORSE if arguments.fail_on and worse(group.comparisons) else 0)
+    return max(codes)
 
 
-def _refuse(what: str, why: Sequence[str]) -> int:
-    print("\n".join([f"{what} cannot be compared:", *(f"  {visible(reason)}" for reason in why)]))
-    return EXIT_NOT_COMPARABLE
+def _write_comparison(arguments: argparse.Namespace, compared: Sequence[Compared]) -> None:
+    from reports.html.comparison import comparison_page
+    from reports.html.texts import in_language
+
+    with in_language(arguments.language):
+        _write_page(arguments.page, comparison_page(compared))
+
+
+def _refuse(what: str, why: Sequence[str], arguments: argparse.Namespace) -> int:
+    if not arguments.json:
+        print("\n".join([f"{what} cannot be compared:", *(f"  {visible(reason)}" for reason in why)]))
+    return EXIT_REFUSED
 
 
 def _trend_arguments(parser: argparse.ArgumentParser) -> None:
     _add_place(parser)
     parser.add_argument("--cell", metavar="ID", help="only this cell; default: all")
-    parser.add_argument("--out", type=Path, default=Path(TREND_PAGE), metavar="FILE", help="default: %(default)s")
+    _add_page(parser, "--out", f"default: {TREND_PAGE}")
 
 
 def _trend(arguments: argparse.Namespace) -> int:
@@ -250,6 +350,7 @@ def _trend(arguments: argparse.Namespace) -> int:
     from reports.history.database import open_history
     from reports.history.queries import cells, time_series
     from reports.history.trend import trend_page
+    from reports.html.texts import in_language
 
     with no_collections(), open_history(_place(arguments)) as history:
         with history.reading() as connection:
@@ -257,8 +358,9 @@ def _trend(arguments: argparse.Namespace) -> int:
             if arguments.cell is not None and not found:
                 known = visible(", ".join(cells(connection))) or "none"
                 raise SuiteError(f"--cell: found no run of {visible(arguments.cell)}, expected one of {known}")
-        text = trend_page(found, str(history.address))
-    _write_page(arguments.out, text)
+        with in_language(arguments.language):
+            text = trend_page(found, str(history.address))
+    _write_page(arguments.out or Path(TREND_PAGE), text)
     return 0
 
 
@@ -273,9 +375,44 @@ def _write_page(path: Path, text: str) -> None:
 
 
 COMMANDS = {
-    "table": Command("the vendor's table, its blank cells filled from runs", _table_arguments, _table),
-    "html": Command("the page of a run, made anew", _html_arguments, _html),
-    "history": Command("the runs that were entered in the history, and entering more", _history_arguments, _history),
-    "compare": Command("two runs of a cell held against each other", _compare_arguments, _compare),
-    "trend": Command("a page of every metric over the releases in the history", _trend_arguments, _trend),
+    "export": Command(
+        "the vendor's table, its blank cells filled from runs",
+        _table_arguments,
+        _table,
+        (f"%(prog)s {_RUN}", f"%(prog)s {_RUN} --document --form template   # the whole section"),
+        aliases=("table",),
+    ),
+    "html": Command("the page of a run, made anew", _html_arguments, _html, (f"%(prog)s {_RUN}",), prints_table=False),
+    "certificate": Command(
+        "one page for a meeting, to be printed or signed",
+        _certificate_arguments,
+        _certificate,
+        (f"%(prog)s {_RUN}",),
+        prints_table=False,
+    ),
+    "history": Command(
+        "the runs that were entered in the history, and entering more",
+        _history_arguments,
+        _history,
+        (
+            "%(prog)s --device r300 --limit 10                    # runs/history.sqlite",
+            f"%(prog)s --history lab.sqlite --release 4.0.31 --add {_RUN}",
+        ),
+    ),
+    "compare": Command(
+        "two runs of a cell held against each other",
+        _compare_arguments,
+        _compare,
+        (
+            f"%(prog)s {_RUN} runs/20261130T083000Z-r300-1x8-fp32",
+            "%(prog)s 4.0.25 4.0.31 --by release --cell r300-1x8-fp32-bs16",
+        ),
+    ),
+    "trend": Command(
+        "a page of every metric over the releases in the history",
+        _trend_arguments,
+        _trend,
+        ("%(prog)s --history lab.sqlite --out trend.html",),
+        prints_table=False,
+    ),
 }

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Iterator, Mapping, Sequence
 
 from evidence.bundle import Evidence
+from evidence.codec import encode
 from evidence.errors import EvidenceError
 from evidence.files import RUN_FILE
 from evidence.text import visible
-from evidence.verdict import Interval
 from expected import METRICS, Device
-from reports.console import aligned
-from verdict.compare.ab_comparison import ABComparison, compare_groups, compare_runs, holm, least_p
+from reports.console import Line, aligned
+from verdict.compare.ab_comparison import POWER, ABComparison, compare_groups, compare_runs
 from verdict.compare.comparability import (
     Candidate,
     circumstances,
@@ -25,18 +25,17 @@ from verdict.compare.comparability import (
     refusals,
 )
 from verdict.judge import judge_stored
+from verdict.metrics.statistics import BETWEEN_RUNS
 from verdict.metrics.throughput import RATES, RateSamples, rate_samples
-from verdict.wording import measured
+from verdict.wording import counted, percent, quantity
 
 if TYPE_CHECKING:
     from reports.history.queries import StoredRun
 
-SIGNIFICANT = 0.05
-
-_HEADINGS = ("metric", "A", "B", "B / A", "95 % interval", "effect (g)", "p", "p (Holm)", "in words")
+_HEADINGS = ("metric", "A", "B", "B / A", "95 % interval", "B is")
 _OF_ONE_RUN = (
-    "p and interval say how surely these two runs differ, from the scatter within each. What differs from run to run, "
-    "of the same release too, is in neither: compare releases with --by release for that."
+    "Interval and p assume that a rate differs from run to run, of the same release too, by {between} (standard "
+    "deviation), which two runs cannot show: compare releases by several runs each, with --by release."
 )
 _ONE_NUMBER = "one number a run: significance cannot be computed from one run each"
 _TOO_FEW = "too few steps for an interval: significance cannot be computed"
@@ -52,7 +51,6 @@ class Side:
     candidate: Candidate
     shown: str
     values: Mapping[str, float] = field(hash=False)
-    intervals: Mapping[str, Interval] = field(hash=False)
     versions: Mapping[str, str] = field(hash=False)
     samples: Mapping[str, RateSamples] = field(default_factory=dict, hash=False)
     why_no_samples: str = _TOO_FEW
@@ -67,7 +65,6 @@ class Group:
     names: tuple[tuple[str, ...], tuple[str, ...]]
     comparisons: tuple[ABComparison, ...]
     refused: tuple[str, ...]
-    least_p: float
 
 
 def side_of_folder(run_dir: Path, devices: Mapping[str, Device]) -> Side:
@@ -83,7 +80,6 @@ def side_of_folder(run_dir: Path, devices: Mapping[str, Device]) -> Side:
         Candidate(name, facts, verdict.restarts, invalid_because(verdict.outcome, verdict.reasons)),
         f"{name} in {visible(str(run_dir))}",
         {name: one.measured for name, one in metrics.items() if one.measured is not None},
-        {name: one.interval for name, one in metrics.items() if one.interval is not None},
         _versions(evidence),
         {name: found for name, found in rates.items() if found is not None},
     )
@@ -104,10 +100,34 @@ def side_of_history(url: str, name: str, devices: Mapping[str, Device], runs: Pa
         _candidate(found),
         f"{found.name} as the history has it",
         {name: one.measured for name, one in found.metrics.items() if one.measured is not None},
-        {name: one.interval for name, one in found.metrics.items() if one.interval is not None},
         versions,
         why_no_samples=f"the folder of {found.name} is not there any more, and significance is computed from steps",
     )
+
+
+def worse(found: Sequence[ABComparison]) -> list[str]:
+    """Return the metrics of which B is shown to be worse than A."""
+    return [one.metric for one in found if one.differs(_tests(found)) and not _is_better(one)]
+
+
+def comparison_records(found: Sequence[ABComparison]) -> list[dict[str, Any]]:
+    """Return what the table shows of each metric, as JSON."""
+    tests = _tests(found)
+    return [
+        {
+            "metric": one.metric,
+            "unit": METRICS[one.metric].unit,
+            "a": one.first,
+            "b": one.second,
+            "ratio": one.ratio,
+            "interval": encode(one.interval(tests)),
+            "p": one.p(tests),
+            "detectable": one.detectable(tests),
+            "shown": _shown(one, tests),
+            "words": _in_words(one, tests),
+        }
+        for one in found
+    ]
 
 
 def comparisons(first: Side, second: Side) -> Iterator[ABComparison]:
@@ -116,7 +136,7 @@ def comparisons(first: Side, second: Side) -> Iterator[ABComparison]:
         if name not in first.values or name not in second.values:
             continue
         if name in first.samples and name in second.samples:
-            yield compare_runs(name, first.samples[name], second.samples[name])
+            yield compare_runs(name, first.samples[name], second.samples[name], _between(first))
             continue
         why = _ONE_NUMBER
         if name in RATES:
@@ -140,29 +160,32 @@ def read_groups(url: str, first: str, second: str, cell: str | None) -> list[Gro
     return [_group((first, second), pair) for _, pair in sorted(kinds.items(), key=lambda one: one[0]) if all(pair)]
 
 
-def run_lines(first: Side, second: Side) -> list[str]:
-    """Return the comparison of two runs, which have to be comparable, as lines."""
+def run_lines(first: Side, second: Side, found: Sequence[ABComparison]) -> list[Line | str]:
+    """Return the comparison of two runs, which have to be comparable, as lines; `found` are its metrics."""
     changed = [
         f"  {visible(name)}: {visible(one) or '-'} in A, {visible(other) or '-'} in B"
         for name, one, other in differing(first.versions, second.versions)
     ]
     return [
         *(f"A  {first.shown}", f"B  {second.shown}", ""),
-        *_table(list(comparisons(first, second)), (first.intervals, second.intervals)),
-        *("", *(["what else differs:", *changed, ""] if changed else []), _OF_ONE_RUN),
+        *_table(found),
+        *("", *(["what else differs:", *changed, ""] if changed else [])),
+        _OF_ONE_RUN.format(between=percent(_between(first))),
     ]
 
 
-def group_lines(group: Group) -> list[str]:
+def _between(side: Side) -> float:
+    """Return how much a rate is assumed to differ from run to run; simulated time does not."""
+    return 0.0 if side.candidate.facts.get("device is") == "simulated" else BETWEEN_RUNS
+
+
+def group_lines(group: Group) -> list[Line | str]:
     """Return the comparison of the runs of two releases, which have to be comparable, as lines."""
     lines = [
-        f"{letter}  {visible(release)}: {len(names)} run{'s' * (len(names) != 1)} ({', '.join(names)})"
+        f"{letter}  {visible(release)}: {counted(len(names), 'run')} ({', '.join(names)})"
         for letter, release, names in zip("AB", group.releases, group.names)
     ]
-    lines += ["", *_table(group.comparisons, ({}, {}))]
-    if group.least_p > SIGNIFICANT:
-        lines += ["", f"so few runs cannot show a difference: no p of theirs is less than {group.least_p:.2g}"]
-    return lines
+    return [*lines, "", *_table(group.comparisons)]
 
 
 def _group(labels: tuple[str, str], sides: tuple[Sequence[StoredRun], Sequence[StoredRun]]) -> Group:
@@ -177,8 +200,7 @@ def _group(labels: tuple[str, str], sides: tuple[Sequence[StoredRun], Sequence[S
         if first and second:
             found.append(compare_groups(name, first, second))
     names = tuple(run.name for run in sides[0]), tuple(run.name for run in sides[1])
-    least = least_p(len(sides[0]), len(sides[1]))
-    return Group(sides[0][0].cell_id, labels, names, tuple(found), tuple(refused), least)
+    return Group(sides[0][0].cell_id, labels, names, tuple(found), tuple(refused))
 
 
 def _candidate(run: StoredRun) -> Candidate:
@@ -200,34 +222,52 @@ def _versions(evidence: Evidence) -> dict[str, str]:
     return {**origin.versions, "driver": origin.driver, **operator_bits(evidence)}
 
 
-def _table(found: Sequence[ABComparison], intervals: Sequence[Mapping[str, Interval]]) -> list[str]:
-    corrected = holm({one.metric: one.p for one in found if one.p is not None})
-    rows = [_HEADINGS, *(_row(one, corrected.get(one.metric), intervals) for one in found)]
-    lines = [line.text for line in aligned(rows)]
-    explained = [f"{one.metric}: {one.why_not}" for one in found if one.why_not]
-    return [*lines, "", *explained] if explained else lines
+def _table(found: Sequence[ABComparison]) -> list[Line | str]:
+    tests = _tests(found)
+    lines: list[Line | str] = [*aligned([_HEADINGS, *(_row(one, tests) for one in found)])]
+    lines += ["", *(f"{one.metric}: {_in_words(one, tests)}" for one in found)]
+    if tests > 1:
+        lines += ["", f"Interval and p are corrected for {tests} metrics that are compared at once (Bonferroni)."]
+    return lines
 
 
-def _row(one: ABComparison, p: float | None, intervals: Sequence[Mapping[str, Interval]]) -> tuple[str, ...]:
-    unit = METRICS[one.metric].unit
-    first, second = (
-        measured(value, of_side.get(one.metric), unit) for value, of_side in zip((one.first, one.second), intervals)
-    )
+def _tests(found: Sequence[ABComparison]) -> int:
+    return sum(one.error is not None for one in found)
+
+
+def _row(one: ABComparison, tests: int) -> tuple[str, ...]:
+    unit, interval = METRICS[one.metric].unit, one.interval(tests)
     return (
-        *(one.metric, first, second),
+        *(one.metric, quantity(one.first, unit), quantity(one.second, unit)),
         "-" if one.ratio is None else f"{one.ratio:.4f}",
-        "-" if one.interval is None else f"{one.interval.low:.4f} to {one.interval.high:.4f}",
-        "-" if one.effect is None else f"{one.effect:+.2f}",
-        "-" if one.p is None else f"{one.p:.4f}",
-        "-" if p is None else f"{p:.4f}",
-        _in_words(replace(one, p=p)),
+        "-" if interval is None else f"{interval.low:.4f} to {interval.high:.4f}",
+        _shown(one, tests),
     )
 
 
-def _in_words(one: ABComparison) -> str:
-    if one.p is None or one.ratio is None:
+def _shown(one: ABComparison, tests: int) -> str:
+    if one.error is None:
         return "unknown"
-    if one.p >= SIGNIFICANT:
-        return "no difference shown"
-    better = (one.ratio > 1) == (METRICS[one.metric].better == "higher")
-    return f"B is {'better' if better else 'worse'} by {abs(one.ratio - 1):.1%}"
+    return ("better" if _is_better(one) else "worse") if one.differs(tests) else "not shown to differ"
+
+
+def _is_better(one: ABComparison) -> bool:
+    return one.ratio is not None and (one.ratio > 1) == (METRICS[one.metric].better == "higher")
+
+
+def _in_words(one: ABComparison, tests: int) -> str:
+    """Return what is shown and how surely; where nothing is, which difference would have been shown."""
+    p, detectable = one.p(tests), one.detectable(tests)
+    if one.ratio is None or p is None or detectable is None:
+        return one.why_not
+    if one.differs(tests):
+        effect = "" if one.effect is None else f", effect {one.effect:+.2f} (Hedges' g)"
+        return f"B is {_shown(one, tests)} by {percent(abs(one.ratio - 1))} (p {_p_text(p)}{effect})"
+    if detectable == 0:
+        return "the same in all"
+    power = f"one of {percent(detectable)} or more would be in {100 * POWER:.0f} % of such comparisons"
+    return f"no difference shown (p {_p_text(p)}); {power}"
+
+
+def _p_text(p: float) -> str:
+    return "< 0.0001" if p < 0.0001 else f"{p:.4f}"

@@ -1,13 +1,13 @@
-"""Verdicts as JUnit: the properties of a test case, and the file of one run in the form that Jenkins validates."""
+"""Verdicts as JUnit: the properties of a test case, the session's file, and a run's, which Jenkins validates."""
 
 from __future__ import annotations
 
 import xml.etree.ElementTree as ElementTree
-from typing import Mapping
+from typing import Mapping, Sequence
 
 from evidence.text import visible
 from evidence.verdict import MetricVerdict, RunVerdict, Verdict
-from verdict.wording import bounds
+from verdict.wording import bounds, margin, measured, of_published
 
 _ELEMENTS = {
     Verdict.FAIL: "failure",
@@ -17,6 +17,9 @@ _ELEMENTS = {
     Verdict.MISSING: "skipped",
 }
 """The element in the test case of a metric that does not pass, as in the session's file."""
+
+
+_BOOT = "boot"
 
 
 def metric_properties(verdict: RunVerdict, name: str, *, run: str, waiver: str = "") -> list[tuple[str, str]]:
@@ -87,9 +90,56 @@ def junit_xml(verdict: RunVerdict, *, run: str, waived: Mapping[str, str]) -> st
             said = f"{metric.verdict}: {visible(metric.reason)}"
             message = f"{visible(waiver)}; {said}" if waiver else said
             ElementTree.SubElement(case, elements[name], {"type": metric.verdict.value, "message": message})
-        numbers = metric_properties(verdict, name, run=run, waiver=waiver)
-        ElementTree.SubElement(case, "system-out").text = "".join(f"{key}: {value}\n" for key, value in numbers)
+        _say(case, metric_properties(verdict, name, run=run, waiver=waiver))
     return _document(root)
+
+
+def boot_property(cell: str, run: str, seconds: float) -> tuple[str, str]:
+    """Return the property of the test case in which a cell was booted, or its boot waited for; `run` is its folder."""
+    return _BOOT, f"{cell} {seconds:.3f} {run}"
+
+
+def completed(text: str, reports: Mapping[str, str]) -> str:
+    """Return pytest's own JUnit file with what its readers ignore or do not find in it.
+
+    Each case's properties stand in its system-out too, which GitLab, Jenkins and most viewers show. The time of a boot
+    is taken from the test that happened to come first and given to a case of its own, `boot[CELL]`. `reports` has the
+    page of each run by its folder: cases about the run name it, also in the form that GitLab and Jenkins make a link
+    of. Raises ElementTree.ParseError if `text` is no XML.
+    """
+    root = ElementTree.fromstring(text)  # noqa: S314 - the session's own file
+    for suite in root.iter("testsuite"):
+        boots: dict[tuple[str, str], float] = {}
+        for case in suite.findall("testcase"):
+            values = [(one.get("name", ""), one.get("value", "")) for one in case.iter("property")]
+            for cell, took, run in (value.split(" ", 2) for name, value in values if name == _BOOT):
+                boots[cell, run] = max(float(took), boots.get((cell, run), 0.0))
+                case.set("time", f"{max(0.0, float(case.get('time', 0)) - float(took)):.3f}")
+            said = [one for one in values if one[0] != _BOOT]
+            _say(case, [*said, *_links(reports.get(dict(said).get("run", ""), ""))])
+        for at, ((cell, run), seconds) in enumerate(boots.items()):
+            case = ElementTree.Element(
+                "testcase", {"classname": "suite", "name": f"boot[{cell}]", "time": f"{seconds:.3f}"}
+            )
+            _say(case, [("cell", cell), ("run", run), *_links(reports.get(run, ""))])
+            suite.insert(at, case)
+        suite.set("tests", str(int(suite.get("tests", 0)) + len(boots)))
+    return _document(root)
+
+
+def _links(report: str) -> list[tuple[str, str]]:
+    """Return the lines about a run's page, the second one as https://docs.gitlab.com/ci/testing/unit_test_reports/."""
+    return [("report", report), ("link", f"[[ATTACHMENT|{report}]]")] if report else []
+
+
+def _say(case: ElementTree.Element, values: Sequence[tuple[str, str]]) -> None:
+    """Put names and values into a case's system-out, below what is there already."""
+    if not values:
+        return
+    out = case.find("system-out")
+    if out is None:
+        out = ElementTree.SubElement(case, "system-out")
+    out.text = (out.text or "") + "".join(f"{key}: {value}\n" for key, value in values)
 
 
 def preflight_xml(message: str) -> str:
@@ -118,9 +168,12 @@ def _numbers(metric: MetricVerdict) -> dict[str, object]:
     return {
         "metric": metric.metric,
         "verdict": metric.verdict,
+        "shown": measured(metric.measured, metric.interval, metric.unit),
         "measured": metric.measured,
         "expected": metric.expected,
+        "of_published": of_published(metric),
         "bound": bounds(metric.low, metric.high, metric.unit),
+        "margin": margin(metric),
         "low": metric.low,
         "high": metric.high,
         "interval": None if interval is None else f"{interval.low!r} {interval.high!r}",

@@ -88,7 +88,7 @@ def test_05_any_ranks_failure_is_the_runs_failure(shapes: Path, tmp_path: Path) 
     run_dir.mkdir()
     (run_dir / "rank-0001.jsonl").write_text("")  # rank 1 finds its own file taken and cannot go on
 
-    boot(cell, device, options, run_dir, lambda line: None)
+    boot(cell, device, options, run_dir, lambda line, phase: None)
 
     record = json.loads((run_dir / "run.json").read_text())
     assert record["boot"]["failure"] is not None

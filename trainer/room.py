@@ -12,7 +12,6 @@ from typing import Sequence
 from evidence.run_file import BY_STEPS
 from trainer.settings import Settings
 
-_GIB = 2.0**30
 _PAGE_BYTES = 4096
 
 CHECKPOINT_BYTES = {
@@ -48,6 +47,25 @@ class Boot:
     keeps_checkpoints: bool = True
 
 
+def too_little(free: int, needed: int) -> str:
+    """Return how many bytes are free and how many are needed, in a unit in which they differ.
+
+    >>> too_little(0, 5_242_880)
+    '0 bytes are free, expected 5.00 MiB'
+    """
+    texts = [_size(count) for count in (free, needed)]
+    if texts[0] == texts[1]:
+        texts = [f"{count} bytes" for count in (free, needed)]
+    return f"{texts[0]} are free, expected {texts[1]}"
+
+
+def _size(count: int) -> str:
+    for unit, factor in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
+        if count >= factor:
+            return f"{count / factor:.2f} {unit}"
+    return f"{count} bytes"
+
+
 def disk_problems(folder: Path, boots: Sequence[Boot]) -> list[str]:
     """Return a sentence if the disk of `folder`, which need not exist, has no room for the evidence of the boots."""
     each = [
@@ -61,7 +79,7 @@ def disk_problems(folder: Path, boots: Sequence[Boot]) -> list[str]:
         return []
     checkpoints = "the last two checkpoints of each run and the next one while it is written, and " if any(each) else ""
     return [
-        f"{folder}: {free / _GIB:.2f} GiB are free, expected {needed / _GIB:.2f} GiB: {checkpoints}evidence of about "
+        f"{folder}: {too_little(free, needed)}: {checkpoints}evidence of about "
         f"{_EVIDENCE_BYTES_PER_IMAGE} bytes an image trained; make room, or name another disk with --runs"
     ]
 
@@ -73,7 +91,7 @@ def loader_problems(boots: Sequence[Boot], shared_memory: Path = Path("/dev/shm"
     free = shutil.disk_usage(str(shared_memory)).free if shared_memory.is_dir() else 0
     if free < needed:
         problems.append(
-            f"{shared_memory}: {free / _GIB:.2f} GiB are free, expected {needed / _GIB:.2f} GiB for the batches that "
+            f"{shared_memory}: {too_little(free, needed)} for the batches that "
             "loader workers hand to their ranks; enlarge it (docker run --shm-size, or --ipc=host)"
         )
     files, limit = max(map(_open_files, (one.settings for one in boots)), default=0), _file_limit()

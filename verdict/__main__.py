@@ -7,13 +7,13 @@ import sys
 from pathlib import Path
 from typing import Sequence
 
-from evidence.errors import SuiteError
-from evidence.verdict import RunVerdict, Verdict
+from evidence.command_line import EXIT_REFUSED, add_json, examples, exit_code_of, print_json
+from evidence.verdict import RunVerdict, Verdict, encode_verdict
 from expected import load_devices
 from verdict.baseline import command as accept_command
 from verdict.judge import judge_stored
 
-EXIT_OK, EXIT_NOT_SHOWN, EXIT_INVALID = 0, 1, 2
+EXIT_OK, EXIT_NOT_SHOWN, EXIT_INVALID = 0, 1, EXIT_REFUSED
 """Every metric passed or was recorded; some metric was not; the evidence, or the command line, is unusable."""
 
 
@@ -22,24 +22,32 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if argv is None else list(argv)
     if words[:1] == ["accept"]:
         return accept_command.main(words[1:])
-    return _judge(words)
+    return judge_command(words)
 
 
-def _judge(words: Sequence[str]) -> int:
+def judge_command(argv: Sequence[str], prog: str = "python -m verdict") -> int:
     """Judge the run in the folder given against the shipped tables, list the verdicts, return the exit code."""
     parser = argparse.ArgumentParser(
-        prog="python -m verdict",
-        description="Judge a stored run again.",
-        epilog="python -m verdict accept --help: accept the values of several runs as a site's baseline.",
+        prog=prog,
+        description="Judge a stored run again, by the tables of this checkout.",
+        **examples(
+            "%(prog)s runs/20261123T101200Z-r300-1x8-fp32",
+            "pytest --replay=RUN_DIR --gate --baseline=site.toml   # with a site's values, as a gate",
+            "python -m verdict accept --help                       # make such values of several runs",
+        ),
     )
     parser.add_argument("run_dir", type=Path, help="the run's folder, with run.json and rank-NNNN.jsonl")
-    arguments = parser.parse_args(words)
-    try:
-        verdict = judge_stored(arguments.run_dir, load_devices()).verdict
-    except SuiteError as error:
-        print(error, file=sys.stderr)
-        return EXIT_INVALID
-    print("\n".join(_lines(verdict)))
+    add_json(parser)
+    arguments = parser.parse_args(argv)
+    return exit_code_of(lambda: _judge(arguments))
+
+
+def _judge(arguments: argparse.Namespace) -> int:
+    verdict = judge_stored(arguments.run_dir, load_devices()).verdict
+    if arguments.json:
+        print_json(encode_verdict(verdict))
+    else:
+        print("\n".join(_lines(verdict)))
     if verdict.outcome is Verdict.INVALID:
         return EXIT_INVALID
     return EXIT_OK if verdict.outcome in (Verdict.PASS, Verdict.RECORDED) else EXIT_NOT_SHOWN

@@ -1,28 +1,22 @@
-"""Judges measurements against what the vendor publishes, or what the site accepted."""
+"""Judges runs: measures the evidence, checks that it can be trusted, and holds each metric against its expectation."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Mapping, Sequence
 
 from evidence.bundle import Evidence, read_run
-from evidence.errors import SuiteError
-from evidence.verdict import Interval, JudgedCell, MetricVerdict, ProbeVerdict, RunVerdict, Verdict
+from evidence.verdict import JudgedCell, MetricVerdict, ProbeVerdict, RunVerdict, Verdict
 from expected import (
-    ACCEPTED,
     ALL_METRICS,
     FURTHER_METRICS,
-    PUBLISHED,
-    SMOKE,
-    UNPUBLISHED,
     Cell,
     Device,
     Expectation,
-    Metric,
 )
+from verdict.bounds import judge_metric
 from verdict.checks.data import annotation_digests
 from verdict.checks.invariants import notes, violations
 from verdict.checks.workload import fingerprint
@@ -31,14 +25,14 @@ from verdict.environment.findings import EnvironmentFinding, environment_finding
 from verdict.lookup import changes, find_cell
 from verdict.metrics.measure import compared_value, measure, together, unmeasured
 from verdict.metrics.measurement import Measurement
-from verdict.metrics.statistics import MIN_STEPS, against_bounds, steps_to_decide
+from verdict.metrics.so_far import measure_so_far
 from verdict.metrics.stragglers import stragglers
 from verdict.metrics.throughput import RATES
 from verdict.probes.answers import PROBES
-from verdict.wording import against, figure, limit, origin, quantity
 
-_FEW_BLOCKS = 4.0  # of about ten, if none resembled its neighbours
-_REASONS_QUOTED = 3  # in the reason of a metric; RunVerdict.reasons has them all
+_FINAL = {"e2e_time": Verdict.FAIL, "map": Verdict.PASS}
+"""The verdict that a number of a part of a run can bring, where it is one alone."""
+ENDED_EARLY = "--fail-fast ended the run"
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,8 +76,21 @@ class Judged:
 
 def judge(evidence: Evidence, device: Device, cell: Cell, claims: Claims = NO_CLAIMS) -> Judged:
     """Judge evidence as a run of `cell` of `device`. Raises SuiteError for a cell that cannot be judged at all."""
-    measurements = measure(evidence, ALL_METRICS)
-    return Judged(evidence, device, cell, _judge(evidence, cell, measurements, device.backend), measurements, claims)
+    verdict, measurements = _judge(evidence, cell, device.backend)
+    return Judged(evidence, device, cell, verdict, measurements, claims)
+
+
+def judge_so_far(evidence: Evidence, device: Device, cell: Cell, claims: Claims = NO_CLAIMS) -> Judged:
+    """Judge evidence of a run that goes on: what it would be worth if it ended here, marked as provisional.
+
+    A number that the rest of the run can still turn is no verdict: e2e_time only grows, so that it can fail and not
+    pass, and a map that is high enough may be the last.
+
+    >>> judge_so_far(GrowingRun(run_dir).read(), device, cell).verdict.metrics["p_core"].verdict
+    <Verdict.PASS: 'pass'>
+    """
+    verdict, measurements = _judge_so_far(evidence, cell, device.backend)
+    return Judged(evidence, device, cell, replace(verdict, provisional=True), measurements, claims)
 
 
 def judge_together(runs: Sequence[Judged]) -> Judged:
@@ -108,6 +115,9 @@ def judge_together(runs: Sequence[Judged]) -> Judged:
         restarts=max(run.verdict.restarts for run in runs),
         notes=() if broken else tuple(dict.fromkeys(one for run in runs for one in run.verdict.notes)),
     )
+    stopped = [f"{name}: {ENDED_EARLY}: {run.evidence.stopped}" for name, run in named if run.evidence.stopped]
+    if stopped and not broken:
+        verdict = replace(verdict, outcome=Verdict.FAIL, reasons=(*stopped, *verdict.reasons))
     return Judged(first.evidence, first.device, first.cell, verdict, measurements, first.claims, tuple(runs))
 
 
@@ -129,15 +139,51 @@ def judge_run(evidence: Evidence, cell: Cell, *, backend: str | None = None) -> 
     `backend` is the one that the cell's device needs; None takes the one in run.json. Evidence that cannot be trusted
     makes every metric invalid. Raises SuiteError for a cell that cannot be judged at all.
     """
-    return _judge(evidence, cell, measure(evidence, ALL_METRICS), backend)
+    return _judge(evidence, cell, backend)[0]
 
 
-def _judge(evidence: Evidence, cell: Cell, measurements: Mapping[str, Measurement], backend: str | None) -> RunVerdict:
+def _judge(evidence: Evidence, cell: Cell, backend: str | None) -> tuple[RunVerdict, Mapping[str, Measurement]]:
+    """Return the verdict on a run that has ended, and its numbers."""
+    if evidence.stopped:
+        return _judge_stopped(evidence, cell, backend)
+    measurements = measure(evidence, ALL_METRICS)
     broken = violations(evidence, cell, measurements, backend=backend)
     missing = {
         name: unmeasured(name, evidence) or _unlike(name, cell.expectations[name], evidence) for name in cell.applicable
     }
-    return _verdict(evidence, cell, measurements, broken, missing)
+    return _verdict(evidence, cell, measurements, broken, missing), measurements
+
+
+def _judge_so_far(evidence: Evidence, cell: Cell, backend: str | None) -> tuple[RunVerdict, Mapping[str, Measurement]]:
+    measurements = measure_so_far(evidence, cell.topology.ranks)
+    # Without the numbers: those of a part of a run need not fit together, as p_whole is of whole epochs.
+    broken = violations(evidence, cell, {}, backend=backend, ended=False)
+    missing = {}
+    for name in cell.applicable:
+        expectation = cell.expectations[name]
+        measured = _reported(name, cell, expectation, measurements)
+        found = judge_metric(name, expectation, measured).verdict
+        missing[name] = unmeasured(name, evidence) or _unlike(name, expectation, evidence)
+        if not missing[name] and (measured is None or found is not _FINAL.get(name, found)):
+            missing[name] = f"{name} is not known before the run has ended"
+    return replace(_verdict(evidence, cell, measurements, broken, missing), notes=()), measurements
+
+
+def _judge_stopped(evidence: Evidence, cell: Cell, backend: str | None) -> tuple[RunVerdict, Mapping[str, Measurement]]:
+    """Return the verdict on a run that was ended since it could no longer pass: fail, or invalid if it proves nothing.
+
+    Only what fails was measured: the other numbers are of a part of the run, and belong beside none of a whole one.
+    """
+    stopped = f"{ENDED_EARLY}: {evidence.stopped}"
+    so_far, measurements = _judge_so_far(evidence, cell, backend)
+    if so_far.outcome is Verdict.INVALID:
+        return replace(so_far, notes=(stopped,)), {}
+    failed = [name for name, metric in so_far.metrics.items() if metric.verdict is Verdict.FAIL]
+    measurements = {name: one for name, one in measurements.items() if name in failed}
+    missing = {name: f"{name} is not measured: {ENDED_EARLY}" for name in so_far.metrics if name not in failed}
+    verdict = _verdict(evidence, cell, measurements, (), missing)
+    reasons = (stopped, *(verdict.metrics[name].reason for name in failed))
+    return replace(verdict, outcome=Verdict.FAIL, reasons=reasons, notes=(stopped,), further={}), measurements
 
 
 def _verdict(
@@ -172,7 +218,9 @@ def _verdict(
         reasons = broken or (f"no metric applies to cell {cell.id}, expected at least one; correct its table",)
     else:
         outcome = Verdict.worst(verdicts)
-        reasons = tuple(metric.reason for metric in metrics.values() if metric.verdict != Verdict.PASS)
+        failing = [metric for metric in metrics.values() if metric.verdict != Verdict.PASS]
+        # The worst first: a reader stops at the first, which is no number that was only recorded.
+        reasons = tuple(metric.reason for metric in sorted(failing, key=lambda one: list(Verdict).index(one.verdict)))
     return RunVerdict(
         cell=JudgedCell(
             cell.id,
@@ -205,129 +253,6 @@ def probes(evidence: Evidence, cell: Cell) -> Mapping[str, ProbeVerdict]:
     return {name: one for name, one in found.items() if one is not None}
 
 
-def judge_metric(
-    name: str,
-    expectation: Expectation,
-    measurement: Measurement | None,
-    *,
-    unmeasured: str = "",
-    broken: Sequence[str] = (),
-) -> MetricVerdict:
-    """Return the verdict on one metric that applies to a cell.
-
-    `measurement` is held against the expectation; `unmeasured` is why the run's protocol does not measure the metric,
-    `broken` why its evidence cannot be trusted. Raises SuiteError for an expectation that is neither published nor
-    accepted nor unpublished.
-    """
-    if not expectation.has_number and expectation.state != UNPUBLISHED:
-        raise SuiteError(f"{name}: found a metric that is {expectation.state}, expected one that applies to the cell")
-    metric = ALL_METRICS[name]
-    if expectation.state == ACCEPTED and measurement is not None and measurement.within is not None:
-        # The tolerance of an accepted value is the measured spread between the site's own runs.
-        measurement = replace(measurement, interval=measurement.within)
-    if broken:
-        more = f"; and {len(broken) - _REASONS_QUOTED} more" if len(broken) > _REASONS_QUOTED else ""
-        verdict, reason = Verdict.INVALID, "; ".join(broken[:_REASONS_QUOTED]) + more
-    elif unmeasured:
-        verdict, reason = Verdict.MISSING, unmeasured
-    elif measurement is None or not _is_number(measurement):
-        verdict, reason = Verdict.INVALID, f"found no {name} that is a number, expected one from this protocol"
-    elif expectation.state == UNPUBLISHED:
-        why = SMOKE if expectation.source == SMOKE else "no number is published"
-        verdict, reason = Verdict.RECORDED, f"{name} {quantity(measurement.value, metric.unit)}: {why}"
-    else:
-        verdict, reason = _compare(metric, expectation, measurement)
-    # Drop NaN and inf: a report would show them as a measurement.
-    shown = measurement if measurement is not None and _is_number(measurement) else None
-    return MetricVerdict(
-        metric=name,
-        measured=None if shown is None else shown.value,
-        unit=metric.unit,
-        interval=None if shown is None else shown.interval,
-        expected=expectation.value,
-        low=expectation.low,
-        high=expectation.high,
-        better=metric.better,
-        method="" if shown is None else f"{shown.method}; from {shown.source}",
-        source=expectation.source,
-        verdict=verdict,
-        reason=reason,
-    )
-
-
-def steps_advice(
-    value: float,
-    interval: Interval,
-    straddled: Sequence[float],
-    steps: int,
-    whose: str = "",
-    within: Interval | None = None,
-) -> str:
-    """Return how many more steps would decide, in words; `interval` came from `steps` steps.
-
-    `within` is the part of it that steps narrow; if that is not enough, more boots would do.
-    """
-    more = [steps_to_decide(value, interval, bound, steps, within) for bound in straddled]
-    known = [count for count in more if count is not None]
-    if len(known) == len(more):
-        return f"about {max(known)} more steps{whose} would decide"
-    if value in straddled:
-        return "it is the bound itself, so that no number of steps would decide"
-    reach = max(value - interval.low, interval.high - value) / min(abs(value - bound) for bound in straddled)
-    boots = math.ceil(min(reach * reach, 1000))
-    return f"no number of steps would decide, but about {max(boots, 2)} boots judged together (--repeat)"
-
-
-def _compare(metric: Metric, expectation: Expectation, measurement: Measurement) -> tuple[Verdict, str]:
-    """Return the verdict on a number that was measured and is published or accepted, and why."""
-    name, value, low, high = metric.name, measurement.value, expectation.low, expectation.high
-    deciding = low if metric.better == "higher" else high
-    if deciding is None or any(bound is not None and not math.isfinite(bound) for bound in (low, high)):
-        side = "low" if metric.better == "higher" else "high"
-        return Verdict.INVALID, f"{name}: found bounds {low} to {high}, expected a {side} bound that is a number"
-    capacity = expectation.capacity
-    if capacity is not None and value > capacity:
-        shown, most = against(metric, value, capacity)
-        return Verdict.FAIL, f"{name} {shown} is above {most} (the device's capacity)"
-    number = quantity(value, metric.unit)
-    enough = measurement.decisive if expectation.state == PUBLISHED else 0
-    no_interval = measurement.interval is None and measurement.metric in RATES
-    if no_interval or measurement.n < enough:
-        why = "too few for a confidence interval" if no_interval else "too few to show rare stalls and slow changes"
-        more = max(1, max(measurement.least or MIN_STEPS, enough) - measurement.n)
-        reason = f"{name} {number} comes from {measurement.n} steps, {why}; at least {more} more steps are needed"
-        return Verdict.INCONCLUSIVE, reason
-    interval = measurement.interval or Interval(value, value)
-    verdict, decisive = against_bounds(interval, low, high)
-    if verdict is Verdict.FAIL:
-        shown, most = against(metric, value, decisive[0])
-        word = "below" if interval.high < decisive[0] else "above"
-        early = metric.is_two_sided and word == "below"
-        why = "; too soon is as suspicious as too late: look at the data set and at what the evaluation scored" * early
-        return Verdict.FAIL, f"{name} {shown} is {word} {most} ({origin(metric, expectation, decisive[0])}){why}"
-    if verdict is Verdict.INCONCLUSIVE:
-        ends = f"{figure(interval.low, 6)} to {figure(interval.high, 6)}"
-        straddled = " and ".join(
-            f"{limit(bound, metric.unit)} ({origin(metric, expectation, bound)})" for bound in decisive
-        )
-        advice = steps_advice(value, interval, decisive, measurement.n, within=measurement.within)
-        slow = ""
-        if measurement.independent < _FEW_BLOCKS:
-            slow = f"; as speed changes slowly, the run holds about {measurement.independent:.1f} independent blocks"
-        return (
-            Verdict.INCONCLUSIVE,
-            f"{name} {quantity(value, metric.unit)}: its interval, {ends}, straddles {straddled}{slow}; {advice}",
-        )
-    doubt = _too_good(metric, expectation, value)
-    if doubt:
-        return Verdict.INCONCLUSIVE, f"{name} {quantity(value, metric.unit)} {doubt}"
-    if measurement.doubt:
-        return Verdict.INCONCLUSIVE, f"{name} {quantity(value, metric.unit)}: {measurement.doubt}"
-    shown, least = against(metric, value, deciding)
-    word = "at least" if metric.better == "higher" else "at most"
-    return Verdict.PASS, f"{name} {shown} is {word} {least} ({origin(metric, expectation, deciding)})"
-
-
 def _with_note(judged: MetricVerdict, cell: Cell, measurement: Measurement | None) -> MetricVerdict:
     """Return the verdict with what to know beside it, also at the end of its reason."""
     notes, passed, target = [], judged.verdict is Verdict.PASS, cell.recipe.target_map
@@ -339,22 +264,6 @@ def _with_note(judged: MetricVerdict, cell: Cell, measurement: Measurement | Non
         notes.append(measurement.note)
     note = "; ".join(notes)
     return replace(judged, reason=f"{judged.reason}; {note}", note=note) if note else judged
-
-
-def _too_good(metric: Metric, expectation: Expectation, value: float) -> str:
-    """Return why a number is so good that it is not believed, in words; "" for one that is."""
-    known = [one for one in (expectation.value, expectation.covered) if one is not None]
-    if not known or not all(metric.too_good(value, one) for one in known):
-        return ""
-    best = f"{expectation.state} {expectation.value}"
-    if expectation.covered is not None:
-        best += f" and {expectation.covered} accepted beside it"
-    less, more = sorted((value, known[0]))
-    factor = more / less if less > 0 else math.inf
-    return (
-        f"is {factor:.1f} times as good as {best}, too good to be believed from one run (above {metric.doubtful:g}); a "
-        f"baseline of three runs would decide (python -m verdict accept)"
-    )
 
 
 def _with_stragglers(metrics: Mapping[str, MetricVerdict], evidence: Evidence) -> dict[str, MetricVerdict]:
@@ -391,9 +300,3 @@ def _unlike(name: str, expectation: Expectation, evidence: Evidence) -> str:
                 f"{name} was accepted from runs on {split} annotations of SHA-256 {digest[:12]}...; this read {which}"
             )
     return ""
-
-
-def _is_number(measurement: Measurement) -> bool:
-    interval = measurement.interval
-    ends = () if interval is None else (interval.low, interval.high)
-    return all(math.isfinite(value) for value in (measurement.value, *ends))

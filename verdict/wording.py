@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from evidence.verdict import Interval
+from evidence.verdict import Interval, MetricVerdict
 from expected import Expectation, Metric
 
 _DECIMALS = {"s": 1, "images/s": 1, "0..1": 4, "": 4, "GiB": 2, "epochs": 0, "GB/s": 2}
@@ -13,6 +13,8 @@ _DIMENSIONLESS = ("0..1", "")
 _COUNTS = ("epochs",)
 """Units of which there are only whole numbers of what is measured."""
 _MOST_DECIMALS = 12
+_HOUR_S = 3600 - 0.5
+"""From here on a time is an hour or more, to a whole second."""
 
 
 def figure(value: float, digits: int = 4) -> str:
@@ -20,28 +22,88 @@ def figure(value: float, digits: int = 4) -> str:
     return _number(value, _decimals(value, digits))
 
 
+def duration(seconds: float) -> str:
+    """Return a time in words, to a whole second, from an hour on to a minute.
+
+    >>> duration(7.2), duration(65), duration(128_000)
+    ('7 s', '1 min 05 s', '35 h 33 min')
+    """
+    if seconds < _HOUR_S:
+        minutes, rest = divmod(round(seconds), 60)
+        return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes:02d} min"
+
+
+def number(value: float | None, unit: str) -> str:
+    """Return what `quantity` does without the unit, but of a time of an hour or more."""
+    if value is None or _is_hours(value, unit):
+        return quantity(value, unit)
+    return _number(value, _shown_decimals(value, unit, 4))
+
+
 def quantity(value: float | None, unit: str, digits: int = 4) -> str:
     """Return a value with its unit and at least `digits` significant digits, or "-" for None.
 
+    A time of an hour or more is in hours and minutes.
+
     >>> quantity(1234.56, "images/s"), quantity(40310.04, "s"), quantity(0.36524, "0..1")
-    ('1 234.6 images/s', '40 310.0 s', '0.3652')
+    ('1 234.6 images/s', '11 h 12 min', '0.3652')
     """
     if value is None:
         return "-"
+    if _is_hours(value, unit):
+        return duration(value)
     return _with_unit(_number(value, _shown_decimals(value, unit, digits)), unit)
 
 
 def limit(value: float, unit: str) -> str:
-    """Return a bound, without its unit, as exactly as it decides (10 significant digits): `189.05`, `0.3600`."""
+    """Return a bound, without its unit, as exactly as it decides (10 significant digits): `189.05`, `0.3600`.
+
+    A time of an hour or more has its units: `3 h 27 min 20.4 s`.
+    """
     exact = f"{value:.10g}"
     decimals = len(exact.partition(".")[2]) if "e" not in exact else _decimals(value, 10)
+    if _is_hours(value, unit):
+        return _hours(value, decimals)
     return _number(value, max(_DECIMALS.get(unit, 3), decimals))
 
 
 def bounds(low: float | None, high: float | None, unit: str) -> str:
     """Return the side or sides that decide: `>= 0.3600`, `<= 29.40 GiB`, or "-" if none does."""
     sides = ((">=", low), ("<=", high))
-    return " and ".join(f"{sign} {_with_unit(limit(one, unit), unit)}" for sign, one in sides if one is not None) or "-"
+    texts = [(sign, one, limit(one, unit)) for sign, one in sides if one is not None]
+    return (
+        " and ".join(f"{sign} {text if _is_hours(one, unit) else _with_unit(text, unit)}" for sign, one, text in texts)
+        or "-"
+    )
+
+
+def percent(share: float) -> str:
+    """Return a share in percent with a decimal, with two digits where it is less than 1 %.
+
+    >>> percent(0.986), percent(0.0034)
+    ('98.6 %', '0.34 %')
+    """
+    return f"{100 * share:.1f} %" if abs(share) >= 0.00995 or share == 0 else f"{100 * share:.2g} %"
+
+
+def of_published(metric: MetricVerdict) -> str:
+    """Return the measured value in percent of the published or accepted number: `98.6 %`; "-" without the two."""
+    if metric.measured is None or not metric.expected:
+        return "-"
+    return percent(metric.measured / metric.expected)
+
+
+def margin(metric: MetricVerdict) -> str:
+    """Return how far the measured value lies from the nearer bound, relative to it: `5.1 % inside`; "" without."""
+    if metric.measured is None:
+        return ""
+    sides = ((metric.low, 1), (metric.high, -1))
+    clear = [sign * (metric.measured - bound) / abs(bound) for bound, sign in sides if bound]
+    if not clear:
+        return ""
+    return f"{percent(abs(min(clear)))} {'inside' if min(clear) >= 0 else 'outside'}"
 
 
 def half_width(value: float | None, interval: Interval | None) -> str:
@@ -68,7 +130,9 @@ def against(metric: Metric, value: float, bound: float) -> tuple[str, str]:
     digits = 4
     while value != bound and digits < 15 and round(value, _shown_decimals(value, metric.unit, digits)) == bound:
         digits += 1
-    return quantity(value, metric.unit, digits), limit(bound, metric.unit)
+    decimals = _shown_decimals(value, metric.unit, digits)
+    shown = _hours(value, decimals) if _is_hours(value, metric.unit) else quantity(value, metric.unit, digits)
+    return shown, limit(bound, metric.unit)
 
 
 def origin(metric: Metric, expectation: Expectation, bound: float) -> str:
@@ -89,9 +153,26 @@ def origin(metric: Metric, expectation: Expectation, bound: float) -> str:
     return number
 
 
+def counted(count: int, word: str) -> str:
+    """Return a number of things in words: "1 rank", "2 ranks", "1 200 steps"."""
+    return f"{count:,} {word}{'s' * (count != 1)}".replace(",", " ")
+
+
 def times(count: int) -> str:
     """Return a number of restarts in words: "once", "twice", "3 times"."""
     return {1: "once", 2: "twice"}.get(count, f"{count} times")
+
+
+def _is_hours(value: float, unit: str) -> bool:
+    return unit == "s" and math.isfinite(value) and value >= _HOUR_S
+
+
+def _hours(seconds: float, decimals: int) -> str:
+    """Return a time in hours, minutes and, if there are any, seconds with so many decimals."""
+    whole = round(seconds, decimals)
+    rest = round(whole % 60, decimals)
+    hours, minutes = divmod(round((whole - rest) / 60), 60)
+    return f"{hours} h {minutes:02d} min" + (f" {rest:.{decimals}f} s" if rest else "")
 
 
 def _decimals(value: float, digits: int) -> int:

@@ -9,6 +9,15 @@ from evidence.codec import AnyFloat
 from evidence.events.declare import event
 
 
+def evaluation_name(epoch: int) -> str:
+    """Return how people call an evaluation: events count epochs from 0, and have -1 before training; people from 1.
+
+    >>> evaluation_name(-1), evaluation_name(0)
+    ('evaluation before training', 'evaluation of epoch 1')
+    """
+    return "evaluation before training" if epoch < 0 else f"evaluation of epoch {epoch + 1}"
+
+
 @event("parameters")
 @dataclass(frozen=True)
 class Parameters:

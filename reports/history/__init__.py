@@ -28,6 +28,15 @@ def default_url(runs: Path) -> str:
     return "sqlite:///" + quote(str(path), errors="surrogateescape")
 
 
+def is_file_path(text: str) -> bool:
+    """Return whether `--history` names a file: with a folder or an ending, and no URL, mistyped ones included.
+
+    >>> is_file_path("lab/history.sqlite"), is_file_path("sqlite:///history.sqlite"), is_file_path("postgresql")
+    (True, False, False)
+    """
+    return ":" not in text and ("/" in text or "." in text)
+
+
 def enter_run(url: str, run: Judged, *, release: str = "", gate: str = "") -> None:
     """Enter a judged run in the history at `url`; entered again, its rows are replaced.
 

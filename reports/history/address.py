@@ -11,11 +11,11 @@ import sqlalchemy as sa
 from sqlalchemy.engine import URL
 
 from evidence.text import visible
-from reports.history import HistoryError
+from reports.history import HistoryError, is_file_path
 
 _FILE_SCHEMES = ("sqlite", "sqlite+pysqlite")
 _DRIVERS = {"postgresql": "postgresql+psycopg"}  # the driver that the project installs; others have to be named
-_EXPECTED = "expected sqlite:////FOLDER/history.sqlite or postgresql://USER:PASSWORD@HOST:PORT/DATABASE"
+_EXPECTED = "expected FOLDER/history.sqlite or postgresql://USER:PASSWORD@HOST:PORT/DATABASE"
 
 
 @dataclass(frozen=True, repr=False)
@@ -50,10 +50,18 @@ class Address:
 
 
 def parse_url(text: str) -> Address:
-    """Return the place that a URL names. Raises HistoryError, which does not quote what may be a password."""
+    """Return the place that a URL, or the path of an SQLite file, names.
+
+    Raises HistoryError, which does not quote what may be a password.
+
+    >>> parse_url("lab.sqlite").path, parse_url("sqlite:////data/lab.sqlite").path
+    (PosixPath('lab.sqlite'), PosixPath('/data/lab.sqlite'))
+    """
     scheme, found, rest = text.partition("://")
     if not found:
-        raise HistoryError(f"--history: found no URL, {_EXPECTED}")
+        if not is_file_path(text):
+            raise HistoryError(f"--history: found neither a file nor a URL, {_EXPECTED}")
+        return Address(Path(text).expanduser(), None)
     if scheme in _FILE_SCHEMES:
         return Address(_file(rest), None)
     try:

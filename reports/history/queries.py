@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 import json
-from dataclasses import dataclass, field
-from typing import Any, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Mapping, Optional, Sequence, Tuple
 
 import sqlalchemy as sa
 
@@ -14,6 +14,9 @@ from evidence.text import visible
 from evidence.verdict import Interval
 from reports.history import HistoryError
 from reports.history.tables import METRICS, RUNS, VERSIONS
+
+Limits = Tuple[Optional[float], Optional[float], Optional[float]]
+"""Of a metric: its low and its high bound, and the published number."""
 
 _NAMED_AT_MOST = 5
 _AT_ONCE = 500  # numbers in one question; SQLite takes 999 in older versions
@@ -147,7 +150,10 @@ def _stored(row: Any, metrics: Mapping[str, Value]) -> StoredRun:
 
 @dataclass(frozen=True)
 class TimeSeries:
-    """Runs of one kind in the order in which they started; `values` has one entry a run for each metric."""
+    """Runs of one kind in the order in which they started; `values` has one entry a run for each metric.
+
+    `limits` has of each metric (low, high, published) as the newest run was judged; None on a side without a bound.
+    """
 
     cell_id: str
     protocol: str
@@ -158,6 +164,7 @@ class TimeSeries:
     versions: Sequence[Mapping[str, str]]
     values: Mapping[str, Sequence[float | None]]
     left_out: int
+    limits: Mapping[str, Limits] = field(default_factory=dict)
 
 
 def time_series(connection: sa.Connection, cell: str | None = None) -> list[TimeSeries]:
@@ -171,7 +178,16 @@ def time_series(connection: sa.Connection, cell: str | None = None) -> list[Time
         groups.setdefault((row.cell_id, row.protocol, row.simulated), []).append(row)
     measured = _values(connection, cell)
     versions = _versions(connection, cell)
-    return [_series_of(key, rows, measured, versions) for key, rows in sorted(groups.items())]
+    return [
+        replace(_series_of(key, rows, measured, versions), limits=_limits(connection, rows[-1].number))
+        for key, rows in sorted(groups.items())
+    ]
+
+
+def _limits(connection: sa.Connection, number: int) -> dict[str, Limits]:
+    columns = (METRICS.c.metric, METRICS.c.low, METRICS.c.high, METRICS.c.expected)
+    found = connection.execute(sa.select(*columns).where(METRICS.c.run == number)).all()
+    return {row.metric: (row.low, row.high, row.expected) for row in found}
 
 
 def _series_of(

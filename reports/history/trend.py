@@ -10,12 +10,15 @@ from expected import ALL_METRICS
 from reports.history.queries import TimeSeries
 from reports.html.charts import Chart, Mark, Series
 from reports.html.page import page, render
+from reports.html.sections.metrics import levels_of
+from reports.html.texts import text
 from verdict.compare.change_points import FALSE_ALARMS, ChangePoint, find_change_points
 from verdict.compare.comparability import differing
 from verdict.wording import quantity
 
 _BOUNDARIES = 24  # marks of new releases; more would hide the chart
 _RELEASES = 30  # rows of a table
+_SIGN = 12  # letters of a release above a chart
 _IDENTIFYING = ("driver", "framework", "torch")
 """The versions that identify a release without a label."""
 
@@ -51,7 +54,7 @@ def trend_page(series: Sequence[TimeSeries], history: str) -> str:
             }
         )
     count = sum(len(section["steps"]) for section in sections)
-    title = f"Trend: {count} step{'s' * (count != 1)} in {len(series)} time series"
+    title = text("trend.title", n=count, series=len(series))
     body = render("trend.html", title=title, history=history, sections=sections, false_steps=f"{FALSE_ALARMS:.0%}")
     return page(title, body, charts)
 
@@ -77,13 +80,17 @@ def _words(runs: TimeSeries, metric: str, step: ChangePoint, last: int, first: i
     by = f" ({step.share:+.1%})" if step.before else ""
     better = (step.after > step.before) == (ALL_METRICS[metric].better == "higher")
     changed = [
-        f"{name} {before or '-'} to {after or '-'}"
+        text("trend.changed", name=name, before=before or "-", after=after or "-")
         for name, before, after in differing(_state(runs, last), _state(runs, first))
     ]
-    return (
-        f"{metric}: {'better' if better else 'worse'}, from {quantity(step.before, unit)} to "
-        f"{quantity(step.after, unit)}{by}, between {_run(runs, last)} and {_run(runs, first)}; "
-        f"changed there: {', '.join(changed) or 'nothing that is recorded'}"
+    return text(
+        "trend.better" if better else "trend.worse",
+        metric=metric,
+        before=quantity(step.before, unit),
+        after=f"{quantity(step.after, unit)}{by}",
+        last=_run(runs, last),
+        first=_run(runs, first),
+        changed=", ".join(changed) or text("compare.nothing"),
     )
 
 
@@ -100,41 +107,49 @@ def _when(runs: TimeSeries, at: int) -> str:
 
 
 def _title(runs: TimeSeries) -> str:
-    return f"{runs.cell_id} {runs.protocol}{' (simulated)' * runs.simulated}"
+    return f"{runs.cell_id} {runs.protocol}" + f" ({text('flag.simulated')})" * runs.simulated
 
 
 def _counted(runs: TimeSeries) -> str:
     count = len(runs.run_ids)
-    counted = f"{count} run{'s' * (count != 1)}"
+    counted = text("trend.counted", n=count)
     if count:
-        counted += f" from {_when(runs, 0)} to {_when(runs, count - 1)} (UTC)"
-    return counted + (f"; {runs.left_out} more invalid or restarted and left out" if runs.left_out else "")
+        counted += " " + text("trend.between", first=_when(runs, 0), last=_when(runs, count - 1))
+    return counted + (" " + text("trend.left_out", n=runs.left_out) if runs.left_out else "")
 
 
 def _chart(runs: TimeSeries, metric: str, name: str, found: Sequence[Found], releases: Sequence[str]) -> Chart:
-    values = runs.values[metric]
+    """Return the chart of a metric: a point a run at its day, with the name of each release where it begins."""
+    values, unit = runs.values[metric], ALL_METRICS[metric].unit
     count = len(values)
     mine = [one for one in found if one.metric == metric]
     series = [Series(metric, values, style="points", tone="muted" if mine else "")]
     if mine:
-        series.append(Series("level", _levels(values, mine), tone="accent"))
-    # Runs are counted from 1: the first of the new level is number at + 1.
-    marks = [Mark("step", one.at + 0.5, sign="S", tone="bad") for one in mine]
+        series.append(Series(text("trend.level"), _levels(values, mine), tone="accent"))
+    marks = [Mark(text("trend.step"), one.at - 0.5, sign="S", tone="bad") for one in mine]
     steps = {one.at for one in mine}
     changes = [at for at in range(1, count) if releases[at] != releases[at - 1]]
     if len(changes) <= _BOUNDARIES:
-        marks += [Mark("another release", at + 0.5, sign="R", tone="muted") for at in changes if at not in steps]
+        label = text("trend.release")
+        marks += [Mark(label, at - 0.5, sign=_short(releases[at]), tone="muted") for at in changes if at not in steps]
     return Chart(
         id=name,
         title=metric,
-        x=range(1, count + 1),
+        x=range(count),
         series=series,
-        unit=ALL_METRICS[metric].unit,
-        x_label="runs, in the order in which they started",
+        unit=unit,
+        kind="category",
+        categories=[_when(runs, at)[:10] for at in range(count)],
+        x_label=text("trend.axis"),
         marks=sorted(marks, key=lambda mark: mark.begin),
-        summary=" ".join(f"{one.words}." for one in mine) or "No step.",
+        levels=levels_of(metric, unit, *runs.limits.get(metric, (None, None, None))),
+        summary=" ".join(f"{one.words}." for one in mine) or text("trend.no_step"),
         group=name.partition("-")[0],
     )
+
+
+def _short(release: str) -> str:
+    return release if len(release) <= _SIGN else f"{release[: _SIGN - 1]}…"
 
 
 def _levels(values: Sequence[float | None], found: Sequence[Found]) -> list[float | None]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass, is_dataclass
-from typing import Any, Iterable, Optional, Sequence
+from typing import Any, Iterable, Optional, Sequence, Tuple
 
 from evidence.text import visible
+from reports.html.texts import text
 
-KINDS = ("elapsed_s", "index", "category")
+KINDS = ("elapsed_s", "index", "category", "bytes")
 STYLES = ("line", "points", "bars", "band")
-TONES = ("", "muted", "accent", "bad")
+TONES = ("", "muted", "accent", "bad", "culprit")
 _DIGITS = 6
 _FEW_LINES = 4  # have colours of their own
 _X_DIGITS = 9
@@ -20,6 +21,7 @@ _POSITIONS = ("x", "begin", "end")  # in the unit of x
 _MARKUP = {character: f"\\u{ord(character):04x}" for character in "<>&"}
 
 Number = Optional[float]
+Point = Tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,8 @@ class Series:
     """One line of a chart: a value for each x, None (or NaN) if there is none.
 
     `style` is one of STYLES; a "band" lies between `values` and `upper`. `tone` is one of TONES: "" takes the next
-    colour of the palette, "muted" steps back (one of many ranks), "accent" and "bad" stand out. Colours never stand
+    colour of the palette, "muted" steps back (one of many ranks), "accent" and "bad" stand out, "culprit" is the
+    one device or rank at fault, which has the same colour wherever it is drawn. Colours never stand
     alone: the lines of a chart are also dashed differently.
     """
 
@@ -64,11 +67,12 @@ class Level:
 
 @dataclass(frozen=True)
 class Chart:
-    """A chart: `x` ascending, in the unit of `kind` (seconds, a count, or the positions of `categories`).
+    """A chart: `x` ascending, in the unit of `kind` (seconds, a number, bytes, or the positions of `categories`).
 
     `id` is unique on the page: lower-case letters, digits and "-". `summary` says in words what is to be seen,
     below the chart and for screen readers. `from_zero`: the vertical scale begins at 0. Charts of the same `group`
-    share their cursor.
+    share their cursor. `x_log`, `y_log`: the axis is logarithmic, so that what is not above 0 is not drawn. `joined`:
+    lines go on where a series has no value for an x.
     """
 
     id: str
@@ -84,6 +88,9 @@ class Chart:
     summary: str = ""
     from_zero: bool = False
     group: str = ""
+    x_log: bool = False
+    y_log: bool = False
+    joined: bool = False
 
     def __post_init__(self) -> None:
         wrong = [one.label for one in self.series if len(one.values) != len(self.x)]
@@ -94,16 +101,46 @@ class Chart:
 
 def over_time(identity: str, title: str, x: Sequence[float], series: Sequence[Series], **facts: Any) -> Chart:
     """Return a chart of the run's time; `facts` are further fields of it."""
-    return Chart(identity, title, x, series, kind="elapsed_s", x_label="time since training began", **facts)
+    return Chart(identity, title, x, series, kind="elapsed_s", x_label=text("chart.elapsed"), **facts)
 
 
-def lines_of(labels: Sequence[str], values: Sequence[Sequence[Number]], extreme: int, word: str) -> list[Series]:
-    """Return a line for each label; of more than a few, all step back but the `extreme` one, which is the `word`."""
-    if len(labels) <= _FEW_LINES:
-        return [Series(label, line) for label, line in zip(labels, values)]
-    others = [one for one in range(len(labels)) if one != extreme]
-    muted = [Series(labels[one], values[one], tone="muted") for one in others]
-    return [*muted, Series(f"{labels[extreme]}, the {word}", values[extreme], tone="accent")]
+@dataclass(frozen=True)
+class Curve:
+    """A series of an x-y chart with an x of its own: (x, y) in any order; `style` and `tone` as of Series."""
+
+    label: str
+    points: Sequence[Point]
+    style: str = "line"
+    tone: str = ""
+
+
+def x_y(identity: str, title: str, curves: Sequence[Curve], **facts: Any) -> Chart:
+    """Return a chart of curves, each with an x of its own; `facts` are further fields of it.
+
+    >>> roof = Curve("roof", [(0.1, 2.0), (10.0, 200.0), (1000.0, 200.0)])
+    >>> seen = Curve("operators", [(31.0, 120.0), (4.0, 66.0)], style="points")
+    >>> x_y("roofline", "Roofline", [roof, seen], unit="TFLOP/s", x_label="FLOP/byte", x_log=True, y_log=True).x
+    [0.1, 4.0, 10.0, 31.0, 1000.0]
+    """
+    log = bool(facts.get("x_log"))
+    x = sorted({x for curve in curves for x, _ in curve.points if math.isfinite(x) and (x > 0 or not log)})
+    known = [dict(curve.points) for curve in curves]
+    series = [
+        Series(curve.label, [values.get(at) for at in x], curve.style, tone=curve.tone)
+        for curve, values in zip(curves, known)
+    ]
+    return Chart(identity, title, x, series, joined=True, **facts)
+
+
+def lines_of(labels: Sequence[str], values: Sequence[Sequence[Number]], culprit: int | None) -> list[Series]:
+    """Return a line for each label: that of the `culprit` stands out, and of more than a few the others step back."""
+    many = len(labels) > _FEW_LINES
+    others = [
+        Series(label, line, tone="muted" if many or culprit is not None else "")
+        for at, (label, line) in enumerate(zip(labels, values))
+        if at != culprit
+    ]
+    return others if culprit is None else [*others, Series(labels[culprit], values[culprit], tone="culprit")]
 
 
 def to_json(charts: Iterable[Chart]) -> str:

@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from evidence.text import visible
 from reports.html.charts import Chart, to_json
+from reports.html.texts import language, text
 
 _FOLDER = Path(__file__).resolve().parent
 _STYLES = ("uplot/uPlot.min.css", "page.css")
@@ -29,8 +30,10 @@ def figure(chart: Chart) -> Markup:
     return render("figure.html", chart=chart)
 
 
-def page(title: str, body: str, charts: Sequence[Chart]) -> str:
+def page(title: str, body: str, charts: Sequence[Chart] = (), *, refresh_s: int | None = None) -> str:
     """Return the whole file, to be written as UTF-8: `body` is HTML of `render` with a `figure` for each chart.
+
+    A browser reads the file again every `refresh_s` seconds.
 
     The styles and scripts of the suite are the only ones that the page's content security policy allows, by their
     digests: a script that got into `body` is not run.
@@ -40,6 +43,8 @@ def page(title: str, body: str, charts: Sequence[Chart]) -> str:
     html = render(
         "page.html",
         title=title,
+        language=language(),
+        refresh_s=refresh_s,
         body=Markup(body),  # noqa: S704 - HTML of templates that escape
         style=Markup(style),  # noqa: S704 - the suite's own file
         scripts=[Markup(script) for script in scripts],  # noqa: S704
@@ -59,7 +64,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals["figure"] = figure
+    environment.globals.update(figure=figure, text=text)
     environment.filters["lines"] = _lines
     return environment
 

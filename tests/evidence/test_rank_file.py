@@ -167,7 +167,7 @@ def test_a_wrong_field_is_a_problem_with_its_line_and_key(
         ("start", {"rank": 1}, "start: the file of rank 0 was written by rank 1"),
         ("data", {"train": {}}, "data: in 'train': 'images' is missing"),
         ("data", {"val": {"images": -0.5}}, "data: in 'val': 'images' is -0.5, expected a whole number"),
-        ("eval_end", {"epoch": 5}, "eval_end: the evaluation of epoch 5 ends and has not begun"),
+        ("eval_end", {"epoch": 5}, "eval_end: the evaluation of epoch 6 ends and has not begun"),
         ("window", {"loss": [1.0, "bad"]}, "window: 'loss' is [1.0, 'bad'], expected a list of numbers or NaN"),
         ("window", {"loss": [1.0]}, "window: expected one entry a step in every list and at least one, found"),
         ("train_end", {"ledger": {}}, "train_end: in 'ledger': 'compute_ns' is missing"),
@@ -250,14 +250,17 @@ def test_an_evaluation_that_does_not_end_is_a_problem(events: list[dict[str, Any
     ends = [event for event in events if event["event"] == "eval_end"]
     events.remove(ends[-1])
 
-    assert read(events, tmp_path)[1] == ("rank-0000.jsonl: the evaluation of epoch 1 began and did not end",)
+    assert read(events, tmp_path)[1] == ("rank-0000.jsonl: the evaluation of epoch 2 began and did not end",)
 
 
 def test_an_evaluation_within_another_is_a_problem(events: list[dict[str, Any]], tmp_path: Path) -> None:
     ends = [event for event in events if event["event"] == "eval_end"]
     events.remove(ends[0])
 
-    assert "epoch 0 while the evaluation of epoch -1 is still open" in read(events, tmp_path)[1][0]
+    assert (
+        "the evaluation of epoch 1 begins while the evaluation before training is still open"
+        in read(events, tmp_path)[1][0]
+    )
 
 
 def test_a_failure_is_read(events: list[dict[str, Any]], tmp_path: Path) -> None:

@@ -112,7 +112,7 @@ class Lab:
         options = options_for(self._shared, scenario=path, steps=steps, stall_timeout_s=stall_timeout_s)
         if steps < STEADY_MIN_STEPS:  # then a warm-up of nine: this device is steady from its first step
             options = replace(options, training={**options.training, "steady_warmup": 4, "window": 5})
-        boot(the_cell(), device_of(DEVICE), options, run_dir, lambda line: None)
+        boot(the_cell(), device_of(DEVICE), options, run_dir, lambda line, phase: None)
         return read_run(run_dir)
 
     def unhealthy(self, scenario: str) -> Evidence:

@@ -52,7 +52,7 @@ TORCHVISION = Row(
 )
 SHARED_MEMORY = Row(
     "a container without `/dev/shm`",
-    "/dev/shm: 0.00 GiB are free, expected 0.00 GiB for the batches that loader workers hand to their ranks",
+    "/dev/shm: 16.00 KiB are free, expected 80.00 KiB for the batches that loader workers hand to their ranks",
 )
 GOES_ON = (
     Row("power in milliwatts", "device 0: power is not within 0 and 2000 W", {"FAKE_XPU_POWER": "81000"}),

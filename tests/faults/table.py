@@ -167,7 +167,7 @@ _in_a_run(
 )
 
 
-# One run for all of them; tests/verdict/test_health.py has each alone.
+# One run for all of them; tests/verdict/compare/test_health.py has each alone.
 _UNHEALTHY = "".join(
     (
         _fault("ecc_errors", from_step=30, ranks=[1]),

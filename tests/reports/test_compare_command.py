@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from pathlib import Path
@@ -37,25 +38,40 @@ def test_a_slower_run_is_told_with_ratio_interval_effect_and_significance(tmp_pa
     assert compare(first, second) == 0
 
     out = capsys.readouterr().out
-    _, a, b, ratio, interval, effect, p, corrected, words = row(out, "p_core")
+    _, a, b, ratio, interval, words = row(out, "p_core")
     low, high = map(float, interval.split(" to "))
     assert a.startswith("320")
     assert b.startswith("304.8")
     assert low < 400 / 420 < high
     assert float(ratio) == pytest.approx(400 / 420, abs=0.003)
+    assert words == "worse"
+    p, effect = re.search(
+        r"^p_core: B is worse by 4\.[5-9] % \(p <? ?([\d.]+), effect (.+) \(Hedges' g\)\)$", out, re.M
+    ).groups()
+    assert float(p) < 0.05
     assert float(effect) < -1
-    assert float(p) < float(corrected) < 0.05
-    assert words == "B is worse by 4.8%"
     assert "  driver: 4.0.25 in A, 4.1.0 in B" in out
+
+
+def test_a_comparison_is_there_for_programs_too(tmp_path: Path, capsys: Any) -> None:
+    first = a_run(tmp_path, "one")
+    second = a_run(tmp_path, "two", compute_ns=420_000_000)
+
+    assert compare(first, second, "--json") == 0
+
+    record = json.loads(capsys.readouterr().out)
+    (p_core,) = (one for one in record["metrics"] if one["metric"] == "p_core")
+    assert (record["a"], record["b"], record["refused"]) == ("one", "two", [])
+    assert p_core["ratio"] == pytest.approx(400 / 420, abs=0.003)
 
 
 def test_what_is_one_number_a_run_says_that_it_shows_no_significance(tmp_path: Path, capsys: Any) -> None:
     compare(a_run(tmp_path, "one"), a_run(tmp_path, "two", used_gib=17.0))
 
     out = capsys.readouterr().out
-    assert row(out, "mem")[1:] == ["16.00 GiB", "17.00 GiB", "1.0625", "-", "-", "-", "-", "unknown"]
+    assert row(out, "mem")[1:] == ["16.00 GiB", "17.00 GiB", "1.0625", "-", "unknown"]
     assert "mem: one number a run: significance cannot be computed from one run each" in out
-    assert "What differs from run to run" in out
+    assert "a rate differs from run to run, of the same release too, by 1.0 %" in out
 
 
 def test_a_run_against_itself_shows_no_difference(tmp_path: Path, capsys: Any) -> None:
@@ -63,7 +79,9 @@ def test_a_run_against_itself_shows_no_difference(tmp_path: Path, capsys: Any) -
 
     compare(run_dir, run_dir)
 
-    assert row(capsys.readouterr().out, "p_core")[-1] == "no difference shown"
+    out = capsys.readouterr().out
+    assert row(out, "p_core")[-1] == "not shown to differ"
+    assert re.search(r"^p_core: no difference shown \(p 1\.0000\); one of [\d.]+ % or more would be in 80 %", out, re.M)
 
 
 def test_runs_that_are_not_comparable_are_refused_with_all_reasons(tmp_path: Path, capsys: Any) -> None:
@@ -101,7 +119,7 @@ def test_runs_of_the_history_are_compared_by_their_folders_or_else_as_they_were_
     compare("one", "two", "--runs", tmp_path)
     gone = capsys.readouterr().out
 
-    assert row(whole, "p_core")[-1] == "no difference shown"
+    assert row(whole, "p_core")[-1] == "not shown to differ"
     assert row(gone, "p_core")[1:4] == row(whole, "p_core")[1:4]
     assert row(gone, "p_core")[-1] == "unknown"
     assert "p_core: the folder of two is not there any more" in gone
@@ -118,17 +136,32 @@ def test_releases_are_compared_by_their_runs(tmp_path: Path, capsys: Any) -> Non
 
     out = capsys.readouterr().out
     assert "A  1.0: 4 runs (" in out
-    assert row(out, "p_core")[6] == f"{2 / 70:.4f}"
-    assert row(out, "mem")[-1] == "no difference shown"
+    assert row(out, "p_core")[-1] == "worse"
+    assert row(out, "mem")[-1] == "not shown to differ"
+    assert "mem: the same in all" in out
 
 
-def test_releases_with_few_runs_say_that_these_show_nothing(tmp_path: Path, capsys: Any) -> None:
+@pytest.mark.parametrize(("first", "second", "code"), [("1.0", "1.1", 1), ("1.1", "1.0", 0), ("1.0", "1.0", 0)])
+def test_a_worse_release_is_an_exit_code_if_asked_for(
+    first: str, second: str, code: int, tmp_path: Path, capsys: Any
+) -> None:
+    enter(tmp_path, "1.0", *(a_run(tmp_path, f"old{n}", compute_ns=400_000_000 + n * 500_000) for n in range(4)))
+    enter(tmp_path, "1.1", *(a_run(tmp_path, f"new{n}", compute_ns=420_000_000 + n * 500_000) for n in range(4)))
+
+    assert compare(first, second, "--by", "release", "--fail-on", "worse", "--runs", tmp_path) == code
+
+
+def test_releases_with_few_runs_say_what_these_would_show(tmp_path: Path, capsys: Any) -> None:
     enter(tmp_path, "1.0", a_run(tmp_path, "a"), a_run(tmp_path, "b", jitter=6))
     enter(tmp_path, "1.1", a_run(tmp_path, "c", compute_ns=500_000_000), a_run(tmp_path, "d", compute_ns=510_000_000))
 
     assert compare("1.0", "1.1", "--by", "release", "--runs", tmp_path) == 0
 
-    assert "so few runs cannot show a difference: no p of theirs is less than 0.33" in capsys.readouterr().out
+    assert re.search(
+        r"^p_core: B is worse by|^p_core: no difference shown .*; one of [\d.]+ % or more",
+        capsys.readouterr().out,
+        re.M,
+    )
 
 
 def test_releases_of_different_recipes_are_refused(tmp_path: Path, capsys: Any) -> None:

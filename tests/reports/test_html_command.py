@@ -8,7 +8,8 @@ from typing import Callable
 
 import pytest
 
-from reports.__main__ import EXIT_REFUSED, main
+from evidence.command_line import EXIT_REFUSED
+from reports.__main__ import main
 from tests.verdict.bundles import Plan, build
 
 
@@ -30,6 +31,17 @@ def test_the_page_goes_beside_the_evidence(tmp_path: Path, capsys: pytest.Captur
     assert capsys.readouterr().out == f"{run_dir / 'report.html'}\n"
     assert "R300 1x8 fp32 bs16" in page
     assert f"pytest --replay={run_dir}" in page
+
+
+def test_a_run_that_has_not_ended_is_running(tmp_path: Path) -> None:
+    def running(run: dict) -> None:
+        run.update(ended_utc="", boot={"exit_code": None})
+
+    run_dir = a_run(tmp_path / "run", running)
+
+    main(["html", str(run_dir), "--out", str(tmp_path / "page.html")])
+
+    assert "<title>running: R300 1x8" in (tmp_path / "page.html").read_text(encoding="utf-8")
 
 
 def test_the_page_is_no_evidence_and_breaks_no_seal(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from evidence.text import as_it_was
 from evidence.verdict import MetricVerdict, Verdict, Workload
-from reports.junit import junit_xml, metric_properties
+from reports.junit import boot_property, completed, junit_xml, metric_properties
 from tests.reports.test_console import metric, verdict_of
 
 JENKINS = xmlschema.XMLSchema(str(Path(__file__).parent / "jenkins" / "junit-10.xsd"))
@@ -155,3 +155,83 @@ def test_what_the_steps_worked_on_stands_beside_every_rate_and_nowhere_else() ->
 
     assert of_the_rate["workload"] == ("an image: 9216 padded pixels, 300 proposals, 7.5 positives; loss 1.5 to nan")
     assert "workload" not in dict(metric_properties(verdict, "map", run="r"))
+
+
+def of_pytest(*cases: str, tests: int = 2) -> str:
+    """A session's file as pytest writes it."""
+    return f'<testsuites><testsuite tests="{tests}" time="20.0">{"".join(cases)}</testsuite></testsuites>'
+
+
+def case_of(name: str, time: str = "17.5", inside: str = "", **properties: str) -> str:
+    values = "".join(f'<property name="{key}" value="{value}"/>' for key, value in properties.items())
+    inside = f"<properties>{values}</properties>{inside}"
+    return f'<testcase classname="suite.x" name="{name}" time="{time}">{inside}</testcase>'
+
+
+def test_the_properties_of_a_case_are_in_its_output_too() -> None:
+    text = of_pytest(case_of("test_p_core", measured="199.5", verdict="pass", run="runs/x"))
+
+    (case,) = ElementTree.fromstring(completed(text, {"runs/x": "runs/x/report.html"})).iter("testcase")
+
+    assert case.findtext("system-out", "").splitlines() == [
+        "measured: 199.5",
+        "verdict: pass",
+        "run: runs/x",
+        "report: runs/x/report.html",
+        "link: [[ATTACHMENT|runs/x/report.html]]",
+    ]
+    assert case.find("properties") is not None
+    assert case.get("time") == "17.5"
+
+
+def test_what_a_test_printed_stays_in_front() -> None:
+    text = of_pytest(case_of("t", inside="<failure/><system-out>printed\n</system-out>", measured="1"))
+
+    (case,) = ElementTree.fromstring(completed(text, {})).iter("testcase")
+
+    assert case.findtext("system-out") == "printed\nmeasured: 1\n"
+
+
+def test_the_time_of_a_boot_is_that_of_a_case_of_its_own() -> None:
+    name, value = boot_property("r300-1x8-fp32-bs16", "runs/with a space", 17.25)
+    first, other = case_of("test_a", **{name: value}, cell="c"), case_of("test_b", "0.010", cell="c")
+
+    suite = ElementTree.fromstring(completed(of_pytest(first, other), {}))[0]
+
+    cases = {case.get("name"): case for case in suite.iter("testcase")}
+    assert list(cases) == ["boot[r300-1x8-fp32-bs16]", "test_a", "test_b"]
+    assert [case.get("time") for case in cases.values()] == ["17.250", "0.250", "0.010"]
+    assert suite.get("tests") == "3"
+    assert "run: runs/with a space\n" in cases["boot[r300-1x8-fp32-bs16]"].findtext("system-out", "")
+    assert cases["test_a"].findtext("system-out") == "cell: c\n"
+
+
+def test_workers_that_waited_for_one_boot_have_one_case() -> None:
+    waits = [case_of(f"t{n}", "9.0", boot=boot_property("c", "runs/x", 4.0 + n)[1]) for n in range(2)]
+
+    cases = list(ElementTree.fromstring(completed(of_pytest(*waits), {})).iter("testcase"))
+
+    assert [(case.get("name"), case.get("time")) for case in cases] == [
+        ("boot[c]", "5.000"),
+        ("t0", "5.000"),
+        ("t1", "4.000"),
+    ]
+
+
+def test_a_file_without_properties_is_left_as_it_is() -> None:
+    text = of_pytest('<testcase classname="a" name="b" time="1.0"><failure message="m">why</failure></testcase>')
+
+    assert ElementTree.canonicalize(completed(text, {})) == ElementTree.canonicalize(text)
+
+
+def test_a_metric_is_shown_as_in_the_closing_table() -> None:
+    values = dict(
+        metric_properties(
+            verdict_of(metric("p_core", "pass", measured=199.5, interval=[198.5, 200.5], expected=199.0, low=189.05)),
+            "p_core",
+            run="runs/x",
+        )
+    )
+
+    shown = [values[name] for name in ("shown", "of_published", "bound", "margin", "measured")]
+    assert shown == ["199.5 images/s ± 0.5 %", "100.3 %", ">= 189.05 images/s", "5.5 % inside", "199.5"]

@@ -92,23 +92,36 @@ def test_the_page_has_a_chart_for_each_metric_with_the_steps_and_releases_marked
     assert values["values"][:2] == [100.1, 99.8]
     assert (level["values"][9], level["values"][10]) == (100.05, 90.05)
     marks = {(mark["sign"], mark["begin"]) for mark in charts["c0-p-core"]["marks"]}
-    assert marks == {("S", 10.5)}  # between the tenth run and the eleventh, where the release changed too
+    assert marks == {("S", 9.5)}  # between the tenth run and the eleventh, where the release changed too
     assert charts["c1-p-core"]["marks"] == []
-    assert charts["c0-p-core"]["x"] == list(range(1, 21))
-    assert "Trend: 1 step in 2 time series" in page
-    assert "20 runs from 2026-01-01 10:00 to 2026-01-20 10:00 (UTC); 2 more invalid or restarted" in page
+    assert charts["c0-p-core"]["x"] == list(range(20))
+    assert charts["c0-p-core"]["categories"][:2] == ["2026-01-01", "2026-01-02"]
+    assert "Trend: steps 1, time series 2" in page
+    assert "Runs: 20. From 2026-01-01 10:00 to 2026-01-20 10:00 (UTC). Invalid or restarted, and left out: 2." in page
     assert '<th scope="row">1.1</th>' in page
     assert "No step in any metric." in page
 
 
 def test_releases_are_marked_where_they_begin_unless_there_are_too_many() -> None:
     def signs(count: int) -> list[tuple[str, float]]:
-        course = a_series([1.0] * count, started_utc=[""] * count, releases=[str(at // 2) for at in range(count)])
+        releases = [f"4.0.31-rc{at // 2}-nightly" for at in range(count)]
+        course = a_series([1.0] * count, started_utc=[""] * count, releases=releases)
         (chart,) = data_of(trend_page([course], "x")).values()
         return [(mark["sign"], mark["begin"]) for mark in chart["marks"]]
 
-    assert signs(6) == [("R", 2.5), ("R", 4.5)]
+    assert signs(6) == [("4.0.31-rc1-…", 1.5), ("4.0.31-rc2-…", 3.5)]
     assert signs(100) == []
+
+
+def test_bound_and_published_number_of_the_newest_run_are_lines(tmp_path: Path) -> None:
+    course = a_series([100.0, 101.0], limits={"p_core": (95.0, None, 100.0)})
+
+    (chart,) = data_of(trend_page([course], "x")).values()
+
+    assert [(one["label"], one["kind"]) for one in chart["levels"]] == [
+        ("bound of p_core 95.0", "bound"),
+        ("published 100.0 images/s", "published"),
+    ]
 
 
 def test_hostile_text_is_harmless_on_the_page() -> None:

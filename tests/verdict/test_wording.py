@@ -3,12 +3,27 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 
 from evidence.verdict import Interval
 from expected import METRICS, Expectation
-from verdict.wording import against, bounds, figure, half_width, origin, quantity, span
+from tests.reports.test_console import metric
+from verdict.wording import (
+    against,
+    bounds,
+    counted,
+    duration,
+    figure,
+    half_width,
+    margin,
+    of_published,
+    origin,
+    percent,
+    quantity,
+    span,
+)
 
 
 @pytest.mark.parametrize(
@@ -32,7 +47,11 @@ def test_a_figure_has_four_significant_digits_and_no_exponent(value: float, show
     ("value", "unit", "shown"),
     [
         (None, "s", "-"),
-        (40310.04, "s", "40 310.0 s"),
+        (3599.4, "s", "3 599.4 s"),
+        (3599.96, "s", "1 h 00 min"),
+        (40310.04, "s", "11 h 12 min"),
+        (128_000.0, "s", "35 h 33 min"),
+        (math.inf, "s", "inf s"),
         (0.36524, "0..1", "0.3652"),
         (28.0, "GiB", "28.00 GiB"),
         (1234.56, "images/s", "1 234.6 images/s"),
@@ -65,7 +84,9 @@ def test_half_the_interval_is_shown_relative_to_the_value(value: float, interval
         (None, 0.5, "0..1", "<= 0.5000"),
         (0.36, 0.5, "0..1", ">= 0.3600 and <= 0.5000"),
         (189.05, None, "images/s", ">= 189.05 images/s"),
-        (None, 1.05 * 11848, "s", "<= 12 440.4 s"),
+        (None, 1.05 * 11848, "s", "<= 3 h 27 min 20.4 s"),
+        (None, 7200.0, "s", "<= 2 h 00 min"),
+        (None, 60.5, "s", "<= 60.5 s"),
         (1e-13, None, "0..1", ">= 0.000000000000"),
     ],
 )
@@ -86,6 +107,30 @@ def test_an_interval_has_the_decimals_that_its_width_needs(ends: tuple[float, fl
 def test_a_value_that_rounds_to_its_bound_is_shown_with_more_digits() -> None:
     assert against(METRICS["p_core"], 189.04, 189.0) == ("189.04 images/s", "189.0")
     assert against(METRICS["p_core"], 189.0, 189.0) == ("189.0 images/s", "189.0")
+    assert against(METRICS["e2e_time"], 12440.9, 12440.4) == ("3 h 27 min 20.9 s", "3 h 27 min 20.4 s")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [
+        (0.4, "0 s"),
+        (59.4, "59 s"),
+        (59.6, "1 min 00 s"),
+        (3599.6, "1 h 00 min"),
+        (5400, "1 h 30 min"),
+        (360_000, "100 h 00 min"),
+    ],
+)
+def test_a_duration_is_in_hours_minutes_and_seconds(seconds: float, shown: str) -> None:
+    assert duration(seconds) == shown
+
+
+@pytest.mark.parametrize(
+    ("share", "shown"),
+    [(1.0029, "100.3 %"), (0.986, "98.6 %"), (0.05, "5.0 %"), (0.00999, "1.0 %"), (0.0034, "0.34 %"), (0, "0.0 %")],
+)
+def test_percents_have_a_decimal_and_small_ones_two_digits(share: float, shown: str) -> None:
+    assert percent(share) == shown
 
 
 @pytest.mark.parametrize(
@@ -102,6 +147,34 @@ def test_a_value_that_rounds_to_its_bound_is_shown_with_more_digits() -> None:
 )
 def test_a_bound_says_where_it_comes_from(name: str, value: float, bound: float, capacity: float, words: str) -> None:
     assert origin(METRICS[name], Expectation("published", value, capacity=capacity), bound) == words
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "high", "shown"),
+    [
+        (199.5, 190.0, None, "5.0 % inside"),
+        (190.0, 190.0, None, "0.0 % inside"),
+        (189.9, 190.0, None, "0.053 % outside"),
+        (21.5, None, 21.0, "2.4 % outside"),
+        (12.5, 12.0, 14.0, "4.2 % inside"),
+        (11.0, 12.0, 14.0, "8.3 % outside"),
+        (1.0, None, None, ""),
+        (None, 1.0, None, ""),
+        (1.0, 0.0, None, ""),
+    ],
+)
+def test_a_margin_is_that_to_the_nearer_bound(value: Any, low: Any, high: Any, shown: str) -> None:
+    assert margin(metric("p_core", "pass", measured=value, low=low, high=high)) == shown
+
+
+def test_a_share_of_the_published_number_needs_both() -> None:
+    assert of_published(metric("mem", "pass", measured=27.6, expected=28.0)) == "98.6 %"
+    assert of_published(metric("mem", "recorded", measured=27.6)) == "-"
+    assert of_published(metric("mem", "missing", expected=28.0)) == "-"
+
+
+def test_what_is_counted_has_its_plural() -> None:
+    assert [counted(count, "rank") for count in (0, 1, 2, 62_000)] == ["0 ranks", "1 rank", "2 ranks", "62 000 ranks"]
 
 
 def test_a_bound_of_one_epoch_more_says_so() -> None:

@@ -14,7 +14,11 @@ _LAST_EVENT_BYTES = 16_384  # no event that ends a file is longer
 
 @dataclass
 class TrainingState:
-    """What rank 0's events say: the phase, the epoch from 0, the step of `steps` in it, and the last window's rate."""
+    """What rank 0's events say: the phase, the epoch from 0, the step of `steps` in it, and the last window's rate.
+
+    `evaluated` of `to_evaluate` images are done in an evaluation that has taken `evaluating_s`; `evaluation_s` is how
+    long the last whole one took, None before there was one.
+    """
 
     phase: str = "starting"
     world_size: int = 1
@@ -25,6 +29,11 @@ class TrainingState:
     step_s: float = 0.0
     loss: float | None = None
     map: float | None = None
+    evaluated: int = 0
+    to_evaluate: int = 0
+    evaluating_since_ns: int | None = None
+    evaluating_s: float = 0.0
+    evaluation_s: float | None = None
 
     def update(self, event: dict[str, Any]) -> None:
         """Take in one event."""
@@ -32,11 +41,15 @@ class TrainingState:
         if kind == "start":
             self.world_size, self.phase = event.get("world_size", 1), "setting up"
         elif kind == "eval_begin":
-            self.phase = "evaluating"
+            self.phase, self.evaluated, self.to_evaluate = "evaluating", 0, 0
+            self.evaluating_since_ns, self.evaluating_s = event.get("t_ns"), 0.0
         elif kind == "progress" and event.get("phase") == "evaluation":
-            self.phase = f"evaluating {event.get('done')}/{event.get('total')}"
+            self.evaluated, self.to_evaluate = event.get("done") or 0, event.get("total") or 0
+            self.phase, self.evaluating_s = f"evaluating {self.evaluated}/{self.to_evaluate}", self._evaluating(event)
         elif kind == "eval_end":
             self.map, self.phase = event.get("map", self.map), "evaluated"
+            if self.evaluating_since_ns is not None:
+                self.evaluation_s, self.evaluating_since_ns = self._evaluating(event), None
         elif kind == "epoch_begin":
             self.phase = "training"
             self.epoch, self.steps, self.step = event.get("epoch", 0), event.get("steps", 0), 0
@@ -44,6 +57,31 @@ class TrainingState:
             self._window(event)
         elif kind == "end":
             self.phase, self.step_s = "ended", 0.0
+
+    def left_s(self, epochs: int, steps: int, evaluations: bool) -> float | None:
+        """Return the time to the end of training, all evaluations that are still to come included.
+
+        `steps` is the length of a run without epochs; otherwise `evaluations` says that each epoch is followed by one.
+        As long as none has been timed they count nothing. None before the first step.
+        """
+        if not self.step_s:
+            return None
+        steps, evaluating = self.steps or steps, self.phase.startswith("evaluat")
+        to_train = (epochs - self.epoch) * steps - (steps if evaluating else self.step)
+        left_s = max(0, to_train) * self.step_s
+        if evaluations:
+            whole, begun = epochs - self.epoch - evaluating, self.phase.startswith("evaluating")
+            left_s += max(0, whole) * (self.evaluation_s or 0.0) + (self._evaluation_left_s() if begun else 0.0)
+        return left_s
+
+    def _evaluation_left_s(self) -> float:
+        """Return the rest of the running evaluation: by its images, and by the last one, which was scored too."""
+        by_images = self.evaluating_s * (self.to_evaluate - self.evaluated) / self.evaluated if self.evaluated else 0.0
+        return max(by_images, (self.evaluation_s or 0.0) - self.evaluating_s)
+
+    def _evaluating(self, event: dict[str, Any]) -> float:
+        begun_ns = self.evaluating_since_ns
+        return 0.0 if begun_ns is None else max(0.0, (event.get("t_ns", begun_ns) - begun_ns) / 1e9)
 
     def _window(self, event: dict[str, Any]) -> None:
         self.phase = "training"

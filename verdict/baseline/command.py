@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from pathlib import Path
 from typing import Any, Mapping, Sequence
 
-from evidence.errors import SuiteError
+from evidence.codec import encode
+from evidence.command_line import add_json, examples, exit_code_of, print_json
 from evidence.files import write_whole
 from expected import (
     ALL_METRICS,
@@ -28,17 +28,21 @@ from expected.toml_file import parse_toml
 from verdict.baseline.accept import Acceptance, AcceptedValue, AcceptError, accept_runs, in_words
 from verdict.wording import bounds, quantity
 
-EXIT_ACCEPTED, EXIT_REFUSED = 0, 2
+EXIT_ACCEPTED = 0
 
 _HEAD = f"# What this site holds its runs against where the vendor publishes nothing.\nschema = {SITE_SCHEMA}\n"
 _HEADINGS = ("metric", "value", "tolerance", "bound", "runs")
 
 
-def main(argv: Sequence[str]) -> int:
+def main(argv: Sequence[str], prog: str = "python -m verdict accept") -> int:
     """Accept the runs into the file given, list what was accepted, return the exit code."""
     parser = argparse.ArgumentParser(
-        prog="python -m verdict accept",
+        prog=prog,
         description="Accept what three runs or more of a cell measured, where the vendor publishes nothing.",
+        **examples(
+            "%(prog)s runs/<first> runs/<second> runs/<third> --out site.toml",
+            "pytest -m r300 --topo 1x8 --gate --baseline=site.toml   # hold the next runs against it",
+        ),
     )
     parser.add_argument("run_dirs", type=Path, nargs="+", metavar="RUN_DIR", help="a run's folder; three or more")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the site's baseline, a TOML file")
@@ -53,15 +57,20 @@ def main(argv: Sequence[str]) -> int:
         choices=tuple(FURTHER_METRICS),
         help="accept a metric that no table has, too; may be repeated",
     )
+    add_json(parser)
     arguments = parser.parse_args(argv)
-    try:
-        devices = load_devices()
-        acceptance = accept_runs(arguments.run_dirs, devices, arguments.without, arguments.further)
-        site = add_accepted(arguments.out, acceptance, devices)
-    except SuiteError as error:
-        print(error, file=sys.stderr)
-        return EXIT_REFUSED
-    print("\n".join(_lines(acceptance, site)))
+    return exit_code_of(lambda: _accept(arguments))
+
+
+def _accept(arguments: argparse.Namespace) -> int:
+    devices = load_devices()
+    acceptance = accept_runs(arguments.run_dirs, devices, arguments.without, arguments.further)
+    site = add_accepted(arguments.out, acceptance, devices)
+    if arguments.json:
+        accepted = [_block(acceptance, value) for value in acceptance.values]
+        print_json({"file": str(site.path), "accepted": accepted, "left_out": encode(acceptance.left_out)})
+    else:
+        print("\n".join(_lines(acceptance, site)))
     return EXIT_ACCEPTED
 
 

@@ -65,7 +65,7 @@ def epochs_were_counted(case: Case, rank: RankEvidence) -> Iterator[str]:
     """Each epoch had the steps that were planned, and the steps and images of its windows."""
     windows = rank.windows.measured
     for epoch in rank.epochs:
-        where = f"epoch {epoch.epoch}:"
+        where = f"epoch {epoch.epoch + 1}:"
         chosen = windows.select(windows.epoch == epoch.epoch)
         if epoch.steps != epoch.planned_steps:
             yield f"{where} found {epoch.steps} steps, expected the {epoch.planned_steps} planned in epoch_begin"

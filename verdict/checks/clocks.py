@@ -29,7 +29,7 @@ HOST_TOLERANCE_S = 5.0
 """What two clocks of a host may differ by over a run: the larger of the share and the seconds."""
 
 
-@rank_check("clock-tested")
+@rank_check("clock-tested", at_end=True)
 def clock_was_tested(case: Case, rank: RankEvidence) -> Iterator[str]:
     """Every rank timed a known amount of work before it trained, and again at random steps."""
     if rank.clock is None:
@@ -101,7 +101,7 @@ def events_agree(case: Case, rank: RankEvidence) -> Iterator[str]:
         )
 
 
-@rank_check("agent-agrees")
+@rank_check("agent-agrees", at_end=True)
 def agent_agrees(case: Case, rank: RankEvidence) -> Iterator[str]:
     """A rank's clock and that of its host's agent agree over training within the larger of 0.5 % and 0.25 s."""
     if not _watched(rank):
@@ -214,8 +214,31 @@ def _allowed_s(agent_s: float, unsure_s: float) -> float:
     return max(AGENT_TOLERANCE_S, AGENT_TOLERANCE * agent_s) + unsure_s
 
 
+def clock_readings(evidence: Evidence) -> dict[str, object]:
+    """Return the worst readings of all ranks' clock tests, times as shares of 1 or in ms; {} without any."""
+    tests = [(rank, rank.clock) for rank in evidence.ranks if rank.clock is not None]
+    if not tests:
+        return {}
+    shares = [
+        statistics.median(seen / wall if wall > 0 else 0.0 for seen, wall in zip(one.timer_ns, one.timer_wall_ns))
+        for _, one in tests
+    ]
+    return {
+        "ranks_tested": len(tests),
+        "tests_in_training": sum(len(rank.retests) for rank, _ in tests),
+        "timer_saw_of_the_work_least": min(shares),
+        "timer_saw_of_the_work_most": max(shares),
+        "work_ms": min(one.shortest_ns for _, one in tests) / 1e6,
+        "left_after_synchronise_ms": max(statistics.median(one.after_ns) for _, one in tests) / 1e6,
+        "steps_back": sum(one.steps_back for _, one in tests),
+    }
+
+
 def clock_faults(evidence: Evidence, cell: Cell) -> Mapping[str, tuple[str, ...]] | None:
-    """What each of these checks finds, by its id; None if a rank of the cell has no clock test."""
+    """What each of these checks finds, by its id; None if a rank of the cell has no clock test.
+
+    Without those that need the end of a run, for one that --fail-fast ended before.
+    """
     tested = {rank.rank for rank in evidence.ranks if rank.clock is not None}
     if not tested >= set(range(cell.topology.ranks)):
         return None
@@ -224,4 +247,5 @@ def clock_faults(evidence: Evidence, cell: Cell) -> Mapping[str, tuple[str, ...]
         *("timer-sees-work", "synchronise-waits", "windows-end-idle", "events-agree", "agent-agrees"),
         *("host-clock-monotonic", "clocks-agree"),
     )
-    return {name: tuple(CHECKS[name].find(case)) for name in names}
+    checks = [CHECKS[name] for name in names if not (evidence.stopped and CHECKS[name].at_end)]
+    return {one.id: tuple(one.find(case)) for one in checks}

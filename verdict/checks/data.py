@@ -73,7 +73,7 @@ def an_epoch_is_the_data_set(case: Case) -> Iterator[str]:
         return
     expected, batch = ranks[0].data[0].train_images, case.cell.batch_size * case.cell.topology.ranks
     for place, epoch in enumerate(ranks[0].epochs):
-        where = f"epoch {epoch.epoch}:"
+        where = f"epoch {epoch.epoch + 1}:"
         trained = sum(rank.epochs[place].images for rank in ranks if place < len(rank.epochs))
         before, unused = (epoch.from_step or 0) * batch, epoch.images_unused
         if unused is None or not 0 <= unused < batch:
@@ -97,7 +97,7 @@ def each_image_comes_once(case: Case) -> Iterator[str]:
         for one in rank.passes:
             if one.repeated:
                 yield (
-                    f"rank {rank.rank}: epoch {one.epoch}: found {one.repeated} of {one.images} images trained on "
+                    f"rank {rank.rank}: epoch {one.epoch + 1}: found {one.repeated} of {one.images} images trained on "
                     "before in the same epoch, expected each once"
                 )
                 break
@@ -105,7 +105,7 @@ def each_image_comes_once(case: Case) -> Iterator[str]:
         beside = [(rank, rank.passes[place]) for rank in ranks if place < len(rank.passes)]
         problem = _shared(beside) or _incomplete(case, ranks[0].data[0], first, [one for _, one in beside])
         if problem:
-            yield f"epoch {first.epoch}: {problem}"
+            yield f"epoch {first.epoch + 1}: {problem}"
             return
 
 

@@ -36,12 +36,13 @@ FindInRank = Callable[[Case, RankEvidence], Iterator[str]]
 
 
 class Check(NamedTuple):
-    """A registered check: `description` is the first line of its docstring; see `check` for `cause`."""
+    """A registered check: `description` is the first line of its docstring; see `check` for the rest."""
 
     id: str
     description: str
     find: Find
     cause: bool
+    at_end: bool
 
 
 CHECKS: dict[str, Check] = {}
@@ -49,11 +50,12 @@ CHECKS: dict[str, Check] = {}
 
 
 # Registering happens at import, before mutmut chooses a mutant.
-def check(id: str, *, cause: bool = False) -> Callable[[Find], Find]:  # pragma: no mutate block
+def check(id: str, *, cause: bool = False, at_end: bool = False) -> Callable[[Find], Find]:  # pragma: no mutate block
     """Register the decorated function as a check that invalidates a run.
 
     It yields a text for each violation: where (rank or file), what was found, what was expected. If a check with
-    `cause` finds something, no other check runs: whatever else is wrong follows from that.
+    `cause` finds something, no other check runs: whatever else is wrong follows from that. One that is `at_end` holds
+    only of a run that came to its end; all others hold of every beginning of a sound run.
 
     >>> @check("batch-size")
     ... def batches_fit(case):
@@ -63,13 +65,13 @@ def check(id: str, *, cause: bool = False) -> Callable[[Find], Find]:  # pragma:
 
     def register(find: Find) -> Find:
         assert id not in CHECKS, id
-        CHECKS[id] = Check(id, (find.__doc__ or "").partition("\n")[0], find, cause)
+        CHECKS[id] = Check(id, (find.__doc__ or "").partition("\n")[0], find, cause, at_end)
         return find
 
     return register
 
 
-def rank_check(id: str) -> Callable[[FindInRank], FindInRank]:  # pragma: no mutate block
+def rank_check(id: str, *, at_end: bool = False) -> Callable[[FindInRank], FindInRank]:  # pragma: no mutate block
     """Register the decorated function as a check of each rank; its texts follow "rank 1: "."""
 
     def register(find: FindInRank) -> FindInRank:
@@ -79,7 +81,7 @@ def rank_check(id: str) -> Callable[[FindInRank], FindInRank]:  # pragma: no mut
                     yield f"rank {rank.rank}: {text}"
 
         in_all_ranks.__doc__, in_all_ranks.__module__ = find.__doc__, find.__module__
-        check(id)(in_all_ranks)
+        check(id, at_end=at_end)(in_all_ranks)
         return find
 
     return register
@@ -102,21 +104,27 @@ def notes(evidence: Evidence, cell: Cell, measurements: Mapping[str, Measurement
 
 
 def violations(
-    evidence: Evidence, cell: Cell, measurements: Mapping[str, Measurement], *, backend: str | None = None
+    evidence: Evidence,
+    cell: Cell,
+    measurements: Mapping[str, Measurement],
+    *,
+    backend: str | None = None,
+    ended: bool = True,
 ) -> tuple[str, ...]:
     """Why the evidence cannot be trusted as a run of `cell`; empty when it can. The cause comes first.
 
-    `backend` is the one that the cell's device needs; without it, the one that run.json names is taken as right.
+    `backend` is the one that the cell's device needs; without it, the one that run.json names is taken as right. Of a
+    run that has not `ended`, or was ended on purpose, only what already has to hold is checked.
     """
     case = Case(evidence, cell, measurements, backend)
-    causes = _run(case, cause=True)
-    return (*causes, *evidence.problems, *(() if causes else _run(case, cause=False)))
+    causes = _run(case, cause=True, ended=ended)
+    return (*causes, *evidence.problems, *(() if causes else _run(case, cause=False, ended=ended)))
 
 
-def _run(case: Case, *, cause: bool) -> tuple[str, ...]:
+def _run(case: Case, *, cause: bool, ended: bool) -> tuple[str, ...]:
     texts: list[str] = []
     for one in CHECKS.values():
-        found = list(one.find(case)) if one.cause == cause else []
+        found = list(one.find(case)) if one.cause == cause and (ended or not one.at_end) else []
         texts += found[:_SPELLED_OUT]
         if len(found) > _SPELLED_OUT:
             texts.append(f"and {len(found) - _SPELLED_OUT} more like it")

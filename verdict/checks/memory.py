@@ -7,10 +7,11 @@ from typing import Iterator
 from evidence.files import WORK_SCHEMA
 from evidence.run_file import PROBES
 from verdict.checks.invariants import Case, check
-from verdict.metrics.memory import device_memories, disagreeing, idle, least_memory, unwatched
+from verdict.metrics.activity import idle
+from verdict.metrics.memory import device_memories, disagreeing, least_memory, unwatched
 
 
-@check("memory")
+@check("memory", at_end=True)
 def memory_is_possible(case: Case) -> Iterator[str]:
     """No device used more memory than it has, and samples cover the training on every device."""
     run = case.evidence.run
@@ -29,7 +30,7 @@ def memory_is_possible(case: Case) -> Iterator[str]:
         yield from unwatched(case.evidence)
 
 
-@check("memory-of-workload")
+@check("memory-of-workload", at_end=True)
 def memory_holds_the_workload(case: Case) -> Iterator[str]:
     """No device used less memory than weights, gradients, momentum and the images of a batch need."""
     for rank in case.evidence.ranks:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 import statistics
-from typing import Iterator, Mapping, Sequence
+from typing import Iterable, Iterator, Mapping, Sequence
 
 from evidence.events.rank import RankEvidence
+from evidence.events.training import evaluation_name
 from evidence.run_file import BY_STEPS, PROBES, PROTOCOLS
 from expected import ALL_METRICS
 from verdict.checks.invariants import Case, check, note, rank_check
+from verdict.metrics.activity import THROTTLED_SHARE, throttled
 from verdict.metrics.measure import last_evaluation, parts, protocol_metrics
-from verdict.metrics.memory import THROTTLED_SHARE, throttled, unwatched
+from verdict.metrics.memory import unwatched
 from verdict.metrics.throughput import STEADY_MIN_STEPS, by_window, window_sums
 
 STEADY_WITHIN = 0.10
@@ -101,9 +103,9 @@ def windows_lie_in_training(case: Case, rank: RankEvidence) -> Iterator[str]:
             yield f"found the {kind} window of step {step} elsewhere, expected it {where}"
 
 
-@check("epochs-complete")
+@check("epochs-complete", at_end=True)
 def epochs_are_complete(case: Case) -> Iterator[str]:
-    """full: every epoch from 0 to the last; epoch: exactly one; each step belongs to one of them.
+    """full: every epoch from the first to the last; epoch: exactly one; each step belongs to one of them.
 
     A resumed attempt has those from its position on.
     """
@@ -117,15 +119,16 @@ def epochs_are_complete(case: Case) -> Iterator[str]:
         done, first = [epoch.epoch for epoch in rank.epochs], rank.first_epoch
         missing = not done and not rank.nothing_left
         if missing or first + len(done) > most or done != list(range(first, first + len(done))):
-            expected = "epoch 0 alone" if most == 1 else f"0, 1, 2, ... up to {most} epochs"
-            expected = f"{first} and those after it, up to {most} epochs" if first else expected
-            yield f"rank {rank.rank}: found the epochs {done} completed, expected {expected}"
+            expected = "epoch 1 alone" if most == 1 else f"1, 2, 3, ... up to {most} epochs"
+            expected = f"{first + 1} and those after it, up to {most} epochs" if first else expected
+            yield f"rank {rank.rank}: found the epochs {_from_1(done)} completed, expected {expected}"
         foreign = sorted(set(rank.windows.epoch.tolist()) - set(done))
         if foreign:
-            yield f"rank {rank.rank}: found steps of epochs {foreign[:4]}, expected steps of completed epochs only"
+            found = _from_1(foreign[:4])
+            yield f"rank {rank.rank}: found steps of epochs {found}, expected steps of completed epochs only"
 
 
-@rank_check("evaluations-made")
+@rank_check("evaluations-made", at_end=True)
 def evaluations_took_place(case: Case, rank: RankEvidence) -> Iterator[str]:
     """full: one before training and one after every epoch; epoch, smoke: one after it; steady, probes: none."""
     protocol = case.protocol
@@ -141,14 +144,14 @@ def evaluations_took_place(case: Case, rank: RankEvidence) -> Iterator[str]:
     if protocol == "epoch" and found[:1] == [-1]:
         found = found[1:]  # before training, so nothing that this protocol measures contains it
     if found != expected:
-        yield f"found evaluations of epochs {found}, expected {expected}"
+        yield f"found evaluations after epochs {_from_1(found)}, expected {_from_1(expected)} (0: before training)"
     if rank.train_begin_ns is None or rank.train_end is None:
         return
     for one in rank.evaluations:
         if one.epoch < 0 and one.end_ns > rank.train_begin_ns:
             yield "found the initial evaluation in training, expected it before"
         if one.epoch >= 0 and not (rank.train_begin_ns <= one.begin_ns and one.end_ns <= rank.train_end.t_ns):
-            yield f"found the evaluation of epoch {one.epoch} outside of training, expected it within"
+            yield f"found the {evaluation_name(one.epoch)} outside of training, expected it within"
 
 
 @check("evaluations-complete")
@@ -160,7 +163,7 @@ def evaluations_saw_all_images(case: Case) -> Iterator[str]:
             continue
         known = {data.val_images for data in rank.data}
         for index, evaluation in enumerate(rank.evaluations):
-            where = f"rank 0: evaluation of epoch {evaluation.epoch}:"
+            where = f"rank 0: {evaluation_name(evaluation.epoch)}:"
             found, expected = evaluation.images_total, evaluation.images_expected
             shares = sum(one.evaluations[index].images for one in ranks if index < len(one.evaluations))
             if found is None or expected is None or found != expected or found < 1:
@@ -174,12 +177,12 @@ def evaluations_saw_all_images(case: Case) -> Iterator[str]:
                 yield f"{where} found map {score}, expected a number from 0 to 1"
 
 
-@check("map-by-pycocotools")
+@check("map-by-pycocotools", at_end=True)
 def map_is_pycocotools(case: Case) -> Iterator[str]:
     """If another library scored the evaluation that ends a full run, pycocotools agreed to 1e-9."""
     evaluations = [one for rank in case.evidence.ranks if rank.rank == 0 for one in rank.evaluations]
     for one in evaluations:
-        where = f"rank 0: evaluation of epoch {one.epoch}:"
+        where = f"rank 0: {evaluation_name(one.epoch)}:"
         if one.checked_map is not None or one.check_difference is not None:
             scores = (one.map, one.checked_map, one.check_difference)
             found, checked, apart = (math.nan if value is None else value for value in scores)
@@ -225,12 +228,12 @@ def end_was_reached(case: Case) -> Iterator[str]:
     for evaluation in case.evidence.ranks[0].evaluations[:-1]:
         if evaluation.epoch >= 0 and evaluation.map is not None and evaluation.map >= recipe.target_map:
             yield (
-                f"rank 0: map {evaluation.map:.4f} after epoch {evaluation.epoch} had reached the target "
+                f"rank 0: map {evaluation.map:.4f} after epoch {evaluation.epoch + 1} had reached the target "
                 f"{recipe.target_map}, expected the run to end there"
             )
 
 
-@check("steady-steps")
+@check("steady-steps", at_end=True)
 def steady_steps_were_taken(case: Case) -> Iterator[str]:
     """A steady or smoke run measured as many steps as it was asked to."""
     run = case.evidence.run
@@ -282,7 +285,7 @@ def throttling_that_was_short(case: Case) -> Iterator[str]:
         yield from (str(one) for one in throttled(case.evidence) if one.share <= THROTTLED_SHARE)
 
 
-@check("all-measured")
+@check("all-measured", at_end=True)
 def all_was_measured(case: Case) -> Iterator[str]:
     """Every metric that the protocol measures and the cell asks for was measured."""
     for name in protocol_metrics(case.evidence, ALL_METRICS):
@@ -293,9 +296,14 @@ def all_was_measured(case: Case) -> Iterator[str]:
                 yield f"found no measurement of {part}, expected one from protocol {case.protocol}"
 
 
+def _from_1(epochs: Iterable[int]) -> list[int]:
+    """Return epochs as people count them; events begin with 0."""
+    return [epoch + 1 for epoch in epochs]
+
+
 def _place(rank: RankEvidence) -> str:
     at = rank.resumed
-    return "the beginning" if at is None else f"step {at.step} of epoch {at.epoch}, {at.steps_left} left"
+    return "the beginning" if at is None else f"step {at.step} of epoch {at.epoch + 1}, {at.steps_left} left"
 
 
 def _position_adds_up(rank: RankEvidence) -> Iterator[str]:
@@ -309,4 +317,4 @@ def _position_adds_up(rank: RankEvidence) -> Iterator[str]:
     for epoch in rank.epochs:
         expected = at.steps_left if epoch.epoch == at.epoch else whole
         if epoch.steps != expected:
-            yield f"rank {rank.rank}: epoch {epoch.epoch}: found {epoch.steps} steps, expected the {expected} left"
+            yield f"rank {rank.rank}: epoch {epoch.epoch + 1}: found {epoch.steps} steps, expected the {expected} left"

@@ -1,52 +1,100 @@
-"""A/B comparison of two runs, or of two groups of runs, of a cell: ratio, interval, effect size and significance."""
+"""A/B comparison of two runs, or of two groups of runs, of a cell: ratio, interval, significance, effect and power."""
 
 from __future__ import annotations
 
-import itertools
 import math
 import statistics
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Mapping, Sequence
+from typing import Sequence
 
 from evidence.verdict import Interval
-from verdict.metrics.statistics import BLOCKS, MIN_SAMPLES, autocorrelation, inflated, seeded, t_quantile
+from verdict.metrics.statistics import (
+    BETWEEN_RUNS,
+    BLOCKS,
+    CONFIDENCE,
+    MIN_SAMPLES,
+    autocorrelation,
+    inflated,
+    t_beyond,
+    t_quantile,
+)
 from verdict.metrics.throughput import RateSamples
 
-if TYPE_CHECKING:
-    import numpy as np
+POWER = 0.8
+"""The probability with which a difference of the size `detectable` is shown."""
 
-PERMUTATIONS = 4999
-"""Drawn at random if there are more ways than that to permute the values; the test's least p is 1 in 5000."""
+_MOST_FREEDOM = 1000.0  # from which on Student's t is normal
 
 
 @dataclass(frozen=True)
 class ABComparison:
-    """How a metric of B compares with that of A.
+    """How a metric of B compares with that of A, as Welch's t-test (1947) of the logarithms has it.
 
-    `ratio` is B over A, `interval` its 95 % interval, `effect` Hedges' g on the logarithms, `p` the probability of as
-    large a difference if A and B do not differ; each None if it is not known, and `why_not` says why.
+    `ratio` is B over A, `error` the standard error of its logarithm with `freedom` degrees of freedom, `effect` Hedges'
+    g; each None if it is not known, and `why_not` says why. Interval, p and words are all of the same test, so that a
+    difference is shown just where the interval excludes 1.
+
+    `tests` is the number of metrics that are compared at once: each is held to 1/`tests` of the level (Bonferroni), so
+    that all of them together raise a false alarm in 5 % of comparisons at most.
     """
 
     metric: str
     first: float
     second: float
     ratio: float | None
-    interval: Interval | None = None
+    error: float | None = None
+    freedom: float = 1.0
     effect: float | None = None
-    p: float | None = None
     why_not: str = ""
 
+    def interval(self, tests: int = 1) -> Interval | None:
+        """The ratio's interval, at 95 % for all `tests` together; None if it is not known.
 
-def compare_runs(metric: str, first: RateSamples, second: RateSamples) -> ABComparison:
+        >>> compare_groups("map", [0.30, 0.31, 0.32, 0.33], [0.40, 0.41, 0.42, 0.43]).interval()
+        Interval(low=1.23..., high=1.40...)
+        """
+        if self.error is None or self.ratio is None:
+            return None
+        reach = math.exp(self._critical(tests) * self.error)
+        return Interval(self.ratio / reach, self.ratio * reach)
+
+    def p(self, tests: int = 1) -> float | None:
+        """The probability of as large a difference in any of `tests` metrics if A and B do not differ."""
+        if self.error is None or self.ratio is None:
+            return None
+        apart = abs(math.log(self.ratio))
+        if self.error == 0:
+            return 1.0 if apart == 0 else 0.0
+        return min(1.0, tests * t_beyond(apart / self.error, self.freedom))
+
+    def differs(self, tests: int = 1) -> bool:
+        """Whether a difference is shown: the interval excludes 1."""
+        found = self.interval(tests)
+        return found is not None and not found.low <= 1 <= found.high
+
+    def detectable(self, tests: int = 1) -> float | None:
+        """The relative difference that is shown with the probability POWER, if the values scatter as these do.
+
+        An approximation (van Belle, Statistical Rules of Thumb, 2008, chapter 2) with quantiles of Student's t.
+        """
+        if self.error is None:
+            return None
+        return math.expm1((self._critical(tests) + t_quantile(self.freedom, 2 * POWER - 1)) * self.error)
+
+    def _critical(self, tests: int) -> float:
+        return t_quantile(self.freedom, 1 - (1 - CONFIDENCE) / max(tests, 1))
+
+
+def compare_runs(metric: str, first: RateSamples, second: RateSamples, between: float = BETWEEN_RUNS) -> ABComparison:
     """Compare a rate of two independent runs that were made under comparable circumstances.
 
     Each run is cut into BLOCKS blocks of neighbouring samples, as for the interval of one rate, so that what steps have
-    in common with their neighbours stays within a block. All three numbers are of the logarithms of the blocks' rates,
-    so that A against B and B against A give the same. The interval is Welch's (1947). `p` is from a permutation test
-    of Welch's t, which is valid for unequal variances too (Janssen, 1997). Standard errors are inflated by the
-    autocorrelation of the blocks. The effect is in deviations of a tenth of a run, whatever its length: Hedges, 1981.
+    in common with their neighbours stays within a block. All numbers are of the logarithms of the blocks' rates, so
+    that A against B and B against A give the same. Standard errors are inflated by the autocorrelation of the blocks.
+    The effect is in deviations of a tenth of a run, whatever its length: Hedges, 1981.
 
-    Differences from run to run, which two runs cannot show, are in none of it.
+    Two runs cannot show by how much a rate differs from run to run: `between` is its standard deviation, relative, as
+    assumed for the interval of one rate. The steps alone would call almost any two runs different.
     """
     rates = first.rate or 0.0, second.rate or 0.0
     if not all(rates):
@@ -55,7 +103,7 @@ def compare_runs(metric: str, first: RateSamples, second: RateSamples) -> ABComp
     sides = [logs for logs in map(_block_logs, (first, second)) if logs is not None]
     if len(sides) < 2:
         return ABComparison(metric, *rates, ratio, why_not="one of them has too few steps")
-    return _compare(metric, rates, math.log(ratio), sides, [math.sqrt(_inflation(side)) for side in sides])
+    return _compare(metric, rates, ratio, sides, [math.sqrt(_inflation(side)) for side in sides], between)
 
 
 def compare_groups(metric: str, first: Sequence[float], second: Sequence[float]) -> ABComparison:
@@ -63,52 +111,43 @@ def compare_groups(metric: str, first: Sequence[float], second: Sequence[float])
 
     As compare_runs, with a run in place of a block; here the scatter from run to run is in everything.
 
-    >>> compare_groups("map", [0.30, 0.31, 0.32, 0.33], [0.40, 0.41, 0.42, 0.43]).p
-    0.02857142857142857
+    >>> compare_groups("map", [0.30, 0.31, 0.32, 0.33], [0.40, 0.41, 0.42, 0.43]).differs()
+    True
     """
     if min((*first, *second)) <= 0:
         return ABComparison(metric, statistics.mean(first), statistics.mean(second), None, why_not="a value is 0")
     sides = [[math.log(value) for value in values] for values in (first, second)]
-    means = [statistics.mean(side) for side in sides]
-    values, centre = (math.exp(means[0]), math.exp(means[1])), means[1] - means[0]
+    values = math.exp(statistics.mean(sides[0])), math.exp(statistics.mean(sides[1]))
+    ratio = values[1] / values[0]
     if min(map(len, sides)) < 2:
         why = "significance cannot be computed from one run each: what differs from run to run is not known"
-        return ABComparison(metric, *values, math.exp(centre), why_not=why)
-    return _compare(metric, values, centre, sides, (1.0, 1.0))
-
-
-def holm(p_values: Mapping[str, float]) -> dict[str, float]:
-    """The p values, in their order, corrected for testing all of them: Holm, 1979."""
-    adjusted: dict[str, float] = {}
-    largest, count = 0.0, len(p_values)
-    for rank, name in enumerate(sorted(p_values, key=lambda one: p_values[one])):
-        largest = max(largest, min(1.0, (count - rank) * p_values[name]))
-        adjusted[name] = largest
-    return {name: adjusted[name] for name in p_values}
-
-
-def least_p(first: int, second: int) -> float:
-    """The smallest p that groups of so many values can have, however far apart they are."""
-    ways = math.factorial(first + second) // math.factorial(first) // math.factorial(second)
-    return max((2 if first == second else 1) / ways, 1 / (PERMUTATIONS + 1))
+        return ABComparison(metric, *values, ratio, why_not=why)
+    return _compare(metric, values, ratio, sides, (1.0, 1.0))
 
 
 def _compare(
     metric: str,
     values: tuple[float, float],
-    centre: float,
+    ratio: float,
     sides: Sequence[Sequence[float]],
     widening: Sequence[float],
+    between: float = 0.0,
 ) -> ABComparison:
-    errors = [statistics.stdev(side) / math.sqrt(len(side)) * wide for side, wide in zip(sides, widening)]
-    error, ratio = math.hypot(*errors), math.exp(centre)
-    p = _permutation_p(sides, widening)
-    if error == 0:  # nothing scatters
-        return ABComparison(metric, *values, ratio, Interval(ratio, ratio), None, p)
-    freedom = error**4 / sum(one**4 / (len(side) - 1) for one, side in zip(errors, sides))  # Welch and Satterthwaite
-    reach = t_quantile(max(freedom, min(map(len, sides)) - 1)) * error
-    interval = Interval(math.exp(centre - reach), math.exp(centre + reach))
-    return ABComparison(metric, *values, ratio, interval, _hedges_g(sides), p)
+    errors = [_scatter(side) / math.sqrt(len(side)) * wide for side, wide in zip(sides, widening)]
+    error = math.hypot(*errors, between, between)
+    if error == 0:
+        # Nothing scatters: the rounding error of equal values is no difference.
+        return ABComparison(metric, *values, 1.0 if math.isclose(ratio, 1, rel_tol=1e-12) else ratio, 0.0)
+    # Welch and Satterthwaite; what is assumed has any number of degrees of freedom.
+    known = sum(one**4 / (len(side) - 1) for one, side in zip(errors, sides))
+    freedom = max(min(map(len, sides)) - 1, min(error**4 / known, _MOST_FREEDOM) if known else _MOST_FREEDOM)
+    return ABComparison(metric, *values, ratio, error, freedom, _hedges_g(sides))
+
+
+def _scatter(values: Sequence[float]) -> float:
+    """The standard deviation; 0 where that is only the rounding error of equal values."""
+    deviation = statistics.stdev(values)
+    return 0.0 if deviation <= 1e-12 * max(1.0, max(map(abs, values))) else deviation
 
 
 def _block_logs(samples: RateSamples) -> list[float] | None:
@@ -131,45 +170,6 @@ def _inflation(values: Sequence[float]) -> float:
     import numpy as np
 
     return inflated(1.0, autocorrelation(np.array(values) - statistics.mean(values)))
-
-
-def _permutation_p(sides: Sequence[Sequence[float]], widening: Sequence[float]) -> float:
-    """The share of all permutations of the values between the sides with at least their Welch's t."""
-    import numpy as np
-
-    if (len(sides[1]), *sides[1]) < (len(sides[0]), *sides[0]):  # B against A draws the same permutations
-        sides, widening = sides[::-1], widening[::-1]
-    values, size = np.array([*sides[0], *sides[1]]), len(sides[0])
-    found = _welch_t(values[None, :size], values[None, size:], widening)[0]
-    ways = math.factorial(len(values)) // math.factorial(size) // math.factorial(len(values) - size)
-    if ways <= PERMUTATIONS:
-        chosen = np.array(list(itertools.combinations(range(len(values)), size)))
-        mask = np.zeros((ways, len(values)), dtype=bool)
-        mask[np.arange(ways)[:, None], chosen] = True
-        drawn = np.concatenate((chosen, np.nonzero(~mask)[1].reshape(ways, -1)), axis=1)
-        known = 0
-    else:
-        order = seeded().random((PERMUTATIONS, len(values)))
-        drawn, known = order.argsort(axis=1), 1  # the values as found are one of the permutations
-    shuffled = values[drawn]
-    t = _welch_t(shuffled[:, :size], shuffled[:, size:], (1.0, 1.0))
-    # Sums in another order differ in their last digits.
-    return float((np.count_nonzero(t >= found * (1 - 1e-9)) + known) / (len(t) + known))
-
-
-def _welch_t(first: np.ndarray, second: np.ndarray, widening: Sequence[float]) -> np.ndarray:
-    """The absolute t of each row; 0 if nothing differs, infinite if only the means do."""
-    import numpy as np
-
-    apart = np.abs(first.mean(axis=1) - second.mean(axis=1))
-    variances = [side.var(axis=1, ddof=1) / side.shape[1] * wide**2 for side, wide in zip((first, second), widening)]
-    error = np.sqrt(variances[0] + variances[1])
-    # The rounding error of equal values is no difference and no scatter.
-    floor = 1e-12 * np.maximum(np.abs(first).max(axis=1), np.abs(second).max(axis=1))
-    apart, error = np.where(apart <= floor, 0.0, apart), np.where(error <= floor, 0.0, error)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        t = apart / error
-    return np.where(apart == 0, 0.0, t)
 
 
 def _hedges_g(sides: Sequence[Sequence[float]]) -> float | None:

@@ -11,7 +11,8 @@ from evidence.events.rank import RankEvidence
 from evidence.events.setup import HOST_BACKENDS, Start
 from evidence.events.state import AFTER, BEFORE, Health
 from evidence.verdict import MetricVerdict, Verdict
-from verdict.metrics.memory import throttled
+from verdict.metrics.activity import throttled
+from verdict.wording import counted
 
 HEALTH = "health"
 
@@ -66,12 +67,14 @@ def judge_health(runs: Sequence[Evidence], *, broken: str = "") -> MetricVerdict
         verdict, reason = Verdict.FAIL, "; ".join(found.faults)
     elif broken:
         verdict, reason = Verdict.INVALID, broken
+    elif found.doubts and any(evidence.stopped for evidence in runs):
+        verdict, reason = Verdict.MISSING, "--fail-fast ended the run before the devices were read again"
     elif found.doubts:
         verdict, reason = Verdict.INCONCLUSIVE, "; ".join(found.doubts)
     elif found.silent or not found.devices:
         verdict, reason = Verdict.RECORDED, f"health not read: {'; '.join(found.silent) or 'the run has no device'}"
     else:
-        count = f"{found.devices} device{'s' * (found.devices != 1)}"
+        count = counted(found.devices, "device")
         unread = f"not read: {', '.join(found.unread)}" if found.unread else ""
         verdict, reason = Verdict.PASS, "; ".join(filter(None, [f"no fault of {count}", *found.remarks, unread]))
     value = float(len(found.faults)) if verdict in (Verdict.FAIL, Verdict.PASS) else None
@@ -116,7 +119,7 @@ def _growth(before: Health, after: Health) -> Iterator[str]:
     for name, word in _COUNTERS.items():
         first, last = getattr(before, name), getattr(after, name)
         if first is not None and last is not None and last > first:
-            yield f"{last - first} new {word}{'s' * (last - first != 1)} in the run, expected none"
+            yield f"{counted(last - first, f'new {word}')} in the run, expected none"
     if after.retirement_pending and not before.retirement_pending:
         yield "a page or row is to be retired since the run, expected none"
     for name in _UNCORRECTED_LINK_ERRORS:

@@ -9,12 +9,12 @@ from typing import Mapping, Sequence
 
 from evidence.verdict import Interval, MetricVerdict, Verdict
 from expected import METRICS, Cell, default_bounds
-from verdict.judge import steps_advice
+from verdict.bounds import against_bounds, steps_advice
 from verdict.metrics.measurement import Measurement
-from verdict.metrics.statistics import MIN_STEPS, against_bounds
+from verdict.metrics.statistics import MIN_STEPS
 from verdict.metrics.stragglers import STRAGGLER_TOLERANCE as TOLERANCE
 from verdict.metrics.stragglers import Straggler
-from verdict.wording import figure
+from verdict.wording import counted, figure
 
 EFFICIENCY, STRAGGLER_RATIO, SIBLINGS = "efficiency", "skew", "siblings"
 MIN_SIBLINGS = 3
@@ -190,11 +190,11 @@ def judge_siblings(runs: Sequence[DeviceRun]) -> SiblingsVerdict:
         if decisive:
             return SiblingsVerdict(cards, verdict, "; ".join(decisive))
     if any(card.verdict == Verdict.RECORDED for card in cards) or not cards:
-        count = f"{len(cards)} device{'s' * (len(cards) != 1)}"
         return SiblingsVerdict(
             cards,
             Verdict.RECORDED,
-            f"found {count}, expected {MIN_SIBLINGS} or more: fewer have no median to be held against",
+            f"found {counted(len(cards), 'device')}, expected {MIN_SIBLINGS} or more: fewer have no median to be held "
+            "against",
         )
     slowest = min(cards, key=lambda card: card.share or 0.0)
     return SiblingsVerdict(cards, Verdict.PASS, f"no device is slower than its siblings; the slowest, {slowest.reason}")

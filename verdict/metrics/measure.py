@@ -15,7 +15,7 @@ from expected import ALL_METRICS, METRICS
 from verdict.metrics import links, memory, peaks, throughput  # noqa: F401 - they register their metrics
 from verdict.metrics.measurement import DEFINITIONS, Measurement, metric
 from verdict.metrics.statistics import NORMAL_QUANTILE, t_quantile
-from verdict.wording import times
+from verdict.wording import counted, times
 
 MIN_BOOTS = 3
 """Of two boots the spread between boots is not known."""
@@ -146,7 +146,7 @@ def e2e_time(evidence: Evidence) -> Measurement | None:
     if not took:
         return None
     longest_ns, _, source = max(took)
-    method = f"trainer's start to its end, longest of {len(took)} ranks"
+    method = f"trainer's start to its end, longest of {counted(len(took), 'rank')}"
     return Measurement("e2e_time", longest_ns / 1e9, METRICS["e2e_time"].unit, None, method, source, len(took))
 
 
@@ -157,7 +157,7 @@ def mean_average_precision(evidence: Evidence) -> Measurement | None:
     if last is None or last.epoch < 0 or last.map is None:
         return None
     images = last.images_total or 0
-    method = f"COCO box AP@[.50:.95] after epoch {last.epoch}, over {images} images"
+    method = f"COCO box AP@[.50:.95] after epoch {last.epoch + 1}, over {images} images"
     return Measurement("map", last.map, METRICS["map"].unit, None, method, evidence.ranks[0].file, images)
 
 
@@ -166,7 +166,7 @@ def missed_target(evidence: Evidence) -> str:
     last, end = last_evaluation(evidence), evidence.ranks[0].end if evidence.ranks else None
     if end is None or end.reason == "target" or last is None:
         return ""
-    return f"after epoch {last.epoch}, the last one, the target mAP was not reached"
+    return f"after epoch {last.epoch + 1}, the last one, the target mAP was not reached"
 
 
 @metric("epochs_to_target", "full", of="model", whole_recipe=True, without=missed_target)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from evidence.verdict import Interval, Verdict
+from evidence.verdict import Interval
 
 if TYPE_CHECKING:
     import numpy as np
@@ -132,25 +132,6 @@ def with_between_runs(within: Interval, rate: float, spread: float) -> Interval:
     return Interval(rate - math.hypot(rate - within.low, reach), rate + math.hypot(within.high - rate, reach))
 
 
-def against_bounds(interval: Interval, low: float | None, high: float | None) -> tuple[Verdict, tuple[float, ...]]:
-    """Hold an interval against bounds, which belong to what passes; None is no bound on that side.
-
-    Returns PASS and nothing if the interval lies within, FAIL and the bound if it lies wholly outside one, else
-    INCONCLUSIVE and the bounds that it straddles.
-
-    >>> against_bounds(Interval(0.94, 0.97), low=0.95, high=None)
-    (<Verdict.INCONCLUSIVE: 'inconclusive'>, (0.95,))
-    """
-    if low is not None and interval.high < low:
-        return Verdict.FAIL, (low,)
-    if high is not None and interval.low > high:
-        return Verdict.FAIL, (high,)
-    below = low is not None and not interval.low >= low
-    above = high is not None and not interval.high <= high
-    straddled = tuple(bound for bound, is_outside in ((low, below), (high, above)) if bound is not None and is_outside)
-    return (Verdict.INCONCLUSIVE, straddled) if straddled else (Verdict.PASS, ())
-
-
 def steps_to_decide(
     value: float, interval: Interval, bound: float, steps: int, within: Interval | None = None
 ) -> int | None:
@@ -205,27 +186,48 @@ _SIMPSON = (1, *(4, 2) * 99, 4, 1)
 
 
 @lru_cache(maxsize=1024)
-def t_quantile(freedom: float) -> float:
-    """The 97.5 % quantile of Student's t for `freedom` >= 1 degrees of freedom, which need not be whole.
+def t_quantile(freedom: float, confidence: float = CONFIDENCE) -> float:
+    """The t between whose positive and negative value `confidence` of Student's distribution lies: 97.5 % lie below.
 
-    From 6.5 on the expansion about the normal distribution (Abramowitz and Stegun, 26.7.5), 0.05 % off at most, which
-    the intervals of rates use; below it the distribution is integrated and its quantile bisected.
+    For `freedom` >= 1 degrees of freedom, which need not be whole. From 6.5 on, at CONFIDENCE, the expansion about the
+    normal distribution (Abramowitz and Stegun, 26.7.5), 0.05 % off at most, which the intervals of rates use; else the
+    distribution is integrated and its quantile found by Newton's method.
     """
-    if freedom >= 6.5:
+    if freedom >= 6.5 and confidence == CONFIDENCE:
         z = NORMAL_QUANTILE
         first = (z**3 + z) / 4
         second = (5 * z**5 + 16 * z**3 + 3 * z) / 96
         third = (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384
         return z + first / freedom + second / freedom**2 + third / freedom**3
-    # With t = sqrt(freedom) tan(angle) the density is a power of the cosine (A&S 26.7.1).
-    scale = math.exp(math.lgamma((freedom + 1) / 2) - math.lgamma(freedom / 2)) / math.sqrt(math.pi)
-    low, high = 0.0, math.pi / 2
-    for _ in range(50):
-        angle = (low + high) / 2
-        heights = (weight * math.cos(angle * part / 200) ** (freedom - 1) for part, weight in enumerate(_SIMPSON))
-        area = scale * angle / 600 * sum(heights)
-        low, high = (angle, high) if area < CONFIDENCE / 2 else (low, angle)
-    return math.sqrt(freedom) * math.tan(low)
+    angle = 0.0
+    for _ in range(100):  # Newton's method, from below on a concave function: it never passes the quantile
+        step = (confidence - _t_within(angle, freedom)) / (2 * _t_scale(freedom) * math.cos(angle) ** (freedom - 1))
+        angle += step
+        if step < 1e-13:
+            break
+    return math.sqrt(freedom) * math.tan(angle)
+
+
+def t_beyond(t: float, freedom: float) -> float:
+    """The share of Student's distribution that lies beyond `t` >= 0 on either side: p of a two-sided test.
+
+    >>> t_beyond(2.776, 4)
+    0.05002...
+    """
+    return max(0.0, 1 - _t_within(math.atan(t / math.sqrt(freedom)), freedom))
+
+
+def _t_within(angle: float, freedom: float) -> float:
+    """The share of Student's distribution between the t of -angle and of angle: t = sqrt(freedom) tan(angle).
+
+    The density is then a power of the cosine (Abramowitz and Stegun, 26.7.1).
+    """
+    heights = (weight * math.cos(angle * part / 200) ** (freedom - 1) for part, weight in enumerate(_SIMPSON))
+    return 2 * _t_scale(freedom) * angle / 600 * sum(heights)
+
+
+def _t_scale(freedom: float) -> float:
+    return math.exp(math.lgamma((freedom + 1) / 2) - math.lgamma(freedom / 2)) / math.sqrt(math.pi)
 
 
 def seeded() -> np.random.Generator:

@@ -24,6 +24,7 @@ from verdict.metrics.statistics import (
     total,
     with_between_runs,
 )
+from verdict.wording import counted
 
 if TYPE_CHECKING:
     import numpy as np
@@ -222,8 +223,8 @@ def _measured(name: str, evidence: Evidence) -> Measurement | None:
     steps, spread = slowest.windows.steps, 0.0 if evidence.simulated else BETWEEN_RUNS
     within = interval = found = None
     method = (
-        f"images of {len(evidence.ranks)} ranks / {_PARTS[name][0].format(timing=slowest.timing)} of the slowest, "
-        f"rank {slowest.rank}"
+        f"images of {counted(len(evidence.ranks), 'rank')} / {_PARTS[name][0].format(timing=slowest.timing)} of the "
+        f"slowest, rank {slowest.rank}"
     )
     if samples is not None:
         found = bootstrapped(samples.images, samples.time_ns)

@@ -69,10 +69,10 @@ def judge_results(evidence: Evidence) -> LinkAnswer | None:
     absent = sorted({f"{one.collective} ({one.error})" for found in cases.values() for _, one in found if one.error})
     figures = {"right": f"{count - len(wrong)} of {count}"}
     if wrong:
-        return LinkAnswer("results", Verdict.FAIL, _some(wrong), math.inf, count, figures)
+        return LinkAnswer("results", Verdict.FAIL, _some(wrong), math.inf, count, figures=figures)
     note = f"; not available: {', '.join(absent)}" if absent else ""
     reason = f"{count} cases, {calls} calls, every element exact{note}"
-    return _unless_left_out(LinkAnswer("results", Verdict.PASS, reason, 0.0, count, figures), done, "")
+    return _unless_left_out(LinkAnswer("results", Verdict.PASS, reason, 0.0, count, figures=figures), done, "")
 
 
 def _wrong(found: Sequence[tuple[int, CollectiveResult]], starts: Mapping[int, Start]) -> Iterable[str]:
@@ -117,7 +117,7 @@ def judge_buckets(evidence: Evidence) -> LinkAnswer | None:
     total_ms = sum(known[size].time_ns for size in done.buckets) / 1e6
     figures = {"exchange_ms": f"{total_ms:.4g}"}
     reason = f"{words}; one exchange of all gradients {total_ms:.3g} ms"
-    return LinkAnswer("buckets", Verdict.PASS, reason, 0.0, len(done.buckets), figures)
+    return LinkAnswer("buckets", Verdict.PASS, reason, 0.0, len(done.buckets), figures=figures)
 
 
 def judge_latency(evidence: Evidence) -> LinkAnswer | None:
@@ -140,8 +140,8 @@ def judge_latency(evidence: Evidence) -> LinkAnswer | None:
     margin = worst[0].interval.low / max(1.0, worst[1].interval.high) / OUT_OF_ORDER
     if margin > 1:
         reason = f"{worst[0].words} takes longer than {worst[1].words}; {words}"
-        return LinkAnswer("latency", Verdict.FAIL, reason, margin, len(points), figures)
-    return LinkAnswer("latency", Verdict.PASS, words, max(0.0, margin), len(points), figures)
+        return LinkAnswer("latency", Verdict.FAIL, reason, margin, len(points), figures=figures)
+    return LinkAnswer("latency", Verdict.PASS, words, max(0.0, margin), len(points), figures=figures)
 
 
 def judge_pairs(evidence: Evidence, cell: Cell) -> LinkAnswer | None:
@@ -165,7 +165,7 @@ def judge_pairs(evidence: Evidence, cell: Cell) -> LinkAnswer | None:
     worst = min(judged, key=lambda one: (list(Verdict).index(one.verdict), -one.margin))
     reason = "; ".join(one.reason for one in judged if one.verdict is worst.verdict)
     figures = {f"slowest_{pair.between}_gb_per_s": f"{pair.gb_per_s:.4g}" for pair in _slowest(found)}
-    answer = LinkAnswer("pairs", worst.verdict, reason, worst.margin, len(found), figures)
+    answer = LinkAnswer("pairs", worst.verdict, reason, worst.margin, len(found), figures=figures)
     return _unless_left_out(answer, done, SEND_RECV)
 
 

@@ -27,8 +27,8 @@ from evidence.verdict import ProbeVerdict, Verdict
 from expected import Cell
 from expected.cells import FORMATS
 from expected.rates import MEASURED, SPECIFICATION, Rate
+from verdict.bounds import against_bounds
 from verdict.metrics.peaks import interval_of
-from verdict.metrics.statistics import against_bounds
 from verdict.probes.answers import ProbeAnswer, in_one_line, place_of, probe, worst_of
 
 LEAST_OF_MEASURED = 0.95
@@ -98,7 +98,7 @@ def judge_rate(cell: Cell, rank: int, rate: DeviceRate, where: str, question: st
         verdict, _ = against_bounds(interval_of(rate), low, None)
         margin = low / rate.rate if rate.rate > 0 else math.inf
         reason = f"{text}, expected {low:.4g} or more ({LEAST_OF_MEASURED:g} x {known.rate:g}, {known.source}){share}"
-    return RateAnswer(question, verdict, reason, margin, 1, rate, rank)
+    return RateAnswer(question, verdict, reason, margin, 1, rate=rate, rank=rank)
 
 
 def judge_rates(evidence: Evidence, cell: Cell, question: str, found: Ranked) -> RateAnswer | None:

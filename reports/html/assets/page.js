@@ -6,7 +6,7 @@
   const charts = JSON.parse(document.getElementById("charts").textContent);
   const drawn = new Map();
   const narrow = 560; // CSS pixels
-  const print = { on: false, width: 680, scale: 2 }; // drawn twice as large and shown at half, for the printer's dots
+  const print = { on: false, width: 680, half: 330, scale: 2 }; // drawn twice as large and shown at half, for the printer's dots
   const dashes = [[], [7, 3], [2, 2], [9, 3, 2, 3], [4, 2], [1, 3], [12, 3], [6, 2, 2, 2, 2, 2]];
   const seconds = [1e-3, 2e-3, 5e-3, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800,
     3600, 7200, 10800, 21600, 43200, 86400, 172800, 432000, 864000];
@@ -29,6 +29,12 @@
     const spaced = whole.replace(/\B(?=(\d{3})+$)/g, "\u2009");
     return (value < 0 ? "−" : "") + spaced + (part ? "." + part : "");
   }
+  function bytes(value) {
+    const power = Math.min(4, Math.max(0, Math.floor(Math.log2(Math.max(value, 1)) / 10)));
+    const size = value / 1024 ** power;
+    return `${figure(size, Number.isInteger(size) ? 0 : 1)} ${["B", "KiB", "MiB", "GiB", "TiB"][power]}`;
+  }
+  const short = (value) => figure(value, Math.max(0, -Math.floor(Math.log10(value) + 1e-9)));
   const places = (step) => {
     let decimals = 0;
     while (decimals < 9 && Math.abs(step * 10 ** decimals - Math.round(step * 10 ** decimals)) > 1e-6) decimals++;
@@ -44,10 +50,13 @@
 
   // As `clock` writes them; a chart that is zoomed into keeps the words of the whole.
   const form = (chart) => {
+    if (chart.kind !== "elapsed_s") return "";
     const span = chart.x.length ? chart.x[chart.x.length - 1] - chart.x[0] : 0;
     return span < 180 ? "" : span < 3600 ? ", m:ss" : ", h:mm";
   };
-  const crowded = (chart) => chart.series.length > 17; // a legend of them all would be longer than the chart is high
+  const muted = (chart) => chart.series.filter((one) => one.tone === "muted").length;
+  const crowded = (chart) => muted(chart) > 3; // grey lines, which their names would not tell apart
+  const words = document.body.dataset;
 
   function tones(chart) {
     let next = 0;
@@ -55,6 +64,7 @@
     return chart.series.map((one) => {
       if (one.tone === "muted") return { stroke: colour("line-muted"), dash: [], width: 1 };
       if (one.tone === "accent") return { stroke: colour("accent"), dash: [], width: 2 };
+      if (one.tone === "culprit") return { stroke: colour("culprit"), dash: [], width: 2.5 };
       if (one.tone === "bad") return { stroke: colour("bad"), dash: [6, 2], width: 2 };
       if (one.style === "band") return { stroke: colour("band"), dash: [], width: 1 };
       const at = next++ % dashes.length;
@@ -63,19 +73,20 @@
   }
 
   function seriesOf(chart, looks, bands) {
-    const series = [{ label: chart.kind === "elapsed_s" ? "at" : chart.x_label || "at", value: (u, v) => (v == null ? "" : horizontal(chart, v)) }];
+    const series = [{ label: chart.kind === "elapsed_s" ? words.at : chart.x_label || words.at, value: (u, v) => (v == null ? "" : horizontal(chart, v)) }];
     const data = [chart.x];
     chart.series.forEach((one, index) => {
       const look = looks[index];
       const base = {
         label: one.label,
+        spanGaps: chart.joined,
         stroke: look.stroke,
         width: look.width * scale(),
         dash: look.dash.map((length) => length * scale()),
         value: (u, v) => figure(v),
         points: { size: 5 * scale(), fill: look.stroke },
       };
-      if (one.style === "points") Object.assign(base, { paths: () => null, points: { show: true, size: 6 * scale(), fill: look.stroke } });
+      if (one.style === "points") Object.assign(base, { paths: () => null, points: { show: true, size: 6 * scale(), fill: look.stroke }, class: "u-dots" });
       if (one.style === "bars") Object.assign(base, { paths: uPlot.paths.bars({ size: [0.86, 60 * scale()] }), fill: look.stroke, width: 0, points: { show: false }, class: "u-area" });
       if (one.style === "band") {
         const at = data.length;
@@ -96,13 +107,36 @@
   function horizontal(chart, value) {
     if (chart.kind === "category") return chart.categories[value] === undefined ? "" : chart.categories[value];
     if (chart.kind === "elapsed_s") return clock(value, 1, Math.max(...chart.x.map(Math.abs)));
+    if (chart.kind === "bytes") return bytes(value);
     return Number.isInteger(value) ? figure(value, 0) : figure(value);
   }
+
+  // The ends of a logarithmic axis, with some room, and its ticks: powers of the base, of 10 also 2 and 5 times.
+  function decades(values) {
+    const above = values.filter((value) => value > 0);
+    if (!above.length) return [1, 10];
+    return [Math.min(...above) / 1.25, Math.max(...above) * 1.25];
+  }
+  function ticks(low, high, base, most) {
+    const [first, last] = [Math.floor(Math.log(low) / Math.log(base)), Math.ceil(Math.log(high) / Math.log(base))];
+    const digits = base === 10 && (last - first) * 3 <= most ? [1, 2, 5] : [1];
+    const every = Math.max(1, Math.ceil((last - first) / most));
+    const found = [];
+    for (let power = first; power <= last; power++)
+      if (digits.length > 1 || power % every === 0) found.push(...digits.map((digit) => digit * base ** power));
+    return found.filter((value) => value >= low && value <= high);
+  }
+  const logarithmic = (base, room, label) => ({
+    splits: (u, axis, low, high) => ticks(low, high, base, (room < 64 ? u.height : u.width) / scale() / room),
+    filter: (u, splits) => splits,
+    values: (u, splits) => splits.map(label),
+  });
 
   function range(chart) {
     return (u, low, high) => {
       const levels = chart.levels.map((one) => one.value).filter((value) => value !== null);
       const all = [low, high, ...levels, ...(chart.from_zero ? [0] : [])].filter((value) => value != null);
+      if (chart.y_log) return decades(all);
       if (!all.length) return [0, 1];
       const [min, max] = [Math.min(...all), Math.max(...all)];
       const room = (max - min) * 0.08 || Math.abs(max) * 0.05 || 0.5;
@@ -121,9 +155,9 @@
       gap: 4 * scale(),
     });
     const x = Object.assign(common(), {
-      space: (chart.kind === "category" ? 40 : 64) * scale(),
+      space: (chart.kind === "category" ? Math.max(40, ...chart.categories.map((one) => one.length * 7 + 8)) : 64) * scale(),
       size: 26 * scale(),
-      label: chart.kind === "elapsed_s" ? `${chart.x_label || "time"}${form(chart)}` : chart.x_label || undefined,
+      label: chart.kind === "elapsed_s" ? `${chart.x_label || words.time}${form(chart)}` : chart.x_label || undefined,
       labelSize: 18 * scale(),
       incrs: chart.kind === "elapsed_s" ? seconds : chart.kind === "category" || chart.x.every(Number.isInteger) ? counts : undefined,
       values: (u, splits, axis, space, step) =>
@@ -138,6 +172,8 @@
       values: (u, splits, axis, space, step) => splits.map((value) => figure(value, places(step))),
       size: (u, values) => Math.max(30, ...(values || []).map((text) => text.length * 6.6 + 14)) * scale(),
     });
+    if (chart.x_log) Object.assign(x, logarithmic(chart.kind === "bytes" ? 2 : 10, 72, (value) => (chart.kind === "bytes" ? bytes(value) : short(value))));
+    if (chart.y_log) Object.assign(y, logarithmic(10, 24, short));
     return [x, y];
   }
 
@@ -212,7 +248,7 @@
         if (level.value === null) continue;
         const at = Math.round(u.valToPos(level.value, "y", true)) + 0.5;
         context.setLineDash(level.kind === "bound" ? [9 * scale(), 4 * scale()] : [2 * scale(), 3 * scale()]);
-        context.strokeStyle = colour(level.kind === "bound" ? "bad" : "ink-soft");
+        context.strokeStyle = colour(level.kind === "bound" ? "ink" : "ink-soft");
         context.lineWidth = 1.5 * scale();
         context.beginPath();
         context.moveTo(left, at);
@@ -234,7 +270,7 @@
       item.append(make("span", `swatch ${kind}`), ...(sign ? [make("b", "", sign)] : []), label);
       list.append(item);
     };
-    if (crowded(chart)) add("line-muted", "", `the other ${chart.series.filter((one) => one.tone === "muted").length}`);
+    if (crowded(chart)) add("line-muted", "", (muted(chart) < chart.series.length ? words.others : words.all).replace("{n}", muted(chart)));
     chart.levels.forEach((one) => add(`level-${one.kind}`, "", one.label));
     chart.marks.forEach((one) => add(`${one.end === null ? "line" : "area"} tone-${one.tone || "plain"}`, one.sign, one.label));
     return list.childElementCount ? list : null;
@@ -242,7 +278,7 @@
 
   function draw(element) {
     const chart = charts[element.id];
-    const width = print.on ? print.width * print.scale : element.clientWidth;
+    const width = print.on ? (element.closest(".two") ? print.half : print.width) * print.scale : element.clientWidth;
     if (!chart || !width) return;
     forget(element);
     const bands = [];
@@ -251,7 +287,8 @@
     const discrete = chart.kind === "category" || chart.series.some((one) => one.style === "bars");
     const gap = chart.x.length > 1 ? chart.x[1] - chart.x[0] : 1;
     const spread = (u, low, high) => {
-      if (low == null) return [0, 1];
+      if (low == null) return chart.x_log ? [1, 10] : [0, 1];
+      if (chart.x_log) return decades([low, high]);
       if (discrete) return [low - gap * 0.6, high + gap * 0.6];
       return low === high ? [low - 1, high + 1] : [low, high];
     };
@@ -259,7 +296,10 @@
       width,
       height: (element.clientWidth < narrow && !print.on ? 200 : 230) * scale(),
       padding: [(chart.marks.some((one) => one.sign) ? 18 : 8) * scale(), 24 * scale(), 0, 0],
-      scales: { x: { time: false, range: spread }, y: { range: range(chart) } },
+      scales: {
+        x: { time: false, range: spread, distr: chart.x_log ? 3 : 1 },
+        y: { range: range(chart), distr: chart.y_log ? 3 : 1 },
+      },
       axes: axes(chart),
       series,
       bands,
@@ -268,9 +308,9 @@
       legend: {
         show: true,
         markers: {
-          width: 2,
           dash: (u, at) => (u.series[at].dash && u.series[at].dash.length ? (u.series[at].dash[0] > 3 * scale() ? "dashed" : "dotted") : "solid"),
-          fill: (u, at) => (u.series[at].class !== "u-area" ? "transparent" : u.series[at].stroke(u, at)),
+          width: (u, at) => (u.series[at].class === "u-dots" ? 0 : 2),
+          fill: (u, at) => (!["u-area", "u-dots"].includes(u.series[at].class) ? "transparent" : u.series[at].stroke(u, at)),
         },
       },
       hooks: { drawClear: [regions(chart)], draw: [overlays(chart)] },
@@ -286,6 +326,37 @@
     if (drawn.has(element)) drawn.get(element).destroy();
     drawn.delete(element);
     element.replaceChildren();
+  }
+
+  // The numbers behind a tile of a heat map, while it has the focus; the arrow keys go from tile to tile.
+  function heat(figure) {
+    const details = figure.querySelector(".details");
+    const rows = [...figure.querySelectorAll("tbody tr")].map((row) => [...row.querySelectorAll("td")].map((cell) => cell.querySelector(".tile")));
+    const tiles = rows.flat().filter(Boolean);
+    const show = (tile) => {
+      tiles.forEach((one) => { one.tabIndex = one === tile ? 0 : -1; });
+      details.replaceChildren(...tile.dataset.details.split("\n").flatMap((line) => {
+        const [name, ...rest] = line.split("\t");
+        return [make("dt", "", name), make("dd", "pre", rest.join(" "))];
+      }));
+      details.hidden = false;
+    };
+    tiles.forEach((tile, at) => {
+      tile.tabIndex = at ? -1 : 0;
+      tile.addEventListener("focus", () => show(tile));
+      tile.addEventListener("click", () => tile.focus());
+    });
+    const step = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
+    figure.addEventListener("keydown", (event) => {
+      if (!step[event.key] || !event.target.classList.contains("tile")) return;
+      event.preventDefault();
+      let row = rows.findIndex((line) => line.includes(event.target));
+      let column = rows[row].indexOf(event.target);
+      const [down, right] = step[event.key];
+      do [row, column] = [row + down, column + right];
+      while (rows[row] && column in rows[row] && !rows[row][column]);
+      if (rows[row] && rows[row][column]) rows[row][column].focus();
+    });
   }
 
   const everywhere = (within) => within.querySelectorAll(".plot");
@@ -320,6 +391,7 @@
   };
   addEventListener("hashchange", openTarget);
   openTarget();
+  document.querySelectorAll("figure.heat").forEach(heat);
   drawAll(document);
   everywhere(document).forEach((element) => resized.observe(element));
 })();

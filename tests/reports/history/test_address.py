@@ -23,6 +23,7 @@ def test_the_default_is_a_file_in_the_runs_folder_whatever_that_is_called(name: 
 def test_a_file_may_be_named_from_where_one_is_or_from_the_root() -> None:
     assert parse_url("sqlite:///runs/history.sqlite").path == Path("runs/history.sqlite")
     assert parse_url("sqlite+pysqlite:////var/history.sqlite").path == Path("/var/history.sqlite")
+    assert parse_url("runs/100%41 of them.sqlite").path == Path("runs/100%41 of them.sqlite")
 
 
 @pytest.mark.parametrize("url", ["sqlite://", "sqlite:///", "sqlite:///a?mode=ro", "sqlite://host/a"])
@@ -39,10 +40,10 @@ def test_a_postgresql_url_uses_the_driver_that_the_project_installs() -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["runs/history.sqlite", "", "postgresql", "oracel://u:hunter2@h/d", "a b://u:hunter2@h/d"]
+    "url", ["runs:/history.sqlite", "", "postgresql", "oracel://u:hunter2@h/d", "a b://u:hunter2@h/d"]
 )
 def test_what_is_no_url_is_refused_without_quoting_what_may_be_a_password(url: str) -> None:
-    with pytest.raises(HistoryError, match="expected sqlite:////FOLDER") as told:
+    with pytest.raises(HistoryError, match="expected FOLDER/history") as told:
         parse_url(url)
 
     assert "hunter2" not in str(told.value)

@@ -83,6 +83,12 @@ class Browser:
         """What `script` returns in the page."""
         return self._driver.execute_script(script, *arguments)
 
+    def press(self, key: str) -> None:
+        """Press and release a key, by its name in KeyboardEvent.key, in the element that has the focus."""
+        for kind in ("keyDown", "keyUp"):
+            self._driver.execute_cdp_cmd("Input.dispatchKeyEvent", {"type": kind, "key": key, "code": key})
+        self.settle()
+
     def console(self) -> list[str]:
         """What the page logged, errors and refusals of its policy included."""
         return [entry["message"] for entry in self._driver.get_log("browser")]
@@ -113,5 +119,5 @@ class Browser:
         """The page as PDF."""
         import base64
 
-        answer = self._driver.execute_cdp_cmd("Page.printToPDF", {"printBackground": True})
+        answer = self._driver.execute_cdp_cmd("Page.printToPDF", {"printBackground": True, "preferCSSPageSize": True})
         return base64.b64decode(answer["data"])

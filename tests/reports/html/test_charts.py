@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evidence.text import as_it_was
-from reports.html.charts import Chart, Level, Mark, Series, to_json
+from reports.html.charts import Chart, Curve, Level, Mark, Series, to_json, x_y
 
 ANY_TEXT = st.text(st.characters())
 
@@ -57,3 +57,21 @@ def test_a_band_has_both_of_its_edges() -> None:
 def test_a_series_has_a_value_for_each_x() -> None:
     with pytest.raises(AssertionError, match="have not as many values"):
         Chart("a", "title", [1, 2], [Series("one", [1.0])])
+
+
+def test_curves_with_an_x_of_their_own_share_an_axis() -> None:
+    roof = Curve("roof", [(10.0, 200.0), (0.1, 2.0)])
+    seen = Curve("seen", [(4.0, 66.0)], style="points")
+
+    chart = x_y("roofline", "Roofline", [roof, seen], x_log=True, y_log=True)
+
+    assert chart.x == [0.1, 4.0, 10.0]
+    assert [one.values for one in chart.series] == [[2.0, None, 200.0], [None, 66.0, None]]
+    assert chart.joined
+
+
+def test_what_a_logarithmic_axis_cannot_show_is_left_out() -> None:
+    curve = Curve("a", [(0.0, 1.0), (-1.0, 1.0), (math.nan, 1.0), (2.0, 3.0)])
+
+    assert x_y("a", "t", [curve], x_log=True).x == [2.0]
+    assert x_y("a", "t", [curve]).x == [-1.0, 0.0, 2.0]

@@ -56,15 +56,7 @@ def test_the_title_is_escaped_and_what_cannot_be_seen_is_made_visible() -> None:
 
 
 def test_a_text_of_several_lines_keeps_them() -> None:
-    head = {
-        "title": "t",
-        "outcome": "",
-        "meaning": "",
-        "facts": [],
-        "simulated": False,
-        "restarts": 0,
-        "without": "",
-        "folder": "a\nb",
-    }
+    row = {"label": "Cause", "text": "c\nd", "kind": "", "href": ""}
+    head = {"title": "t", "outcome": "", "answer": [row], "facts": [("folder", "a\nb")], "flags": []}
 
     assert "a\\x0ab" in render("run.html", head=head, body="")

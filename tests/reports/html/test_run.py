@@ -13,8 +13,10 @@ import pytest
 
 from evidence.codec import encode
 from evidence.text import visible
+from evidence.verdict import Verdict
 from expected import Recipe, Topology
-from reports.html.pages import run_page
+from reports.html.pages import run_page, running_page
+from reports.html.texts import LANGUAGES, in_language
 from tests.reports.html.runs import HOSTILE, TWO_RANKS, all_readings, page_of, page_of_stored
 from tests.verdict.bundles import CPU, EPOCH, STEADY, Bundle, Plan, build
 from trainer.optimizations import ledger
@@ -38,8 +40,8 @@ def text_of(html: str) -> str:
 def test_the_verdict_comes_first_and_every_metric_has_its_bound_and_interval(tmp_path: Path) -> None:
     text = text_of(run_page(page_of(tmp_path)))
 
-    assert re.match(r" R300 1x2 fp32 bs4 lr0.02 . fail At least one metric is outside its bounds", text)
-    assert "p_core ✗ fail" in text
+    assert re.match(r" . fail R300 1x2 fp32 bs4 lr0.02 Result Something that decides is outside its bounds", text)
+    assert "p_core throughput of compute alone ✗ fail" in text
     assert ">= 190.0 images/s" in text
     assert re.search(r"1[0-9.]+ to 1[0-9.]+ images/s", text)
     assert text.index("Verdict") < text.index("How it went") < text.index("Where the time went")
@@ -48,7 +50,11 @@ def test_the_verdict_comes_first_and_every_metric_has_its_bound_and_interval(tmp
 def test_a_metric_with_a_bound_has_a_picture_that_says_the_same_in_words(tmp_path: Path) -> None:
     html = run_page(page_of(tmp_path))
 
-    assert re.findall(r'aria-label="(\w+) [^"]*; passes with at (?:least|most)', html) == ["p_core", "map", "mem"]
+    assert re.findall(r'aria-label="(\w+) [^"]* (?:above|below) the bound; (?:&gt;|&lt;)= ', html) == [
+        "p_core",
+        "map",
+        "mem",
+    ]
 
 
 def test_every_chart_has_its_place_its_data_and_a_summary(tmp_path: Path) -> None:
@@ -58,7 +64,7 @@ def test_every_chart_has_its_place_its_data_and_a_summary(tmp_path: Path) -> Non
     assert set(charts) == {*DRAWN, *READ}
     for name in charts:
         assert f'class="plot" id="{name}" role="img"' in html
-        assert re.search(rf'id="{name}-summary">[^<]{{20,}}</p>', html)
+        assert re.search(rf'id="{name}-summary">[^<]{{15,}}</p>', html)
 
 
 def test_evaluations_checkpoints_stalls_and_warm_up_are_marked(tmp_path: Path) -> None:
@@ -123,8 +129,91 @@ def test_of_many_ranks_the_slowest_stands_out(tmp_path: Path) -> None:
 
     series = charts_of(run_page(page_of(tmp_path, plan)))["rank-rate"]["series"]
 
-    assert [one["tone"] for one in series] == ["muted"] * 7 + ["accent"]
-    assert series[-1]["label"] == "rank 5, the slowest"
+    assert [one["tone"] for one in series] == ["muted"] * 7 + ["culprit"]
+    assert series[-1]["label"] == "rank 5"
+
+
+def test_the_culprit_has_one_colour_in_every_chart_and_table(tmp_path: Path) -> None:
+    plan = replace(TWO_RANKS, topology=Topology(2, 4), slower={5: 1.2})
+
+    html = run_page(page_of(tmp_path, bundle=all_readings(plan), plan=plan))
+
+    singled = {
+        name: [one["label"] for one in chart["series"] if one["tone"] == "culprit"]
+        for name, chart in charts_of(html).items()
+    }
+    assert {name: found for name, found in singled.items() if found} == {
+        "rank-rate": ["rank 5"],
+        **{name: ["node1 device 1"] for name in READ},
+    }
+    assert html.count('<tr class="culprit">') == 3
+
+
+def test_on_a_tie_nobody_is_named_and_no_line_stands_out(tmp_path: Path) -> None:
+    plan = replace(TWO_RANKS, topology=Topology(2, 4), slower={})
+
+    html = run_page(page_of(tmp_path, plan))
+
+    assert {one["tone"] for one in charts_of(html)["memory"]["series"]} == {"muted"}
+    assert "The highest median is that of" not in text_of(html)
+    assert '<tr class="culprit">' not in html
+
+
+def test_bound_and_published_number_are_lines_in_the_charts_of_throughput(tmp_path: Path) -> None:
+    charts = charts_of(run_page(page_of(tmp_path)))
+
+    assert [(one["label"], one["value"]) for one in charts["rate"]["levels"]] == [
+        ("bound of p_core 190.0", 190),
+        ("published 200.0 images/s", 200),
+    ]
+    assert [one["value"] for one in charts["rank-rate"]["levels"]] == [95, 100]
+
+
+def test_the_head_has_gate_amount_cause_next_step_and_what_identifies_the_run(tmp_path: Path) -> None:
+    bundle = build(TWO_RANKS)
+    bundle.run.update(under_test={"driver": "4.0.31"}, started_utc="2026-11-23T10:12:00Z")
+    bundle.run["boot"]["elapsed_s"] = 128_000
+    gate = "GATE: FAIL  r300-1x2-fp32-bs4: p_core"
+
+    text = text_of(run_page(page_of(tmp_path, bundle=bundle, gate=gate, release="4.0.31-rc2")))
+
+    head = text[: text.index(" Verdict ")]
+    assert re.search(r"Gate GATE: FAIL r300-1x2-fp32-bs4: p_core Result .* By how much p_core .* below the bound", head)
+    assert re.search(r"Cause rank 1 \(device 1 of node0\) .* Next step Measure each device alone", head)
+    assert "date 2026-11-23 10:12 UTC duration 35 h 33 min" in head
+    assert "release under test 4.0.31-rc2; driver 4.0.31 cell r300-1x2-fp32-bs4" in head
+
+
+def test_epochs_are_counted_from_1(tmp_path: Path) -> None:
+    html = run_page(page_of(tmp_path))
+
+    assert charts_of(html)["map"]["categories"] == ["before", "1", "2"]
+    assert "best 0.3800 after epoch 2" in text_of(html)
+
+
+def test_a_run_that_has_not_ended_is_running_and_nothing_of_it_is_invalid(tmp_path: Path) -> None:
+    bundle = build(TWO_RANKS)
+    never_ended(bundle)
+    bundle.run.update(ended_utc="", boot={"exit_code": None})
+    of = page_of(tmp_path, bundle=bundle)
+
+    html = running_page(of, refresh_s=30)
+
+    assert of.run.verdict.outcome is Verdict.INVALID
+    assert re.match(r" … running R300 1x2", text_of(html))
+    assert "<title>running: R300 1x2 fp32 bs4 lr0.02</title>" in html
+    assert '<meta http-equiv="refresh" content="30">' in html
+    assert "invalid" not in text_of(html[: html.index('id="h-training"')] + "</main>")
+    assert "refresh" not in run_page(of)[:2000]
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_page_is_in_the_language_that_was_asked_for(tmp_path: Path, language: str) -> None:
+    with in_language(language):
+        html = run_page(page_of(tmp_path))
+
+    assert f'<html lang="{language}">' in html
+    assert ("计算吞吐量" in html, "By how much" in html) == (language == "zh", language == "en")
 
 
 @pytest.mark.parametrize(
@@ -297,7 +386,7 @@ def another_run_file(bundle: Bundle) -> None:
         (huge_numbers, "invalid"),
         (nothing_took_time, "No window has a rate."),
         (no_introduction, "No rank introduced itself: hosts and devices are not known."),
-        (strange_evaluations, "3 evaluations"),
+        (strange_evaluations, "Evaluations: 3;"),
         (another_run_file, "invalid"),
     ],
 )

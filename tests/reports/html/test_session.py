@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from evidence.verdict import Comparison
-from reports.html.pages import session_page
+from evidence.verdict import ComparedDevice, Comparison, Interval, Verdict
+from reports.html.session import session_page
 from tests.reports.html.runs import HOSTILE, page_of
 from tests.reports.html.test_run import charts_of, text_of
 from tests.reports.test_console import metric
@@ -27,9 +27,9 @@ def test_all_cells_are_in_one_table_with_the_gate_above(tmp_path: Path) -> None:
 
     text = text_of(session_page(runs, comparisons=[], gate="GATE: FAIL  r300-1x2: p_core", command="pytest --gate"))
 
-    assert text.startswith(" 2 runs GATE: FAIL r300-1x2: p_core pytest --gate")
+    assert text.startswith(" R300, 1 fail, 1 inconclusive, 2026-01-01 GATE: FAIL r300-1x2: p_core pytest --gate")
     table = text[text.index("Cells") : text.index("R300 1x2")]
-    assert re.search(r"r300-1x2-fp32-bs4 ✗ fail full .* r300-1x2-fp32-bs4 ≈ inconclusive steady", table)
+    assert re.search(r"r300-1x2-fp32-bs4 full ✗ fail p_core .* r300-1x2-fp32-bs4 steady ≈ inconclusive", table)
     assert all(name in table for name in ("e2e_time", "p_whole", "p_train", "p_core", "map", "mem"))
 
 
@@ -51,7 +51,21 @@ def test_each_run_is_folded_in_with_charts_of_its_own(tmp_path: Path) -> None:
 def test_what_was_held_against_each_other_is_shown(tmp_path: Path) -> None:
     html = session_page([page_of(tmp_path)], comparisons=[EFFICIENCY], gate="", command="")
 
-    assert re.search(r"Scaling cell compared with .* 0.5000 ± 20.0 % .* too slow <together>", text_of(html))
+    told = r"efficiency scaling efficiency ✗ fail r300-1x2-fp32-bs4 against 1x1 0.5000 ± 20.0 % .*too slow <together>"
+    assert re.search(f"Compared with each other .* {told}", text_of(html))
+
+
+def test_each_device_of_a_host_stands_beside_its_siblings(tmp_path: Path) -> None:
+    devices = (
+        ComparedDevice(0, "SN-0", 200.0, Interval(199.0, 201.0), 1.02, Verdict.PASS),
+        ComparedDevice(1, "", None, None, None, Verdict.INVALID),
+    )
+    siblings = Comparison("r300-1x1-fp32-bs4", metric("siblings", "fail", reason="device 1"), devices=devices)
+
+    text = text_of(session_page([page_of(tmp_path)], comparisons=[siblings], gate="", command=""))
+
+    assert "Devices of r300-1x1-fp32-bs4 device serial p_core of its siblings verdict" in text
+    assert "0 SN-0 200.0 images/s ± 0.5 % 102.0 % ✓ pass 1 - - - ! invalid" in text
 
 
 @pytest.mark.parametrize(
