@@ -22,9 +22,9 @@ class DeviceRate:
 
     `of` is what it is, as in HOST_TO_DEVICE; `precision` the format of products, else ""; `part` "forward" or
     "backward" of a convolution, else "". `size` names the dimensions, of a convolution those of the model, beside
-    the images `n` and the sides `rows` and `columns` that were computed. `devices` of the host worked at once; `pinned`
-    is the host's memory of a copy, else None. Of the result `checked` numbers were compared, of which `wrong` differed;
-    `error`: why nothing was measured, else "".
+    what was computed: images `n`, channels `inputs` and `outputs`, sides `rows` and `columns`. `devices` of the host
+    worked at once; `pinned` is the host's memory of a copy, else None. Of the result `checked` numbers were compared,
+    of which `wrong` differed; `error`: why nothing was measured, else "".
     """
 
     of: str

@@ -7,8 +7,9 @@ from typing import Iterator
 from evidence.events.peaks import PRODUCTS
 from evidence.events.rank import RankEvidence
 from verdict.checks.invariants import Case, check, rank_check
+from verdict.metrics.peaks import interval_of
 from verdict.probes.answers import place_of
-from verdict.probes.peaks import interval_of, specified_at_most
+from verdict.probes.peaks import specified_at_most
 
 
 @check("peaks-asked")

@@ -142,6 +142,7 @@ def circumstances(evidence: Evidence, p_core_method: str = "") -> dict[str, str]
         "data set": data + (", of --data" if run.own_data else ""),
         **{f"{_ANNOTATIONS}{split}": digest for split, digest in annotation_digests(evidence).items()},
         **_speed_ups(evidence, run.without),
+        **({"ended early": "by --fail-fast"} if evidence.stopped else {}),
         **{f"recipe: {name}": json.dumps(value) for name, value in sorted(complete(run.recipe).items())},
         **dict(zip(TOLERANCES, map(repr, workload))),
     }

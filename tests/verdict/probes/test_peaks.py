@@ -14,9 +14,10 @@ from evidence.verdict import Verdict
 from expected import load_devices
 from expected.rates import Rate
 from verdict.checks.invariants import CHECKS
+from verdict.metrics.measurement import DEFINITIONS
+from verdict.metrics.peaks import interval_of
 from verdict.probes.peaks import (
     copies_probe,
-    interval_of,
     judge_copies,
     judge_memory,
     judge_peak,
@@ -238,3 +239,23 @@ def test_the_shipped_devices_state_what_flagperf_measured() -> None:
         ("memory-copy", "specification"),
     }
     assert specified_at_most(a100, rate("gemm", 1.0, precision="fp32")).rate == 19.5
+
+
+@pytest.mark.parametrize(("links", "is_measured"), [("full", True), ("quick", False)])
+def test_a_full_probe_gives_metrics_that_a_site_can_accept(links: str, is_measured: bool) -> None:
+    devices = [
+        [
+            rate("gemm", 19.0, precision="fp32"),
+            rate("gemm", 120.0 - rank, precision="tf32"),
+            rate("memory-copy", 1300.0),
+        ]
+        for rank in range(2)
+    ]
+    given = evidence(*devices)
+    given.run.links = links
+
+    assert [DEFINITIONS[name].without(given) == "" for name in ("gemm", "memory_bandwidth")] == [is_measured] * 2
+    found = DEFINITIONS["gemm"].compute(given)
+    assert found is not None
+    assert (found.value, found.unit) == (pytest.approx(119.0, rel=1e-3), "TFLOPS")
+    assert found.interval.low < 119 < found.interval.high
