@@ -55,7 +55,7 @@ def check(id: str, *, cause: bool = False) -> Callable[[Find], Find]:  # pragma:
     It yields a text for each violation: where (rank or file), what was found, what was expected. If a check with
     `cause` finds something, no other check runs: whatever else is wrong follows from that.
 
-    >>> @check("batch-size")
+    >>> @check("batch-size")  # doctest: +SKIP
     ... def batches_fit(case):
     ...     '''Every batch has at least one image and at most the cell's batch size.'''
     ...     yield "rank 1: step 53: found a batch of 5 images, expected 1 to 4"
