@@ -23,7 +23,7 @@ from trainer.numerics.cases import Case, case, quick_cases
 from trainer.numerics.operators import Tensors, load
 from trainer.numerics.reference import Reference, in_parts, inputs_of, reference_of, sequential
 from trainer.probes.operators import answer_of
-from verdict.numerics import margin_of
+from verdict.probes.operators import margin_of
 
 OPERATORS = load()
 _MOST_TERMS = 3_000_000  # of a result that is summed element by element

@@ -150,6 +150,7 @@ class Run:
     restarts: tuple[Broken, ...] = ()
     repeat: Repeat | None = None
     numerics: str = "none"  # how much the operators probe asked
+    links: str = "none"  # how much the probes of links, copies, memory and peaks asked
     started_utc: str = ""
     ended_utc: str = ""
     environment: Launcher = Launcher()

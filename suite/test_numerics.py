@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from fixtures.ask.numerics import asked_cells, asked_cells_of_several_ranks, asked_operators
+from fixtures.ask.numerics import asked_operators
+from fixtures.ask.probes import asked_cells
 from fixtures.ask.runs import MetricResult
 from fixtures.select.registry import question
 
@@ -37,13 +38,13 @@ def test_ties(operator_result: MetricResult) -> None:
     operator_result.require_pass()
 
 
-@question("repeatable", of=asked_cells, phase="probes")
+@question("repeatable", of=asked_cells("numerics"), phase="probes")
 def test_repeatable(repeats: MetricResult) -> None:
     """Every operator gives the same bits 21 times, but for those whose kernels may add up in any order."""
     repeats.require_pass()
 
 
-@question("devices_agree", of=asked_cells_of_several_ranks, phase="probes")
+@question("devices_agree", of=asked_cells("numerics", least_ranks=2), phase="probes")
 def test_devices_agree(agreement: MetricResult) -> None:
     """All devices of a kind give the same bits; one that does not is named."""
     agreement.require_pass()

@@ -42,6 +42,10 @@ _BOUNDS: Mapping[str, tuple[str, Callable[[Any, Any], bool]]] = {
 }
 
 
+NOT_ASKED = "none"
+"""The choice of `numerics` and `links` that leaves a probe out."""
+
+
 def _option(default: Any = MISSING, help: str = "", **declared: Any) -> Any:
     """Return a dataclass field. `declared`: choices, bounds of _BOUNDS; user and metavar; recorded; its own flag."""
     return dataclasses.field(default=default, metadata={"help": help, **declared})
@@ -129,9 +133,16 @@ class Settings:
         False, "read the loss after each step, as a p_core timed by the host needs it", recorded=True
     )
     numerics: str = _option(
-        "none",
+        NOT_ASKED,
         "how much the operators probe asks before training",
-        choices=("none", "quick"),
+        choices=(NOT_ASKED, "quick"),
+        metavar="HOW",
+        user=True,
+    )
+    links: str = _option(
+        NOT_ASKED,
+        "how much the probes of links, copies, memory and peaks ask before training",
+        choices=(NOT_ASKED, "quick", "full"),
         metavar="HOW",
         user=True,
     )

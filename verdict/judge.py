@@ -27,7 +27,7 @@ from verdict.metrics.measure import compared_value, measure, together, unmeasure
 from verdict.metrics.measurement import Measurement
 from verdict.metrics.stragglers import stragglers
 from verdict.metrics.throughput import RATES
-from verdict.numerics import operators_probe
+from verdict.probes.answers import PROBES
 
 
 @dataclass(frozen=True, eq=False)
@@ -191,7 +191,7 @@ def _verdict(
 
 def probes(evidence: Evidence) -> Mapping[str, ProbeVerdict]:
     """Return the probes that the ranks made of their devices, each judged in one line, by name."""
-    found = {"operators": operators_probe(evidence)}
+    found = {name: judge_probe(evidence) for name, judge_probe in PROBES.items()}
     return {name: one for name, one in found.items() if one is not None}
 
 

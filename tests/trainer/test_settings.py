@@ -116,6 +116,7 @@ def test_a_passed_through_option_is_checked_where_pytest_parses_it() -> None:
         "--checkpoint-steps",
         "--bucket-mb",
         "--numerics",
+        "--links",
         "--sample-interval",
         "--without",
     ]

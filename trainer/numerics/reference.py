@@ -1,6 +1,6 @@
 """What a case should give: the result in fp64 on the host, and how far honest fp32 arithmetic is away from it.
 
-An answer of the device is held against it by `figures_of`; the bounds are verdict/numerics.py's.
+An answer of the device is held against it by `figures_of`; the bounds are verdict/probes/operators.py's.
 
 Sources of the rule: Higham, Accuracy and Stability of Numerical Algorithms (2002), 3.1 (the error of a sum is at most
 gamma_n times the sum of absolute values); PyTorch's torch/_dynamo/utils.py:same() (RMSE).

@@ -12,7 +12,7 @@ from trainer.numerics.cases import Case, case, quick_cases
 from trainer.numerics.operators import Tensors, load
 from trainer.numerics.reference import Reference, inputs_of, reference_of
 from trainer.probes.operators import answer_of
-from verdict.numerics import margin_of
+from verdict.probes.operators import margin_of
 
 OPERATORS = load()
 FPN = case("conv2d", "fprop", "fp32", {"n": 1, "cin": 256, "h": 8, "w": 12, "cout": 16, "k": 3, "stride": 1}, seed=3)

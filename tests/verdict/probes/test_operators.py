@@ -12,7 +12,7 @@ import pytest
 from evidence.events.operators import OperatorAnswer
 from evidence.verdict import Verdict
 from verdict.checks.invariants import CHECKS
-from verdict.numerics import judge_agreement, judge_operators, judge_repeats, margin_of
+from verdict.probes.operators import judge_agreement, judge_operators, judge_repeats, margin_of
 
 
 def answer(rule: str = "sums", **fields: Any) -> OperatorAnswer:

@@ -24,6 +24,7 @@ from evidence.events.operators import (
 )
 from evidence.events.setup import Start
 from evidence.verdict import ProbeVerdict, Verdict
+from verdict.probes.answers import ProbeAnswer, in_one_line, place_of, probe
 
 LEAST_SUM, HONEST_SUMS = 16.0, 8.0
 """A sum may be off by 16 u S, or by 8 times what the worst honest order of summation is."""
@@ -39,19 +40,16 @@ RMSE_ELEMENTS = 1000
 
 
 @dataclass(frozen=True)
-class OperatorVerdict:
-    """The verdict on one question, as conv2d-dgrad-fp32, in the whole run: the worst case and the rank that gave it.
+class OperatorVerdict(ProbeAnswer):
+    """The verdict on one question: the worst case, and the rank that gave it."""
 
-    `margin` is the worst case's error over its bound: above 1 fails. `cases` were asked on all ranks together.
-    """
-
-    question: str
-    verdict: Verdict
-    reason: str
-    margin: float
-    cases: int
     worst: OperatorAnswer | None = None
     rank: int = 0
+
+    @property
+    def facts(self) -> Mapping[str, str]:
+        """The numbers of every answer, and the size of the worst case."""
+        return {**super().facts, **({} if self.worst is None else {"size": self.worst.shape})}
 
 
 def margin_of(answer: OperatorAnswer) -> float:
@@ -101,14 +99,9 @@ def _judged(
     reason = _reason(worst, margin)
     if failed:
         ranks = len({other for _, other, _ in found})
-        where = ", ".join(_place(one, starts) for one in wrong) if len(wrong) < ranks else "every rank"
+        where = ", ".join(place_of(one, starts) for one in wrong) if len(wrong) < ranks else "every rank"
         reason = f"{where}: {reason}"
     return OperatorVerdict(question, Verdict.FAIL if failed else Verdict.PASS, reason, margin, len(found), worst, rank)
-
-
-def _place(rank: int, starts: Mapping[int, Start]) -> str:
-    start = starts.get(rank)
-    return f"rank {rank}" + (f" (device {start.card} of {start.host})" if start is not None else "")
 
 
 _COUNTED = {
@@ -139,24 +132,16 @@ def _reason(answer: OperatorAnswer, margin: float) -> str:
     return f"{answer.shape}: {what}{where}"
 
 
+@probe("operators")
 def operators_probe(evidence: Evidence) -> ProbeVerdict | None:
     """Return the operators probe of a run in one line; None if it was not made."""
-    found = judge_operators(evidence)
+    found = list(judge_operators(evidence).values())
     if not found:
         return None
+    nearest = max(found, key=lambda one: one.margin)
+    passed = f"{len(found)} of {len(found)}; nearest {nearest.margin:.0%} of its bound ({nearest.question})"
     others = [one for one in (judge_repeats(evidence), judge_agreement(evidence)) if one is not None]
-    wrong = [one for one in (*found.values(), *others) if one.verdict is not Verdict.PASS]
-    if wrong:
-        reason = "; ".join(f"{one.question}: {one.reason}" for one in wrong[:2])
-        more = f"; {len(wrong) - 2} more" if len(wrong) > 2 else ""
-        right = sum(one.verdict is Verdict.PASS for one in found.values())
-        return ProbeVerdict(f"{right} of {len(found)}", "all", Verdict.FAIL, f"{reason}{more}")
-    nearest = max(found.values(), key=lambda one: one.margin)
-    return ProbeVerdict(
-        f"{len(found)} of {len(found)}; nearest {nearest.margin:.0%} of its bound ({nearest.question})",
-        "all",
-        Verdict.PASS,
-    )
+    return in_one_line([*found, *others], passed=passed, bound="all")
 
 
 def judge_repeats(evidence: Evidence) -> OperatorVerdict | None:
@@ -175,7 +160,7 @@ def judge_repeats(evidence: Evidence) -> OperatorVerdict | None:
     if not wrong:
         return OperatorVerdict("repeatable", Verdict.PASS, f"{count}{note}", 0.0, len(repeated))
     starts = dict(evidence.starts)
-    words = [f"{one.question} on {_place(rank, starts)}: {one.unlike} of {one.repeats} times" for rank, one in wrong]
+    words = [f"{one.question} on {place_of(rank, starts)}: {one.unlike} of {one.repeats} times" for rank, one in wrong]
     reason = f"{count}: other bits in {_some(words)}, expected the same{note}"
     rank, worst = wrong[0]
     return OperatorVerdict("repeatable", Verdict.FAIL, reason, math.inf, len(repeated), worst, rank)
@@ -210,7 +195,7 @@ def judge_agreement(evidence: Evidence) -> OperatorVerdict | None:
     if not odd:
         return OperatorVerdict("devices_agree", Verdict.PASS, f"{len(compared)} cases on {asked} ranks", 0.0, asked)
     words = [
-        f"{', '.join(_place(rank, starts) for rank in ranks)}: other bits than the others in {_some(cases)}"
+        f"{', '.join(place_of(rank, starts) for rank in ranks)}: other bits than the others in {_some(cases)}"
         for ranks, cases in odd.items()
     ]
     return OperatorVerdict("devices_agree", Verdict.FAIL, "; ".join(words), math.inf, asked, None, min(odd)[0])

@@ -1,0 +1,85 @@
+"""What all probes have in common: the answer to a question, and one line a probe in the closing table.
+
+@probe("operators")
+def operators_probe(evidence: Evidence) -> ProbeVerdict | None: ...
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Callable, Iterable, Mapping, Sequence, TypeVar
+
+from evidence.bundle import Evidence
+from evidence.events.setup import Start
+from evidence.verdict import ProbeVerdict, Verdict
+
+
+@dataclass(frozen=True)
+class ProbeAnswer:
+    """The verdict on one question of a probe, as conv2d-dgrad-fp32, in the whole run.
+
+    `margin` is the worst case's value over its bound, so that above 1 fails; `cases` were asked on all ranks together.
+    """
+
+    question: str
+    verdict: Verdict
+    reason: str
+    margin: float
+    cases: int
+
+    @property
+    def facts(self) -> Mapping[str, str]:
+        """Its numbers in words, for JUnit's properties."""
+        return {"verdict": str(self.verdict), "margin": f"{self.margin:.3g}", "cases": str(self.cases)}
+
+
+Judge = Callable[[Evidence], "ProbeVerdict | None"]
+_J = TypeVar("_J", bound=Judge)
+
+PROBES: dict[str, Judge] = {}
+"""By name, the function that returns a probe's line for a run; None if it was not made."""
+
+
+def probe(name: str) -> Callable[[_J], _J]:
+    """Register the decorated function as the judge of the probe of that name."""
+
+    def register(judge: _J) -> _J:
+        PROBES[name] = judge
+        return judge
+
+    return register
+
+
+def in_one_line(answers: Sequence[ProbeAnswer], *, passed: str, bound: str) -> ProbeVerdict:
+    """Return a probe's line: the worst verdict of its answers, the first two that are no pass, and how many more."""
+    wrong = sorted(
+        (one for one in answers if one.verdict is not Verdict.PASS), key=lambda one: list(Verdict).index(one.verdict)
+    )
+    if not wrong:
+        return ProbeVerdict(passed, bound, Verdict.PASS)
+    reason = "; ".join(f"{one.question}: {one.reason}" for one in wrong[:2])
+    more = f"; {len(wrong) - 2} more" if len(wrong) > 2 else ""
+    right = len(answers) - len(wrong)
+    return ProbeVerdict(f"{right} of {len(answers)}", bound, wrong[0].verdict, f"{reason}{more}")
+
+
+def worst_of(answers: Iterable[ProbeAnswer | None]) -> ProbeAnswer | None:
+    """Return the answer furthest from a pass, of those that there are: of several boots of a cell, one bad is bad."""
+    found = [one for one in answers if one is not None]
+    order = list(Verdict)
+    return max(found, key=lambda one: (-order.index(one.verdict), _ordered(one.margin)), default=None)
+
+
+def _ordered(margin: float) -> float:
+    return math.inf if math.isnan(margin) else margin
+
+
+def place_of(rank: int, starts: Mapping[int, Start]) -> str:
+    """Return a rank in words, as "rank 5 (device 5 of node-a)".
+
+    >>> place_of(5, {})
+    'rank 5'
+    """
+    start = starts.get(rank)
+    return f"rank {rank}" + (f" (device {start.card} of {start.host})" if start is not None else "")
