@@ -15,8 +15,8 @@ from evidence.files import write_whole
 from evidence.text import visible
 from evidence.verdict import RunVerdict, Verdict, read_verdict
 from expected import ALL_METRICS, load_device, load_devices
-from reports.console import Line, aligned, print_lines
 from reports.history import HistoryError, default_url
+from reports.lines import Line, aligned, print_lines
 from verdict.environment.findings import environment_findings
 from verdict.judge import judge_run, judge_stored
 from verdict.lookup import find_cell
