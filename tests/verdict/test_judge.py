@@ -283,6 +283,26 @@ def test_the_outcome_is_the_worst_of_the_metrics(
     assert len(verdict.reasons) == sum(one.verdict != Verdict.PASS for one in verdict.metrics.values())
 
 
+def test_the_first_reason_is_the_worst_and_not_what_was_only_recorded(tmp_path: Path) -> None:
+    # The table has e2e_time and the rates, which are unpublished here, before mem.
+    verdict = judged(tmp_path, map=0.38, mem=10.0)
+
+    assert verdict.outcome == Verdict.FAIL
+    assert verdict.reasons[0] == verdict.metrics["mem"].reason
+    by_reason = {one.reason: one.verdict for one in verdict.metrics.values()}
+    places = [list(Verdict).index(by_reason[reason]) for reason in verdict.reasons]
+    assert places == sorted(places)
+
+
+def test_what_would_decide_is_a_number_too() -> None:
+    undecided = judge_metric("p_core", P_CORE, rate(189.5))
+    few = judge_metric("p_core", P_CORE, TEN_STEPS)
+
+    assert (undecided.more_steps, undecided.boots) == (1200, 0)
+    assert few.more_steps == 6
+    assert judge_metric("p_core", P_CORE, rate(205.0)).more_steps == 0
+
+
 def test_the_advice_decides_both_bounds() -> None:
     measurement = a_measurement("p_core", 98.0, Interval(88.0, 128.0))
 
