@@ -18,9 +18,9 @@ from evidence.growing import GrowingRun
 from evidence.text import visible
 from evidence.verdict import RunVerdict, Verdict, read_verdict
 from expected import ALL_METRICS, load_device, load_devices
-from reports.console import Line, aligned, print_lines
 from reports.history import HistoryError, default_url
 from reports.html.texts import LANGUAGES
+from reports.lines import Line, aligned, print_lines
 from verdict.environment.findings import environment_findings
 from verdict.judge import Judged, judge, judge_run, judge_so_far, judge_stored
 from verdict.lookup import find_cell
