@@ -50,7 +50,7 @@ class Evidence:
     @property
     def stopped(self) -> str:
         """Why --fail-fast ended the run before its end; "" if it did not."""
-        return "" if self.run is None else self.run.boot.stopped
+        return "" if self.run is None else self.run.boot.stopped or ""
 
     @property
     def starts(self) -> tuple[tuple[int, Start], ...]:
