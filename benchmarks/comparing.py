@@ -53,17 +53,19 @@ def detections(generator: np.random.Generator, runs: int, noise: float, shift: f
 
 
 def table(trials: int) -> Iterator[str]:
-    """Yield the lines of the table in Markdown: rates in percent."""
-    yield (
-        "| runs a side | noise | false alarm | " + " | ".join(f"{100 * shift:.0f} % slower" for shift in SHIFTS) + " |"
-    )
-    yield "| --- " * (3 + len(SHIFTS)) + "|"
-    for noise in NOISES:
-        for runs in RUNS:
+    """Yield the lines of the table in Markdown, in percent: false alarms / what is found of each of SHIFTS."""
+    shifts = " / ".join(f"{100 * shift:.0f} %" for shift in SHIFTS)
+    headings = [f"noise {100 * noise:.0f} %: false / {shifts}" for noise in NOISES]
+    yield f"| runs a side | {' | '.join(headings)} |"
+    yield "| --- " * (1 + len(NOISES)) + "|"
+    for runs in RUNS:
+        cells = []
+        for noise in NOISES:
             generator = np.random.default_rng([runs, round(1000 * noise)])
             rates = [false_alarms(generator, runs, noise, trials)]
             rates += [detections(generator, runs, noise, shift, trials) for shift in SHIFTS]
-            yield f"| {runs} | {100 * noise:.0f} % | " + " | ".join(f"{100 * rate:.1f}" for rate in rates) + " |"
+            cells.append(" / ".join(f"{100 * rate:.1f}" for rate in rates))
+        yield f"| {runs} | {' | '.join(cells)} |"
 
 
 def main() -> None:

@@ -104,6 +104,8 @@ FURTHER_METRICS: dict[str, Metric] = {
             ),
         ),
         Metric("bus_bandwidth", "GB/s", "higher"),
+        Metric("memory_bandwidth", "GB/s", "higher"),
+        Metric("gemm", "TFLOPS", "higher"),
     )
 }
 """Metrics that no vendor's table has.

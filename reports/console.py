@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
+import sys
 import textwrap
 from dataclasses import dataclass
 from functools import lru_cache
@@ -119,6 +122,18 @@ def aligned(rows: Sequence[Sequence[str]], colours: Sequence[str] = ()) -> list[
         Line(_GAP.join(text.ljust(width) for text, width in zip(row, widths)).rstrip(), colour, tuple(row))
         for row, colour in zip(rows, colours or [""] * len(rows))
     ]
+
+
+def width_of(is_terminal: bool) -> int | None:
+    """Return the width to fold lines to: a terminal's, or COLUMNS; None for a file or a pipe, which nobody folds."""
+    return shutil.get_terminal_size().columns if is_terminal or "COLUMNS" in os.environ else None
+
+
+def print_lines(lines: Sequence[Line | str]) -> None:
+    """Print lines to standard output, folded on a terminal."""
+    whole = [Line(line) if isinstance(line, str) else line for line in lines]
+    width = width_of(sys.stdout.isatty())
+    print("\n".join(line.text for line in (whole if width is None else folded(whole, width))))
 
 
 def folded(lines: Sequence[Line], width: int) -> list[Line]:

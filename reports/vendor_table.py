@@ -13,7 +13,7 @@ from evidence.bundle import Evidence
 from evidence.errors import SuiteError
 from evidence.run_file import UNJUDGED
 from evidence.text import visible
-from evidence.verdict import Verdict
+from evidence.verdict import RunVerdict, Verdict
 from expected import METRICS, NOT_APPLICABLE, PUBLISHED, UNPUBLISHED, Cell, Device
 from expected.documents.quoting import quoted
 from expected.documents.words import PRINTED_COLUMNS, VENDORS
@@ -22,7 +22,7 @@ from verdict.judge import Judged, judge_stored
 from verdict.lookup import OWN_DATA, on_other_data
 from verdict.metrics.measurement import Measurement
 from verdict.metrics.throughput import RATES
-from verdict.wording import quantity, times
+from verdict.wording import margin, of_published, quantity, times
 
 _MANY = {1: "单", 2: "两", 3: "三", 4: "四", 5: "五", 6: "六", 7: "七", 8: "八", 9: "九", 10: "十"}
 _LEAST_PERCENT = 0.01
@@ -105,6 +105,8 @@ def filling(judged: Judged, run: str) -> Filling:
         problem = f"is invalid and proves nothing: {'; '.join(verdict.reasons[:_REASONS_QUOTED])}{more}"
     elif verdict.restarts:
         problem = f"was restarted {times(verdict.restarts)}, expected an unbroken run: only one is proof"
+    elif evidence.stopped:
+        problem = f"was ended early by --fail-fast, expected a whole run: {evidence.stopped}"
     elif cell.card is not None:
         problem = (
             "was made by --each-card, beside runs on the other devices, expected one that had the machine to itself"
@@ -132,7 +134,7 @@ def filling(judged: Judged, run: str) -> Filling:
     if cell.timing == "host" and "p_core" in values:
         remarks.append(_as_published(judged.measurements.get("p_core_host"), evidence))
     beside = [
-        f"{name} {quantity(found[name].value, found[name].unit)}"
+        f"{name} {quantity(found[name].value, found[name].unit)}{_by_how_much(name, found[name].value, verdict)}"
         for name in METRICS
         if cell.expectations[name].state != UNPUBLISHED and name in found and not found[name].doubt
     ]
@@ -185,6 +187,14 @@ def _width(text: str) -> int:
     return sum(
         0 if unicodedata.combining(one) else 2 if unicodedata.east_asian_width(one) in "WF" else 1 for one in text
     )
+
+
+def _by_how_much(name: str, value: float, verdict: RunVerdict) -> str:
+    """Return " (98.6 % of the published, 5.1 % inside its bound)" where it is this value that was judged by a bound."""
+    judged = verdict.metrics.get(name)
+    if judged is None or judged.measured != value or not margin(judged):
+        return ""
+    return f" ({of_published(judged)} of the published, {margin(judged)} its bound)"
 
 
 def _remarks(found: Measurement) -> list[str]:

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from evidence.verdict import Verdict
-from fixtures.ask.peaks import asked_in_full, asked_peaks, parts_of_memory
+from fixtures.ask.peaks import RIGHT, asked_in_full, asked_peaks, parts_of_memory
 from fixtures.ask.probes import asked_cells
 from fixtures.ask.runs import MetricResult
-from fixtures.select.registry import question
-
-RIGHT = (Verdict.PASS, Verdict.RECORDED)
-"""Of a rate that nobody published it is enough that the results are right, and below the specification."""
+from fixtures.select.registry import cells_with_the_metric, question
 
 
 @question("copies", of=asked_cells("links"), phase="probes", enough=RIGHT)
@@ -34,3 +30,15 @@ def test_peak(product: MetricResult) -> None:
 def test_sustained(sustained: MetricResult) -> None:
     """A minute of matrix products on all devices: the last tenth is as fast as the first."""
     sustained.require_pass()
+
+
+@question("gemm", of=cells_with_the_metric, phase="probes")
+def test_gemm(verdict: MetricResult) -> None:
+    """Matrix products of the slowest device in the row's format, where a number is accepted."""
+    verdict.require_pass()
+
+
+@question("memory_bandwidth", of=cells_with_the_metric, phase="probes")
+def test_memory_bandwidth(verdict: MetricResult) -> None:
+    """Copy within the memory of the slowest device, where a number is accepted."""
+    verdict.require_pass()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Collection
 
 from evidence.bundle import Evidence
-from evidence.verdict import Interval, Verdict
+from evidence.verdict import Interval, MetricVerdict, Verdict
 from verdict.bounds import against_bounds
 from verdict.checks.invariants import CHECKS, Case
 from verdict.judge import Judged
@@ -28,7 +28,7 @@ def cannot_pass(run: Judged, asked: Collection[str]) -> str:
 
     `run` is from `judge_so_far`; `asked` are the metrics and probes that have to pass. Clocks have to be right for any
     of them. A rate fails with confidence, and on as many steps as a number is held against a published one with;
-    memory, time and operators fail for good as soon as they do.
+    memory, time and probes fail for good as soon as they do.
 
     >>> cannot_pass(judge_so_far(evidence, device, cell), {"p_core"})
     'p_core 36.4 images/s is below 38.0 (0.95 x published 40.0)'
@@ -39,29 +39,35 @@ def cannot_pass(run: Judged, asked: Collection[str]) -> str:
             return text
     if run.verdict.outcome is Verdict.INVALID:
         return ""  # of numbers that prove nothing no conclusion is drawn
-    operators = run.verdict.probes.get("operators")
-    if operators is not None and operators.verdict is Verdict.FAIL and "operators" in asked and _all_answered(run):
-        return f"operators: {operators.reason}"
+    for name, probe in run.verdict.probes.items() if _have_answered(run) else ():
+        if probe.verdict is Verdict.FAIL and name in asked:
+            return f"{name}: {probe.reason}"
     for name, metric in run.verdict.metrics.items():
         if metric.verdict is Verdict.FAIL and name in asked and name not in OF_THE_END and _is_sure(run, name):
             return metric.reason
     return ""
 
 
-def _all_answered(run: Judged) -> bool:
+def _have_answered(run: Judged) -> bool:
+    """Return whether every rank is done with its probes: the data set is read after them."""
     ranks = run.evidence.ranks
-    return len(ranks) == run.cell.topology.ranks and all(rank.operators_done is not None for rank in ranks)
+    return len(ranks) == run.cell.topology.ranks and all(rank.data for rank in ranks)
 
 
 def _is_sure(run: Judged, name: str) -> bool:
-    metric, found = run.verdict.metrics[name], run.measurements.get(name)
     if name not in RATES:
         return True
-    value, interval = metric.measured, metric.interval
-    if value is None or interval is None or found is None or found.n < fewest_steps(run.evidence):
+    found = run.measurements.get(name)
+    return found is not None and found.n >= fewest_steps(run.evidence) and surely_fails(run.verdict.metrics[name])
+
+
+def surely_fails(rate: MetricVerdict) -> bool:
+    """Return whether a rate lies outside its bounds with an interval that is WIDER times as wide too."""
+    value, interval = rate.measured, rate.interval
+    if value is None or interval is None:
         return False
     wider = Interval(value - WIDER * (value - interval.low), value + WIDER * (interval.high - value))
-    return against_bounds(wider, metric.low, metric.high)[0] is Verdict.FAIL
+    return against_bounds(wider, rate.low, rate.high)[0] is Verdict.FAIL
 
 
 def fewest_steps(evidence: Evidence) -> int:

@@ -22,9 +22,9 @@ class DeviceRate:
 
     `of` is what it is, as in HOST_TO_DEVICE; `precision` the format of products, else ""; `part` "forward" or
     "backward" of a convolution, else "". `size` names the dimensions, of a convolution those of the model, beside
-    the images `n` and the sides `rows` and `columns` that were computed. `devices` of the host worked at once; `pinned`
-    is the host's memory of a copy, else None. Of the result `checked` numbers were compared, of which `wrong` differed;
-    `error`: why nothing was measured, else "".
+    what was computed: images `n`, channels `inputs` and `outputs`, sides `rows` and `columns`. `devices` of the host
+    worked at once; `pinned` is the host's memory of a copy, else None. Of the result `checked` numbers were compared,
+    of which `wrong` differed; `error`: why nothing was measured, else "".
     """
 
     of: str
@@ -108,11 +108,12 @@ class PeaksDone:
 @event("layers", once=True)
 @dataclass(frozen=True)
 class Layers:
-    """What the layers of the model computed in one training step of `images` with `padded_pixels`, in columns.
+    """What the layers of the model computed in one training step of `images` with `padded_pixels`, call by call.
 
-    `kind` is the module's class, or "SGD" for the optimizer; `size` names a convolution as `conv_name` does, else "".
-    `forward_flops` and `backward_flops` are 2 for each multiply-add; `forward_bytes` and `backward_bytes` what has to
-    be read and written at least once: inputs, outputs, weights and their gradients. `calls` is how often it was called.
+    In columns, in the order of the forward pass. `kind` is the module's class, or "SGD" for the optimizer; `size` names
+    a convolution as `conv_name` does, else "". `forward_flops` and `backward_flops` are 2 for each multiply-add;
+    `forward_bytes` and `backward_bytes` what has to be read and written at least once: inputs, outputs, weights and
+    their gradients. `gradient_bytes` are those of the weights, of the first call of a module.
     """
 
     images: int
@@ -120,8 +121,8 @@ class Layers:
     name: tuple[str, ...]
     kind: tuple[str, ...]
     size: tuple[str, ...]
-    calls: tuple[int, ...]
     forward_flops: tuple[int, ...]
     backward_flops: tuple[int, ...]
     forward_bytes: tuple[int, ...]
     backward_bytes: tuple[int, ...]
+    gradient_bytes: tuple[int, ...]

@@ -120,7 +120,7 @@ class RankEvidence:
 
     @property
     def probes_ns(self) -> int:
-        """What the probes took that are no part of the run that is timed."""
+        """What the probes after the clock test took, which is no part of the run that is timed."""
         ended = (self.operators_done, self.links_done, self.peaks_done)
         return sum(done.t_ns - done.begun_ns for done in ended if done is not None)
 

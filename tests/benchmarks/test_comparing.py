@@ -22,8 +22,8 @@ def test_one_run_a_side_is_compared_by_its_steps() -> None:
     assert detections(generator, 1, 0.01, 0.10, trials=20) >= 0.9
 
 
-def test_the_table_has_a_row_for_each_number_of_runs_and_noise() -> None:
+def test_the_table_has_a_row_for_each_number_of_runs() -> None:
     lines = list(table(trials=1))
 
-    assert lines[0] == "| runs a side | noise | false alarm | 3 % slower | 5 % slower | 10 % slower |"
-    assert [line.split(" | ")[0] for line in lines[2 : 2 + len(RUNS)]] == [f"| {runs}" for runs in RUNS]
+    assert lines[0].startswith("| runs a side | noise 1 %: false / 3 % / 5 % / 10 % | noise 2 %: ")
+    assert [line.split(" | ")[0] for line in lines[2:]] == [f"| {runs}" for runs in RUNS]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +16,14 @@ from tests.support import ROOT
 from verdict.judge import judge
 from verdict.lookup import find_cell
 
-NOW = "at most 9 h 12 min left  r300-1x8-fp32-bs16  epoch 3/13  step 420/916  182.3 images/s  3 h 12 min so far"
+NOW = [
+    "at most 9 h 12 min left",
+    "r300-1x8-fp32-bs16",
+    "epoch 3/13",
+    "step 420/916",
+    "182.3 images/s",
+    "3 h 12 min so far",
+]
 
 
 @pytest.fixture(scope="module")
@@ -34,22 +42,19 @@ def test_rates_stand_beside_bounds_with_what_they_would_come_to(verdict: RunVerd
 
     assert found[0] == "R300 1x2 fp32 bs2 lr0.02 · steady · simulated · running"
     (heading,) = (line for line in found if line.startswith("metric "))
-    (p_core,) = (line for line in found if line.startswith("p_core "))
-    assert heading.split() == ["metric", "so", "far", "bound", "of", "published", "provisional"]
-    assert p_core.split() == ["p_core", "36.37", "images/s", "±", "0.3", "%", ">=", "38.0", "90.9%", "fail"]
+    (p_core,) = (line for line in found if line.startswith("p_core   "))
+    assert heading.split() == ["metric", "so", "far", "bound", "to", "bound", "published", "provisional"]
+    assert re.split(" {2,}", p_core) == ["p_core", "36.37 images/s ± 0.3 %", ">= 38.0", "-4.3 %", "90.9 %", "fail"]
     assert found[-1] == "The run goes on, so nothing here is a verdict yet."
 
 
-@pytest.mark.parametrize("width", [60, 80, 200])
+@pytest.mark.parametrize("width", [72, 80, 200])
 def test_no_line_is_wider_than_the_terminal_and_no_word_is_cut(width: int, verdict: RunVerdict) -> None:
     found = lines(verdict, width=width, why="p_core 36.37 images/s is below 38.0", notes=["no event from rank 3"])
 
-    table = next(at for at, line in enumerate(found) if line.startswith("metric "))
-    said = [line for at, line in enumerate(found) if not table <= at <= table + len(verdict.shown)]
-    assert max(map(len, said)) <= width
-    assert " ".join(said).replace("  ", " ").count("cannot pass any more: p_core") == 1
-    if width >= 80:
-        assert max(map(len, found)) <= width
+    assert max(map(len, found)) <= width
+    assert "cannot pass any more: p_core 36.37 images/s" in " ".join(found)
+    assert not any(line.endswith(("image", "p_cor")) for line in found)
 
 
 def test_evidence_that_cannot_be_trusted_is_said_once(verdict: RunVerdict) -> None:
@@ -58,4 +63,4 @@ def test_evidence_that_cannot_be_trusted_is_said_once(verdict: RunVerdict) -> No
     found = lines(invalid)
 
     assert "the evidence cannot be trusted: rank 0: the device's timer is wrong" in found
-    assert not any(line.startswith("p_core: ") for line in found)
+    assert not any("is below 38.0" in line for line in found)

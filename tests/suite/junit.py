@@ -85,7 +85,9 @@ def _command(folder: Path, arguments: Sequence[Any]) -> list[str]:
 
 
 def _environment(added: Mapping[str, str]) -> dict[str, str]:
-    inherited = {key: value for key, value in os.environ.items() if not key.startswith(("PYTEST_", "COV_"))}
+    # xdist gives its workers a terminal's width, and a session folds its tables to that.
+    ours = ("PYTEST_", "COV_", "COLUMNS")
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith(ours)}
     return {**inherited, **added}
 
 

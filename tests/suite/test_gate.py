@@ -84,6 +84,39 @@ def test_every_metric_passed_is_a_pass(tmp_path: Path, one: Path, baseline: Path
     assert {case.outcome for case in session.by_metric.values()} == {"passed"}
 
 
+def test_the_closing_table_is_the_last_thing_before_the_gates_line(tmp_path: Path, one: Path, baseline: Path) -> None:
+    session = gated(tmp_path, "--replay", one, "--baseline", baseline, f"--summary={tmp_path / 'summary.md'}")
+
+    places = [session.output.index(f" {part} ") for part in ("benchmark", "passed in", "health", "conformance")]
+    assert places == sorted(places)
+    assert last_line(session).startswith("GATE: PASS")
+    summary = (tmp_path / "summary.md").read_text(encoding="utf-8").splitlines()
+    assert summary[0] == "# GATE: PASS"
+    assert len([line for line in summary if line.endswith(" pass |")]) == len(session.by_metric)
+
+
+@pytest.mark.parametrize("width", ["80", "100"])
+def test_no_line_of_the_closing_part_is_wider_than_the_terminal(
+    tmp_path: Path, one: Path, baseline: Path, width: str
+) -> None:
+    session = gated(tmp_path, "--replay", one, "--baseline", baseline, COLUMNS=width)
+
+    closing = session.output[session.output.rindex("= conformance =") :].splitlines()[1:-1]
+    wide = [line for line in closing if len(line) > int(width)]
+    assert len(closing) > 10
+    # Paths have no space at which they could be broken.
+    assert [line for line in wide if max(map(len, line.split())) + 10 <= int(width)] == []
+
+
+def test_a_session_that_is_refused_says_so_in_its_summary(tmp_path: Path) -> None:
+    session = gated(tmp_path, "-m", "r300", "--topo", "9x9", f"--summary={tmp_path / 'summary.md'}")
+
+    assert session.code == 4
+    assert (
+        (tmp_path / "summary.md").read_text().startswith("# Nothing was run\n\n- --topo 9x9: the table of r300 has no")
+    )
+
+
 def test_a_run_of_an_older_schema_is_judged_and_is_no_proof(tmp_path: Path, baseline: Path) -> None:
     bundle = bundle_of("r300", "1x1")
     bundle.run["schema"] = bundle.one("start")["schema"] = 2

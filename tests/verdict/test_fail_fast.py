@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,12 @@ import pytest
 
 from evidence.bundle import read_run
 from evidence.growing import GrowingRun
+from evidence.seal import write_seal
 from evidence.verdict import Verdict
 from expected import load_devices
 from tests.verdict.beginnings import beginning, stopped
 from tests.verdict.bundles import HONEST_CLOCK, STEADY, Bundle, Plan, a_cell, build
+from verdict.compare.comparability import Candidate, circumstances, refusals
 from verdict.fail_fast import cannot_pass, fewest_steps
 from verdict.judge import judge, judge_run, judge_so_far, judge_together
 
@@ -141,6 +144,21 @@ def test_a_wrong_clock_makes_it_invalid_all_the_same(tmp_path: Path) -> None:
     assert run.measurements == {}
 
 
+@pytest.mark.parametrize(("kind", "outcome"), [("crash", Verdict.FAIL), ("diverged", Verdict.INVALID)])
+def test_a_rank_that_crashed_when_another_was_ended_makes_no_difference(
+    kind: str, outcome: Verdict, tmp_path: Path
+) -> None:
+    run_dir = stopped(build(LONG), tmp_path, 0.5, "p_core is too low")
+    path = run_dir / "rank-0001.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)[:-1]
+    t_ns = json.loads(lines[-1])["t_ns"]
+    failure = {"event": "failure", "t_ns": t_ns, "kind": kind, "message": "Connection reset by peer"}
+    path.write_bytes(b"".join(lines) + json.dumps(failure).encode() + b"\n")
+    write_seal(run_dir)
+
+    assert judge(read_run(run_dir), DEVICE, a_cell(LONG)).verdict.outcome is outcome
+
+
 def test_damage_makes_it_invalid_too(tmp_path: Path) -> None:
     run_dir = stopped(build(LONG), tmp_path, 0.5, "p_core is too low")
     path = run_dir / "rank-0000.jsonl"
@@ -152,6 +170,15 @@ def test_damage_makes_it_invalid_too(tmp_path: Path) -> None:
 
     assert verdict.outcome is Verdict.INVALID
     assert "not a JSON object" in verdict.reasons[0]
+
+
+def test_its_numbers_stand_beside_none_of_a_whole_run(tmp_path: Path) -> None:
+    whole = read_run(build(LONG).write(tmp_path / "whole-run"))
+    part = read_run(stopped(build(LONG), tmp_path, 0.9, "p_core is too low"))
+
+    found = refusals(*(Candidate(name, circumstances(one), 0, "") for name, one in (("a", whole), ("b", part))))
+
+    assert any("ended early" in reason for reason in found)
 
 
 def test_beside_a_boot_that_passes_it_is_a_fail(tmp_path: Path) -> None:

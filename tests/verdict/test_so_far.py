@@ -125,6 +125,25 @@ def test_before_its_first_steps_a_run_has_shown_nothing(share: float, tmp_path: 
     assert run.verdict.reasons[0] == "e2e_time is not measured: protocol steady does not measure it"
 
 
+def test_rates_of_different_parts_of_the_run_need_not_fit_together(tmp_path: Path) -> None:
+    """p_whole is of the first epoch; after it the device became slower, so that p_train is below it."""
+    bundle = build(replace(Plan(), maps=(0.21, 0.25, 0.38)))
+    for rank in bundle.ranks:
+        for window in bundle.all("window", rank):
+            if window["epoch"] > 0:
+                window["wall_ns"] = 10 * window["wall_ns"]
+    for events in bundle.ranks.values():
+        begun = next(one["t_ns"] for one in events if one["event"] == "epoch_begin" and one["epoch"] == 1)
+        for event in events:
+            event["t_ns"] += 9 * max(0, event["t_ns"] - begun)
+    run_dir = beginning(bundle.write(tmp_path / "whole"), tmp_path / "run", 0.6)
+
+    run = judge_so_far(GrowingRun(run_dir).read(), RESNET, a_cell(Plan()))
+
+    assert run.measurements["p_train"].value < run.measurements["p_whole"].value
+    assert run.verdict.outcome is not Verdict.INVALID, run.verdict.reasons
+
+
 def test_ranks_whose_files_are_elsewhere_are_not_left_out(tmp_path: Path) -> None:
     run_dir = beginning(build(LONG).write(tmp_path / "whole"), tmp_path / "run", 0.8)
     (run_dir / "rank-0001.jsonl").unlink()

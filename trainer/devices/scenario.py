@@ -92,10 +92,10 @@ class Scenario:
     is Gaussian, AR(1), with the relative standard deviation `noise` and the coefficient `autocorrelation`. Training has
     `memory_gib` in use. An image takes `decode_ms` to decode, `copy_ms` to copy and `evaluate_ms` in evaluation;
     queueing a step takes the host `launch_ms`. An exchange of the links probe takes `link_us`, or `network_us` between
-    hosts, and its bytes at `link_gb_per_s`, or `network_gb_per_s`, with the relative noise `link_noise`. On a real
-    clock `decode_ms` is added to the real time of decoding, and copies, evaluation and launches take their real time.
-    The probes find matrix products of `gemm_tflops`, convolutions
-    of `convolution_tflops`, memory of `memory_gb_per_s` and copies of `copy_gb_per_s`; no step depends on them.
+    hosts, and its bytes at `link_gb_per_s`, or `network_gb_per_s`, with the relative noise `link_noise`. Other probes
+    find matrix products of `gemm_tflops`, convolutions of `convolution_tflops`, memory of `memory_gb_per_s` and copies
+    of `copy_gb_per_s`; no step depends on them. On a real clock `decode_ms` is added to the real time of decoding, and
+    copies, evaluation and launches take their real time.
     """
 
     seed: int = _key(_whole(0, default=0))

@@ -92,7 +92,7 @@ class VirtualBackend(Backend):
     visible_devices = "VIRTUAL_VISIBLE_DEVICES"
     simulated = True
     copies_beside = True
-    probe_cut = 32
+    probe_cut = 256
 
     _scenario = Scenario()
     _rank, _world_size = 0, 1

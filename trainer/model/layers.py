@@ -23,30 +23,22 @@ class _Row:
     name: str
     kind: str
     size: str = ""
-    calls: int = 1
     forward_flops: int = 0
     backward_flops: int = 0
     forward_bytes: int = 0
     backward_bytes: int = 0
-
-    def and_as_many(self, other: _Row) -> _Row:
-        """Return both rows in one."""
-        sums = {
-            name: getattr(self, name) + getattr(other, name)
-            for name in ("calls", "forward_flops", "backward_flops", "forward_bytes", "backward_bytes")
-        }
-        return replace(self, **sums)
+    gradient_bytes: int = 0
 
 
 class LayerCount:
     """Counts the first training step of `model`, a torchvision detector, and passes the event to `write`; then ends.
 
-    Layers that are alike are one row. The optimizer is SGD with momentum.
+    The optimizer is SGD with momentum.
     """
 
     def __init__(self, model: torch.nn.Module, write: Callable[[Layers], None]) -> None:
         self._model, self._write = model, write
-        self._rows: dict[tuple[Any, ...], _Row] = {}
+        self._rows: list[_Row] = []
         self._images = self._pixels = 0
         self._handles = [model.transform.register_forward_hook(self._transformed)]
         for name, module in model.named_modules():
@@ -61,9 +53,9 @@ class LayerCount:
     def _hook(self, name: str) -> Callable[[torch.nn.Module, Any, Any], None]:
         def called(module: torch.nn.Module, inputs: Any, output: Any) -> None:
             if self._model.training:
-                row, signature = _row(name, module, inputs[0], output)
-                known = self._rows.get(signature)
-                self._rows[signature] = row if known is None else known.and_as_many(row)
+                row = _row(name, module, inputs[0], output)
+                is_first = all(other.name != name for other in self._rows)
+                self._rows.append(row if is_first else replace(row, gradient_bytes=0))
 
         return called
 
@@ -80,22 +72,20 @@ class LayerCount:
             backward_flops=_SGD_FLOPS * count,
             backward_bytes=sum(_SGD_NUMBERS * one.numel() * one.element_size() for one in trained),
         )
-        rows = [*self._rows.values(), optimizer]
+        rows = [*self._rows, optimizer]
         columns: dict[str, Any] = {name: tuple(getattr(row, name) for row in rows) for name in vars(optimizer)}
         self._write(Layers(images=self._images, padded_pixels=self._pixels, **columns))
 
 
-def _row(name: str, module: torch.nn.Module, given: Any, output: torch.Tensor) -> tuple[_Row, tuple[Any, ...]]:
-    """Return what one call of a layer computes, and what it has in common with layers that are alike."""
+def _row(name: str, module: torch.nn.Module, given: Any, output: torch.Tensor) -> _Row:
+    """Return what one call of a layer computes."""
     kind, of_output = type(module).__name__, output.numel() * output.element_size()
     if not isinstance(module, (torch.nn.Conv2d, torch.nn.Linear)):
         of_input = given.numel() * given.element_size() if isinstance(given, torch.Tensor) else of_output
         first = of_input + of_output
         if isinstance(module, (BasicBlock, Bottleneck)):
             kind, first = "residual", 3 * of_output
-        back = (first + of_output) * output.requires_grad
-        alike = (kind, tuple(output.shape[1:]), output.requires_grad)
-        return _Row(name, kind, forward_bytes=first, backward_bytes=back), alike
+        return _Row(name, kind, forward_bytes=first, backward_bytes=(first + of_output) * output.requires_grad)
     weight = module.weight
     of_input, of_weight = given.numel() * output.element_size(), weight.numel() * weight.element_size()
     flops, moved = 2 * output.numel() * (weight.numel() // weight.shape[0]), of_input + of_output + of_weight
@@ -103,5 +93,5 @@ def _row(name: str, module: torch.nn.Module, given: Any, output: torch.Tensor) -
     if isinstance(module, torch.nn.Conv2d):
         cout, cin, k, _ = weight.shape
         size = conv_name({"cin": cin, "cout": cout, "k": k, "h": output.shape[2], "w": output.shape[3]})
-    row = _Row(name, kind, size, 1, flops, passes * flops, moved, passes * moved)
-    return row, (kind, size, tuple(weight.shape), given.shape[0], passes)
+    gradients = sum(one.numel() * one.element_size() for one in module.parameters() if one.requires_grad)
+    return _Row(name, kind, size, flops, passes * flops, moved, passes * moved, gradients)

@@ -200,6 +200,16 @@ def asked_dtypes(kind: Kind, precision: str, tf32: bool) -> Iterator[str]:
             yield "tf32" if tf32 and dtype == "fp32" and kind.name in PRODUCTS else dtype
 
 
+def operators_in_words() -> set[str]:
+    """Return every question in words, as "conv2d dgrad fp32", in whichever dtype."""
+    return {
+        f"{kind.name} {direction} {dtype}".replace("-", " ")
+        for kind in CATALOGUE.values()
+        for direction in kind.directions
+        for dtype in (*kind.dtypes, *(["tf32"] if kind.name in PRODUCTS else []))
+    }
+
+
 def questions(precision: str, tf32: bool, asked: str) -> Iterator[str]:
     """Yield the name of each question that a test asks, as conv2d-dgrad-fp32: operator, direction and dtype."""
     for kind in CATALOGUE.values():

@@ -117,8 +117,8 @@ def _convolution(
 ) -> DeviceRate:
     """Measure one pass of a convolution whose padding keeps the sides; backward is to input and weights."""
     backend.set_tf32(precision == "tf32")
-    cin, cout, k = size["cin"], size["cout"], size["k"]
-    n, h, w = _fitted(size, settings.batch_size, backend.probe_cut)
+    computed, k = _fitted(size, settings.batch_size, backend.probe_cut), size["k"]
+    n, cin, cout, h, w = (computed[name] for name in ("n", "inputs", "outputs", "rows", "columns"))
     shapes = {"x": (n, cin, h, w), "weight": (cout, cin, k, k), "upstream": (n, cout, h, w)}
     host = {name: _random(shape, precision, settings.seed + at) for at, (name, shape) in enumerate(shapes.items())}
     x, weight, upstream = (one.to(backend.device, copy=True) for one in host.values())
@@ -150,19 +150,24 @@ def _convolution(
         done.times_ns,
         precision,
         part,
-        {**size, "n": n, "rows": h, "columns": w},
+        {**size, **computed},
         checked=checked,
         wrong=wrong,
     )
 
 
-def _fitted(size: Mapping[str, int], batch_size: int, cut: int) -> tuple[int, int, int]:
-    """Return images and sides of a convolution that is no more work than the matrix product of this device."""
+def _fitted(size: Mapping[str, int], batch_size: int, cut: int) -> Mapping[str, int]:
+    """Return the size of a convolution that is no more work than the matrix product of this device, as computed.
+
+    Sides are smaller by the same factor, and channels where that is not enough.
+    """
+    cin, cout, k, h, w = (size[name] for name in ("cin", "cout", "k", "h", "w"))
     if cut == 1:
-        return min(_BATCH, batch_size), size["h"], size["w"]
-    flops = 2 * size["cin"] * size["cout"] * size["k"] ** 2 * size["h"] * size["w"]
-    by = max(1.0, math.sqrt(flops / (2 * (_SIDE // cut) ** 3)))
-    return 1, max(1, round(size["h"] / by)), max(1, round(size["w"] / by))
+        return {"n": min(_BATCH, batch_size), "inputs": cin, "outputs": cout, "rows": h, "columns": w}
+    flops, most = 2 * cin * cout * k * k, 2 * (_SIDE // cut) ** 3
+    by, channels = max(1.0, math.sqrt(flops * h * w / most)), max(1.0, math.sqrt(flops / most))
+    computed = {"inputs": cin / channels, "outputs": cout / channels, "rows": h / by, "columns": w / by}
+    return {"n": 1, **{name: max(1, round(value)) for name, value in computed.items()}}
 
 
 def check_convolution(

@@ -211,6 +211,8 @@ def _judge(run_dir: Path, devices: Mapping[str, Device]) -> _Judged:
         raise AcceptError(
             f"{run_dir}: was restarted {times(verdict.restarts)}, expected an unbroken run: only one is proof"
         )
+    if evidence.stopped:
+        raise AcceptError(f"{run_dir}: was ended early by --fail-fast, expected a whole run: {evidence.stopped}")
     measured = judged.measurements
     return _Judged(cell, verdict, read_provenance(evidence), measured, _doubts(measured))
 

@@ -7,8 +7,9 @@ from typing import Iterator
 from evidence.events.peaks import PRODUCTS
 from evidence.events.rank import RankEvidence
 from verdict.checks.invariants import Case, check, rank_check
+from verdict.metrics.peaks import interval_of
 from verdict.probes.answers import place_of
-from verdict.probes.peaks import interval_of, specified_at_most
+from verdict.probes.peaks import specified_at_most
 
 
 @check("peaks-asked")
@@ -32,7 +33,7 @@ def every_rank_was_measured(case: Case) -> Iterator[str]:
             yield f"rank {rank.rank}: found other products in the peaks probe than on the ranks before it"
 
 
-@rank_check("below-specification")
+@rank_check("peaks-within-specification")
 def rates_are_below_the_specification(case: Case, rank: RankEvidence) -> Iterator[str]:
     """No copy, memory or product was measured above what the device's specification allows."""
     where = place_of(rank.rank, dict(case.evidence.starts))

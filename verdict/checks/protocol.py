@@ -105,7 +105,7 @@ def windows_lie_in_training(case: Case, rank: RankEvidence) -> Iterator[str]:
 
 @check("epochs-complete", at_end=True)
 def epochs_are_complete(case: Case) -> Iterator[str]:
-    """full: every epoch from 0 to the last; epoch: exactly one; each step belongs to one of them.
+    """full: every epoch from the first to the last; epoch: exactly one; each step belongs to one of them.
 
     A resumed attempt has those from its position on.
     """

@@ -138,14 +138,15 @@ def line_through(points: Sequence[Timed]) -> Line | None:
     )
 
 
-def _shortened(evidence: Evidence) -> str:
+def shortened(evidence: Evidence) -> str:
+    """Return why a run has no rates that a baseline could hold; "" if it has."""
     asked = "" if evidence.run is None else evidence.run.links
     if asked != FULL:
         return f"the run was made with --links={asked or 'none'}; only full has the sizes of published bandwidths"
     return ""
 
 
-@metric("bus_bandwidth", *TRAINING, PROBES, of="model", without=_shortened)
+@metric("bus_bandwidth", *TRAINING, PROBES, of="model", without=shortened)
 def bus_bandwidth(evidence: Evidence) -> Measurement | None:
     """Bus bandwidth of the all-reduce at the largest size, as nccl-tests defines it, in GB/s."""
     points = timed(evidence, ALL_REDUCE)

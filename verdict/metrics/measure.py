@@ -12,7 +12,7 @@ from evidence.errors import SuiteError
 from evidence.events.training import Evaluation
 from evidence.verdict import Interval
 from expected import ALL_METRICS, METRICS
-from verdict.metrics import links, memory, throughput  # noqa: F401 - they register their metrics
+from verdict.metrics import links, memory, peaks, throughput  # noqa: F401 - they register their metrics
 from verdict.metrics.measurement import DEFINITIONS, Measurement, metric
 from verdict.metrics.statistics import NORMAL_QUANTILE, t_quantile
 from verdict.wording import counted, times

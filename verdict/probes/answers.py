@@ -21,7 +21,6 @@ class ProbeAnswer:
     """The verdict on one question of a probe, as conv2d-dgrad-fp32, in the whole run.
 
     `margin` is the worst case's value over its bound, so that above 1 fails; `cases` were asked on all ranks together.
-    `place` is where it failed, in words for the gate's line, as "on device 5".
     """
 
     question: str
@@ -29,7 +28,11 @@ class ProbeAnswer:
     reason: str
     margin: float
     cases: int
-    place: str = ""
+
+    @property
+    def place(self) -> str:
+        """Where it failed, in words for the gate's line, as "on device 5"; "" if that is not known."""
+        return ""
 
     @property
     def facts(self) -> Mapping[str, str]:

@@ -8,10 +8,12 @@ below that peak, exchange that the backward pass does not hide, launch overhead,
 from __future__ import annotations
 
 import math
+import statistics
 from dataclasses import dataclass
 from typing import Mapping, Sequence
 
 from evidence.bundle import Evidence
+from evidence.events.links import ALL_REDUCE
 from evidence.events.peaks import CONVOLUTION, GEMM, MEMORY_COPY, MEMORY_TRIAD, DeviceRate, Layers
 from evidence.events.rank import RankEvidence, Windows
 from evidence.verdict import ProbeVerdict, Verdict
@@ -31,7 +33,7 @@ _OF_BATCH = ("Linear", "MultiScaleRoIAlign")
 """Layers that grow with the number of images and not with their pixels."""
 _EXCEEDED = 1.1
 """The parts over the step from which the probes cannot explain it: they were disturbed, or ran other kernels."""
-_ROUNDS = 20
+_HALVINGS = 50
 _SYNCHRONISED = "synchronised"
 
 
@@ -39,7 +41,8 @@ _SYNCHRONISED = "synchronised"
 class Layer:
     """A row of the roofline: FLOPs and bytes of a step, forward and backward; `ms` at least, by what it is `bound`.
 
-    `below_ms` is what a convolution takes longer, at the rates that were measured of convolutions.
+    `below_ms` is what a convolution takes longer, at the rates that were measured of convolutions; `backward_ms` of
+    both is the backward pass, which leaves `gradient_bytes` to be exchanged.
     """
 
     name: str
@@ -49,6 +52,8 @@ class Layer:
     bound: str
     ms: float
     below_ms: float = 0.0
+    backward_ms: float = 0.0
+    gradient_bytes: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -112,10 +117,10 @@ def _explain(evidence: Evidence, cell: Cell, rank: RankEvidence, windows: Window
         CONVOLUTIONS: sum(one.below_ms for one in layers),
         MEMORY: sum(one.ms for one in layers if one.bound == MEMORY),
     }
-    buckets = buckets_ms(evidence)
+    buckets = buckets_of(evidence)
     notes = [] if buckets or len(evidence.ranks) == 1 else ["the exchange was not measured, and is in the rest"]
     forward_ms = _per_image(windows) * total(windows.images) / steps / 1e6
-    parts[EXCHANGE] = exposed_ms(buckets, step_ms - forward_ms) if buckets else 0.0
+    parts[EXCHANGE] = exposed_ms(buckets, ready_shares(layers, [size for size, _ in buckets]), step_ms - forward_ms)
     work_ms = sum(parts.values())
     is_host = rank.start is not None and rank.start.timing == _SYNCHRONISED
     parts[LAUNCH] = 0.0 if is_host else max(0.0, min(host_ms, step_ms) - work_ms)
@@ -148,7 +153,7 @@ def _layers(
     found = []
     for at, (name, kind, size) in enumerate(zip(counted.name, counted.kind, counted.size)):
         scale = 1.0 if kind == "SGD" else images if kind in _OF_BATCH else pixels
-        flops, moved, ms, below_ms, bounds = 0.0, 0.0, 0.0, 0.0, {COMPUTE: 0.0, MEMORY: 0.0}
+        flops, moved, ms, below_ms, both, bounds = 0.0, 0.0, 0.0, 0.0, 0.0, {COMPUTE: 0.0, MEMORY: 0.0}
         for part in ("forward", "backward"):
             part_flops = scale * getattr(counted, f"{part}_flops")[at]
             part_bytes = scale * getattr(counted, f"{part}_bytes")[at]
@@ -156,10 +161,11 @@ def _layers(
             bounds[COMPUTE if computing >= moving else MEMORY] += max(computing, moving)
             ms += max(computing, moving)
             rate = nearest_rate(size, part, convolutions) if size else None
-            below_ms += 0.0 if rate is None else max(0.0, part_flops / rate / 1e9 - max(computing, moving))
-            flops, moved = flops + part_flops, moved + part_bytes
+            below = 0.0 if rate is None else max(0.0, part_flops / rate / 1e9 - max(computing, moving))
+            both = max(computing, moving) + below  # of the backward pass, which comes last
+            flops, moved, below_ms = flops + part_flops, moved + part_bytes, below_ms + below
         bound = max(bounds, key=lambda one: bounds[one])
-        found.append(Layer(name, kind, flops, moved, bound, ms, below_ms))
+        found.append(Layer(name, kind, flops, moved, bound, ms, below_ms, both, counted.gradient_bytes[at]))
     return found
 
 
@@ -181,28 +187,55 @@ def _octaves(size: str) -> tuple[float, ...]:
     return tuple(math.log2(number) for number in (int(kernel.split("x")[0]), int(cin), int(cout), height * width))
 
 
-def buckets_ms(evidence: Evidence) -> list[float]:
-    """Return the time of the all-reduce of each of DDP's buckets, on the slowest rank; [] where it was not measured."""
-    return []
+def buckets_of(evidence: Evidence) -> list[tuple[int, float]]:
+    """Return bytes and ms of the all-reduce of each of DDP's buckets, on the slowest rank; [] where not measured."""
+    longest: dict[int, float] = {}
+    for rank in evidence.ranks:
+        for one in rank.collectives:
+            if one.collective == ALL_REDUCE and one.bucket and one.times_ns:
+                longest[one.bytes] = max(longest.get(one.bytes, 0.0), statistics.fmean(one.times_ns) / 1e6)
+    done = evidence.ranks[0].links_done
+    buckets = () if done is None else done.buckets
+    return [(size, longest[size]) for size in buckets] if set(buckets) <= set(longest) else []
 
 
-def exposed_ms(buckets_ms: Sequence[float], after_forward_ms: float) -> float:
+def ready_shares(layers: Sequence[Layer], sizes: Sequence[int]) -> list[float]:
+    """Return the share of the backward pass after which each bucket, of so many bytes, has its gradients.
+
+    The last layers of the model have theirs first.
+    """
+    trained = [one for one in reversed(layers) if one.kind != "SGD" and one.backward_ms]
+    whole_ms, whole = sum(one.backward_ms for one in trained), sum(one.gradient_bytes for one in trained)
+    shares: list[float] = []
+    spent_ms = gradients = 0.0
+    for one in trained:
+        spent_ms, gradients = spent_ms + one.backward_ms, gradients + one.gradient_bytes
+        while len(shares) < len(sizes) and gradients >= whole * sum(sizes[: len(shares) + 1]) / sum(sizes):
+            shares.append(spent_ms / whole_ms)
+    return shares + [1.0] * (len(sizes) - len(shares))
+
+
+def exposed_ms(buckets: Sequence[tuple[int, float]], shares: Sequence[float], after_forward_ms: float) -> float:
     """Return how much longer a step is by the exchange of gradients that its backward pass does not hide.
 
-    `buckets_ms` are the exchanges, in their order; a bucket is ready as each equal part of the backward pass
-    ends, and one exchange begins after the other. `after_forward_ms` is the backward pass with what is not hidden.
+    `buckets` are bytes and ms of the exchanges in their order, each of which begins after the one before it and after
+    its share of the backward pass. `after_forward_ms` is that pass with what is not hidden.
 
-    >>> exposed_ms([1.0, 1.0], 10.0)
+    >>> exposed_ms([(8, 1.0), (8, 1.0)], [0.5, 1.0], 11.0)
     1.0
     """
-    exposed = 0.0
-    for _ in range(_ROUNDS):  # the backward pass alone is not known: what is not hidden is in its time
-        backward = max(0.0, after_forward_ms - exposed)
-        ended = 0.0
-        for number, bucket in enumerate(buckets_ms, start=1):
-            ended = max(ended, backward * number / len(buckets_ms)) + bucket
-        exposed = min(max(0.0, ended - backward), after_forward_ms)
-    return exposed
+
+    def ended(backward: float) -> float:
+        at = 0.0
+        for (_, ms), share in zip(buckets, shares):
+            at = max(at, backward * share) + ms
+        return max(at, backward)
+
+    low, high = 0.0, after_forward_ms  # of the backward pass alone: what is not hidden is in the measured time
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if ended(middle) < after_forward_ms else (low, middle)
+    return after_forward_ms - high
 
 
 def judge_explained(evidence: Evidence, cell: Cell) -> ProbeAnswer | None:

@@ -21,15 +21,23 @@ from verdict.probes.answers import ProbeAnswer, devices_in_words, in_one_line, p
 
 @dataclass(frozen=True)
 class OperatorVerdict(ProbeAnswer):
-    """The verdict on one question: the worst case, and the rank that gave it."""
+    """The verdict on one question: the worst case, the rank that gave it, and what is recorded beside."""
 
     worst: OperatorAnswer | None = None
     rank: int = 0
+    note: str = ""
+    where: str = ""
+
+    @property
+    def place(self) -> str:
+        """The devices that it failed on."""
+        return self.where
 
     @property
     def facts(self) -> Mapping[str, str]:
-        """The numbers of every answer, and the size of the worst case."""
-        return {**super().facts, **({} if self.worst is None else {"size": self.worst.shape})}
+        """The numbers of every answer, the size of the worst case, and what is only recorded."""
+        further = {"size": "" if self.worst is None else self.worst.shape, "note": self.note}
+        return {**super().facts, **{name: text for name, text in further.items() if text}}
 
 
 def judge_operators(evidence: Evidence) -> Mapping[str, OperatorVerdict]:
@@ -69,7 +77,7 @@ def _judged(
         where = ", ".join(place_of(one, starts) for one in wrong) if len(wrong) < ranks else "every rank"
         reason = f"{where}: {reason}"
         place = devices_in_words(wrong, starts)
-        return OperatorVerdict(question, Verdict.FAIL, reason, margin, len(found), place, worst, rank)
+        return OperatorVerdict(question, Verdict.FAIL, reason, margin, len(found), worst, rank, where=place)
     verdict = Verdict.PASS
     if unasked:
         late, count = max(unasked.items(), key=lambda one: one[1])
@@ -131,15 +139,15 @@ def judge_repeats(evidence: Evidence) -> OperatorVerdict | None:
     wrong = [(rank, one) for rank, one in varied if not one.may_vary]
     count = f"{len(repeated)} cases, each computed {max(one.repeats for _, one in repeated) + 1} times"
     allowed = sorted({f"{one.question} ({one.may_vary})" for _, one in varied if one.may_vary})
-    note = f"; other bits, as they may have: {', '.join(allowed)}" if allowed else ""
+    note = f"other bits, as they may have: {', '.join(allowed)}" if allowed else ""
     if not wrong:
-        return OperatorVerdict("repeatable", Verdict.PASS, f"{count}{note}", 0.0, len(repeated))
+        return OperatorVerdict("repeatable", Verdict.PASS, count, 0.0, len(repeated), note=note)
     starts = dict(evidence.starts)
     place = devices_in_words({rank for rank, _ in wrong}, starts)
     words = [f"{one.question} on {place_of(rank, starts)}: {one.unlike} of {one.repeats} times" for rank, one in wrong]
-    reason = f"{count}: other bits in {_some(words)}, expected the same{note}"
+    reason = f"{count}: other bits in {_some(words)}, expected the same"
     rank, worst = wrong[0]
-    return OperatorVerdict("repeatable", Verdict.FAIL, reason, math.inf, len(repeated), place, worst, rank)
+    return OperatorVerdict("repeatable", Verdict.FAIL, reason, math.inf, len(repeated), worst, rank, note, place)
 
 
 def judge_agreement(evidence: Evidence) -> OperatorVerdict | None:
@@ -174,8 +182,9 @@ def judge_agreement(evidence: Evidence) -> OperatorVerdict | None:
         f"{', '.join(place_of(rank, starts) for rank in ranks)}: other bits than the others in {_some(cases)}"
         for ranks, cases in odd.items()
     ]
-    place = devices_in_words({rank for ranks in odd for rank in ranks}, starts)
-    return OperatorVerdict("devices_agree", Verdict.FAIL, "; ".join(words), math.inf, asked, place, rank=min(odd)[0])
+    where = devices_in_words({rank for ranks in odd for rank in ranks}, starts)
+    reason = "; ".join(words)
+    return OperatorVerdict("devices_agree", Verdict.FAIL, reason, math.inf, asked, rank=min(odd)[0], where=where)
 
 
 def _minority(groups: Iterable[list[int]]) -> tuple[int, ...]:

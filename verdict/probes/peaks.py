@@ -8,7 +8,6 @@ run invalid: verdict/checks/peaks.py.
 from __future__ import annotations
 
 import math
-import statistics
 from dataclasses import dataclass, replace
 from typing import Callable, Sequence
 
@@ -24,12 +23,12 @@ from evidence.events.peaks import (
     DeviceRate,
     Sustained,
 )
-from evidence.verdict import Interval, ProbeVerdict, Verdict
+from evidence.verdict import ProbeVerdict, Verdict
 from expected import Cell
 from expected.cells import FORMATS
 from expected.rates import MEASURED, SPECIFICATION, Rate
 from verdict.bounds import against_bounds
-from verdict.metrics.statistics import t_quantile
+from verdict.metrics.peaks import interval_of
 from verdict.probes.answers import ProbeAnswer, in_one_line, place_of, probe, worst_of
 
 LEAST_OF_MEASURED = 0.95
@@ -44,16 +43,6 @@ Ranked = Sequence["tuple[int, DeviceRate]"]
 def rates_of(evidence: Evidence, wanted: Callable[[DeviceRate], bool]) -> Ranked:
     """Return (rank, rate) of every rate that is wanted."""
     return [(rank.rank, one) for rank in evidence.ranks for one in rank.rates if wanted(one)]
-
-
-def interval_of(rate: DeviceRate) -> Interval:
-    """Return the 95 % interval of the mean of the repeats, in GB/s or TFLOPS; one repeat has no width."""
-    times, count = rate.times_ns, len(rate.times_ns)
-    if count < 2 or not math.isfinite(rate.rate):
-        return Interval(rate.rate, rate.rate)
-    mean = statistics.fmean(times)
-    reach = t_quantile(count - 1) * statistics.stdev(times) / math.sqrt(count) / mean
-    return Interval(rate.rate / (1 + reach), rate.rate / (1 - reach) if reach < 1 else math.inf)
 
 
 def published(cell: Cell, rate: DeviceRate, kind: str) -> Rate | None:

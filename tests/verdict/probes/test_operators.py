@@ -157,7 +157,7 @@ class TestRepeats:
 
         assert found is not None
         assert found.verdict is Verdict.PASS
-        assert "atomics" in found.reason
+        assert "conv2d-wgrad-fp32 (atomics)" in found.facts["note"]
 
     def test_nothing_repeated_is_no_verdict(self) -> None:
         assert judge_repeats(evidence([answer()])) is None
