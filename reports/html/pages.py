@@ -15,6 +15,7 @@ from reports.html.page import page, render
 from reports.html.sections.devices import devices_part
 from reports.html.sections.diagnosis import Culprit, cause, find_culprit, next_step
 from reports.html.sections.facts import facts_part
+from reports.html.sections.links import links_part
 from reports.html.sections.metrics import (
     KINDS,
     amount,
@@ -121,6 +122,7 @@ def body_of(of: PageOf, prefix: str, *, running: bool = False) -> Body:
     training, training_charts = training_part(of.run, found, marks, state.culprit, prefix)
     ranks, rank_charts = ranks_part(evidence, state.culprit, prefix)
     devices, device_charts = devices_part(evidence, verdict, marks, state.culprit, prefix)
+    links, link_charts = links_part(evidence, of.run.cell, prefix)
     shown = [*verdict.shown.values(), *state.beside]
     scale = span_of(shown)
     rows = [metric_row(metric, scale, provisional=running) for metric in shown]
@@ -138,10 +140,12 @@ def body_of(of: PageOf, prefix: str, *, running: bool = False) -> Body:
         ranks=ranks,
         devices=devices,
         probes=probes_part(evidence, state.health, state.culprit, prefix, running=running),
+        links=links,
         facts=facts_part(of.run),
         commands=of.commands,
     )
-    return Body(_head(of, state, prefix, running=running), html, [*training_charts, *rank_charts, *device_charts])
+    charts = [*training_charts, *rank_charts, *device_charts, *link_charts]
+    return Body(_head(of, state, prefix, running=running), html, charts)
 
 
 def gate_parts(gate: str) -> tuple[str, str, str]:
