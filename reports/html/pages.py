@@ -25,6 +25,7 @@ from reports.html.sections.metrics import (
     running_badge,
     span_of,
 )
+from reports.html.sections.peaks import peaks_part
 from reports.html.sections.probes import probes_part
 from reports.html.sections.ranks import ranks_part
 from reports.html.sections.series import stalls
@@ -121,6 +122,7 @@ def body_of(of: PageOf, prefix: str, *, running: bool = False) -> Body:
     training, training_charts = training_part(of.run, found, marks, state.culprit, prefix)
     ranks, rank_charts = ranks_part(evidence, state.culprit, prefix)
     devices, device_charts = devices_part(evidence, verdict, marks, state.culprit, prefix)
+    peaks, peak_charts = peaks_part(evidence, of.run.cell, state.culprit, prefix)
     shown = [*verdict.shown.values(), *state.beside]
     scale = span_of(shown)
     rows = [metric_row(metric, scale, provisional=running) for metric in shown]
@@ -138,10 +140,13 @@ def body_of(of: PageOf, prefix: str, *, running: bool = False) -> Body:
         ranks=ranks,
         devices=devices,
         probes=probes_part(evidence, state.health, state.culprit, prefix, running=running),
+        peaks=peaks,
         facts=facts_part(of.run),
         commands=of.commands,
     )
-    return Body(_head(of, state, prefix, running=running), html, [*training_charts, *rank_charts, *device_charts])
+    return Body(
+        _head(of, state, prefix, running=running), html, [*training_charts, *rank_charts, *device_charts, *peak_charts]
+    )
 
 
 def gate_parts(gate: str) -> tuple[str, str, str]:
