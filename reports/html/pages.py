@@ -26,6 +26,7 @@ from reports.html.sections.metrics import (
     running_badge,
     span_of,
 )
+from reports.html.sections.peaks import peaks_part
 from reports.html.sections.probes import probes_part
 from reports.html.sections.ranks import ranks_part
 from reports.html.sections.series import stalls
@@ -123,6 +124,7 @@ def body_of(of: PageOf, prefix: str, *, running: bool = False) -> Body:
     ranks, rank_charts = ranks_part(evidence, state.culprit, prefix)
     devices, device_charts = devices_part(evidence, verdict, marks, state.culprit, prefix)
     links, link_charts = links_part(evidence, of.run.cell, prefix)
+    peaks, peak_charts = peaks_part(evidence, of.run.cell, state.culprit, prefix)
     shown = [*verdict.shown.values(), *state.beside]
     scale = span_of(shown)
     rows = [metric_row(metric, scale, provisional=running) for metric in shown]
@@ -141,10 +143,11 @@ def body_of(of: PageOf, prefix: str, *, running: bool = False) -> Body:
         devices=devices,
         probes=probes_part(evidence, state.health, state.culprit, prefix, running=running),
         links=links,
+        peaks=peaks,
         facts=facts_part(of.run),
         commands=of.commands,
     )
-    charts = [*training_charts, *rank_charts, *device_charts, *link_charts]
+    charts = [*training_charts, *rank_charts, *device_charts, *link_charts, *peak_charts]
     return Body(_head(of, state, prefix, running=running), html, charts)
 
 
