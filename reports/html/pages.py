@@ -128,12 +128,14 @@ def body_of(of: PageOf, prefix: str, *, running: bool = False) -> Body:
     shown = [*verdict.shown.values(), *state.beside]
     scale = span_of(shown)
     rows = [metric_row(metric, scale, provisional=running) for metric in shown]
+    if verdict.broken:  # the reasons stand above the table
+        rows = [{**row, "reason": ""} for row in rows]
     rows += [probe_row(name, probe) for name, probe in verdict.probes.items()]
     html = render(
         "sections.html",
         prefix=prefix,
         verdict=verdict,
-        # The reason of a metric stands in its row.
+        # The reason of a metric stands in its row, those of an invalid run above the table.
         reasons=() if running or verdict.outcome is not Verdict.INVALID else verdict.reasons,
         notes=(*verdict.notes, *of.notes),
         metrics=rows,
