@@ -15,6 +15,7 @@ from reports.html.page import page, render
 from reports.html.sections.devices import devices_part
 from reports.html.sections.diagnosis import Culprit, cause, find_culprit, next_step
 from reports.html.sections.facts import facts_part
+from reports.html.sections.links import links_part
 from reports.html.sections.metrics import (
     KINDS,
     amount,
@@ -25,6 +26,7 @@ from reports.html.sections.metrics import (
     running_badge,
     span_of,
 )
+from reports.html.sections.peaks import peaks_part
 from reports.html.sections.probes import probes_part
 from reports.html.sections.ranks import ranks_part
 from reports.html.sections.series import stalls
@@ -121,15 +123,19 @@ def body_of(of: PageOf, prefix: str, *, running: bool = False) -> Body:
     training, training_charts = training_part(of.run, found, marks, state.culprit, prefix)
     ranks, rank_charts = ranks_part(evidence, state.culprit, prefix)
     devices, device_charts = devices_part(evidence, verdict, marks, state.culprit, prefix)
+    links, link_charts = links_part(evidence, of.run.cell, prefix)
+    peaks, peak_charts = peaks_part(evidence, of.run.cell, state.culprit, prefix)
     shown = [*verdict.shown.values(), *state.beside]
     scale = span_of(shown)
     rows = [metric_row(metric, scale, provisional=running) for metric in shown]
+    if verdict.broken:  # the reasons stand above the table
+        rows = [{**row, "reason": ""} for row in rows]
     rows += [probe_row(name, probe) for name, probe in verdict.probes.items()]
     html = render(
         "sections.html",
         prefix=prefix,
         verdict=verdict,
-        # The reason of a metric stands in its row.
+        # The reason of a metric stands in its row, those of an invalid run above the table.
         reasons=() if running or verdict.outcome is not Verdict.INVALID else verdict.reasons,
         notes=(*verdict.notes, *of.notes),
         metrics=rows,
@@ -138,10 +144,13 @@ def body_of(of: PageOf, prefix: str, *, running: bool = False) -> Body:
         ranks=ranks,
         devices=devices,
         probes=probes_part(evidence, state.health, state.culprit, prefix, running=running),
+        links=links,
+        peaks=peaks,
         facts=facts_part(of.run),
         commands=of.commands,
     )
-    return Body(_head(of, state, prefix, running=running), html, [*training_charts, *rank_charts, *device_charts])
+    charts = [*training_charts, *rank_charts, *device_charts, *link_charts, *peak_charts]
+    return Body(_head(of, state, prefix, running=running), html, charts)
 
 
 def gate_parts(gate: str) -> tuple[str, str, str]:

@@ -477,6 +477,20 @@ def _too_good(lab: Lab) -> RunVerdict:
     return lab.stored(compute_ns=50_000_000).judged()
 
 
+@_in_a_stored_run("TF32 behind the fp32 products of the probes", "expected at most the specified 21")
+def _tf32_in_the_probe(lab: Lab) -> RunVerdict:
+    stored = lab.stored()
+    product = {"event": "device_rate", "of": "gemm", "precision": "fp32", "amount": 118 * 10**9, "units": 1}
+    product.update(times_ns=[10**6] * 9, checked=8192)
+
+    def add(events: list[Event]) -> None:
+        at = [event["event"] for event in events].index("clock_test")
+        events.insert(at + 1, {**product, "t_ns": events[at]["t_ns"]})
+
+    stored.edit("rank-0001.jsonl", add)
+    return stored.judged()
+
+
 @_in_a_stored_run("faster than the device's specified peak", "expected at most the specified peak of 125")
 def _above_the_peak(lab: Lab) -> RunVerdict:
     return lab.stored_coco(compute_ns=80_000_000, host_ns=80_000_000).judged()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from inspect import signature
 from typing import Iterator, Sequence
 
 import torch
 import torch.distributed as dist
+from torch.nn.parallel import DistributedDataParallel
 
 from evidence.events.links import ALL_REDUCE, BROADCAST, COLLECTIVES
 from trainer.links.exchange import FP32_BYTES, Case
@@ -29,8 +31,10 @@ def bucket_bytes(trained: Sequence[torch.Tensor], bucket_mb: int | None) -> tupl
     graph end otherwise; sizes are cut as it does itself.
     """
     ordered = list(reversed(trained))
-    first = _FIRST_BUCKET if bucket_mb is None else bucket_mb * MIB
-    limits = [first, (_BUCKET if bucket_mb is None else bucket_mb * MIB)]
+    cap = _BUCKET if bucket_mb is None else bucket_mb * MIB
+    # Since torch 2 the first bucket is small only where no cap is given.
+    is_small = bucket_mb is None or signature(DistributedDataParallel).parameters["bucket_cap_mb"].default is not None
+    limits = [_FIRST_BUCKET if is_small else cap, cap]
     found = dist._compute_bucket_assignment_by_size(ordered, limits)
     buckets = found[0] if isinstance(found, tuple) else found
     return tuple(sum(ordered[at].numel() * FP32_BYTES for at in bucket) for bucket in buckets)

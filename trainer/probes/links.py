@@ -7,8 +7,11 @@ import time
 from dataclasses import replace
 from typing import Callable, Sequence
 
+import torch
+
 from evidence.events.links import DEVICES, HOSTS, SEND_RECV, CollectiveResult, LinksDone, PairResult, shown_bytes
 from evidence.rank_file import EventLog
+from evidence.run_file import PROBES
 from trainer.devices import Backend
 from trainer.links.arrivals import Arrivals, end_rank
 from trainer.links.exchange import FP32_BYTES, Case, Exchange, RoundTrip
@@ -39,13 +42,17 @@ def ask_links(
     """
     if group.ranks.world_size == 1:
         return
-    model = build_model(replace(settings, pretrained_backbone=False))
-    buckets = bucket_bytes([one for one in model.parameters() if one.requires_grad], settings.bucket_mb)
-    del model
+    buckets = bucket_bytes(_trained(settings), settings.bucket_mb)
     arrivals = arrivals or Arrivals(
         group.store, group.ranks.rank, group.ranks.world_size, end_rank(log, group.ranks.rank)
     )
     _Probe(settings, backend, group, log, arrivals).ask(buckets, largest_bytes(memory_gib, backend.probe_cut))
+
+
+def _trained(settings: Settings) -> list[torch.Tensor]:
+    """Return the parameters that DDP exchanges gradients of, of a model with seeded weights on the host."""
+    model = build_model(replace(settings, protocol=PROBES, steps=None, backbone=None))
+    return [one for one in model.parameters() if one.requires_grad]
 
 
 class _Probe:

@@ -46,3 +46,17 @@ def train(rank: int, port: int, name: str, bucket_mb: int | None) -> None:
 @pytest.mark.parametrize("bucket_mb", [None, 10])
 def test_the_buckets_of_the_small_model_are_those_of_ddp(tmp_path: Path, bucket_mb: int | None) -> None:
     run_two_ranks("tests.trainer.links.test_buckets:train", "fasterrcnn_resnet18_fpn_small", bucket_mb, folder=tmp_path)
+
+
+def test_the_buckets_of_the_benchmarks_model_are_those_that_ddp_cuts(tmp_path: Path) -> None:
+    from trainer.links.plan import MIB, bucket_bytes
+    from trainer.probes.links import _trained
+    from trainer.settings import Settings
+
+    weights = tmp_path / "resnet50-0676ba61.pth"  # is not read
+    parameters = _trained(Settings(tmp_path, tmp_path, backbone=weights, steps=20, protocol="steady"))
+
+    buckets = bucket_bytes(parameters, None)
+
+    assert sum(buckets) == 4 * 41_532_886
+    assert [round(size / MIB, 2) for size in buckets] == [1.42, 53.36, 28.02, 29.0, 26.75, 19.88]
