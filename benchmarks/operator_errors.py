@@ -45,7 +45,7 @@ def smallest(seeds: int, precision: str) -> None:
             continue
         found: list[int] = []
         size = 0
-        for seed in range(seeds if shape not in _LARGE else max(1, seeds // 10)):
+        for seed in range(seeds if shape not in _LARGE else max(1, seeds // 2)):
             one = replace(shape, seed=seed)
             inputs = inputs_of(one)
             reference, right = reference_of(one, inputs), plain(one, inputs)
