@@ -26,6 +26,7 @@ from reports.html.sections.metrics import (
     running_badge,
     span_of,
 )
+from reports.html.sections.peaks import peaks_part
 from reports.html.sections.probes import probes_part
 from reports.html.sections.ranks import ranks_part
 from reports.html.sections.series import stalls
@@ -83,7 +84,7 @@ class State:
 def run_page(of: PageOf) -> str:
     """Return the page of a run as one HTML file. Broken evidence gives a page with its problems on it.
 
-    >>> run_page(PageOf(judge_stored(run_dir, load_devices()), "runs/x", {"again": "pytest --replay=runs/x"}))
+    >>> run_page(PageOf(judged, "runs/x", {"again": "pytest --replay=runs/x"}))  # doctest: +SKIP
     '<!DOCTYPE html>...'
     """
     body = body_of(of, "")
@@ -123,15 +124,18 @@ def body_of(of: PageOf, prefix: str, *, running: bool = False) -> Body:
     ranks, rank_charts = ranks_part(evidence, state.culprit, prefix)
     devices, device_charts = devices_part(evidence, verdict, marks, state.culprit, prefix)
     links, link_charts = links_part(evidence, of.run.cell, prefix)
+    peaks, peak_charts = peaks_part(evidence, of.run.cell, state.culprit, prefix)
     shown = [*verdict.shown.values(), *state.beside]
     scale = span_of(shown)
     rows = [metric_row(metric, scale, provisional=running) for metric in shown]
+    if verdict.broken:  # the reasons stand above the table
+        rows = [{**row, "reason": ""} for row in rows]
     rows += [probe_row(name, probe) for name, probe in verdict.probes.items()]
     html = render(
         "sections.html",
         prefix=prefix,
         verdict=verdict,
-        # The reason of a metric stands in its row.
+        # The reason of a metric stands in its row, those of an invalid run above the table.
         reasons=() if running or verdict.outcome is not Verdict.INVALID else verdict.reasons,
         notes=(*verdict.notes, *of.notes),
         metrics=rows,
@@ -141,10 +145,11 @@ def body_of(of: PageOf, prefix: str, *, running: bool = False) -> Body:
         devices=devices,
         probes=probes_part(evidence, state.health, state.culprit, prefix, running=running),
         links=links,
+        peaks=peaks,
         facts=facts_part(of.run),
         commands=of.commands,
     )
-    charts = [*training_charts, *rank_charts, *device_charts, *link_charts]
+    charts = [*training_charts, *rank_charts, *device_charts, *link_charts, *peak_charts]
     return Body(_head(of, state, prefix, running=running), html, charts)
 
 

@@ -49,6 +49,6 @@ def test_a_rate_above_the_specification_makes_the_run_invalid(tmp_path: Path) ->
     session = run_suite(tmp_path, *ASK, "--scenario", scenario)
 
     assert session.code != 0
-    assert {case.outcome for case in session.cases.values()} == {"error"}
+    assert {case.outcome for name, case in session.cases.items() if name.startswith("test_")} == {"error"}
     assert "expected at most the specified 21" in session.output
     assert "not computed in fp32 but in a narrower format" in session.output

@@ -110,7 +110,9 @@ def _reason(answer: OperatorAnswer, margin: float) -> str:
         what = f"found an RMS error of {answer.rmse:.3g}, {margin:.3g} times what is allowed"
     else:
         what = f"found an error of {answer.worst:.3g} u S, expected at most {answer.most:.3g}"
-    element = f"signed sum {answer.at} over {answer.channels} channels" if answer.in_sums else f"element {answer.at}"
+    element = f"element {answer.at}"
+    if answer.in_sums:
+        element = f"signed sum {answer.at} over {answer.channels} channels / {answer.channels**0.5:.3g}"
     where = f"; {element} is {answer.found:.9g}, expected {answer.expected:.9g}" if margin > 1 else ""
     return f"{answer.shape}: {what}{where}"
 

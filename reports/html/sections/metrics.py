@@ -9,12 +9,11 @@ from typing import Any, Sequence
 from markupsafe import Markup
 
 from evidence.verdict import MetricVerdict, ProbeVerdict, Verdict
-from expected import ALL_METRICS
 from reports.console import published
 from reports.html.charts import Level
 from reports.html.page import render
 from reports.html.texts import text, texts
-from verdict.wording import bounds, figure, half_width, limit, percent, quantity, span
+from verdict.wording import bounds, clearance, figure, half_width, limit, of_published, percent, quantity, span
 
 KINDS = {
     Verdict.PASS: ("✓", "good"),
@@ -75,33 +74,23 @@ def margin_of(metric: MetricVerdict) -> Margin | None:
     return Margin(value, begin, end, share(metric.expected), share(other))
 
 
-def distance(metric: MetricVerdict) -> str:
-    """Return how far a metric is from its bound in words, as "8.5 % below the bound"; "" without either."""
-    margin = margin_of(metric)
-    if margin is None or metric.measured is None:
-        return ""
-    bound = metric.low if metric.better == "higher" else metric.high
-    if bound is None or metric.measured == bound:
-        return text("distance.at")
-    side = "distance.above" if metric.measured > bound else "distance.below"
-    known = ALL_METRICS.get(metric.metric)
-    absolute = known is not None and known.is_absolute
-    amount = limit(round(abs(metric.measured - bound), 4), metric.unit) if absolute else percent(abs(margin.value))
-    return text(side, amount=amount)
+def distance(metric: MetricVerdict, inside: str = "distance.inside", outside: str = "distance.outside") -> str:
+    """Return how far a metric is from its nearer bound in words, as "8.5 % outside"; "" without either.
 
-
-def of_published(metric: MetricVerdict) -> str:
-    """Return the measured value in percent of the published one; "" without either."""
-    if metric.verdict is Verdict.INVALID or metric.measured is None or not metric.expected:
+    `inside` and `outside` are the texts that say it.
+    """
+    clear = None if margin_of(metric) is None else clearance(metric)
+    if clear is None:
         return ""
-    return percent(metric.measured / metric.expected)
+    return text(inside if clear >= 0 else outside, amount=percent(abs(clear)))
 
 
 def amount(metric: MetricVerdict) -> str:
     """Return value, distance to the bound and percent of published in a line, as far as they are known."""
-    said = [distance(metric)]
-    said += [text("distance.published", share=of_published(metric))] if of_published(metric) else []
-    return f"{metric.metric} {quantity(metric.measured, metric.unit)}: {', '.join(filter(None, said))}"
+    share = of_published(metric)
+    expected = "" if share == "-" else text("distance.published", share=share)
+    said = filter(None, (distance(metric, "amount.inside", "amount.outside"), expected))
+    return f"{metric.metric} {quantity(metric.measured, metric.unit)}: {', '.join(said)}"
 
 
 def levels_of(
@@ -151,7 +140,7 @@ def metric_row(metric: MetricVerdict, scale: float, *, provisional: bool = False
         "interval": "" if metric.interval is None else span(metric.interval, metric.unit),
         "bound": bounds(metric.low, metric.high, metric.unit),
         "published": published(metric),
-        "share": of_published(metric) or "-",
+        "share": "-" if metric.verdict is Verdict.INVALID else of_published(metric),
         "distance": distance(metric) or "-",
         "graphic": _graphic(metric, scale),
         "reason": "" if is_open else metric.reason,

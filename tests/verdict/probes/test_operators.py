@@ -108,9 +108,9 @@ def test_a_question_of_which_cases_are_left_is_missing_unless_it_fails() -> None
 
 
 def test_a_sum_over_channels_is_named_as_such() -> None:
-    one = answer(worst=40.0, in_sums=True, at=7, channels=256, sampled=128, sums=500, rmse=1.0, honest_rmse=1.0)
+    one = answer(worst=40.0, in_sums=True, at=7, channels=64, sampled=128, sums=500, rmse=1.0, honest_rmse=1.0)
 
-    assert "signed sum 7 over 256 channels" in judge_operators(evidence([one]))["conv2d-wgrad-fp32"].reason
+    assert "signed sum 7 over 64 channels / 8" in judge_operators(evidence([one]))["conv2d-wgrad-fp32"].reason
 
 
 class TestAgreement:
