@@ -13,7 +13,7 @@ from evidence.verdict import Interval, ProbeVerdict, Verdict
 from expected import Cell
 from expected.rates import MEASURED, SPECIFICATION, find_rate
 from verdict.metrics.links import PairRate, line_through, pair_rates, timed
-from verdict.probes.answers import ProbeAnswer, in_one_line, place_of, probe
+from verdict.probes.answers import ProbeAnswer, devices_in_words, in_one_line, place_of, probe
 
 MEASURED_SHARE = 0.95
 """Of a measured rate that is published, as of every throughput."""
@@ -30,9 +30,15 @@ _NAMED = 3
 
 @dataclass(frozen=True)
 class LinkAnswer(ProbeAnswer):
-    """The verdict on one question about links, with its numbers in words."""
+    """The verdict on one question about links, with its numbers in words, and where it failed."""
 
     figures: Mapping[str, str] = field(default_factory=dict)
+    where: str = ""
+
+    @property
+    def place(self) -> str:
+        """The devices that it failed on."""
+        return self.where
 
     @property
     def facts(self) -> Mapping[str, str]:
@@ -69,7 +75,10 @@ def judge_results(evidence: Evidence) -> LinkAnswer | None:
     absent = sorted({f"{one.collective} ({one.error})" for found in cases.values() for _, one in found if one.error})
     figures = {"right": f"{count - len(wrong)} of {count}"}
     if wrong:
-        return LinkAnswer("results", Verdict.FAIL, _some(wrong), math.inf, count, figures=figures)
+        ranks = {rank for found in cases.values() for rank in _blamed(found) or _receivers(found)}
+        ranks |= {rank for one, pair in pairs if pair.wrong for rank in (one, pair.peer)}
+        where = devices_in_words(ranks, starts) if ranks else ""
+        return LinkAnswer("results", Verdict.FAIL, _some(wrong), math.inf, count, figures=figures, where=where)
     note = f"; not available: {', '.join(absent)}" if absent else ""
     reason = f"{count} cases, {calls} calls, every element exact{note}"
     return _unless_left_out(LinkAnswer("results", Verdict.PASS, reason, 0.0, count, figures=figures), done, "")
@@ -95,6 +104,10 @@ def _wrong(found: Sequence[tuple[int, CollectiveResult]], starts: Mapping[int, S
     blamed = _blamed(found)
     of = f"; wrong are the data of {', '.join(place_of(rank, starts) for rank in blamed)}" if blamed else ""
     yield f"{one.name} on {where}: {' and '.join(what)}{of}"
+
+
+def _receivers(found: Sequence[tuple[int, CollectiveResult]]) -> list[int]:
+    return [rank for rank, one in found if one.wrong or one.guard]
 
 
 def _blamed(found: Sequence[tuple[int, CollectiveResult]]) -> list[int]:
@@ -165,7 +178,7 @@ def judge_pairs(evidence: Evidence, cell: Cell) -> LinkAnswer | None:
     worst = min(judged, key=lambda one: (list(Verdict).index(one.verdict), -one.margin))
     reason = "; ".join(one.reason for one in judged if one.verdict is worst.verdict)
     figures = {f"slowest_{pair.between}_gb_per_s": f"{pair.gb_per_s:.4g}" for pair in _slowest(found)}
-    answer = LinkAnswer("pairs", worst.verdict, reason, worst.margin, len(found), figures=figures)
+    answer = replace(worst, reason=reason, cases=len(found), figures=figures)
     return _unless_left_out(answer, done, SEND_RECV)
 
 
@@ -185,12 +198,14 @@ def _judged_pairs(between: str, pairs: Sequence[PairRate], starts: Mapping[int, 
     if bound is not None:
         words = f"{words}, expected >= {_in_unit(bound, between)} ({where})"
         if slowest.interval.high < bound:
-            return LinkAnswer("pairs", Verdict.FAIL, words, bound / slowest.gb_per_s, len(pairs))
+            where = devices_in_words(slowest.ranks, starts)
+            return LinkAnswer("pairs", Verdict.FAIL, words, bound / slowest.gb_per_s, len(pairs), where=where)
         if slowest.interval.low < bound:
             return LinkAnswer("pairs", Verdict.INCONCLUSIVE, words, bound / slowest.gb_per_s, len(pairs))
-    odd, margin = _odd_one(ordered, starts)
+    odd, ranks, margin = _odd_one(ordered, starts)
     if odd:
-        return LinkAnswer("pairs", Verdict.FAIL, f"{odd}; {words}", margin, len(pairs))
+        where = devices_in_words(ranks, starts)
+        return LinkAnswer("pairs", Verdict.FAIL, f"{odd}; {words}", margin, len(pairs), where=where)
     specified = find_rate(cell.rates, SEND_RECV, SPECIFICATION, between=between)
     share = f", {slowest.gb_per_s / specified.rate:.0%} of the specified" if specified is not None else ""
     return LinkAnswer("pairs", Verdict.PASS, f"{words}{share}", margin, len(pairs))
@@ -207,8 +222,8 @@ def least_rate(cell: Cell, between: str) -> tuple[float | None, str]:
     return None, ""
 
 
-def _odd_one(ordered: Sequence[PairRate], starts: Mapping[int, Start]) -> tuple[str, float]:
-    """Return what falls behind all others, "" for nothing, and how far the slowest is: above 1 is odd."""
+def _odd_one(ordered: Sequence[PairRate], starts: Mapping[int, Start]) -> tuple[str, Sequence[int], float]:
+    """Return what falls behind all others, "" for nothing, its ranks, and how far the slowest is: above 1 is odd."""
     by_rank: dict[int, PairRate] = {}
     for pair in ordered:  # the fastest comes last
         by_rank.update(dict.fromkeys(pair.ranks, pair))
@@ -216,14 +231,15 @@ def _odd_one(ordered: Sequence[PairRate], starts: Mapping[int, Start]) -> tuple[
         slow, next_slow = sorted(by_rank, key=lambda rank: by_rank[rank].gb_per_s)[:2]
         if by_rank[slow].interval.high < ODD_PAIR * by_rank[next_slow].interval.low:
             words = f"{place_of(slow, starts)} is slow with every other, at most {_rate(by_rank[slow])}"
-            return words, ODD_PAIR * by_rank[next_slow].gb_per_s / by_rank[slow].gb_per_s
+            return words, [slow], ODD_PAIR * by_rank[next_slow].gb_per_s / by_rank[slow].gb_per_s
     if len(ordered) < _NAMED:
-        return "", 0.0
+        return "", (), 0.0
     slowest, other = ordered[:2]
     margin = ODD_PAIR * other.gb_per_s / slowest.gb_per_s
     if slowest.interval.high < ODD_PAIR * other.interval.low:
-        return f"{_named(slowest, starts)} fall behind: {_rate(slowest)}, the next slower pair {_rate(other)}", margin
-    return "", min(margin, 1.0)
+        words = f"{_named(slowest, starts)} fall behind: {_rate(slowest)}, the next slower pair {_rate(other)}"
+        return words, slowest.ranks, margin
+    return "", (), min(margin, 1.0)
 
 
 @probe("links")

@@ -58,6 +58,7 @@ def test_a_slow_pair_is_named_with_each_of_a_hundred_seeds() -> None:
         )
 
 
+@pytest.mark.integration
 def test_sound_pairs_raise_no_alarm_with_any_of_a_thousand_seeds() -> None:
     for seed in range(1000):
         answer = judge_pairs(simulated(Scenario(seed=seed, link_noise=0.02), 8, 8, ()), CELL["1x8"])
@@ -74,6 +75,7 @@ def test_a_slow_device_is_named_instead_of_each_of_its_pairs() -> None:
     assert answer is not None
     assert answer.verdict is Verdict.FAIL
     assert answer.reason.startswith("rank 3 (device 3 of host-0) is slow with every other")
+    assert answer.place == "on device 3"
 
 
 def test_the_network_is_held_against_nine_tenths_of_the_stated_rate() -> None:

@@ -90,6 +90,7 @@ def test_a_wrong_element_names_rank_size_and_what_was_expected() -> None:
     assert answer.reason == (
         "all-reduce of 1 MiB on rank 1 (device 1 of host-0): 3 wrong elements in 6 calls; element 7 is 1, expected 2"
     )
+    assert answer.place == "on device 1"
 
 
 def test_what_a_framework_lacks_is_named_unless_ddp_needs_it() -> None:
