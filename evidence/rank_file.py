@@ -199,6 +199,8 @@ class _RankReader:
             health=tuple(every.get("health", ())),
             operators=tuple(every.get("operator", ())),
             operators_done=once.get("operators"),
+            gradients=tuple(every.get("gradient", ())),
+            one_step=once.get("one_step"),
         )
 
     def _windows(self) -> Windows:

@@ -134,8 +134,8 @@ class Settings:
     )
     numerics: str = _option(
         NOT_ASKED,
-        "how much the operators probe asks before training",
-        choices=(NOT_ASKED, "quick"),
+        "how much the probes of operators and of a step ask before training",
+        choices=(NOT_ASKED, "quick", "full"),
         metavar="HOW",
         user=True,
     )

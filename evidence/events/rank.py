@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Mapping
 
 from evidence.events.clocks import AgentClock, ClockProbe, ClockRetest
 from evidence.events.host import Environment
+from evidence.events.one_step import Gradient, OneStepDone
 from evidence.events.operators import OperatorAnswer, OperatorsDone
 from evidence.events.setup import DataSet, Model, Optimization, Resumed, Start
 from evidence.events.state import End, Failure, Health, Memory
@@ -108,12 +109,13 @@ class RankEvidence:
     health: tuple[Health, ...] = ()
     operators: tuple[OperatorAnswer, ...] = ()
     operators_done: OperatorsDone | None = None
+    gradients: tuple[Gradient, ...] = ()
+    one_step: OneStepDone | None = None
 
     @property
     def probes_ns(self) -> int:
-        """What the operators probe took, which is no part of the run that is timed."""
-        done = self.operators_done
-        return 0 if done is None else done.t_ns - done.begun_ns
+        """What the probes of numerics took, which is no part of the run that is timed."""
+        return sum(done.t_ns - done.begun_ns for done in (self.operators_done, self.one_step) if done is not None)
 
     @property
     def shows_work(self) -> bool:

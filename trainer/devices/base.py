@@ -231,6 +231,10 @@ class Backend:
         """Return, on the host, what `compute` gives on the device for a case of the operators probe."""
         return compute({name: one.to(self.device) for name, one in inputs.items()}).cpu()
 
+    def step_arithmetic(self, model: torch.nn.Module) -> ContextManager[Any]:
+        """Return the context of the one-step probe's forward pass; for simulated devices, which compute wrong in it."""
+        return contextlib.nullcontext()
+
     def release_memory(self) -> None:
         """Empty the allocator's cache and reset its peaks, so that probes do not count in the run's memory."""
 

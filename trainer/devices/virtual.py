@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Callable, ClassVar, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Callable, ClassVar, ContextManager, Iterable, Iterator, Mapping, Sequence
 
 from evidence.telemetry import DEVICE_READINGS
 from trainer.clocks import Clock, SimulatedClock
@@ -227,6 +227,10 @@ class VirtualBackend(Backend):
     def compute(self, case: Case, inputs: Tensors, compute: Callable[[Tensors], torch.Tensor]) -> torch.Tensor:
         """Return what the simulated device computes, with what is planted."""
         return self._numeric_faults.compute(case, inputs, compute)
+
+    def step_arithmetic(self, model: torch.nn.Module) -> ContextManager[Any]:
+        """Return the context in which a forward pass has what is planted, and its gradients too."""
+        return self._numeric_faults.in_step(model)
 
     def samplers(
         self, local_rank: int, *, rank_pids: Sequence[int] = (), places: Sequence[DevicePlace] = (), smi: str = ""

@@ -32,6 +32,7 @@ from trainer.model.networks import build_model, count_parameters
 from trainer.optimizations import ledger, unavailable
 from trainer.probes.clocks import ClockWatch, probe_clock
 from trainer.probes.environment import device_numa_node, gather, placement
+from trainer.probes.one_step import ask_one_step
 from trainer.probes.operators import ask_operators
 from trainer.ranks import HostGroup, Ranks
 from trainer.settings import Settings
@@ -93,6 +94,7 @@ def _probe(settings: Settings, backend: Backend, group: HostGroup, log: EventLog
     log.write(clock)
     if settings.numerics != "none":
         ask_operators(settings, backend, group, log)
+        ask_one_step(settings, backend, group, log)
     backend.release_memory()
     return clock
 

@@ -6,4 +6,4 @@ They register themselves, and the lines of the closing table come in the order o
 # isort: off
 from __future__ import annotations
 
-from verdict.probes import operators  # noqa: F401
+from verdict.probes import operators, one_step  # noqa: F401
