@@ -28,7 +28,7 @@ from trainer.devices.numeric_faults import NumericFaults
 from trainer.devices.scenario import FAULTS, Fault
 from trainer.model.products import replaced
 from trainer.numerics.step_reference import StepReference, reference_of
-from trainer.numerics.whole_step import Plan, own, plan_of, sequential
+from trainer.numerics.whole_step import Plan, own, plan_of, sequential, without_onednn
 from trainer.probes.one_step import answer
 from trainer.settings import MODELS, Settings
 from verdict.probes.answers import ProbeAnswer
@@ -47,13 +47,6 @@ class _Device(CpuBackend):
 
     def __init__(self, around: Callable[[torch.nn.Module], ContextManager[Any]]) -> None:
         self.step_arithmetic = around  # type: ignore[method-assign]
-
-
-def _without_onednn(model: torch.nn.Module, dtype: str) -> ContextManager[Any]:
-    stack = contextlib.ExitStack()
-    stack.enter_context(torch.backends.mkldnn.flags(enabled=False))
-    stack.enter_context(own(dtype))
-    return stack
 
 
 @contextlib.contextmanager
@@ -92,7 +85,7 @@ def _autocast(model: torch.nn.Module, dtype: str) -> ContextManager[Any]:
 
 WAYS: Mapping[str, Around] = {
     "as it is": lambda model, dtype: own(dtype),
-    "without oneDNN": _without_onednn,
+    "without oneDNN": lambda model, dtype: without_onednn(dtype),
     "2 threads": _two_threads,
     "channels_last": _channels_last,
     "split-K, 8 parts": _split,
@@ -133,13 +126,13 @@ def judged(
     return {one.question: one for one in found if one is not None}
 
 
-def alarms(seeds: int, model: str, precision: str, steps: int | None) -> int:
+def alarms(seeds: range, model: str, precision: str, steps: int | None) -> int:
     """Print how many honest steps are refused, by arithmetic; return their number. Each seed has two, by turns."""
     ways = {**WAYS, "torch.autocast": _autocast} if precision == "bf16" else dict(WAYS)
     asked: Counter[str] = Counter()
     refused: Counter[str] = Counter()
     nearest: dict[tuple[str, str], float] = {}
-    for seed in range(seeds):
+    for seed in seeds:
         settings = settings_of(model, seed, precision)
         plan = plan_of(settings)
         plan = plan if steps is None else replace(plan, steps=steps)
@@ -152,7 +145,7 @@ def alarms(seeds: int, model: str, precision: str, steps: int | None) -> int:
                 refused[name] += str(one.verdict) not in ("pass", "recorded")
                 if str(one.verdict) not in ("pass", "recorded"):
                     print(f"refused: seed {seed}, {name}: {question}: {one.reason}", flush=True)
-    print(f"torch {torch.__version__}, {model}, {seeds} seeds, {precision}\n")
+    print(f"torch {torch.__version__}, {model}, seeds {seeds.start} to {seeds.stop - 1}, {precision}\n")
     print("| computed | steps | refused | gradients, nearest | loss, nearest |\n| --- | --- | --- | --- | --- |")
     for name in asked:
         margins = [f"{nearest.get((name, question), 0.0):.2f}" for question in ("gradients", "trajectory")]
@@ -212,6 +205,7 @@ def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.one_step", description=__doc__.splitlines()[0])
     parser.add_argument("command", choices=("alarms", "planted", "times"))
     parser.add_argument("--seeds", type=int, default=100)
+    parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--model", choices=MODELS, default="fasterrcnn_tiny")
     parser.add_argument("--precision", choices=("fp32", "amp", "bf16"), default="fp32")
     parser.add_argument("--steps", type=int)
@@ -220,7 +214,7 @@ def main(argv: Sequence[str]) -> int:
     given = parser.parse_args(argv)
     torch.set_num_threads(given.threads)
     if given.command == "alarms":
-        return int(alarms(given.seeds, given.model, given.precision, given.steps) > 0)
+        return int(alarms(range(given.first, given.first + given.seeds), given.model, given.precision, given.steps) > 0)
     planted(given.seeds, given.model) if given.command == "planted" else times(given.model, given.numerics)
     return 0
 

@@ -97,14 +97,13 @@ def taken(model: Any, decisions: Decisions) -> Iterator[None]:
 def _deciding(model: Any, wrapped: Callable[[str, Callable[..., Any]], Callable[..., Any]]) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         for part, name in _DECIDING:
-            module = getattr(model, part)
-            before = getattr(module, name)
+            own, before = vars(getattr(model, part)), getattr(getattr(model, part), name)
             # Beside the methods of the class: what is in the instance is found first.
-            vars(module)[name] = wrapped(name, before)
-            if callable(getattr(type(module), name, None)):
-                stack.callback(vars(module).pop, name)
+            if name in own:
+                stack.callback(own.__setitem__, name, before)
             else:
-                stack.callback(vars(module).__setitem__, name, before)
+                stack.callback(own.pop, name)
+            own[name] = wrapped(name, before)
         yield
 
 

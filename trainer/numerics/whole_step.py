@@ -15,7 +15,7 @@ import functools
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Callable, ContextManager, Mapping, Sequence
+from typing import Any, Callable, ContextManager, Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -169,12 +169,15 @@ def sequential(dtype: str, seed: int) -> ContextManager[Any]:
     return _arithmetic(dtype, torch.Generator().manual_seed(seed))
 
 
-def without_onednn(dtype: str) -> ContextManager[Any]:
+@contextlib.contextmanager
+def without_onednn(dtype: str) -> Iterator[None]:
     """Return the context in which the host computes with torch's own kernels."""
-    stack = contextlib.ExitStack()
-    stack.enter_context(torch.backends.mkldnn.flags(enabled=False))
-    stack.enter_context(own(dtype))
-    return stack
+    before = torch.backends.mkldnn.set_flags(_enabled=False)  # not flags(), which warns of what else it sets
+    try:
+        with own(dtype):
+            yield
+    finally:
+        torch.backends.mkldnn.set_flags(_enabled=before[0])
 
 
 _DRAWS = 2

@@ -178,7 +178,7 @@ def judge_agreement(evidence: Evidence) -> OperatorVerdict | None:
     asked = 0
     for rank in evidence.ranks:
         start = starts.get(rank.rank)
-        if start is None or not rank.operators:
+        if start is None or not (rank.operators or rank.gradients):
             continue
         asked += 1
         kind = (start.device_name, repr(sorted(start.versions.items())), start.host if start.backend == "cpu" else "")

@@ -50,7 +50,7 @@ def test_the_margin_is_the_error_over_the_bound_of_its_rule(one: OperatorAnswer,
 def evidence(*ranks: list[OperatorAnswer], **start: Any) -> Any:
     known = {"device_name": "R300", "versions": {"torch": "1.12.1"}, "backend": "kunlunxin", "host": "a", **start}
     starts = [(rank, SimpleNamespace(**{**known, "card": rank})) for rank in range(len(ranks))]
-    found = [SimpleNamespace(rank=rank, operators=tuple(mine)) for rank, mine in enumerate(ranks)]
+    found = [SimpleNamespace(rank=rank, operators=tuple(mine), gradients=()) for rank, mine in enumerate(ranks)]
     return SimpleNamespace(ranks=found, starts=starts, path=Path("run"))
 
 
