@@ -132,20 +132,21 @@ def alarms(seeds: range, model: str, precision: str, steps: int | None) -> int:
     asked: Counter[str] = Counter()
     refused: Counter[str] = Counter()
     nearest: dict[tuple[str, str], float] = {}
-    for seed in seeds:
-        settings = settings_of(model, seed, precision)
-        plan = plan_of(settings)
-        plan = plan if steps is None else replace(plan, steps=steps)
-        reference = reference_of(plan)
-        for turn in range(2):
-            name = list(ways)[(2 * seed + turn) % len(ways)]
-            asked[name] += 1
-            for question, one in judged(plan, reference, settings, lambda net: ways[name](net, plan.dtype)).items():  # noqa: B023
-                nearest[name, question] = max(nearest.get((name, question), 0.0), one.margin)
-                refused[name] += str(one.verdict) not in ("pass", "recorded")
-                if str(one.verdict) not in ("pass", "recorded"):
-                    print(f"refused: seed {seed}, {name}: {question}: {one.reason}", flush=True)
-    print(f"torch {torch.__version__}, {model}, seeds {seeds.start} to {seeds.stop - 1}, {precision}\n")
+    with contextlib.suppress(KeyboardInterrupt):  # what there is by then is printed
+        for seed in seeds:
+            settings = settings_of(model, seed, precision)
+            plan = plan_of(settings)
+            plan = plan if steps is None else replace(plan, steps=steps)
+            reference = reference_of(plan)
+            for turn in range(2):
+                name = list(ways)[(2 * seed + turn) % len(ways)]
+                asked[name] += 1
+                for question, one in judged(plan, reference, settings, lambda net: ways[name](net, plan.dtype)).items():  # noqa: B023
+                    nearest[name, question] = max(nearest.get((name, question), 0.0), one.margin)
+                    refused[name] += str(one.verdict) not in ("pass", "recorded")
+                    if str(one.verdict) not in ("pass", "recorded"):
+                        print(f"refused: seed {seed}, {name}: {question}: {one.reason}", flush=True)
+    print(f"torch {torch.__version__}, {model}, {precision}, from seed {seeds.start}\n")
     print("| computed | steps | refused | gradients, nearest | loss, nearest |\n| --- | --- | --- | --- | --- |")
     for name in asked:
         margins = [f"{nearest.get((name, question), 0.0):.2f}" for question in ("gradients", "trajectory")]
