@@ -61,7 +61,7 @@ def every_rank_answered(case: Case) -> Iterator[str]:
 
 @check("one-step-asked")
 def every_rank_took_the_step(case: Case) -> Iterator[str]:
-    """Where the run asked that, every rank took the steps of the one-step probe, and has gradients of the same names."""
+    """Where the run asked that, every rank took the one-step probe's steps, and has gradients of the same names."""
     run, first = case.evidence.run, None
     if run is None or run.numerics == "none":
         return
