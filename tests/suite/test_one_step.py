@@ -1,4 +1,4 @@
-"""A device whose training step is wrong is named by rank and parameter, and so is one that is odd among its siblings."""
+"""A device whose training step is wrong is named by rank and parameter, and so is one that is unlike its siblings."""
 
 from __future__ import annotations
 
