@@ -181,7 +181,7 @@ def planted(seeds: int, model: str) -> None:
         for name, values in PLANTED.items():
             for question, one in judged(plan, reference, settings, planted_faults(values, seed).in_step).items():
                 found[name, question] += str(one.verdict) == "fail"
-    questions = ("gradients", "trajectory", "replayed step")
+    questions = ("gradients", "trajectory", "replayed_step")
     print(f"| planted | {' | '.join(questions)} |\n| --- | --- | --- | --- |")
     for name in PLANTED:
         print(f"| {name} | " + " | ".join(f"{found[name, question] / seeds:.0%}" for question in questions) + " |")

@@ -67,8 +67,8 @@ class NumericFaults:
             for fault in there(product):
                 if fault["direction"] not in ("", direction) or self._draw.random() >= fault["rate"]:
                     continue
-                if fault["error"] in _RESULTS:
-                    value = _RESULTS[fault["error"]](value.clone(), fault, self._draw)
+                if fault["error"] in _STEP_RESULTS:
+                    value = _STEP_RESULTS[fault["error"]](value.clone(), fault, self._draw)
                 elif fault["error"] == "drift":
                     value = value * drift
             return value
@@ -167,5 +167,5 @@ _RESULTS: Mapping[str, Callable[[torch.Tensor, Fault, random.Random], torch.Tens
     "nan": _nan_to_zero,
     "flush": _flush,
     "ties": _other_ties,
-    "unordered": _last_bits,
 }
+_STEP_RESULTS = {**_RESULTS, "unordered": _last_bits}

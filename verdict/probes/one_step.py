@@ -118,7 +118,7 @@ def judge_trajectory(evidence: Evidence) -> StepVerdict | None:
 
 def judge_replayed_step(evidence: Evidence) -> StepVerdict | None:
     """Return the verdict on steps that were taken again from the same state: the same bits, but for those allowed."""
-    failed = _unanswered(evidence, "replayed step")
+    failed = _unanswered(evidence, "replayed_step")
     if failed is not None:
         return failed
     repeated = [(rank.rank, one) for rank in evidence.ranks for one in rank.gradients if one.repeats]
@@ -135,11 +135,11 @@ def judge_replayed_step(evidence: Evidence) -> StepVerdict | None:
         names = sorted({one.parameter for _, one in wrong})
         more = f" and {len(names) - 3} more" if len(names) > 3 else ""
         text = f"{_where(evidence, ranks)}: other bits in {', '.join(names[:3])}{more}; {count}{note}"
-        return StepVerdict("replayed step", Verdict.FAIL, text, math.inf, len(repeated), names[0])
+        return StepVerdict("replayed_step", Verdict.FAIL, text, math.inf, len(repeated), names[0])
     if not held:
         text = f"nothing has to be the same: {'; '.join(sorted({one.may_vary for _, one in repeated}))}"
-        return StepVerdict("replayed step", Verdict.RECORDED, text, 0.0, len(repeated))
-    return StepVerdict("replayed step", Verdict.PASS, f"{count}{note}", 0.0, len(repeated))
+        return StepVerdict("replayed_step", Verdict.RECORDED, text, 0.0, len(repeated))
+    return StepVerdict("replayed_step", Verdict.PASS, f"{count}{note}", 0.0, len(repeated))
 
 
 @probe("one step")

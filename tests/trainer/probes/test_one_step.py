@@ -27,8 +27,8 @@ FOUND_BY = {
     "bf16 in all products": {"gradients", "trajectory"},
     "TF32 in one layer": {"gradients"},
     "the tail of a gradient of one layer is 0": {"gradients"},
-    "other last bits each time": {"replayed step"},
-    "a drift of 2^-18 n^2 in the n-th pass": {"trajectory", "replayed step"},
+    "other last bits each time": {"replayed_step"},
+    "a drift of 2^-18 n^2 in the n-th pass": {"trajectory", "replayed_step"},
 }
 
 
@@ -60,7 +60,7 @@ def test_honest_arithmetic_passes(way: str, reference: StepReference) -> None:
     found = judged(PLAN, reference, SETTINGS, lambda model: WAYS[way](model, PLAN.dtype))
 
     # The same draws each time would be needed for the same bits.
-    held = {name: one for name, one in found.items() if name != "replayed step" or "drawn" not in way}
+    held = {name: one for name, one in found.items() if name != "replayed_step" or "drawn" not in way}
     assert {one.verdict for one in held.values()} == {Verdict.PASS}, held
 
 
