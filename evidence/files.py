@@ -71,6 +71,11 @@ def telemetry_file(node: int) -> str:
     return "telemetry.jsonl" if node == 0 else f"telemetry-{node:04d}.jsonl"
 
 
+def operators_file(rank: int) -> str:
+    """Return the name of a rank's answers of the operators probe that are outside their bounds."""
+    return f"operators-{rank:04d}.npz"
+
+
 def write_detections(run_dir: Path, found: KeptDetections) -> None:
     """Write detections.npz, compressed. Raises OSError.
 

@@ -20,6 +20,7 @@ from verdict.compare.comparability import (
     circumstances,
     differing,
     invalid_because,
+    operator_bits,
     read_provenance,
     refusals,
 )
@@ -196,7 +197,7 @@ def _versions(evidence: Evidence) -> dict[str, str]:
         origin = read_provenance(evidence)
     except EvidenceError:
         return {}
-    return {**origin.versions, "driver": origin.driver}
+    return {**origin.versions, "driver": origin.driver, **operator_bits(evidence)}
 
 
 def _table(found: Sequence[ABComparison], intervals: Sequence[Mapping[str, Interval]]) -> list[str]:

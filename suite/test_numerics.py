@@ -8,14 +8,14 @@ from fixtures.ask.runs import MetricResult
 from fixtures.select.registry import question
 
 
-@question("operator", of=asked_operators, phase="probes")
+@question("operators", of=asked_operators, phase="probes")
 def test_operator(operator_result: MetricResult) -> None:
     """Every answer of every rank's device is within the bound of its rule; the worst size is named."""
     operator_result.require_pass()
 
 
-@question("block", of=asked_operators, phase="probes")
-def test_block(operator_result: MetricResult) -> None:
+@question("blocks", of=asked_operators, phase="probes")
+def test_blocks(operator_result: MetricResult) -> None:
     """Convolution, frozen batch norm and relu together, which a compiling framework may fuse."""
     operator_result.require_pass()
 

@@ -576,6 +576,12 @@ SESSIONS: list[SessionRow] = [
         lambda lab: ["--replay", lab.stored().folder, "--ignore", "suite/test_clock.py"],
     ),
     SessionRow(
+        "a run made with --numerics none",
+        "INCOMPLETE",
+        "operators, blocks, fp32_is_fp32, special_values, ties, repeatable, devices_agree not run",
+        lambda lab: ["--replay", lab.stored_without_numerics()],
+    ),
+    SessionRow(
         "only some files named",
         "INCOMPLETE",
         "clock, environment, health, skew, step_times not run",

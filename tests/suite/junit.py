@@ -15,6 +15,7 @@ from tests.forked import Forked
 from tests.support import ROOT
 
 _TIMEOUT_S = 600.0
+_ASKING = {"--numerics", "--gate", "--replay"}
 
 
 @dataclass(frozen=True)
@@ -77,8 +78,9 @@ def _command(folder: Path, arguments: Sequence[Any]) -> list[str]:
             words[-1] += f"={argument}"  # a path on its own, pytest may take for the place of its configuration
         else:
             words.append(str(argument))
-    # The history costs a second, and few sessions are about it.
-    return words if "--history" in words else [*words, "--history", "none"]
+    # The history costs a second and the operators probe several, and few sessions are about them. A gate asks for all.
+    words += [] if "--history" in words else ["--history", "none"]
+    return words if _ASKING & {word.partition("=")[0] for word in words} else [*words, "--numerics", "none"]
 
 
 def _environment(added: Mapping[str, str]) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Callable
 
 import pytest
@@ -19,6 +20,7 @@ from verdict.compare.comparability import (
     Provenance,
     circumstances,
     differing,
+    operator_bits,
     plain,
     read_provenance,
     refusals,
@@ -154,6 +156,34 @@ def test_a_run_that_tells_nothing_of_itself_is_comparable_with_none(tmp_path: Pa
 
 def test_what_is_not_the_same_is_listed_with_both_values() -> None:
     assert list(differing({"a": "1", "b": "2"}, {"b": "3", "a": "1", "c": "4"})) == [("b", "2", "3"), ("c", "", "4")]
+
+
+def test_operators_with_other_bits_are_counted_in_one_difference() -> None:
+    names = [f"bits of conv2d fprop fp{number}" for number in range(9)]
+    first = dict.fromkeys(names, "0a")
+    second = {**first, **dict.fromkeys(names[2:9], "0b"), "bits of linear fprop fp32": "0c"}
+
+    ((name, one, other),) = differing(first, second)
+
+    named = ", ".join(name[8:] for name in names[2:7])
+    assert name == f"bits of 7 of 9 operators ({named}, 2 more)"
+    assert one != other
+    assert list(differing(first, first)) == []
+    assert list(differing({}, second)) == []
+
+
+def test_the_bits_of_an_operator_are_those_of_all_its_cases_unless_they_may_vary() -> None:
+    def bits_of(*answers: tuple[str, str, str]) -> dict[str, str]:
+        found = [SimpleNamespace(question=name, digest=digest, may_vary=reason) for name, digest, reason in answers]
+        return operator_bits(SimpleNamespace(ranks=[SimpleNamespace(operators=found)]))  # type: ignore[arg-type]
+
+    first = bits_of(
+        ("linear-fprop-fp32", "a", ""), ("linear-fprop-fp32", "b", ""), ("conv2d-wgrad-fp32", "c", "atomics")
+    )
+
+    assert list(first) == ["bits of linear fprop fp32"]
+    assert first != bits_of(("linear-fprop-fp32", "a", ""), ("linear-fprop-fp32", "d", ""))
+    assert bits_of() == {}
 
 
 def origin_of(bundle: Bundle, tmp_path: Path) -> Provenance:

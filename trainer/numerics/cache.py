@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import io
+import math
 import os
 import tempfile
 import time
@@ -20,12 +21,14 @@ import torch
 
 from trainer.data.index_cache import EntryError, cache_folder
 from trainer.numerics.cases import Case
+from trainer.numerics.catalogue import PRODUCTS
 from trainer.numerics.reference import Reference, inputs_of, reference_of
 from trainer.ranks import HostGroup
 
 _DIGEST = 64
 _MAKERS = ("catalogue", "operators", "products", "sums", "elementwise", "exact", "special", "reference")
 _UNUSED_S = 90 * 86400
+_LARGEST = 1_000_000  # elements of a result that is no product
 
 
 class References:
@@ -42,7 +45,7 @@ class References:
         if self._folder is None:
             self.why = "no folder for it; set CONFORMANCE_CACHE to one"
         if group.ranks.local_rank == 0:
-            for case in cases:
+            for case in filter(_is_kept, cases):
                 if self._folder is not None and self._read(case) is None:
                     self.computed += 1
                     self._store(case, reference_of(case, inputs_of(case)))
@@ -52,7 +55,7 @@ class References:
     def of(self, case: Case) -> Reference:
         """Return the reference of a case, computed here if it is not on disk."""
         begun_s = time.perf_counter()
-        found = self._read(case)
+        found = self._read(case) if _is_kept(case) else None
         if found is None:
             self.computed += 1
             found = reference_of(case, inputs_of(case))
@@ -88,6 +91,11 @@ class References:
         except OSError as error:
             self.why = f"{path.parent}: {error.strerror}"
             self._folder = None
+
+
+def _is_kept(case: Case) -> bool:
+    """Return whether reading a reference costs less than computing it."""
+    return case.operator in PRODUCTS or math.prod(case.sizes.values()) <= _LARGEST
 
 
 def references_folder() -> Path | None:

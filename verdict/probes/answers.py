@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Callable, Iterable, Mapping, Sequence, TypeVar
+from typing import Callable, Collection, Iterable, Mapping, Sequence, TypeVar
 
 from evidence.bundle import Evidence
 from evidence.events.setup import Start
@@ -27,6 +27,11 @@ class ProbeAnswer:
     reason: str
     margin: float
     cases: int
+
+    @property
+    def place(self) -> str:
+        """Where it failed, in words for the gate's line, as "on device 5"; "" if that is not known."""
+        return ""
 
     @property
     def facts(self) -> Mapping[str, str]:
@@ -73,6 +78,25 @@ def worst_of(answers: Iterable[ProbeAnswer | None]) -> ProbeAnswer | None:
 
 def _ordered(margin: float) -> float:
     return math.inf if math.isnan(margin) else margin
+
+
+def devices_in_words(ranks: Collection[int], starts: Mapping[int, Start]) -> str:
+    """Return the devices of ranks in words, with their hosts if the run had several.
+
+    >>> devices_in_words([5], {})
+    'on rank 5'
+    """
+    if set(ranks) >= set(starts) and len(starts) > 1:
+        return "on every device"
+    by_host: dict[str, list[str]] = {}
+    for rank in sorted(ranks):
+        start = starts.get(rank)
+        host, name = (start.host, f"device {start.card}") if start is not None else ("", f"rank {rank}")
+        by_host.setdefault(host, []).append(name)
+    several = len({start.host for start in starts.values()}) > 1
+    return "on " + ", ".join(
+        " and ".join(names) + (f" of {host}" if several and host else "") for host, names in by_host.items()
+    )
 
 
 def place_of(rank: int, starts: Mapping[int, Start]) -> str:

@@ -13,7 +13,7 @@ from evidence.bundle import Evidence
 from evidence.events.one_step import Gradient, OneStepDone
 from evidence.events.operators import UNIT_ROUNDOFF
 from evidence.verdict import ProbeVerdict, Verdict
-from verdict.probes.answers import ProbeAnswer, in_one_line, place_of, probe
+from verdict.probes.answers import ProbeAnswer, devices_in_words, in_one_line, place_of, probe
 
 LEAST_UNITS, HONEST_UNITS = 16.0, 8.0
 """An element of a gradient may be off by 16 u of the largest one, or by 8 times what the worst honest arithmetic is."""
@@ -35,6 +35,12 @@ class StepVerdict(ProbeAnswer):
     """The verdict on one of the three questions about a step; `worst` names the parameter, the step or nothing."""
 
     worst: str = ""
+    where: str = ""
+
+    @property
+    def place(self) -> str:
+        """The devices that it failed on."""
+        return self.where
 
     @property
     def facts(self) -> Mapping[str, str]:
