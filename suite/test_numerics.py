@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fixtures.ask.numerics import asked_operators
+from fixtures.ask.numerics import asked_operators, repeatable_cells
 from fixtures.ask.probes import asked_cells
 from fixtures.ask.runs import MetricResult
 from fixtures.select.registry import question
@@ -62,7 +62,7 @@ def test_trajectory(trajectory: MetricResult) -> None:
     trajectory.require_pass()
 
 
-@question("replayed_step", of=asked_cells("numerics"), phase="probes")
+@question("replayed_step", of=repeatable_cells, phase="probes")
 def test_replayed_step(replayed_step: MetricResult) -> None:
     """A step taken again from the same state gives the same bits, where nothing in it may add up in any order."""
     replayed_step.require_pass()

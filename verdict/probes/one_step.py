@@ -70,6 +70,7 @@ def judge_gradients(evidence: Evidence) -> StepVerdict | None:
     if not found:
         return None
     margin, _, worst = max(found, key=lambda one: _ordered(one[0]))
+    place = ""
     what = (
         f"{worst.parameter}: found an error of {worst.worst:.3g} u max|g|, RMS {worst.rmse:.3g}, expected at most "
         f"{max(LEAST_UNITS, HONEST_UNITS * worst.honest):.3g} and {RMSE_FACTOR:g} x {worst.honest_rmse:.3g}"
@@ -80,6 +81,7 @@ def judge_gradients(evidence: Evidence) -> StepVerdict | None:
         wrong = sorted({one.parameter for over, _, one in found if not over <= 1})
         several = f"; {len(wrong)} of {len({one.parameter for _, _, one in found})} gradients" if len(wrong) > 1 else ""
         what = f"{_where(evidence, ranks)}: {what}{several}"
+        place = devices_in_words(ranks, dict(evidence.starts))
     verdict = Verdict.PASS if margin <= 1 else Verdict.FAIL
     if verdict is Verdict.PASS and worst.dtype == "fp32":
         shares = sorted(one.honest_rmse / one.rms for _, _, one in found if one.rms)
@@ -89,7 +91,7 @@ def judge_gradients(evidence: Evidence) -> StepVerdict | None:
                 f"the host's own fp32 is off by {shares[len(shares) // 2]:.2g} of the gradients, expected at most "
                 f"{HOST_RMSE:.2g}: its products are not fp32; switch off what lowers them (ONEDNN_DEFAULT_FPMATH_MODE)"
             )
-    return StepVerdict("gradients", verdict, what, margin, len(found), worst.parameter)
+    return StepVerdict("gradients", verdict, what, margin, len(found), worst.parameter, place)
 
 
 def judge_trajectory(evidence: Evidence) -> StepVerdict | None:
@@ -109,17 +111,18 @@ def judge_trajectory(evidence: Evidence) -> StepVerdict | None:
         f"step {step}: found a loss of {done.losses[step]:.9g}, expected {done.expected[step]:.9g} within "
         f"{_band(done, step):.2g}"
     )
-    verdict = Verdict.PASS if margin <= 1 else Verdict.FAIL
+    verdict, place = Verdict.PASS if margin <= 1 else Verdict.FAIL, ""
     if verdict is Verdict.FAIL:
         ranks = sorted({rank for over, rank, _, _ in found if over > 1})
         first = min(step for over, _, step, _ in found if over > 1)
         what = f"{_where(evidence, ranks)}: {what}; out of its band from step {first} on"
+        place = devices_in_words(ranks, dict(evidence.starts))
     elif any(done.spread[step] > HOST_SPREAD * abs(done.expected[step]) for _, _, step, done in found):
         verdict = Verdict.INCONCLUSIVE
         what = (
             "honest arithmetic on the host differs by more than a tenth of the loss, so no error could be told from it"
         )
-    return StepVerdict("trajectory", verdict, what, margin, len(found), f"step {step}")
+    return StepVerdict("trajectory", verdict, what, margin, len(found), f"step {step}", place)
 
 
 def judge_replayed_step(evidence: Evidence) -> StepVerdict | None:
@@ -141,7 +144,8 @@ def judge_replayed_step(evidence: Evidence) -> StepVerdict | None:
         names = sorted({one.parameter for _, one in wrong})
         more = f" and {len(names) - 3} more" if len(names) > 3 else ""
         text = f"{_where(evidence, ranks)}: other bits in {', '.join(names[:3])}{more}; {count}{note}"
-        return StepVerdict("replayed_step", Verdict.FAIL, text, math.inf, len(repeated), names[0])
+        place = devices_in_words(ranks, dict(evidence.starts))
+        return StepVerdict("replayed_step", Verdict.FAIL, text, math.inf, len(repeated), names[0], place)
     if not held:
         text = f"nothing has to be the same: {'; '.join(sorted({one.may_vary for _, one in repeated}))}"
         return StepVerdict("replayed_step", Verdict.RECORDED, text, 0.0, len(repeated))
@@ -170,8 +174,10 @@ def _unanswered(evidence: Evidence, question: str) -> StepVerdict | None:
     errors = [(rank, done.error) for rank, done in _done(evidence) if done.error]
     if not errors:
         return None
-    text = f"{_where(evidence, [rank for rank, _ in errors])}: no answer: {errors[0][1]}"
-    return StepVerdict(question, Verdict.FAIL, text, math.inf, len(errors))
+    ranks = [rank for rank, _ in errors]
+    text = f"{_where(evidence, ranks)}: no answer: {errors[0][1]}"
+    place = devices_in_words(ranks, dict(evidence.starts))
+    return StepVerdict(question, Verdict.FAIL, text, math.inf, len(errors), where=place)
 
 
 def _where(evidence: Evidence, ranks: list[int]) -> str:
