@@ -155,13 +155,13 @@ def alarms(seeds: range, model: str, precision: str, steps: int | None) -> int:
 
 
 PLANTED: Mapping[str, Mapping[str, Any]] = {
-    "TF32 in all products": {"error": "tf32"},
-    "bf16 in all products": {"error": "bf16"},
+    "TF32 in all products": {"error": "tf32", "layer": "."},
+    "bf16 in all products": {"error": "bf16", "layer": "."},
     "TF32 in one layer": {"error": "tf32", "layer": "rpn.head.conv"},
     "one element of a gradient of one layer off by 2^-9": {"error": "element", "direction": "wgrad", "layer": "fc6"},
     "the tail of a gradient of one layer is 0": {"error": "tail", "direction": "wgrad", "layer": "rpn.head.conv"},
-    "other last bits each time": {"error": "unordered"},
-    "a drift of 2^-18 n^2 in the n-th pass": {"error": "drift"},
+    "other last bits each time": {"error": "unordered", "layer": "."},
+    "a drift of 2^-18 n^2 in the n-th pass": {"error": "drift", "layer": "."},
 }
 
 

@@ -64,13 +64,13 @@ class NumericFaults:
     def in_step(self, model: torch.nn.Module) -> ContextManager[Any]:
         """Return the context of a forward pass in which the products of a model, and their gradients, are wrong.
 
-        As in `compute`, of conv2d and linear; with `layer`, of the parameters whose names contain it.
+        Of conv2d and linear, those with a parameter whose name contains the fault's `layer`.
         """
         from trainer.model.products import Product, altered_products
 
         names = {id(one): name for name, one in model.named_parameters()}
         drift, self._passes = 1 + _DRIFT * self._passes**2, self._passes + 1
-        faults = [fault for fault in self._faults if fault["operator"] in ("", "conv2d", "linear")]
+        faults = [fault for fault in self._faults if fault["layer"]]
 
         def there(product: Product) -> list[Fault]:
             named = [fault for fault in faults if fault["operator"] in ("", product.operator)]
@@ -95,6 +95,7 @@ class NumericFaults:
 
     def _is_on(self, fault: Fault, case: Case) -> bool:
         named = fault["operator"] in ("", case.operator) and fault["direction"] in ("", case.direction)
+        named = named and not fault["layer"]
         return named and (fault["rate"] >= 1 or self._draw.random() < fault["rate"])
 
 

@@ -167,7 +167,7 @@ FAULTS: Mapping[str, Mapping[str, Key]] = {
             ),
             "operator": _NAME,
             "direction": _NAME,
-            "layer": Key(lambda found: isinstance(found, str), "a part of a parameter's name; empty means all", ""),
+            "layer": Key(lambda found: isinstance(found, str), "a part of a parameter's name; empty means none", ""),
             "bit": Key(lambda found: type(found) is int and 0 <= found < 32, "a whole number from 0 to 31", 12),
             "rate": _number(0, 1, default=1.0),
         },

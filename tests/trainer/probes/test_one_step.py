@@ -79,7 +79,7 @@ def test_autocast_in_bf16_passes(half: tuple[Plan, StepReference, Settings]) -> 
 
 
 def test_in_half_precision_a_wrong_gradient_is_found(half: tuple[Plan, StepReference, Settings]) -> None:
-    found = judged(*half, planted_faults({"error": "tail", "direction": "wgrad"}, 1).in_step)
+    found = judged(*half, planted_faults({"error": "tail", "direction": "wgrad", "layer": "."}, 1).in_step)
 
     assert found["gradients"].verdict is Verdict.FAIL
 
