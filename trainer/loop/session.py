@@ -34,6 +34,7 @@ from trainer.optimizations import ledger, unavailable
 from trainer.probes.clocks import ClockWatch, probe_clock
 from trainer.probes.environment import device_numa_node, gather, placement
 from trainer.probes.links import ask_links
+from trainer.probes.one_step import ask_one_step
 from trainer.probes.operators import ask_operators
 from trainer.probes.peaks import ask_peaks
 from trainer.ranks import HostGroup, Ranks
@@ -96,6 +97,7 @@ def _probe(settings: Settings, backend: Backend, device: DeviceInfo, group: Host
     log.write(clock)
     if settings.numerics != NOT_ASKED:
         ask_operators(settings, backend, group, log)
+        ask_one_step(settings, backend, group, log)
     if settings.links != NOT_ASKED:
         ask_links(settings, backend, group, log, device.capacity_gib)
         ask_peaks(settings, backend, device, group, log)
