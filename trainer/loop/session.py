@@ -13,7 +13,6 @@ import numpy
 import torch
 import torchvision
 
-from evidence.events.clocks import ClockProbe
 from evidence.events.setup import Model, Optimizations, Resumed, Start
 from evidence.events.state import AFTER, BEFORE, End, Memory, Progress
 from evidence.files import SCHEMA, telemetry_file
@@ -58,7 +57,8 @@ def run_rank(settings: Settings, ranks: Ranks, backend: Backend, log: EventLog, 
     group.join(backend)
     # Together: while other ranks still import their frameworks, a busy host disturbs the clock probe.
     group.barrier()
-    probe = _probe(settings, backend, device, group, log)
+    clock = probe_clock(backend)
+    log.write(clock)
     health = HealthReader(device.place, lambda: backend.health(device, settings.smi))
     health.write(log, BEFORE)
     watches = _watches(settings, ranks, backend, device, group)
@@ -67,10 +67,12 @@ def run_rank(settings: Settings, ranks: Ranks, backend: Backend, log: EventLog, 
     try:
         if ranks.local_rank == 0:
             log.write(gather(settings, backend, device))
+        # After the first samples: they show the device at rest, which one that computes is told from.
+        _probe(settings, backend, device, group, log)
         if settings.protocol == PROBES:
             reason = PROBES
         else:
-            clocks = ClockWatch(backend, log, probe, settings.seed)
+            clocks = ClockWatch(backend, log, clock, settings.seed)
             reason = _prepare(settings, ranks, backend, log, group, clocks).run()
         health.write(log, AFTER)  # at once, while the link is as fast as in training
     except BaseException:
@@ -88,13 +90,11 @@ def run_rank(settings: Settings, ranks: Ranks, backend: Backend, log: EventLog, 
     group.leave()
 
 
-def _probe(settings: Settings, backend: Backend, device: DeviceInfo, group: HostGroup, log: EventLog) -> ClockProbe:
-    """Measure the device itself, before anything is trained on it; log what each probe found, and return the clock's.
+def _probe(settings: Settings, backend: Backend, device: DeviceInfo, group: HostGroup, log: EventLog) -> None:
+    """Measure the device itself, before anything is trained on it, and log what each probe found.
 
     A further probe is a module of trainer/probes, and a line here.
     """
-    clock = probe_clock(backend)
-    log.write(clock)
     if settings.numerics != NOT_ASKED:
         ask_operators(settings, backend, group, log)
         ask_one_step(settings, backend, group, log)
@@ -102,7 +102,6 @@ def _probe(settings: Settings, backend: Backend, device: DeviceInfo, group: Host
         ask_links(settings, backend, group, log, device.capacity_gib)
         ask_peaks(settings, backend, device, group, log)
     backend.release_memory()
-    return clock
 
 
 def _watches(settings: Settings, ranks: Ranks, backend: Backend, device: DeviceInfo, group: HostGroup) -> list[Watch]:
