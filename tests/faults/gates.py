@@ -54,7 +54,8 @@ SESSIONS: list[SessionRow] = [
     SessionRow(
         "a run made with --numerics none",
         "INCOMPLETE",
-        "operators, blocks, fp32_is_fp32, special_values, ties, repeatable, devices_agree not run",
+        "operators, blocks, fp32_is_fp32, special_values, ties, repeatable, devices_agree, "
+        "gradients, trajectory, replayed_step not run",
         lambda lab: ["--replay", lab.stored_without_numerics()],
     ),
     SessionRow(

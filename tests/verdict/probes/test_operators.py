@@ -53,7 +53,12 @@ def evidence(*ranks: list[OperatorAnswer], unasked: Any = None, **start: Any) ->
     known = {"device_name": "R300", "versions": {"torch": "1.12.1"}, "backend": "kunlunxin", "host": "a", **start}
     starts = [(rank, SimpleNamespace(**{**known, "card": rank})) for rank in range(len(ranks))]
     found = [
-        SimpleNamespace(rank=rank, operators=tuple(mine), operators_done=SimpleNamespace(unasked=unasked or {}))
+        SimpleNamespace(
+            rank=rank,
+            operators=tuple(mine),
+            gradients=(),
+            operators_done=SimpleNamespace(unasked=unasked or {}),
+        )
         for rank, mine in enumerate(ranks)
     ]
     return SimpleNamespace(ranks=found, starts=starts, path=Path("run"))
