@@ -10,8 +10,8 @@
 
 The last three are in operator_errors.py.
 
-A seed of the first is one case of the quick probe, by turns, with inputs of its own; with --sampled one of the
-products that are large enough to be sampled, as in the full probe.
+A seed of the first is one case of the quick probe, by turns, with inputs of its own; with --sampled one of products
+that are large enough to be sampled, as in the full probe.
 """
 
 from __future__ import annotations

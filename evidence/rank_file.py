@@ -215,6 +215,8 @@ class RankReader:
             health=tuple(every.get("health", ())),
             operators=tuple(every.get("operator", ())),
             operators_done=once.get("operators"),
+            gradients=tuple(every.get("gradient", ())),
+            one_step=once.get("one_step"),
             collectives=tuple(every.get("collective", ())),
             pairs=tuple(every.get("link_pair", ())),
             links_done=once.get("links"),

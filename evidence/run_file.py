@@ -79,7 +79,7 @@ class Boot:
     failure: Broken | None = None
     elapsed_s: float | None = None
     elapsed_utc_s: float | None = None
-    stopped: str = ""
+    stopped: str | None = None
 
     @property
     def failed(self) -> bool:

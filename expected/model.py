@@ -193,7 +193,7 @@ class Cell:
 def split_device(cell_id: str) -> tuple[str, int | None]:
     """Split a cell's id into the id in its table and the device index.
 
-    >>> split_card("r300-1x1-fp32-bs16-card3")
+    >>> split_device("r300-1x1-fp32-bs16-card3")
     ('r300-1x1-fp32-bs16', 3)
     """
     table_id, found, card = cell_id.rpartition(_DEVICE)
@@ -236,6 +236,7 @@ class Device:
         Its hyper-parameters are those of the first row of that topology and precision, else of that topology, else of
         the table.
 
+        >>> from expected import load_devices
         >>> load_devices()["r300"].smoke_cell(Topology(4, 8)).id
         'r300-4x8-fp32-bs16'
         """

@@ -7,7 +7,7 @@ import shlex
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Callable, Iterator, Sequence, TextIO
 
 from evidence.bundle import Evidence, no_collections, read_run, with_signature
 from evidence.codec import encode
@@ -18,9 +18,9 @@ from evidence.growing import GrowingRun
 from evidence.text import visible
 from evidence.verdict import RunVerdict, Verdict, read_verdict
 from expected import ALL_METRICS, load_device, load_devices
-from reports.console import Line, aligned, print_lines
 from reports.history import HistoryError, default_url
 from reports.html.texts import LANGUAGES
+from reports.lines import Line, aligned, print_lines
 from verdict.environment.findings import environment_findings
 from verdict.judge import Judged, judge, judge_run, judge_so_far, judge_stored
 from verdict.lookup import find_cell
@@ -330,7 +330,7 @@ def _write_comparison(arguments: argparse.Namespace, compared: Sequence[Compared
     from reports.html.texts import in_language
 
     with in_language(arguments.language):
-        _write_page(arguments.page, comparison_page(compared))
+        _write_page(arguments.page, comparison_page(compared), sys.stderr if arguments.json else sys.stdout)
 
 
 def _refuse(what: str, why: Sequence[str], arguments: argparse.Namespace) -> int:
@@ -364,14 +364,14 @@ def _trend(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _write_page(path: Path, text: str) -> None:
+def _write_page(path: Path, text: str, told: TextIO | None = None) -> None:
     try:
         write_whole(path, text)
     except OSError as error:
         raise SuiteError(
             f"{path}: the page cannot be written ({error.strerror}); name another file with --out"
         ) from None
-    print(visible(str(path)))
+    print(visible(str(path)), file=told)
 
 
 COMMANDS = {

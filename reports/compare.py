@@ -13,7 +13,7 @@ from evidence.errors import EvidenceError
 from evidence.files import RUN_FILE
 from evidence.text import visible
 from expected import METRICS, Device
-from reports.console import Line, aligned
+from reports.lines import Line, aligned
 from verdict.compare.ab_comparison import POWER, ABComparison, compare_groups, compare_runs
 from verdict.compare.comparability import (
     Candidate,

@@ -61,8 +61,8 @@ class Forked:
         server: str = "TRAINER",
     ) -> None:
         address = _address(server)
-        told = {**environment, **{name: text for name, text in os.environ.items() if name.startswith(_ADDRESS)}}
-        request = {"function": function, "arguments": arguments, "environment": told, "output": output}
+        found = {**environment, **{name: text for name, text in os.environ.items() if name.startswith(_ADDRESS)}}
+        request = {"function": function, "arguments": arguments, "environment": found, "output": output}
         self.returncode: int | None = None
         self._socket = socket.socket(socket.AF_UNIX)
         self._socket.settimeout(_START_S)

@@ -134,7 +134,7 @@ class Settings:
     )
     numerics: str = _option(
         NOT_ASKED,
-        "how much the operators probe asks before training; from pytest: quick, full where epochs are trained",
+        "how much the numerics probes ask before training; from pytest: quick, full where epochs are trained",
         choices=(NOT_ASKED, QUICK, FULL),
         metavar="HOW",
         user=True,

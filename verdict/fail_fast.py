@@ -19,6 +19,11 @@ A run is looked at hundreds of times, and the first look that says so ends it.""
 CLOCKS = ("timer-sees-work", "synchronise-waits", "host-clock-monotonic")
 """Checks of tests that each stand for themselves: what one of them has found no later test takes back."""
 
+QUESTIONS = {
+    "operators": {"operator", "block", "fp32_is_fp32", "special_values", "ties", "repeatable", "devices_agree"},
+}
+"""The questions of suite/ that a probe answers, where they do not have its name."""
+
 OF_THE_END = ("map",)
 """Metrics that the rest of the run can turn."""
 
@@ -26,7 +31,7 @@ OF_THE_END = ("map",)
 def cannot_pass(run: Judged, asked: Collection[str]) -> str:
     """Return why a run cannot pass any more, whatever the rest of it brings; "" if it can.
 
-    `run` is from `judge_so_far`; `asked` are the metrics and probes that have to pass. Clocks have to be right for any
+    `run` is from `judge_so_far`; `asked` are the questions that have to pass. Clocks have to be right for any
     of them. A rate fails with confidence, and on as many steps as a number is held against a published one with;
     memory, time and probes fail for good as soon as they do.
 
@@ -40,7 +45,7 @@ def cannot_pass(run: Judged, asked: Collection[str]) -> str:
     if run.verdict.outcome is Verdict.INVALID:
         return ""  # of numbers that prove nothing no conclusion is drawn
     for name, probe in run.verdict.probes.items() if _have_answered(run) else ():
-        if probe.verdict is Verdict.FAIL and name in asked:
+        if probe.verdict is Verdict.FAIL and not QUESTIONS.get(name, {name}).isdisjoint(asked):
             return f"{name}: {probe.reason}"
     for name, metric in run.verdict.metrics.items():
         if metric.verdict is Verdict.FAIL and name in asked and name not in OF_THE_END and _is_sure(run, name):

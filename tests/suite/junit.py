@@ -41,8 +41,8 @@ class Session:
     @property
     def by_metric(self) -> dict[str, Case]:
         """The cases that ask about a metric of the tables, by its name."""
-        told = {case.properties.get("metric", ""): case for case in self.cases.values()}
-        return {name: case for name, case in told.items() if name in METRICS}
+        found = {case.properties.get("metric", ""): case for case in self.cases.values()}
+        return {name: case for name, case in found.items() if name in METRICS}
 
 
 def run_suite(folder: Path, *arguments: Any, **environment: str) -> Session:
@@ -51,11 +51,13 @@ def run_suite(folder: Path, *arguments: Any, **environment: str) -> Session:
     The session is forked from a process that has its imports done, and forks the ranks of simulated devices likewise.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    words, told, output = _command(folder, arguments), _environment(environment), folder / "output"
-    told["PYTEST_PLUGINS"] = "tests.forked_ranks"
+    words, variables, output = _command(folder, arguments), _environment(environment), folder / "output"
+    variables["PYTEST_PLUGINS"] = "tests.forked_ranks"
     if any(name.startswith("PYTHON") for name in environment):
-        return _in_a_process(folder, words, told)  # Python reads those when it starts
-    session = Forked("tests.forked:pytest_session", *words, environment=told, output=str(output), server="SESSIONS")
+        return _in_a_process(folder, words, variables)  # Python reads those when it starts
+    session = Forked(
+        "tests.forked:pytest_session", *words, environment=variables, output=str(output), server="SESSIONS"
+    )
     try:
         code = session.wait(_TIMEOUT_S)
     finally:

@@ -33,7 +33,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache" / "indexes"
 
 
-def told(settings: Settings, group: HostGroup) -> dict[str, Any]:
+def report(settings: Settings, group: HostGroup) -> dict[str, Any]:
     """What a rank makes of its data: facts and a digest of both indexes, or the error that it ends with."""
     try:
         found = read_indexes(settings, group)
@@ -71,7 +71,7 @@ def rank_of(rank: int, port: int, folder: str, hosts: int) -> None:
         # A cache of its own for each of two hosts, as they would have.
         os.environ["CONFORMANCE_CACHE"] = str(root / f"{cache}-{ranks.node}")
         group.barrier()
-        found[name] = told(settings, group)
+        found[name] = report(settings, group)
 
     digest_of = index_cache.digest_of
     if ranks.local_rank:  # a file of hundreds of MB is hashed once a host

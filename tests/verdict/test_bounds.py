@@ -236,6 +236,15 @@ def test_a_pass_lies_within_finite_bounds(
         assert interval is not None or not metric.startswith("p_")
 
 
+def test_what_would_decide_is_a_number_too() -> None:
+    undecided = judge_metric("p_core", P_CORE, rate(189.5))
+    few = judge_metric("p_core", P_CORE, TEN_STEPS)
+
+    assert (undecided.more_steps, undecided.boots) == (1200, 0)
+    assert few.more_steps == 6
+    assert judge_metric("p_core", P_CORE, rate(205.0)).more_steps == 0
+
+
 def test_the_advice_decides_both_bounds() -> None:
     measurement = a_measurement("p_core", 98.0, Interval(88.0, 128.0))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,14 @@ import pytest
 from evidence.bundle import read_run
 from evidence.growing import GrowingRun
 from evidence.seal import write_seal
-from evidence.verdict import Verdict
+from evidence.verdict import ProbeVerdict, Verdict
 from expected import load_devices
+from tests.support import ROOT
 from tests.verdict.beginnings import beginning, stopped
 from tests.verdict.bundles import HONEST_CLOCK, STEADY, Bundle, Plan, a_cell, build
 from verdict.compare.comparability import Candidate, circumstances, refusals
-from verdict.fail_fast import cannot_pass, fewest_steps
-from verdict.judge import judge, judge_run, judge_so_far, judge_together
+from verdict.fail_fast import QUESTIONS, cannot_pass, fewest_steps
+from verdict.judge import Judged, judge, judge_run, judge_so_far, judge_together
 
 DEVICE = load_devices()["r300"]
 LONG = replace(STEADY, steps=3000, window=50, jitter=5, sample_ns=10_000_000_000)
@@ -87,6 +89,43 @@ def test_a_wrong_clock_ends_the_run_whatever_is_asked(tmp_path: Path) -> None:
     plan = replace(LONG, clock={**HONEST_CLOCK, "timer_ns": [5_000_000] * 3})
 
     assert "the device's timer is wrong" in why(tmp_path, build(plan), plan, share=0.2, asked={"mem"})
+
+
+def with_probe(run: Judged, verdict: Verdict) -> Judged:
+    probe = ProbeVerdict("70 of 71", "all", verdict, "conv-forward-fp32: one element is wrong")
+    return replace(run, verdict=replace(run.verdict, probes={"operators": probe}))
+
+
+@pytest.mark.parametrize(
+    ("verdict", "asked", "ends"),
+    [
+        (Verdict.FAIL, {"operator"}, True),
+        (Verdict.FAIL, {"devices_agree"}, True),
+        (Verdict.FAIL, {"mem"}, False),
+        (Verdict.PASS, {"operator"}, False),
+    ],
+)
+def test_a_probe_that_has_failed_ends_the_run_if_it_is_asked_about(
+    verdict: Verdict, asked: Any, ends: bool, tmp_path: Path
+) -> None:
+    run_dir = beginning(build(LONG).write(tmp_path / "whole"), tmp_path / "run", 0.1)
+    run = with_probe(judge_so_far(GrowingRun(run_dir).read(), DEVICE, a_cell(LONG)), verdict)
+
+    assert cannot_pass(run, asked) == ("operators: conv-forward-fp32: one element is wrong" if ends else "")
+
+
+def test_no_probe_has_failed_before_all_ranks_are_done_with_it(tmp_path: Path) -> None:
+    run_dir = beginning(build(LONG).write(tmp_path / "whole"), tmp_path / "run", 0.1)
+    (run_dir / "rank-0001.jsonl").write_text("")
+    run = with_probe(judge_so_far(GrowingRun(run_dir).read(), DEVICE, a_cell(LONG)), Verdict.FAIL)
+
+    assert cannot_pass(run, {"operator"}) == ""
+
+
+def test_the_questions_of_a_probe_are_those_that_the_suite_asks() -> None:
+    suite = (ROOT / "suite" / "test_numerics.py").read_text(encoding="utf-8")
+
+    assert QUESTIONS["operators"] == set(re.findall(r'@question\("(\w+)"', suite))
 
 
 def test_of_numbers_that_prove_nothing_no_conclusion_is_drawn(tmp_path: Path) -> None:

@@ -62,6 +62,17 @@ def test_the_outcome_is_the_worst_of_the_metrics(
     assert len(verdict.reasons) == sum(one.verdict != Verdict.PASS for one in verdict.metrics.values())
 
 
+def test_the_first_reason_is_the_worst_and_not_what_was_only_recorded(tmp_path: Path) -> None:
+    # The table has e2e_time and the rates, which are unpublished here, before mem.
+    verdict = judged(tmp_path, map=0.38, mem=10.0)
+
+    assert verdict.outcome == Verdict.FAIL
+    assert verdict.reasons[0] == verdict.metrics["mem"].reason
+    by_reason = {one.reason: one.verdict for one in verdict.metrics.values()}
+    places = [list(Verdict).index(by_reason[reason]) for reason in verdict.reasons]
+    assert places == sorted(places)
+
+
 def test_a_steady_run_that_is_too_short_is_told_how_many_steps_are_needed(tmp_path: Path) -> None:
     verdict = judged(tmp_path, replace(STEADY, steps=60), p_core=190.0)
 

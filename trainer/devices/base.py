@@ -234,6 +234,10 @@ class Backend:
         """Return, on the host, what `compute` gives on the device for a case of the operators probe."""
         return compute({name: one.to(self.device) for name, one in inputs.items()}).cpu()
 
+    def step_arithmetic(self, model: torch.nn.Module) -> ContextManager[Any]:
+        """Return the context of the one-step probe's forward pass; for simulated devices, which compute wrong in it."""
+        return contextlib.nullcontext()
+
     def communicate(self, exchange: Exchange | RoundTrip, run: Callable[[], None]) -> None:
         """Do what `run` does for an exchange of the links probe: call torch.distributed."""
         run()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
-from typing import TYPE_CHECKING, Callable, Mapping
+from typing import TYPE_CHECKING, Any, Callable, ContextManager, Mapping
 
 from trainer.devices.scenario import Fault
 from trainer.numerics.catalogue import PRODUCTS
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 _SMALLEST_NORMAL = 2.0**-126
 _TILE = 16
 _INT16_STEPS = 2**15 - 1
+_UNORDERED = 0.25  # of the elements
+_DRIFT = 2.0**-18  # of the products of a model, times the square of the forward passes before
 
 
 class NumericFaults:
@@ -25,6 +28,7 @@ class NumericFaults:
     def __init__(self, faults: list[Fault], seed: int) -> None:
         self._faults = faults
         self._draw = random.Random(f"numeric faults {seed}")  # noqa: S311 - nothing secret
+        self._passes = 0
 
     def compute(self, case: Case, inputs: Tensors, compute: Callable[[Tensors], torch.Tensor]) -> torch.Tensor:
         """Return what the device gives for a case: the result of rounded inputs, or a result that was altered."""
@@ -57,8 +61,41 @@ class NumericFaults:
         halves = [compute({**inputs, "upstream": upstream * part}) for part in (first, 1 - first)]
         return halves[0] + halves[1]
 
+    def in_step(self, model: torch.nn.Module) -> ContextManager[Any]:
+        """Return the context of a forward pass in which the products of a model, and their gradients, are wrong.
+
+        Of conv2d and linear, those with a parameter whose name contains the fault's `layer`.
+        """
+        from trainer.model.products import Product, altered_products
+
+        names = {id(one): name for name, one in model.named_parameters()}
+        drift, self._passes = 1 + _DRIFT * self._passes**2, self._passes + 1
+        faults = [fault for fault in self._faults if fault["layer"]]
+
+        def there(product: Product) -> list[Fault]:
+            named = [fault for fault in faults if fault["operator"] in ("", product.operator)]
+            return [fault for fault in named if fault["layer"] in names.get(id(product.weight), "")]
+
+        def inputs(product: Product, value: torch.Tensor) -> torch.Tensor:
+            for fault in there(product):
+                value = _INPUTS[fault["error"]](value) if fault["error"] in _INPUTS else value
+            return value
+
+        def results(product: Product, direction: str, value: torch.Tensor) -> torch.Tensor:
+            for fault in there(product):
+                if fault["direction"] not in ("", direction) or self._draw.random() >= fault["rate"]:
+                    continue
+                if fault["error"] in _STEP_RESULTS:
+                    value = _STEP_RESULTS[fault["error"]](value.clone(), fault, self._draw)
+                elif fault["error"] == "drift":
+                    value = value * drift
+            return value
+
+        return altered_products(results, inputs) if faults else contextlib.nullcontext()
+
     def _is_on(self, fault: Fault, case: Case) -> bool:
         named = fault["operator"] in ("", case.operator) and fault["direction"] in ("", case.direction)
+        named = named and not fault["layer"]
         return named and (fault["rate"] >= 1 or self._draw.random() < fault["rate"])
 
 
@@ -160,6 +197,17 @@ def _drop_tail(result: torch.Tensor, fault: Fault, draw: random.Random) -> torch
     return result
 
 
+def _last_bits(result: torch.Tensor, fault: Fault, draw: random.Random) -> torch.Tensor:
+    """Change last bits at random, as sums do whose terms come in another order each time."""
+    import torch
+
+    if result.dtype != torch.float32:
+        return result
+    generator = torch.Generator().manual_seed(draw.getrandbits(32))
+    result.reshape(-1).view(torch.int32)[torch.rand(result.numel(), generator=generator) < _UNORDERED] ^= 1
+    return result
+
+
 _INPUTS: Mapping[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "tf32": lambda one: _keep_bits(one, 10),
     "bf16": lambda one: _keep_bits(one, 7),
@@ -174,3 +222,4 @@ _RESULTS: Mapping[str, Callable[[torch.Tensor, Fault, random.Random], torch.Tens
     "flush": _flush,
     "ties": _other_ties,
 }
+_STEP_RESULTS = {**_RESULTS, "unordered": _last_bits}

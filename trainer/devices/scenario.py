@@ -180,10 +180,12 @@ FAULTS: Mapping[str, Mapping[str, Key]] = {
         "xid": {"number": _whole(1), "from_step": _FROM_STEP},
         "numerics": {
             "error": _choice(
-                *("tf32", "bf16", "int16", "bit", "element", "lane", "tail", "nan", "flush", "ties", "unordered")
+                *("tf32", "bf16", "int16", "bit", "element", "lane", "tail", "nan", "flush", "ties"),
+                *("unordered", "drift"),
             ),
             "operator": _NAME,
             "direction": _NAME,
+            "layer": Key(lambda found: isinstance(found, str), "a part of a parameter's name; empty means none", ""),
             "bit": Key(lambda found: type(found) is int and 0 <= found < 32, "a whole number from 0 to 31", 12),
             "rate": _number(0, 1, default=1.0),
         },

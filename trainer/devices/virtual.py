@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Callable, ClassVar, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Callable, ClassVar, ContextManager, Iterable, Iterator, Mapping, Sequence
 
 from evidence.events.peaks import COPIES, PRODUCTS
 from evidence.telemetry import DEVICE_READINGS
@@ -233,6 +233,10 @@ class VirtualBackend(Backend):
     def compute(self, case: Case, inputs: Tensors, compute: Callable[[Tensors], torch.Tensor]) -> torch.Tensor:
         """Return what the simulated device computes, with what is planted."""
         return self._numeric_faults.compute(case, inputs, compute)
+
+    def step_arithmetic(self, model: torch.nn.Module) -> ContextManager[Any]:
+        """Return the context in which a forward pass has what is planted, and its gradients too."""
+        return self._numeric_faults.in_step(model)
 
     def communicate(self, exchange: Exchange | RoundTrip, run: Callable[[], None]) -> None:
         """Exchange over gloo, in planted time and with what is planted."""

@@ -13,7 +13,6 @@ import numpy
 import torch
 import torchvision
 
-from evidence.events.clocks import ClockProbe
 from evidence.events.setup import Model, Optimizations, Resumed, Start
 from evidence.events.state import AFTER, BEFORE, End, Memory, Progress
 from evidence.files import SCHEMA, telemetry_file
@@ -34,6 +33,7 @@ from trainer.optimizations import ledger, unavailable
 from trainer.probes.clocks import ClockWatch, probe_clock
 from trainer.probes.environment import device_numa_node, gather, placement
 from trainer.probes.links import ask_links
+from trainer.probes.one_step import ask_one_step
 from trainer.probes.operators import ask_operators
 from trainer.probes.peaks import ask_peaks
 from trainer.ranks import HostGroup, Ranks
@@ -57,7 +57,8 @@ def run_rank(settings: Settings, ranks: Ranks, backend: Backend, log: EventLog, 
     group.join(backend)
     # Together: while other ranks still import their frameworks, a busy host disturbs the clock probe.
     group.barrier()
-    probe = _probe(settings, backend, device, group, log)
+    clock = probe_clock(backend)
+    log.write(clock)
     health = HealthReader(device.place, lambda: backend.health(device, settings.smi))
     health.write(log, BEFORE)
     watches = _watches(settings, ranks, backend, device, group)
@@ -66,10 +67,12 @@ def run_rank(settings: Settings, ranks: Ranks, backend: Backend, log: EventLog, 
     try:
         if ranks.local_rank == 0:
             log.write(gather(settings, backend, device))
+        # After the first samples: they show the device at rest, which one that computes is told from.
+        _probe(settings, backend, device, group, log)
         if settings.protocol == PROBES:
             reason = PROBES
         else:
-            clocks = ClockWatch(backend, log, probe, settings.seed)
+            clocks = ClockWatch(backend, log, clock, settings.seed)
             reason = _prepare(settings, ranks, backend, log, group, clocks).run()
         health.write(log, AFTER)  # at once, while the link is as fast as in training
     except BaseException:
@@ -87,20 +90,18 @@ def run_rank(settings: Settings, ranks: Ranks, backend: Backend, log: EventLog, 
     group.leave()
 
 
-def _probe(settings: Settings, backend: Backend, device: DeviceInfo, group: HostGroup, log: EventLog) -> ClockProbe:
-    """Measure the device itself, before anything is trained on it; log what each probe found, and return the clock's.
+def _probe(settings: Settings, backend: Backend, device: DeviceInfo, group: HostGroup, log: EventLog) -> None:
+    """Measure the device itself, before anything is trained on it, and log what each probe found.
 
     A further probe is a module of trainer/probes, and a line here.
     """
-    clock = probe_clock(backend)
-    log.write(clock)
     if settings.numerics != NOT_ASKED:
         ask_operators(settings, backend, group, log)
+        ask_one_step(settings, backend, group, log)
     if settings.links != NOT_ASKED:
         ask_links(settings, backend, group, log, device.capacity_gib)
         ask_peaks(settings, backend, device, group, log)
     backend.release_memory()
-    return clock
 
 
 def _watches(settings: Settings, ranks: Ranks, backend: Backend, device: DeviceInfo, group: HostGroup) -> list[Watch]:

@@ -117,7 +117,7 @@ _CALLS: Mapping[Any, Callable[..., Found]] = {
 }
 
 
-class _Recorder(TorchFunctionMode):
+class Recorder(TorchFunctionMode):
     """Notes the size of every call of a function of `_CALLS`."""
 
     def __init__(self) -> None:
@@ -143,7 +143,7 @@ def record(batch: int) -> dict[str, list[Size]]:
     torch.manual_seed(0)
     settings = Settings(Path("."), Path("."), protocol=PROBES, model=_MODEL)
     model = build_model(settings)
-    recorder = _Recorder()
+    recorder = Recorder()
 
     def after(module: torch.nn.Module, given: Any, result: torch.Tensor) -> None:
         recorder.note("frozen-batch-norm", _planes(given[0]))

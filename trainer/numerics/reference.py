@@ -3,7 +3,7 @@
 An answer of the device is held against it by `figures_of`; the bounds are verdict/probes/operators.py's.
 
 A product too large to be computed in fp64 is sampled: some elements are computed one by one, and all of them enter into
-sums over the channels with random signs, which are cheap to compute (Huang and Abraham, Algorithm-based fault tolerance
+sums over 64 channels with random signs, which are cheap to compute (Huang and Abraham, Algorithm-based fault tolerance
 for matrix operations, 1984; Freivalds, 1977).
 
 Sources of the rule: Higham, Accuracy and Stability of Numerical Algorithms (2002), 3.1 (the error of a sum is at most
@@ -22,7 +22,7 @@ import torch
 from evidence.events.operators import BITS, SUMS, ULP, UNIT_ROUNDOFF
 from trainer.numerics.cases import Case
 from trainer.numerics.operators import Draw, Tensors, load
-from trainer.numerics.products import Product
+from trainer.numerics.products import GROUP, Product, grouped
 
 OPERATORS = load()
 DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
@@ -38,8 +38,8 @@ class Reference:
     """The expected result of a case.
 
     `result`: fp64; of an exact case the very numbers; of a sampled one the picked elements, and after them the sums
-    over channels. `condition`: S of each element, of sums; of a sum over c channels their S / sqrt(c), as errors of
-    random sign add up like that. `worst` is what honest arithmetic reaches: for sums max |err| / (u S) of three orders
+    over c channels, / sqrt(c), as errors of random sign add up like that. `condition`: S of each element, and the mean
+    S of those in a sum. `worst` is what honest arithmetic reaches: for sums max |err| / (u S) of three orders
     of summation (of a sampled case two, without the host's own), for ULP cases the host's error in ULP. `rmse`: the
     largest RMSE of those orders, `rms` that of the result itself.
     """
@@ -58,8 +58,8 @@ class Figures:
     `worst`: the largest |err| / (u S) of sums, the largest error in ULP, or 1 if any bit of an exact case differs;
     infinite where a number is not finite or there should be none. `at`: the flat index of that element; `found` and
     `expected` its values. `wrong`: elements that differ at all. `size`: elements.
-    Of a sampled case `sampled` elements were compared, and `sums` over `channels` elements each; where such a sum is
-    the worst, `at` is its index among the sums and `in_sums` is true. `rmse` is of the larger of both groups.
+    Of a sampled case `sampled` elements were compared, and `sums` over up to `channels` elements each; where such a sum
+    is the worst, `at` is its index among the sums and `in_sums` is true. `rmse` is of the larger of both groups.
     """
 
     size: int
@@ -77,17 +77,20 @@ class Figures:
 
 @dataclass(frozen=True)
 class Sample:
-    """What is compared of a product: the flat indices of picked elements, and the sign of each channel in the sums."""
+    """What is compared of a product: the flat indices of picked elements, and sums over groups of channels.
+
+    `factors`: of each channel in them, a random sign over the root of the number in its group.
+    """
 
     shape: tuple[int, ...]
     axis: int
     picked: torch.Tensor
-    signs: torch.Tensor
+    factors: torch.Tensor
 
     def of(self, answer: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the picked elements and the sums of an answer of that shape, in fp64."""
-        signs = self.signs.reshape([-1 if axis == self.axis else 1 for axis in range(len(self.shape))])
-        return answer.reshape(-1)[self.picked].double(), (answer.double() * signs).sum(self.axis).reshape(-1)
+        sums = grouped(answer.double(), self.factors, self.axis)
+        return answer.reshape(-1)[self.picked].double(), sums.reshape(-1)
 
 
 def sample_of(case: Case, inputs: Tensors) -> Sample | None:
@@ -103,7 +106,8 @@ def sample_of(case: Case, inputs: Tensors) -> Sample | None:
     count = min(size, max(_LEAST_PICKED, min(_MOST_PICKED, 8 * _MOST_TERMS // terms)))
     picked = torch.randint(size, (count,), generator=draw)
     signs = torch.randint(2, (shape[axis],), generator=draw).double() * 2 - 1
-    return Sample(shape, axis, picked, signs)
+    counts = torch.cat([torch.full_like(group, len(group)) for group in signs.split(GROUP)])
+    return Sample(shape, axis, picked, signs / counts.sqrt())
 
 
 def inputs_of(case: Case) -> Tensors:
@@ -173,13 +177,13 @@ def _sampled(case: Case, operator: Product, inputs: Tensors, sample: Sample) -> 
     worst, rmse = (max(figures) for figures in zip(*honest))
     rms = _rms(result)
     wide = {name: one.double() if one.is_floating_point() else one for name, one in inputs.items()}
-    folded = operator.folded(case.direction, wide, sample.signs)
+    folded = operator.folded(case.direction, wide, sample.factors)
     if folded is not None:
-        absolute = operator.folded(case.direction, {name: one.abs() for name, one in wide.items()}, sample.signs.abs())
+        absolute = operator.folded(case.direction, {name: one.abs() for name, one in wide.items()}, sample.factors**2)
         assert absolute is not None
         totals, sizes = (operator.compute(case.direction, case.sizes, one).reshape(-1) for one in (folded, absolute))
         result = torch.cat([result, totals])
-        condition = torch.cat([condition, sizes / len(sample.signs) ** 0.5])
+        condition = torch.cat([condition, sizes])
     return Reference(result, condition, worst, rmse, rms)
 
 
@@ -252,7 +256,7 @@ def figures_of(case: Case, inputs: Tensors, reference: Reference, answer: torch.
 
 
 def _figures_of_sample(case: Case, sample: Sample, reference: Reference, answer: torch.Tensor) -> Figures:
-    size, count, channels = math.prod(sample.shape), len(sample.picked), len(sample.signs)
+    size, count, channels = math.prod(sample.shape), len(sample.picked), min(GROUP, len(sample.factors))
     if tuple(answer.shape) != sample.shape:
         return Figures(size, size, math.inf, math.inf, 0, math.nan, math.nan)
     assert reference.condition is not None
@@ -262,7 +266,7 @@ def _figures_of_sample(case: Case, sample: Sample, reference: Reference, answer:
     flat = _infinite_where_nan(_shares(found, reference.result, reference.condition, case.dtype))
     at = int(flat.argmax())
     error = found - reference.result
-    rmse = _rms(error[count:]) / channels**0.5 if sums > count else _rms(error[:count])
+    rmse = _rms(error[count:]) if sums > count else _rms(error[:count])
     return Figures(
         size,
         int((flat > 0).sum()),

@@ -85,7 +85,7 @@ def accept_runs(
     different circumstances, and metrics that scatter too much or are not measured. Other SuiteErrors if a run cannot
     be read or is of no known cell.
 
-    >>> accept_runs([Path("runs/a"), Path("runs/b"), Path("runs/c")], load_devices()).values[0].bounds
+    >>> accept_runs([Path("runs/a"), Path("runs/b"), Path("runs/c")], load_devices()).values[0].bounds  # doctest: +SKIP
     (12.1, None)
     """
     if len(run_dirs) < MIN_RUNS:

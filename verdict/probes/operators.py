@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Iterable, Mapping
+from typing import Iterable, Iterator, Mapping
 
 from evidence.bundle import Evidence
 from evidence.events.operators import BITS, EXACT, SPECIAL, ULP, VALID, WATCHED, OperatorAnswer
+from evidence.events.rank import RankEvidence
 from evidence.events.setup import Start
 from evidence.verdict import ProbeVerdict, Verdict
 from expected import Cell
@@ -110,7 +111,9 @@ def _reason(answer: OperatorAnswer, margin: float) -> str:
         what = f"found an RMS error of {answer.rmse:.3g}, {margin:.3g} times what is allowed"
     else:
         what = f"found an error of {answer.worst:.3g} u S, expected at most {answer.most:.3g}"
-    element = f"signed sum {answer.at} over {answer.channels} channels" if answer.in_sums else f"element {answer.at}"
+    element = f"element {answer.at}"
+    if answer.in_sums:
+        element = f"signed sum {answer.at} over {answer.channels} channels / {answer.channels**0.5:.3g}"
     where = f"; {element} is {answer.found:.9g}, expected {answer.expected:.9g}" if margin > 1 else ""
     return f"{answer.shape}: {what}{where}"
 
@@ -157,25 +160,24 @@ def judge_agreement(evidence: Evidence) -> OperatorVerdict | None:
     are the same; CPUs of several hosts may be different ones, so only ranks of one host are compared.
     """
     starts = dict(evidence.starts)
-    kinds: dict[tuple[str, ...], dict[str, dict[str, list[int]]]] = {}
+    kinds: dict[tuple[str, ...], dict[tuple[str, str], dict[str, list[int]]]] = {}
     asked = 0
     for rank in evidence.ranks:
         start = starts.get(rank.rank)
-        if start is None or not rank.operators:
+        if start is None or not (rank.operators or rank.gradients):
             continue
         asked += 1
         kind = (start.device_name, repr(sorted(start.versions.items())), start.host if start.backend == "cpu" else "")
         cases = kinds.setdefault(kind, {})
-        for one in rank.operators:
-            if one.digest and not one.may_vary:
-                cases.setdefault(f"{one.question} {one.shape}", {}).setdefault(one.digest, []).append(rank.rank)
+        for case, digest in _compared(rank):
+            cases.setdefault(case, {}).setdefault(digest, []).append(rank.rank)
     if asked < 2:
         return None
     compared = {case for cases in kinds.values() for case in cases}
     odd: dict[tuple[int, ...], list[str]] = {}
     for case, digests in ((case, digests) for cases in kinds.values() for case, digests in cases.items()):
         if len(digests) > 1:
-            odd.setdefault(_minority(digests.values()), []).append(case)
+            odd.setdefault(_minority(digests.values()), []).append(case[0])
     if not odd:
         return OperatorVerdict("devices_agree", Verdict.PASS, f"{len(compared)} cases on {asked} ranks", 0.0, asked)
     words = [
@@ -185,6 +187,19 @@ def judge_agreement(evidence: Evidence) -> OperatorVerdict | None:
     where = devices_in_words({rank for ranks in odd for rank in ranks}, starts)
     reason = "; ".join(words)
     return OperatorVerdict("devices_agree", Verdict.FAIL, reason, math.inf, asked, rank=min(odd)[0], where=where)
+
+
+def _compared(rank: RankEvidence) -> Iterator[tuple[tuple[str, str], str]]:
+    """Yield the name of each answer that has to be the same everywhere, with what it was computed from, and its digest.
+
+    Hosts may have made other decisions for the step whose gradients these are.
+    """
+    for one in rank.operators:
+        if one.digest and not one.may_vary:
+            yield (f"{one.question} {one.shape}", ""), one.digest
+    for gradient in rank.gradients:
+        if gradient.digest and not gradient.may_vary:
+            yield (f"gradient {gradient.parameter}", gradient.decisions), gradient.digest
 
 
 def _minority(groups: Iterable[list[int]]) -> tuple[int, ...]:

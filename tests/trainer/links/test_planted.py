@@ -126,6 +126,20 @@ def test_a_rank_that_does_not_come_is_named_by_the_others(tmp_path: Path) -> Non
 
 
 @pytest.mark.integration
+def test_what_the_budget_does_not_allow_is_left_out_on_all_ranks_and_named(tmp_path: Path) -> None:
+    slow = '[[fault]]\nkind = "links"\nerror = "late"\nms = 30000\nranks = [1]\n'  # the budget is 20 s
+
+    assert probe(tmp_path, 2, 2, slow) == [0, 0]
+
+    evidence = evidence_in(tmp_path, 2, 2)
+    answers = [judge_results(evidence), judge_latency(evidence), judge_pairs(evidence, CELL["1x2"])]
+    assert [one and one.verdict for one in answers] == [Verdict.MISSING] * 3
+    assert all("not asked within the budget of 20 s: " in one.reason for one in answers if one)
+    assert [len(rank.collectives) for rank in evidence.ranks] == [1, 1]
+    assert evidence.ranks[0].links_done.not_asked == evidence.ranks[1].links_done.not_asked
+
+
+@pytest.mark.integration
 def test_planted_times_are_measured_by_the_probe_itself(tmp_path: Path) -> None:
     scenario = '[[fault]]\nkind = "links"\nerror = "late"\nms = 0.5\nranks = [5]\n'
     assert probe(tmp_path, 8, 4, scenario) == [0] * 8

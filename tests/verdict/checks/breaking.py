@@ -93,8 +93,8 @@ def run(part: str = "", /, **values: Any) -> Callable[[Bundle], Any]:
 def ledger(bundle: Bundle, *items: tuple[str, bool, str]) -> None:
     """Let rank 0 tell of those optimizations: name, whether it was on, why not."""
     rest = dict.fromkeys(("what", "published", "allowed", "proof"), "")
-    told = [{"name": name, "on": on, "why": why, **rest} for name, on, why in items]
-    bundle.ranks[0].insert(1, {"event": "optimizations", "t_ns": bundle.one("start")["t_ns"], "items": told})
+    found = [{"name": name, "on": on, "why": why, **rest} for name, on, why in items]
+    bundle.ranks[0].insert(1, {"event": "optimizations", "t_ns": bundle.one("start")["t_ns"], "items": found})
 
 
 def checked(bundle: Bundle, index: int, **facts: Any) -> None:

@@ -108,17 +108,17 @@ def test_two_runs_of_a_cell_are_comparable(tmp_path: Path) -> None:
 def test_what_differs_is_named(tmp_path: Path, change: Change, name: str) -> None:
     first, second = facts_of(tmp_path / "a"), facts_of(tmp_path / "b", change)
 
-    (told,) = refusals(candidate("a", first), candidate("b", second))
+    (message,) = refusals(candidate("a", first), candidate("b", second))
 
-    assert told.startswith(f"{name}: found ")
-    assert " in a and " in told
+    assert message.startswith(f"{name}: found ")
+    assert " in a and " in message
 
 
 @pytest.mark.parametrize(("count", "alike"), [(210, True), (300, False)])
 def test_workloads_may_differ_by_as_much_as_training_brings_with_it(tmp_path: Path, count: int, alike: bool) -> None:
     first, second = facts_of(tmp_path / "a"), facts_of(tmp_path / "b", proposals=count)
 
-    assert [told.partition(":")[0] for told in refusals(candidate("a", first), candidate("b", second))] == (
+    assert [found.partition(":")[0] for found in refusals(candidate("a", first), candidate("b", second))] == (
         [] if alike else ["proposals an image"]
     )
 
@@ -127,20 +127,20 @@ def test_another_clock_behind_p_core_is_named(tmp_path: Path) -> None:
     evidence = read_run(bundle_of("r300", "1x8").write(tmp_path / "a"))
     first, second = circumstances(evidence, "by the device"), circumstances(evidence, "by the host (p_core_host)")
 
-    (told,) = refusals(candidate("a", first), candidate("b", second))
+    (message,) = refusals(candidate("a", first), candidate("b", second))
 
-    assert told == "clock of p_core: found device in a and host in b"
+    assert message == "clock of p_core: found device in a and host in b"
 
 
 def test_all_reasons_are_told_at_once(tmp_path: Path) -> None:
     facts = facts_of(tmp_path / "a")
     other = facts_of(tmp_path / "b", in_cell(precision="amp", batch_size=8))
 
-    told = refusals(candidate("a", facts, invalid="a rank died"), candidate("b", other, restarts=1))
+    found = refusals(candidate("a", facts, invalid="a rank died"), candidate("b", other, restarts=1))
 
-    assert [one.partition(":")[0] for one in told] == ["a", "b", "precision", "batch size"]
-    assert "is invalid and proves nothing: a rank died" in told[0]
-    assert "was restarted" in told[1]
+    assert [one.partition(":")[0] for one in found] == ["a", "b", "precision", "batch size"]
+    assert "is invalid and proves nothing: a rank died" in found[0]
+    assert "was restarted" in found[1]
 
 
 def test_a_run_that_tells_nothing_of_itself_is_comparable_with_none(tmp_path: Path) -> None:
@@ -150,8 +150,8 @@ def test_a_run_that_tells_nothing_of_itself_is_comparable_with_none(tmp_path: Pa
     facts = circumstances(read_run(folder))
 
     assert facts == {}
-    (told,) = refusals(candidate("a", facts), candidate("b", {"device": "r300"}))
-    assert "expected a run.json that can be read" in told
+    (message,) = refusals(candidate("a", facts), candidate("b", {"device": "r300"}))
+    assert "expected a run.json that can be read" in message
 
 
 def test_what_is_not_the_same_is_listed_with_both_values() -> None:

@@ -285,7 +285,7 @@ def test_every_metric_of_the_table_is_measured_by_the_full_protocol() -> None:
 
 
 @pytest.mark.parametrize(
-    ("maps", "epochs", "told"),
+    ("maps", "epochs", "expected"),
     [
         ((0.1,), 1, False),
         ((0.4,), 1, True),
@@ -294,14 +294,14 @@ def test_every_metric_of_the_table_is_measured_by_the_full_protocol() -> None:
     ],
 )
 def test_a_shortened_run_tells_map_and_e2e_time_only_if_it_reached_the_target(
-    maps: Any, epochs: int, told: bool, tmp_path: Path
+    maps: Any, epochs: int, expected: bool, tmp_path: Path
 ) -> None:
     evidence = read_run(build(replace(FULL, maps=maps, epochs=epochs)).write(tmp_path / "run"))
 
     metrics = measure(evidence)
 
-    assert bool(shortened_run(evidence)) is not told
-    assert ("e2e_time" in metrics, "map" in metrics) == (told, told)
+    assert bool(shortened_run(evidence)) is not expected
+    assert ("e2e_time" in metrics, "map" in metrics) == (expected, expected)
     assert "p_whole" in metrics
 
 
@@ -409,8 +409,8 @@ def epochs_of(plan: Plan, folder: Path) -> tuple[float | None, str]:
 def test_the_epochs_to_the_target_are_counted_where_it_was_reached(
     plan: Plan, epochs: float | None, why: str, tmp_path: Path
 ) -> None:
-    found, told = epochs_of(plan, tmp_path)
+    found, recorded = epochs_of(plan, tmp_path)
 
     assert found == epochs
-    assert why in told
-    assert bool(told) is (epochs is None)
+    assert why in recorded
+    assert bool(recorded) is (epochs is None)

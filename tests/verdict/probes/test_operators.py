@@ -53,7 +53,12 @@ def evidence(*ranks: list[OperatorAnswer], unasked: Any = None, **start: Any) ->
     known = {"device_name": "R300", "versions": {"torch": "1.12.1"}, "backend": "kunlunxin", "host": "a", **start}
     starts = [(rank, SimpleNamespace(**{**known, "card": rank})) for rank in range(len(ranks))]
     found = [
-        SimpleNamespace(rank=rank, operators=tuple(mine), operators_done=SimpleNamespace(unasked=unasked or {}))
+        SimpleNamespace(
+            rank=rank,
+            operators=tuple(mine),
+            gradients=(),
+            operators_done=SimpleNamespace(unasked=unasked or {}),
+        )
         for rank, mine in enumerate(ranks)
     ]
     return SimpleNamespace(ranks=found, starts=starts, path=Path("run"))
@@ -108,9 +113,9 @@ def test_a_question_of_which_cases_are_left_is_missing_unless_it_fails() -> None
 
 
 def test_a_sum_over_channels_is_named_as_such() -> None:
-    one = answer(worst=40.0, in_sums=True, at=7, channels=256, sampled=128, sums=500, rmse=1.0, honest_rmse=1.0)
+    one = answer(worst=40.0, in_sums=True, at=7, channels=64, sampled=128, sums=500, rmse=1.0, honest_rmse=1.0)
 
-    assert "signed sum 7 over 256 channels" in judge_operators(evidence([one]))["conv2d-wgrad-fp32"].reason
+    assert "signed sum 7 over 64 channels / 8" in judge_operators(evidence([one]))["conv2d-wgrad-fp32"].reason
 
 
 class TestAgreement:
