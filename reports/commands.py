@@ -405,6 +405,7 @@ COMMANDS = {
         _compare,
         (
             f"%(prog)s {_RUN} runs/20261130T083000Z-r300-1x8-fp32",
+            f"%(prog)s {_RUN} runs/20261130T083000Z-r300-1x8-fp32 --page comparison.html",
             "%(prog)s 4.0.25 4.0.31 --by release --cell r300-1x8-fp32-bs16",
         ),
     ),
