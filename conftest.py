@@ -20,6 +20,8 @@ pytest_plugins = [
     "fixtures.ask.benchmarks",
     "fixtures.ask.comparisons",
     "fixtures.boot.dry_run",
+    "fixtures.ask.links",
     "fixtures.ask.numerics",
+    "fixtures.ask.peaks",
     "fixtures.ask.questions",
 ]

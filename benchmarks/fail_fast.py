@@ -8,9 +8,9 @@ from dataclasses import replace
 from typing import Iterator, Sequence
 
 import numpy as np
-
 from benchmarks.noise import KINDS, Noise
 from benchmarks.operating_curve import FULL_STEPS, WINDOW, expectation, simulated_runs
+
 from evidence.bundle import Evidence
 from evidence.verdict import MetricVerdict, Verdict
 from expected import Expectation

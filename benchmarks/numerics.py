@@ -1,10 +1,17 @@
 """The rules of the operators probe put to the test: false alarms of honest arithmetic, and the errors that are found.
 
     python -m benchmarks.numerics alarms --seeds 10000    # every honest way of computing that this CPU has
+    python -m benchmarks.numerics alarms --sampled --seeds 100
     python -m benchmarks.numerics curve                   # one wrong element: its size against the share that is found
     python -m benchmarks.numerics rules                   # the same errors by the rules of others
+    python -m benchmarks.numerics smallest                # the smallest wrong element that is found, by operator
+    python -m benchmarks.numerics rare --seeds 1000       # a bit flipped once in 1,000 calls: what finds it, how often
+    python -m benchmarks.numerics full                    # the full probe's cases of one picture: how long they take
 
-A seed is one case of the quick probe, by turns, with inputs of its own.
+The last three are in operator_errors.py.
+
+A seed of the first is one case of the quick probe, by turns, with inputs of its own; with --sampled one of products
+that are large enough to be sampled, as in the full probe.
 """
 
 from __future__ import annotations
@@ -17,33 +24,28 @@ from typing import Callable, Mapping, Sequence
 
 import torch
 
-from trainer.devices.numeric_faults import NumericFaults
+from benchmarks.operator_errors import OPERATORS, full, plain, rare, smallest
+from trainer.devices.numeric_faults import NumericFaults, permuted
 from trainer.devices.scenario import FAULTS, Fault
 from trainer.numerics.cases import Case, case, quick_cases
-from trainer.numerics.operators import Tensors, load
+from trainer.numerics.operators import Tensors
 from trainer.numerics.reference import Reference, in_parts, inputs_of, reference_of, sequential
 from trainer.probes.operators import answer_of
-from verdict.probes.operators import margin_of
 
-OPERATORS = load()
 _MOST_TERMS = 3_000_000  # of a result that is summed element by element
 
 Way = Callable[[Case, Tensors], "torch.Tensor | None"]
 
 
-def _plain(one: Case, inputs: Tensors) -> torch.Tensor:
-    return OPERATORS[one.operator].compute(one.direction, one.sizes, inputs)
-
-
 def _without_mkldnn(one: Case, inputs: Tensors) -> torch.Tensor:
     with torch.backends.mkldnn.flags(enabled=False):
-        return _plain(one, inputs)
+        return plain(one, inputs)
 
 
 def _two_threads(one: Case, inputs: Tensors) -> torch.Tensor:
     torch.set_num_threads(2)
     try:
-        return _plain(one, inputs)
+        return plain(one, inputs)
     finally:
         torch.set_num_threads(1)
 
@@ -51,7 +53,7 @@ def _two_threads(one: Case, inputs: Tensors) -> torch.Tensor:
 def _channels_last(one: Case, inputs: Tensors) -> torch.Tensor | None:
     if all(each.dim() != 4 for each in inputs.values()):
         return None
-    return _plain(
+    return plain(
         one,
         {
             name: each.contiguous(memory_format=torch.channels_last) if each.dim() == 4 else each
@@ -62,39 +64,14 @@ def _channels_last(one: Case, inputs: Tensors) -> torch.Tensor | None:
 
 def _permuted(one: Case, inputs: Tensors) -> torch.Tensor | None:
     """Add up in another order: permute the dimension of the inputs that is summed over."""
-    summed: Mapping[tuple[str, str], Mapping[str, int]] = {
-        ("conv2d", "fprop"): {"x": 1, "weight": 1},
-        ("conv2d", "dgrad"): {"upstream": 1, "weight": 0},
-        ("linear", "fprop"): {"x": 1, "weight": 1},
-        ("linear", "dgrad"): {"upstream": 1, "weight": 0},
-        ("linear", "wgrad"): {"x": 0, "upstream": 0},
-        ("linear", "bgrad"): {"x": 0, "upstream": 0},
-        ("conv-bn-relu", "fprop"): {"x": 1, "weight": 1},
-        ("sum", "forward"): {"x": 0},
-        ("mean", "forward"): {"x": 0},
-        ("sum-of-squares", "forward"): {"x": 0},
-        ("roi-align", "backward"): {"boxes": 0, "upstream": 0},
-        ("cross-entropy", "forward"): {"x": 0, "target": 0},
-        ("bce-with-logits", "forward"): {"x": 0, "target": 0},
-        ("smooth-l1", "forward"): {"x": 0, "target": 0},
-    }
-    axes = summed.get((one.operator, one.direction))
-    if axes is None:
-        return None
-    changed, orders = dict(inputs), {}
-    for name, axis in axes.items():
-        length = inputs[name].shape[axis]
-        order = orders.setdefault(length, torch.randperm(length))
-        changed[name] = inputs[name].index_select(axis, order)
-    if one.operator == "linear" and one.direction == "dgrad":
-        changed["bias"] = inputs["bias"]
-    return _plain(one, changed)
+    changed = permuted(one, inputs, torch.Generator().manual_seed(one.seed))
+    return None if changed is None else plain(one, changed)
 
 
 def _by_terms(add_up: Callable[..., object]) -> Way:
     def way(one: Case, inputs: Tensors) -> torch.Tensor | None:
         operator = OPERATORS[one.operator]
-        result = _plain(one, inputs)
+        result = plain(one, inputs)
         if not result.numel() or operator.kind.rule != "sums" or one.dtype != "fp32":
             return None
         first = operator.terms(one.direction, one.sizes, inputs, torch.zeros(1, dtype=torch.int64))
@@ -107,7 +84,7 @@ def _by_terms(add_up: Callable[..., object]) -> Way:
 
 
 WAYS: Mapping[str, Way] = {
-    "as it is": _plain,
+    "as it is": plain,
     "without oneDNN": _without_mkldnn,
     "2 threads": _two_threads,
     "channels_last": _channels_last,
@@ -117,9 +94,22 @@ WAYS: Mapping[str, Way] = {
 }
 
 
-def alarms(seeds: int, precision: str) -> int:
+def _sampled_cases() -> list[Case]:
+    """Return products whose number of terms is that of the model, just large enough to be sampled."""
+    fpn, first = (
+        {"n": 1, "cin": cin, "h": h, "w": w, "cout": 64, "k": k, "stride": 1}
+        for cin, h, w, k in ((256, 32, 48, 3), (64, 200, 336, 1))
+    )
+    return [
+        *(case("linear", one, "fp32", {"n": 128, "k": 12544, "m": 128}) for one in ("fprop", "dgrad", "wgrad")),
+        *(case("conv2d", one, "fp32", size) for size in (fpn, first) for one in ("fprop", "dgrad", "wgrad")),
+        case("conv-bn-relu", "fprop", "fp32", fpn),
+    ]
+
+
+def alarms(seeds: int, precision: str, *, sampled: bool) -> int:
     """Print how many honest answers are refused, by way of computing; return their number."""
-    shapes = list(quick_cases(precision, False, 0))
+    shapes = _sampled_cases() if sampled else list(quick_cases(precision, False, 0))
     asked: Counter[str] = Counter()
     refused: Counter[str] = Counter()
     largest: dict[str, tuple[float, str]] = {}
@@ -133,7 +123,7 @@ def alarms(seeds: int, precision: str) -> int:
             result = way(one, inputs)
             if result is None:
                 continue
-            margin = margin_of(answer_of(one, inputs, reference, result))
+            margin = answer_of(one, inputs, reference, result).margin
             asked[name] += 1
             refused[name] += not margin <= 1
             largest[name] = max(largest.get(name, (0.0, "")), (margin, one.name))
@@ -165,12 +155,12 @@ def curve(seeds: int) -> None:
         for seed in range(seeds):
             one = Case(shape.operator, shape.direction, shape.dtype, shape.size, seed)
             inputs = inputs_of(one)
-            reference, right = reference_of(one, inputs), _plain(one, inputs)
+            reference, right = reference_of(one, inputs), plain(one, inputs)
             draw = random.Random(seed)  # noqa: S311 - nothing secret
             for exponent in exponents:
                 wrong = right.clone()
                 wrong.reshape(-1)[draw.randrange(wrong.numel())] *= 1 + 2.0**-exponent
-                found[exponent] += not margin_of(answer_of(one, inputs, reference, wrong)) <= 1
+                found[exponent] += not answer_of(one, inputs, reference, wrong).margin <= 1
         shares = (f"{found[exponent] / seeds:.0%}" for exponent in exponents)
         print(f"| {one.question}, K = {_terms(one)} | " + " | ".join(shares) + " |")
 
@@ -207,7 +197,7 @@ def _relative_errors(result: torch.Tensor, expected: torch.Tensor) -> tuple[floa
 
 def _ours(one: Case, inputs: Tensors, reference: Reference, result: torch.Tensor, third: torch.Tensor) -> bool:
     """The rule of this suite."""
-    return margin_of(answer_of(one, inputs, reference, result)) <= 1
+    return answer_of(one, inputs, reference, result).margin <= 1
 
 
 RULES = {
@@ -224,7 +214,7 @@ def _planted(error: str) -> Way:
 
     def way(one: Case, inputs: Tensors) -> torch.Tensor:
         faults = NumericFaults([Fault("numerics", {**values, "error": error})], one.seed)
-        return faults.compute(one, inputs, lambda given: _plain(one, given))
+        return faults.compute(one, inputs, lambda given: plain(one, given))
 
     return way
 
@@ -242,7 +232,7 @@ def rules(seeds: int) -> None:
         for seed in range(seeds):
             one = Case(shape.operator, shape.direction, shape.dtype, shape.size, seed)
             inputs = inputs_of(one)
-            reference, third = reference_of(one, inputs), _plain(one, inputs)
+            reference, third = reference_of(one, inputs), plain(one, inputs)
             for name, way in ways.items():
                 result = way(one, inputs)
                 if result is None:
@@ -259,14 +249,22 @@ def rules(seeds: int) -> None:
 def main(argv: Sequence[str]) -> int:
     """Run a command; returns 1 if an honest answer was refused."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.numerics", description=__doc__.splitlines()[0])
-    parser.add_argument("command", choices=("alarms", "curve", "rules"))
+    parser.add_argument("command", choices=("alarms", "curve", "rules", "smallest", "rare", "full"))
     parser.add_argument("--seeds", type=int, default=100)
     parser.add_argument("--precision", default="fp32")
+    parser.add_argument("--sampled", action="store_true")
     given = parser.parse_args(argv)
     torch.set_num_threads(1)
     if given.command == "alarms":
-        return int(alarms(given.seeds, given.precision) > 0)
-    curve(given.seeds) if given.command == "curve" else rules(given.seeds)
+        return int(alarms(given.seeds, given.precision, sampled=given.sampled) > 0)
+    commands: Mapping[str, Callable[[], None]] = {
+        "curve": lambda: curve(given.seeds),
+        "rules": lambda: rules(given.seeds),
+        "smallest": lambda: smallest(given.seeds, given.precision),
+        "rare": lambda: rare(given.seeds, given.precision),
+        "full": lambda: full(given.precision),
+    }
+    commands[given.command]()
     return 0
 
 

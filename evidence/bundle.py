@@ -64,9 +64,9 @@ def read_run(run_dir: Path, run_json: bytes | None = None) -> Evidence:
     `run_json` is the content of run.json where it was read already. Damaged, missing or contradictory content is
     collected in `problems` and never raises. Raises EvidenceError where there is no such folder.
 
-        evidence = read_run(Path("runs/20261123T101200Z-r300-1x8-fp32"))
-        assert not evidence.problems
-        print(evidence.run.cell.id, [rank.windows.steps for rank in evidence.ranks])
+    >>> evidence = read_run(Path("tests/stored/virtual-1x2"))
+    >>> evidence.problems, [rank.windows.measured.steps for rank in evidence.ranks]
+    ((), [400, 400])
     """
     run_dir = Path(run_dir)
     if not run_dir.is_dir():

@@ -71,6 +71,11 @@ def telemetry_file(node: int) -> str:
     return "telemetry.jsonl" if node == 0 else f"telemetry-{node:04d}.jsonl"
 
 
+def operators_file(rank: int) -> str:
+    """Return the name of a rank's answers of the operators probe that are outside their bounds."""
+    return f"operators-{rank:04d}.npz"
+
+
 def write_detections(run_dir: Path, found: KeptDetections) -> None:
     """Write detections.npz, compressed. Raises OSError.
 
@@ -115,7 +120,7 @@ def read_detections(run_dir: Path) -> KeptDetections:
         raise EvidenceError(f"{DETECTIONS_FILE}: found no detections: {error}") from None
 
 
-def write_whole(path: Path, content: str | bytes) -> None:
+def write_whole(path: Path, content: str | bytes | memoryview) -> None:
     """Replace `path` by `content`, a text in UTF-8, atomically and flushed to disk; an error leaves the old file.
 
     A reader finds the old content or the new one.
@@ -124,7 +129,7 @@ def write_whole(path: Path, content: str | bytes) -> None:
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         with partial.open("wb") as stream:
-            stream.write(content if isinstance(content, bytes) else content.encode("utf-8"))
+            stream.write(content.encode("utf-8") if isinstance(content, str) else content)
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(str(partial), str(path))

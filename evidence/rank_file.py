@@ -17,6 +17,7 @@ from evidence.codec import (
     LARGEST,
     FieldError,
     KindError,
+    any_number,
     any_numbers,
     decode,
     decode_fields,
@@ -98,10 +99,11 @@ _WINDOW = {**kinds_of(Window).required, **dict.fromkeys(STEP_COLUMNS, whole_numb
 _SUMS = [name for name, kind in _WINDOW.items() if kind is whole]
 _CLOCKS = dict.fromkeys(("forward_images", "read_ns", "span_ns", "span_device_ns"), whole)  # since WORK_SCHEMA
 _INTS = frozenset((int,))
-_WORK = {name: kind for name, kind in kinds_of(Window).optional.items() if name not in _CLOCKS}
-_WORK_COLUMNS = ("trained", "backward_steps", "gradient_norm", "loss_scale")
-_FLOATS = ("lr", "loss", "gradient_norm", "loss_scale")
-_TYPECODES = {"warmup": "b", **dict.fromkeys(_FLOATS, "d")}  # the other columns are "q": int64
+_WORK = {name: kinds_of(Window).optional[name] for name in ("backward_steps", "skipped", "gradient_norm", "loss_scale")}
+_WHOLE = (*_SUMS, *_CLOCKS, "backward_steps", "warmup", "t_ns", "size")
+_REAL = ("lr", "gradient_norm", "loss_scale")
+_TYPECODES = {"images": "q", "compute_ns": "q", "trained": "q", "loss": "d"}
+"""Of the columns with an entry a step; those with an entry a window are _WHOLE and _REAL."""
 _HEAD = {"event": text, "t_ns": whole}
 
 
@@ -114,12 +116,10 @@ class RankReader:
         self._problems = problems
         self._seen: dict[str, int] = {}
         self._last_ns: int | None = None
-        self._columns: dict[str, array[Any]] = {
-            name: array(_TYPECODES.get(name, "q")) for name in ("t_ns", "size", *_WINDOW, *_CLOCKS, *_WORK_COLUMNS)
-        }
-        # Bound once: a long run has a hundred thousand windows.
-        self._sums = [self._columns[name] for name in (*_SUMS, *_CLOCKS)]
-        self._per_step = [self._columns[name] for name in STEP_COLUMNS]
+        # Rows one after the other, and not a list a column: a long run has a hundred thousand windows.
+        self._whole: array[int] = array("q")
+        self._real: array[float] = array("d")
+        self._steps: dict[str, array[Any]] = {name: array(code) for name, code in _TYPECODES.items()}
         self._once: dict[str, Any] = {}
         self._all: dict[str, list[Any]] = {}
         self._evaluating: tuple[int, int] | None = None
@@ -215,16 +215,27 @@ class RankReader:
             health=tuple(every.get("health", ())),
             operators=tuple(every.get("operator", ())),
             operators_done=once.get("operators"),
+            gradients=tuple(every.get("gradient", ())),
+            one_step=once.get("one_step"),
+            collectives=tuple(every.get("collective", ())),
+            pairs=tuple(every.get("link_pair", ())),
+            links_done=once.get("links"),
+            rates=tuple(every.get("device_rate", ())),
+            sustained=once.get("sustained"),
+            peaks_done=once.get("peaks"),
+            layers=once.get("layers"),
         )
 
     def _windows(self) -> Windows:
         import numpy as np  # here, so that collecting tests does not pay for it
 
-        columns = {}
-        for name, values in self._columns.items():
-            kind = bool if name == "warmup" else np.float64 if values.typecode == "d" else np.int64
-            columns[name] = np.array(values, dtype=kind)
-            columns[name].flags.writeable = False
+        whole = np.array(self._whole, dtype=np.int64).reshape(-1, len(_WHOLE)).T.copy()
+        real = np.array(self._real, dtype=np.float64).reshape(-1, len(_REAL)).T.copy()
+        columns = {**dict(zip(_WHOLE, whole)), **dict(zip(_REAL, real))}
+        columns["warmup"] = columns["warmup"].astype(bool)
+        columns.update((name, np.array(values)) for name, values in self._steps.items())
+        for column in columns.values():
+            column.flags.writeable = False
         return Windows(**columns)
 
     def _eval_begin(self, t_ns: int, record: dict[str, Any]) -> None:
@@ -273,7 +284,10 @@ class RankReader:
                 any_numbers(record["loss"]),
             )
             warmup, rate = flag(record["warmup"]), number(record["lr"])
-            work = decode_fields(record, {}, _WORK, {"skipped": ()})
+            backward, skipped, *scales = (record.get(name) for name in _WORK)
+            sums.append(-1 if backward is None else backward)
+            skipped = whole_numbers([] if skipped is None else skipped)
+            last = [math.nan if one is None else any_number(one) for one in scales]
             if not _INTS.issuperset(map(type, sums)) or max(sums) > LARGEST or min(sums) < -LARGEST:
                 raise KindError
         except (KeyError, FieldError):
@@ -284,24 +298,15 @@ class RankReader:
             counts = ", ".join(f"{name} {len(values)}" for name, values in zip(STEP_COLUMNS, steps))
             raise FieldError(f"expected one entry a step in every list and at least one, found {counts}")
         trained = array("q", steps[0])
-        for position in work["skipped"]:
+        for position in skipped:
             if not 0 <= position < size:
                 raise FieldError(f"'skipped' has {position}, expected the positions of steps, 0 to {size - 1}")
             trained[position] = 0
-        sums += [0] * (len(self._sums) - len(sums))
-        for column, value in zip(self._sums, sums):
-            column.append(value)
-        for column, values in zip(self._per_step, steps):
-            column.extend(values)
-        columns = self._columns
-        columns["trained"].extend(trained)
-        columns["backward_steps"].append(-1 if work["backward_steps"] is None else work["backward_steps"])
-        for name in ("gradient_norm", "loss_scale"):
-            columns[name].append(math.nan if work[name] is None else work[name])
-        columns["warmup"].append(warmup)
-        columns["lr"].append(rate)
-        columns["t_ns"].append(t_ns)
-        columns["size"].append(size)
+        sums[-1:-1] = [0] * (len(_CLOCKS) - len(clocks))
+        self._whole.extend((*sums, warmup, t_ns, size))
+        self._real.extend((rate, *last))
+        for name, values in zip(_TYPECODES, (steps[0], steps[1], trained, steps[2])):
+            self._steps[name].extend(values)
 
     def _checkpoint(self, t_ns: int, record: dict[str, Any]) -> None:
         self._keep("checkpoint", t_ns)  # what was written is for resuming to read

@@ -151,8 +151,8 @@ class Run:
     expectation: Mapping[str, Any] | None = None
     restarts: tuple[Broken, ...] = ()
     repeat: Repeat | None = None
-    numerics: str = "none"  # how much the operators probe asked
-    links: str = "none"  # how much the probes of links, copies, memory and peaks asked
+    numerics: str = ""  # how much the operators probe asked; "": the run is older than the probe
+    links: str = ""  # how much the probes of links, copies, memory and peaks asked, likewise
     started_utc: str = ""
     ended_utc: str = ""
     environment: Launcher = Launcher()

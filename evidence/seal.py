@@ -33,7 +33,7 @@ NAMESPACE = "seal@accelerator-conformance"
 
 # What the ranks and the launch wrote. Not what is computed from it (verdict.json, reports), and not checkpoints/.
 _FIXED = (RUN_FILE, telemetry_file(0), LAUNCHER_LOG, SCENARIO_FILE, DETECTIONS_FILE)
-_NUMBERED = re.compile(r"(?:rank|telemetry|host)-.*\.(?:jsonl|log)", re.DOTALL)
+_NUMBERED = re.compile(r"(?:rank|telemetry|host)-.*\.(?:jsonl|log)|operators-.*\.npz", re.DOTALL)
 _OF_AN_ATTEMPT = re.compile(r"attempt-[0-9]+\.")  # before the name of what an attempt left that broke off
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _LINE = re.compile(r"([0-9a-fA-F]{64}) [ *](.*)")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Sequence
 
 from evidence.command_line import EXIT_REFUSED, add_json, examples, exit_code_of, print_json
+from evidence.files import write_whole
 from evidence.text import visible
 from expected.documents import Document, DocumentError, Given, device_toml, differences, read_document_file
 from expected.documents.cells import Default, Hyper, read_default
@@ -195,34 +196,12 @@ def _check_names(device: Device, out: Path) -> None:
 
 def _write(out: Path, text: str, *, replace: bool) -> None:
     """Write the text to `out` atomically; without `replace`, only if nothing is there."""
-    partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
+    if not replace and os.path.lexists(str(out)):
+        raise DocumentError(f"{visible(str(out))}: appeared while it was being written; left as it is")
     try:
-        with partial.open("xb") as stream:
-            stream.write(text.encode("utf-8"))
-            stream.flush()
-            os.fsync(stream.fileno())
-        if replace:
-            os.replace(str(partial), str(out))
-        else:
-            _put_where_nothing_is(partial, out)
-    except FileExistsError as error:
-        raise DocumentError(f"{visible(str(out))}: appeared while it was being written; left as it is") from error
+        write_whole(out, text)
     except OSError as error:
         raise DocumentError(f"{visible(str(out))}: cannot be written: {error.strerror or error}") from error
-    finally:
-        if partial.exists():
-            partial.unlink()
-
-
-def _put_where_nothing_is(partial: Path, out: Path) -> None:
-    try:
-        os.link(str(partial), str(out))  # unlike a rename, this replaces nothing
-    except FileExistsError:
-        raise
-    except OSError:  # a file system without links
-        if os.path.lexists(str(out)):
-            raise FileExistsError(str(out)) from None
-        os.replace(str(partial), str(out))
 
 
 if __name__ == "__main__":

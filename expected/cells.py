@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
-from typing import Any, Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Mapping
 
 from evidence.run_file import PRECISIONS
-from evidence.variables.declared import LOWERING, lowering
 from expected.metrics import (
     COCO_TRAIN_IMAGES,
     FURTHER_METRICS,
@@ -27,6 +26,8 @@ from expected.model import (
     Recipe,
     Topology,
 )
+from expected.rates import ALL_REDUCE, DEVICES, HOSTS, MEASURED, Rate, find_rate
+from expected.recipe import read_recipe
 from expected.toml_file import POSITIVE, ExpectationError, Range, Table, describe
 
 _WORDS = {"unpublished": UNPUBLISHED, "not applicable": NOT_APPLICABLE}
@@ -55,6 +56,7 @@ class CellDefaults:
     cards_per_host: int | None
     peak_tflops: Mapping[str, float]
     train_images: int = COCO_TRAIN_IMAGES
+    rates: tuple[Rate, ...] = ()
 
 
 def read_cells(top: Table, defaults: CellDefaults) -> tuple[Cell, ...]:
@@ -70,6 +72,7 @@ def read_cells(top: Table, defaults: CellDefaults) -> tuple[Cell, ...]:
         cell = _read_cell(table, defaults)
         if "shapes" not in top:
             cell = replace(cell, expectations={**cell.expectations, **_derived(cell)})
+        cell = replace(cell, expectations={**cell.expectations, **_bandwidth(cell)})
         for earlier, other in enumerate(cells, start=1):
             if other.id == cell.id:
                 is_mode = other.recipe.tf32 != cell.recipe.tf32
@@ -99,6 +102,7 @@ def _read_cell(table: Table, defaults: CellDefaults) -> Cell:
         expectations=expectations,
         source=source,
         note=table.text("note") if "note" in table else "",
+        rates=defaults.rates,
     )
 
 
@@ -130,6 +134,17 @@ def _derived(cell: Cell) -> dict[str, Expectation]:
             low, high = default_bounds(metric, value)
             found[name] = Expectation(DERIVED, value, low, high, source=f"{how.words}; {cell.source}")
     return found
+
+
+def _bandwidth(cell: Cell) -> dict[str, Expectation]:
+    """Return the expectation of bus_bandwidth, where an all-reduce of as many devices was measured."""
+    between = HOSTS if cell.topology.nodes > 1 else DEVICES
+    known = find_rate(cell.rates, ALL_REDUCE, MEASURED, between=between, devices=cell.topology.ranks)
+    if known is None:
+        return {}
+    value = float(f"{known.rate:.4g}")
+    low, high = default_bounds(FURTHER_METRICS["bus_bandwidth"], value)
+    return {"bus_bandwidth": Expectation(PUBLISHED, value, low, high, source=known.source)}
 
 
 def _read_topology(table: Table, cards_per_host: int | None) -> Topology:
@@ -278,90 +293,3 @@ def _check_order(table: Table, expectations: Mapping[str, Expectation]) -> None:
                 f"found {published[faster]!r}, below {slower} = {published[slower]!r}; "
                 "p_core >= p_train >= p_whole holds by definition, so look for swapped columns",
             )
-
-
-_Reader = Callable[[Table, str], Any]
-
-
-def _integer(low: int) -> _Reader:
-    return lambda table, key: table.integer(key, Range(low))
-
-
-def _number(allowed: Range) -> _Reader:
-    return lambda table, key: table.number(key, allowed)
-
-
-def _read_lowered(parent: Table, key: str) -> tuple[str, ...]:
-    """Return a table of variables as NAME=VALUE. Raises ExpectationError for one that is not known to lower precision.
-
-    A comma would end the value in the trainer's flags.
-    """
-    found = parent.value(key, 'a table of variables, as in { XDNN_CONV_GEMM_DTYPE = "int16" }')
-    table = parent.inner(key, found, tuple(found) if isinstance(found, dict) else ("NAME",))
-    pairs = {name: table.text(name) for name in table.given()}
-    for name, value in pairs.items():
-        if lowering(name, value) is None or "," in value:
-            raise table.fault(
-                name,
-                f"found {describe(value)}, which is not known to lower precision; known are "
-                f"{', '.join(one.pattern for one in LOWERING)} (docs/variables.md)",
-            )
-    return tuple(f"{name}={value}" for name, value in sorted(pairs.items()))
-
-
-_SHARE = Range(0, 1)
-_BELOW_ONE = Range(0, 1, high_open=True)
-_FACTOR = Range(0, 1, low_open=True)
-
-READERS: dict[str, _Reader] = {
-    "model": Table.text,
-    "num_classes": _integer(2),  # the background is one of them
-    "pretrained_backbone": Table.flag,
-    "momentum": _number(_BELOW_ONE),
-    "weight_decay": _number(_BELOW_ONE),
-    "lr_milestones": lambda table, key: table.integers(key, Range(1)),
-    "lr_gamma": _number(_FACTOR),
-    "warmup_steps": _integer(0),
-    "warmup_factor": _number(_FACTOR),
-    "epochs": _integer(1),
-    "target_map": _number(_FACTOR),
-    "horizontal_flip": _number(_SHARE),
-    "aspect_ratio_groups": _integer(1),
-    "workers": _integer(0),
-    "seed": _integer(0),
-    "gradient_clip": _number(Range(0)),
-    "tf32": Table.flag,
-    "deterministic": Table.flag,
-    "cudnn_benchmark": Table.flag,
-    "lowered": _read_lowered,
-}
-"""How each field of a Recipe is read and checked."""
-
-
-def read_recipe(parent: Table, base: Recipe) -> Recipe:
-    """Return `base` with the overrides of the parent's `recipe` table, if any."""
-    if "recipe" not in parent:
-        return base
-    table = parent.table("recipe", tuple(READERS))
-    return replace(base, **{key: READERS[key](table, key) for key in table.given()})
-
-
-def deviations(recipe: Recipe) -> tuple[str, ...]:
-    """Return each field in which `recipe` differs from the benchmark's, in words.
-
-    >>> deviations(Recipe(tf32=True))
-    ("tf32: true, the benchmark's is false",)
-    """
-    benchmark = Recipe()
-    values = ((field.name, getattr(recipe, field.name), getattr(benchmark, field.name)) for field in fields(Recipe))
-    return tuple(
-        f"{name}: {_word(own)}, the benchmark's is {_word(usual)}" for name, own, usual in values if own != usual
-    )
-
-
-def _word(value: object) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, tuple):
-        return ", ".join(map(str, value)) or "none"
-    return f"{value:g}" if isinstance(value, float) else str(value)

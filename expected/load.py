@@ -7,9 +7,11 @@ import keyword
 from pathlib import Path
 from typing import Any
 
-from expected.cells import FORMATS, CellDefaults, read_cells, read_recipe
+from expected.cells import FORMATS, CellDefaults, read_cells
 from expected.metrics import COCO_TRAIN_IMAGES, METRICS
 from expected.model import TIMINGS, Device, Recipe, Smoke
+from expected.rates import peak_rates, read_rates
+from expected.recipe import read_recipe
 from expected.toml_file import POSITIVE, ExpectationError, Range, Table, parse_toml, read_file
 
 SCHEMA = 1
@@ -27,7 +29,10 @@ RESERVED_MARKERS = frozenset(
     )
 )
 
-_TOP_KEYS = ("schema", "device", "source", "units", "environment", "peak_tflops", "recipe", "smoke", "shapes", "cell")
+_TOP_KEYS = (
+    *("schema", "device", "source", "units", "environment", "peak_tflops", "link", "peak", "recipe", "smoke"),
+    *("shapes", "cell"),
+)
 _DEVICE_KEYS = ("marker", "name", "vendor", "backend", "card_memory_gib", "cards_per_host", "timing", "smi")
 _SOURCE_KEYS = ("document", "edition", "method", "notes")
 _SHAPES_BACKENDS = ("cpu", "virtual")
@@ -86,6 +91,7 @@ def load_device(path: str | Path) -> Device:
     source, method, notes = _read_source(top)
     shapes = _read_shapes(top, backend)
     _check_units(top)
+    peaks, peaks_source = _read_peaks(top)
     defaults = CellDefaults(
         marker=marker,
         timing=device.choice("timing", TIMINGS),
@@ -93,7 +99,8 @@ def load_device(path: str | Path) -> Device:
         recipe=read_recipe(top, Recipe()),
         card_memory_gib=memory,
         cards_per_host=cards,
-        peak_tflops=_read_peaks(top),
+        peak_tflops=peaks,
+        rates=(*read_rates(top), *peak_rates(peaks, peaks_source)),
         train_images=COCO_TRAIN_IMAGES if shapes is None else shapes["train_images"],
     )
     return Device(
@@ -181,13 +188,13 @@ def _check_units(top: Table) -> None:
         units.choice(metric.name, (metric.unit,))
 
 
-def _read_peaks(top: Table) -> dict[str, float]:
-    """Return the specified peak of a device by format, in TFLOPS; {} if the file states none."""
+def _read_peaks(top: Table) -> tuple[dict[str, float], str]:
+    """Return the specified peak of a device by format, in TFLOPS, and its source; {} if the file states none."""
     if "peak_tflops" not in top:
-        return {}
+        return {}, ""
     table = top.table("peak_tflops", (*FORMATS, "source"))
-    table.text("source")
-    return {key: table.number(key, POSITIVE, "TFLOPS") for key in FORMATS if key in table}
+    source = table.text("source")
+    return {key: table.number(key, POSITIVE, "TFLOPS") for key in FORMATS if key in table}, source
 
 
 def _read_environment(top: Table) -> dict[str, dict[str, str]]:

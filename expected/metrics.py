@@ -103,6 +103,9 @@ FURTHER_METRICS: dict[str, Metric] = {
                 lambda published: published["e2e_time"] * published["p_whole"] / COCO_TRAIN_IMAGES,
             ),
         ),
+        Metric("bus_bandwidth", "GB/s", "higher"),
+        Metric("memory_bandwidth", "GB/s", "higher"),
+        Metric("gemm", "TFLOPS", "higher"),
     )
 }
 """Metrics that no vendor's table has.

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Mapping
 
 from expected.metrics import FURTHER_METRICS, METRICS
+from expected.rates import Rate
 from expected.toml_file import ExpectationError
 
 PUBLISHED = "published"
@@ -143,7 +144,7 @@ class Cell:
     `device` is the marker, `batch_size` is per device, `timing` how the published p_core was timed ("host", "device"),
     `expectations` has all columns of the table by name, and further metrics with a number. `card` is the index of the
     one device to use; None, as in every table, for any. `peak_tflops` is the device's specified peak at the precision;
-    None if it is not stated.
+    None if it is not stated. `rates` are the device's [[link]] and [[peak]] rows.
     """
 
     device: str
@@ -158,6 +159,7 @@ class Cell:
     note: str = ""
     card: int | None = None
     peak_tflops: float | None = None
+    rates: tuple[Rate, ...] = field(default=(), hash=False)
 
     @property
     def id(self) -> str:
@@ -191,7 +193,7 @@ class Cell:
 def split_device(cell_id: str) -> tuple[str, int | None]:
     """Split a cell's id into the id in its table and the device index.
 
-    >>> split_card("r300-1x1-fp32-bs16-card3")
+    >>> split_device("r300-1x1-fp32-bs16-card3")
     ('r300-1x1-fp32-bs16', 3)
     """
     table_id, found, card = cell_id.rpartition(_DEVICE)
@@ -234,6 +236,7 @@ class Device:
         Its hyper-parameters are those of the first row of that topology and precision, else of that topology, else of
         the table.
 
+        >>> from expected import load_devices
         >>> load_devices()["r300"].smoke_cell(Topology(4, 8)).id
         'r300-4x8-fp32-bs16'
         """

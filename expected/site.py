@@ -23,8 +23,11 @@ ACCEPTED_IN = "accepted in "
 SIMULATED_DEVICE = "virtual-"
 """Prefix of the cell ids for which simulated runs may be accepted."""
 
-SKEW, HEALTH = "skew", "health"
-"""The questions of suite/ that a waiver may name beside the metrics: is a rank a straggler, has a device a fault?"""
+SKEW, HEALTH, REPEATABLE, DEVICES_AGREE = "skew", "health", "repeatable", "devices_agree"
+"""The questions of suite/ that a waiver may name beside the metrics: is a rank a straggler, has a device a fault, does
+it give the same bits again, do all give the same? Also an operator, pass and dtype: "conv2d wgrad fp32".
+"""
+_OPERATOR = re.compile(r"[a-z0-9]+( [a-z0-9]+)+")
 
 Key = Tuple[str, str]
 """Cell id and metric."""
@@ -128,7 +131,9 @@ def check_site(found: Mapping[str, Any], path: Path, devices: Mapping[str, Devic
     for block in _blocks(top, "waiver", _WAIVER_KEYS):
         earlier = tuple(waivers)
         key = (
-            _read_item(block, devices, earlier) if "item" in block else _read_key(block, cells, earlier, (SKEW, HEALTH))
+            _read_item(block, devices, earlier)
+            if "item" in block
+            else _read_key(block, cells, earlier, (SKEW, HEALTH, REPEATABLE, DEVICES_AGREE))
         )
         waivers[key] = Waiver(*key, _read_reason(block), _read_ticket(block), _read_date(block, "until"))
     return Site(path, accepted, tuple(waivers.values()), accepted_on)
@@ -155,11 +160,13 @@ def _blocks(top: Table, name: str, known: Sequence[str]) -> list[Table]:
 def _read_key(block: Table, cells: Mapping[str, Cell], earlier: Sequence[Key], questions: Sequence[str] = ()) -> Key:
     """Return (cell id, metric) of a block; refuse a repeated pair and a metric that does not apply.
 
-    `questions` may stand in place of a metric.
+    `questions` may stand in place of a metric, and then an operator, pass and dtype too.
     """
-    cell, metric = block.choice("cell", tuple(cells)), block.choice("metric", (*ALL_METRICS, *questions))
+    cell, metric = block.choice("cell", tuple(cells)), block.value("metric")
+    if not (questions and isinstance(metric, str) and _OPERATOR.fullmatch(metric)):
+        metric = block.choice("metric", (*ALL_METRICS, *questions))
     applies = metric not in ALL_METRICS or cells[cell].expectation(metric).state != NOT_APPLICABLE
-    if not applies or (metric == SKEW and cells[cell].topology.ranks == 1):
+    if not applies or (metric in (SKEW, DEVICES_AGREE) and cells[cell].topology.ranks == 1):
         raise block.fault("metric", f"found {metric}, which does not apply to {cell}; remove this block")
     if (cell, metric) in earlier:
         number = earlier.index((cell, metric)) + 1

@@ -18,9 +18,9 @@ from evidence.growing import GrowingRun
 from evidence.text import visible
 from evidence.verdict import RunVerdict, Verdict, read_verdict
 from expected import ALL_METRICS, load_device, load_devices
-from reports.console import aligned
 from reports.history import HistoryError, default_url
 from reports.html.texts import LANGUAGES
+from reports.lines import Line, aligned, print_lines
 from verdict.environment.findings import environment_findings
 from verdict.judge import Judged, judge, judge_run, judge_so_far, judge_stored
 from verdict.lookup import find_cell
@@ -200,7 +200,7 @@ def _history(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json({"runs": encode(found)})
     else:
-        print("\n".join(_run_table(found)) if found else "no run of this kind was entered yet")
+        print_lines(_run_table(found) if found else ["no run of this kind was entered yet"])
     return 0
 
 
@@ -231,10 +231,10 @@ def _stored_verdict(evidence: Evidence) -> RunVerdict | None:
     return None if evidence.problems and stored.outcome is not Verdict.INVALID else stored
 
 
-def _run_table(found: Sequence[StoredRun]) -> list[str]:
+def _run_table(found: Sequence[StoredRun]) -> list[Line]:
     shown = [name for name in ALL_METRICS if any(name in one.metrics for one in found)]
     headings = [name for name in _RUN_HEADINGS if name not in ALL_METRICS or name in shown]
-    return [line.text for line in aligned([headings, *(_run_row(one, shown) for one in found)])]
+    return aligned([headings, *(_run_row(one, shown) for one in found)])
 
 
 def _run_row(run: StoredRun, metrics: Sequence[str]) -> list[str]:
@@ -288,7 +288,7 @@ def _compare(arguments: argparse.Namespace) -> int:
     if why:
         return _refuse(" and ".join(names), why, arguments)
     if not arguments.json:
-        print("\n".join(run_lines(first, second, found)))
+        print_lines(run_lines(first, second, found))
     return EXIT_WORSE if arguments.fail_on and worse(found) else 0
 
 
@@ -320,7 +320,7 @@ def _compare_releases(arguments: argparse.Namespace) -> int:
             codes.append(_refuse("the runs of the two releases", group.refused, arguments))
             continue
         if not arguments.json:
-            print("\n".join(group_lines(group)))
+            print_lines(group_lines(group))
         codes.append(EXIT_WORSE if arguments.fail_on and worse(group.comparisons) else 0)
     return max(codes)
 

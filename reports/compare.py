@@ -13,13 +13,14 @@ from evidence.errors import EvidenceError
 from evidence.files import RUN_FILE
 from evidence.text import visible
 from expected import METRICS, Device
-from reports.console import aligned
+from reports.lines import Line, aligned
 from verdict.compare.ab_comparison import POWER, ABComparison, compare_groups, compare_runs
 from verdict.compare.comparability import (
     Candidate,
     circumstances,
     differing,
     invalid_because,
+    operator_bits,
     read_provenance,
     refusals,
 )
@@ -159,7 +160,7 @@ def read_groups(url: str, first: str, second: str, cell: str | None) -> list[Gro
     return [_group((first, second), pair) for _, pair in sorted(kinds.items(), key=lambda one: one[0]) if all(pair)]
 
 
-def run_lines(first: Side, second: Side, found: Sequence[ABComparison]) -> list[str]:
+def run_lines(first: Side, second: Side, found: Sequence[ABComparison]) -> list[Line | str]:
     """Return the comparison of two runs, which have to be comparable, as lines; `found` are its metrics."""
     changed = [
         f"  {visible(name)}: {visible(one) or '-'} in A, {visible(other) or '-'} in B"
@@ -178,7 +179,7 @@ def _between(side: Side) -> float:
     return 0.0 if side.candidate.facts.get("device is") == "simulated" else BETWEEN_RUNS
 
 
-def group_lines(group: Group) -> list[str]:
+def group_lines(group: Group) -> list[Line | str]:
     """Return the comparison of the runs of two releases, which have to be comparable, as lines."""
     lines = [
         f"{letter}  {visible(release)}: {counted(len(names), 'run')} ({', '.join(names)})"
@@ -218,12 +219,12 @@ def _versions(evidence: Evidence) -> dict[str, str]:
         origin = read_provenance(evidence)
     except EvidenceError:
         return {}
-    return {**origin.versions, "driver": origin.driver}
+    return {**origin.versions, "driver": origin.driver, **operator_bits(evidence)}
 
 
-def _table(found: Sequence[ABComparison]) -> list[str]:
+def _table(found: Sequence[ABComparison]) -> list[Line | str]:
     tests = _tests(found)
-    lines = [line.text for line in aligned([_HEADINGS, *(_row(one, tests) for one in found)])]
+    lines: list[Line | str] = [*aligned([_HEADINGS, *(_row(one, tests) for one in found)])]
     lines += ["", *(f"{one.metric}: {_in_words(one, tests)}" for one in found)]
     if tests > 1:
         lines += ["", f"Interval and p are corrected for {tests} metrics that are compared at once (Bonferroni)."]

@@ -6,7 +6,8 @@ from typing import Sequence
 
 from evidence.text import visible
 from evidence.verdict import MetricVerdict, RunVerdict, Verdict
-from reports.console import COLOURS, Line, aligned, folded
+from reports.console import COLOURS
+from reports.lines import Line, aligned, folded
 from verdict.wording import limit, margin, measured, of_published
 
 WORDS = {

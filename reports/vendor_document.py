@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Iterator, Mapping, Sequence
 
 from expected import PUBLISHED, Device
-from expected.cells import deviations
 from expected.documents.quoting import one_line, quoted
 from expected.documents.words import (
     GENERATED,
@@ -16,6 +15,7 @@ from expected.documents.words import (
     VENDORS,
     WITH_ASCII_COLON,
 )
+from expected.recipe import deviations
 from reports.vendor_table import Filling, Style, aligned, table_lines
 from verdict.environment.findings import EnvironmentFinding
 from verdict.environment.stated import MATCH

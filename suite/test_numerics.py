@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from fixtures.ask.numerics import asked_operators
+from fixtures.ask.numerics import asked_operators, repeatable_cells
 from fixtures.ask.probes import asked_cells
 from fixtures.ask.runs import MetricResult
 from fixtures.select.registry import question
 
 
-@question("operator", of=asked_operators, phase="probes")
+@question("operators", of=asked_operators, phase="probes")
 def test_operator(operator_result: MetricResult) -> None:
     """Every answer of every rank's device is within the bound of its rule; the worst size is named."""
     operator_result.require_pass()
 
 
-@question("block", of=asked_operators, phase="probes")
-def test_block(operator_result: MetricResult) -> None:
+@question("blocks", of=asked_operators, phase="probes")
+def test_blocks(operator_result: MetricResult) -> None:
     """Convolution, frozen batch norm and relu together, which a compiling framework may fuse."""
     operator_result.require_pass()
 
@@ -48,3 +48,21 @@ def test_repeatable(repeats: MetricResult) -> None:
 def test_devices_agree(agreement: MetricResult) -> None:
     """All devices of a kind give the same bits; one that does not is named."""
     agreement.require_pass()
+
+
+@question("gradients", of=asked_cells("numerics"), phase="probes")
+def test_gradients(gradients: MetricResult) -> None:
+    """Every gradient of one whole step, with proposals and samples given, is as near to fp64 as honest arithmetic."""
+    gradients.require_pass()
+
+
+@question("trajectory", of=asked_cells("numerics"), phase="probes")
+def test_trajectory(trajectory: MetricResult) -> None:
+    """The loss over 20 steps stays within 3 times the spread of fp32 on the CPU."""
+    trajectory.require_pass()
+
+
+@question("replayed_step", of=repeatable_cells, phase="probes")
+def test_replayed_step(replayed_step: MetricResult) -> None:
+    """A step taken again from the same state gives the same bits, where nothing in it may add up in any order."""
+    replayed_step.require_pass()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from fixtures.ask.probes import asked_cells
 from fixtures.ask.runs import MetricResult
-from fixtures.select.registry import cells_with_the_metric, question
+from fixtures.select.registry import ANSWERED, cells_with_the_metric, question
 
 
 @question("p_whole", of=cells_with_the_metric)
@@ -22,3 +23,9 @@ def test_p_train(verdict: MetricResult) -> None:
 def test_p_core(verdict: MetricResult) -> None:
     """Images/s of computing alone: forward, backward with gradient exchange, optimizer."""
     verdict.require_pass()
+
+
+@question("explained", of=asked_cells("links"), enough=ANSWERED)
+def test_explained(explained: MetricResult) -> None:
+    """Why p_core is what it is, against the device's own peaks; the largest loss in words (docs/peaks.md). Recorded."""
+    explained.require_pass()

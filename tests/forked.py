@@ -61,8 +61,8 @@ class Forked:
         server: str = "TRAINER",
     ) -> None:
         address = _address(server)
-        told = {**environment, **{name: text for name, text in os.environ.items() if name.startswith(_ADDRESS)}}
-        request = {"function": function, "arguments": arguments, "environment": told, "output": output}
+        found = {**environment, **{name: text for name, text in os.environ.items() if name.startswith(_ADDRESS)}}
+        request = {"function": function, "arguments": arguments, "environment": found, "output": output}
         self.returncode: int | None = None
         self._socket = socket.socket(socket.AF_UNIX)
         self._socket.settimeout(_START_S)
@@ -103,18 +103,23 @@ class Forked:
 
 def run_two_ranks(function: str, *arguments: Any, folder: Path) -> None:
     """Have two children call `function` with their rank, a port to meet at, and `arguments`; output is in `folder`."""
-    port = free_port()
     logs = [folder / f"rank-{rank}.log" for rank in (0, 1)]
+    assert run_ranks(2, function, *arguments, folder=folder) == [0, 0], [log.read_text() for log in logs]
+
+
+def run_ranks(count: int, function: str, *arguments: Any, folder: Path) -> list[int]:
+    """Have so many children call `function` likewise; return their exit codes."""
+    port = free_port()
+    logs = [folder / f"rank-{rank}.log" for rank in range(count)]
     ranks = [
         Forked(function, rank, port, *arguments, environment=os.environ, output=str(log))
         for rank, log in enumerate(logs)
     ]
     try:
-        codes = [rank.wait(_START_S) for rank in ranks]
+        return [rank.wait(_START_S) for rank in ranks]
     finally:
         for rank in ranks:
             rank.kill()
-    assert codes == [0, 0], [log.read_text() for log in logs]
 
 
 def free_port() -> int:

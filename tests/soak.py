@@ -61,9 +61,9 @@ def soak(folder: Path, *, boots: int, kills: int, seed: int, say: Callable[[str]
     for turn, what in enumerate(turns, start=1):
         own = folder / f"{turn:03d}"
         before = _resources()
-        told = _boot(own, turn) if what == "boot" else _kill(own, chance)
+        found = _boot(own, turn) if what == "boot" else _kill(own, chance)
         _require_nothing_left(own, before)
-        say(f"{turn}/{len(turns)}  {told}")
+        say(f"{turn}/{len(turns)}  {found}")
         shutil.rmtree(str(own))
 
 

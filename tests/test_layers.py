@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 MAY_IMPORT: dict[str, set[str]] = {
     "evidence": set(),
-    "expected": {"evidence"},  # its errors and escapes only
+    "expected": {"evidence"},  # its errors, escapes and atomic writing only
     "trainer": {"evidence"},
     "verdict": {"evidence", "expected"},
     "reports": {"evidence", "expected", "verdict"},

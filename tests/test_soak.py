@@ -12,9 +12,9 @@ pytestmark = pytest.mark.labs
 
 
 def test_boots_and_kills_leave_nothing_behind(tmp_path: Path) -> None:
-    told: list[str] = []
+    lines: list[str] = []
 
-    soak(tmp_path, boots=1, kills=2, seed=20261123, say=told.append)
+    soak(tmp_path, boots=1, kills=2, seed=20261123, say=lines.append)
 
-    assert len(told) == 3
+    assert len(lines) == 3
     assert list(tmp_path.iterdir()) == []

@@ -145,7 +145,7 @@ def classes_of(data: Path) -> int:
     Raises DataError if the annotations to train on cannot be read, or number no category.
     """
     file = data / "annotations" / "instances_train2017.json"
-    content = read_json(file, only=("categories",))
+    content = read_json(file)
     listed = content.get("categories") if isinstance(content, dict) else None
     numbers = [one.get("id") for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
     known = [number for number in numbers if type(number) is int and 0 < number < _MOST_CLASSES]

@@ -83,6 +83,15 @@ class HostGroup:
         """torch's process group for the host's data; None with one rank or before `join`."""
         return self._group
 
+    @property
+    def store(self) -> Any:
+        """torch's key-value store of all ranks, for what must work while a collective hangs; None with one rank."""
+        if self._group is None:
+            return None
+        import torch.distributed as dist
+
+        return dist.distributed_c10d._get_default_store()  # there is no public name for it
+
     def barrier(self) -> None:
         """Return when every rank has called it."""
         self.all_gather(np.zeros((1, 1)))

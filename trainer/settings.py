@@ -42,8 +42,8 @@ _BOUNDS: Mapping[str, tuple[str, Callable[[Any, Any], bool]]] = {
 }
 
 
-NOT_ASKED = "none"
-"""The choice of `numerics` and `links` that leaves a probe out."""
+NOT_ASKED, QUICK, FULL = "none", "quick", "full"
+"""How much `numerics` and `links` ask: the first leaves a probe out."""
 
 
 def _option(default: Any = MISSING, help: str = "", **declared: Any) -> Any:
@@ -134,15 +134,15 @@ class Settings:
     )
     numerics: str = _option(
         NOT_ASKED,
-        "how much the operators probe asks before training",
-        choices=(NOT_ASKED, "quick"),
+        "how much the numerics probes ask before training; from pytest: quick, full where epochs are trained",
+        choices=(NOT_ASKED, QUICK, FULL),
         metavar="HOW",
         user=True,
     )
     links: str = _option(
         NOT_ASKED,
         "how much the probes of links, copies, memory and peaks ask before training",
-        choices=(NOT_ASKED, "quick", "full"),
+        choices=(NOT_ASKED, QUICK, FULL),
         metavar="HOW",
         user=True,
     )

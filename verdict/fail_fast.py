@@ -6,8 +6,9 @@ from typing import Collection
 
 from evidence.bundle import Evidence
 from evidence.verdict import Interval, MetricVerdict, Verdict
+from verdict.bounds import against_bounds
 from verdict.checks.invariants import CHECKS, Case
-from verdict.judge import Judged, against_bounds
+from verdict.judge import Judged
 from verdict.metrics.throughput import DECISIVE_STEPS, RATES, STEADY_MIN_STEPS
 
 WIDER = 2.0

@@ -7,7 +7,7 @@ import math
 from evidence.verdict import Interval, MetricVerdict
 from expected import Expectation, Metric
 
-_DECIMALS = {"s": 1, "images/s": 1, "0..1": 4, "": 4, "GiB": 2, "epochs": 0}
+_DECIMALS = {"s": 1, "images/s": 1, "0..1": 4, "": 4, "GiB": 2, "epochs": 0, "GB/s": 2}
 """The fewest decimals of a number by its unit; 3 of any other."""
 _DIMENSIONLESS = ("0..1", "")
 _COUNTS = ("epochs",)
@@ -95,15 +95,18 @@ def of_published(metric: MetricVerdict) -> str:
     return percent(metric.measured / metric.expected)
 
 
+def clearance(metric: MetricVerdict) -> float | None:
+    """Return how far the measured value lies inside the nearer bound, relative to it; below 0 outside, None without."""
+    if metric.measured is None:
+        return None
+    sides = ((metric.low, 1), (metric.high, -1))
+    return min((sign * (metric.measured - bound) / abs(bound) for bound, sign in sides if bound), default=None)
+
+
 def margin(metric: MetricVerdict) -> str:
     """Return how far the measured value lies from the nearer bound, relative to it: `5.1 % inside`; "" without."""
-    if metric.measured is None:
-        return ""
-    sides = ((metric.low, 1), (metric.high, -1))
-    clear = [sign * (metric.measured - bound) / abs(bound) for bound, sign in sides if bound]
-    if not clear:
-        return ""
-    return f"{percent(abs(min(clear)))} {'inside' if min(clear) >= 0 else 'outside'}"
+    clear = clearance(metric)
+    return "" if clear is None else f"{percent(abs(clear))} {'inside' if clear >= 0 else 'outside'}"
 
 
 def half_width(value: float | None, interval: Interval | None) -> str:

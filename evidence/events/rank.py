@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING, Mapping
 
 from evidence.events.clocks import AgentClock, ClockProbe, ClockRetest
 from evidence.events.host import Environment
+from evidence.events.links import CollectiveResult, LinksDone, PairResult
+from evidence.events.one_step import Gradient, OneStepDone
 from evidence.events.operators import OperatorAnswer, OperatorsDone
+from evidence.events.peaks import DeviceRate, Layers, PeaksDone, Sustained
 from evidence.events.setup import DataSet, Model, Optimization, Resumed, Start
 from evidence.events.state import End, Failure, Health, Memory
 from evidence.events.training import STEP_COLUMNS, Epoch, Evaluation, Parameters, Pass, TrainEnd
@@ -108,12 +111,21 @@ class RankEvidence:
     health: tuple[Health, ...] = ()
     operators: tuple[OperatorAnswer, ...] = ()
     operators_done: OperatorsDone | None = None
+    gradients: tuple[Gradient, ...] = ()
+    one_step: OneStepDone | None = None
+    collectives: tuple[CollectiveResult, ...] = ()
+    pairs: tuple[PairResult, ...] = ()
+    links_done: LinksDone | None = None
+    rates: tuple[DeviceRate, ...] = ()
+    sustained: Sustained | None = None
+    peaks_done: PeaksDone | None = None
+    layers: Layers | None = None
 
     @property
     def probes_ns(self) -> int:
-        """What the operators probe took, which is no part of the run that is timed."""
-        done = self.operators_done
-        return 0 if done is None else done.t_ns - done.begun_ns
+        """What the probes after the clock test took, which is no part of the run that is timed."""
+        ended = (self.operators_done, self.one_step, self.links_done, self.peaks_done)
+        return sum(done.t_ns - done.begun_ns for done in ended if done is not None)
 
     @property
     def shows_work(self) -> bool:

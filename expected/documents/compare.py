@@ -7,13 +7,13 @@ from dataclasses import fields
 from typing import Any, Callable, Iterator, Mapping, Sequence, Tuple
 
 from evidence.text import visible
-from expected.cells import deviations
 from expected.documents.device_file import modifications_of, short_name
 from expected.documents.model import Document, Place, Row, Stated
 from expected.documents.names import bare_name, size_of, vendor_of
 from expected.documents.quoting import one_line, shown
 from expected.documents.words import GENERAL, NO_MODIFICATION, PERFORMANCE, PRINTED_LABELS, plain_word
 from expected.model import NOT_APPLICABLE, PUBLISHED, UNPUBLISHED, Cell, Device, Expectation, Recipe
+from expected.recipe import deviations
 
 _WORDS = {UNPUBLISHED: "blank (unpublished)", NOT_APPLICABLE: '"/" (not applicable)'}
 COMPARED = ("hardware", "software")

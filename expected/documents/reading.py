@@ -53,7 +53,7 @@ def read_document_file(path: str | Path, defaults: Sequence[Default] = (), devic
     Raises DocumentError if it is not UTF-8 text, or larger than LARGEST_BYTES.
 
     >>> document = read_document_file("README.md")  # doctest: +SKIP
-    >>> [row.name for row in document.rows], document.errors
+    >>> [row.name for row in document.rows], document.errors  # doctest: +SKIP
     (['1x1 fp32 bs=16 lr=0.16', '1x8 fp32 bs=16 lr=0.16'], ())
     """
     path = Path(path)

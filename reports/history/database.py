@@ -104,7 +104,7 @@ class History:
 def open_history(url: str, *, create: bool = False) -> Iterator[History]:
     """Open the history at `url`, which is made on the first entry if `create`. Raises HistoryError.
 
-    >>> with open_history(default_url(Path("runs"))) as history, history.reading() as connection:
+    >>> with open_history(default_url(Path("runs"))) as history, history.reading() as connection:  # doctest: +SKIP
     ...     queries.runs(connection, cell="r300-1x8-fp32-bs16")
     """
     address = parse_url(url)

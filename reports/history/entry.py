@@ -14,7 +14,7 @@ from evidence.events.setup import Start
 from evidence.run_file import Run
 from evidence.verdict import MetricVerdict, RunVerdict, encode_metric
 from expected import ALL_METRICS
-from verdict.compare.comparability import circumstances, read_provenance
+from verdict.compare.comparability import circumstances, operator_bits, read_provenance
 from verdict.environment.findings import EnvironmentFinding
 
 Row = Mapping[str, Any]
@@ -118,6 +118,7 @@ def _versions(evidence: Evidence, findings: Sequence[EnvironmentFinding]) -> Ite
     with contextlib.suppress(SuiteError):  # it is among the run's reasons
         origin = read_provenance(evidence)
         found.update({**origin.versions, **({"driver": origin.driver} if origin.driver else {})})
+    found.update(operator_bits(evidence))
     return ({"name": name, "version": version} for name, version in found.items() if version)
 
 

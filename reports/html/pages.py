@@ -15,6 +15,7 @@ from reports.html.page import page, render
 from reports.html.sections.devices import devices_part
 from reports.html.sections.diagnosis import Culprit, cause, find_culprit, next_step
 from reports.html.sections.facts import facts_part
+from reports.html.sections.links import links_part
 from reports.html.sections.metrics import (
     KINDS,
     amount,
@@ -25,6 +26,7 @@ from reports.html.sections.metrics import (
     running_badge,
     span_of,
 )
+from reports.html.sections.peaks import peaks_part
 from reports.html.sections.probes import probes_part
 from reports.html.sections.ranks import ranks_part
 from reports.html.sections.series import stalls
@@ -82,7 +84,7 @@ class State:
 def run_page(of: PageOf) -> str:
     """Return the page of a run as one HTML file. Broken evidence gives a page with its problems on it.
 
-    >>> run_page(PageOf(judge_stored(run_dir, load_devices()), "runs/x", {"again": "pytest --replay=runs/x"}))
+    >>> run_page(PageOf(judged, "runs/x", {"again": "pytest --replay=runs/x"}))  # doctest: +SKIP
     '<!DOCTYPE html>...'
     """
     body = body_of(of, "")
@@ -118,18 +120,22 @@ def body_of(of: PageOf, prefix: str, *, running: bool = False) -> Body:
     state = state_of(of)
     found = stalls(evidence.ranks)
     marks = time_marks(evidence.ranks, found)
-    training, training_charts = training_part(evidence, verdict, found, marks, state.culprit, prefix)
+    training, training_charts = training_part(of.run, found, marks, state.culprit, prefix)
     ranks, rank_charts = ranks_part(evidence, state.culprit, prefix)
     devices, device_charts = devices_part(evidence, verdict, marks, state.culprit, prefix)
+    links, link_charts = links_part(evidence, of.run.cell, prefix)
+    peaks, peak_charts = peaks_part(evidence, of.run.cell, state.culprit, prefix)
     shown = [*verdict.shown.values(), *state.beside]
     scale = span_of(shown)
     rows = [metric_row(metric, scale, provisional=running) for metric in shown]
+    if verdict.broken:  # the reasons stand above the table
+        rows = [{**row, "reason": ""} for row in rows]
     rows += [probe_row(name, probe) for name, probe in verdict.probes.items()]
     html = render(
         "sections.html",
         prefix=prefix,
         verdict=verdict,
-        # The reason of a metric stands in its row.
+        # The reason of a metric stands in its row, those of an invalid run above the table.
         reasons=() if running or verdict.outcome is not Verdict.INVALID else verdict.reasons,
         notes=(*verdict.notes, *of.notes),
         metrics=rows,
@@ -138,10 +144,13 @@ def body_of(of: PageOf, prefix: str, *, running: bool = False) -> Body:
         ranks=ranks,
         devices=devices,
         probes=probes_part(evidence, state.health, state.culprit, prefix, running=running),
+        links=links,
+        peaks=peaks,
         facts=facts_part(of.run),
         commands=of.commands,
     )
-    return Body(_head(of, state, prefix, running=running), html, [*training_charts, *rank_charts, *device_charts])
+    charts = [*training_charts, *rank_charts, *device_charts, *link_charts, *peak_charts]
+    return Body(_head(of, state, prefix, running=running), html, charts)
 
 
 def gate_parts(gate: str) -> tuple[str, str, str]:
@@ -221,5 +230,9 @@ def _amounts(verdict: RunVerdict, state: State) -> list[str]:
     wrong = [one for one in known if KINDS[one.verdict][1] in ("bad", "warn") and one.measured is not None]
     if wrong:
         return [amount(one) for one in wrong]
+    if state.deciding:
+        named = [f"{name}: {one.measured}" for name, one in verdict.probes.items() if one in state.deciding]
+        faults = state.health.measured if state.health in state.deciding else None
+        return named + ([text("amount.faults", n=f"{faults:g}")] if faults else [])
     held = [(margin.value, one) for one in known for margin in [margin_of(one)] if margin is not None]
     return [text("amount.nearest", metric=amount(min(held, key=lambda one: one[0])[1]))] if held else []

@@ -161,10 +161,10 @@ def test_the_command_signs_several_runs_and_fails_for_one(tmp_path: Path, new_ke
 
     code = main(["sign", str(first), str(second), "--key", str(tmp_path / "key")])
 
-    told = capsys.readouterr()
+    printed = capsys.readouterr()
     assert code == 2
-    assert told.out == f"signed: {first / SIGNATURE_FILE}\n"
-    assert told.err.startswith(f"{second}: not signed, since it is not as it was sealed: SHA256SUMS: not there")
+    assert printed.out == f"signed: {first / SIGNATURE_FILE}\n"
+    assert printed.err.startswith(f"{second}: not signed, since it is not as it was sealed: SHA256SUMS: not there")
 
 
 def test_the_installed_command_signs_from_a_checkout(run_dir: Path, new_key: NewKey, tmp_path: Path) -> None:

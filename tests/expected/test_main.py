@@ -118,16 +118,6 @@ def test_a_file_that_appears_meanwhile_is_left_alone(tmp_path: Path, monkeypatch
     assert sorted(path.name for path in tmp_path.iterdir()) == ["README.md", "r300.toml"]
 
 
-def test_a_file_system_without_links_is_good_enough(tmp_path: Path, monkeypatch: Any) -> None:
-    def refuse(*paths: str) -> None:
-        raise PermissionError("no links here")
-
-    monkeypatch.setattr("os.link", refuse)
-
-    assert run("import", readme(tmp_path), "--out", tmp_path / "r300.toml") == 0
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["README.md", "r300.toml"]
-
-
 REFUSED = {
     "another suffix": ("--out", "x.txt", "expected a path that ends with x.toml"),
     "another marker": ("--out", "x.toml", "--marker", "y", "expected a path that ends with y.toml"),

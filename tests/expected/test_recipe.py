@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from expected import ExpectationError, Recipe
-from expected.cells import deviations
+from expected.recipe import deviations
 from tests.expected.sample import GOOD, change, load
 
 

@@ -152,6 +152,12 @@ class Lab:
             window["forward_ns"] = int(window["forward_ns"] * 1.2)
         return self._write(bundle, the_cell()).folder
 
+    def stored_without_numerics(self) -> Path:
+        """The folder of a sound steady run that did not ask what its devices compute."""
+        bundle = virtual_bundle("1x2")
+        bundle.run["numerics"] = "none"
+        return self._write(bundle, the_cell()).folder
+
     def waivers(
         self,
         metrics: Iterable[str],

@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 _ENVIRONMENT = "its environment's items"
-_PUBLISHED = "tests/verdict/test_published_environments.py::"
-_THROUGHPUT = "tests/verdict/test_throughput.py::"
+_PUBLISHED = "tests/verdict/environment/test_published_environments.py::"
+_THROUGHPUT = "tests/verdict/metrics/test_throughput.py::"
 
 
 class Row(NamedTuple):
@@ -43,7 +43,7 @@ ROWS = (
         "scaling efficiency",
         "recorded",
         (
-            "tests/verdict/test_scaling.py::test_beside_two_p_core_that_pass_a_ratio_below_the_bound_is_told_and_no_failure",
+            "tests/verdict/compare/test_scaling.py::test_beside_two_p_core_that_pass_a_ratio_below_the_bound_is_told_and_no_failure",
         ),
     ),
     Row(
@@ -62,7 +62,7 @@ ROWS = (
         "the target map one epoch later than published (A100 at batch size 2)",
         "e2e_time",
         "pass",
-        ("tests/verdict/test_judge.py::test_an_a100_that_takes_an_epoch_more_at_batch_size_2_passes",),
+        ("tests/verdict/test_bounds.py::test_an_a100_that_takes_an_epoch_more_at_batch_size_2_passes",),
     ),
     Row(
         "eight devices that differ by 2 %, the slowest by 7 %",
@@ -70,21 +70,23 @@ ROWS = (
         "inconclusive instead of fail",
         (
             f"{_THROUGHPUT}test_ranks_that_differ_by_two_percent_each_may_have_a_slowest_by_chance",
-            "tests/verdict/test_scaling.py::test_the_interval_of_the_straggler_ratio_decides",
+            "tests/verdict/compare/test_scaling.py::test_the_interval_of_the_straggler_ratio_decides",
         ),
     ),
     Row(
         "a device that waits for a slow host's kernel launches, of which most are the forward pass's",
         "check `backward-share`",
         "no violation",
-        ("tests/verdict/test_training.py::test_a_forward_pass_that_waits_for_the_host_is_no_missing_backward_pass",),
+        (
+            "tests/verdict/checks/test_training.py::test_a_forward_pass_that_waits_for_the_host_is_no_missing_backward_pass",
+        ),
     ),
     Row(
         "a throttled sample or two in minutes or hours of training",
         "check `not-throttled`",
         "pass, with a note",
         (
-            "tests/verdict/test_memory.py::"
+            "tests/verdict/metrics/test_memory.py::"
             "test_throttling_in_a_hundredth_of_the_training_is_told_and_more_of_it_is_invalid",
         ),
     ),

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from typing import Callable, Mapping, NamedTuple
+from typing import Callable, NamedTuple
 
 from evidence.bundle import Evidence
 from evidence.seal import write_seal
 from evidence.verdict import RunVerdict, Verdict
 from tests.faults import mishaps, sound
+from tests.faults.gates import SESSIONS
 from tests.faults.lab import Event, Lab, Stored, the_cell
-from tests.suite.stored import ONE
 from tests.support import cell_of
 from verdict.checks.accounts import CONSTANT_LOSS_STEPS
 from verdict.compare.health import judge_health
@@ -167,7 +167,7 @@ _in_a_run(
 )
 
 
-# One run for all of them; tests/verdict/test_health.py has each alone.
+# One run for all of them; tests/verdict/compare/test_health.py has each alone.
 _UNHEALTHY = "".join(
     (
         _fault("ecc_errors", from_step=30, ranks=[1]),
@@ -477,6 +477,20 @@ def _too_good(lab: Lab) -> RunVerdict:
     return lab.stored(compute_ns=50_000_000).judged()
 
 
+@_in_a_stored_run("TF32 behind the fp32 products of the probes", "expected at most the specified 21")
+def _tf32_in_the_probe(lab: Lab) -> RunVerdict:
+    stored = lab.stored()
+    product = {"event": "device_rate", "of": "gemm", "precision": "fp32", "amount": 118 * 10**9, "units": 1}
+    product.update(times_ns=[10**6] * 9, checked=8192)
+
+    def add(events: list[Event]) -> None:
+        at = [event["event"] for event in events].index("clock_test")
+        events.insert(at + 1, {**product, "t_ns": events[at]["t_ns"]})
+
+    stored.edit("rank-0001.jsonl", add)
+    return stored.judged()
+
+
 @_in_a_stored_run("faster than the device's specified peak", "expected at most the specified peak of 125")
 def _above_the_peak(lab: Lab) -> RunVerdict:
     return lab.stored_coco(compute_ns=80_000_000, host_ns=80_000_000).judged()
@@ -529,151 +543,6 @@ def _all(events: list[Event], name: str) -> list[Event]:
 
 def _one(events: list[Event], name: str) -> Event:
     return _all(events, name)[0]
-
-
-class SessionRow(NamedTuple):
-    """A session with `--gate` over a stored run that has nothing wrong with it; `words` are in its last line."""
-
-    name: str
-    gate: str
-    words: str
-    arguments: Callable[[Lab], list[object]]
-    environment: Mapping[str, str] = {}
-
-
-_OF_ONE = ("p_whole", "p_train", "p_core", "mem")  # all that apply to the R300 at 1x1
-_BLANKS = ("e2e_time", "p_whole", "p_train", "p_core")  # of the R300's row at 1x8
-
-SESSIONS: list[SessionRow] = [
-    SessionRow(
-        "metrics that are blank, and no baseline",
-        "INCOMPLETE",
-        "unpublished and no --baseline",
-        lambda lab: ["--replay", lab.stored_r300()],
-    ),
-    SessionRow(
-        "everything deselected",
-        "INCOMPLETE",
-        "",
-        lambda lab: ["--replay", lab.stored().folder, "-k", "no_test_has_this_name"],
-    ),
-    SessionRow(
-        "one metric deselected",
-        "INCOMPLETE",
-        "p_core",
-        lambda lab: ["--replay", lab.stored().folder, "-k", "not p_core"],
-    ),
-    SessionRow(
-        "the question that fails deselected",
-        "INCOMPLETE",
-        "skew not run",
-        lambda lab: ["--replay", lab.stored_slow_rank(), "-k", "not skew"],
-    ),
-    SessionRow(
-        "a file of questions ignored",
-        "INCOMPLETE",
-        "clock not run",
-        lambda lab: ["--replay", lab.stored().folder, "--ignore", "suite/test_clock.py"],
-    ),
-    SessionRow(
-        "only some files named",
-        "INCOMPLETE",
-        "clock, environment, health, skew, step_times not run",
-        lambda lab: ["--replay", lab.stored().folder, "suite/test_throughput.py", "suite/test_memory.py"],
-    ),
-    SessionRow(
-        "a plug-in that calls failed tests passed",
-        "FAIL",
-        "skew fail, but its test passed",
-        lambda lab: ["-p", "tests.suite.meddling", "--replay", lab.stored_slow_rank()],
-        {"MEDDLE": "flatter"},
-    ),
-    SessionRow(
-        "a plug-in that skips what it likes",
-        "INCOMPLETE",
-        "pass, but its test was skipped",
-        lambda lab: ["-p", "tests.suite.meddling", "--replay", lab.stored().folder],
-        {"MEDDLE": "skip"},
-    ),
-    SessionRow(
-        "every metric of a cell waived",
-        "INCOMPLETE",
-        "every metric is waived",
-        lambda lab: ["--replay", lab.stored_r300("1x1", used_gib=20.0), "--baseline", lab.waivers(_OF_ONE, cell=ONE)],
-    ),
-    SessionRow(
-        "a waiver until the year 9999",
-        "INCOMPLETE",
-        "",
-        lambda lab: ["--replay", lab.stored_r300(), "--baseline", lab.waivers(_BLANKS, until="9999-12-31")],
-    ),
-    SessionRow(
-        "a waiver without words in its reason",
-        "INCOMPLETE",
-        "",
-        lambda lab: ["--replay", lab.stored_r300(), "--baseline", lab.waivers(_BLANKS, reason=".")],
-    ),
-    SessionRow(
-        "a waiver past its date",
-        "INCOMPLETE",
-        "the waiver OPS-7 ended on 2020-01-01",
-        lambda lab: ["--replay", lab.stored_r300(), "--baseline", lab.waivers(_BLANKS, ended="p_core")],
-    ),
-    SessionRow(
-        "a driver that is newer than the document's",
-        "FAIL",
-        "environment (driver) differs",
-        lambda lab: ["--replay", lab.stored_r300(environment={"driver": "4.0.31"})],
-    ),
-    SessionRow(
-        "a driver that is not the one under test",
-        "FAIL",
-        "environment (driver) differs",
-        lambda lab: ["--replay", lab.stored_r300(environment={"driver": "4.0.31"}), "--under-test", "driver=4.0.32"],
-    ),
-    SessionRow(
-        "the old driver, where a new one is under test",
-        "FAIL",
-        "environment (driver) differs",
-        lambda lab: ["--replay", lab.stored_r300(), "--under-test", "driver=4.0.31"],
-    ),
-    SessionRow(
-        "a framework of another revision than the one under test",
-        "FAIL",
-        "environment (framework) differs",
-        lambda lab: ["--replay", lab.stored_r300(), "--under-test", "framework=xmlir+1a2b3c4d"],
-    ),
-    SessionRow(
-        "an image that cannot be read, and is not stated",
-        "INCOMPLETE",
-        "environment (image) unknown",
-        lambda lab: ["--replay", lab.stored_r300(environment={"image": ""})],
-    ),
-    SessionRow(
-        "an image that cannot be read, and another one stated",
-        "FAIL",
-        "environment (image) differs",
-        lambda lab: ["--replay", lab.stored_r300(environment={"image": ""}), "--state", "image=another:v1"],
-    ),
-    SessionRow(
-        "a driver stated as the document's, and another one read",
-        "FAIL",
-        "environment (driver) differs",
-        lambda lab: ["--replay", lab.stored_r300(environment={"driver": "4.0.31"}), "--state", "driver=4.0.25"],
-    ),
-    SessionRow(
-        "another machine, called under test",
-        "INCOMPLETE",
-        "the machine has to be the one that the vendor's document states",
-        lambda lab: ["--replay", lab.stored_r300(environment={"card_count": 4}), "--under-test", "card_count=4"],
-    ),
-    SessionRow(
-        "nothing collected but the names of the tests",
-        "INCOMPLETE",
-        "nothing was run: --collect-only",
-        lambda lab: ["--replay", lab.stored().folder, "--collect-only"],
-    ),
-]
 
 
 def lines() -> list[str]:

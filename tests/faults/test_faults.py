@@ -10,8 +10,9 @@ from typing import Any, Callable
 import pytest
 
 from tests.faults import mishaps, sound
+from tests.faults.gates import SESSIONS, SessionRow
 from tests.faults.lab import Lab
-from tests.faults.table import ROWS, SESSIONS, Row, SessionRow, lines
+from tests.faults.table import ROWS, Row, lines
 from tests.suite.junit import run_suite
 from tests.support import ROOT
 

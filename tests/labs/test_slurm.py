@@ -144,8 +144,8 @@ def test_a_killed_srun_is_buried_by_its_other_half(cluster: Cluster) -> None:
 @pytest.mark.parametrize("argv", [["srun", *ON_BOTH], ["salloc", "-N2", "srun"]])
 def test_tasks_outlive_all_of_a_killed_srun_and_are_not_told(cluster: Cluster, argv: list[str], tmp_path: Path) -> None:
     # Why whoever runs under srun must not wait for the end of its input: Slurm's own limits are minutes, or none.
-    told = tmp_path / "told"
-    program = f"trap 'touch {told}; exit' TERM HUP CONT; cat; touch {told}"
+    found = tmp_path / "found"
+    program = f"trap 'touch {found}; exit' TERM HUP CONT; cat; touch {found}"
     client = cluster.popen([*argv, "sh", "-c", program], stdin=subprocess.PIPE, stderr=subprocess.DEVNULL)
     wait_for(lambda: sum(Path(line).name == "cat" for line in cluster.leftovers()) == 2, "two tasks")
 
@@ -154,7 +154,7 @@ def test_tasks_outlive_all_of_a_killed_srun_and_are_not_told(cluster: Cluster, a
     client.wait()
     time.sleep(2)
 
-    assert not told.exists()
+    assert not found.exists()
     assert [job.split()[1] for job in cluster.jobs()] == ["RUNNING"]
 
 

@@ -15,6 +15,7 @@ from tests.forked import Forked
 from tests.support import ROOT
 
 _TIMEOUT_S = 600.0
+_ASKING = {"--gate", "--replay"}
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,8 @@ class Session:
     @property
     def by_metric(self) -> dict[str, Case]:
         """The cases that ask about a metric of the tables, by its name."""
-        told = {case.properties.get("metric", ""): case for case in self.cases.values()}
-        return {name: case for name, case in told.items() if name in METRICS}
+        found = {case.properties.get("metric", ""): case for case in self.cases.values()}
+        return {name: case for name, case in found.items() if name in METRICS}
 
 
 def run_suite(folder: Path, *arguments: Any, **environment: str) -> Session:
@@ -50,11 +51,13 @@ def run_suite(folder: Path, *arguments: Any, **environment: str) -> Session:
     The session is forked from a process that has its imports done, and forks the ranks of simulated devices likewise.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    words, told, output = _command(folder, arguments), _environment(environment), folder / "output"
-    told["PYTEST_PLUGINS"] = "tests.forked_ranks"
+    words, variables, output = _command(folder, arguments), _environment(environment), folder / "output"
+    variables["PYTEST_PLUGINS"] = "tests.forked_ranks"
     if any(name.startswith("PYTHON") for name in environment):
-        return _in_a_process(folder, words, told)  # Python reads those when it starts
-    session = Forked("tests.forked:pytest_session", *words, environment=told, output=str(output), server="SESSIONS")
+        return _in_a_process(folder, words, variables)  # Python reads those when it starts
+    session = Forked(
+        "tests.forked:pytest_session", *words, environment=variables, output=str(output), server="SESSIONS"
+    )
     try:
         code = session.wait(_TIMEOUT_S)
     finally:
@@ -77,8 +80,10 @@ def _command(folder: Path, arguments: Sequence[Any]) -> list[str]:
             words[-1] += f"={argument}"  # a path on its own, pytest may take for the place of its configuration
         else:
             words.append(str(argument))
-    # The history costs a second, and few sessions are about it.
-    return words if "--history" in words else [*words, "--history", "none"]
+    # The history costs a second and the probes several, and few sessions are about them. A gate asks for all.
+    words += [] if "--history" in words else ["--history", "none"]
+    given = {word.partition("=")[0] for word in words}
+    return words + [one for flag in ("--numerics", "--links") if not given & {flag, *_ASKING} for one in (flag, "none")]
 
 
 def _environment(added: Mapping[str, str]) -> dict[str, str]:

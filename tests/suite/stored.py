@@ -84,9 +84,9 @@ def virtual_bundle(topology: str, **changes: Any) -> Bundle:
 def environment_of(device: Device) -> Event:
     """What a host is found to be on which everything is as the device's table states."""
     hardware, software = device.environment["hardware"], device.environment["software"]
-    told = {**software, **device.environment.get("packages", {})}
+    found = {**software, **device.environment.get("packages", {})}
     names = ("python", "torch", "torchvision", "numpy", "pillow")
-    packages = {name: told[name].partition(" or ")[0] for name in names if name in told}
+    packages = {name: found[name].partition(" or ")[0] for name in names if name in found}
     return {
         "machine": {"vendor": "Kunlunxin", "product": "R480-X8"},
         "cards": ["a device", hardware.get("card", "a device")],
@@ -102,7 +102,7 @@ def environment_of(device: Device) -> Event:
             }
         ],
         "os": {"name": "Ubuntu", "version": "20.04", "pretty": "Ubuntu 20.04.6 LTS", "of": "host"},
-        **{name: told[name] for name in ("kernel", "driver", "image") if name in told},
+        **{name: found[name] for name in ("kernel", "driver", "image") if name in found},
         "packages": {**packages, "torch_xmlir": "1.0+e70db8f6"},
         "backbone_sha256": BACKBONE_SHA256 + "0" * 56,
         "absent": {},

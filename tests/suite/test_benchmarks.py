@@ -151,7 +151,7 @@ def test_the_steps_of_an_invalid_run_are_an_error_and_are_not_stored(tmp_path: P
 
 def test_the_projects_own_benchmarks_name_no_device_and_compare_among_themselves(tmp_path: Path) -> None:
     file = tmp_path / "own.json"
-    own = ("benchmarks/test_events.py", "--benchmark-max-time=0.01")
+    own = ("benchmarks/training/test_events.py", "--benchmark-max-time=0.01")
     run_suite(tmp_path, *own, f"--benchmark-json={file}")
 
     session = run_suite(tmp_path, *own, f"--benchmark-compare={file}")

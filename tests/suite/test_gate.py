@@ -71,8 +71,8 @@ def require(session: Session, word: str, decided_by: str, waived: int = 0, *, sa
     else:
         assert line == f"GATE: {word}  {decided_by}"
     assert gate.outcome == outcome
-    told = {name: gate.properties[name] for name in ("gate", "decided_by", "waived")}
-    assert told == {"gate": word, "decided_by": decided_by, "waived": str(waived)}
+    found = {name: gate.properties[name] for name in ("gate", "decided_by", "waived")}
+    assert found == {"gate": word, "decided_by": decided_by, "waived": str(waived)}
     assert decided_by in gate.message
 
 

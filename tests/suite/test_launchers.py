@@ -34,10 +34,10 @@ def the_run(folder: Path, topology: str) -> tuple[Path, RunVerdict]:
 
 def account(run_dir: Path, verdict: RunVerdict, done: subprocess.CompletedProcess[str]) -> str:
     """What there is to know of a run that should have been sound: a run that hangs once must not do so in vain."""
-    told = [*verdict.reasons, done.stdout]
+    parts = [*verdict.reasons, done.stdout]
     for path in sorted([*run_dir.glob("rank-*.jsonl"), *run_dir.glob("*.log")]):
-        told.append(f"--- {path.name}\n{path.read_text(errors='replace')[-3000:]}")
-    return "\n".join(told)
+        parts.append(f"--- {path.name}\n{path.read_text(errors='replace')[-3000:]}")
+    return "\n".join(parts)
 
 
 def starts_of(run_dir: Path) -> list[dict[str, Any]]:

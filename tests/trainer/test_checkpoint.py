@@ -183,7 +183,7 @@ def test_the_newest_two_are_kept_with_their_digests(tmp_path: Path) -> None:
 def test_what_was_passed_over_makes_room_for_good_ones(tmp_path: Path) -> None:
     first, torn = saved(tmp_path, at(0, 100), at(1, 80))
     torn.write_bytes(b"torn")
-    (torn.parent / "epoch-0001-step-000090.pt.partial").write_bytes(b"half")
+    (torn.parent / ".epoch-0001-step-000090.pt.77.partial").write_bytes(b"half")
     checkpoints = Checkpoints(tmp_path)
     checkpoints.newest(good)
 

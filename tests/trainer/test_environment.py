@@ -131,11 +131,11 @@ def test_the_system_of_a_container_is_its_images_unless_the_hosts_was_put_there(
     inside = operating_system(tmp_path, inside=True)
     outside = operating_system(tmp_path, inside=False)
     put(tmp_path, run__host__osDASHrelease=UBUNTU)
-    told = operating_system(tmp_path, inside=True)
+    found = operating_system(tmp_path, inside=True)
 
     assert (inside["version"], inside["of"]) == ("18.04", "image")
     assert (outside["version"], outside["of"]) == ("18.04", "host")
-    assert told == {"name": "Ubuntu", "version": "20.04", "pretty": "Ubuntu 20.04.6 LTS", "of": "host"}
+    assert found == {"name": "Ubuntu", "version": "20.04", "pretty": "Ubuntu 20.04.6 LTS", "of": "host"}
 
 
 def test_os_release_is_unquoted_and_other_lines_are_left_out() -> None:

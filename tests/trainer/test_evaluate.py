@@ -280,10 +280,10 @@ def test_detections_of_an_image_that_a_rank_before_looked_at_are_not_counted_aga
     first, second = PublishedScores(truth_of(content)), PublishedScores(truth_of(content))
     for scores, ids in ((first, [1, 2, 3, 4]), (second, [4, 5, 6])):
         scores.add_rows(ids, rows[np.isin(rows[:, 0], ids)])
-    told: list[Any] = []
-    monkeypatch.setattr("trainer.data.scoring.all_gather_pickles", lambda value, group: told.append(value) or [value])
+    lines: list[Any] = []
+    monkeypatch.setattr("trainer.data.scoring.all_gather_pickles", lambda value, group: lines.append(value) or [value])
     first.outcome(HostGroup(Ranks()), lambda reached: False)
-    monkeypatch.setattr("trainer.data.scoring.all_gather_pickles", lambda value, group: [told[0], value])
+    monkeypatch.setattr("trainer.data.scoring.all_gather_pickles", lambda value, group: [lines[0], value])
 
     outcome = second.outcome(HostGroup(Ranks(1, 1, 2, 2)), lambda reached: False)
 

@@ -15,9 +15,10 @@ import pytest
 from tests.forked import run_two_ranks
 from tests.trainer.data.test_index_cache import content_of
 from tests.trainer.small import small_settings
-from trainer.data import index_cache
+from trainer.data import index_cache, indexes
 from trainer.data.coco import load_index
-from trainer.data.index_cache import TRAIN, VAL, read_indexes
+from trainer.data.index_cache import TRAIN, VAL
+from trainer.data.indexes import read_indexes
 from trainer.data.loader import build_loaders
 from trainer.devices import load_backend
 from trainer.errors import DataError
@@ -32,7 +33,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache" / "indexes"
 
 
-def told(settings: Settings, group: HostGroup) -> dict[str, Any]:
+def report(settings: Settings, group: HostGroup) -> dict[str, Any]:
     """What a rank makes of its data: facts and a digest of both indexes, or the error that it ends with."""
     try:
         found = read_indexes(settings, group)
@@ -70,15 +71,15 @@ def rank_of(rank: int, port: int, folder: str, hosts: int) -> None:
         # A cache of its own for each of two hosts, as they would have.
         os.environ["CONFORMANCE_CACHE"] = str(root / f"{cache}-{ranks.node}")
         group.barrier()
-        found[name] = told(settings, group)
+        found[name] = report(settings, group)
 
     digest_of = index_cache.digest_of
     if ranks.local_rank:  # a file of hundreds of MB is hashed once a host
-        index_cache.digest_of = fake_memory_error  # type: ignore[assignment]
+        index_cache.digest_of = indexes.digest_of = fake_memory_error  # type: ignore[assignment]
     case("first")
     case("second")
     case("switched off", small_settings(root / "data", root, without=("cached_index",)))
-    index_cache.digest_of = digest_of
+    index_cache.digest_of = indexes.digest_of = digest_of
     case("nowhere to write", cache="file/cache")
     case("missing", small_settings(root / "missing", root))
     case("missing on the second host", small_settings(root / f"only-{ranks.node}", root))
@@ -86,9 +87,9 @@ def rank_of(rank: int, port: int, folder: str, hosts: int) -> None:
         index_cache.read_annotations = fake_memory_error  # type: ignore[assignment]
     case("out of memory", cache="another")
     load = index_cache.load
-    index_cache.load = lambda key, split, *, check: load(key, split, check=True) if check else None
+    indexes.load = index_cache.load = lambda key, split, *, check: load(key, split, check=True) if check else None
     case("an entry that is gone")
-    index_cache.load = load
+    indexes.load = index_cache.load = load
     case("last")
     group.leave()
     (root / f"found-{rank}.json").write_text(json.dumps(found))

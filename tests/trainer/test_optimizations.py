@@ -124,8 +124,8 @@ def test_losses_are_the_same_on_a_device_that_cannot_make_numbers_of_bytes(
     losses = losses_of(shapes, tmp_path / "run", (), workers=2)
 
     assert losses == losses_with_all
-    (told,) = (one for one in events_of(tmp_path / "run") if one["event"] == "optimizations")
-    off = {one["name"]: one["why"] for one in told["items"] if one["name"] == "bytes_on_device" and not one["on"]}
+    (message,) = (one for one in events_of(tmp_path / "run") if one["event"] == "optimizations")
+    off = {one["name"]: one["why"] for one in message["items"] if one["name"] == "bytes_on_device" and not one["on"]}
     assert off == {
         "bytes_on_device": "this device could not make numbers of bytes: NotImplementedError: no kernel for bytes"
     }

@@ -56,30 +56,30 @@ def same(found: dict[str, torch.Tensor]) -> bool:
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory: Any) -> Path:
+def report(tmp_path_factory: Any) -> Path:
     """What two ranks wrote down of all that they were told."""
-    folder = Path(str(tmp_path_factory.mktemp("told")))
+    folder = Path(str(tmp_path_factory.mktemp("report")))
     run_two_ranks("tests.trainer.test_ranks:receive", str(folder), folder=folder)
     return folder
 
 
-def test_every_rank_has_rank_0s_tensors(told: Path) -> None:
+def test_every_rank_has_rank_0s_tensors(report: Path) -> None:
     for rank in (0, 1):
-        tensors, none_of_them, nothing = torch.load(str(told / f"found-{rank}.pt"))
+        tensors, none_of_them, nothing = torch.load(str(report / f"found-{rank}.pt"))
         assert same(tensors)
         assert (none_of_them, nothing) == ({}, None)
 
 
-def test_rank_0_has_every_ranks_rows_and_nobody_else_has(told: Path) -> None:
-    of_rank_0, of_rank_1 = (json.loads((told / f"gathered-{rank}.json").read_text()) for rank in (0, 1))
+def test_rank_0_has_every_ranks_rows_and_nobody_else_has(report: Path) -> None:
+    of_rank_0, of_rank_1 = (json.loads((report / f"gathered-{rank}.json").read_text()) for rank in (0, 1))
 
     row, other = [0.1] * 7, [1.1] * 7
     assert of_rank_0 == [[[row] * 3, [other]], [[], [other] * 2], [[], []], [[row], []]]
     assert of_rank_1 == [None] * 4
 
 
-def test_simulated_clocks_meet_at_the_latest_of_them(told: Path) -> None:
-    met_ns = [json.loads((told / f"met-{rank}.json").read_text()) for rank in range(2)]
+def test_simulated_clocks_meet_at_the_latest_of_them(report: Path) -> None:
+    met_ns = [json.loads((report / f"met-{rank}.json").read_text()) for rank in range(2)]
 
     assert met_ns == [SimulatedClock().now_ns() + 10**9] * 2
 
@@ -97,9 +97,9 @@ def test_a_rank_that_is_alone_keeps_its_own() -> None:
     assert group.broadcast(None) is None
 
 
-def test_every_rank_has_the_values_of_its_hosts_ranks(told: Path) -> None:
+def test_every_rank_has_the_values_of_its_hosts_ranks(report: Path) -> None:
     for rank in (0, 1):
-        assert json.loads((told / f"here-{rank}.json").read_text()) == [{"rank": 0}, {"rank": 1}]
+        assert json.loads((report / f"here-{rank}.json").read_text()) == [{"rank": 0}, {"rank": 1}]
 
 
 def test_a_rank_alone_is_the_only_one_of_its_host() -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from evidence.bundle import Evidence, read_run
 from evidence.errors import SuiteError
 from expected import METRICS, SMOKE, Cell, Expectation, Topology
-from tests.verdict.accepting import device_with, devices_of
+from tests.verdict.baseline.accepting import device_with, devices_of
 from tests.verdict.bundles import CPU, Plan, a_cell, build, published
 from verdict.judge import judge_run
 from verdict.lookup import NOT_RECORDED, OWN_DATA, changes, find_cell

@@ -13,7 +13,7 @@ from typing import Any, Dict, Sequence, Tuple
 
 import numpy as np
 
-from trainer.data.json_stream import LISTS, read_json
+from trainer.data.json_stream import read_json
 from trainer.errors import DataError
 
 Sizes = Dict[int, Tuple[int, int]]
@@ -80,7 +80,7 @@ def _parse(file: Path, keep_segmentations: bool = False) -> dict[str, Any]:
             f"{file}: found {_kind(content)}, expected an object with images, annotations and categories; "
             f"{_another(content)}use COCO's instances_*.json"
         )
-    for key in LISTS:
+    for key in ("images", "annotations", "categories"):
         if key not in content:
             raise DataError(
                 f"{file}: has no {key!r}, found {sorted(content)[:8]}; {_another(content)}use COCO's instances_*.json"

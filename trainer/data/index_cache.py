@@ -1,6 +1,6 @@
-"""The indexes of both splits for every rank: read once a host, kept in a cache on disk, mapped by the other ranks.
+"""A cache of indexes on disk, which every rank of a host maps.
 
-A cache entry is one file, named by what decides its content: the SHA-256 of all that follows, a JSON header, and plain
+An entry is one file, named by what decides its content: the SHA-256 of all that follows, a JSON header, and plain
 arrays. It is written atomically and never changed; replacing an invalid one leaves existing maps valid.
 """
 
@@ -12,7 +12,6 @@ import json
 import os
 import shutil
 import stat
-import sys
 import tempfile
 import time
 from dataclasses import dataclass, fields
@@ -21,17 +20,12 @@ from typing import Any, BinaryIO, Callable
 
 import numpy as np
 
-from evidence.events.setup import SWITCHED_OFF
 from evidence.files import sha256_of
 from trainer.data.annotations import annotation_file, check_present, find_annotations, read_annotations
-from trainer.data.coco import CocoIndex, GroundTruth, load_index, make_index
+from trainer.data.coco import CocoIndex, GroundTruth, make_index
 from trainer.errors import DataError, TrainerError
-from trainer.ranks import HostGroup
-from trainer.settings import Settings
 
 TRAIN, VAL = "train2017", "val2017"
-_SPLITS = ((TRAIN, True), (VAL, False))
-_OPTIMIZATION = "cached_index"
 
 FOLDER_VARIABLE = "CONFORMANCE_CACHE"
 SCHEMA = 2
@@ -272,113 +266,3 @@ def _tidy(folder: Path) -> None:
         with contextlib.suppress(OSError):
             if path.name.startswith((_ENTRY, _PARTIAL)) and now_s - path.lstat().st_mtime > limit_s:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
-
-
-@dataclass(frozen=True)
-class Indexes:
-    """The indexes of both splits, their source (CACHE, BUILT or MEMORY), why not the cache, and the time taken.
-
-    `annotations_sha256` are the digests of the annotation files of train and val, taken once on each host.
-    """
-
-    train: CocoIndex
-    val: CocoIndex
-    annotations_sha256: tuple[str, str]
-    source: str
-    why: str
-    seconds: float
-
-    def facts(self) -> dict[str, Any]:
-        """For the evidence: all but the indexes themselves."""
-        return {"source": self.source, "seconds": self.seconds, "why": self.why}
-
-    def unavailable(self) -> dict[str, str]:
-        """Why the optimization `cached_index` was wanted and could not be had, by name."""
-        return {_OPTIMIZATION: self.why} if self.source == MEMORY and self.why != SWITCHED_OFF else {}
-
-
-def read_indexes(settings: Settings, group: HostGroup) -> Indexes:
-    """Return the indexes of both splits; a collective call.
-
-    Raises DataError on every rank if local rank 0 of any host finds the data wrong; errors of a rank that has to parse
-    the files itself are raised on that rank alone.
-    """
-    begun_s = time.perf_counter()
-    if not settings.uses(_OPTIMIZATION):
-        digests = _digests(settings, group)
-        train, val = (_parsed(settings, split, training) for split, training in _SPLITS)
-        return Indexes(train, val, digests, MEMORY, SWITCHED_OFF, time.perf_counter() - begun_s)
-    found = _lead(settings, group) if group.ranks.local_rank == 0 else _follow(settings, group)
-    source = next(one for one in (MEMORY, BUILT, CACHE) if one in [part.source for part in found])
-    why = "; ".join(sorted({part.why for part in found if part.why}))
-    if why:
-        print(f"trainer: index: {why}", file=sys.stderr, flush=True)
-    digests = found[0].key.annotations_sha256, found[1].key.annotations_sha256
-    return Indexes(found[0].index, found[1].index, digests, source, why, time.perf_counter() - begun_s)
-
-
-def _digests(settings: Settings, group: HostGroup) -> tuple[str, str]:
-    """Return the digests of this host's annotation files, which its local rank 0 takes; a collective call."""
-    message = None
-    if group.ranks.local_rank == 0:
-        try:
-            taken = [digest_of(find_annotations(settings.data, split)) for split, _ in _SPLITS]
-            message = {"node": group.ranks.node, "digests": taken}
-        except DataError as error:
-            message = {"node": group.ranks.node, "failed": str(error)}
-    train, val = _exchange(group, message)["digests"]
-    return train, val
-
-
-def _lead(settings: Settings, group: HostGroup) -> list[Obtained]:
-    """Find or build the entries of this host, and send their keys to its other ranks."""
-    try:
-        found = [
-            obtain(settings.data, split, num_classes=settings.num_classes, training=training)
-            for split, training in _SPLITS
-        ]
-    except Exception as error:
-        # The other ranks wait for this one, and raise its error too.
-        said = (
-            str(error) if isinstance(error, DataError) else f"the index was not made: {type(error).__name__}: {error}"
-        )
-        with contextlib.suppress(Exception):
-            group.all_gather_json({"node": group.ranks.node, "failed": said})
-        raise
-    keys = [[part.key.annotations_sha256, part.why if part.source == MEMORY else None] for part in found]
-    _exchange(group, {"node": group.ranks.node, "entries": keys})
-    return found
-
-
-def _follow(settings: Settings, group: HostGroup) -> list[Obtained]:
-    """Map the entries that local rank 0 of this host has sent; parse the files for those that cannot be mapped."""
-    found = []
-    for (split, training), (digest, why) in zip(_SPLITS, _exchange(group, None)["entries"]):
-        key, entry = Key(digest, training, settings.num_classes), None
-        if why is None:
-            try:
-                entry, why = load(key, split, check=False), f"the entry of {split} was removed meanwhile"
-            except EntryError as error:
-                why = str(error)
-        if entry is not None:
-            found.append(Obtained(entry.index, key, CACHE))
-        else:
-            found.append(Obtained(_parsed(settings, split, training), key, MEMORY, why))
-    return found
-
-
-def _exchange(group: HostGroup, message: dict[str, Any] | None) -> dict[str, Any]:
-    """Return the message of local rank 0 of this host. Raises DataError if that of any host has failed."""
-    answers = group.all_gather_json(message)
-    leaders = [(rank, answer) for rank, answer in enumerate(answers) if answer is not None]
-    # This host's own reason first.
-    for rank, answer in sorted(leaders, key=lambda leader: leader[1]["node"] != group.ranks.node):
-        if "failed" in answer:
-            here = answer["node"] == group.ranks.node
-            raise DataError(answer["failed"] if here else f"on the host of rank {rank}: {answer['failed']}")
-    mine: dict[str, Any] = next(answer for _, answer in leaders if answer["node"] == group.ranks.node)
-    return mine
-
-
-def _parsed(settings: Settings, split: str, training: bool) -> CocoIndex:
-    return load_index(settings.data, split, num_classes=settings.num_classes, training=training)

@@ -1,4 +1,4 @@
-"""Reads the JSON of an annotation file piece by piece, so that its text is never in memory as a whole."""
+"""Reads the JSON of an annotation file without its polygons, which are cut out before anything is parsed."""
 
 from __future__ import annotations
 
@@ -7,20 +7,16 @@ import json
 import re
 import zlib
 from pathlib import Path
-from typing import Any, BinaryIO, Sequence, cast
+from typing import Any, BinaryIO
 
 from trainer.errors import DataError
-
-LISTS = ("images", "annotations", "categories")
-"""The lists of a COCO file, read some entries at a time."""
 
 _PIECE = 2**23
 _BOM = b"\xef\xbb\xbf"
 _GZIP = b"\x1f\x8b"
 _OUTLINE = b'"segmentation"'
 _POLYGONS = re.compile(rb"[ \t\r\n]*:[ \t\r\n]*\[[-+0-9eE.,\[\] \t\r\n]*\]")
-_SPACE = re.compile(r"[ \t\r\n]*")
-_COMMA = re.compile(r"[ \t\r\n]*,[ \t\r\n]*")
+_WIDE = re.compile(r"(?<!\\)[^\x00-\x7f]")
 _HEAD = 512
 
 _UTF_16 = "UTF-16 text; convert it: iconv -f UTF-16 -t UTF-8"
@@ -43,12 +39,11 @@ _KINDS = (
 )
 
 
-def read_json(file: Path, *, keep_segmentations: bool = False, only: Sequence[str] = LISTS) -> Any:
+def read_json(file: Path, *, keep_segmentations: bool = False) -> Any:
     """Returns the content of a JSON file, which may begin with a byte order mark and may be compressed by gzip.
 
-    Annotations come without their segmentations, unless these are to be kept: polygons are cut out before they are
-    parsed. Of LISTS those that are not among `only` come empty. Raises DataError, which says what the file is if it is
-    no JSON.
+    Unless segmentations are to be kept, annotations come without them. Raises DataError, which says what the file is if
+    it is no JSON.
     """
     try:
         with open(file, "rb") as raw:
@@ -57,7 +52,7 @@ def read_json(file: Path, *, keep_segmentations: bool = False, only: Sequence[st
             _refuse(file, head)
             if head.startswith(_BOM):
                 stream.read(len(_BOM))
-            return _Reader(stream, not keep_segmentations, only).document()
+            content = json.loads(_text_in(stream, without_polygons=not keep_segmentations))
     except UnicodeDecodeError as error:
         raise DataError(f"{file}: not JSON: {_place_of_byte(file, error)}") from error
     except json.JSONDecodeError as error:
@@ -68,6 +63,11 @@ def read_json(file: Path, *, keep_segmentations: bool = False, only: Sequence[st
         raise DataError(f"{file}: is compressed by gzip, and cut off or damaged: {error}; fetch it again") from error
     except OSError as error:
         raise DataError(f"{file}: cannot be read: {error}") from error
+    if not keep_segmentations and isinstance(content, dict) and isinstance(content.get("annotations"), list):
+        for one in content["annotations"]:
+            if isinstance(one, dict):
+                one.pop("segmentation", None)
+    return content
 
 
 def _refuse(file: Path, head: bytes) -> None:
@@ -91,7 +91,7 @@ def _text_of(file: Path) -> str:
 
 
 def _place_of(file: Path, error: json.JSONDecodeError) -> str:
-    """Say where the file is no JSON: found by parsing it as a whole, since `error` is of a piece."""
+    """Say where the file is no JSON: found by parsing it as it is, since `error` is of the text without polygons."""
     try:
         text = _text_of(file)
         json.loads(text)
@@ -119,146 +119,21 @@ def _place_of_byte(file: Path, error: UnicodeDecodeError) -> str:
     return f"{shown!r} is not UTF-8 text; save the file as UTF-8, or fetch it again"
 
 
-class _Reader:
-    """Parses one JSON value from a stream of bytes."""
+def _text_in(stream: BinaryIO, *, without_polygons: bool) -> str:
+    """Return the rest of a stream as text, in ASCII as far as JSON allows: one emoji makes a text four times as large.
 
-    def __init__(self, stream: BinaryIO, without_segmentations: bool, only: Sequence[str]) -> None:
-        self._stream = stream
-        self._cuts = without_segmentations
-        self._only = only
-        self._decode = json.JSONDecoder().raw_decode
-        self._raw = b""
-        self._text = ""
-        self._at = 0
-        self._ended = False
-        self._pieces = 0
-
-    def document(self) -> Any:
-        """The value of the whole stream. Raises JSONDecodeError and other ValueErrors."""
-        value = self._object() if self._next() == "{" else self._value()
-        if self._next():
-            raise self._error("Extra data")
-        return value
-
-    def _object(self) -> dict[str, Any]:
-        content: dict[str, Any] = {}
-        self._at += 1
-        if self._next() == "}":
-            self._at += 1
-            return content
-        while True:
-            if self._next() != '"':
-                raise self._error("Expecting property name enclosed in double quotes")
-            key = cast(str, self._value())
-            if self._next() != ":":
-                raise self._error("Expecting ':' delimiter")
-            self._at += 1
-            listed = self._next() == "[" and key in LISTS
-            content[key] = self._elements(key in self._only) if listed else self._value()
-            sign = self._next()
-            self._at += 1
-            if sign == "}":
-                return content
-            if sign != ",":
-                raise self._error("Expecting ',' delimiter")
-
-    def _elements(self, wanted: bool) -> list[Any]:
-        """The list that begins here, without segmentations."""
-        found: list[Any] = []
-        self._at += 1
-        if self._next() == "]":
-            self._at += 1
-            return found
-        while True:
-            self._next()
-            part = self._some()
-            if self._cuts:
-                for one in part:
-                    if type(one) is dict:
-                        one.pop("segmentation", None)
-            found += part if wanted else ()
-            sign = self._next()
-            self._at += 1
-            if sign == "]":
-                return found
-            if sign != ",":
-                raise self._error("Expecting ',' delimiter")
-
-    def _some(self) -> list[Any]:
-        """The next elements of a list, one or more: all that the text has, in one call of the parser, if it can be."""
-        end = self._text.rfind("}", self._at) + 1
-        if end > self._at:
-            try:
-                part, stop = self._decode(f"[{self._text[self._at : end]}]")
-            except ValueError:
-                pass  # the last brace is within an element, or this is no JSON
-            else:
-                # At the list's own bracket if that came first, else at `end`.
-                self._at += stop - 2
-                if not part:
-                    raise self._error("Expecting value")
-                return cast("list[Any]", part)
-        pieces = self._pieces
-        part = [self._value()]
-        while self._pieces == pieces:
-            comma = _COMMA.match(self._text, self._at)
-            if comma is None:
-                break
-            try:
-                one, stop = self._decode(self._text, comma.end())
-            except ValueError:
-                break
-            if stop == len(self._text):
-                break  # a number may go on
-            part.append(one)
-            self._at = stop
-        return part
-
-    def _value(self) -> Any:
-        while True:
-            try:
-                value, stop = self._decode(self._text, self._at)
-            except json.JSONDecodeError:
-                if not self._more():
-                    raise
-                continue
-            if stop < len(self._text) or not self._more():  # a number may go on
-                self._at = stop
-                return value
-
-    def _next(self) -> str:
-        """The next character that is no white space, which it goes to; "" at the end."""
-        while True:
-            self._at = cast("re.Match[str]", _SPACE.match(self._text, self._at)).end()
-            if self._at < len(self._text):
-                return self._text[self._at]
-            if not self._more():
-                return ""
-
-    def _more(self) -> bool:
-        """Take another piece of the stream, and give up the text before this place; return whether there is any."""
-        # As much again as is waiting: a value that is long is parsed anew with each piece.
-        wanted = max(_PIECE, len(self._text) - self._at)
-        raw, end = self._raw, 0
-        while not self._ended and not end:
-            piece = self._stream.read(max(wanted, len(raw)))
-            self._ended = not piece
-            # Behind a brace no polygon and no character is cut in two.
-            end = piece.rfind(b"}") + 1
-            end += len(raw) if end else 0
-            raw += piece
-        if self._ended:
-            end = len(raw)
-        if not end:
-            return False
-        piece, self._raw = raw[:end], raw[end:]
-        self._text = self._text[self._at :] + (_without_polygons(piece) if self._cuts else piece).decode("utf-8")
-        self._at = 0
-        self._pieces += 1
-        return True
-
-    def _error(self, message: str) -> json.JSONDecodeError:
-        return json.JSONDecodeError(message, self._text, min(self._at, len(self._text)))
+    Pieces end behind a brace, where neither a polygon nor a character is cut in two.
+    """
+    pieces, rest, ended = [], b"", False
+    while not ended:
+        read = stream.read(max(_PIECE, len(rest)))
+        ended = not read
+        end = len(rest) if ended else len(rest) + read.rfind(b"}") + 1 if b"}" in read else 0
+        rest += read
+        piece, rest = (rest[:end], rest[end:]) if end else (b"", rest)
+        text = (_without_polygons(piece) if without_polygons else piece).decode("utf-8")
+        pieces.append(text if text.isascii() else _WIDE.sub(lambda found: json.dumps(found.group())[1:-1], text))
+    return "".join(pieces)
 
 
 def _without_polygons(piece: bytes) -> bytes:

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 from evidence.events.setup import DataSet, Split
 from trainer.data.coco import CocoIndex, GroundTruth, require_agreement, require_sides
 from trainer.data.dataset import BadSample, Batch, CocoBoxes, Sample, slots_for
-from trainer.data.index_cache import read_indexes
+from trainer.data.indexes import read_indexes
 from trainer.data.passes import id_sum
 from trainer.data.published import PublishedBatch, PublishedImages, PublishedSample, published_images
 from trainer.data.sampler import EpochBatches, Item, aspect_groups, shard_in_order, shard_validation

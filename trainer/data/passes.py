@@ -19,9 +19,9 @@ class Passes:
 
     It begins with step `first` of `epoch`; `image_ids` are those of the whole split, int64 by position.
 
-    >>> passes = Passes(plan, index.image_ids)
-    >>> passes.add(batch.image_ids)
-    >>> next(passes.rest()).repeated
+    >>> passes = Passes(plan, index.image_ids)  # doctest: +SKIP
+    >>> passes.add(batch.image_ids)  # doctest: +SKIP
+    >>> next(passes.rest()).repeated  # doctest: +SKIP
     0
     """
 

@@ -22,6 +22,7 @@ from trainer.telemetry.host import host_sampler
 if TYPE_CHECKING:
     import torch
 
+    from trainer.links.exchange import Exchange, RoundTrip
     from trainer.numerics.cases import Case
     from trainer.numerics.operators import Tensors
 
@@ -108,6 +109,8 @@ class Backend:
     copies_beside = False
     #: Whether DDP runs without static_graph and gradient views, because they are untested with the framework.
     plain_ddp = False
+    #: By what the probes of copies, memory and peaks divide the sizes that fill an accelerator.
+    probe_cut = 1
     #: Additional decoding time of an image, planted by a simulated device's scenario.
     decode_delay_s = 0.0
 
@@ -230,6 +233,24 @@ class Backend:
     def compute(self, case: Case, inputs: Tensors, compute: Callable[[Tensors], torch.Tensor]) -> torch.Tensor:
         """Return, on the host, what `compute` gives on the device for a case of the operators probe."""
         return compute({name: one.to(self.device) for name, one in inputs.items()}).cpu()
+
+    def step_arithmetic(self, model: torch.nn.Module) -> ContextManager[Any]:
+        """Return the context of the one-step probe's forward pass; for simulated devices, which compute wrong in it."""
+        return contextlib.nullcontext()
+
+    def communicate(self, exchange: Exchange | RoundTrip, run: Callable[[], None]) -> None:
+        """Do what `run` does for an exchange of the links probe: call torch.distributed."""
+        run()
+
+    def repeat_work(self, of: str, amount: int, units: int, compute: Callable[[], torch.Tensor]) -> torch.Tensor:
+        """Queue `compute` `units` times and return its last result.
+
+        Each is a work of `amount` FLOPs or bytes of a probe, of a kind of evidence/events/peaks.py; a simulated device
+        plants its time.
+        """
+        for _ in range(units):
+            result = compute()
+        return result
 
     def release_memory(self) -> None:
         """Empty the allocator's cache and reset its peaks, so that probes do not count in the run's memory."""

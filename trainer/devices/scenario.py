@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Callable, Mapping
 
+from evidence.events.links import COLLECTIVES, SEND_RECV
 from trainer.errors import DeviceError
 
 if sys.version_info >= (3, 11):  # pragma: no cover - one of the two on each Python
@@ -59,6 +60,10 @@ def _are_numbers(found: Any) -> bool:
     return each_once and all(type(number) is int and number >= 0 for number in found)
 
 
+def _is_pair(found: Any) -> bool:
+    return _are_numbers(found) and len(found) == 2
+
+
 @dataclass(frozen=True)
 class Fault:
     """A planted fault: `values` has every key of its kind in FAULTS. Without `ranks` it is on all, likewise `cards`."""
@@ -86,7 +91,10 @@ class Scenario:
     A step takes `image_ms` for each image of a device's batch, of which `forward_share` is the forward pass. Its noise
     is Gaussian, AR(1), with the relative standard deviation `noise` and the coefficient `autocorrelation`. Training has
     `memory_gib` in use. An image takes `decode_ms` to decode, `copy_ms` to copy and `evaluate_ms` in evaluation;
-    queueing a step takes the host `launch_ms`. On a real clock `decode_ms` is added to the real time of decoding, and
+    queueing a step takes the host `launch_ms`. An exchange of the links probe takes `link_us`, or `network_us` between
+    hosts, and its bytes at `link_gb_per_s`, or `network_gb_per_s`, with the relative noise `link_noise`. Other probes
+    find matrix products of `gemm_tflops`, convolutions of `convolution_tflops`, memory of `memory_gb_per_s` and copies
+    of `copy_gb_per_s`; no step depends on them. On a real clock `decode_ms` is added to the real time of decoding, and
     copies, evaluation and launches take their real time.
     """
 
@@ -104,6 +112,15 @@ class Scenario:
     copy_ms: float = _key(_number(0, 60_000, default=0.1))
     evaluate_ms: float = _key(_number(0, 60_000, default=20.0))
     launch_ms: float = _key(_number(0, 60_000, default=4.0))
+    link_us: float = _key(_number(0, 1e6, default=20.0))
+    link_gb_per_s: float = _key(_number(0, 1e5, above=True, default=100.0))
+    network_us: float = _key(_number(0, 1e6, default=40.0))
+    network_gb_per_s: float = _key(_number(0, 1e5, above=True, default=25.0))
+    link_noise: float = _key(_number(0, 0.3, default=0.005))
+    gemm_tflops: float = _key(_number(0, above=True, default=20.0))
+    convolution_tflops: float = _key(_number(0, above=True, default=15.0))
+    memory_gb_per_s: float = _key(_number(0, above=True, default=1500.0))
+    copy_gb_per_s: float = _key(_number(0, above=True, default=25.0))
     faults: tuple[Fault, ...] = ()
 
     def of_kind(self, kind: str, rank: int, index: int) -> list[Fault]:
@@ -125,6 +142,7 @@ _DEVICES = Key(_are_numbers, "an array of different devices of a host, counted f
 _FLAG = Key(lambda found: isinstance(found, bool), "true or false", False)
 _NAME = Key(lambda found: isinstance(found, str), "a name of the catalogue; empty means all", "")
 _FACTOR = _number(0, 1000, above=True)
+_PART = _choice("copies", "memory", "gemm", "convolution")
 _STEP = _whole(0)
 _FROM_STEP = _whole(0, default=0)
 
@@ -161,12 +179,30 @@ FAULTS: Mapping[str, Mapping[str, Key]] = {
         "pcie_generation": {"generation": _whole(1), "from_step": _FROM_STEP},
         "xid": {"number": _whole(1), "from_step": _FROM_STEP},
         "numerics": {
-            "error": _choice("tf32", "bf16", "int16", "bit", "element", "lane", "tail", "nan", "flush", "ties"),
+            "error": _choice(
+                *("tf32", "bf16", "int16", "bit", "element", "lane", "tail", "nan", "flush", "ties"),
+                *("unordered", "drift"),
+            ),
             "operator": _NAME,
             "direction": _NAME,
+            "layer": Key(lambda found: isinstance(found, str), "a part of a parameter's name; empty means none", ""),
             "bit": Key(lambda found: type(found) is int and 0 <= found < 32, "a whole number from 0 to 31", 12),
             "rate": _number(0, 1, default=1.0),
         },
+        "links": {
+            "error": _choice("drop", "swap", "bit", "stale", "fp16", "slow", "late", "hang"),
+            "collective": Key(
+                lambda found: found in ("", *COLLECTIVES, SEND_RECV), "a collective; empty means all", ""
+            ),
+            "least_bytes": _whole(0, default=0),
+            "pair": Key(_is_pair, "an array of two different ranks", (), tuple),
+            "factor": _number(1, 1000, default=3.0),
+            "ms": _number(0, 60_000, default=1.0),
+            "bit": Key(lambda found: type(found) is int and 0 <= found < 32, "a whole number from 0 to 31", 0),
+        },
+        "slow_part": {"part": _PART, "factor": _FACTOR},
+        "wrong_part": {"part": _PART},
+        "overheat": {"after_s": _number(0), "factor": _number(1, 1000), "reason": _text("thermal")},
         "no_samples": {"how": _choice("missing", "failing", default="missing"), "from_step": _FROM_STEP},
     }.items()
 }
@@ -187,6 +223,10 @@ def load_scenario(path: Path, *, world_size: int) -> Scenario:
         where = f"fault[{number}]"
         if any(rank >= world_size for rank in fault["ranks"]):
             raise _fault(path.name, f"{where}.ranks", fault["ranks"], f"ranks below {world_size}, the run's ranks")
+        if fault.kind == "links" and (fault["error"] in ("swap", "slow")) != bool(fault["pair"]):
+            raise _fault(path.name, f"{where}.pair", fault["pair"], "two ranks for swap and slow, and only for those")
+        if fault.kind == "links" and any(rank >= world_size for rank in fault["pair"]):
+            raise _fault(path.name, f"{where}.pair", fault["pair"], f"ranks below {world_size}, the run's ranks")
         if fault.kind == "fast_timer" and scenario.timing != "events":
             raise _fault(path.name, f"{where}.kind", fault.kind, 'timing = "events" beside it: there is no other timer')
         if fault.kind == "wrong_clock" and scenario.clock != "simulated":

@@ -174,6 +174,8 @@ class SimulatedDevice:
         self._clock, self._kill = clock, kill
         self._steps = planted_steps(scenario, rank, world_size, host_devices)
         self._begun = 0
+        self._probe_noise = random.Random(f"{scenario.seed} {rank} probes")  # noqa: S311 - nothing secret
+        self._probed_ns = 0.0
         self._tested = False
         self._trains_since_ns: int | None = None
         self._now = PlantedStep(0, 0)
@@ -229,6 +231,29 @@ class SimulatedDevice:
         self._tested = True
         return self.stream.queue(work_ns)
 
+    def probe_work(self, part: str, amount: float) -> None:
+        """Queue work of a probe: FLOPs of gemm and convolution, bytes of copies and memory."""
+        planted, noise = self._scenario, self._probe_noise
+        per_ns = {
+            "copies": planted.copy_gb_per_s,
+            "memory": planted.memory_gb_per_s,
+            "gemm": planted.gemm_tflops * 1e3,
+            "convolution": planted.convolution_tflops * 1e3,
+        }[part]
+        work_ns = amount / per_ns * max(_FASTEST, 1 + planted.noise * noise.gauss(0, 1))
+        work_ns *= math.prod(fault["factor"] for fault in self.planted("slow_part") if fault["part"] == part)
+        work_ns *= math.prod(fault["factor"] for fault in self._hot())
+        self._probed_ns += work_ns
+        self.stream.queue(work_ns)
+
+    def is_wrong(self, part: str) -> bool:
+        """Return whether wrong results are planted in this part of the device."""
+        return any(fault["part"] == part for fault in self.planted("wrong_part"))
+
+    def _hot(self) -> list[Fault]:
+        """Return the planted overheating that the work of probes has led to."""
+        return [fault for fault in self.planted("overheat") if self._probed_ns > fault["after_s"] * 1e9]
+
     def synchronise(self) -> None:
         """Wait for the device, unless `blind_synchronise` is planted."""
         for fault in self.planted("blind_synchronise"):
@@ -271,6 +296,9 @@ class SimulatedDevice:
             if self._begun > fault["from_step"]:
                 sample["throttle"] = fault["reason"]
                 sample["core_clock_mhz"] = round(sample["core_clock_mhz"] / fault["factor"], 1)
+        for fault in self._hot():
+            sample["throttle"] = fault["reason"]
+            sample["core_clock_mhz"] = round(sample["core_clock_mhz"] / fault["factor"], 1)
         return [sample]
 
     def health(self) -> dict[str, Any]:
@@ -292,9 +320,11 @@ class SimulatedDevice:
 
     def _readings(self) -> dict[str, float]:
         """Return made-up readings, the same for every scenario: higher power while training, exponential warming."""
-        if self._trains_since_ns is None:
+        if self._trains_since_ns is None and not self._probed_ns:
             return dict(_AT_REST)
-        trained_s = (self._clock.true_ns() - self._trains_since_ns) / 1e9
+        trained_s = self._probed_ns / 1e9
+        if self._trains_since_ns is not None:
+            trained_s = (self._clock.true_ns() - self._trains_since_ns) / 1e9
         sway = math.sin(trained_s / _SWAY_S + self.index)
         warmed = 1 - math.exp(-trained_s / _WARMING_S)
         return {

@@ -9,13 +9,15 @@ from __future__ import annotations
 import os
 from collections import deque
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Callable, ClassVar, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Callable, ClassVar, ContextManager, Iterable, Iterator, Mapping, Sequence
 
+from evidence.events.peaks import COPIES, PRODUCTS
 from evidence.telemetry import DEVICE_READINGS
 from trainer.clocks import Clock, SimulatedClock
 from trainer.devices.base import Backend, CopyStream, DeviceInfo, Inventory, T, visible_index
 from trainer.devices.numeric_faults import NumericFaults
 from trainer.devices.scenario import Scenario, load_scenario
+from trainer.devices.simulated_links import SimulatedLinks
 from trainer.devices.simulation import NS_PER_MS, SimulatedDevice
 from trainer.devices.timers import EventTimer, StepTimer, WindowTimer
 from trainer.errors import DeviceError
@@ -24,6 +26,7 @@ from trainer.telemetry.base import DevicePlace, Sampler, declare
 if TYPE_CHECKING:
     import torch
 
+    from trainer.links.exchange import Exchange, RoundTrip
     from trainer.numerics.cases import Case
     from trainer.numerics.operators import Tensors
 
@@ -89,6 +92,7 @@ class VirtualBackend(Backend):
     visible_devices = "VIRTUAL_VISIBLE_DEVICES"
     simulated = True
     copies_beside = True
+    probe_cut = 256
 
     _scenario = Scenario()
     _rank, _world_size = 0, 1
@@ -142,6 +146,8 @@ class VirtualBackend(Backend):
         device = self._device
         planted = self._scenario.of_kind("numerics", self._rank, device.index)
         self._numeric_faults = NumericFaults(planted, self._scenario.seed + self._rank)
+        place = (self._rank, device.index, self._world_size, local_world_size)
+        self._links = SimulatedLinks(self._scenario, *place, self.clock, device.stream)
         if isinstance(self.clock, SimulatedClock):
             self.clock.rate = device.clock_rate()
         serial = f"SIM-{device.index:04d}"
@@ -227,6 +233,23 @@ class VirtualBackend(Backend):
     def compute(self, case: Case, inputs: Tensors, compute: Callable[[Tensors], torch.Tensor]) -> torch.Tensor:
         """Return what the simulated device computes, with what is planted."""
         return self._numeric_faults.compute(case, inputs, compute)
+
+    def step_arithmetic(self, model: torch.nn.Module) -> ContextManager[Any]:
+        """Return the context in which a forward pass has what is planted, and its gradients too."""
+        return self._numeric_faults.in_step(model)
+
+    def communicate(self, exchange: Exchange | RoundTrip, run: Callable[[], None]) -> None:
+        """Exchange over gloo, in planted time and with what is planted."""
+        self._links.communicate(exchange, run)
+
+    def repeat_work(self, of: str, amount: int, units: int, compute: Callable[[], torch.Tensor]) -> torch.Tensor:
+        """Compute once, and queue the planted time of all; a planted error alters one number."""
+        part = "copies" if of in COPIES else of if of in PRODUCTS else "memory"
+        self._device.probe_work(part, amount * units)
+        result = compute()
+        if self._device.is_wrong(part):
+            result.reshape(-1)[len(result) // 2] += 1
+        return result
 
     def samplers(
         self, local_rank: int, *, rank_pids: Sequence[int] = (), places: Sequence[DevicePlace] = (), smi: str = ""

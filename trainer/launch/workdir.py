@@ -31,7 +31,8 @@ TRANSFER_S = 600.0
 """The longest that an agent sends its evidence."""
 
 _NAME = (
-    r"(?:rank-[0-9]{4,9}\.(?:jsonl|log|stack\.log)|telemetry(?:-[0-9]{4})?\.jsonl|host-[0-9]{4}\.log|detections\.npz)"
+    r"(?:rank-[0-9]{4,9}\.(?:jsonl|log|stack\.log)|telemetry(?:-[0-9]{4})?\.jsonl|host-[0-9]{4}\.log|detections\.npz"
+    r"|operators-[0-9]{4,9}\.npz)"
 )
 _SENT = rf"(?:attempt-[0-9]{{1,4}}\.)?{_NAME}"  # also those of an earlier attempt, set aside
 _ENVELOPE_BYTES = 150  # of a line: the token, the host's number and the key

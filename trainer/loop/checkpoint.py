@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import json
-import os
 import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Callable, Dict, Iterator, Mapping
+from typing import Any, Callable, Dict, Iterator, Mapping
 
 import numpy as np
 import torch
 
-from evidence.files import sha256_of
+from evidence.files import sha256_of, write_whole
 from trainer.errors import DiskError, WeightsError
 from trainer.loop.trainee import Trainee
 from trainer.model.weights import read_state_dict
@@ -203,8 +203,11 @@ class Checkpoints:
         path = self._run_dir / position.file
         try:
             self._folder.mkdir(exist_ok=True)
-            digest = _write_whole(path, lambda file: torch.save(tensors, file))
-            _write_whole(_digest_path(path), lambda file: file.write(f"{digest}  {path.name}\n".encode("ascii")))
+            content = io.BytesIO()  # torch writes to files from native code, whose errors have no reason
+            torch.save(tensors, content)
+            write_whole(path, content.getbuffer())
+            digest = hashlib.sha256(content.getbuffer()).hexdigest()
+            write_whole(_digest_path(path), f"{digest}  {path.name}\n")
             self._good = [*(name for name in self._good if name != path.name), path.name][-_KEPT:]
             self._tidy_up()
             return position.file, path.stat().st_size
@@ -244,7 +247,7 @@ class Checkpoints:
         """Remove all but the valid ones: older ones, those that `newest` skipped, and partial files."""
         kept = {name for good in self._good for name in (good, _digest_path(Path(good)).name)}
         for path in self._folder.iterdir():
-            if path.name.startswith("epoch-") and path.name not in kept:
+            if path.name.lstrip(".").startswith("epoch-") and path.name not in kept:
                 path.unlink()
 
 
@@ -264,61 +267,6 @@ def _read(path: Path) -> Tensors:
             "was written"
         )
     return read_state_dict(path)
-
-
-class _Sink:
-    """A writable file that hashes what is written and keeps the first error, to be raised by `finish`.
-
-    torch writes from native code, which replaces an exception by one of its own without the reason.
-    """
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self._sha256 = hashlib.sha256()
-        self._error: OSError | None = None
-
-    def write(self, data: bytes) -> int:
-        """Write `data`, unless an earlier write failed."""
-        if self._error is None:
-            try:
-                self._file.write(data)
-                self._sha256.update(data)
-            except OSError as error:
-                self._error = error
-        return len(data)
-
-    def flush(self) -> None:
-        """Do nothing: `finish` does."""
-
-    def finish(self) -> str:
-        """Flush to the disk and return the SHA-256 of what was written. Raises the first error of a write."""
-        if self._error is not None:
-            raise self._error
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        return self._sha256.hexdigest()
-
-
-def _write_whole(path: Path, write: Callable[[_Sink], object]) -> str:
-    """Write a file atomically, also in case of a power cut; return its SHA-256."""
-    partial = path.with_name(path.name + ".partial")
-    try:
-        with partial.open("wb") as file:
-            sink = _Sink(file)
-            write(sink)
-            digest = sink.finish()
-        os.replace(str(partial), str(path))
-    except BaseException:
-        # Free the space: the evidence still has to be written to the same disk.
-        with contextlib.suppress(OSError):
-            partial.unlink()
-        raise
-    folder = os.open(str(path.parent), os.O_RDONLY)  # it holds the file's new name
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-    return digest
 
 
 def _disk_message(path: Path, error: Exception) -> str:

@@ -28,13 +28,17 @@ from trainer.loop import staging
 from trainer.loop.checkpoint import Checkpoints, Position, resume
 from trainer.loop.protocol import Protocol, peak_resident_gib
 from trainer.loop.trainee import Trainee, build_optimizer, distributed
+from trainer.model.layers import LayerCount
 from trainer.model.networks import build_model, count_parameters
 from trainer.optimizations import ledger, unavailable
 from trainer.probes.clocks import ClockWatch, probe_clock
 from trainer.probes.environment import device_numa_node, gather, placement
+from trainer.probes.links import ask_links
+from trainer.probes.one_step import ask_one_step
 from trainer.probes.operators import ask_operators
+from trainer.probes.peaks import ask_peaks
 from trainer.ranks import HostGroup, Ranks
-from trainer.settings import Settings
+from trainer.settings import NOT_ASKED, Settings
 from trainer.telemetry.base import DevicePlace
 from trainer.telemetry.health import HealthReader
 from trainer.telemetry.watch import Watch, stop_all
@@ -54,7 +58,7 @@ def run_rank(settings: Settings, ranks: Ranks, backend: Backend, log: EventLog, 
     group.join(backend)
     # Together: while other ranks still import their frameworks, a busy host disturbs the clock probe.
     group.barrier()
-    probe = _probe(settings, backend, group, log)
+    probe = _probe(settings, backend, device, group, log)
     health = HealthReader(device.place, lambda: backend.health(device, settings.smi))
     health.write(log, BEFORE)
     watches = _watches(settings, ranks, backend, device, group)
@@ -84,15 +88,19 @@ def run_rank(settings: Settings, ranks: Ranks, backend: Backend, log: EventLog, 
     group.leave()
 
 
-def _probe(settings: Settings, backend: Backend, group: HostGroup, log: EventLog) -> ClockProbe:
+def _probe(settings: Settings, backend: Backend, device: DeviceInfo, group: HostGroup, log: EventLog) -> ClockProbe:
     """Measure the device itself, before anything is trained on it; log what each probe found, and return the clock's.
 
     A further probe is a module of trainer/probes, and a line here.
     """
     clock = probe_clock(backend)
     log.write(clock)
-    if settings.numerics != "none":
+    if settings.numerics != NOT_ASKED:
         ask_operators(settings, backend, group, log)
+        ask_one_step(settings, backend, group, log)
+    if settings.links != NOT_ASKED:
+        ask_links(settings, backend, group, log, device.capacity_gib)
+        ask_peaks(settings, backend, device, group, log)
     backend.release_memory()
     return clock
 
@@ -188,6 +196,8 @@ def _prepare(
     backend.seed(settings.seed)
     bare_model = build_model(settings).to(backend.device)
     log.write(Model(settings.model, *count_parameters(bare_model)))
+    if settings.links != NOT_ASKED:
+        LayerCount(bare_model, log.write)
     backend.attend(bare_model)
     backend.seed(settings.seed + 1 + ranks.rank)
     model = distributed(bare_model, settings, backend, ranks.world_size)

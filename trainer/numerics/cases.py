@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Iterator, Mapping
 
-from trainer.numerics.catalogue import CATALOGUE, OPERATOR, Size, asked_dtypes
+from trainer.numerics.catalogue import CATALOGUE, OPERATOR, Size, asked_dtypes, recorded_sizes
+
+_REPEATS = 20
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,20 @@ def quick_cases(precision: str, tf32: bool, seed: int) -> Iterator[Case]:
                     yield case(kind.name, direction, dtype, kind.quick[0], seed, "strided")
 
 
-def is_repeated(one: Case) -> bool:
-    """Return whether a case is the one of its question that is computed again and again."""
-    return not one.layout and one.sizes == CATALOGUE[one.operator].quick[0]
+def full_cases(precision: str, tf32: bool, seed: int) -> Iterator[Case]:
+    """Yield the cases of the full probe: those of the quick one, and all at the sizes of a real step."""
+    yield from quick_cases(precision, tf32, seed)
+    for name, size in recorded_sizes():
+        if size in (*CATALOGUE[name].quick, *CATALOGUE[name].edges):
+            continue
+        for dtype in asked_dtypes(CATALOGUE[name], precision, tf32):
+            for direction in CATALOGUE[name].directions:
+                yield case(name, direction, dtype, size, seed)
+
+
+def repeats_of(one: Case) -> int:
+    """Return how often a case is computed again: many times one of each question, and once the sizes of a real step."""
+    kind = CATALOGUE[one.operator]
+    if not one.layout and one.sizes == kind.quick[0]:
+        return _REPEATS
+    return 0 if one.layout or one.sizes in (*kind.quick, *kind.edges) else 1

@@ -9,12 +9,15 @@ Sizes of the quick probe keep the number of terms that the real model adds up (f
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Iterator, Mapping, Sequence
 
 from evidence.events.operators import BITS, EXACT, SPECIAL, SUMS, ULP, VALID, WATCHED
 
-_PRODUCTS = ("conv2d", "linear", "conv-bn-relu", "bits-linear", "bits-conv2d")
+PRODUCTS = ("conv2d", "linear", "conv-bn-relu", "bits-linear", "bits-conv2d")
+"""Operators that a device may compute in TF32."""
 FP32 = ("fp32",)
 HALF = ("fp32", "fp16", "bf16")
 """Dtypes of what runs in half precision under autocast."""
@@ -22,7 +25,7 @@ HALF = ("fp32", "fp16", "bf16")
 _FORWARD: Mapping[str, str] = {"forward": ""}
 _BOTH: Mapping[str, str] = {"forward": "", "backward": "x"}
 
-OPERATOR, BLOCK, FP32_IS_FP32, SPECIAL_VALUES, TIES = "operator", "block", "fp32_is_fp32", "special_values", "ties"
+OPERATOR, BLOCK, FP32_IS_FP32, SPECIAL_VALUES, TIES = "operators", "blocks", "fp32_is_fp32", "special_values", "ties"
 """The tests of suite/test_numerics.py between which the catalogue is divided."""
 
 Size = Mapping[str, int]
@@ -45,6 +48,9 @@ class Kind:
     asked: str = OPERATOR
     unordered: Mapping[str, str] = field(default_factory=dict)
 
+
+RECORDED = Path(__file__).with_name("recorded.json")
+"""Sizes at which a real training step computes the operators; `python -m trainer.numerics.record` writes it."""
 
 CATALOGUE: dict[str, Kind] = {}
 """Every operator by name."""
@@ -158,6 +164,17 @@ for _name in ("tied-topk", "tied-sort", "tied-nms"):
     _add(_name, VALID, {"n": 400}, asked=TIES)
 
 
+def recorded_sizes() -> Iterator[tuple[str, Size]]:
+    """Yield the sizes of RECORDED by operator, each once, those of one picture before those of two."""
+    recorded = json.loads(RECORDED.read_text(encoding="utf-8"))
+    seen = []
+    for sizes in (recorded[name] for name in recorded if name.startswith("batch")):
+        for one in ((name, size) for name, found in sizes.items() for size in found):
+            if one not in seen:
+                seen.append(one)
+                yield one
+
+
 def may_vary(kind: Kind, direction: str, *, deterministic: bool, benchmark: bool) -> str:
     """Return why two runs or devices may differ in their last bits, "" if they may not.
 
@@ -180,7 +197,17 @@ def asked_dtypes(kind: Kind, precision: str, tf32: bool) -> Iterator[str]:
     computed = {"amp": ("fp32", "fp16"), "fp16": ("fp32", "fp16"), "bf16": ("fp32", "bf16")}.get(precision, FP32)
     for dtype in kind.dtypes:
         if dtype in computed:
-            yield "tf32" if tf32 and dtype == "fp32" and kind.name in _PRODUCTS else dtype
+            yield "tf32" if tf32 and dtype == "fp32" and kind.name in PRODUCTS else dtype
+
+
+def operators_in_words() -> set[str]:
+    """Return every question in words, as "conv2d dgrad fp32", in whichever dtype."""
+    return {
+        f"{kind.name} {direction} {dtype}".replace("-", " ")
+        for kind in CATALOGUE.values()
+        for direction in kind.directions
+        for dtype in (*kind.dtypes, *(["tf32"] if kind.name in PRODUCTS else []))
+    }
 
 
 def questions(precision: str, tf32: bool, asked: str) -> Iterator[str]:

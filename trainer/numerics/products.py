@@ -1,4 +1,8 @@
-"""Convolution and linear layers, and blocks around them."""
+"""Convolution and linear layers, and blocks around them.
+
+A product is linear in its weights and in the gradient that comes in: the sum of its result over the channels, each
+times a factor, is the same product with the channels summed before, and costs as little as one channel.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +12,50 @@ from torch.nn import functional
 from trainer.numerics.catalogue import Size
 from trainer.numerics.operators import Draw, Operator, Tensors, operator
 
+GROUP = 64
+"""Channels that are summed: fewer show a smaller error, and cost more."""
+
+
+class Product(Operator):
+    """A layer with `x`, `weight` and `upstream`; the results of its passes have the shapes of these."""
+
+    def shape(self, direction: str, inputs: Tensors) -> tuple[int, ...]:
+        """Return the shape of the result of a pass."""
+        return tuple(inputs[{"fprop": "upstream", "dgrad": "x", "wgrad": "weight", "bgrad": "bias"}[direction]].shape)
+
+    def terms_of(self, direction: str, size: Size, inputs: Tensors) -> int:
+        """Return how many products are added up in an element of the result; 0 if it has none."""
+        if not inputs["weight"].numel() or not inputs["upstream"].numel():
+            return 0
+        found = self.terms(direction, size, inputs, torch.zeros(1, dtype=torch.int64))
+        assert found is not None
+        return found[0].shape[1]
+
+    def folded(self, direction: str, inputs: Tensors, factors: torch.Tensor) -> Tensors | None:
+        """Return inputs of which the pass gives the sums of the result over groups of channels, times factor i each.
+
+        Channels are the result's dimension 0 for wgrad, else 1. None for what is not linear.
+        """
+        groups = len(grouped(factors, factors, 0))
+        if direction == "dgrad":
+            return {**inputs, "x": inputs["x"][:, :groups], "weight": grouped(inputs["weight"], factors, 1)}
+        if direction == "wgrad":
+            changed = {"weight": inputs["weight"][:groups], "upstream": grouped(inputs["upstream"], factors, 1)}
+        else:
+            changed = {"weight": grouped(inputs["weight"], factors, 0), "upstream": inputs["upstream"][:, :groups]}
+        if "bias" in inputs:
+            changed["bias"] = grouped(inputs["bias"], factors, 0)
+        return {**inputs, **changed}
+
+
+def grouped(values: torch.Tensor, factors: torch.Tensor, axis: int) -> torch.Tensor:
+    """Return the sums of values, times the factor of their place on the axis, over each GROUP neighbours on it."""
+    scaled = values * factors.reshape([-1 if one == axis else 1 for one in range(values.dim())])
+    return torch.cat([part.sum(axis, keepdim=True) for part in scaled.split(GROUP, axis)], axis)
+
 
 @operator("linear")
-class Linear(Operator):
+class Linear(Product):
     """`n` rows of `k` numbers, as relu leaves them, times a matrix for `m` outputs."""
 
     def inputs(self, size: Size, draw: Draw) -> Tensors:
@@ -49,7 +94,7 @@ def _conv(size: Size, inputs: Tensors) -> torch.Tensor:
 
 
 @operator("conv2d")
-class Conv2d(Operator):
+class Conv2d(Product):
     """`n` images of `cin` x `h` x `w`, a kernel of `k` x `k` for `cout` channels, padding k // 2, without bias."""
 
     def inputs(self, size: Size, draw: Draw) -> Tensors:
@@ -71,10 +116,15 @@ class Conv2d(Operator):
         k, stride, pad = size["k"], size["stride"], size["k"] // 2
         cout, cin = weight.shape[:2]
         if direction == "wgrad":
-            columns = functional.unfold(x, k, padding=pad, stride=stride).permute(1, 0, 2).reshape(cin * k * k, -1)
-            return upstream.permute(1, 0, 2, 3).reshape(cout, -1)[_quotient(picked, len(columns))], columns[
-                picked % len(columns)
+            padded, side = functional.pad(x, (pad,) * 4), upstream.shape[2:]
+            patches = padded[
+                torch.arange(len(x))[None, :, None, None],
+                (_quotient(picked, k * k) % cin)[:, None, None, None],
+                (_quotient(picked, k) % k)[:, None, None, None] + stride * torch.arange(side[0])[:, None],
+                (picked % k)[:, None, None, None] + stride * torch.arange(side[1]),
             ]
+            channels = upstream.permute(1, 0, 2, 3).reshape(cout, -1)
+            return channels[_quotient(picked, cin * k * k)], patches.reshape(len(picked), -1)
         if direction == "fprop":
             padded, kernel, side = functional.pad(x, (pad,) * 4), weight.reshape(cout, -1), upstream.shape[2:]
             channels = cout
@@ -111,6 +161,9 @@ class ConvBnRelu(Conv2d):
             "scale": draw.uniform(cout, low=0.5, high=1.5),
             "shift": draw.normal(cout, scale=0.1),
         }
+
+    def folded(self, direction: str, inputs: Tensors, factors: torch.Tensor) -> Tensors | None:
+        return None  # relu is not linear
 
     def apply(self, size: Size, inputs: Tensors) -> torch.Tensor:
         scale, shift = (inputs[name].reshape(1, -1, 1, 1) for name in ("scale", "shift"))

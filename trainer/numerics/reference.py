@@ -2,14 +2,19 @@
 
 An answer of the device is held against it by `figures_of`; the bounds are verdict/probes/operators.py's.
 
+A product too large to be computed in fp64 is sampled: some elements are computed one by one, and all of them enter into
+sums over 64 channels with random signs, which are cheap to compute (Huang and Abraham, Algorithm-based fault tolerance
+for matrix operations, 1984; Freivalds, 1977).
+
 Sources of the rule: Higham, Accuracy and Stability of Numerical Algorithms (2002), 3.1 (the error of a sum is at most
 gamma_n times the sum of absolute values); PyTorch's torch/_dynamo/utils.py:same() (RMSE).
 """
 
 from __future__ import annotations
 
+import functools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -17,21 +22,26 @@ import torch
 from evidence.events.operators import BITS, SUMS, ULP, UNIT_ROUNDOFF
 from trainer.numerics.cases import Case
 from trainer.numerics.operators import Draw, Tensors, load
+from trainer.numerics.products import GROUP, Product, grouped
 
 OPERATORS = load()
 DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 _SPLIT = 8
-_MOST_TERMS = 2_000_000  # that are added up one by one, in a sample of the elements
+_MOST_PRODUCTS = 100_000_000  # of a result that is computed whole in fp64
+_MOST_TERMS = 2_000_000  # that are added up one by one at once, in a sample of the elements
 _MOST_PICKED = 2048
+_LEAST_PICKED = 128  # of a result that is sampled
 
 
 @dataclass(frozen=True)
 class Reference:
     """The expected result of a case.
 
-    `result`: fp64; of an exact case the very numbers. `condition`: S of each element, of sums. `worst` is what honest
-    arithmetic reaches: for sums max |err| / (u S) of three orders of summation, for ULP cases the host's error in ULP.
-    `rmse`: the largest RMSE of those three orders, `rms` that of the result itself.
+    `result`: fp64; of an exact case the very numbers; of a sampled one the picked elements, and after them the sums
+    over c channels, / sqrt(c), as errors of random sign add up like that. `condition`: S of each element, and the mean
+    S of those in a sum. `worst` is what honest arithmetic reaches: for sums max |err| / (u S) of three orders
+    of summation (of a sampled case two, without the host's own), for ULP cases the host's error in ULP. `rmse`: the
+    largest RMSE of those orders, `rms` that of the result itself.
     """
 
     result: torch.Tensor
@@ -48,6 +58,8 @@ class Figures:
     `worst`: the largest |err| / (u S) of sums, the largest error in ULP, or 1 if any bit of an exact case differs;
     infinite where a number is not finite or there should be none. `at`: the flat index of that element; `found` and
     `expected` its values. `wrong`: elements that differ at all. `size`: elements.
+    Of a sampled case `sampled` elements were compared, and `sums` over up to `channels` elements each; where such a sum
+    is the worst, `at` is its index among the sums and `in_sums` is true. `rmse` is of the larger of both groups.
     """
 
     size: int
@@ -57,12 +69,61 @@ class Figures:
     at: int
     found: float
     expected: float
+    sampled: int = 0
+    sums: int = 0
+    channels: int = 0
+    in_sums: bool = False
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What is compared of a product: the flat indices of picked elements, and sums over groups of channels.
+
+    `factors`: of each channel in them, a random sign over the root of the number in its group.
+    """
+
+    shape: tuple[int, ...]
+    axis: int
+    picked: torch.Tensor
+    factors: torch.Tensor
+
+    def of(self, answer: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the picked elements and the sums of an answer of that shape, in fp64."""
+        sums = grouped(answer.double(), self.factors, self.axis)
+        return answer.reshape(-1)[self.picked].double(), sums.reshape(-1)
+
+
+def sample_of(case: Case, inputs: Tensors) -> Sample | None:
+    """Return what is compared of a case; None if all of it is."""
+    operator = OPERATORS[case.operator]
+    if not isinstance(operator, Product):
+        return None
+    shape, terms = operator.shape(case.direction, inputs), operator.terms_of(case.direction, case.sizes, inputs)
+    size = math.prod(shape)
+    if size * terms <= _MOST_PRODUCTS:
+        return None
+    draw, axis = torch.Generator().manual_seed(case.seed), 0 if case.direction == "wgrad" else 1
+    count = min(size, max(_LEAST_PICKED, min(_MOST_PICKED, 8 * _MOST_TERMS // terms)))
+    picked = torch.randint(size, (count,), generator=draw)
+    signs = torch.randint(2, (shape[axis],), generator=draw).double() * 2 - 1
+    counts = torch.cat([torch.full_like(group, len(group)) for group in signs.split(GROUP)])
+    return Sample(shape, axis, picked, signs / counts.sqrt())
 
 
 def inputs_of(case: Case) -> Tensors:
-    """Return the inputs of a case on the host, floating ones rounded to its dtype."""
+    """Return the inputs of a case on the host, floating ones rounded to its dtype; they are the same for all passes."""
+    return _inputs_of(replace(case, direction=""))
+
+
+@functools.lru_cache(maxsize=1)
+def _inputs_of(case: Case) -> Tensors:
     drawn = OPERATORS[case.operator].inputs(case.sizes, Draw(case.seed))
     return {name: _strided(case, cast(one, case.dtype)) for name, one in drawn.items()}
+
+
+def forget_inputs() -> None:
+    """Free the memory of the last inputs, which may be hundreds of MiB."""
+    _inputs_of.cache_clear()
 
 
 def cast(one: torch.Tensor, dtype: str) -> torch.Tensor:
@@ -79,6 +140,10 @@ def _strided(case: Case, one: torch.Tensor) -> torch.Tensor:
 def reference_of(case: Case, inputs: Tensors) -> Reference:
     """Return the reference of a case whose inputs are those of `inputs_of`; takes up to seconds of the host's time."""
     operator = OPERATORS[case.operator]
+    sample = sample_of(case, inputs)
+    if sample is not None:
+        assert isinstance(operator, Product)
+        return _sampled(case, operator, inputs, sample)
     host = _host(case, inputs)
     if operator.kind.rule not in (ULP, SUMS):
         return Reference(host)
@@ -93,6 +158,33 @@ def reference_of(case: Case, inputs: Tensors) -> Reference:
         other = _sums_of(found, result.reshape(-1)[picked], condition.reshape(-1)[picked], case.dtype)
         worst, rmse = max(worst, other[0]), max(rmse, other[1])
     return Reference(result, condition, worst, rmse, bare.rms)
+
+
+def _sampled(case: Case, operator: Product, inputs: Tensors, sample: Sample) -> Reference:
+    """Return the reference of what is compared of a product."""
+    single = {name: one.float() if one.is_floating_point() else one for name, one in inputs.items()}
+    found: list[list[torch.Tensor]] = []
+    count = max(1, _MOST_TERMS // operator.terms_of(case.direction, case.sizes, single))
+    for picked in sample.picked.split(count):
+        terms = operator.terms(case.direction, case.sizes, single, picked)
+        assert terms is not None
+        exact, products = terms[0].double() * terms[1].double(), (terms[0] * terms[1]).numpy()
+        orders = [torch.from_numpy(add_up(products)) for add_up in (sequential, in_parts)]
+        sums = [exact.sum(1), exact.abs().sum(1), *orders]
+        found.append([operator.finish(one) for one in sums])
+    result, condition, *others = (torch.cat(each) for each in zip(*found))
+    honest = [_sums_of(cast(one, case.dtype), result, condition, case.dtype) for one in others]
+    worst, rmse = (max(figures) for figures in zip(*honest))
+    rms = _rms(result)
+    wide = {name: one.double() if one.is_floating_point() else one for name, one in inputs.items()}
+    folded = operator.folded(case.direction, wide, sample.factors)
+    if folded is not None:
+        absolute = operator.folded(case.direction, {name: one.abs() for name, one in wide.items()}, sample.factors**2)
+        assert absolute is not None
+        totals, sizes = (operator.compute(case.direction, case.sizes, one).reshape(-1) for one in (folded, absolute))
+        result = torch.cat([result, totals])
+        condition = torch.cat([condition, sizes])
+    return Reference(result, condition, worst, rmse, rms)
 
 
 def _host(case: Case, inputs: Tensors) -> torch.Tensor:
@@ -137,6 +229,9 @@ def figures_of(case: Case, inputs: Tensors, reference: Reference, answer: torch.
     """Return how an answer, on the host, differs from the reference. A result of another shape is wrong everywhere."""
     operator = OPERATORS[case.operator]
     rule = operator.kind.rule
+    sample = sample_of(case, inputs)
+    if sample is not None:
+        return _figures_of_sample(case, sample, reference, answer)
     size = reference.result.numel()
     if answer.shape != reference.result.shape:
         return Figures(size, size, math.inf, math.inf, 0, math.nan, math.nan)
@@ -153,11 +248,42 @@ def figures_of(case: Case, inputs: Tensors, reference: Reference, answer: torch.
         assert reference.condition is not None
         each = _shares(answer, reference.result, reference.condition, case.dtype)
         rmse = _rms(answer.double() - reference.result)
-    flat = torch.where(torch.isnan(each), torch.full_like(each, math.inf), each).reshape(-1)
+    flat = _infinite_where_nan(each)
     at = int(flat.argmax())
     wrong = int((flat > 0).sum())
     found, expected = float(answer.reshape(-1)[at]), float(reference.result.reshape(-1)[at])
     return Figures(size, wrong, float(flat[at]), rmse, at, found, expected)
+
+
+def _figures_of_sample(case: Case, sample: Sample, reference: Reference, answer: torch.Tensor) -> Figures:
+    size, count, channels = math.prod(sample.shape), len(sample.picked), min(GROUP, len(sample.factors))
+    if tuple(answer.shape) != sample.shape:
+        return Figures(size, size, math.inf, math.inf, 0, math.nan, math.nan)
+    assert reference.condition is not None
+    picked, totals = sample.of(answer)
+    sums = len(reference.result) - count
+    found = torch.cat([picked, totals]) if sums else picked
+    flat = _infinite_where_nan(_shares(found, reference.result, reference.condition, case.dtype))
+    at = int(flat.argmax())
+    error = found - reference.result
+    rmse = _rms(error[count:]) if sums > count else _rms(error[:count])
+    return Figures(
+        size,
+        int((flat > 0).sum()),
+        float(flat[at]),
+        rmse,
+        at - count if at >= count else int(sample.picked[at]),
+        float(found[at]),
+        float(reference.result[at]),
+        sampled=count,
+        sums=sums,
+        channels=channels,
+        in_sums=at >= count,
+    )
+
+
+def _infinite_where_nan(each: torch.Tensor) -> torch.Tensor:
+    return torch.where(torch.isnan(each), torch.full_like(each, math.inf), each).reshape(-1)
 
 
 def _lost_bits(answer: torch.Tensor, result: torch.Tensor) -> torch.Tensor:

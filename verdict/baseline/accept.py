@@ -17,9 +17,9 @@ from expected import ALL_METRICS, PUBLISHED, UNPUBLISHED, Cell, Device
 from expected.metrics import ABSOLUTE_TOLERANCE, LARGEST_TOLERANCE, Bounds, default_bounds
 from expected.site import MIN_RUNS
 from verdict.compare.comparability import Provenance, differing, read_provenance
-from verdict.judge import judge_run
+from verdict.judge import judge
 from verdict.lookup import find_cell, on_other_data
-from verdict.metrics.measure import compared_value, measure
+from verdict.metrics.measure import compared_value
 from verdict.metrics.measurement import Measurement
 from verdict.metrics.statistics import NORMAL_MAD, t_quantile
 from verdict.metrics.throughput import RATES
@@ -85,7 +85,7 @@ def accept_runs(
     different circumstances, and metrics that scatter too much or are not measured. Other SuiteErrors if a run cannot
     be read or is of no known cell.
 
-    >>> accept_runs([Path("runs/a"), Path("runs/b"), Path("runs/c")], load_devices()).values[0].bounds
+    >>> accept_runs([Path("runs/a"), Path("runs/b"), Path("runs/c")], load_devices()).values[0].bounds  # doctest: +SKIP
     (12.1, None)
     """
     if len(run_dirs) < MIN_RUNS:
@@ -200,7 +200,8 @@ def _judge(run_dir: Path, devices: Mapping[str, Device]) -> _Judged:
             f"{run_dir}: was made by --each-card, beside runs on the other devices, expected a run that had the "
             "machine to itself: make one with --topo 1x1"
         )
-    verdict = judge_run(evidence, cell, backend=device.backend)
+    judged = judge(evidence, device, cell)
+    verdict = judged.verdict
     if verdict.without:
         raise AcceptError(
             f"{run_dir}: was made without {', '.join(verdict.without)}, expected one with every optimization that the "
@@ -212,7 +213,7 @@ def _judge(run_dir: Path, devices: Mapping[str, Device]) -> _Judged:
         )
     if evidence.stopped:
         raise AcceptError(f"{run_dir}: was ended early by --fail-fast, expected a whole run: {evidence.stopped}")
-    measured = measure(evidence, ALL_METRICS)
+    measured = judged.measurements
     return _Judged(cell, verdict, read_provenance(evidence), measured, _doubts(measured))
 
 

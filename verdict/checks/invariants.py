@@ -57,7 +57,7 @@ def check(id: str, *, cause: bool = False, at_end: bool = False) -> Callable[[Fi
     `cause` finds something, no other check runs: whatever else is wrong follows from that. One that is `at_end` holds
     only of a run that came to its end; all others hold of every beginning of a sound run.
 
-    >>> @check("batch-size")
+    >>> @check("batch-size")  # doctest: +SKIP
     ... def batches_fit(case):
     ...     '''Every batch has at least one image and at most the cell's batch size.'''
     ...     yield "rank 1: step 53: found a batch of 5 images, expected 1 to 4"

@@ -7,7 +7,8 @@ from typing import Iterator
 from evidence.files import WORK_SCHEMA
 from evidence.run_file import PROBES
 from verdict.checks.invariants import Case, check
-from verdict.metrics.memory import device_memories, disagreeing, idle, least_memory, unwatched
+from verdict.metrics.activity import idle
+from verdict.metrics.memory import device_memories, disagreeing, least_memory, unwatched
 
 
 @check("memory", at_end=True)

@@ -11,8 +11,9 @@ from evidence.events.training import evaluation_name
 from evidence.run_file import BY_STEPS, PROBES, PROTOCOLS
 from expected import ALL_METRICS
 from verdict.checks.invariants import Case, check, note, rank_check
+from verdict.metrics.activity import THROTTLED_SHARE, throttled
 from verdict.metrics.measure import last_evaluation, parts, protocol_metrics
-from verdict.metrics.memory import THROTTLED_SHARE, throttled, unwatched
+from verdict.metrics.memory import unwatched
 from verdict.metrics.throughput import STEADY_MIN_STEPS, by_window, window_sums
 
 STEADY_WITHIN = 0.10
@@ -43,7 +44,7 @@ def protocol_is_known(case: Case) -> Iterator[str]:
 def every_rank_answered(case: Case) -> Iterator[str]:
     """Where the run asked what its devices compute, every rank answered each case once, and all ranks the same ones."""
     run, first = case.evidence.run, None
-    if run is None or run.numerics == "none":
+    if run is None or run.numerics in ("", "none"):
         return
     for rank in case.evidence.ranks:
         if rank.end is None:  # another check's
@@ -54,10 +55,38 @@ def every_rank_answered(case: Case) -> Iterator[str]:
             yield f"rank {rank.rank}: found {asked} and answers to {len(answered)}, expected one answer to each case"
         elif rank.start is not None and not rank.start.t_ns <= done.begun_ns <= done.t_ns:  # e2e_time is without it
             yield f"rank {rank.rank}: found an operators probe that begins outside the run, expected it after 'start'"
+        elif done.unasked:  # as the time was over, on each rank elsewhere: a question of its own
+            continue
         elif first is None:
             first = answered
         elif answered != first:
             yield f"rank {rank.rank}: found answers to other cases of the operators probe than on the ranks before it"
+
+
+@check("one-step-asked")
+def every_rank_took_the_step(case: Case) -> Iterator[str]:
+    """Where the run asked that, every rank took the one-step probe's steps, and has gradients of the same names."""
+    run, first = case.evidence.run, None
+    if run is None or run.numerics in ("", "none"):
+        return
+    for rank in case.evidence.ranks:
+        if rank.end is None:  # another check's
+            continue
+        done, names = rank.one_step, {one.parameter for one in rank.gradients}
+        if done is None:
+            yield f"rank {rank.rank}: found no 'one_step' event, expected one"
+        elif rank.start is not None and not rank.start.t_ns <= done.begun_ns <= done.t_ns:  # e2e_time is without it
+            yield f"rank {rank.rank}: found a one-step probe that begins outside the run, expected it after 'start'"
+        elif done.error:
+            continue
+        elif not done.gradients == len(rank.gradients) == len(names) > 0:
+            yield f"rank {rank.rank}: found {len(names)} gradients, expected the {done.gradients} of its 'one_step'"
+        elif not len(done.losses) == len(done.expected) == len(done.spread) > 0:
+            yield f"rank {rank.rank}: found {len(done.losses)} losses, expected one a step, and as many of the host"
+        elif first is None:
+            first = names, len(done.losses)
+        elif first != (names, len(done.losses)):
+            yield f"rank {rank.rank}: found gradients of other parameters, or more steps, than on the ranks before it"
 
 
 @check("resumed-position")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from dataclasses import dataclass, field
@@ -24,6 +25,8 @@ TOLERANCES: Mapping[str, float] = {
 _ANNOTATIONS = "SHA-256 of the annotations of "
 _NO_PART_IN_THE_RUN = ("pytest", "pytest-xdist", "pytest-benchmark")
 """Packages in run.json that started the run; they change nothing that is measured."""
+_BITS = "bits of "
+_NAMED = 5  # operators, of those with other bits
 
 
 @dataclass(frozen=True)
@@ -151,11 +154,41 @@ def refusals(first: Candidate, second: Candidate) -> tuple[str, ...]:
 
 
 def differing(first: Mapping[str, str], second: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
-    """(name, text in the first, text in the second) of every difference; "" if one of them lacks the name."""
+    """(name, text in the first, text in the second) of every difference; "" if one of them lacks the name.
+
+    What operators compute is one difference, however many have other bits.
+    """
     for name in dict.fromkeys((*first, *second)):
         pair = first.get(name, ""), second.get(name, "")
-        if pair[0] != pair[1]:
+        if pair[0] != pair[1] and not name.startswith(_BITS):
             yield (name, *pair)
+    both = [name for name in first if name.startswith(_BITS) and name in second]
+    others = [name for name in both if first[name] != second[name]]
+    if others:
+        words = [name[len(_BITS) :] for name in others[:_NAMED]]
+        more = [f"{len(others) - _NAMED} more"] if len(others) > _NAMED else []
+        name = f"{_BITS}{len(others)} of {len(both)} operators ({', '.join([*words, *more])})"
+        yield (name, _digest(first[one] for one in others), _digest(second[one] for one in others))
+
+
+def operator_bits(evidence: Evidence) -> dict[str, str]:
+    """Return a digest of what the first rank's device computes, by "bits of " and the operator, pass and dtype.
+
+    Without those whose bits may differ from run to run; {} if operators were not asked.
+    """
+    answers: dict[str, list[str]] = {}
+    for rank in evidence.ranks[:1]:
+        for one in rank.operators:
+            answers.setdefault(one.question, []).append("" if one.may_vary else one.digest)
+    return {
+        f"{_BITS}{question.replace('-', ' ')}": _digest(digests)
+        for question, digests in answers.items()
+        if all(digests)
+    }
+
+
+def _digest(words: Iterable[str]) -> str:
+    return hashlib.sha256("\n".join(words).encode()).hexdigest()[:12]
 
 
 def invalid_because(outcome: str, reasons: Sequence[str]) -> str:

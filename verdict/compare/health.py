@@ -11,7 +11,7 @@ from evidence.events.rank import RankEvidence
 from evidence.events.setup import HOST_BACKENDS, Start
 from evidence.events.state import AFTER, BEFORE, Health
 from evidence.verdict import MetricVerdict, Verdict
-from verdict.metrics.memory import throttled
+from verdict.metrics.activity import throttled
 from verdict.wording import counted
 
 HEALTH = "health"

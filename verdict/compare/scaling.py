@@ -9,7 +9,7 @@ from typing import Mapping, Sequence
 
 from evidence.verdict import Interval, MetricVerdict, Verdict
 from expected import METRICS, Cell, default_bounds
-from verdict.judge import against_bounds, steps_advice
+from verdict.bounds import against_bounds, steps_advice
 from verdict.metrics.measurement import Measurement
 from verdict.metrics.statistics import MIN_STEPS
 from verdict.metrics.stragglers import STRAGGLER_TOLERANCE as TOLERANCE
@@ -180,7 +180,7 @@ def judge_siblings(runs: Sequence[DeviceRun]) -> SiblingsVerdict:
     a number that can be trusted are left out, and make all of it invalid unless another one is proven slow; fewer than
     MIN_SIBLINGS in all are only recorded.
 
-    >>> judge_siblings([DeviceRun(at, "", measure(evidence)["p_core"]) for at, evidence in enumerate(runs)]).reason
+    >>> judge_siblings([DeviceRun(at, "", one) for at, one in enumerate(p_cores)]).reason  # doctest: +SKIP
     "device 2 does 17.40 images/s, 87.0% of its siblings' median 20.00: slower by more than 5%"
     """
     usable = [(run, run.usable) for run in runs]

@@ -81,8 +81,10 @@ def environment_findings(
     `claims` are the caller's, over those that the run was made with. None for evidence without a topology: what would
     have to be found is not known.
 
-    >>> environment_findings(read_run(run_dir), load_devices()["r300"])[0]
-    EnvironmentFinding(item='machine', host='node0', stated='R480-X8', found='R480-X8', verdict='match', reason='')
+    >>> from evidence.bundle import read_run
+    >>> from expected import load_devices
+    >>> environment_findings(read_run("tests/stored/cpu-steady"), load_devices()["cpu"])[0].found
+    'Debian GNU/Linux 12 (bookworm)'
     """
     run = evidence.run
     if run is None:

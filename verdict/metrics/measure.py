@@ -12,7 +12,7 @@ from evidence.errors import SuiteError
 from evidence.events.training import Evaluation
 from evidence.verdict import Interval
 from expected import ALL_METRICS, METRICS
-from verdict.metrics import memory, throughput  # noqa: F401 - they register their metrics
+from verdict.metrics import links, memory, peaks, throughput  # noqa: F401 - they register their metrics
 from verdict.metrics.measurement import DEFINITIONS, Measurement, metric
 from verdict.metrics.statistics import NORMAL_QUANTILE, t_quantile
 from verdict.wording import counted, times
@@ -57,8 +57,9 @@ def measure(evidence: Evidence, among: Iterable[str] = METRICS) -> Mapping[str, 
     `among` are the metrics that are wanted, by default the table's columns. One that the evidence does not give, for
     whatever reason, is left out.
 
-    >>> measure(read_run(Path("runs/20260101T000000Z-cpu-1x2-fp32")))["p_core"].value
-    12.4
+    >>> from evidence.bundle import read_run
+    >>> round(measure(read_run("tests/stored/cpu-steady"))["p_core"].value, 2)
+    8.33
     """
     found: dict[str, Measurement] = {}
     for name in protocol_metrics(evidence, among):

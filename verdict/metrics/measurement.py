@@ -69,7 +69,7 @@ def metric(
     shortened does not show it. `without` returns why else a run does not show it, "" if it does. Unit and better side
     are declared in expected/metrics.py.
 
-    >>> @metric("p_core", *TRAINING)
+    >>> @metric("p_core", *TRAINING)  # doctest: +SKIP
     ... def p_core(evidence): ...
     """
 

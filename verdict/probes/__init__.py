@@ -7,3 +7,7 @@ They register themselves, and the lines of the closing table come in the order o
 from __future__ import annotations
 
 from verdict.probes import operators  # noqa: F401
+from verdict.probes import one_step  # noqa: F401
+from verdict.probes import links  # noqa: F401
+from verdict.probes import peaks  # noqa: F401
+from verdict.probes import explained  # noqa: F401

@@ -1,18 +1,19 @@
 """What all probes have in common: the answer to a question, and one line a probe in the closing table.
 
 @probe("operators")
-def operators_probe(evidence: Evidence) -> ProbeVerdict | None: ...
+def operators_probe(evidence: Evidence, cell: Cell) -> ProbeVerdict | None: ...
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Callable, Iterable, Mapping, Sequence, TypeVar
+from typing import Callable, Collection, Iterable, Mapping, Sequence, TypeVar
 
 from evidence.bundle import Evidence
 from evidence.events.setup import Start
 from evidence.verdict import ProbeVerdict, Verdict
+from expected import Cell
 
 
 @dataclass(frozen=True)
@@ -29,13 +30,19 @@ class ProbeAnswer:
     cases: int
 
     @property
+    def place(self) -> str:
+        """Where it failed, in words for the gate's line, as "on device 5"; "" if that is not known."""
+        return ""
+
+    @property
     def facts(self) -> Mapping[str, str]:
         """Its numbers in words, for JUnit's properties."""
         return {"verdict": str(self.verdict), "margin": f"{self.margin:.3g}", "cases": str(self.cases)}
 
 
-Judge = Callable[[Evidence], "ProbeVerdict | None"]
+Judge = Callable[[Evidence, Cell], "ProbeVerdict | None"]
 _J = TypeVar("_J", bound=Judge)
+_A = TypeVar("_A", bound=ProbeAnswer)
 
 PROBES: dict[str, Judge] = {}
 """By name, the function that returns a probe's line for a run; None if it was not made."""
@@ -64,7 +71,7 @@ def in_one_line(answers: Sequence[ProbeAnswer], *, passed: str, bound: str) -> P
     return ProbeVerdict(f"{right} of {len(answers)}", bound, wrong[0].verdict, f"{reason}{more}")
 
 
-def worst_of(answers: Iterable[ProbeAnswer | None]) -> ProbeAnswer | None:
+def worst_of(answers: Iterable[_A | None]) -> _A | None:
     """Return the answer furthest from a pass, of those that there are: of several boots of a cell, one bad is bad."""
     found = [one for one in answers if one is not None]
     order = list(Verdict)
@@ -73,6 +80,25 @@ def worst_of(answers: Iterable[ProbeAnswer | None]) -> ProbeAnswer | None:
 
 def _ordered(margin: float) -> float:
     return math.inf if math.isnan(margin) else margin
+
+
+def devices_in_words(ranks: Collection[int], starts: Mapping[int, Start]) -> str:
+    """Return the devices of ranks in words, with their hosts if the run had several.
+
+    >>> devices_in_words([5], {})
+    'on rank 5'
+    """
+    if set(ranks) >= set(starts) and len(starts) > 1:
+        return "on every device"
+    by_host: dict[str, list[str]] = {}
+    for rank in sorted(ranks):
+        start = starts.get(rank)
+        host, name = (start.host, f"device {start.card}") if start is not None else ("", f"rank {rank}")
+        by_host.setdefault(host, []).append(name)
+    several = len({start.host for start in starts.values()}) > 1
+    return "on " + ", ".join(
+        " and ".join(names) + (f" of {host}" if several and host else "") for host, names in by_host.items()
+    )
 
 
 def place_of(rank: int, starts: Mapping[int, Start]) -> str:

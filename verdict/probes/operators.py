@@ -1,82 +1,44 @@
-"""Judges what a device computed: an answer's error against the bound of its rule.
+"""Judges what a device computed: an answer's error against the bound of its rule, on all ranks.
 
-Bounds: docs/numerics.md. The first rule of sums finds one wrong element, the second one a precision that is too low
-everywhere; both are relative to the worst of three honest orders of summation, as a device may sum in any.
+Bounds: docs/numerics.md and evidence/events/operators.py. The first rule of sums finds one wrong element, the second
+a precision that is too low everywhere; both are relative to the worst honest order of summation, as a device may sum in
+any.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Iterable, Mapping
+from typing import Iterable, Iterator, Mapping
 
 from evidence.bundle import Evidence
-from evidence.events.operators import (
-    BITS,
-    EXACT,
-    SPECIAL,
-    SUMS,
-    ULP,
-    UNIT_ROUNDOFF,
-    VALID,
-    WATCHED,
-    OperatorAnswer,
-)
+from evidence.events.operators import BITS, EXACT, SPECIAL, ULP, VALID, WATCHED, OperatorAnswer
+from evidence.events.rank import RankEvidence
 from evidence.events.setup import Start
 from evidence.verdict import ProbeVerdict, Verdict
-from verdict.probes.answers import ProbeAnswer, in_one_line, place_of, probe
-
-LEAST_SUM, HONEST_SUMS = 16.0, 8.0
-"""A sum may be off by 16 u S, or by 8 times what the worst honest order of summation is."""
-LEAST_ULP, HONEST_ULP = 4.0, 2.0
-"""A function may be off by 4 ULP, or by 2 times what the host's fp32 is."""
-MOST_LOST_BITS = {"fp32": 1.0, "tf32": 14.0}
-"""Of the 24 of an fp32 number, in a product with 1: TF32 keeps 11, bf16 8."""
-RMSE_FACTOR = {"fp32": 2.0}
-HALF_RMSE_FACTOR = 3.0
-"""RMSE of a result over that of the worst honest order; 3 in half precision, as in PyTorch's own comparison."""
-RMSE_ELEMENTS = 1000
-"""Fewer elements have no RMSE that could be held against another."""
+from expected import Cell
+from verdict.probes.answers import ProbeAnswer, devices_in_words, in_one_line, place_of, probe
 
 
 @dataclass(frozen=True)
 class OperatorVerdict(ProbeAnswer):
-    """The verdict on one question: the worst case, and the rank that gave it."""
+    """The verdict on one question: the worst case, the rank that gave it, and what is recorded beside."""
 
     worst: OperatorAnswer | None = None
     rank: int = 0
+    note: str = ""
+    where: str = ""
+
+    @property
+    def place(self) -> str:
+        """The devices that it failed on."""
+        return self.where
 
     @property
     def facts(self) -> Mapping[str, str]:
-        """The numbers of every answer, and the size of the worst case."""
-        return {**super().facts, **({} if self.worst is None else {"size": self.worst.shape})}
-
-
-def margin_of(answer: OperatorAnswer) -> float:
-    """Return the error over its bound; infinite where there is no answer, or any error where none is allowed.
-
-    >>> margin_of(OperatorAnswer("exp", "forward", "fp32", {"n": 8}, "ulp", elements=8, worst=2.0, honest=0.5))
-    0.5
-    """
-    if answer.error:
-        return math.inf
-    if answer.rule == WATCHED:
-        return 0.0
-    if answer.rule in (EXACT, SPECIAL, VALID):
-        return math.inf if answer.worst else 0.0
-    if answer.rule == BITS:
-        return answer.worst / MOST_LOST_BITS[answer.dtype]
-    if answer.rule == ULP:
-        return answer.worst / max(LEAST_ULP, HONEST_ULP * answer.honest)
-    return max(answer.worst / max(LEAST_SUM, HONEST_SUMS * answer.honest), _rmse_margin(answer))
-
-
-def _rmse_margin(answer: OperatorAnswer) -> float:
-    if answer.rule != SUMS or answer.elements < RMSE_ELEMENTS or not answer.rmse:
-        return 0.0
-    yardstick = max(answer.honest_rmse, UNIT_ROUNDOFF[answer.dtype] * answer.rms)
-    allowed = RMSE_FACTOR.get(answer.dtype, HALF_RMSE_FACTOR) * yardstick
-    return answer.rmse / allowed if allowed else math.inf
+        """The numbers of every answer, the size of the worst case, and what is only recorded."""
+        further = {"size": "" if self.worst is None else self.worst.shape, "note": self.note}
+        return {**super().facts, **{name: text for name, text in further.items() if text}}
 
 
 def judge_operators(evidence: Evidence) -> Mapping[str, OperatorVerdict]:
@@ -84,13 +46,27 @@ def judge_operators(evidence: Evidence) -> Mapping[str, OperatorVerdict]:
     answers: dict[str, list[tuple[float, int, OperatorAnswer]]] = {}
     for rank in evidence.ranks:
         for answer in rank.operators:
-            answers.setdefault(answer.question, []).append((margin_of(answer), rank.rank, answer))
-    starts = dict(evidence.starts)
-    return {question: _judged(question, found, starts) for question, found in answers.items()}
+            answers.setdefault(answer.question, []).append((answer.margin, rank.rank, answer))
+    starts, unasked = dict(evidence.starts), _unasked(evidence)
+    return {
+        question: _judged(question, found, starts, unasked.get(question, {})) for question, found in answers.items()
+    }
+
+
+def _unasked(evidence: Evidence) -> Mapping[str, Mapping[int, int]]:
+    """Return by question how many of its cases each rank was not asked, as the probe's time was over."""
+    found: dict[str, dict[int, int]] = {}
+    for rank in evidence.ranks:
+        for question, count in rank.operators_done.unasked.items() if rank.operators_done is not None else ():
+            found.setdefault(question, {})[rank.rank] = count
+    return found
 
 
 def _judged(
-    question: str, found: list[tuple[float, int, OperatorAnswer]], starts: Mapping[int, Start]
+    question: str,
+    found: list[tuple[float, int, OperatorAnswer]],
+    starts: Mapping[int, Start],
+    unasked: Mapping[int, int],
 ) -> OperatorVerdict:
     # NaN, which no comparison orders, counts as infinite.
     margin, rank, worst = max(found, key=lambda one: math.inf if math.isnan(one[0]) else one[0])
@@ -101,7 +77,16 @@ def _judged(
         ranks = len({other for _, other, _ in found})
         where = ", ".join(place_of(one, starts) for one in wrong) if len(wrong) < ranks else "every rank"
         reason = f"{where}: {reason}"
-    return OperatorVerdict(question, Verdict.FAIL if failed else Verdict.PASS, reason, margin, len(found), worst, rank)
+        place = devices_in_words(wrong, starts)
+        return OperatorVerdict(question, Verdict.FAIL, reason, margin, len(found), worst, rank, where=place)
+    verdict = Verdict.PASS
+    if unasked:
+        late, count = max(unasked.items(), key=lambda one: one[1])
+        verdict = Verdict.MISSING
+        reason = (
+            f"{count} cases not asked on {place_of(late, starts)}: the probe's time was over; of the others {reason}"
+        )
+    return OperatorVerdict(question, verdict, reason, margin, len(found), worst=worst, rank=rank)
 
 
 _COUNTED = {
@@ -118,22 +103,23 @@ def _reason(answer: OperatorAnswer, margin: float) -> str:
     if answer.rule in _COUNTED:
         what = f"{answer.wrong} of {answer.elements} elements differ, expected {_COUNTED[answer.rule]}"
     elif answer.rule == BITS:
-        kept, least = 24 - answer.worst, 24 - MOST_LOST_BITS[answer.dtype]
+        kept, least = 24 - answer.worst, 24 - answer.most
         what = f"found {kept:.0f} of the 24 bits of fp32 in a product with 1, expected {least:.0f} or more"
     elif answer.rule == ULP:
-        allowed = max(LEAST_ULP, HONEST_ULP * answer.honest)
-        what = f"found an error of {answer.worst:.3g} ULP, expected at most {allowed:.3g}"
-    elif _rmse_margin(answer) == margin and margin:
+        what = f"found an error of {answer.worst:.3g} ULP, expected at most {answer.most:.3g}"
+    elif answer.rmse_margin == margin and margin:
         what = f"found an RMS error of {answer.rmse:.3g}, {margin:.3g} times what is allowed"
     else:
-        allowed = max(LEAST_SUM, HONEST_SUMS * answer.honest)
-        what = f"found an error of {answer.worst:.3g} u S, expected at most {allowed:.3g}"
-    where = f"; element {answer.at} is {answer.found:.9g}, expected {answer.expected:.9g}" if margin > 1 else ""
+        what = f"found an error of {answer.worst:.3g} u S, expected at most {answer.most:.3g}"
+    element = f"element {answer.at}"
+    if answer.in_sums:
+        element = f"signed sum {answer.at} over {answer.channels} channels / {answer.channels**0.5:.3g}"
+    where = f"; {element} is {answer.found:.9g}, expected {answer.expected:.9g}" if margin > 1 else ""
     return f"{answer.shape}: {what}{where}"
 
 
 @probe("operators")
-def operators_probe(evidence: Evidence) -> ProbeVerdict | None:
+def operators_probe(evidence: Evidence, cell: Cell) -> ProbeVerdict | None:
     """Return the operators probe of a run in one line; None if it was not made."""
     found = list(judge_operators(evidence).values())
     if not found:
@@ -156,14 +142,15 @@ def judge_repeats(evidence: Evidence) -> OperatorVerdict | None:
     wrong = [(rank, one) for rank, one in varied if not one.may_vary]
     count = f"{len(repeated)} cases, each computed {max(one.repeats for _, one in repeated) + 1} times"
     allowed = sorted({f"{one.question} ({one.may_vary})" for _, one in varied if one.may_vary})
-    note = f"; other bits, as they may have: {', '.join(allowed)}" if allowed else ""
+    note = f"other bits, as they may have: {', '.join(allowed)}" if allowed else ""
     if not wrong:
-        return OperatorVerdict("repeatable", Verdict.PASS, f"{count}{note}", 0.0, len(repeated))
+        return OperatorVerdict("repeatable", Verdict.PASS, count, 0.0, len(repeated), note=note)
     starts = dict(evidence.starts)
+    place = devices_in_words({rank for rank, _ in wrong}, starts)
     words = [f"{one.question} on {place_of(rank, starts)}: {one.unlike} of {one.repeats} times" for rank, one in wrong]
-    reason = f"{count}: other bits in {_some(words)}, expected the same{note}"
+    reason = f"{count}: other bits in {_some(words)}, expected the same"
     rank, worst = wrong[0]
-    return OperatorVerdict("repeatable", Verdict.FAIL, reason, math.inf, len(repeated), worst, rank)
+    return OperatorVerdict("repeatable", Verdict.FAIL, reason, math.inf, len(repeated), worst, rank, note, place)
 
 
 def judge_agreement(evidence: Evidence) -> OperatorVerdict | None:
@@ -173,32 +160,46 @@ def judge_agreement(evidence: Evidence) -> OperatorVerdict | None:
     are the same; CPUs of several hosts may be different ones, so only ranks of one host are compared.
     """
     starts = dict(evidence.starts)
-    kinds: dict[tuple[str, ...], dict[str, dict[str, list[int]]]] = {}
+    kinds: dict[tuple[str, ...], dict[tuple[str, str], dict[str, list[int]]]] = {}
     asked = 0
     for rank in evidence.ranks:
         start = starts.get(rank.rank)
-        if start is None or not rank.operators:
+        if start is None or not (rank.operators or rank.gradients):
             continue
         asked += 1
         kind = (start.device_name, repr(sorted(start.versions.items())), start.host if start.backend == "cpu" else "")
         cases = kinds.setdefault(kind, {})
-        for one in rank.operators:
-            if one.digest and not one.may_vary:
-                cases.setdefault(f"{one.question} {one.shape}", {}).setdefault(one.digest, []).append(rank.rank)
+        for case, digest in _compared(rank):
+            cases.setdefault(case, {}).setdefault(digest, []).append(rank.rank)
     if asked < 2:
         return None
     compared = {case for cases in kinds.values() for case in cases}
     odd: dict[tuple[int, ...], list[str]] = {}
     for case, digests in ((case, digests) for cases in kinds.values() for case, digests in cases.items()):
         if len(digests) > 1:
-            odd.setdefault(_minority(digests.values()), []).append(case)
+            odd.setdefault(_minority(digests.values()), []).append(case[0])
     if not odd:
         return OperatorVerdict("devices_agree", Verdict.PASS, f"{len(compared)} cases on {asked} ranks", 0.0, asked)
     words = [
         f"{', '.join(place_of(rank, starts) for rank in ranks)}: other bits than the others in {_some(cases)}"
         for ranks, cases in odd.items()
     ]
-    return OperatorVerdict("devices_agree", Verdict.FAIL, "; ".join(words), math.inf, asked, None, min(odd)[0])
+    where = devices_in_words({rank for ranks in odd for rank in ranks}, starts)
+    reason = "; ".join(words)
+    return OperatorVerdict("devices_agree", Verdict.FAIL, reason, math.inf, asked, rank=min(odd)[0], where=where)
+
+
+def _compared(rank: RankEvidence) -> Iterator[tuple[tuple[str, str], str]]:
+    """Yield the name of each answer that has to be the same everywhere, with what it was computed from, and its digest.
+
+    Hosts may have made other decisions for the step whose gradients these are.
+    """
+    for one in rank.operators:
+        if one.digest and not one.may_vary:
+            yield (f"{one.question} {one.shape}", ""), one.digest
+    for gradient in rank.gradients:
+        if gradient.digest and not gradient.may_vary:
+            yield (f"gradient {gradient.parameter}", gradient.decisions), gradient.digest
 
 
 def _minority(groups: Iterable[list[int]]) -> tuple[int, ...]:

@@ -6,7 +6,7 @@
   const charts = JSON.parse(document.getElementById("charts").textContent);
   const drawn = new Map();
   const narrow = 560; // CSS pixels
-  const print = { on: false, width: 680, scale: 2 }; // drawn twice as large and shown at half, for the printer's dots
+  const print = { on: false, width: 680, half: 330, scale: 2 }; // drawn twice as large and shown at half, for the printer's dots
   const dashes = [[], [7, 3], [2, 2], [9, 3, 2, 3], [4, 2], [1, 3], [12, 3], [6, 2, 2, 2, 2, 2]];
   const seconds = [1e-3, 2e-3, 5e-3, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800,
     3600, 7200, 10800, 21600, 43200, 86400, 172800, 432000, 864000];
@@ -270,7 +270,7 @@
       item.append(make("span", `swatch ${kind}`), ...(sign ? [make("b", "", sign)] : []), label);
       list.append(item);
     };
-    if (crowded(chart)) add("line-muted", "", words.others.replace("{n}", muted(chart)));
+    if (crowded(chart)) add("line-muted", "", (muted(chart) < chart.series.length ? words.others : words.all).replace("{n}", muted(chart)));
     chart.levels.forEach((one) => add(`level-${one.kind}`, "", one.label));
     chart.marks.forEach((one) => add(`${one.end === null ? "line" : "area"} tone-${one.tone || "plain"}`, one.sign, one.label));
     return list.childElementCount ? list : null;
@@ -278,7 +278,7 @@
 
   function draw(element) {
     const chart = charts[element.id];
-    const width = print.on ? print.width * print.scale : element.clientWidth;
+    const width = print.on ? (element.closest(".two") ? print.half : print.width) * print.scale : element.clientWidth;
     if (!chart || !width) return;
     forget(element);
     const bands = [];

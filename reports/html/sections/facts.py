@@ -11,8 +11,8 @@ from evidence.events.setup import Optimization, Start
 from evidence.files import SEAL_FILE
 from evidence.run_file import Launcher, Run
 from expected import Device, Recipe, split_device
-from expected.cells import deviations
 from expected.metrics import COCO_TRAIN_IMAGES
+from expected.recipe import deviations
 from reports.html.texts import text
 from verdict.checks.data import COCO_VAL_IMAGES
 from verdict.judge import Judged

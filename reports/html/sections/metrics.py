@@ -9,12 +9,11 @@ from typing import Any, Sequence
 from markupsafe import Markup
 
 from evidence.verdict import MetricVerdict, ProbeVerdict, Verdict
-from expected import ALL_METRICS
 from reports.console import published
 from reports.html.charts import Level
 from reports.html.page import render
 from reports.html.texts import text, texts
-from verdict.wording import bounds, half_width, limit, percent, quantity, span
+from verdict.wording import bounds, clearance, figure, half_width, limit, of_published, percent, quantity, span
 
 KINDS = {
     Verdict.PASS: ("✓", "good"),
@@ -51,14 +50,14 @@ def badge(verdict: Verdict) -> Markup:
 
 
 def margin_of(metric: MetricVerdict) -> Margin | None:
-    """Return how far a metric is from the bound that decides; None without a value or a bound other than 0.
+    """Return how far a metric is from the bound that decides; None without a value that proves something or a bound.
 
     >>> margin_of(metric("p_core", measured=139.1, low=152.0, better="higher")).value
     -0.0849
     """
     higher = metric.better == "higher"
     bound, other = (metric.low, metric.high) if higher else (metric.high, metric.low)
-    if metric.measured is None or not bound or not math.isfinite(bound):
+    if metric.verdict is Verdict.INVALID or metric.measured is None or not bound or not math.isfinite(bound):
         return None
 
     def share(value: float | None) -> float | None:
@@ -75,31 +74,23 @@ def margin_of(metric: MetricVerdict) -> Margin | None:
     return Margin(value, begin, end, share(metric.expected), share(other))
 
 
-def distance(metric: MetricVerdict) -> str:
-    """Return how far a metric is from its bound in words, as "8.5 % below the bound"; "" without either."""
-    margin = margin_of(metric)
-    if margin is None or metric.measured is None:
+def distance(metric: MetricVerdict, inside: str = "distance.inside", outside: str = "distance.outside") -> str:
+    """Return how far a metric is from its nearer bound in words, as "8.5 % outside"; "" without either.
+
+    `inside` and `outside` are the texts that say it.
+    """
+    clear = None if margin_of(metric) is None else clearance(metric)
+    if clear is None:
         return ""
-    bound = metric.low if metric.better == "higher" else metric.high
-    if bound is None or metric.measured == bound:
-        return text("distance.at")
-    side = "distance.above" if metric.measured > bound else "distance.below"
-    known = ALL_METRICS.get(metric.metric)
-    absolute = known is not None and known.is_absolute
-    amount = limit(round(abs(metric.measured - bound), 4), metric.unit) if absolute else percent(abs(margin.value))
-    return text(side, amount=amount)
-
-
-def of_published(metric: MetricVerdict) -> str:
-    """Return the measured value in percent of the published one; "" without either."""
-    return "" if metric.measured is None or not metric.expected else percent(metric.measured / metric.expected)
+    return text(inside if clear >= 0 else outside, amount=percent(abs(clear)))
 
 
 def amount(metric: MetricVerdict) -> str:
     """Return value, distance to the bound and percent of published in a line, as far as they are known."""
-    said = [distance(metric)]
-    said += [text("distance.published", share=of_published(metric))] if of_published(metric) else []
-    return f"{metric.metric} {quantity(metric.measured, metric.unit)}: {', '.join(filter(None, said))}"
+    share = of_published(metric)
+    expected = "" if share == "-" else text("distance.published", share=share)
+    said = filter(None, (distance(metric, "amount.inside", "amount.outside"), expected))
+    return f"{metric.metric} {quantity(metric.measured, metric.unit)}: {', '.join(said)}"
 
 
 def levels_of(
@@ -113,11 +104,11 @@ def levels_of(
 ) -> list[Level]:
     """Return bounds and published number of a metric as lines of a chart; of several `ranks`, one's share of them."""
     share = text("level.share", ranks=ranks) if ranks > 1 else ""
-    levels = [
-        Level(f"{text('level.bound', of=name)} {limit(one / ranks, unit)}{share}", one / ranks)
-        for one in (low, high)
-        if one is not None
-    ]
+    levels = []
+    for one in (low, high):
+        if one is not None:
+            shown = limit(one, unit) if ranks == 1 else figure(one / ranks)
+            levels.append(Level(f"{text('level.bound', of=name)} {shown}{share}", one / ranks))
     if expected is not None:
         shown = quantity(expected / ranks, unit)
         levels.append(Level(f"{text('level.published')} {shown}{share}", expected / ranks, "published"))
@@ -149,7 +140,7 @@ def metric_row(metric: MetricVerdict, scale: float, *, provisional: bool = False
         "interval": "" if metric.interval is None else span(metric.interval, metric.unit),
         "bound": bounds(metric.low, metric.high, metric.unit),
         "published": published(metric),
-        "share": of_published(metric) or "-",
+        "share": "-" if metric.verdict is Verdict.INVALID else of_published(metric),
         "distance": distance(metric) or "-",
         "graphic": _graphic(metric, scale),
         "reason": "" if is_open else metric.reason,

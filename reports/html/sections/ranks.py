@@ -84,6 +84,8 @@ def _step_times(ranks: Sequence[RankEvidence], prefix: str) -> Chart | None:
 
 
 def _skew(evidence: Evidence, culprit: Culprit | None) -> list[dict[str, Any]]:
+    if not any(rank.windows.steps for rank in evidence.ranks):
+        return []
     found = {one.rank: one for one in paces(evidence)}
     widest = max([abs(one.slower) for one in found.values()] + [2 * STRAGGLER_TOLERANCE])
     return [_skew_row(rank, found.get(rank.rank), widest, culprit) for rank in evidence.ranks]

@@ -24,6 +24,7 @@ from reports.html.sections.series import (
     zero_ns,
 )
 from reports.html.texts import text
+from verdict.judge import Judged
 from verdict.wording import quantity
 
 _MARKED = 60  # the longest stalls; more would cover the chart
@@ -31,8 +32,7 @@ _LISTED = 12
 
 
 def training_part(
-    evidence: Evidence,
-    verdict: RunVerdict,
+    run: Judged,
     found: Sequence[Stall],
     marks: Sequence[Mark],
     culprit: Culprit | None,
@@ -42,12 +42,12 @@ def training_part(
 
     `found` are the stalls of the run, `marks` what is marked in each chart over time.
     """
-    ranks = evidence.ranks
+    ranks, verdict = run.evidence.ranks, run.verdict
     made = (
         _loss(ranks, prefix),
-        _score(evidence, verdict, prefix),
+        _score(run.evidence, verdict, prefix),
         _rate(ranks, marks, found, rate_levels(verdict), prefix),
-        _rate_by_rank(ranks, marks, rate_levels(verdict, max(1, len(ranks))), culprit, prefix),
+        _rate_by_rank(ranks, marks, rate_levels(verdict, run.cell.topology.ranks), culprit, prefix),
     )
     charts = [chart for chart in made if chart is not None]
     longest = sorted(found, key=lambda one: -one.lost_s)[:_LISTED]

@@ -438,8 +438,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             except BaseException:
                 print(f"after {sum(outcomes.values())} documents of seed {arguments.seed}:\n{text!r}", file=sys.stderr)
                 raise
-    told = ", ".join(f"{count} {outcome}" for outcome, count in outcomes.most_common())
-    print(f"{sum(outcomes.values())} documents, no fault: {told}")
+    found = ", ".join(f"{count} {outcome}" for outcome, count in outcomes.most_common())
+    print(f"{sum(outcomes.values())} documents, no fault: {found}")
     return 0
 
 

@@ -49,7 +49,7 @@ def test_the_document_of_the_r300_becomes_the_shipped_file_but_for_the_cells_of_
     assert differing == dict.fromkeys(later, ("not_applicable", "unpublished"))
     for cell, other in zip(found.cells, shipped.cells):
         assert without_origin(replace(cell, expectations={})) == without_origin(
-            replace(other, expectations={}, peak_tflops=None)
+            replace(other, expectations={}, peak_tflops=None, rates=())
         )
 
 

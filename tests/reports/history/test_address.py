@@ -43,10 +43,10 @@ def test_a_postgresql_url_uses_the_driver_that_the_project_installs() -> None:
     "url", ["runs:/history.sqlite", "", "postgresql", "oracel://u:hunter2@h/d", "a b://u:hunter2@h/d"]
 )
 def test_what_is_no_url_is_refused_without_quoting_what_may_be_a_password(url: str) -> None:
-    with pytest.raises(HistoryError, match="expected FOLDER/history") as told:
+    with pytest.raises(HistoryError, match="expected FOLDER/history") as caught:
         parse_url(url)
 
-    assert "hunter2" not in str(told.value)
+    assert "hunter2" not in str(caught.value)
 
 
 @given(st.text(st.characters(blacklist_categories=("Cs", "Cc"))))

@@ -117,22 +117,22 @@ def test_more_runs_than_fit_into_one_transaction_are_all_entered(file_url: str) 
 
 
 def test_a_server_that_is_not_there_is_said_without_the_password() -> None:
-    with pytest.raises(HistoryError) as told:
+    with pytest.raises(HistoryError) as caught:
         enter("postgresql://somebody:hunter2@127.0.0.1:1/runs", an_entry(1))
 
-    assert "postgresql+psycopg://somebody:***@127.0.0.1:1/runs: " in str(told.value)
-    assert "Check that the server runs" in str(told.value)
-    assert "hunter2" not in str(told.value)
+    assert "postgresql+psycopg://somebody:***@127.0.0.1:1/runs: " in str(caught.value)
+    assert "Check that the server runs" in str(caught.value)
+    assert "hunter2" not in str(caught.value)
 
 
 @pytest.mark.labs
 def test_a_wrong_password_is_said_without_it(server: Server) -> None:
-    with pytest.raises(HistoryError, match="password authentication failed") as told:
+    with pytest.raises(HistoryError, match="password authentication failed") as caught:
         enter(server.url(password="hun/ter:2"), an_entry(1))
 
-    assert "hun" not in str(told.value).replace("host", "")
-    assert told.value.__cause__ is None
-    assert told.value.__suppress_context__
+    assert "hun" not in str(caught.value).replace("host", "")
+    assert caught.value.__cause__ is None
+    assert caught.value.__suppress_context__
 
 
 @pytest.mark.labs

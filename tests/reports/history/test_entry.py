@@ -34,7 +34,7 @@ def test_a_run_is_entered_with_its_question_and_its_answer(tmp_path: Path) -> No
     run = entry_of(run_dir, release="1.0").run
 
     seal = hashlib.sha256((run_dir / "SHA256SUMS").read_bytes()).hexdigest()
-    told = {
+    found = {
         "run_id": "20260101T000000Z",
         "folder": str(run_dir),
         "cell_id": "r300-1x8-fp32-bs16",
@@ -56,7 +56,7 @@ def test_a_run_is_entered_with_its_question_and_its_answer(tmp_path: Path) -> No
         "seal_sha256": seal,
         "release_label": "1.0",
     }
-    assert {name: run[name] for name in told} == told
+    assert {name: run[name] for name in found} == found
     assert json.loads(run["reasons"])
     assert json.loads(run["circumstances"])["protocol"] == "full of at most 26 epochs"
 

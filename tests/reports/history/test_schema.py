@@ -52,8 +52,8 @@ def test_an_older_history_is_brought_up_to_date_when_a_run_is_entered(url: str, 
     assert runs["run-1"]["release_label"] == runs["run-1"]["gate"] == ""
     assert runs["run-2"]["outcome"] == "fail"
     assert sorted(row["measured"] for row in rows_of(url, "metrics")) == [100.0, 100.0, 101.0, 103.0]
-    told = sorted((row["name"], row["version"]) for row in rows_of(url, "versions"))
-    assert told == [("driver", "4.0.1"), ("driver", "4.0.3"), *[("torch", "1.12.1")] * 4]
+    found = sorted((row["name"], row["version"]) for row in rows_of(url, "versions"))
+    assert found == [("driver", "4.0.1"), ("driver", "4.0.3"), *[("torch", "1.12.1")] * 4]
 
 
 def test_an_older_history_is_brought_up_to_date_when_it_is_read(url: str, tmp_path: Path) -> None:

@@ -71,11 +71,11 @@ def test_what_is_no_history_is_reported_and_left_alone_to_the_byte(damage: str, 
     spoil(path)
     before = hashlib.sha256(path.read_bytes()).hexdigest()
 
-    with pytest.raises(HistoryError, match=words) as told:
+    with pytest.raises(HistoryError, match=words) as caught:
         a_history(tmp_path)
 
-    assert str(path) in str(told.value)
-    assert "nothing was changed" in str(told.value)
+    assert str(path) in str(caught.value)
+    assert "nothing was changed" in str(caught.value)
     assert hashlib.sha256(path.read_bytes()).hexdigest() == before
     assert [one.name for one in tmp_path.iterdir()] == ["history.sqlite"]
 

@@ -50,7 +50,7 @@ def test_the_verdict_comes_first_and_every_metric_has_its_bound_and_interval(tmp
 def test_a_metric_with_a_bound_has_a_picture_that_says_the_same_in_words(tmp_path: Path) -> None:
     html = run_page(page_of(tmp_path))
 
-    assert re.findall(r'aria-label="(\w+) [^"]* (?:above|below) the bound; (?:&gt;|&lt;)= ', html) == [
+    assert re.findall(r'aria-label="(\w+) [^"]* (?:inside|outside); (?:&gt;|&lt;)= ', html) == [
         "p_core",
         "map",
         "mem",
@@ -178,7 +178,9 @@ def test_the_head_has_gate_amount_cause_next_step_and_what_identifies_the_run(tm
     text = text_of(run_page(page_of(tmp_path, bundle=bundle, gate=gate, release="4.0.31-rc2")))
 
     head = text[: text.index(" Verdict ")]
-    assert re.search(r"Gate GATE: FAIL r300-1x2-fp32-bs4: p_core Result .* By how much p_core .* below the bound", head)
+    assert re.search(
+        r"Gate GATE: FAIL r300-1x2-fp32-bs4: p_core Result .* By how much p_core .* outside its bound", head
+    )
     assert re.search(r"Cause rank 1 \(device 1 of node0\) .* Next step Measure each device alone", head)
     assert "date 2026-11-23 10:12 UTC duration 35 h 33 min" in head
     assert "release under test 4.0.31-rc2; driver 4.0.31 cell r300-1x2-fp32-bs4" in head

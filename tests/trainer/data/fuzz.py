@@ -284,8 +284,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 raise
             finally:
                 json_stream._PIECE = before
-    told = ", ".join(f"{count} {outcome}" for outcome, count in outcomes.most_common())
-    print(f"{sum(outcomes.values())} files, no fault: {told}")
+    found = ", ".join(f"{count} {outcome}" for outcome, count in outcomes.most_common())
+    print(f"{sum(outcomes.values())} files, no fault: {found}")
     return 0
 
 

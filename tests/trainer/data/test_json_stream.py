@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.trainer.data.sample import box, good
 from trainer.data import json_stream
-from trainer.data.json_stream import LISTS, read_json
+from trainer.data.json_stream import read_json
 from trainer.errors import DataError
 
 ANY = st.recursive(
@@ -114,15 +114,6 @@ def test_what_is_no_json_is_refused_with_its_place(tmp_path: Path, monkeypatch: 
 
     with pytest.raises(DataError, match=r"wrong\.json: not valid JSON: .* at line 1, column \d+"):
         read_json(file)
-
-
-def test_lists_that_are_not_wanted_come_empty(tmp_path: Path) -> None:
-    file = tmp_path / "content.json"
-    file.write_text(json.dumps(good()))
-
-    found = read_json(file, only=("categories",))
-
-    assert [len(found[name]) for name in LISTS] == [0, 0, 3]
 
 
 def test_one_emoji_takes_no_more_memory(tmp_path: Path) -> None:

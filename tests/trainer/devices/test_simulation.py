@@ -327,9 +327,9 @@ def test_the_smi_shows_the_device(host: Host) -> None:
     card.forward(images=1)
 
     (sample,) = card.samples()
-    told = {"source": "virtual_smi", "card": 1, "memory_used_gib": 20.0, "memory_total_gib": 32.0}
-    assert {name: sample[name] for name in told} == told
-    assert set(sample) - set(told) == {
+    found = {"source": "virtual_smi", "card": 1, "memory_used_gib": 20.0, "memory_total_gib": 32.0}
+    assert {name: sample[name] for name in found} == found
+    assert set(sample) - set(found) == {
         "power_w",
         "temperature_c",
         "use_percent",

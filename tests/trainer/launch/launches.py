@@ -91,9 +91,9 @@ def control_for(folder: Path, starts: list[Start], order: Order | None = None, *
     """Return the session's end of a launch whose own folder of the run is `folder`/session."""
     run_dir = folder / "session"
     run_dir.mkdir(exist_ok=True)
-    told = order or order_for(folder, run_dir=str(run_dir), nodes=sum(len(start.nodes) for start in starts))
+    found = order or order_for(folder, run_dir=str(run_dir), nodes=sum(len(start.nodes) for start in starts))
     values: dict[str, Any] = {"rendezvous": ("", 0), "timeout_s": WAIT_S, **changes}
-    return Control(starts, told, run_dir, **values)
+    return Control(starts, found, run_dir, **values)
 
 
 def until(condition: Callable[[], Any], wait_s: float = WAIT_S) -> bool:

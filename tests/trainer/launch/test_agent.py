@@ -74,8 +74,8 @@ class Session:
         return self.hear("hello")
 
     def ended(self) -> tuple[Any, str]:
-        told = self.hear("ended")
-        return told["exit_code"], told["reason"]
+        found = self.hear("ended")
+        return found["exit_code"], found["reason"]
 
     def code(self) -> int:
         return self.process.wait(60)

@@ -317,11 +317,11 @@ def test_a_host_keeps_its_checkpoints_only_if_a_broken_run_goes_on(
 
 
 def test_the_stacks_of_all_hosts_come_in_the_order_of_their_ranks(tmp_path: Path) -> None:
-    def told(rank: int) -> dict[str, Any]:
+    def report(rank: int) -> dict[str, Any]:
         return {"say": {"stacks": [{"rank": rank, "pid": 1, "state": "stopped", "problem": ""}]}}
 
     starts = [
-        fake_agent(node, hello(node), GO, {"wait": "stacks"}, told(rank), WAIT_FOR_STOP, ended(None, "stopped"))
+        fake_agent(node, hello(node), GO, {"wait": "stacks"}, report(rank), WAIT_FOR_STOP, ended(None, "stopped"))
         for node, rank in ((0, 4), (1, 0))
     ]
     control = control_for(tmp_path, starts)

@@ -56,11 +56,11 @@ def test_odd_paths_and_words_arrive_as_they_are(tmp_path: Path, monkeypatch: Any
     command = agent_command(["env", f"MARK={name}"], python, 1)
 
     # What ssh does with it: the words become one, which the login shell takes apart again.
-    told = said_by(["sh", "-c", shlex.join(command)] if remote else command)
+    found = said_by(["sh", "-c", shlex.join(command)] if remote else command)
 
-    assert told["words"] == ["-m", "trainer.launch.agent", "--node=1"]
-    assert told["path"] == str(tmp_path / name / "program")
-    assert told["mark"] == name
+    assert found["words"] == ["-m", "trainer.launch.agent", "--node=1"]
+    assert found["path"] == str(tmp_path / name / "program")
+    assert found["mark"] == name
 
 
 def test_what_python_finds_over_there_stays_behind_the_program(tmp_path: Path) -> None:
@@ -129,7 +129,7 @@ def test_the_remote_shell_makes_of_it_what_was_meant(tmp_path: Path, monkeypatch
     monkeypatch.setattr(launchers, "PROGRAM_FOLDER", tmp_path / name)
     (start,) = ssh_starts(["gpu"], ["env", f"MARK={name}"], fake_python(tmp_path / name), tmp_path / "config")
 
-    told = json.loads(
+    found = json.loads(
         subprocess.run(
             start.command,
             env={**os.environ, "PATH": f"{client.parent}:{os.environ['PATH']}"},
@@ -138,8 +138,8 @@ def test_the_remote_shell_makes_of_it_what_was_meant(tmp_path: Path, monkeypatch
         ).stdout
     )
 
-    assert (told["words"][-1], told["mark"]) == ("--node=0", name)
-    assert told["path"].split(":")[0] == str(tmp_path / name)
+    assert (found["words"][-1], found["mark"]) == ("--node=0", name)
+    assert found["path"].split(":")[0] == str(tmp_path / name)
 
 
 @NEEDS_SSH

@@ -74,14 +74,14 @@ def adopter(code: str, grace_s: float = 0.3) -> Iterator[tuple[Any, int]]:
     """Yield a process that answers for others, and the number of the one that `code` told it of."""
     command = [sys.executable, "-c", ADOPTER, code, str(grace_s)]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=str(ROOT))
-    told = int(process.stdout.readline())  # type: ignore[union-attr]
+    number = int(process.stdout.readline())  # type: ignore[union-attr]
     try:
-        yield process, told
+        yield process, number
     finally:
         process.kill()
         process.communicate()
         with contextlib.suppress(ProcessLookupError):
-            os.kill(told, signal.SIGKILL)
+            os.kill(number, signal.SIGKILL)
 
 
 def end(process: Any) -> str:

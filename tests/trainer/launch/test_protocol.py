@@ -102,9 +102,9 @@ LONG_TEXTS = st.text(max_size=2000)
 
 
 @given(st.lists(st.tuples(st.integers(0, 1), LONG_TEXTS), max_size=6), st.randoms(use_true_random=False))
-def test_long_messages_of_two_hosts_come_through_lines_that_srun_keeps_whole(told: Any, order: Any) -> None:
+def test_long_messages_of_two_hosts_come_through_lines_that_srun_keeps_whole(expected: Any, order: Any) -> None:
     queues: dict[int, list[str]] = {0: [], 1: []}
-    for node, text in told:
+    for node, text in expected:
         queues[node] += lines({"hello": {"said": text}}, {"t": "f" * 32, "node": node}, SRUN_LINE_BYTES)
     assembler, heard = Assembler(), []
     while any(queues.values()):
@@ -114,7 +114,7 @@ def test_long_messages_of_two_hosts_come_through_lines_that_srun_keeps_whole(tol
 
     whole = [(message["node"], message["hello"]["said"]) for message in heard if message is not None]
     for node in (0, 1):
-        assert [text for of, text in whole if of == node] == [text for of, text in told if of == node]
+        assert [text for of, text in whole if of == node] == [text for of, text in expected if of == node]
 
 
 @pytest.mark.parametrize(

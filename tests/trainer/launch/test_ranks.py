@@ -182,11 +182,11 @@ def test_the_stacks_of_loader_workers_name_what_they_read(tmp_path: Path) -> Non
         (worker,) = psutil.Process(process.pid).children()
         time.sleep(0.5)  # it has begun to read
 
-        (told,) = dump_stacks(tmp_path)
+        (message,) = dump_stacks(tmp_path)
 
     written = (tmp_path / "rank-0003.stack.log").read_text()
     own, of_worker = written.split(f"\nloader worker, process {worker.pid}, state ")
-    if not told["problem"]:  # who may not look into other processes says so
+    if not message["problem"]:  # who may not look into other processes says so
         assert "waits_for_its_peers" in own
         assert "000000000139.jpg" not in own
         assert "reads" in of_worker
@@ -211,14 +211,14 @@ def test_a_stopped_rank_says_where_it_is_and_that_it_is_stopped(tmp_path: Path) 
         os.kill(process.pid, signal.SIGSTOP)
         assert until(lambda: psutil.Process(process.pid).status() == psutil.STATUS_STOPPED)
 
-        told = dump_stacks(tmp_path)
+        found = dump_stacks(tmp_path)
 
         assert psutil.Process(process.pid).status() == psutil.STATUS_STOPPED
 
-    assert (told[0]["rank"], told[0]["pid"], told[0]["state"]) == (1, process.pid, "stopped")
+    assert (found[0]["rank"], found[0]["pid"], found[0]["state"]) == (1, process.pid, "stopped")
     written = (tmp_path / "rank-0001.stack.log").read_text()
     assert written.startswith(f"rank 1, process {process.pid}, state stopped, 20")
-    if not told[0]["problem"]:  # who may not look into other processes says so
+    if not found[0]["problem"]:  # who may not look into other processes says so
         assert "waits_for_its_peers" in written
     else:
         assert "CAP_SYS_PTRACE" in written
@@ -238,10 +238,10 @@ def test_the_program_beside_this_python_is_asked_without_stopping_the_rank(tmp_p
     with rank(tmp_path, "0") as process:
         noted = fake_py_spy(tmp_path, "echo a stack", monkeypatch)
 
-        (told,) = dump_stacks(tmp_path)
+        (message,) = dump_stacks(tmp_path)
 
     assert noted.read_text().split() == ["dump", "--nonblocking", "--pid", str(process.pid)]
-    assert told["problem"] == ""
+    assert message["problem"] == ""
     assert (tmp_path / "rank-0000.stack.log").read_text().splitlines()[1] == "a stack"
 
 
@@ -249,29 +249,29 @@ def test_without_py_spy_the_evidence_says_so(tmp_path: Path, monkeypatch: Any) -
     with rank(tmp_path, "0"):
         monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
         monkeypatch.setenv("PATH", str(tmp_path))
-        told = dump_stacks(tmp_path)
+        found = dump_stacks(tmp_path)
 
-    assert "py-spy is not installed beside this Python; `pip install py-spy`" in told[0]["problem"]
-    assert told[0]["problem"] in (tmp_path / "rank-0000.stack.log").read_text()
-    json.dumps(told)  # it is a message
+    assert "py-spy is not installed beside this Python; `pip install py-spy`" in found[0]["problem"]
+    assert found[0]["problem"] in (tmp_path / "rank-0000.stack.log").read_text()
+    json.dumps(found)  # it is a message
 
 
 def test_what_py_spy_said_when_it_was_not_allowed_is_kept(tmp_path: Path, monkeypatch: Any) -> None:
     with rank(tmp_path, "0"):
         fake_py_spy(tmp_path, "echo Permission denied >&2; exit 1", monkeypatch)
-        (told,) = dump_stacks(tmp_path)
+        (message,) = dump_stacks(tmp_path)
 
-    assert "py-spy ended with code 1: Permission denied" in told["problem"]
-    assert "CAP_SYS_PTRACE" in told["problem"]
+    assert "py-spy ended with code 1: Permission denied" in message["problem"]
+    assert "CAP_SYS_PTRACE" in message["problem"]
 
 
 def test_a_py_spy_that_hangs_is_given_up(tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setattr(ranks, "_DUMP_TIMEOUT_S", 0.5)
     with rank(tmp_path, "0"):
         fake_py_spy(tmp_path, "exec sleep 60", monkeypatch)
-        (told,) = dump_stacks(tmp_path)
+        (message,) = dump_stacks(tmp_path)
 
-    assert "timed out" in told["problem"]
+    assert "timed out" in message["problem"]
 
 
 def test_a_second_dump_is_added_to_the_first(tmp_path: Path, monkeypatch: Any) -> None:
@@ -286,6 +286,6 @@ def test_a_second_dump_is_added_to_the_first(tmp_path: Path, monkeypatch: Any) -
 def test_a_disk_without_room_does_not_end_the_agent(tmp_path: Path, monkeypatch: Any) -> None:
     with rank(tmp_path, "0"):
         fake_py_spy(tmp_path, "echo a stack", monkeypatch)
-        (told,) = dump_stacks(tmp_path / "gone")
+        (message,) = dump_stacks(tmp_path / "gone")
 
-    assert "rank-0000.stack.log cannot be written: No such file or directory" in told["problem"]
+    assert "rank-0000.stack.log cannot be written: No such file or directory" in message["problem"]

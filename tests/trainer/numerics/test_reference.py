@@ -8,11 +8,21 @@ import numpy as np
 import pytest
 import torch
 
+import trainer.numerics.products
 from trainer.numerics.cache import References
-from trainer.numerics.cases import Case, case, quick_cases
-from trainer.numerics.catalogue import CATALOGUE, may_vary, questions
+from trainer.numerics.cases import Case, case, full_cases, quick_cases, repeats_of
+from trainer.numerics.catalogue import CATALOGUE, OPERATOR, may_vary, questions, recorded_sizes
 from trainer.numerics.operators import Draw, load
-from trainer.numerics.reference import in_parts, inputs_of, reference_of, sequential
+from trainer.numerics.products import Product
+from trainer.numerics.reference import (
+    figures_of,
+    forget_inputs,
+    in_parts,
+    inputs_of,
+    reference_of,
+    sample_of,
+    sequential,
+)
 from trainer.ranks import HostGroup, Ranks
 
 OPERATORS = load()
@@ -48,6 +58,104 @@ def test_the_terms_of_each_element_add_up_to_it(operator: str, direction: str, k
     assert torch.allclose(found, result, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize(
+    ("operator", "direction"),
+    [(name, direction) for name in ("linear", "conv2d") for direction in CATALOGUE[name].directions],
+)
+def test_a_product_with_its_channels_folded_is_the_signed_sums_of_its_channels(
+    operator: str, direction: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trainer.numerics.products, "GROUP", 4)
+    product, size = OPERATORS[operator], SIZES[operator]
+    assert isinstance(product, Product)
+    inputs = {name: one.double() for name, one in product.inputs(size, Draw(4)).items()}
+    result = product.compute(direction, size, inputs)
+    axis = 0 if direction in ("wgrad", "bgrad") else 1
+    signs = torch.tensor([1.0, -1.0, -1.0, 1.0, 1.0] * 7, dtype=torch.float64)[: result.shape[axis]]
+
+    folded = product.folded(direction, inputs, signs)
+
+    if direction != "bgrad":  # which is too small to be sampled
+        assert folded is not None
+        parts = zip(result.split(4, axis), signs.split(4))
+        expected = torch.stack([torch.tensordot(part, few, dims=([axis], [0])) for part, few in parts], axis)
+        assert torch.allclose(product.compute(direction, size, folded), expected, rtol=1e-12, atol=1e-12)
+    assert product.shape(direction, inputs) == result.shape
+
+
+class TestSampled:
+    """Of a product that is too large to be computed whole."""
+
+    ONE = case("linear", "fprop", "fp32", {"n": 600, "k": 700, "m": 300}, seed=3)
+
+    def figures(self, change: float, at: int) -> tuple[float, bool]:
+        inputs = inputs_of(self.ONE)
+        result = OPERATORS["linear"].compute("fprop", self.ONE.sizes, inputs)
+        result.reshape(-1)[at] += change
+        found = figures_of(self.ONE, inputs, reference_of(self.ONE, inputs), result)
+        return found.worst, found.in_sums
+
+    def test_some_elements_and_all_sums_are_compared(self) -> None:
+        inputs = inputs_of(self.ONE)
+        sample, reference = sample_of(self.ONE, inputs), reference_of(self.ONE, inputs)
+
+        assert sample is not None
+        assert reference.result.numel() == len(sample.picked) + 600 * 5  # groups of 64 of 300 channels
+        worst, _ = self.figures(0.0, 0)
+        assert worst <= 16
+
+    @pytest.mark.parametrize("at", [0, 77_777, 179_999])
+    def test_one_wrong_element_that_was_not_picked_is_found_in_its_sum(self, at: int) -> None:
+        sample = sample_of(self.ONE, inputs_of(self.ONE))
+        assert sample is not None
+        assert at not in sample.picked
+
+        worst, in_sums = self.figures(2.0**-11, at)
+
+        assert worst > 16
+        assert in_sums
+
+    def test_a_wrong_element_that_was_picked_is_found_more_finely(self) -> None:
+        sample = sample_of(self.ONE, inputs_of(self.ONE))
+        assert sample is not None
+
+        worst, in_sums = self.figures(2.0**-12, int(sample.picked[5]))
+
+        assert worst > 16
+        assert not in_sums
+
+    def test_a_result_of_another_shape_is_wrong_everywhere(self) -> None:
+        inputs = inputs_of(self.ONE)
+
+        found = figures_of(self.ONE, inputs, reference_of(self.ONE, inputs), torch.zeros(300, 600))
+
+        assert (found.wrong, found.worst) == (180_000, float("inf"))
+
+
+def test_the_full_probe_has_the_quick_one_and_each_recorded_size_once() -> None:
+    quick, full = ([*cases("fp32", False, 0)] for cases in (quick_cases, full_cases))
+
+    assert full[: len(quick)] == quick
+    assert len(set(full)) == len(full)
+    assert {(one.operator, one.size) for one in full} > {
+        (name, tuple(sorted(size.items()))) for name, size in recorded_sizes()
+    }
+    assert {repeats_of(one) for one in full[len(quick) :]} == {1}
+
+
+@pytest.mark.parametrize(
+    ("operator", "size"),
+    [
+        ("linear", {"n": 512, "k": 12544, "m": 1024}),
+        ("conv2d", {"n": 2, "cin": 256, "h": 200, "w": 336, "cout": 256, "k": 3, "stride": 1}),
+        ("conv2d", {"n": 1, "cin": 3, "h": 800, "w": 1344, "cout": 64, "k": 7, "stride": 2}),
+        ("cross-entropy", {"n": 512, "c": 91}),
+    ],
+)
+def test_sizes_of_a_real_step_are_recorded(operator: str, size: dict[str, int]) -> None:
+    assert (operator, size) in [*recorded_sizes()]
+
+
 def test_sequential_adds_one_after_the_other_and_parts_apart() -> None:
     # In fp32 2^24 + 1 is 2^24: one after the other the ones are lost, in parts they are not.
     row = np.array([[2.0**24] + [1.0] * 15], dtype=np.float32)
@@ -68,7 +176,10 @@ def test_the_condition_is_never_less_than_the_result(operator: str) -> None:
 def test_inputs_are_those_of_the_seed() -> None:
     one = case("linear", "fprop", "fp32", SIZES["linear"], seed=6)
 
-    assert torch.equal(inputs_of(one)["x"], inputs_of(one)["x"])
+    first = inputs_of(one)
+    forget_inputs()
+
+    assert torch.equal(inputs_of(one)["x"], first["x"])
     assert not torch.equal(
         inputs_of(one)["x"], inputs_of(case("linear", "fprop", "fp32", SIZES["linear"], seed=7))["x"]
     )
@@ -89,8 +200,8 @@ def test_every_case_belongs_to_a_question() -> None:
 
     assert {one.question for one in quick_cases("amp", False, 0)} == asked
     assert "conv2d-dgrad-fp16" in asked
-    assert "conv2d-dgrad-tf32" in set(questions("fp32", True, "operator"))
-    assert "conv2d-dgrad-fp32" not in set(questions("fp32", True, "operator"))
+    assert "conv2d-dgrad-tf32" in set(questions("fp32", True, OPERATOR))
+    assert "conv2d-dgrad-fp32" not in set(questions("fp32", True, OPERATOR))
 
 
 @pytest.mark.parametrize(

@@ -132,9 +132,15 @@ def test_many_lines_are_cut_and_escaped_and_hide_no_other(tmp_path: Path) -> Non
 
 
 def test_the_tool_has_the_last_word_and_its_name_is_among_the_sources(tmp_path: Path) -> None:
-    told = {"source": "nvml", "card": 0, "ecc_uncorrected": 0.0, "pcie_width_max": 8, "link_errors": {"nvlink crc": 1}}
+    recorded = {
+        "source": "nvml",
+        "card": 0,
+        "ecc_uncorrected": 0.0,
+        "pcie_width_max": 8,
+        "link_errors": {"nvlink crc": 1},
+    }
 
-    found = HealthReader(PLACE, lambda: told, fake_kernel(tmp_path)).read("before")
+    found = HealthReader(PLACE, lambda: recorded, fake_kernel(tmp_path)).read("before")
 
     assert found is not None
     assert (found.card, found.pci, found.sources) == (3, PCI, ("sysfs", "nvml", "kernel log"))

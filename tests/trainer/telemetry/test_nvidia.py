@@ -179,7 +179,7 @@ class FakeError(Exception):
 def fake_nvml(cards: int = 2, **failing: int) -> Any:
     """A library of devices that tell everything, but for what `failing` gives an error code for."""
 
-    def told(what: str, value: Any) -> Any:
+    def report(what: str, value: Any) -> Any:
         if what in failing:
             raise FakeError(failing[what])
         return value
@@ -188,21 +188,21 @@ def fake_nvml(cards: int = 2, **failing: int) -> Any:
 
     def init() -> None:
         fake.opened += 1
-        told("init", None)
+        report("init", None)
 
     fake.nvmlInit = init
     fake.nvmlDeviceGetCount = lambda: cards
-    fake.nvmlDeviceGetHandleByIndex = lambda index: told(f"handle_{index}", index)
+    fake.nvmlDeviceGetHandleByIndex = lambda index: report(f"handle_{index}", index)
     fake.nvmlDeviceGetUUID = lambda card: f"GPU-{card}"
-    fake.nvmlSystemGetDriverVersion = lambda: told("driver", b"470.129.06")
+    fake.nvmlSystemGetDriverVersion = lambda: report("driver", b"470.129.06")
     fake.nvmlDeviceGetPciInfo = lambda card: SimpleNamespace(busId=f"00000000:1{card}:00.0".encode())
     fake.nvmlDeviceGetName = lambda card: b"NVIDIA A100-SXM4-40GB"
-    fake.nvmlDeviceGetMemoryInfo = lambda card: told("memory", SimpleNamespace(used=3 * 2**30, total=40 * 2**30))
-    fake.nvmlDeviceGetPowerUsage = lambda card: told("power", 250_500)
-    fake.nvmlDeviceGetTemperature = lambda card, sensor: told("temperature", 61)
-    fake.nvmlDeviceGetUtilizationRates = lambda card: told("use", SimpleNamespace(gpu=98, memory=50))
-    fake.nvmlDeviceGetClockInfo = lambda card, kind: told("clock", {1: 1410, 2: 1215}[kind])
-    fake.nvmlDeviceGetCurrentClocksThrottleReasons = lambda card: told("reasons", 0x48)
+    fake.nvmlDeviceGetMemoryInfo = lambda card: report("memory", SimpleNamespace(used=3 * 2**30, total=40 * 2**30))
+    fake.nvmlDeviceGetPowerUsage = lambda card: report("power", 250_500)
+    fake.nvmlDeviceGetTemperature = lambda card, sensor: report("temperature", 61)
+    fake.nvmlDeviceGetUtilizationRates = lambda card: report("use", SimpleNamespace(gpu=98, memory=50))
+    fake.nvmlDeviceGetClockInfo = lambda card, kind: report("clock", {1: 1410, 2: 1215}[kind])
+    fake.nvmlDeviceGetCurrentClocksThrottleReasons = lambda card: report("reasons", 0x48)
     return fake
 
 

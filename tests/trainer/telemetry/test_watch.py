@@ -54,10 +54,10 @@ def test_a_failure_is_written_once_with_its_source_and_sampling_goes_on(tmp_path
         assert calls.acquire(timeout=60)
     watch.stop()
 
-    told = lines(tmp_path / "t.jsonl")
-    assert [one["error"] for one in told if "error" in one] == ["OSError: gone"]
-    assert {one["source"] for one in told} == {"some-smi"}
-    assert any("card" in one for one in told)
+    found = lines(tmp_path / "t.jsonl")
+    assert [one["error"] for one in found if "error" in one] == ["OSError: gone"]
+    assert {one["source"] for one in found} == {"some-smi"}
+    assert any("card" in one for one in found)
 
 
 def test_a_complaint_beside_samples_is_written_once_and_the_samples_always(tmp_path: Path) -> None:
@@ -73,9 +73,9 @@ def test_a_complaint_beside_samples_is_written_once_and_the_samples_always(tmp_p
         assert calls.acquire(timeout=60)
     watch.stop()
 
-    told = lines(tmp_path / "t.jsonl")
-    assert len([one for one in told if "error" in one]) == 1
-    assert len([one for one in told if "card" in one]) >= 3
+    found = lines(tmp_path / "t.jsonl")
+    assert len([one for one in found if "error" in one]) == 1
+    assert len([one for one in found if "card" in one]) >= 3
 
 
 def test_a_tool_with_ever_new_complaints_does_not_fill_the_file(tmp_path: Path) -> None:
@@ -91,9 +91,9 @@ def test_a_tool_with_ever_new_complaints_does_not_fill_the_file(tmp_path: Path) 
         assert calls.acquire(timeout=60)
     watch.stop()
 
-    told = [one["error"] for one in lines(tmp_path / "t.jsonl")]
-    assert len(told) == 21
-    assert told[-1] == "failure 20; and more, which are not written"
+    found = [one["error"] for one in lines(tmp_path / "t.jsonl")]
+    assert len(found) == 21
+    assert found[-1] == "failure 20; and more, which are not written"
 
 
 def test_a_tool_that_hangs_is_told_and_keeps_nothing_from_the_others(tmp_path: Path, monkeypatch: Any) -> None:
@@ -122,11 +122,11 @@ def test_a_tool_that_hangs_is_told_and_keeps_nothing_from_the_others(tmp_path: P
         assert sampled.acquire(timeout=60)
     stop_all(watches)
 
-    told = lines(path)
-    assert [(one["source"], one["error"]) for one in told if "error" in one] == [
+    found = lines(path)
+    assert [(one["source"], one["error"]) for one in found if "error" in one] == [
         ("some_smi", f"DeviceError: {tool} did not answer within 1 s; try it by hand: it hangs where the driver does")
     ]
-    assert len([one for one in told if one["source"] == "driver"]) >= 5
+    assert len([one for one in found if one["source"] == "driver"]) >= 5
 
 
 def test_a_library_that_never_returns_does_not_keep_the_run_from_its_end(tmp_path: Path, monkeypatch: Any) -> None:
@@ -143,9 +143,9 @@ def test_a_library_that_never_returns_does_not_keep_the_run_from_its_end(tmp_pat
     watch.stop()
     never.set()
 
-    (told,) = lines(tmp_path / "t.jsonl")
-    assert (told["source"], told["rank"]) == ("nvml", 3)
-    assert told["error"].startswith("did not answer within 0.05 s at the end")
+    (message,) = lines(tmp_path / "t.jsonl")
+    assert (message["source"], message["rank"]) == ("nvml", 3)
+    assert message["error"].startswith("did not answer within 0.05 s at the end")
 
 
 def test_on_a_simulated_clock_samples_are_taken_when_it_gets_to_them(tmp_path: Path) -> None:

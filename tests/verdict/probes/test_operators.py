@@ -12,7 +12,7 @@ import pytest
 from evidence.events.operators import OperatorAnswer
 from evidence.verdict import Verdict
 from verdict.checks.invariants import CHECKS
-from verdict.probes.operators import judge_agreement, judge_operators, judge_repeats, margin_of
+from verdict.probes.operators import judge_agreement, judge_operators, judge_repeats
 
 
 def answer(rule: str = "sums", **fields: Any) -> OperatorAnswer:
@@ -30,6 +30,8 @@ def answer(rule: str = "sums", **fields: Any) -> OperatorAnswer:
         (answer(rmse=3e-3, honest_rmse=1e-3, dtype="bf16"), 1.0),
         (answer(rmse=2.0 * 2.0**-24, rms=1.0), 1.0),
         (answer(rmse=9.0, honest_rmse=1e-7, elements=999), 0.0),
+        (answer(rmse=3e-7, honest_rmse=1e-7, sampled=200, sums=64), 1.0),
+        (answer(rmse=2e-7, honest_rmse=1e-7, sampled=200, sums=6400), 1.0),
         (answer(rmse=1e-9), math.inf),
         (answer("ulp", worst=4.0, honest=1.0), 1.0),
         (answer("ulp", worst=6.0, honest=3.0), 1.0),
@@ -44,13 +46,21 @@ def answer(rule: str = "sums", **fields: Any) -> OperatorAnswer:
     ],
 )
 def test_the_margin_is_the_error_over_the_bound_of_its_rule(one: OperatorAnswer, margin: float) -> None:
-    assert margin_of(one) == pytest.approx(margin)
+    assert one.margin == pytest.approx(margin)
 
 
-def evidence(*ranks: list[OperatorAnswer], **start: Any) -> Any:
+def evidence(*ranks: list[OperatorAnswer], unasked: Any = None, **start: Any) -> Any:
     known = {"device_name": "R300", "versions": {"torch": "1.12.1"}, "backend": "kunlunxin", "host": "a", **start}
     starts = [(rank, SimpleNamespace(**{**known, "card": rank})) for rank in range(len(ranks))]
-    found = [SimpleNamespace(rank=rank, operators=tuple(mine)) for rank, mine in enumerate(ranks)]
+    found = [
+        SimpleNamespace(
+            rank=rank,
+            operators=tuple(mine),
+            gradients=(),
+            operators_done=SimpleNamespace(unasked=unasked or {}),
+        )
+        for rank, mine in enumerate(ranks)
+    ]
     return SimpleNamespace(ranks=found, starts=starts, path=Path("run"))
 
 
@@ -77,6 +87,35 @@ def test_within_the_bound_it_passes() -> None:
     verdict = judge_operators(evidence([answer(worst=3.0)]))["conv2d-wgrad-fp32"]
 
     assert (verdict.verdict, verdict.margin) == (Verdict.PASS, 3 / 16)
+
+
+def test_the_device_is_named_in_words_for_the_gates_line() -> None:
+    right, wrong = [answer(worst=3.0)], [answer(worst=40.0)]
+
+    def place(*ranks: list[OperatorAnswer]) -> str:
+        return judge_operators(evidence(*ranks))["conv2d-wgrad-fp32"].place
+
+    assert place(right, wrong) == "on device 1"
+    assert place(right, wrong, wrong) == "on device 1 and device 2"
+    assert place(wrong, wrong) == "on every device"
+    assert place(right, right) == ""
+
+
+def test_a_question_of_which_cases_are_left_is_missing_unless_it_fails() -> None:
+    left = {"conv2d-wgrad-fp32": 7}
+
+    asked = judge_operators(evidence([answer(worst=3.0)], unasked=left))["conv2d-wgrad-fp32"]
+    failed = judge_operators(evidence([answer(worst=40.0)], unasked=left))["conv2d-wgrad-fp32"]
+
+    assert asked.verdict is Verdict.MISSING
+    assert "7 cases not asked on rank 0 (device 0 of a)" in asked.reason
+    assert failed.verdict is Verdict.FAIL
+
+
+def test_a_sum_over_channels_is_named_as_such() -> None:
+    one = answer(worst=40.0, in_sums=True, at=7, channels=64, sampled=128, sums=500, rmse=1.0, honest_rmse=1.0)
+
+    assert "signed sum 7 over 64 channels / 8" in judge_operators(evidence([one]))["conv2d-wgrad-fp32"].reason
 
 
 class TestAgreement:
@@ -123,17 +162,18 @@ class TestRepeats:
 
         assert found is not None
         assert found.verdict is Verdict.PASS
-        assert "atomics" in found.reason
+        assert "conv2d-wgrad-fp32 (atomics)" in found.facts["note"]
 
     def test_nothing_repeated_is_no_verdict(self) -> None:
         assert judge_repeats(evidence([answer()])) is None
 
 
 class TestEveryRankAnswers:
-    def found(self, *ranks: Any, numerics: str = "quick", begun_ns: int = 10) -> list[str]:
+    def found(self, *ranks: Any, numerics: str = "quick", begun_ns: int = 10, unasked: int = 0) -> list[str]:
         made = SimpleNamespace(run=SimpleNamespace(numerics=numerics), ranks=[])
         for number, (cases, answers) in enumerate(ranks):
-            done = None if cases is None else SimpleNamespace(cases=cases, begun_ns=begun_ns, t_ns=20)
+            left = {"conv2d-wgrad-fp32": unasked} if unasked else {}
+            done = None if cases is None else SimpleNamespace(cases=cases, begun_ns=begun_ns, t_ns=20, unasked=left)
             start = SimpleNamespace(t_ns=5)
             made.ranks.append(
                 SimpleNamespace(rank=number, start=start, end="end", operators_done=done, operators=answers)
@@ -160,6 +200,9 @@ class TestEveryRankAnswers:
         (text,) = self.found((2, [self.ONE, self.OTHER]), (1, [self.ONE]))
 
         assert "other cases" in text
+
+    def test_ranks_whose_time_was_over_may_have_been_asked_differently(self) -> None:
+        assert self.found((2, [self.ONE, self.OTHER]), (1, [self.ONE]), unasked=1) == []
 
     @pytest.mark.parametrize("begun_ns", [4, 21])
     def test_a_probe_that_begins_outside_the_run_takes_nothing_off_its_time(self, begun_ns: int) -> None:
