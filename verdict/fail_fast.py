@@ -19,11 +19,6 @@ A run is looked at hundreds of times, and the first look that says so ends it.""
 CLOCKS = ("timer-sees-work", "synchronise-waits", "host-clock-monotonic")
 """Checks of tests that each stand for themselves: what one of them has found no later test takes back."""
 
-QUESTIONS = {
-    "operators": {"operator", "block", "fp32_is_fp32", "special_values", "ties", "repeatable", "devices_agree"},
-}
-"""The questions of suite/ that a probe answers, where they do not have its name."""
-
 OF_THE_END = ("map",)
 """Metrics that the rest of the run can turn."""
 
@@ -45,7 +40,7 @@ def cannot_pass(run: Judged, asked: Collection[str]) -> str:
     if run.verdict.outcome is Verdict.INVALID:
         return ""  # of numbers that prove nothing no conclusion is drawn
     for name, probe in run.verdict.probes.items() if _have_answered(run) else ():
-        if probe.verdict is Verdict.FAIL and not QUESTIONS.get(name, {name}).isdisjoint(asked):
+        if probe.verdict is Verdict.FAIL and name in asked:
             return f"{name}: {probe.reason}"
     for name, metric in run.verdict.metrics.items():
         if metric.verdict is Verdict.FAIL and name in asked and name not in OF_THE_END and _is_sure(run, name):
