@@ -27,7 +27,7 @@ class CpuBackend(Backend):
     environment: ClassVar[Mapping[str, str]] = {"OMP_WAIT_POLICY": "PASSIVE"}
     # bf16 would be emulated on most CPUs, and torchvision 0.13 has no kernels for it there.
     precisions = ("fp32",)
-    probe_cut = 16
+    probe_cut = 32
 
     def open(self, local_rank: int, local_world_size: int) -> DeviceInfo:
         """Bind this rank to its share of the cores; the device is numbered by the local rank."""

@@ -12,7 +12,7 @@ from trainer.devices import Backend
 from trainer.probes.repeats import repeat
 from trainer.ranks import HostGroup
 
-_BYTES = 2**27  # of a copy
+_BYTES = 2**28  # of a copy
 _REGION_S, _BUDGET_S = 0.01, 0.1
 
 

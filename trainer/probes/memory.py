@@ -11,11 +11,11 @@ from trainer.devices import Backend
 from trainer.probes.repeats import repeat
 
 _GIB = 2**30
-_QUICK_BYTES = 3 * 2**27
+_QUICK_BYTES = 3 * 2**28
 """Of all buffers of a quick probe together: several times the largest caches."""
 _SHARE, _MOST = 1 / 4, 0.8
 """Of the memory: what copy and triad use, and what a full probe writes patterns to."""
-_QUICK_PATTERNS = 2**28
+_QUICK_PATTERNS = 2**29
 _CHUNK_BYTES = 2**28
 _REGION_S, _BUDGET_S = 0.01, 0.1
 _WORDS = (0, -1, 0x55555555, -0x55555556)  # no bit, all bits, every second one

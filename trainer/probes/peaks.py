@@ -29,7 +29,7 @@ from trainer.settings import Settings
 
 _SIDE = 8192
 _BATCH = 4  # images of a convolution, if the row has as many
-_REGION_S, _BUDGET_S = 0.01, 0.1
+_REGION_S, _BUDGET_S = 0.01, 0.06
 _SUSTAINED_S, _CHUNK_S, _READ_EACH_S = 60.0, 0.5, 5.0
 _HONEST = 16.0
 """A sum may be off by so many u S, as in verdict/probes/operators.py."""
