@@ -28,7 +28,7 @@ from trainer.ranks import HostGroup
 _DIGEST = 64
 _MAKERS = ("catalogue", "operators", "products", "sums", "elementwise", "exact", "special", "reference")
 _UNUSED_S = 90 * 86400
-_LARGEST = 1_000_000  # elements of a result that is no product
+_LARGEST = 4_000_000  # elements of a result that is no product
 
 
 class References:
