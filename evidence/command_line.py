@@ -17,7 +17,7 @@ EXIT_REFUSED = 2
 def examples(*lines: str) -> dict[str, Any]:
     """Return the arguments of an ArgumentParser whose help ends in `lines`; `%(prog)s` is the command itself.
 
-    >>> argparse.ArgumentParser(**examples("%(prog)s runs/<run>"))
+    >>> argparse.ArgumentParser(**examples("%(prog)s runs/<run>"))  # doctest: +SKIP
     """
     text = "\n".join(f"  {line}" for line in lines)
     return {"epilog": f"examples:\n{text}", "formatter_class": argparse.RawDescriptionHelpFormatter}

@@ -40,6 +40,9 @@ SLOW_DEVICE = re.sub(
     flags=re.M,
 )
 """The scenario that docs/virtual.md prints: rank 1 is slow."""
+WRITTEN = ("--out", "--page", "--summary", "--openmetrics", "--benchmark-storage", "--benchmark-json", "--junitxml")
+"""Options whose files go to the test's own folder."""
+PROBED = ("--numerics=quick", "--links=quick")  # which the sessions of tests leave out unless told
 SLOW = r"(?:python -m )?pytest (?:benchmarks|tests)/|python -m (?:benchmarks|tests)\."
 """Of the project's own tests and benchmarks."""
 
@@ -48,7 +51,7 @@ def commands(page: Path) -> Iterator[str]:
     """Yield the commands of a page: lines of its code blocks that begin with a program of the project."""
     text = re.sub(r"\\\n\s*", "", page.read_text(encoding="utf-8"))
     for line in re.findall(r"^ {4,}((?:pytest|conformance|python -m) [\w<-].*)$", text, re.MULTILINE):
-        yield re.sub(r"( \.\.\.)?(\s+#.*)?$", "", line).strip()
+        yield re.sub(r" \.\.\.(?= |$)|\s+#.*$", "", line).strip()
 
 
 FOUND = sorted({command for page in PAGES for command in commands(page)})
@@ -71,7 +74,7 @@ def words_of(command: str, folder: Path) -> list[str]:
             bundle = bundle_of("r300", run[1] or "1x8")
             bundle.run["id"] = f"run-{number}"
             value = str(bundle.write(folder / f"run-{number}"))
-        elif (words and words[-1] == "--out") or option in ("--benchmark-storage", "--benchmark-json", "--junitxml"):
+        elif (words and words[-1] in WRITTEN) or option in WRITTEN:
             value = str(folder / value.replace("/", "-"))
         elif words and words[-1] == "--baseline":
             value = str(site_file(folder / value, {}))
@@ -119,7 +122,7 @@ def test_a_command_on_simulated_devices_is_judged_as_the_page_says(command: str,
 
 @pytest.mark.parametrize("command", of_this_test(OF_ACCELERATORS))
 def test_a_command_that_needs_an_accelerator_asks_questions(command: str, tmp_path: Path) -> None:
-    session = run_suite(tmp_path, *words_of(command, tmp_path)[1:], "--collect-only", "-q")
+    session = run_suite(tmp_path, *words_of(command, tmp_path)[1:], *PROBED, "--collect-only", "-q")
 
     # The gate says that nothing was run, with code 1; a command line that cannot be is 4.
     assert session.code == ("--gate" in command), session.output

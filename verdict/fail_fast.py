@@ -30,7 +30,7 @@ def cannot_pass(run: Judged, asked: Collection[str]) -> str:
     of them. A rate fails with confidence, and on as many steps as a number is held against a published one with;
     memory, time and probes fail for good as soon as they do.
 
-    >>> cannot_pass(judge_so_far(evidence, device, cell), {"p_core"})
+    >>> cannot_pass(judge_so_far(evidence, device, cell), {"p_core"})  # doctest: +SKIP
     'p_core 36.4 images/s is below 38.0 (0.95 x published 40.0)'
     """
     evidence = run.evidence

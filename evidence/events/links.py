@@ -30,7 +30,7 @@ def bus_factor(collective: str, ranks: int) -> float:
 def shown_bytes(count: int) -> str:
     """Return a size in words.
 
-    >>> shown_bytes(8), shown_bytes(4084), shown_bytes(1 << 20), shown_bytes(55952384)
+    >>> shown_bytes(8), shown_bytes(4084), shown_bytes(1 << 20), shown_bytes(55951770)
     ('8 B', '4084 B', '1 MiB', '53.36 MiB')
     """
     for unit, size in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):

@@ -56,7 +56,7 @@ def stacked_bars(of: StackedBars) -> Markup:
     """Return the table with its key.
 
     >>> stacked_bars(StackedBars(["compute", "data wait"], [Bar("rank 0", [8.2, 1.1], 10.0)], label="where time goes"))
-    Markup('<ul class="key parts" ...')
+    Markup('<ul class="key parts">...')
     """
     longest = max((bar.length for bar in of.bars), default=0.0)
     rows = [_row(of, bar, longest if of.common else bar.length) for bar in of.bars]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from benchmarks.comparing import RUNS, compared, detections, false_alarms, table
+from benchmarks.judging.comparing import RUNS, compared, detections, false_alarms, table
 
 
 def test_false_alarms_are_rare_and_a_large_shift_is_found() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks.one_step import settings_of
+from benchmarks.training.one_step import settings_of
 from trainer.model.decisions import recorded, taken
 from trainer.numerics.whole_step import Batch, batch_of, build, plan_of
 

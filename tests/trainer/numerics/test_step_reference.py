@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks.one_step import settings_of
+from benchmarks.training.one_step import settings_of
 from trainer.numerics.step_reference import StepReference, obtain
 from trainer.numerics.whole_step import LOSSES, plan_of
 from trainer.ranks import HostGroup, Ranks

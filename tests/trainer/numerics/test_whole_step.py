@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.one_step import settings_of
+from benchmarks.training.one_step import settings_of
 from trainer.numerics.reference import sequential as summed_sequentially
 from trainer.numerics.whole_step import batch_of, build, distance, plan_of, sequential
 

@@ -10,7 +10,7 @@ from typing import Any, Iterator
 import pytest
 import torch
 
-from benchmarks.one_step import PLANTED, WAYS, judged, planted_faults, settings_of
+from benchmarks.training.one_step import PLANTED, WAYS, judged, planted_faults, settings_of
 from evidence.rank_file import EventLog
 from evidence.verdict import Verdict
 from trainer.devices.cpu import CpuBackend

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmarks import operating_curve
+from benchmarks.judging import operating_curve
 from benchmarks.judging.noise import KINDS, STALLS, Noise
 from benchmarks.judging.operating_curve import (
     DOCS,

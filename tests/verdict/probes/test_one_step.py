@@ -12,6 +12,7 @@ import pytest
 
 from evidence.events.one_step import Gradient, OneStepDone
 from evidence.verdict import Verdict
+from tests.support import cell_of
 from verdict.checks.invariants import CHECKS
 from verdict.probes.one_step import (
     gradient_margin,
@@ -21,6 +22,8 @@ from verdict.probes.one_step import (
     one_step_probe,
 )
 from verdict.probes.operators import judge_agreement
+
+CELL = cell_of("r300", "1x1")
 
 
 def gradient(parameter: str = "rpn.head.conv.weight", **fields: Any) -> Gradient:
@@ -201,16 +204,16 @@ def test_a_device_without_an_answer_fails_every_question() -> None:
 
 class TestLine:
     def test_it_says_how_near_the_bounds_are(self) -> None:
-        line = one_step_probe(evidence([gradient(worst=4.0)]))
+        line = one_step_probe(evidence([gradient(worst=4.0)]), CELL)
 
         assert line is not None
         assert (line.verdict, line.measured) == (Verdict.PASS, "gradients within 25%, loss within 0% of their bounds")
 
     def test_a_run_without_the_probe_has_none(self) -> None:
-        assert one_step_probe(evidence([], done=None)) is None
+        assert one_step_probe(evidence([], done=None), CELL) is None
 
     def test_what_may_vary_everywhere_does_not_lower_it(self) -> None:
-        line = one_step_probe(evidence([gradient(may_vary="measured")]))
+        line = one_step_probe(evidence([gradient(may_vary="measured")]), CELL)
 
         assert line is not None
         assert line.verdict is Verdict.PASS

@@ -1,4 +1,6 @@
-"""How often `compare` raises a false alarm, and how often it shows a slower release: `python -m benchmarks.comparing`.
+"""How often `compare` raises a false alarm, and how often it shows a slower release.
+
+    python -m benchmarks.judging.comparing
 
 Releases are compared by 1 to 10 runs a side whose values scatter from run to run (log-normal, independent), six metrics
 at once. In the false alarms nothing differs and any metric that is said to is one; in the others one is slower by

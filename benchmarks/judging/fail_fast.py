@@ -8,9 +8,9 @@ from dataclasses import replace
 from typing import Iterator, Sequence
 
 import numpy as np
-from benchmarks.noise import KINDS, Noise
-from benchmarks.operating_curve import FULL_STEPS, WINDOW, expectation, simulated_runs
 
+from benchmarks.judging.noise import KINDS, Noise
+from benchmarks.judging.operating_curve import FULL_STEPS, WINDOW, expectation, simulated_runs
 from evidence.bundle import Evidence
 from evidence.verdict import MetricVerdict, Verdict
 from expected import Expectation
@@ -28,7 +28,7 @@ OFFSETS_PERCENT = (0, -3, -4, -6, -10)
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Simulate, and print the table of docs/watching.md."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.fail_fast", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.judging.fail_fast", description=__doc__)
     parser.add_argument("--runs", type=int, default=RUNS, help="simulated runs of each kind (default %(default)s)")
     runs = parser.parse_args(argv).runs
     published = {offset: expectation(offset) for offset in OFFSETS_PERCENT}

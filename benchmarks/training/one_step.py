@@ -1,8 +1,8 @@
 """The rules of the one-step probe put to the test: false alarms of honest arithmetic, and the errors that are found.
 
-    python -m benchmarks.one_step alarms --seeds 1000      # honest arithmetic by turns; --model for a larger network
-    python -m benchmarks.one_step planted --seeds 20       # the share of planted errors that each question finds
-    python -m benchmarks.one_step times --model fasterrcnn_resnet50_fpn    # what the probe takes on this machine
+    python -m benchmarks.training.one_step alarms --seeds 1000  # honest arithmetic; --model for a larger network
+    python -m benchmarks.training.one_step planted --seeds 20   # planted errors that each question finds
+    python -m benchmarks.training.one_step times --model fasterrcnn_resnet50_fpn  # what the probe takes
 
 A seed is a network with weights of its own, a picture of its own, and the decisions of its steps.
 """
@@ -203,7 +203,7 @@ def times(model: str, numerics: str) -> None:
 
 def main(argv: Sequence[str]) -> int:
     """Run a command; returns 1 if an honest step was refused."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.one_step", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.training.one_step", description=__doc__.splitlines()[0])
     parser.add_argument("command", choices=("alarms", "planted", "times"))
     parser.add_argument("--seeds", type=int, default=100)
     parser.add_argument("--first", type=int, default=0, help="the first seed")
