@@ -160,7 +160,7 @@ def one_step_probe(evidence: Evidence, cell: Cell) -> ProbeVerdict | None:
     if gradients is None or losses is None:
         return None
     replayed = judge_replayed_step(evidence)
-    passed = f"gradients within {gradients.margin:.0%}, loss within {losses.margin:.0%} of their bounds"
+    passed = f"gradients at {gradients.margin:.0%} of their bounds, loss at {losses.margin:.0%}"
     answers = [one for one in (gradients, losses, replayed) if one is not None and one.verdict is not Verdict.RECORDED]
     return in_one_line(answers, passed=passed, bound="honest arithmetic")
 

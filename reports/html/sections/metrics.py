@@ -175,7 +175,7 @@ def running_badge() -> Markup:
 
 def term_of(name: str) -> str:
     """Return what a metric or probe is called in the language in force; "" for one without a text."""
-    key = f"metric.{name}"
+    key = f"metric.{'_'.join(name.split())}"
     return text(key) if key in texts() else ""
 
 

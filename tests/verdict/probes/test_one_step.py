@@ -207,7 +207,7 @@ class TestLine:
         line = one_step_probe(evidence([gradient(worst=4.0)]), CELL)
 
         assert line is not None
-        assert (line.verdict, line.measured) == (Verdict.PASS, "gradients within 25%, loss within 0% of their bounds")
+        assert (line.verdict, line.measured) == (Verdict.PASS, "gradients at 25% of their bounds, loss at 0%")
 
     def test_a_run_without_the_probe_has_none(self) -> None:
         assert one_step_probe(evidence([], done=None), CELL) is None
