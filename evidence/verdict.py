@@ -87,9 +87,20 @@ _FLOATS = ("pixels_per_image", "proposals_per_image", "positives_per_image", "fi
 
 @dataclass(frozen=True)
 class JudgedCell(RunCell):
-    """The cell that a run was judged as; `card` is the device's index in a run of --each-card, else None."""
+    """The cell that a run was judged as.
+
+    `card` is the device's index in a run of --each-card, `host` the host's name in one of --each-host, else None.
+    """
 
     card: int | None = None
+    host: str | None = None
+
+    @property
+    def place(self) -> str:
+        """The one device or host that the run was bound to: "device 3", "host gpu-07"; else ""."""
+        if self.host is not None:
+            return f"host {self.host}"
+        return "" if self.card is None else f"device {self.card}"
 
     def __str__(self) -> str:
         return f"{self.topology} {self.precision} bs{self.batch_size} lr{self.learning_rate:g}"
@@ -184,9 +195,12 @@ class RunVerdict:
 
 @dataclass(frozen=True)
 class ComparedDevice:
-    """One device of a host beside the others: `share` is its p_core over the median of theirs, None without numbers."""
+    """A device or host beside its siblings: `share` is its p_core over the median of theirs, None without numbers.
 
-    card: int
+    `place` is as in JudgedCell, `serial` that of a device, or the name that a host has for itself.
+    """
+
+    place: str
     serial: str
     p_core: float | None
     interval: Interval | None
@@ -200,8 +214,8 @@ class Comparison:
 
     Also of devices before and after their training: health.
 
-    `than` is the smaller topology's cell (efficiency), `slowest` the slowest rank (skew), `devices` those of the host
-    (siblings).
+    `than` is the smaller topology's cell (efficiency), `slowest` the slowest rank (skew), `devices` those of the host,
+    or the hosts (siblings), the worst first.
     """
 
     cell: str
@@ -214,8 +228,9 @@ class Comparison:
 def encode_verdict(verdict: RunVerdict) -> dict[str, Any]:
     """Return the verdict as strict JSON; an interval is [low, high], a number that is not finite null."""
     record: dict[str, Any] = {"schema": SCHEMA, **encode(verdict)}
-    if verdict.cell.card is None:
-        del record["cell"]["card"]
+    for place in ("card", "host"):
+        if record["cell"][place] is None:
+            del record["cell"][place]
     if not verdict.provisional:
         del record["provisional"]
     record["metrics"] = {name: encode_metric(metric) for name, metric in verdict.metrics.items()}

@@ -17,7 +17,7 @@ from expected.model import (
     Recipe,
     Smoke,
     Topology,
-    split_device,
+    split_place,
 )
 from expected.site import Site, Waiver, load_site
 from expected.toml_file import ExpectationError
@@ -46,5 +46,5 @@ __all__ = [
     "load_device",
     "load_devices",
     "load_site",
-    "split_device",
+    "split_place",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Mapping
+from typing import Any, Mapping
 
 from expected.metrics import FURTHER_METRICS, METRICS
 from expected.rates import Rate
@@ -20,7 +20,7 @@ NOT_APPLICABLE = "not_applicable"
 SMOKE = "a smoke run is held against no number"
 """The source of the expectations of a smoke run's cell."""
 
-_DEVICE = "-card"
+_PLACE = re.compile(r"(?P<cell>.+?)-(?:card(?P<card>0|[1-9][0-9]*)|host-(?P<host>.+))", re.ASCII)
 """Precedes the device index in a cell's id; ids of tables end with the batch size."""
 
 TIMINGS = ("host", "device")
@@ -143,8 +143,9 @@ class Cell:
 
     `device` is the marker, `batch_size` is per device, `timing` how the published p_core was timed ("host", "device"),
     `expectations` has all columns of the table by name, and further metrics with a number. `card` is the index of the
-    one device to use; None, as in every table, for any. `peak_tflops` is the device's specified peak at the precision;
-    None if it is not stated. `rates` are the device's [[link]] and [[peak]] rows.
+    one device to use, `host` the name in --hosts of the one host; None, as in every table, for any. `peak_tflops` is
+    the device's specified peak at the precision; None if it is not stated. `rates` are the device's [[link]] and
+    [[peak]] rows.
     """
 
     device: str
@@ -158,14 +159,16 @@ class Cell:
     source: str = ""
     note: str = ""
     card: int | None = None
+    host: str | None = None
     peak_tflops: float | None = None
     rates: tuple[Rate, ...] = field(default=(), hash=False)
 
     @property
     def id(self) -> str:
         """The name in tests, reports and evidence: "r300-1x8-fp32-bs16", with `card` "r300-1x1-fp32-bs16-card3"."""
-        card = "" if self.card is None else f"{_DEVICE}{self.card}"
-        return f"{self.device}-{self.topology}-{self.precision}-bs{self.batch_size}{card}"
+        place = "" if self.card is None else f"-card{self.card}"
+        place += "" if self.host is None else f"-host-{self.host}"
+        return f"{self.device}-{self.topology}-{self.precision}-bs{self.batch_size}{place}"
 
     def without_numbers(self, source: str) -> Cell:
         """Return the cell with nothing published; `source` is the reason."""
@@ -190,15 +193,18 @@ class Cell:
         return "full" if any(self.expectations[name].has_number for name in ("map", "e2e_time")) else "epoch"
 
 
-def split_device(cell_id: str) -> tuple[str, int | None]:
-    """Split a cell's id into the id in its table and the device index.
+def split_place(cell_id: str) -> tuple[str, dict[str, Any]]:
+    """Split a cell's id into the id in its table and the fields of Cell that bind it to one device or host.
 
-    >>> split_device("r300-1x1-fp32-bs16-card3")
-    ('r300-1x1-fp32-bs16', 3)
+    >>> split_place("r300-1x1-fp32-bs16-card3")
+    ('r300-1x1-fp32-bs16', {'card': 3})
+    >>> split_place("r300-1x8-fp32-bs16-host-gpu-07")
+    ('r300-1x8-fp32-bs16', {'host': 'gpu-07'})
     """
-    table_id, found, card = cell_id.rpartition(_DEVICE)
-    is_number = card.isascii() and card.isdigit() and str(int(card)) == card
-    return (table_id, int(card)) if found and is_number else (cell_id, None)
+    match = _PLACE.fullmatch(cell_id)
+    if match is None:
+        return cell_id, {}
+    return match["cell"], {"host": match["host"]} if match["card"] is None else {"card": int(match["card"])}
 
 
 @dataclass(frozen=True)

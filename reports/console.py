@@ -22,7 +22,7 @@ _EXPLAINED = (Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.MISSING)
 _FOUND = {"differs": "red", "unknown": "yellow"}
 _METRICS = ("metric", "measured", "bound", "published", "of published", "verdict")
 _SCALING = ("cell", "compared with", "efficiency", "bound", "verdict", "skew", "slowest rank")
-_DEVICES = ("device", "serial", "p_core", "of its siblings'", "verdict")
+_DEVICES = ("run on", "serial or name", "p_core", "of its siblings'", "verdict")
 _MOST_NAMES = 2  # of optimizations in a title
 
 
@@ -39,7 +39,8 @@ def run_lines(
     """Return the closing lines of one run.
 
     `name` is the device's, `folder` the run's path as it should be shown, `serial` the device's of a run of
-    --each-card. `notes` and `more` stand before `commands`, the next things to do by a short word for each.
+    --each-card, or the name that the host of --each-host gives. `notes` and `more` stand before `commands`, the next
+    things to do by a short word for each.
     """
     verdicts = [one.verdict for one in verdict.shown.values()] + [one.verdict for one in verdict.probes.values()]
     colours = ["", *map(COLOURS.__getitem__, verdicts)]
@@ -108,7 +109,7 @@ def comparison_lines(compared: Sequence[Comparison]) -> dict[str, list[Line]]:
     """Return the lines of each table of comparisons by its title."""
     tables = {"scaling": _scaling([one for one in compared if one.judged.metric not in ("siblings", "health")])}
     tables["health"] = _health([one for one in compared if one.judged.metric == "health"])
-    tables.update({f"devices of {one.cell}": _devices(one) for one in compared if one.judged.metric == "siblings"})
+    tables.update({f"siblings of {one.cell}": _devices(one) for one in compared if one.judged.metric == "siblings"})
     return {title: lines for title, lines in tables.items() if lines}
 
 
@@ -116,9 +117,9 @@ def run_title(device: str, verdict: RunVerdict, folder: str, serial: str = "") -
     """Return a run in a line: device and cell, how it was made, ranks, and its folder."""
     cell = verdict.cell
     restarted = f"restarted {verdict.restarts}x" if verdict.restarts else ""
-    card = "" if cell.card is None else f"device {cell.card}" + (f" ({serial})" if serial else "")
+    place = cell.place + (f" ({serial})" if cell.place and serial else "")
     simulated = "simulated" if verdict.simulated else ""
-    facts = (simulated, switched_off(verdict), restarted, verdict.protocol, cell.shape, card, folder)
+    facts = (simulated, switched_off(verdict), restarted, verdict.protocol, cell.shape, place, folder)
     return " · ".join((f"{device} {cell}", *filter(None, facts)))
 
 
@@ -189,7 +190,7 @@ def _devices(one: Comparison) -> list[Line]:
     for device in one.devices:
         share = "-" if device.share is None else f"{device.share:.1%}"
         p_core = measured(device.p_core, device.interval, "images/s")
-        rows.append((str(device.card), device.serial or "-", p_core, share, device.verdict.value))
+        rows.append((device.place, device.serial or "-", p_core, share, device.verdict.value))
     return aligned(rows, ["", *(COLOURS[device.verdict] for device in one.devices)]) + _explained([one])
 
 

@@ -31,6 +31,7 @@ ELSEWHERE = {
     "python -m expected import README.md": "tests/expected/test_main.py",
     "python -m expected check README.md": "tests/expected/test_main.py",
     "pytest -m virtual --each-card": "tests/suite/test_each_card.py",
+    "pytest -m virtual --topo 1x2 --each-host": "tests/suite/test_each_host.py",
 }
 """Commands that need more than stored runs, by how they begin, with the test that runs them."""
 SLOW_DEVICE = re.sub(

@@ -64,7 +64,12 @@ class Judged:
 
     @property
     def serial(self) -> str:
-        """The serial number of the one device of a run of --each-card, if it is known; else ""."""
+        """Of --each-card the serial number of the run's device, of --each-host the host's own name if it is another.
+
+        "" if it is not known.
+        """
+        if self.cell.host is not None:
+            return ", ".join(dict.fromkeys(one.host for _, one in self.evidence.starts if one.host != self.cell.host))
         return "" if self.cell.card is None else ", ".join(start.serial or "" for _, start in self.evidence.starts)
 
     @cached_property
@@ -232,6 +237,7 @@ def _verdict(
             cell.learning_rate,
             cell.timing,
             cell.card,
+            cell.host,
         ),
         simulated=evidence.simulated,
         protocol="unknown" if evidence.run is None else evidence.run.protocol,

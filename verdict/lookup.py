@@ -17,7 +17,7 @@ from expected import (
     Expectation,
     ExpectationError,
     Topology,
-    split_device,
+    split_place,
 )
 
 OWN_DATA = "the table's numbers belong to the generated data set, not to the one of --data"
@@ -31,14 +31,14 @@ def find_cell(evidence: Evidence, devices: Mapping[str, Device]) -> tuple[Device
     """
     if evidence.run is None:
         raise SuiteError(f"{evidence.path}: cannot tell which cell was run: {'; '.join(evidence.problems)}")
-    wanted, card = split_device(evidence.run.cell.id)
+    wanted, place = split_place(evidence.run.cell.id)
     if evidence.run.protocol == "smoke":
         ran = evidence.run.cell.device, evidence.run.cell.topology, evidence.run.cell.precision
         devices = {name: with_smoke_cell(one, *ran) for name, one in devices.items()}
     for device in devices.values():
         for cell in device.cells:
             if cell.id == wanted:
-                found = replace(cell, card=card)
+                found = replace(cell, **place)
                 return device, found.without_numbers(OWN_DATA) if on_other_data(evidence, device) else found
     known = ", ".join(cell.id for device in devices.values() for cell in device.cells)
     raise SuiteError(f"{evidence.path}: found cell {wanted} in run.json, expected one of the shipped tables: {known}")

@@ -164,14 +164,14 @@ def facts_of(of: PageOf) -> list[tuple[str, str]]:
     """Return what identifies a run: when it was, on what, which release, which cell, and where it is."""
     evidence, verdict, run = of.run.evidence, of.run.verdict, of.run.evidence.run
     cell, serial = verdict.cell, of.run.serial
-    card = "" if cell.card is None else f"device {cell.card}" + (f" ({serial})" if serial else "")
+    place = cell.place + (f" ({serial})" if cell.place and serial else "")
     names = dict.fromkeys(start.device_name for _, start in evidence.starts)
     under_test = {} if run is None else run.under_test
     facts = {
         "date": "" if run is None else run.started_utc[:16].replace("T", " ") + " UTC" * bool(run.started_utc),
         "duration": "" if run is None or run.boot.elapsed_s is None else duration(run.boot.elapsed_s),
         "device": ", ".join(names) or of.run.device.name,
-        "card": card,
+        "place": place,
         "release": "; ".join(
             filter(None, [of.release, ", ".join(f"{item} {word}" for item, word in under_test.items())])
         ),

@@ -87,7 +87,7 @@ def _compared_row(one: Comparison, scale: float) -> dict[str, Any]:
 
 def _device_row(device: ComparedDevice) -> dict[str, Any]:
     return {
-        "card": device.card,
+        "place": device.place,
         "serial": device.serial or "-",
         "p_core": quantity(device.p_core, "images/s") + half_width(device.p_core, device.interval),
         "share": "-" if device.share is None else percent(device.share),

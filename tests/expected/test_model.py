@@ -21,7 +21,7 @@ from expected import (
     ExpectationError,
     Recipe,
     Topology,
-    split_device,
+    split_place,
 )
 
 counts = st.integers(min_value=1, max_value=9999)
@@ -188,12 +188,17 @@ def test_only_what_is_published_or_accepted_has_a_number(state: str, has_number:
 
 @pytest.mark.parametrize("card", [None, 0, 3, 12])
 def test_the_id_of_a_cell_of_one_device_gives_cell_and_device_back(card: int | None) -> None:
-    assert split_device(replace(cell(), card=card).id) == (cell().id, card)
+    assert split_place(replace(cell(), card=card).id) == (cell().id, {} if card is None else {"card": card})
 
 
-@pytest.mark.parametrize("text", ["", "x-card", "x-card-1", "x-card03", "x-cardé", "x-card³"])
+@pytest.mark.parametrize("host", ["a", "gpu-07.example.org", "user@10.0.0.7", "gpu-card3", "x-host-y"])
+def test_the_id_of_a_cell_of_one_host_gives_cell_and_host_back(host: str) -> None:
+    assert split_place(replace(cell(), host=host).id) == (cell().id, {"host": host})
+
+
+@pytest.mark.parametrize("text", ["", "x-card", "x-card-1", "x-card03", "x-cardé", "x-card³", "x-host-", "x-host"])
 def test_what_is_no_device_is_part_of_the_id(text: str) -> None:
-    assert split_device(text) == (text, None)
+    assert split_place(text) == (text, {})
 
 
 def test_an_error_keeps_its_message_between_processes() -> None:

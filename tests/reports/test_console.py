@@ -223,16 +223,16 @@ def test_cells_keep_their_order() -> None:
 
 def test_the_devices_of_a_host_stand_below_each_other() -> None:
     devices = (
-        ComparedDevice(0, "S-0", 20.0, Interval(19.9, 20.1), 1.0, Verdict.PASS),
-        ComparedDevice(11, "", None, None, None, Verdict.INVALID),
+        ComparedDevice("device 0", "S-0", 20.0, Interval(19.9, 20.1), 1.0, Verdict.PASS),
+        ComparedDevice("device 11", "", None, None, None, Verdict.INVALID),
     )
 
-    lines = comparison_lines([compared("siblings", "invalid", ONE, devices=devices)])[f"devices of {ONE}"]
+    lines = comparison_lines([compared("siblings", "invalid", ONE, devices=devices)])[f"siblings of {ONE}"]
 
     assert [line.text for line in lines] == [
-        "device   serial   p_core                   of its siblings'   verdict",
-        "0        S-0      20.00 images/s ± 0.5 %   100.0%             pass",
-        "11       -        -                        -                  invalid",
+        "run on      serial or name   p_core                   of its siblings'   verdict",
+        "device 0    S-0              20.00 images/s ± 0.5 %   100.0%             pass",
+        "device 11   -                -                        -                  invalid",
         "",
         "siblings: because",
     ]

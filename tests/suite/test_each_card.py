@@ -57,7 +57,7 @@ def test_the_slow_device_is_named_among_its_siblings(burnt_in: Session) -> None:
     assert (
         case.properties["cards"] == "device 4 (SIM-0004), device 5 (SIM-0005), device 6 (SIM-0006), device 7 (SIM-0007)"
     )
-    assert f"devices of {CELL}" in burnt_in.output
+    assert f"siblings of {CELL}" in burnt_in.output
 
 
 @pytest.mark.integration

@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import math
 import sys
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Callable, Mapping
 
@@ -20,6 +20,8 @@ if sys.version_info >= (3, 11):  # pragma: no cover - one of the two on each Pyt
 else:  # pragma: no cover
     import tomli as tomllib
 
+VIRTUAL_HOST = "VIRTUAL_HOST"
+"""Environment variable: the name of the host that ranks on this one simulate."""
 _REQUIRED = object()
 
 
@@ -66,7 +68,10 @@ def _is_pair(found: Any) -> bool:
 
 @dataclass(frozen=True)
 class Fault:
-    """A planted fault: `values` has every key of its kind in FAULTS. Without `ranks` it is on all, likewise `cards`."""
+    """A planted fault: `values` has every key of its kind in FAULTS.
+
+    Without `ranks` it is on all, likewise `cards` and `hosts`.
+    """
 
     kind: str
     values: Mapping[str, Any] = field(hash=False)
@@ -127,6 +132,10 @@ class Scenario:
         """The faults of a kind on a rank, whose device has this index in its host."""
         return [fault for fault in self.faults if fault.kind == kind and fault.on(rank, index)]
 
+    def on_host(self, name: str) -> Scenario:
+        """The scenario with the faults that are planted on this host."""
+        return replace(self, faults=tuple(one for one in self.faults if not one["hosts"] or name in one["hosts"]))
+
     def facts(self) -> dict[str, Any]:
         """All of it as JSON can hold it; infinite numbers and NaN are strings."""
         plain = {key: getattr(self, key) for key in SCENARIO}
@@ -139,6 +148,12 @@ SCENARIO: Mapping[str, Key] = {one.name: one.metadata["key"] for one in fields(S
 
 _RANKS = Key(_are_numbers, "an array of different ranks, counted from 0; empty means all", (), tuple)
 _DEVICES = Key(_are_numbers, "an array of different devices of a host, counted from 0; empty means all", (), tuple)
+_HOSTS = Key(
+    lambda found: isinstance(found, list) and all(isinstance(name, str) for name in found),
+    "an array of names of hosts; empty means all",
+    (),
+    tuple,
+)
 _FLAG = Key(lambda found: isinstance(found, bool), "true or false", False)
 _NAME = Key(lambda found: isinstance(found, str), "a name of the catalogue; empty means all", "")
 _FACTOR = _number(0, 1000, above=True)
@@ -147,7 +162,7 @@ _STEP = _whole(0)
 _FROM_STEP = _whole(0, default=0)
 
 FAULTS: Mapping[str, Mapping[str, Key]] = {
-    kind: {**keys, "ranks": _RANKS, "cards": _DEVICES}
+    kind: {**keys, "ranks": _RANKS, "cards": _DEVICES, "hosts": _HOSTS}
     for kind, keys in {
         "slow": {"factor": _FACTOR, "from_step": _FROM_STEP},
         "stall": {"share": _number(0, 1), "factor": _FACTOR},

@@ -16,7 +16,7 @@ from evidence.telemetry import DEVICE_READINGS
 from trainer.clocks import Clock, SimulatedClock
 from trainer.devices.base import Backend, CopyStream, DeviceInfo, Inventory, T, visible_index
 from trainer.devices.numeric_faults import NumericFaults
-from trainer.devices.scenario import Scenario, load_scenario
+from trainer.devices.scenario import VIRTUAL_HOST, Scenario, load_scenario
 from trainer.devices.simulated_links import SimulatedLinks
 from trainer.devices.simulation import NS_PER_MS, SimulatedDevice
 from trainer.devices.timers import EventTimer, StepTimer, WindowTimer
@@ -94,7 +94,7 @@ class VirtualBackend(Backend):
     copies_beside = True
     probe_cut = 256
 
-    _scenario = Scenario()
+    _planted = _scenario = Scenario()
     _rank, _world_size = 0, 1
     _host_devices = 1
     _device: SimulatedDevice
@@ -103,7 +103,8 @@ class VirtualBackend(Backend):
         """Read the scenario; the default is a steady device."""
         self._rank, self._world_size = rank, world_size
         if scenario is not None:
-            self._scenario = load_scenario(scenario, world_size=world_size)
+            self._planted = load_scenario(scenario, world_size=world_size)
+            self._scenario = self._planted.on_host(self.host_name())
         if self._scenario.clock == "simulated":
             self.clock = SimulatedClock()
         else:
@@ -112,11 +113,11 @@ class VirtualBackend(Backend):
 
     def planted(self) -> dict[str, Any]:
         """Return the scenario in force, defaults included."""
-        return self._scenario.facts()
+        return self._planted.facts()
 
     def host_name(self) -> str:
         """Return this host's name, or the one that a launch of several simulated hosts gave it."""
-        return os.environ.get("VIRTUAL_HOST") or super().host_name()
+        return os.environ.get(VIRTUAL_HOST) or super().host_name()
 
     def open(self, local_rank: int, local_world_size: int) -> DeviceInfo:
         """Make this rank's device; the host computes with one thread."""

@@ -21,6 +21,7 @@ from typing import Any, Mapping, Sequence
 
 from trainer.clocks import AGENT_CLOCK, AgentClock
 from trainer.devices import load_backend
+from trainer.devices.scenario import VIRTUAL_HOST
 from trainer.errors import TrainerError
 from trainer.launch.hosts import free_port, interface_towards, own_addresses, port_problem, source_digest
 from trainer.launch.launchers import PROGRAM_FOLDER
@@ -193,7 +194,7 @@ class Agent:
             chosen_environment(order.backend, environment, ranks_per_node=order.ranks_per_node, interface=interface)
         )
         if order.simulated_hosts:
-            environment["VIRTUAL_HOST"] = self._host_name()
+            environment[VIRTUAL_HOST] = self._host_name()
         environment[AGENT_CLOCK] = AgentClock().name  # answers until this process ends
         with (self._work.folder / f"host-{self._node:04d}.log").open("ab") as log:
             self._process = subprocess.Popen(

@@ -13,7 +13,7 @@ from evidence.bundle import read_run
 from evidence.errors import SuiteError
 from evidence.run_file import UNJUDGED
 from evidence.verdict import RunVerdict, Verdict
-from expected import ALL_METRICS, PUBLISHED, UNPUBLISHED, Cell, Device
+from expected import ALL_METRICS, PUBLISHED, UNPUBLISHED, Cell, Device, split_place
 from expected.metrics import ABSOLUTE_TOLERANCE, LARGEST_TOLERANCE, Bounds, default_bounds
 from expected.site import MIN_RUNS
 from verdict.compare.comparability import Provenance, differing, read_provenance
@@ -199,6 +199,11 @@ def _judge(run_dir: Path, devices: Mapping[str, Device]) -> _Judged:
         raise AcceptError(
             f"{run_dir}: was made by --each-card, beside runs on the other devices, expected a run that had the "
             "machine to itself: make one with --topo 1x1"
+        )
+    if cell.host is not None:
+        raise AcceptError(
+            f"{run_dir}: was made by --each-host, as one of several hosts, expected one of "
+            f"{split_place(cell.id)[0]}: make it with --hosts {cell.host} and without --each-host"
         )
     judged = judge(evidence, device, cell)
     verdict = judged.verdict

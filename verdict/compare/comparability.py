@@ -10,7 +10,7 @@ from typing import Any, Iterable, Iterator, Mapping, Sequence
 
 from evidence.bundle import Evidence
 from evidence.errors import EvidenceError
-from expected import split_device
+from expected import split_place
 from verdict.checks.data import annotation_digests
 from verdict.checks.identity import complete
 from verdict.checks.workload import fingerprint
@@ -119,7 +119,7 @@ def circumstances(evidence: Evidence, p_core_method: str = "") -> dict[str, str]
     if run is None or not run.started_utc:
         return {}
     origin = read_provenance(evidence)
-    starts, card = [start for _, start in evidence.starts], split_device(run.cell.id)[1]
+    starts, place = [start for _, start in evidence.starts], split_place(run.cell.id)[1]
     counts = sorted({(data.train_images, data.val_images or 0) for rank in evidence.ranks for data in rank.data})
     data = "; ".join(f"{train} images to train on, {val} to evaluate" for train, val in counts) or "not recorded"
     seen = fingerprint(evidence)
@@ -131,7 +131,9 @@ def circumstances(evidence: Evidence, p_core_method: str = "") -> dict[str, str]
         "batch size": str(run.cell.batch_size),
         "learning rate": repr(run.cell.learning_rate),
         "share of the machine": (
-            "the whole machine" if card is None else f"device {card}, beside runs on the others (--each-card)"
+            f"device {place['card']}, beside runs on the others (--each-card)"
+            if "card" in place
+            else "the whole machine"
         ),
         "protocol": origin.protocol,
         "device is": "simulated" if evidence.simulated else "real",

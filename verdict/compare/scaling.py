@@ -41,9 +41,12 @@ class TopologyRun:
 
 @dataclass(frozen=True)
 class DeviceRun:
-    """A device's own run: its p_core in images/s, or why that cannot be trusted (`broken`). No `serial` is ""."""
+    """A device's or host's own run: its p_core in images/s, or why that cannot be trusted (`broken`).
 
-    card: int
+    `place` is where, as in "device 3" or "host gpu-07"; `serial` as in ComparedDevice, "" if it is not known.
+    """
+
+    place: str
     serial: str
     p_core: Measurement | None
     broken: str = ""
@@ -54,12 +57,12 @@ class DeviceRun:
         return None if self.broken else self.p_core
 
     def __str__(self) -> str:
-        return f"device {self.card}" + (f" ({self.serial})" if self.serial else "")
+        return self.place + (f" ({self.serial})" if self.serial else "")
 
 
 @dataclass(frozen=True)
 class DeviceVerdict:
-    """One device among its siblings: `share` is its p_core over the median of the others', None if there is none."""
+    """A device or host among its siblings: `share` is its p_core over the median of the others', None without one."""
 
     run: DeviceRun
     share: float | None
@@ -69,17 +72,23 @@ class DeviceVerdict:
 
 @dataclass(frozen=True)
 class SiblingsVerdict:
-    """The judgement of all devices: `cards` in the order given, `reason` names those that decided `verdict`."""
+    """The judgement of all siblings: `cards` in the order given, `reason` names those that decided `verdict`."""
 
     cards: tuple[DeviceVerdict, ...]
     verdict: Verdict
     reason: str
 
     @property
+    def worst_first(self) -> tuple[DeviceVerdict, ...]:
+        """The same by their verdicts, then by the share: those to look at come first."""
+        order = list(Verdict)
+        return tuple(sorted(self.cards, key=lambda one: (order.index(one.verdict), one.share or 0.0)))
+
+    @property
     def metric(self) -> MetricVerdict:
         """The verdict as one on a metric: the lowest share."""
         lowest = min((card.share for card in self.cards if card.share is not None), default=None)
-        method = "lowest p_core of a device over the median of the other devices', each in a run of its own"
+        method = "lowest p_core over the median of the others', each in a run of its own"
         low = 1 - TOLERANCE
         return MetricVerdict(
             SIBLINGS, lowest, "", None, None, low, None, "higher", method, "", self.verdict, self.reason
@@ -172,7 +181,7 @@ def judge_stragglers(
 
 
 def judge_siblings(runs: Sequence[DeviceRun]) -> SiblingsVerdict:
-    """Judge which devices' p_core lies more than TOLERANCE below the median of the others', with confidence.
+    """Judge which devices' or hosts' p_core lies more than TOLERANCE below the median of the others', with confidence.
 
     The median of an even number is the lower of the two in the middle, so that none is slow beside one fast device. A
     device fails if its whole interval lies below the bound, and is inconclusive if the interval straddles it or there
@@ -180,7 +189,7 @@ def judge_siblings(runs: Sequence[DeviceRun]) -> SiblingsVerdict:
     a number that can be trusted are left out, and make all of it invalid unless another one is proven slow; fewer than
     MIN_SIBLINGS in all are only recorded.
 
-    >>> judge_siblings([DeviceRun(at, "", one) for at, one in enumerate(p_cores)]).reason  # doctest: +SKIP
+    >>> judge_siblings([DeviceRun(f"device {at}", "", one) for at, one in enumerate(p_cores)]).reason  # doctest: +SKIP
     "device 2 does 17.40 images/s, 87.0% of its siblings' median 20.00: slower by more than 5%"
     """
     usable = [(run, run.usable) for run in runs]
@@ -193,11 +202,11 @@ def judge_siblings(runs: Sequence[DeviceRun]) -> SiblingsVerdict:
         return SiblingsVerdict(
             cards,
             Verdict.RECORDED,
-            f"found {counted(len(cards), 'device')}, expected {MIN_SIBLINGS} or more: fewer have no median to be held "
-            "against",
+            f"found {counted(len(cards), 'run')} of siblings, expected {MIN_SIBLINGS} or more: fewer have no median "
+            "to be held against",
         )
     slowest = min(cards, key=lambda card: card.share or 0.0)
-    return SiblingsVerdict(cards, Verdict.PASS, f"no device is slower than its siblings; the slowest, {slowest.reason}")
+    return SiblingsVerdict(cards, Verdict.PASS, f"none is slower than its siblings; the slowest, {slowest.reason}")
 
 
 def ratio_per_device(small: TopologyRun, big: TopologyRun, metric: str) -> float | None:

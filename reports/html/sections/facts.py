@@ -10,7 +10,7 @@ from evidence.codec import FieldError, decode
 from evidence.events.setup import Optimization, Start
 from evidence.files import SEAL_FILE
 from evidence.run_file import Launcher, Run
-from expected import Device, Recipe, split_device
+from expected import Device, Recipe, split_place
 from expected.metrics import COCO_TRAIN_IMAGES
 from expected.recipe import deviations
 from reports.html.texts import text
@@ -40,7 +40,7 @@ def deviations_of(judged: Judged) -> Iterator[str]:
     """Yield each way in which the run is not the benchmark as the table has it."""
     evidence, device, cell = judged.evidence, judged.device, judged.verdict.cell
     run = evidence.run
-    table_id, _ = split_device(cell.id)
+    table_id, _ = split_place(cell.id)
     listed = next((one for one in device.cells if one.id == table_id), None)
     recipe = _recipe(run) if listed is None else listed.recipe
     if recipe is None:

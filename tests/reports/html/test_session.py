@@ -57,15 +57,15 @@ def test_what_was_held_against_each_other_is_shown(tmp_path: Path) -> None:
 
 def test_each_device_of_a_host_stands_beside_its_siblings(tmp_path: Path) -> None:
     devices = (
-        ComparedDevice(0, "SN-0", 200.0, Interval(199.0, 201.0), 1.02, Verdict.PASS),
-        ComparedDevice(1, "", None, None, None, Verdict.INVALID),
+        ComparedDevice("device 0", "SN-0", 200.0, Interval(199.0, 201.0), 1.02, Verdict.PASS),
+        ComparedDevice("device 1", "", None, None, None, Verdict.INVALID),
     )
     siblings = Comparison("r300-1x1-fp32-bs4", metric("siblings", "fail", reason="device 1"), devices=devices)
 
     text = text_of(session_page([page_of(tmp_path)], comparisons=[siblings], gate="", command=""))
 
-    assert "Devices of r300-1x1-fp32-bs4 device serial p_core of its siblings verdict" in text
-    assert "0 SN-0 200.0 images/s ± 0.5 % 102.0 % ✓ pass 1 - - - ! invalid" in text
+    assert "Siblings of r300-1x1-fp32-bs4 run on serial or name p_core of its siblings verdict" in text
+    assert "device 0 SN-0 200.0 images/s ± 0.5 % 102.0 % ✓ pass device 1 - - - ! invalid" in text
 
 
 @pytest.mark.parametrize(

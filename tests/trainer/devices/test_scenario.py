@@ -79,6 +79,14 @@ def test_a_fault_of_ranks_and_devices_happens_where_both_are_met(tmp_path: Path)
     assert [place for place in ((0, 3), (1, 2), (1, 3)) if scenario.of_kind("slow", *place)] == [(1, 3)]
 
 
+def test_a_fault_of_a_host_happens_there_and_one_without_hosts_everywhere(tmp_path: Path) -> None:
+    text = "[[fault]]\nkind = 'slow'\nfactor = 2\nhosts = ['b']\n[[fault]]\nkind = 'slow'\nfactor = 3"
+    scenario = load_scenario(written(tmp_path, text), world_size=1)
+
+    assert [fault["factor"] for fault in scenario.on_host("a").faults] == [3]
+    assert [fault["factor"] for fault in scenario.on_host("b").faults] == [2, 3]
+
+
 def test_the_facts_are_everything_that_is_planted_in_a_form_that_json_has(tmp_path: Path) -> None:
     facts = load_scenario(written(tmp_path, WHOLE), world_size=2).facts()
 
@@ -86,8 +94,8 @@ def test_the_facts_are_everything_that_is_planted_in_a_form_that_json_has(tmp_pa
     assert json.loads(text) == facts
     assert set(facts) == {*SCENARIO, "faults"}
     assert facts["faults"] == [
-        {"kind": "slow", "factor": 1.07, "from_step": 0, "ranks": [1], "cards": []},
-        {"kind": "loss", "value": "nan", "from_step": 9, "ranks": [], "cards": []},
+        {"kind": "slow", "factor": 1.07, "from_step": 0, "ranks": [1], "cards": [], "hosts": []},
+        {"kind": "loss", "value": "nan", "from_step": 9, "ranks": [], "cards": [], "hosts": []},
     ]
 
 
@@ -156,7 +164,7 @@ def test_the_documentation_has_every_key_with_its_default_and_every_kind_of_faul
     kinds = {row[0].strip("`"): set(re.findall(r"`(\w+)`", row[1])) for row in rows if row[0].strip("`") in FAULTS}
 
     assert keys == {key: f"{known.default:g}" if key in NUMBERS else known.default for key, known in SCENARIO.items()}
-    assert kinds == {kind: set(known) - {"ranks", "cards"} for kind, known in FAULTS.items()}
+    assert kinds == {kind: set(known) - {"ranks", "cards", "hosts"} for kind, known in FAULTS.items()}
     assert len(rows) == len(SCENARIO) + len(FAULTS)
 
 

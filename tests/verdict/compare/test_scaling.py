@@ -339,10 +339,10 @@ def test_the_interval_of_the_straggler_ratio_decides(slower: float, interval: In
 def device(card: int, rate: float | None, half: float | None = 0.002, broken: str = "") -> DeviceRun:
     """The run of a device with its rate, whose interval reaches the share `half` to each side."""
     if rate is None:
-        return DeviceRun(card, "", None, broken)
+        return DeviceRun(f"device {card}", "", None, broken)
     interval = None if half is None else Interval(rate * (1 - half), rate * (1 + half))
     measured = Measurement("p_core", rate, "images/s", interval, "a method", "rank-0000.jsonl", 60, 100)
-    return DeviceRun(card, f"S-{card}", measured, broken)
+    return DeviceRun(f"device {card}", f"S-{card}", measured, broken)
 
 
 def siblings(*rates: float, half: float | None = 0.002) -> SiblingsVerdict:
@@ -354,7 +354,7 @@ def test_devices_that_are_alike_pass_and_the_slowest_is_told() -> None:
 
     assert found.verdict == "pass"
     assert found.reason == (
-        "no device is slower than its siblings; the slowest, device 2 (S-2) does 19.90 images/s, 99.5% of its "
+        "none is slower than its siblings; the slowest, device 2 (S-2) does 19.90 images/s, 99.5% of its "
         "siblings' "
         "median 20.00"
     )
@@ -375,7 +375,7 @@ def test_the_slow_device_is_named_with_its_serial() -> None:
 def test_every_slow_device_is_named() -> None:
     found = siblings(20.0, 16.0, 20.0, 17.0, 20.0)
 
-    assert [card.run.card for card in found.cards if card.verdict == "fail"] == [1, 3]
+    assert [card.run.place for card in found.cards if card.verdict == "fail"] == ["device 1", "device 3"]
     assert "device 1 (S-1)" in found.reason
     assert "device 3 (S-3)" in found.reason
 
@@ -427,7 +427,7 @@ def test_fewer_than_three_devices_are_only_recorded(count: int) -> None:
     found = siblings(*[20.0, 10.0][:count])
 
     assert found.verdict == "recorded"
-    assert found.reason.startswith(f"found {count} device{'' if count == 1 else 's'}, expected 3 or more")
+    assert found.reason.startswith(f"found {count} run{'' if count == 1 else 's'} of siblings, expected 3 or more")
     assert found.metric.measured is None
 
 
@@ -496,6 +496,6 @@ def test_the_order_of_the_devices_decides_nothing(values: list[float], data: st.
     found, shuffled = judge_siblings(runs), judge_siblings([runs[at] for at in order])
 
     assert found.verdict == shuffled.verdict
-    assert {card.run.card: card.verdict for card in found.cards} == {
-        card.run.card: card.verdict for card in shuffled.cards
+    assert {card.run.place: card.verdict for card in found.cards} == {
+        card.run.place: card.verdict for card in shuffled.cards
     }
