@@ -181,7 +181,9 @@ def test_data_that_one_of_two_hosts_does_not_have(tmp_path: Path, shapes: Path) 
     data.mkdir()
     with two_hosts(tmp_path / "lab", private=[data]) as hosts:
         shutil.copytree(str(shapes), str(hosts.a.seen(data) / "shapes"))
-        command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-m", "cpu", "--topo=2x1", "--smoke"]
+        # xdist gives its workers a terminal's width, and a session folds its lines to that.
+        command = ["env", "-u", "COLUMNS", sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-m", "cpu"]
+        command += ["--topo=2x1", "--smoke"]
         command += [f"--data={data / 'shapes'}", f"--runs={tmp_path / 'runs'}", "--leases=/run/leases"]
         command += ["--launcher=ssh", f"--hosts={hosts.a.address},{hosts.b.address}"]
         command += [f"--ssh-config={hosts.ssh_config}"]
