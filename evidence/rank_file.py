@@ -5,13 +5,15 @@ A truncated last line is tolerated and reported.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
+import threading
 import time
 from array import array
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any, Callable, Iterator
 
 from evidence.codec import (
     LARGEST,
@@ -72,6 +74,27 @@ class EventLog:
         """Write a `progress` event if no event was written for HEARTBEAT_S."""
         if self._clock() - self._written_s >= HEARTBEAT_S:
             self.write(Progress(phase, done))
+
+    @contextlib.contextmanager
+    def beating(self, phase: str, most_s: float = 3600.0) -> Iterator[None]:
+        """Write heartbeats from a thread while the caller waits or computes on the host, for `most_s` at most.
+
+        The caller must not write meanwhile.
+        """
+        done = threading.Event()
+
+        def beat() -> None:
+            begun_s = self._clock()
+            while not done.wait(HEARTBEAT_S) and self._clock() - begun_s < most_s:
+                self.heartbeat(phase, 0)
+
+        thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()
 
     def close(self) -> None:
         """Close the file; the log cannot be written afterwards."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
 
 import pytest
 
+import evidence.rank_file as rank_file_module
 from evidence.events.state import Progress
 from evidence.events.training import EpochBegin, EvalBegin, EvalEnd
 from evidence.rank_file import HEARTBEAT_S, EventLog
@@ -78,3 +80,16 @@ def test_a_heartbeat_is_written_only_where_nothing_else_was_for_a_while(tmp_path
         ("progress", int(HEARTBEAT_S)),
         ("progress", int(2 * HEARTBEAT_S)),
     ]
+
+
+def test_a_rank_that_waits_long_on_the_host_is_seen_alive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rank_file_module, "HEARTBEAT_S", 0.01)
+    log = EventLog(tmp_path, 0)
+
+    with log.beating("probes"):
+        while b'"phase":"probes"' not in log.path.read_bytes():
+            pass
+
+    before = log.path.read_bytes()
+    assert not [one for one in threading.enumerate() if one.name == "heartbeat"]
+    assert log.path.read_bytes() == before

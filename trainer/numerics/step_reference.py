@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass
-from typing import Callable, Iterator, Mapping, Sequence
+from typing import Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -60,29 +60,27 @@ class StepReference:
     spread: Sequence[float]
 
 
-def reference_of(plan: Plan, beat: Callable[[], None] = lambda: None) -> StepReference:
-    """Return the reference of a plan; takes seconds to minutes of the host's time. `beat` is called now and then."""
+def reference_of(plan: Plan) -> StepReference:
+    """Return the reference of a plan; takes seconds to minutes of the host's time."""
     batch, dtype = batch_of(plan), plan.dtype
-    decisions, losses = _recorded(plan, batch, beat)
+    decisions, losses = _recorded(plan, batch)
     wide = gradients_of(build(plan).double(), batch.to(torch.float64), decisions[0], "fp64")
     gradients = {name: one.float() for name, one in wide.items()}
     honest = {name: Honest(0.0, 0.0) for name in gradients}
     spread = np.zeros(plan.steps)
     for name, way in WAYS.items():
-        beat()
         model = build(plan)
         for part, one in gradients_of(model, batch, decisions[0], dtype, lambda: way(dtype)).items():  # noqa: B023
             found = distance(one, gradients[part], dtype)
             honest[part] = Honest(max(honest[part].worst, found.worst), max(honest[part].rmse, found.rmse))
         if name == "own" and dtype == "fp32":
             continue  # the losses are its
-        beat()
         other = trajectory(build(plan), batch, decisions, dtype, lambda: way(dtype))  # noqa: B023
         spread = np.maximum(spread, np.abs(np.array([float(one) for one in other]) - np.array(losses)))
     return StepReference(decisions, gradients, honest, losses, np.maximum.accumulate(spread).tolist())
 
 
-def _recorded(plan: Plan, batch: Batch, beat: Callable[[], None]) -> tuple[list[Decisions], list[float]]:
+def _recorded(plan: Plan, batch: Batch) -> tuple[list[Decisions], list[float]]:
     """Train the host's network in fp32 for all steps; return their decisions and losses."""
     model = build(plan)
     decisions: list[Decisions] = []
@@ -98,14 +96,13 @@ def _recorded(plan: Plan, batch: Batch, beat: Callable[[], None]) -> tuple[list[
             optimizer.step()
             decisions.append(found)
             losses.append(float(sum(one.detach().double() for one in parts.values())))
-            beat()
     return decisions, losses
 
 
-def obtain(plan: Plan, group: HostGroup, beat: Callable[[], None]) -> tuple[StepReference, str, str]:
+def obtain(plan: Plan, group: HostGroup) -> tuple[StepReference, str, str]:
     """Return the reference, "cache" or "computed", and why it is not in the cache, else "".
 
-    A collective call of all ranks; local rank 0 computes it for its host. `beat` is called now and then.
+    A collective call of all ranks; local rank 0 computes it for its host.
     """
     folder, why, source = references_folder(), "", "cache"
     found = None
@@ -116,7 +113,7 @@ def obtain(plan: Plan, group: HostGroup, beat: Callable[[], None]) -> tuple[Step
         path = folder / hashlib.sha256(named.encode()).hexdigest()
         arrays = read_arrays(path) if group.ranks.local_rank == 0 else None
         if group.ranks.local_rank == 0 and arrays is None:
-            found, source = reference_of(plan, beat), "computed"
+            found, source = reference_of(plan), "computed"
             try:
                 write_arrays(path, _arrays(found))
             except OSError as error:
@@ -125,7 +122,7 @@ def obtain(plan: Plan, group: HostGroup, beat: Callable[[], None]) -> tuple[Step
         arrays = read_arrays(path) if found is None and arrays is None else arrays
         found = _from_arrays(arrays) if arrays is not None else found
     if found is None:
-        found, source = reference_of(plan, beat), "computed"
+        found, source = reference_of(plan), "computed"
     return found, source, why
 
 

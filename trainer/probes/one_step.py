@@ -36,7 +36,8 @@ def ask_one_step(settings: Settings, backend: Backend, group: HostGroup, log: Ev
     """Have the device take the step; write a `gradient` event a parameter, and `one_step`. Collective for all ranks."""
     began_ns, begun_s = backend.clock.now_ns(), time.perf_counter()
     plan = plan_of(settings)
-    reference, source, why = obtain(plan, group, lambda: log.heartbeat("probes", 0))
+    with log.beating("probes"):  # minutes, in which the other ranks of the host wait
+        reference, source, why = obtain(plan, group)
     reference_s = time.perf_counter() - begun_s
     done = OneStepDone(plan.model, plan.sides, plan.dtype, began_ns, 0.0, round(reference_s, 3), source, why=why)
     try:

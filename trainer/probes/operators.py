@@ -39,7 +39,8 @@ def ask_operators(
     cases_of = full_cases if settings.numerics == FULL else quick_cases
     cases = list(cases_of(settings.precision, settings.tf32, settings.seed))
     began_ns = backend.clock.now_ns()
-    references = References(cases, group)
+    with log.beating("probes"):  # minutes, in which the other ranks of the host wait
+        references = References(cases, group)
     begun_s, before_s = time.perf_counter(), references.seconds
     kept = KeptAnswers(settings.run_dir, group.ranks.rank)
     asked, took_s = 0, 0.0

@@ -24,7 +24,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def obtained() -> tuple[StepReference, str, str]:
-    return obtain(PLAN, HostGroup(Ranks()), lambda: None)
+    return obtain(PLAN, HostGroup(Ranks()))
 
 
 def is_same(one: StepReference, other: StepReference) -> bool:
@@ -48,7 +48,7 @@ def test_what_is_read_is_what_was_computed() -> None:
 
 def test_another_plan_is_another_entry(folder: Path) -> None:
     obtained()
-    obtain(replace(PLAN, seed=5), HostGroup(Ranks()), lambda: None)
+    obtain(replace(PLAN, seed=5), HostGroup(Ranks()))
 
     assert len(list(folder.iterdir())) == 2
 
