@@ -1,19 +1,13 @@
-"""What all probes have in common: the answer to a question, and one line a probe in the closing table.
-
-@probe("operators")
-def operators_probe(evidence: Evidence, cell: Cell) -> ProbeVerdict | None: ...
-"""
+"""What all probes have in common: the answer to a question, a line in the closing table, and who is named."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Callable, Collection, Iterable, Mapping, Sequence, TypeVar
+from typing import Collection, Iterable, Mapping, Sequence, TypeVar
 
-from evidence.bundle import Evidence
 from evidence.events.setup import Start
 from evidence.verdict import ProbeVerdict, Verdict
-from expected import Cell
 
 
 @dataclass(frozen=True)
@@ -40,22 +34,7 @@ class ProbeAnswer:
         return {"verdict": str(self.verdict), "margin": f"{self.margin:.3g}", "cases": str(self.cases)}
 
 
-Judge = Callable[[Evidence, Cell], "ProbeVerdict | None"]
-_J = TypeVar("_J", bound=Judge)
 _A = TypeVar("_A", bound=ProbeAnswer)
-
-PROBES: dict[str, Judge] = {}
-"""By name, the function that returns a probe's line for a run; None if it was not made."""
-
-
-def probe(name: str) -> Callable[[_J], _J]:
-    """Register the decorated function as the judge of the probe of that name."""
-
-    def register(judge: _J) -> _J:
-        PROBES[name] = judge
-        return judge
-
-    return register
 
 
 def in_one_line(answers: Sequence[ProbeAnswer], *, passed: str, bound: str) -> ProbeVerdict:

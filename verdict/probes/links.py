@@ -8,12 +8,13 @@ from typing import Iterable, Mapping, Sequence
 
 from evidence.bundle import Evidence
 from evidence.events.links import ALL_REDUCE, BROADCAST, HOSTS, SEND_RECV, CollectiveResult, LinksDone, shown_bytes
+from evidence.events.rank import RankEvidence
 from evidence.events.setup import Start
 from evidence.verdict import Interval, ProbeVerdict, Verdict
 from expected import Cell
 from expected.rates import MEASURED, SPECIFICATION, find_rate
 from verdict.metrics.links import PairRate, line_through, pair_rates, timed
-from verdict.probes.answers import ProbeAnswer, devices_in_words, in_one_line, place_of, probe
+from verdict.probes.answers import ProbeAnswer, devices_in_words, in_one_line, place_of
 
 MEASURED_SHARE = 0.95
 """Of a measured rate that is published, as of every throughput."""
@@ -44,6 +45,24 @@ class LinkAnswer(ProbeAnswer):
     def facts(self) -> Mapping[str, str]:
         """The numbers of every answer, and those of this one."""
         return {**super().facts, **self.figures}
+
+
+def answered(done: LinksDone, rank: RankEvidence, asked: str) -> tuple[str, object]:
+    """Return what is wrong with a rank's answers, and the exchanges that all ranks have to have taken part in.
+
+    Of each pair the lower rank has the times: of every two devices of a host, and of the first of every two hosts.
+    """
+    names = [one.name for one in rank.collectives]
+    if (done.collectives, done.pairs) != (len(names), len(rank.pairs)):
+        found = f"found {done.collectives} collectives and {done.pairs} pairs"
+        return f"{found} and results of {len(names)} and {len(rank.pairs)}, expected one of each", None
+    if rank.start is not None and not any(one.startswith(SEND_RECV) for one in done.not_asked):
+        at, local, devices = rank.rank, rank.start.local_rank, rank.start.local_world_size
+        peers = [*range(at + 1, at - local + devices)]
+        peers += range(at + devices, rank.start.world_size, devices) if local == 0 else ()
+        if sorted(pair.peer for pair in rank.pairs) != peers:
+            return f"found pairs with the ranks {[pair.peer for pair in rank.pairs]}, expected {peers}", None
+    return "", (names, done.not_asked)
 
 
 def judge_results(evidence: Evidence) -> LinkAnswer | None:
@@ -242,8 +261,7 @@ def _odd_one(ordered: Sequence[PairRate], starts: Mapping[int, Start]) -> tuple[
     return "", (), min(margin, 1.0)
 
 
-@probe("links")
-def links_probe(evidence: Evidence, cell: Cell) -> ProbeVerdict | None:
+def links_line(evidence: Evidence, cell: Cell) -> ProbeVerdict | None:
     """Return the links probe of a run in one line; None if it was not made."""
     questions = (judge_results(evidence), judge_buckets(evidence), judge_latency(evidence), judge_pairs(evidence, cell))
     answers = [one for one in questions if one is not None]

@@ -12,9 +12,10 @@ from typing import Iterator, Mapping
 from evidence.bundle import Evidence
 from evidence.events.one_step import Gradient, OneStepDone
 from evidence.events.operators import UNIT_ROUNDOFF
+from evidence.events.rank import RankEvidence
 from evidence.verdict import ProbeVerdict, Verdict
 from expected import Cell
-from verdict.probes.answers import ProbeAnswer, devices_in_words, in_one_line, place_of, probe
+from verdict.probes.answers import ProbeAnswer, devices_in_words, in_one_line, place_of
 
 LEAST_UNITS, HONEST_UNITS = 16.0, 8.0
 """An element of a gradient may be off by 16 u of the largest one, or by 8 times what the worst honest arithmetic is."""
@@ -47,6 +48,18 @@ class StepVerdict(ProbeAnswer):
     def facts(self) -> Mapping[str, str]:
         """The numbers of every answer, and where the worst was."""
         return {**super().facts, **({"worst": self.worst} if self.worst else {})}
+
+
+def answered(done: OneStepDone, rank: RankEvidence, asked: str) -> tuple[str, object]:
+    """Return what is wrong with a rank's answers, and the gradients and steps that all ranks have to have."""
+    names = {one.parameter for one in rank.gradients}
+    if done.error:
+        return "", None
+    if not done.gradients == len(rank.gradients) == len(names) > 0:
+        return f"found {len(names)} gradients, expected the {done.gradients} of its 'one_step'", None
+    if not len(done.losses) == len(done.expected) == len(done.spread) > 0:
+        return f"found {len(done.losses)} losses, expected one a step, and as many of the host", None
+    return "", (names, len(done.losses))
 
 
 def gradient_margin(one: Gradient) -> float:
@@ -153,8 +166,7 @@ def judge_replayed_step(evidence: Evidence) -> StepVerdict | None:
     return StepVerdict("replayed_step", Verdict.PASS, f"{count}{note}", 0.0, len(repeated))
 
 
-@probe("one step")
-def one_step_probe(evidence: Evidence, cell: Cell) -> ProbeVerdict | None:
+def one_step_line(evidence: Evidence, cell: Cell) -> ProbeVerdict | None:
     """Return the one-step probe of a run in one line; None if it was not made."""
     gradients, losses = judge_gradients(evidence), judge_trajectory(evidence)
     if gradients is None or losses is None:

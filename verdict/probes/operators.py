@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from typing import Iterable, Iterator, Mapping
 
 from evidence.bundle import Evidence
-from evidence.events.operators import BITS, EXACT, SPECIAL, ULP, VALID, WATCHED, OperatorAnswer
+from evidence.events.operators import BITS, EXACT, SPECIAL, ULP, VALID, WATCHED, OperatorAnswer, OperatorsDone
 from evidence.events.rank import RankEvidence
 from evidence.events.setup import Start
 from evidence.verdict import ProbeVerdict, Verdict
 from expected import Cell
-from verdict.probes.answers import ProbeAnswer, devices_in_words, in_one_line, place_of, probe
+from verdict.probes.answers import ProbeAnswer, devices_in_words, in_one_line, place_of
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,14 @@ class OperatorVerdict(ProbeAnswer):
         """The numbers of every answer, the size of the worst case, and what is only recorded."""
         further = {"size": "" if self.worst is None else self.worst.shape, "note": self.note}
         return {**super().facts, **{name: text for name, text in further.items() if text}}
+
+
+def answered(done: OperatorsDone, rank: RankEvidence, asked: str) -> tuple[str, object]:
+    """Return what is wrong with a rank's answers, and the cases that all ranks have to have answered."""
+    cases = {(one.question, one.shape, one.seed) for one in rank.operators}
+    if not done.cases == len(rank.operators) == len(cases):
+        return f"found {done.cases} cases and answers to {len(cases)}, expected one answer to each case", None
+    return "", None if done.unasked else cases  # as the time was over, on each rank elsewhere: a question of its own
 
 
 def judge_operators(evidence: Evidence) -> Mapping[str, OperatorVerdict]:
@@ -118,8 +126,7 @@ def _reason(answer: OperatorAnswer, margin: float) -> str:
     return f"{answer.shape}: {what}{where}"
 
 
-@probe("operators")
-def operators_probe(evidence: Evidence, cell: Cell) -> ProbeVerdict | None:
+def operators_line(evidence: Evidence, cell: Cell) -> ProbeVerdict | None:
     """Return the operators probe of a run in one line; None if it was not made."""
     found = list(judge_operators(evidence).values())
     if not found:

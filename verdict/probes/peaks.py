@@ -2,7 +2,7 @@
 
 A rate passes if it is at least 0.95 of one that was measured and published with the same definition; with only a
 specification it is recorded as a share of it. A wrong result fails whatever the rate. Above the specification makes the
-run invalid: verdict/checks/peaks.py.
+run invalid: verdict/checks/probes.py.
 """
 
 from __future__ import annotations
@@ -21,21 +21,42 @@ from evidence.events.peaks import (
     PATTERNS,
     PRODUCTS,
     DeviceRate,
+    PeaksDone,
     Sustained,
 )
+from evidence.events.rank import RankEvidence
 from evidence.verdict import ProbeVerdict, Verdict
 from expected import Cell
 from expected.cells import FORMATS
 from expected.rates import MEASURED, SPECIFICATION, Rate
 from verdict.bounds import against_bounds
 from verdict.metrics.peaks import interval_of
-from verdict.probes.answers import ProbeAnswer, in_one_line, place_of, probe, worst_of
+from verdict.probes.answers import ProbeAnswer, in_one_line, place_of, worst_of
 
 LEAST_OF_MEASURED = 0.95
 """Of a published measurement, as of every throughput."""
 LEAST_SUSTAINED = 0.97
 """The last tenth of a minute of products over the first, in speed."""
 _ENDS = 0.1
+
+
+def answered(done: PeaksDone, rank: RankEvidence, asked: str) -> tuple[str, object]:
+    """Return what is wrong with a rank's answers, and the rates that all ranks have to have.
+
+    Alone copies the first rank of each host, in a full probe each; all at once copy the ranks of a host of several.
+    """
+    if done.rates != len(rank.rates):
+        return f"found {done.rates} rates and {len(rank.rates)} events with a rate, expected as many of both", None
+    alone, at_once = (
+        sorted((one.of, bool(one.pinned)) for one in rank.rates if one.of in COPIES and (one.devices > 1) == several)
+        for several in (False, True)
+    )
+    expected = at_once if asked == "full" or rank.start is None or rank.start.local_rank == 0 else []
+    if at_once and alone != expected:
+        return f"found {len(alone)} rates of copies alone, expected {len(expected)}, as of those at once", None
+    others = sorted(one.name for one in rank.rates if one.of not in COPIES)
+    return "", (others, at_once, [] if at_once else alone, rank.sustained is not None)
+
 
 Ranked = Sequence["tuple[int, DeviceRate]"]
 
@@ -167,8 +188,7 @@ def _beside(one: Sustained) -> tuple[tuple[str, Sequence[float], str], ...]:
     return (("clock", one.core_clock_mhz, "MHz"), ("temperature", one.temperature_c, "C"), ("power", one.power_w, "W"))
 
 
-@probe("copies")
-def copies_probe(evidence: Evidence, cell: Cell) -> ProbeVerdict | None:
+def copies_line(evidence: Evidence, cell: Cell) -> ProbeVerdict | None:
     """Return the copies of a run in one line: the slowest pinned ones, else pageable, each way; None without any."""
     found = [one for _, one in rates_of(evidence, lambda one: one.of in COPIES)]
     best = [one for one in found if one.pinned] or found
@@ -178,8 +198,7 @@ def copies_probe(evidence: Evidence, cell: Cell) -> ProbeVerdict | None:
     return _line([judge_copies(evidence, cell)], shown, "contents right")
 
 
-@probe("memory")
-def memory_probe(evidence: Evidence, cell: Cell) -> ProbeVerdict | None:
+def memory_line(evidence: Evidence, cell: Cell) -> ProbeVerdict | None:
     """Return the memory of a run in one line: the slowest device's copy and triad; None if it was not asked."""
     parts = [
         f"{of[len('memory-') :]} {min(rates):.4g} GB/s"
@@ -191,8 +210,7 @@ def memory_probe(evidence: Evidence, cell: Cell) -> ProbeVerdict | None:
     return _line(answers, ", ".join(parts), "patterns held")
 
 
-@probe("peaks")
-def peaks_probe(evidence: Evidence, cell: Cell) -> ProbeVerdict | None:
+def peaks_line(evidence: Evidence, cell: Cell) -> ProbeVerdict | None:
     """Return the products of a run in one line: each format, and the convolutions from slowest to fastest."""
     products = [one for _, one in rates_of(evidence, lambda one: one.of in PRODUCTS)]
     names = list(dict.fromkeys(one.peak for one in products))

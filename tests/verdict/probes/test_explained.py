@@ -13,7 +13,7 @@ from evidence.events.peaks import conv_name
 from evidence.verdict import Verdict
 from tests.verdict.probes.fake_step import SPECIFIED, Device, evidence, run
 from trainer.probes.catalogue import HEAVIEST
-from verdict.probes.explained import explain, explained_probe, exposed_ms, judge_explained, nearest_rate
+from verdict.probes.explained import explain, explained_line, exposed_ms, judge_explained, nearest_rate
 
 Draw = random.Random
 
@@ -99,7 +99,7 @@ def test_one_rank_has_no_exchange_and_several_without_links_say_so() -> None:
 
 def test_it_is_recorded_in_words() -> None:
     given = evidence(slow_memory(Draw(1)))
-    found, line = judge_explained(given, SPECIFIED), explained_probe(given, SPECIFIED)
+    found, line = judge_explained(given, SPECIFIED), explained_line(given, SPECIFIED)
 
     assert found is not None
     assert line is not None

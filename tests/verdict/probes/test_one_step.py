@@ -13,13 +13,12 @@ import pytest
 from evidence.events.one_step import Gradient, OneStepDone
 from evidence.verdict import Verdict
 from tests.support import cell_of
-from verdict.checks.invariants import CHECKS
 from verdict.probes.one_step import (
     gradient_margin,
     judge_gradients,
     judge_replayed_step,
     judge_trajectory,
-    one_step_probe,
+    one_step_line,
 )
 from verdict.probes.operators import judge_agreement
 
@@ -204,47 +203,16 @@ def test_a_device_without_an_answer_fails_every_question() -> None:
 
 class TestLine:
     def test_it_says_how_near_the_bounds_are(self) -> None:
-        line = one_step_probe(evidence([gradient(worst=4.0)]), CELL)
+        line = one_step_line(evidence([gradient(worst=4.0)]), CELL)
 
         assert line is not None
         assert (line.verdict, line.measured) == (Verdict.PASS, "gradients at 25% of their bounds, loss at 0%")
 
     def test_a_run_without_the_probe_has_none(self) -> None:
-        assert one_step_probe(evidence([], done=None), CELL) is None
+        assert one_step_line(evidence([], done=None), CELL) is None
 
     def test_what_may_vary_everywhere_does_not_lower_it(self) -> None:
-        line = one_step_probe(evidence([gradient(may_vary="measured")]), CELL)
+        line = one_step_line(evidence([gradient(may_vary="measured")]), CELL)
 
         assert line is not None
         assert line.verdict is Verdict.PASS
-
-
-class TestEveryRankTakesTheStep:
-    def found(self, made: Any) -> list[str]:
-        return list(CHECKS["one-step-asked"].find(SimpleNamespace(evidence=made)))  # type: ignore[arg-type]
-
-    def test_the_same_parameters_on_all_ranks_are_right(self) -> None:
-        assert self.found(evidence([gradient()], [gradient()])) == []
-
-    @pytest.mark.parametrize(
-        ("gradients", "done"),
-        [
-            ([], replace(DONE, gradients=0)),
-            ([gradient(), gradient()], replace(DONE, gradients=2)),
-            ([gradient()], replace(DONE, gradients=2)),
-            ([gradient()], replace(DONE, losses=(4.0,))),
-            ([gradient()], replace(DONE, losses=(), expected=(), spread=())),
-            ([gradient()], replace(DONE, begun_ns=4)),
-            ([gradient("other")], DONE),
-        ],
-    )
-    def test_a_rank_that_owes_something_is_named(self, gradients: list[Gradient], done: OneStepDone) -> None:
-        (text,) = self.found(evidence([gradient()], gradients, rank_1=done))
-
-        assert text.startswith("rank 1: ")
-
-    def test_a_rank_without_the_event_is_named(self) -> None:
-        assert self.found(evidence([], done=None)) == ["rank 0: found no 'one_step' event, expected one"]
-
-    def test_a_device_that_could_not_has_answered(self) -> None:
-        assert self.found(evidence([], done=replace(DONE, gradients=0, error="unable"))) == []

@@ -11,7 +11,6 @@ import pytest
 
 from evidence.events.operators import OperatorAnswer
 from evidence.verdict import Verdict
-from verdict.checks.invariants import CHECKS
 from verdict.probes.operators import judge_agreement, judge_operators, judge_repeats
 
 
@@ -166,49 +165,3 @@ class TestRepeats:
 
     def test_nothing_repeated_is_no_verdict(self) -> None:
         assert judge_repeats(evidence([answer()])) is None
-
-
-class TestEveryRankAnswers:
-    def found(self, *ranks: Any, numerics: str = "quick", begun_ns: int = 10, unasked: int = 0) -> list[str]:
-        made = SimpleNamespace(run=SimpleNamespace(numerics=numerics), ranks=[])
-        for number, (cases, answers) in enumerate(ranks):
-            left = {"conv2d-wgrad-fp32": unasked} if unasked else {}
-            done = None if cases is None else SimpleNamespace(cases=cases, begun_ns=begun_ns, t_ns=20, unasked=left)
-            start = SimpleNamespace(t_ns=5)
-            made.ranks.append(
-                SimpleNamespace(rank=number, start=start, end="end", operators_done=done, operators=answers)
-            )
-        return list(CHECKS["operators-asked"].find(SimpleNamespace(evidence=made)))  # type: ignore[arg-type]
-
-    ONE, OTHER = answer(size={"n": 1}), answer(size={"n": 2})
-
-    def test_the_same_cases_once_on_all_ranks_are_right(self) -> None:
-        assert self.found((2, [self.ONE, self.OTHER]), (2, [self.OTHER, self.ONE])) == []
-
-    @pytest.mark.parametrize(
-        ("cases", "answers"),
-        [(None, []), (None, [ONE, OTHER]), (2, [ONE]), (2, [ONE, ONE]), (1, [ONE, OTHER]), (0, [ONE])],
-    )
-    def test_a_rank_without_an_answer_to_each_case_is_named(
-        self, cases: int | None, answers: list[OperatorAnswer]
-    ) -> None:
-        (text,) = self.found((2, [self.ONE, self.OTHER]), (cases, answers))
-
-        assert text.startswith("rank 1: ")
-
-    def test_a_rank_that_was_asked_less_than_the_others_is_named(self) -> None:
-        (text,) = self.found((2, [self.ONE, self.OTHER]), (1, [self.ONE]))
-
-        assert "other cases" in text
-
-    def test_ranks_whose_time_was_over_may_have_been_asked_differently(self) -> None:
-        assert self.found((2, [self.ONE, self.OTHER]), (1, [self.ONE]), unasked=1) == []
-
-    @pytest.mark.parametrize("begun_ns", [4, 21])
-    def test_a_probe_that_begins_outside_the_run_takes_nothing_off_its_time(self, begun_ns: int) -> None:
-        (text,) = self.found((1, [self.ONE]), begun_ns=begun_ns)
-
-        assert "begins outside the run" in text
-
-    def test_a_run_that_has_not_asked_owes_no_answer(self) -> None:
-        assert self.found((None, []), numerics="none") == []
