@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Collection, Iterable, Mapping, Sequence, TypeVar
 
 from evidence.events.setup import Start
@@ -15,6 +15,8 @@ class ProbeAnswer:
     """The verdict on one question of a probe, as conv2d-dgrad-fp32, in the whole run.
 
     `margin` is the worst case's value over its bound, so that above 1 fails; `cases` were asked on all ranks together.
+    `place` is where it failed in words for the gate's line, as "on device 5", "" if that is not known; `figures` are
+    what it has of numbers beside.
     """
 
     question: str
@@ -22,16 +24,14 @@ class ProbeAnswer:
     reason: str
     margin: float
     cases: int
-
-    @property
-    def place(self) -> str:
-        """Where it failed, in words for the gate's line, as "on device 5"; "" if that is not known."""
-        return ""
+    place: str = ""
+    figures: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def facts(self) -> Mapping[str, str]:
         """Its numbers in words, for JUnit's properties."""
-        return {"verdict": str(self.verdict), "margin": f"{self.margin:.3g}", "cases": str(self.cases)}
+        own = {"verdict": str(self.verdict), "margin": f"{self.margin:.3g}", "cases": str(self.cases)}
+        return {**own, **{name: text for name, text in self.figures.items() if text}}
 
 
 _A = TypeVar("_A", bound=ProbeAnswer)
@@ -54,10 +54,11 @@ def worst_of(answers: Iterable[_A | None]) -> _A | None:
     """Return the answer furthest from a pass, of those that there are: of several boots of a cell, one bad is bad."""
     found = [one for one in answers if one is not None]
     order = list(Verdict)
-    return max(found, key=lambda one: (-order.index(one.verdict), _ordered(one.margin)), default=None)
+    return max(found, key=lambda one: (-order.index(one.verdict), ordered(one.margin)), default=None)
 
 
-def _ordered(margin: float) -> float:
+def ordered(margin: float) -> float:
+    """Return a margin; infinite for NaN, which no comparison orders."""
     return math.inf if math.isnan(margin) else margin
 
 

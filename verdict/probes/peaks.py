@@ -8,7 +8,7 @@ run invalid: verdict/checks/probes.py.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Callable, Sequence
 
 from evidence.bundle import Evidence
@@ -92,16 +92,8 @@ def specified_at_most(cell: Cell, rate: DeviceRate) -> Rate | None:
     return next((stated[one] for one in FORMATS[FORMATS.index(rate.precision) :] if one in stated), None)
 
 
-@dataclass(frozen=True)
-class RateAnswer(ProbeAnswer):
-    """The verdict on one rate, the worst of all ranks; `rate` is None of an answer that has none."""
-
-    rate: DeviceRate | None = None
-    rank: int = 0
-
-
-def judge_rate(cell: Cell, rank: int, rate: DeviceRate, where: str, question: str) -> RateAnswer:
-    """Return the verdict on one rate of one rank; `where` names the rank."""
+def judge_rate(cell: Cell, rate: DeviceRate, where: str, question: str) -> ProbeAnswer:
+    """Return the verdict on one rate of the rank that `where` names."""
     unit = "TFLOPS" if rate.of in PRODUCTS else "GB/s"
     known, most = published(cell, rate, MEASURED), published(cell, rate, SPECIFICATION)
     share = "" if most is None else f", {rate.rate / most.rate:.0%} of the specified {most.rate:g}"
@@ -119,30 +111,29 @@ def judge_rate(cell: Cell, rank: int, rate: DeviceRate, where: str, question: st
         verdict, _ = against_bounds(interval_of(rate), low, None)
         margin = low / rate.rate if rate.rate > 0 else math.inf
         reason = f"{text}, expected {low:.4g} or more ({LEAST_OF_MEASURED:g} x {known.rate:g}, {known.source}){share}"
-    return RateAnswer(question, verdict, reason, margin, 1, rate=rate, rank=rank)
+    return ProbeAnswer(question, verdict, reason, margin, 1)
 
 
-def judge_rates(evidence: Evidence, cell: Cell, question: str, found: Ranked) -> RateAnswer | None:
+def judge_rates(evidence: Evidence, cell: Cell, question: str, found: Ranked) -> ProbeAnswer | None:
     """Return the worst verdict on these rates; of recorded ones the slowest. None without any."""
     starts = dict(evidence.starts)
-    answers = [judge_rate(cell, rank, one, place_of(rank, starts), question) for rank, one in found]
-    slowest = sorted(answers, key=lambda one: one.rate.rate if one.rate is not None else math.inf)
-    worst = worst_of(slowest)
+    slowest = sorted(found, key=lambda one: one[1].rate)
+    worst = worst_of(judge_rate(cell, one, place_of(rank, starts), question) for rank, one in slowest)
     return None if worst is None else replace(worst, cases=len(found))
 
 
-def judge_copies(evidence: Evidence, cell: Cell) -> RateAnswer | None:
+def judge_copies(evidence: Evidence, cell: Cell) -> ProbeAnswer | None:
     """Return the verdict on all copies between host and devices."""
     return judge_rates(evidence, cell, "copies", rates_of(evidence, lambda one: one.of in COPIES))
 
 
-def judge_memory(evidence: Evidence, cell: Cell, part: str) -> RateAnswer | None:
+def judge_memory(evidence: Evidence, cell: Cell, part: str) -> ProbeAnswer | None:
     """Return the verdict on the memory's "bandwidth" or its "patterns"."""
     of = (PATTERNS,) if part == "patterns" else (MEMORY_COPY, MEMORY_TRIAD)
     return judge_rates(evidence, cell, f"memory {part}", rates_of(evidence, lambda one: one.of in of))
 
 
-def judge_peak(evidence: Evidence, cell: Cell, name: str) -> RateAnswer | None:
+def judge_peak(evidence: Evidence, cell: Cell, name: str) -> ProbeAnswer | None:
     """Return the verdict on a product, as fp32-gemm, or on both passes of a convolution."""
     return judge_rates(evidence, cell, name, rates_of(evidence, lambda one: one.peak == name))
 

@@ -123,7 +123,6 @@ class TestAgreement:
 
         found = judge_agreement(evidence(right, right, wrong, right))
 
-        assert found is not None
         assert found.verdict is Verdict.FAIL
         assert "rank 2 (device 2 of a)" in found.reason
         assert "rank 1" not in found.reason
@@ -131,7 +130,6 @@ class TestAgreement:
     def test_of_two_that_differ_both_are_named(self) -> None:
         found = judge_agreement(evidence([answer(digest="a")], [answer(digest="b")]))
 
-        assert found is not None
         assert found.verdict is Verdict.FAIL
         assert "rank 0" in found.reason
         assert "rank 1" in found.reason
@@ -141,7 +139,6 @@ class TestAgreement:
 
         found = judge_agreement(evidence(*ranks))
 
-        assert found is not None
         assert found.verdict is Verdict.PASS
 
     def test_one_rank_has_none_to_agree_with(self) -> None:
@@ -152,14 +149,12 @@ class TestRepeats:
     def test_other_bits_fail_and_are_counted(self) -> None:
         found = judge_repeats(evidence([answer(repeats=20)], [answer(repeats=20, unlike=3)]))
 
-        assert found is not None
         assert found.verdict is Verdict.FAIL
         assert "conv2d-wgrad-fp32 on rank 1 (device 1 of a): 3 of 20 times" in found.reason
 
     def test_where_they_may_vary_the_reason_is_given(self) -> None:
         found = judge_repeats(evidence([answer(repeats=20, unlike=3, may_vary="atomics")]))
 
-        assert found is not None
         assert found.verdict is Verdict.PASS
         assert "conv2d-wgrad-fp32 (atomics)" in found.facts["note"]
 
