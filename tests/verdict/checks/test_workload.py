@@ -36,7 +36,6 @@ def test_the_fingerprint_is_of_the_measured_steps_of_all_ranks(tmp_path: Path) -
 
     found = fingerprint(evidence)
 
-    assert found is not None
     images = sum(int(rank.windows.measured.images.sum()) for rank in evidence.ranks)
     assert (found.images, found.pixels_per_image, found.proposals_per_image) == (images, 96 * 96, 200)
     assert found.positives_per_image == 3
