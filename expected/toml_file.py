@@ -26,11 +26,6 @@ class ExpectationError(SuiteError):
     """A topology or an expectation file that cannot be used; the message names file and key."""
 
 
-def read_toml(path: Path) -> dict[str, Any]:
-    """Return the contents of a TOML file. Raises ExpectationError, with the line if it is known."""
-    return parse_toml(read_file(path), path)
-
-
 def read_file(path: Path) -> bytes:
     """Return the bytes of a file. Raises ExpectationError if it cannot be read."""
     try:
