@@ -136,6 +136,13 @@ class Table:
         """Return `found` as the table named `key` in this one."""
         return Table(self._file, self.path(key), found, known)
 
+    def blocks(self, key: str, known: Sequence[str]) -> list[Table]:
+        """Return the tables under `key`, of which there may be none: each [[key]] is "key[1]", ... in errors."""
+        found = self.value(key) if key in self else []
+        if not isinstance(found, list):
+            raise self.fault(key, f"found {describe(found)}, expected [[{key}]], with two brackets, for each")
+        return [self.inner(f"{key}[{number}]", block, known) for number, block in enumerate(found, start=1)]
+
     def free_table(self, key: str) -> Table:
         """Return the table under `key`, whose keys are free: at least one, in lower case."""
         found = self.value(key, "a table of texts")
