@@ -36,6 +36,9 @@ from trainer.devices.virtual import VirtualBackend
 VARIABLE = "REHEARSAL_MACHINE"
 """Names the folder of the machine, which has `machine.json` beside what the machine's probe reads."""
 
+PROBED_IN_FULL = "REHEARSAL_PROBED_IN_FULL"
+"""Leaves the default of the device's probes as it is."""
+
 RECIPE = Recipe(
     model="fasterrcnn_tiny",
     num_classes=4,
@@ -166,6 +169,7 @@ def pytest_configure() -> None:
     sys.path.append(str(FAKE_KUNLUNXIN))
     trainer.devices.kunlunxin.BACKEND = RehearsalBackend
     verdict.checks.identity.VIRTUAL_DEVICE = "r300"  # the one device that may be simulated
-    fixtures.select.selection.QUICK_ONLY = ("r300",)  # full probes are too much for eight ranks of this processor
+    if PROBED_IN_FULL not in os.environ:  # which is too much for eight ranks of this processor
+        fixtures.select.selection.QUICK_ONLY = ("r300",)
     fixtures.plugin.load_devices = lambda: {**load_devices(), "r300": rehearsed(load_devices()["r300"])}
     ForkedRanks.program = "tests.rehearsal:rank"

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 import evidence.rank_file as rank_file_module
-from evidence.events.state import Progress
 from evidence.events.training import EpochBegin, EvalBegin, EvalEnd
 from evidence.rank_file import HEARTBEAT_S, EventLog
 
@@ -27,17 +26,6 @@ def test_an_event_can_be_read_before_the_log_is_closed(tmp_path: Path) -> None:
     assert (event["event"], event["epoch"], event["steps"]) == ("epoch_begin", 1, 32)
     assert isinstance(event["t_ns"], int)
     log.close()
-
-
-def test_times_within_a_log_never_go_back(tmp_path: Path) -> None:
-    log = EventLog(tmp_path, 0)
-    for _ in range(100):
-        log.write(Progress("data", 0))
-    log.close()
-
-    times = [event["t_ns"] for event in lines(log.path)]
-
-    assert times == sorted(times)  # type: ignore[type-var]
 
 
 def test_a_time_that_was_read_earlier_is_kept(tmp_path: Path) -> None:

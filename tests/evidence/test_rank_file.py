@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -283,10 +282,6 @@ def test_an_empty_file_has_no_steps(tmp_path: Path) -> None:
     assert rank.windows.steps == 0
     assert rank.windows.measured.steps == 0
     assert rank.start is None
-
-
-def test_lines_are_plain_json_so_that_the_tests_write_what_a_trainer_writes(events: list[dict[str, Any]]) -> None:
-    assert [json.loads(line) for line in lines(events).splitlines()] == events
 
 
 def test_what_shows_that_the_rank_trained_is_read(events: list[dict[str, Any]], tmp_path: Path) -> None:

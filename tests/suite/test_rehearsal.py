@@ -13,7 +13,7 @@ import pytest
 from evidence.codec import encode
 from evidence.seal import write_seal
 from tests.fake_machine import MACHINES
-from tests.rehearsal import put_up
+from tests.rehearsal import PROBED_IN_FULL, put_up
 from tests.suite.junit import Session, run_suite
 from tests.suite.stored import EIGHT, UNPUBLISHED, site_file
 
@@ -56,6 +56,24 @@ def test_without_the_sites_values_it_is_incomplete(tmp_path: Path, again: list[A
     blank = ", ".join(UNPUBLISHED)
     claim = f"under test: driver={DRIVER}"
     assert last_line(session) == f"GATE: INCOMPLETE  {EIGHT}: {blank} unpublished and no --baseline; {claim}"
+
+
+def test_probes_that_were_asked_less_than_by_default_are_no_proof(tmp_path: Path, again: list[Any], site: Path) -> None:
+    session = run_suite(tmp_path, *again, "--baseline", site, **{PROBED_IN_FULL: "1"})
+
+    less = "; ".join(f"{EIGHT}: {option} quick, not full" for option in ("numerics", "links"))
+    assert last_line(session).startswith(f"GATE: INCOMPLETE  {less}; ")
+    assert {case.outcome for name, case in session.cases.items() if name.startswith("test_operator[")} == {"passed"}
+
+
+def test_a_gate_that_asks_less_of_them_does_not_begin(tmp_path: Path, site: Path) -> None:
+    machine = put_up(tmp_path / "machine", MACHINE)
+    session = run_suite(tmp_path, *GATED, "--links", "quick", "--baseline", site, **{PROBED_IN_FULL: "1"}, **machine)
+
+    assert session.code == 4
+    assert not session.runs
+    said = f"{EIGHT}: links quick, not full: a gate asks for all of it; leave out --links"
+    assert last_line(session) == f"GATE: INCOMPLETE  nothing was run: {said}"
 
 
 def test_a_replay_of_the_release_passes_too(tmp_path: Path, again: list[Any], site: Path) -> None:

@@ -12,6 +12,7 @@ from evidence.files import WORK_SCHEMA
 from expected import Cell
 from verdict.checks.invariants import CHECKS, Case, check, note, rank_check
 from verdict.metrics.statistics import total
+from verdict.metrics.throughput import window_sums
 
 TOLERANCE = 0.25
 """Relative difference allowed between the readings of a round; wrong clocks differ by more, busy hosts by less."""
@@ -70,14 +71,13 @@ def synchronise_waits(case: Case, rank: RankEvidence) -> Iterator[str]:
 @rank_check("windows-end-idle")
 def windows_end_with_the_device_idle(case: Case, rank: RankEvidence) -> Iterator[str]:
     """After a window's last synchronise nothing is left to wait for: its last loss is read at once."""
-    import numpy as np
-
     windows = rank.windows.measured
     if not windows.steps:
         return
-    compute_ns = np.add.reduceat(windows.compute_ns, np.cumsum(windows.size) - windows.size)
     # Medians: on a busy host another process comes between now and then.
-    left_ns, usual_ns = float(np.median(windows.read_ns)), float(np.median(compute_ns))
+    left_ns, usual_ns = (
+        statistics.median(one.tolist()) for one in (windows.read_ns, window_sums(windows, windows.compute_ns))
+    )
     allowed_ns = max(LEFT_TOLERANCE_NS, LEFT_TOLERANCE * usual_ns)
     if left_ns > allowed_ns:
         yield (

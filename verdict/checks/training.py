@@ -8,6 +8,7 @@ from typing import Iterator
 from evidence.events.rank import RankEvidence
 from verdict.checks.invariants import Case, check, rank_check
 from verdict.checks.workload import end_losses
+from verdict.metrics.throughput import window_sums
 
 MOVING_STEPS = 20
 """After so many steps every trained tensor has changed in at least one bit."""
@@ -128,14 +129,12 @@ def every_step_has_gradients(case: Case, rank: RankEvidence) -> Iterator[str]:
 @rank_check("backward-share")
 def backward_takes_its_time(case: Case, rank: RankEvidence) -> Iterator[str]:
     """Backward pass and optimizer took at least a 20th of the compute time, where the device's time is known."""
-    import numpy as np
-
     windows = rank.windows.measured
     if rank.start is None or rank.start.timing not in FORWARD_TIMED or not windows.steps:
         return
-    compute_ns = np.add.reduceat(windows.compute_ns, windows.size.cumsum() - windows.size)
     # The median: a stall within a forward pass is of one window.
-    share = 1 - statistics.median((windows.forward_ns / compute_ns.clip(1)).tolist())
+    shares = windows.forward_ns / window_sums(windows, windows.compute_ns).clip(1)
+    share = 1 - statistics.median(shares.tolist())
     if share < LEAST_BACKWARD:
         yield (
             f"found {share:.1%} of the compute time after the forward pass, expected at least {LEAST_BACKWARD:.0%}: "
@@ -160,8 +159,6 @@ def loss_falls(case: Case, rank: RankEvidence) -> Iterator[str]:
 @rank_check("loss-scale")
 def loss_scale_holds(case: Case, rank: RankEvidence) -> Iterator[str]:
     """amp: the loss scale did not collapse, and not every step of a window was skipped."""
-    import numpy as np
-
     windows = rank.windows
     if not windows.steps:
         return
@@ -174,7 +171,7 @@ def loss_scale_holds(case: Case, rank: RankEvidence) -> Iterator[str]:
             "changed no weights"
         )
         return
-    idle = (np.add.reduceat(windows.trained, windows.size.cumsum() - windows.size) == 0).nonzero()[0]
+    idle = (window_sums(windows, windows.trained) == 0).nonzero()[0]
     if len(idle):
         yield (
             f"window of step {windows.step[idle[0]]}: found all of its {windows.size[idle[0]]} steps skipped, expected "

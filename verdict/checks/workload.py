@@ -11,6 +11,7 @@ from evidence.events.rank import RankEvidence
 from evidence.verdict import Workload
 from verdict.checks.invariants import Case, check, rank_check
 from verdict.metrics.statistics import total
+from verdict.metrics.throughput import window_sums
 
 if TYPE_CHECKING:
     import numpy as np
@@ -154,14 +155,12 @@ def _detector_of(case: Case, rank: RankEvidence) -> Detector | None:
 
 def _outside(case: Case, column: str, what: str, bounds: Callable[[Detector], tuple[float, float]]) -> Iterator[str]:
     """The first window of each rank whose counts an image lie outside the bounds of the cell's model."""
-    import numpy as np
 
     for rank in case.evidence.ranks:
         detector, windows = _detector_of(case, rank), rank.windows
         if detector is None or not windows.steps:
             continue
-        starts = np.concatenate(([0], np.cumsum(windows.size[:-1])))
-        images = np.maximum(np.add.reduceat(windows.images, starts), 1)
+        images = window_sums(windows, windows.images).clip(1)
         (low, high), found = bounds(detector), getattr(windows, column) / images
         if column == "positives":  # all boxes of a few images may be crowds, which are no targets
             found[(images < _LEAST_IMAGES) & (found < 1)] = 1

@@ -71,6 +71,11 @@ def mean_interval(values: Sequence[float]) -> Interval:
     return Interval(mean - reach, mean + reach)
 
 
+def over(amount: float, time_ns: Interval) -> Interval:
+    """Return the interval of an amount over a time, which may reach down to 0."""
+    return Interval(amount / time_ns.high, amount / time_ns.low if time_ns.low > 0 else math.inf)
+
+
 def timed(evidence: Evidence, collective: str) -> list[Timed]:
     """Return what all ranks timed of a collective, by size; a size that not all of them timed is left out."""
     found: dict[tuple[int, bool], list[CollectiveResult]] = {}
@@ -96,10 +101,8 @@ def pair_rates(evidence: Evidence) -> Iterator[PairRate]:
         for pair in rank.pairs:
             if not pair.times_ns or min(pair.times_ns) <= 0:
                 continue
-            time_ns, interval = statistics.mean(pair.times_ns), mean_interval(pair.times_ns)
-            fastest = math.inf if interval.low <= 0 else pair.bytes / interval.low
-            rate = Interval(pair.bytes / interval.high, fastest)
-            yield PairRate((rank.rank, pair.peer), pair.between, pair.bytes, pair.bytes / time_ns, rate)
+            rate, interval = pair.bytes / statistics.mean(pair.times_ns), over(pair.bytes, mean_interval(pair.times_ns))
+            yield PairRate((rank.rank, pair.peer), pair.between, pair.bytes, rate, interval)
 
 
 def line_through(points: Sequence[Timed]) -> Line | None:
@@ -153,10 +156,8 @@ def bus_bandwidth(evidence: Evidence) -> Measurement | None:
     if not points:
         return None
     largest = points[-1]
-    moved = largest.gb_per_s * largest.time_ns
-    low = moved / largest.interval.high
-    high = moved / largest.interval.low if largest.interval.low > 0 else math.inf
+    interval = over(largest.gb_per_s * largest.time_ns, largest.interval)
     method = f"all-reduce of {shown_bytes(largest.case.bytes)}, bus bandwidth of the slowest rank"
     unit = FURTHER_METRICS["bus_bandwidth"].unit
-    interval = Interval(low, high) if math.isfinite(high) else None
-    return Measurement("bus_bandwidth", largest.gb_per_s, unit, interval, method, "rank files", largest.samples)
+    known = interval if math.isfinite(interval.high) else None
+    return Measurement("bus_bandwidth", largest.gb_per_s, unit, known, method, "rank files", largest.samples)

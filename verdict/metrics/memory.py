@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Mapping
+from typing import Mapping
 
 from evidence.bundle import Evidence
 from evidence.events.rank import RankEvidence
@@ -13,9 +13,6 @@ from evidence.run_file import TRAINING
 from evidence.telemetry import DeviceKey, DeviceSamples
 from expected import METRICS
 from verdict.metrics.measurement import Measurement, metric
-
-if TYPE_CHECKING:
-    pass
 
 LARGEST_GAP = 0.1
 """Share of the training that may pass between two samples."""

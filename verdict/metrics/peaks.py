@@ -10,19 +10,15 @@ from evidence.events.peaks import GEMM, MEMORY_COPY, DeviceRate
 from evidence.run_file import PROBES, TRAINING
 from evidence.verdict import Interval
 from expected import FURTHER_METRICS
-from verdict.metrics.links import shortened
+from verdict.metrics.links import mean_interval, over, shortened
 from verdict.metrics.measurement import Measurement, metric
-from verdict.metrics.statistics import t_quantile
 
 
 def interval_of(rate: DeviceRate) -> Interval:
     """Return the 95 % interval of the mean of the repeats, in GB/s or TFLOPS; one repeat has no width."""
-    times, count = rate.times_ns, len(rate.times_ns)
-    if count < 2 or not math.isfinite(rate.rate):
+    if len(rate.times_ns) < 2 or not math.isfinite(rate.rate):
         return Interval(rate.rate, rate.rate)
-    mean = statistics.fmean(times)
-    reach = t_quantile(count - 1) * statistics.stdev(times) / math.sqrt(count) / mean
-    return Interval(rate.rate / (1 + reach), rate.rate / (1 - reach) if reach < 1 else math.inf)
+    return over(rate.rate * statistics.fmean(rate.times_ns), mean_interval(rate.times_ns))
 
 
 @metric("gemm", *TRAINING, PROBES, of="model", without=shortened)

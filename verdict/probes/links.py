@@ -300,6 +300,6 @@ def _span(interval: Interval) -> str:
     return f"{interval.low:.3g} to {interval.high:.3g}"
 
 
-def _some(words: Sequence[str], most: int = _NAMED) -> str:
-    more = f"; {len(words) - most} more" if len(words) > most else ""
-    return "; ".join(words[:most]) + more
+def _some(words: Sequence[str]) -> str:
+    more = f"; {len(words) - _NAMED} more" if len(words) > _NAMED else ""
+    return "; ".join(words[:_NAMED]) + more

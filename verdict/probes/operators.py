@@ -19,6 +19,8 @@ from evidence.verdict import ProbeVerdict, Verdict
 from expected import Cell
 from verdict.probes.answers import ProbeAnswer, devices_in_words, in_one_line, ordered, place_of
 
+_NAMED = 4
+
 
 @dataclass(frozen=True)
 class OperatorVerdict(ProbeAnswer):
@@ -196,6 +198,6 @@ def _minority(groups: Iterable[list[int]]) -> tuple[int, ...]:
     return tuple(sorted(rank for group in odd for rank in group))
 
 
-def _some(words: list[str], most: int = 4) -> str:
-    more = f" and {len(words) - most} more" if len(words) > most else ""
-    return ", ".join(words[:most]) + more
+def _some(words: list[str]) -> str:
+    more = f" and {len(words) - _NAMED} more" if len(words) > _NAMED else ""
+    return ", ".join(words[:_NAMED]) + more
