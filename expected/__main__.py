@@ -160,10 +160,8 @@ def _device(arguments: argparse.Namespace, document: Document) -> Device:
     found = [device for device in devices.values() if is_named(name, device)]
     if len(found) == 1:
         return found[0]
-    raise DocumentError(
-        f"{document.name}: no shipped device has the name {quote(name)}; say with --device which of {known} "
-        "it is, or give --file"
-    )
+    wrong = f"the short name {quote(name)}, which no shipped device has" if name else "no short name (硬件设备简称)"
+    raise DocumentError(f"{document.name}: found {wrong}; give --device, one of {known}, or --file")
 
 
 def _check_names(device: Device, out: Path) -> None:

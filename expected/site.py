@@ -111,7 +111,10 @@ def load_site(path: str | Path, devices: Mapping[str, Device]) -> Site:
     55.1
     """
     path = Path(path)
-    content = read_file(path)
+    try:
+        content = read_file(path)
+    except ExpectationError as error:
+        raise ExpectationError(f"{error}; `conformance accept` makes one of three runs (docs/baselines.md)") from None
     return replace(check_site(parse_toml(content, path), path, devices), sha256=hashlib.sha256(content).hexdigest())
 
 

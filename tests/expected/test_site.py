@@ -344,6 +344,11 @@ def test_a_value_without_a_bound_that_decides_is_refused(
         load_text(tmp_path, "schema = 1\n" + block, device)
 
 
+def test_a_missing_file_is_refused_with_the_command_that_writes_one(tmp_path: Path) -> None:
+    with pytest.raises(ExpectationError, match=r"nowhere\.toml: cannot be read: .*conformance accept"):
+        load_site(tmp_path / "nowhere.toml", {})
+
+
 def test_the_cells_are_those_of_the_devices_given(tmp_path: Path) -> None:
     with pytest.raises(ExpectationError, match=r"accepted\[1\]\.cell: found the string 'x100-1x1-fp32-bs16'"):
         load_site(write(tmp_path, SITE, "site.toml"), {})
