@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Sequence
+from typing import Mapping, Sequence
 
+from expected import METRICS
 from expected.documents import Document, read_document
 from expected.documents.cells import Default
+from tests.expected.test_shipped import ROWS, Row
 
 SEED = Path(__file__).with_name("r300.md").read_text(encoding="utf-8")
 
@@ -32,6 +34,18 @@ CELLS = {
 def row(**changes: str) -> str:
     """A row of the table, good but for `changes`."""
     return "| " + " | ".join({**CELLS, **changes}.values()) + " |"
+
+
+def rows_of(marker: str) -> list[Row]:
+    """The rows of a shipped device as its vendor prints them."""
+    return [one for one in ROWS if one.marker == marker]
+
+
+def shipped_row(one: Row, changes: Mapping[str, str]) -> str:
+    """A row of a shipped device as it stands in a document, but for `changes`."""
+    printed = {name: str(getattr(one, name)) for name in METRICS}
+    hyper = f"bs={one.batch_size},lr={one.learning_rate}"
+    return row(**{"config": one.topo, "fix_hp": hyper, **printed, **changes})
 
 
 def column_at(name: str, **changes: str) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from evidence.errors import SuiteError
-from expected import METRICS, Device, load_device, load_devices
+from expected import Device, load_device, load_devices
 from expected.__main__ import main
 from expected.documents import Given, device_toml, differences
 from expected.documents.names import bare_name, vendor_of
@@ -26,8 +26,9 @@ from tests.expected.documents.making import (
     numbers,
     read,
     row,
+    rows_of,
+    shipped_row,
 )
-from tests.expected.test_shipped import ROWS
 
 
 def general(label: str, value: str, remark: str, text: str | None = None) -> str:
@@ -425,15 +426,8 @@ def test_the_check_finds_each_shipped_file_by_its_vendors_name_and_agrees(
     marker: str, tmp_path: Path, capsys: Any
 ) -> None:
     device = load_devices()[marker]
-    lines = [
-        row(
-            config=one.topo,
-            fix_hp="/" if cell.note else f"bs={one.batch_size},lr={one.learning_rate}",
-            **{name: str(getattr(one, name)) for name in METRICS},
-        )
-        for one, cell in zip((one for one in ROWS if one.marker == marker), device.cells)
-    ]
-    text = changed("kunlunxin R300", SHORT[marker], document(*lines))
+    given = [{"fix_hp": "/"} if cell.note else {} for cell in device.cells]
+    text = changed("kunlunxin R300", SHORT[marker], document(*map(shipped_row, rows_of(marker), given)))
     head, tail = text.split("- ##### 硬件环境")[0], text[text.index("* 通用指标") :]
     environment = (
         f"- ##### 硬件环境\n  - 机器、加速卡型号: M1, {device.environment['hardware']['card']}\n\n"
