@@ -12,12 +12,25 @@ from dataclasses import dataclass
 from typing import Iterable, Iterator, Mapping
 
 from evidence.bundle import Evidence
-from evidence.events.operators import BITS, EXACT, SPECIAL, ULP, VALID, WATCHED, OperatorAnswer
+from evidence.events.operators import (
+    BITS,
+    EXACT,
+    RMSE_ELEMENTS,
+    SPECIAL,
+    SUMS,
+    ULP,
+    VALID,
+    WATCHED,
+    OperatorAnswer,
+)
 from evidence.events.rank import RankEvidence
 from evidence.events.setup import Start
 from evidence.verdict import ProbeVerdict, Verdict
 from expected import Cell
 from verdict.probes.answers import ProbeAnswer, devices_in_words, in_one_line, place_of, probe
+
+HOST_RMSE = 2.0**-12
+"""RMSE over RMS of the host's own fp32, from which on it is no fp32."""
 
 
 @dataclass(frozen=True)
@@ -80,13 +93,29 @@ def _judged(
         place = devices_in_words(wrong, starts)
         return OperatorVerdict(question, Verdict.FAIL, reason, margin, len(found), worst, rank, where=place)
     verdict = Verdict.PASS
-    if unasked:
+    blunt = next((one for _, _, one in found if _is_blunt(one)), None)
+    if blunt is not None:
+        verdict = Verdict.INCONCLUSIVE
+        reason = (
+            f"{blunt.shape}: the host's own arithmetic is off by {blunt.honest:.3g} u S, RMS {blunt.honest_rmse:.2g} "
+            f"of {blunt.rms:.2g}: no yardstick; switch off what lowers it (ONEDNN_DEFAULT_FPMATH_MODE), and empty the "
+            "cache of references ($CONFORMANCE_CACHE/references)"
+        )
+    elif unasked:
         late, count = max(unasked.items(), key=lambda one: one[1])
         verdict = Verdict.MISSING
         reason = (
             f"{count} cases not asked on {place_of(late, starts)}: the probe's time was over; of the others {reason}"
         )
     return OperatorVerdict(question, verdict, reason, margin, len(found), worst=worst, rank=rank)
+
+
+def _is_blunt(one: OperatorAnswer) -> bool:
+    """Return whether the host's own arithmetic is too far off for a bound that follows from it to say anything."""
+    if one.rule not in (SUMS, ULP):
+        return False
+    by_rmse = one.rule == SUMS and one.dtype == "fp32" and one.elements >= RMSE_ELEMENTS
+    return not math.isfinite(one.honest) or (by_rmse and not one.honest_rmse <= HOST_RMSE * one.rms < math.inf)
 
 
 _COUNTED = {
