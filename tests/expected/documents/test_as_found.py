@@ -276,12 +276,22 @@ OTHER_UNITS = {
     "seconds below hours": document(row(e2e_time="14040"), header=HEADER.replace("e2e_time", "e2e_time(h)")),
     "gigabytes": general("硬件存储使用", "mem,见“性能指标”", "单位：GB"),
     "samples": general("总吞吐量", "p_whole,见“性能指标”", "单位为samples/s"),
+    "of one device": general("训练吞吐量", "p_train,见“性能指标”", "单卡吞吐量，不包含评估"),
+    "of one device, in english": general("计算吞吐量", "p_core,见“性能指标”", "images/s per card"),
+    "a sentence on one device": document(row(), after="\n注：吞吐量均为单卡数据\n"),
+    "another average precision": general("训练结果", "map,见“性能指标”", "mAP@0.5"),
+    "another average precision, glued": general("训练结果", "map,见“性能指标”", "AP50"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("case", OTHER_UNITS)
 def test_a_unit_that_is_not_certain_is_refused(case: str) -> None:
     assert errors(OTHER_UNITS[case]) != []
+
+
+@pytest.mark.parametrize("remark", ["mAP@[.50:.95]", "mAP@0.5:0.95", "mAP@0.5 : 0.95", "AP@[0.50-0.95]", "平均目标检测正确率"])
+def test_the_benchmarks_own_precision_may_be_said(remark: str) -> None:
+    assert errors(general("训练结果", "map,见“性能指标”", remark)) == []
 
 
 STALE = changed(
