@@ -49,7 +49,7 @@ class Leases:
     `holder` are facts for the message to those who are refused, beside the process, its user and the time, such as
     `run`, the run's folder. Every user of the host can read them, so nothing secret belongs there.
 
-    Neither programs that this process starts (O_CLOEXEC) nor forks of it keep the locks. Not for several threads.
+    Programs that this process starts do not keep the locks (O_CLOEXEC). Not for several threads.
 
         with Leases(None, "cuda", {"run": str(run_dir)}) as leases:
             devices = leases.take(None, ["0", "1", "2", "3"], count=2, wait_s=10.0)
@@ -67,11 +67,10 @@ class Leases:
         """Take exactly `wanted`, or if that is None the first `count` of `available` that are free; all or nothing.
 
         Returns the names. While it waits, up to `wait_s`, it holds none. Raises LeaseError if they are not to be had,
-        with who holds them, and RuntimeError if this object holds devices already.
+        with who holds them.
         """
-        if self._locked:
-            raise RuntimeError("these leases are taken; release them first")
-        names = self._distinct(available if wanted is None else wanted, repeated=wanted is None)
+        listed = map(str.strip, available if wanted is None else wanted)
+        names = list({_quoted(name): name for name in listed}.values())
         needed = count if wanted is None else len(names)
         if needed > len(names):
             raise LeaseError(
@@ -94,13 +93,11 @@ class Leases:
     def release(self) -> None:
         """Give all devices back; does nothing if none is held."""
         for file in self._locked:
-            if file in _OPEN:  # not in a fork
-                _OPEN.discard(file)
-                with contextlib.suppress(OSError):
-                    if stat.S_ISREG(os.fstat(file).st_mode):
-                        os.ftruncate(file, 0)
-                    fcntl.flock(file, fcntl.LOCK_UN)  # closing is not enough if native code has forked
-                os.close(file)
+            with contextlib.suppress(OSError):
+                if stat.S_ISREG(os.fstat(file).st_mode):
+                    os.ftruncate(file, 0)
+                fcntl.flock(file, fcntl.LOCK_UN)  # closing is not enough if native code has forked
+            os.close(file)
         self._locked.clear()
 
     def __enter__(self) -> Leases:
@@ -121,7 +118,7 @@ class Leases:
                 if file is None:
                     refused[name] = read_facts(path)
                     continue
-                self._keep(file)
+                self._locked.append(file)
                 taken.add(name)
                 if len(taken) == needed:
                     self._sign()
@@ -141,43 +138,14 @@ class Leases:
         # systemd-tmpfiles leaves a locked folder alone, however old its files are.
         with contextlib.suppress(OSError):
             folder = os.open(str(self._folder), os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-            self._keep(folder)
+            self._locked.append(folder)
             fcntl.flock(folder, fcntl.LOCK_SH | fcntl.LOCK_NB)
-
-    def _keep(self, file: int) -> None:
-        _OPEN.add(file)
-        self._locked.append(file)
-
-    def _distinct(self, names: Sequence[str], *, repeated: bool) -> list[str]:
-        found: dict[str, str] = {}
-        for name in (name.strip() for name in names):
-            if not name:
-                raise LeaseError(
-                    f"a device of {self._backend} has an empty name; name devices by index or UUID, as in 0,1"
-                )
-            if _quoted(name) in found and not repeated:
-                raise LeaseError(f"device {_plain(name)} of {self._backend} is named twice; name each device once")
-            found.setdefault(_quoted(name), name)
-        return list(found.values())
 
     def _refusal(self, needed: int, listed: int, refused: Mapping[str, Mapping[str, str]]) -> str:
         variable = load_backend(self._backend).visible_devices if self._backend in backend_names() else None
         lack = f"{needed} of {listed} devices are needed: " if listed > 1 else ""
         held = "; ".join(f"device {_plain(name)} of {self._backend} is {_in_use(by)}" for name, by in refused.items())
         return f"{lack}{held}; wait for it, or choose other devices{f' with {variable}' if variable else ''}"
-
-
-_OPEN: set[int] = set()
-
-
-def _close_in_child() -> None:
-    """Close the locked files in a fork, which may outlive this process. Closing does not unlock the parent's."""
-    for file in _OPEN:
-        os.close(file)
-    _OPEN.clear()
-
-
-os.register_at_fork(after_in_child=_close_in_child)
 
 
 def prepare(folder: Path) -> None:

@@ -6,14 +6,12 @@ import contextlib
 import fcntl
 import json
 import os
-import random
 import shutil
 import signal
 import stat
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 from typing import Any, Callable, Iterator, Sequence
 
@@ -179,20 +177,6 @@ def test_one_who_waits_holds_nothing_meanwhile(tmp_path: Path) -> None:
         assert all(third.take("0") == {"cards": ["0"]} for _ in range(20))
 
 
-def test_takers_of_the_same_devices_in_opposite_order_all_get_them(tmp_path: Path) -> None:
-    rounds = 25
-    with taker(tmp_path) as first, taker(tmp_path) as second:
-        for _ in range(rounds):
-            first.ask({"wanted": ["0", "1"], "available": [], "count": 2, "wait_s": 60.0})
-            first.ask({})
-            second.ask({"wanted": ["1", "0"], "available": [], "count": 2, "wait_s": 60.0})
-            second.ask({})
-
-        got = [[one.answer() for _ in range(2 * rounds)][::2] for one in (first, second)]
-
-    assert got == [[{"cards": ["0", "1"]}] * rounds, [{"cards": ["1", "0"]}] * rounds]
-
-
 # Makes a file for each device, which fails if it is there: one of two holders of a device at a time would see it.
 RIVAL = """
 import os, random, sys, time
@@ -232,20 +216,6 @@ def test_eight_takers_of_four_devices_never_share_one(tmp_path: Path) -> None:
     assert list(marks.iterdir()) == []
 
 
-def test_takers_killed_at_random_moments_leave_no_device_taken(tmp_path: Path) -> None:
-    choose = random.Random(11)
-    for _ in range(4):
-        with taker(tmp_path) as one:
-            one.take("0")  # it has come up
-            for _ in range(50):
-                one.ask({"wanted": None, "available": ["0", "1", "2", "3"], "count": 2, "wait_s": 0.0})
-            time.sleep(choose.random() / 50)
-            one.process.send_signal(signal.SIGKILL)
-            one.process.wait()
-
-            assert free(tmp_path, "0", "1", "2", "3")
-
-
 # Whose locks they are
 
 
@@ -256,45 +226,6 @@ def test_a_program_that_the_holder_started_holds_nothing(tmp_path: Path) -> None
         assert free(tmp_path, "0")
     finally:
         child.communicate(b"\n")
-
-
-# A fork that outlives the process that had the devices, as a loader's worker may.
-FORKING = """
-import os, signal, sys, time
-from pathlib import Path
-from trainer.launch.leases import Leases
-
-leases = Leases(Path(sys.argv[1]), "kunlunxin", {})
-leases.take(["0"], [], 1)
-child = os.fork()
-if child == 0:
-    leases.release()
-    print(os.getpid(), flush=True)
-    time.sleep(60)
-    os._exit(0)
-sys.stdin.readline()
-os.kill(os.getpid(), signal.SIGKILL)
-"""
-
-
-def test_a_fork_neither_frees_the_holders_devices_nor_keeps_them(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", FORKING, str(tmp_path)]
-    holder = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=str(ROOT))
-    assert holder.stdin is not None
-    assert holder.stdout is not None
-    child = int(holder.stdout.readline())
-    try:
-        while_holder_lives = free(tmp_path, "0")
-        holder.stdin.write("\n")
-        holder.stdin.flush()
-        holder.wait()
-        while_fork_lives = free(tmp_path, "0")
-    finally:
-        os.kill(child, signal.SIGKILL)
-        holder.stdin.close()
-        holder.stdout.close()
-
-    assert (while_holder_lives, while_fork_lives) == (False, True)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can start a process of another user")
@@ -358,16 +289,6 @@ def test_an_index_with_leading_zeros_is_the_same_device(tmp_path: Path) -> None:
         assert not free(tmp_path, "03")
 
 
-@pytest.mark.parametrize("wanted", [[""], ["0", " "]])
-def test_a_device_without_a_name_is_refused(tmp_path: Path, wanted: list[str]) -> None:
-    expected = "a device of kunlunxin has an empty name; name devices by index or UUID, as in 0,1"
-    assert refusal(tmp_path, wanted) == expected
-
-
-def test_a_device_that_is_named_twice_is_refused(tmp_path: Path) -> None:
-    assert refusal(tmp_path, ["1", "01"]) == "device 01 of kunlunxin is named twice; name each device once"
-
-
 def test_more_devices_than_there_are_are_refused_without_waiting(tmp_path: Path) -> None:
     with Leases(tmp_path, "cuda", {}) as leases, pytest.raises(LeaseError) as caught:
         leases.take(None, ["0", "1"], 3, wait_s=3600.0)
@@ -379,11 +300,6 @@ def test_a_host_without_devices_needs_no_leases(tmp_path: Path) -> None:
     with Leases(tmp_path / "leases", "cpu", {}) as leases:
         assert leases.take([], [], 0) == []
         assert leases.take(None, [], 0) == []
-
-
-def test_devices_cannot_be_added_to_those_that_are_held(tmp_path: Path) -> None:
-    with held(tmp_path, "0") as leases, pytest.raises(RuntimeError):
-        leases.take(["1"], [], 1)
 
 
 def test_the_message_names_every_holder_where_several_devices_are_missing(tmp_path: Path) -> None:
