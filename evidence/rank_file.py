@@ -122,8 +122,11 @@ _WINDOW = {**kinds_of(Window).required, **dict.fromkeys(STEP_COLUMNS, whole_numb
 _SUMS = [name for name, kind in _WINDOW.items() if kind is whole]
 _CLOCKS = dict.fromkeys(("forward_images", "read_ns", "span_ns", "span_device_ns"), whole)  # since WORK_SCHEMA
 _INTS = frozenset((int,))
-_WORK = {name: kinds_of(Window).optional[name] for name in ("backward_steps", "skipped", "gradient_norm", "loss_scale")}
-_WHOLE = (*_SUMS, *_CLOCKS, "backward_steps", "warmup", "t_ns", "size")
+_WORK = {
+    name: kinds_of(Window).optional[name]
+    for name in ("backward_steps", "moved", "skipped", "gradient_norm", "loss_scale")
+}
+_WHOLE = (*_SUMS, *_CLOCKS, "backward_steps", "moved", "warmup", "t_ns", "size")
 _REAL = ("lr", "gradient_norm", "loss_scale")
 _TYPECODES = {"images": "q", "compute_ns": "q", "trained": "q", "loss": "d"}
 """Of the columns with an entry a step; those with an entry a window are _WHOLE and _REAL."""
@@ -278,8 +281,8 @@ class RankReader:
                 any_numbers(record["loss"]),
             )
             warmup, rate = flag(record["warmup"]), number(record["lr"])
-            backward, skipped, *scales = (record.get(name) for name in _WORK)
-            sums.append(-1 if backward is None else backward)
+            backward, moved, skipped, *scales = (record.get(name) for name in _WORK)
+            sums += [-1 if one is None else one for one in (backward, moved)]
             skipped = whole_numbers([] if skipped is None else skipped)
             last = [math.nan if one is None else any_number(one) for one in scales]
             if not _INTS.issuperset(map(type, sums)) or max(sums) > LARGEST or min(sums) < -LARGEST:
@@ -296,7 +299,7 @@ class RankReader:
             if not 0 <= position < size:
                 raise FieldError(f"'skipped' has {position}, expected the positions of steps, 0 to {size - 1}")
             trained[position] = 0
-        sums[-1:-1] = [0] * (len(_CLOCKS) - len(clocks))
+        sums[-2:-2] = [0] * (len(_CLOCKS) - len(clocks))
         self._whole.extend((*sums, warmup, t_ns, size))
         self._real.extend((rate, *last))
         for name, values in zip(_TYPECODES, (steps[0], steps[1], trained, steps[2])):

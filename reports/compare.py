@@ -14,7 +14,7 @@ from evidence.files import RUN_FILE
 from evidence.text import visible
 from expected import METRICS, Device
 from reports.lines import Line, aligned
-from verdict.compare.ab_comparison import POWER, ABComparison, compare_groups, compare_runs
+from verdict.compare.ab_comparison import POWER, ABComparison, compare_groups, compare_runs, tests_of
 from verdict.compare.comparability import (
     Candidate,
     circumstances,
@@ -107,12 +107,12 @@ def side_of_history(url: str, name: str, devices: Mapping[str, Device], runs: Pa
 
 def worse(found: Sequence[ABComparison]) -> list[str]:
     """Return the metrics of which B is shown to be worse than A."""
-    return [one.metric for one in found if one.differs(_tests(found)) and not _is_better(one)]
+    return [one.metric for one in found if one.answer(tests_of(found)) == "worse"]
 
 
 def comparison_records(found: Sequence[ABComparison]) -> list[dict[str, Any]]:
     """Return what the table shows of each metric, as JSON."""
-    tests = _tests(found)
+    tests = tests_of(found)
     return [
         {
             "metric": one.metric,
@@ -223,16 +223,12 @@ def _versions(evidence: Evidence) -> dict[str, str]:
 
 
 def _table(found: Sequence[ABComparison]) -> list[Line | str]:
-    tests = _tests(found)
+    tests = tests_of(found)
     lines: list[Line | str] = [*aligned([_HEADINGS, *(_row(one, tests) for one in found)])]
     lines += ["", *(f"{one.metric}: {_in_words(one, tests)}" for one in found)]
     if tests > 1:
         lines += ["", f"Interval and p are corrected for {tests} metrics that are compared at once (Bonferroni)."]
     return lines
-
-
-def _tests(found: Sequence[ABComparison]) -> int:
-    return sum(one.error is not None for one in found)
 
 
 def _row(one: ABComparison, tests: int) -> tuple[str, ...]:
@@ -246,13 +242,8 @@ def _row(one: ABComparison, tests: int) -> tuple[str, ...]:
 
 
 def _shown(one: ABComparison, tests: int) -> str:
-    if one.error is None:
-        return "unknown"
-    return ("better" if _is_better(one) else "worse") if one.differs(tests) else "not shown to differ"
-
-
-def _is_better(one: ABComparison) -> bool:
-    return one.ratio is not None and (one.ratio > 1) == (METRICS[one.metric].better == "higher")
+    answer = one.answer(tests)
+    return "not shown to differ" if answer == "same" else answer
 
 
 def _in_words(one: ABComparison, tests: int) -> str:
@@ -262,7 +253,7 @@ def _in_words(one: ABComparison, tests: int) -> str:
         return one.why_not
     if one.differs(tests):
         effect = "" if one.effect is None else f", effect {one.effect:+.2f} (Hedges' g)"
-        return f"B is {_shown(one, tests)} by {percent(abs(one.ratio - 1))} (p {_p_text(p)}{effect})"
+        return f"B is {one.answer(tests)} by {percent(abs(one.ratio - 1))} (p {_p_text(p)}{effect})"
     if detectable == 0:
         return "the same in all"
     power = f"one of {percent(detectable)} or more would be in {100 * POWER:.0f} % of such comparisons"

@@ -7,7 +7,7 @@ https://prometheus.io/docs/specs/om/open_metrics_spec/
 from __future__ import annotations
 
 import math
-from typing import Iterable, Mapping
+from typing import Mapping
 
 from evidence.verdict import RunVerdict, Verdict
 
@@ -43,7 +43,8 @@ def openmetrics(verdict: RunVerdict, run: str, numbers: Mapping[str, float | Non
     cell = verdict.cell
     of_run = {"cell": cell.id}  # the run's id is a label of run_info alone: it would make new series of every run
     info = {**of_run, "run": run, "device": cell.device, "topology": cell.topology, "precision": cell.precision}
-    info.update(protocol=verdict.protocol, simulated=str(verdict.simulated).lower(), outcome=_outcome(verdict))
+    outcome = "running" if verdict.provisional else verdict.outcome.value
+    info.update(protocol=verdict.protocol, simulated=str(verdict.simulated).lower(), outcome=outcome)
     samples: dict[str, list[str]] = {"run_info": [_sample("run_info", info, 1)]}
     for name, value in numbers.items():
         samples[name] = _samples(name, of_run, value)
@@ -64,17 +65,11 @@ def openmetrics(verdict: RunVerdict, run: str, numbers: Mapping[str, float | Non
             _sample("verdict", {**of_run, "metric": metric.metric, "verdict": one.value}, int(one is metric.verdict))
             for one in Verdict
         )
-    lines = [line for name in FAMILIES if samples.get(name) for line in (*_head(name), *samples[name])]
+    lines = []
+    for name, purpose in FAMILIES.items():
+        if samples.get(name):
+            lines += [f"# HELP {PREFIX}_{name} {purpose}", f"# TYPE {PREFIX}_{name} gauge", *samples[name]]
     return "\n".join([*lines, "# EOF", ""])
-
-
-def _outcome(verdict: RunVerdict) -> str:
-    return "running" if verdict.provisional else verdict.outcome.value
-
-
-def _head(name: str) -> Iterable[str]:
-    yield f"# HELP {PREFIX}_{name} {FAMILIES[name]}"
-    yield f"# TYPE {PREFIX}_{name} gauge"
 
 
 def _samples(name: str, labels: Mapping[str, str], value: float | None) -> list[str]:

@@ -8,6 +8,7 @@ from evidence.bundle import Evidence
 from evidence.verdict import Interval, MetricVerdict, Verdict
 from verdict.bounds import against_bounds
 from verdict.checks.invariants import CHECKS, Case
+from verdict.environment.stated import DIFFERS
 from verdict.judge import Judged
 from verdict.metrics.throughput import DECISIVE_STEPS, RATES, STEADY_MIN_STEPS
 
@@ -28,7 +29,7 @@ def cannot_pass(run: Judged, asked: Collection[str]) -> str:
 
     `run` is from `judge_so_far`; `asked` are the questions that have to pass. Clocks have to be right for any
     of them. A rate fails with confidence, and on as many steps as a number is held against a published one with;
-    memory, time and probes fail for good as soon as they do.
+    memory, time, probes and what was found of the environment fail for good as soon as they do.
 
     >>> cannot_pass(judge_so_far(evidence, device, cell), {"p_core"})  # doctest: +SKIP
     'p_core 36.4 images/s is below 38.0 (0.95 x published 40.0)'
@@ -39,6 +40,9 @@ def cannot_pass(run: Judged, asked: Collection[str]) -> str:
             return text
     if run.verdict.outcome is Verdict.INVALID:
         return ""  # of numbers that prove nothing no conclusion is drawn
+    for item in run.environment if "environment" in asked else ():
+        if item.verdict == DIFFERS and item.found:
+            return f"environment {item.item}: stated {item.stated}, found {item.found}"
     for name, probe in run.verdict.probes.items() if _have_answered(run) else ():
         if probe.verdict is Verdict.FAIL and name in asked:
             return f"{name}: {probe.reason}"

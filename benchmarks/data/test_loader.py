@@ -16,7 +16,6 @@ from trainer.data.coco import load_index
 from trainer.data.dataset import CocoBoxes
 from trainer.data.loader import Images
 from trainer.data.published import PublishedImages, read_outlines
-from trainer.data.shapes import ensure
 
 IMAGES, BATCH_SIZE = 96, 16
 _CLASSES = 91
@@ -63,14 +62,3 @@ def test_boxes_and_bytes_beside_boxes_and_floats(benchmark: Any, pictures: Path)
     assert ours() == reference()
 
     beside(benchmark, ours, reference, rounds=9, units=IMAGES, name="loader, beside boxes and floats")
-
-
-def test_an_epoch_of_the_generated_data_set(benchmark: Any, tmp_path_factory: Any) -> None:
-    """256 images of 128 pixels in this process, without a worker; the rate is 256 over the time shown."""
-    data: Path = ensure(Path(str(tmp_path_factory.mktemp("data"))), seed=0, train_images=256, val_images=8)
-    index = load_index(data, "train2017", num_classes=4, training=True)
-    loader = loader_of_one_rank(index, CocoBoxes(index, data / "train2017"), batch_size=8)
-
-    batches = benchmark(lambda: sum(1 for _ in loader))
-
-    assert batches == len(index) // 8

@@ -9,7 +9,6 @@ from typing import Any
 from benchmarks.beside import beside
 from evidence.events.training import Window
 from evidence.rank_file import EventLog
-from trainer.clocks import Ledger
 
 STEPS = 20
 WINDOWS = 100
@@ -47,14 +46,3 @@ def test_windows_beside_a_line_for_each_step(benchmark: Any, tmp_path: Path) -> 
     by_window.close()
     by_step.close()
     assert len(by_window.path.read_bytes().splitlines()) * STEPS == len(by_step.path.read_bytes().splitlines())
-
-
-def test_the_ledgers_part_of_a_step(benchmark: Any) -> None:
-    """Four phases are entered in every step."""
-    ledger = Ledger()
-
-    def step() -> None:
-        for phase in ("data_wait", "copy", "compute", "bookkeeping"):
-            ledger.enter(phase)
-
-    benchmark(step)

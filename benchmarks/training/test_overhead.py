@@ -71,6 +71,7 @@ def trainee(timer: StepTimer) -> Any:
         scaler=None,
         has_gradients=True,
         gradient_norm=lambda: torch.zeros(()),
+        moved=lambda: torch.ones(()),
         loss_scale=lambda: None,
     )
 

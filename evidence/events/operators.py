@@ -125,7 +125,8 @@ class OperatorAnswer:
             return math.inf
         if not self.most:
             return math.inf if self.worst else 0.0
-        return max(self.worst / self.most, self.rmse_margin)
+        margins = self.worst / self.most, self.rmse_margin
+        return math.nan if any(map(math.isnan, margins)) else max(margins)
 
 
 @event("operators", once=True)

@@ -25,9 +25,9 @@ class Windows:
     """The step windows of a rank in columns: the fields of Window, `t_ns` (when it was written) and `size` (steps).
 
     One entry a window, int64; `warmup` bool, `lr`, `gradient_norm` and `loss_scale` float64 (NaN for None),
-    `backward_steps` -1 for None. STEP_COLUMNS and `trained` have one entry a step, windows one after the other:
-    `images` and `compute_ns` int64, `loss` float64, not always finite. `trained` are the images of a step that changed
-    the weights, 0 of a skipped one.
+    `backward_steps` and `moved` -1 for None. STEP_COLUMNS and `trained` have one entry a step, windows one after the
+    other: `images` and `compute_ns` int64, `loss` float64, not always finite. `trained` are the images of a step that
+    changed the weights, 0 of a skipped one.
     """
 
     t_ns: np.ndarray
@@ -54,6 +54,7 @@ class Windows:
     loss: np.ndarray
     trained: np.ndarray
     backward_steps: np.ndarray
+    moved: np.ndarray
     gradient_norm: np.ndarray
     loss_scale: np.ndarray
 

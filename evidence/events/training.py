@@ -140,8 +140,9 @@ class Window:
     `step` is the index of its first step, `lr` the last learning rate. `wait_ns` for data, `copy_ns` to the device,
     `compute_host_ns` by the host's clock, `forward_ns` of the forward passes that were timed, over `forward_images`.
     `padded_pixels`, `proposals`, `sampled` and `positives` show what the steps worked on. After `backward_steps` of
-    them the parameters had gradients, whose norm after the last one was `gradient_norm` (before clipping). `skipped`
-    are the positions in the window of steps whose update a GradScaler skipped, `loss_scale` is its last scale; None:
+    them the parameters had gradients, whose norm after the last one was `gradient_norm` (before clipping). Of the first
+    elements of each trained tensor `moved` are not as they were before the window; None: not recorded. `skipped` are
+    the positions in the window of steps whose update a GradScaler skipped, `loss_scale` is its last scale; None:
     schema 2 did not have it, or nothing is scaled. `read_ns` is the time from the end of synchronise until the last
     loss was read. `span_ns` is the host's time between two synchronisations two seconds or more apart,
     `span_device_ns` that of the device's events inside; 0 for a window that ends none.
@@ -165,6 +166,7 @@ class Window:
     loss: tuple[AnyFloat, ...]
     backward_steps: int | None = None
     gradient_norm: AnyFloat | None = None
+    moved: int | None = None
     skipped: tuple[int, ...] = ()
     loss_scale: AnyFloat | None = None
     forward_images: int = 0

@@ -47,7 +47,11 @@ _OTHER_UNIT = re.compile(
     r"小时|分钟|(?<![a-z])(?:h|hours?|min|minutes?|gb|mb|mib|samples?/s|步/秒)(?![a-z])", re.IGNORECASE
 )
 _PER_DEVICE = re.compile(r"(?:每|单)(?:张)?卡|per[ -]?(?:card|device|gpu|rank)", re.IGNORECASE)
+_RATES = ("p_whole", "p_train", "p_core")
+_OF_RATES = re.compile(r"吞吐|throughput|images?/s|p_(?:whole|train|core)", re.IGNORECASE)
+_OTHER_AP = re.compile(r"@\s*\[?0?\.[57]5?0?(?!\s*[0-9:~-])|\bap_?(?:50|75)|map_?(?:50|75)", re.IGNORECASE)
 _TOTAL = re.compile(r"总|合计|之和|全局|[0-9]\s*卡|global|total|\bsum\b|all ", re.IGNORECASE)
+_ALL_DEVICES = "a throughput is of all devices of its row: write these numbers into the rows, and remove this remark"
 _NAMES = (*COLUMN_OF, MODEL, DEVICE, DATA_SET, MODIFICATIONS, TASK)
 
 
@@ -176,11 +180,17 @@ def read_general(table: Table) -> General:
 
 
 def check_sentence(said: Said, complaints: Complaints) -> None:
-    """Report a sentence beside a table, which the notes of the device file quote; refuse one that states a unit."""
+    """Report a sentence beside a table, which the notes of the device file quote.
+
+    One that states a unit is refused, or that a throughput is of one device.
+    """
     text = reading_form(said.text)
     if _SENTENCE_UNIT.search(text) and _OTHER_UNIT.search(text):
         found = f"found {quote(said.text)}, which states a unit; write it into the heading of its column"
         complaints.error(said.place, found)
+        return
+    if _PER_DEVICE.search(text) and _OF_RATES.search(text):
+        complaints.error(said.place, f"found {quote(said.text)}; {_ALL_DEVICES}")
         return
     complaints.note(said.place, f"{quote(said.text)} stands beside the tables, and is quoted in the notes")
 
@@ -256,6 +266,11 @@ def _read_column(
     if name == "fix_hp":
         _check_hyper(remark, complaints)
         return
+    if name in _RATES and _PER_DEVICE.search(reading_form(remark.text)):
+        complaints.error(remark.place, f"found {quote(remark.text)} on {name}; {_ALL_DEVICES}")
+    if name == "map" and _OTHER_AP.search(reading_form(remark.text)):
+        found = f"found {quote(remark.text)} on map, expected AP@[.50:.95]; leave the column blank if it is another's"
+        complaints.error(remark.place, found)
     if name not in UNITS:
         return
     in_brackets = _IN_BRACKETS.search(text)

@@ -9,6 +9,12 @@ from expected.documents.quoting import reading_form, shown
 
 HARDWARE, SOFTWARE, GENERAL, PERFORMANCE = "hardware", "software", "general", "performance"
 
+
+def plain_word(text: str) -> str:
+    """Return `text` as a lookup key: lower case, no spaces, no emphasis, ASCII punctuation."""
+    return "".join(reading_form(shown(text)).split()).lower()
+
+
 TITLES = {
     "硬件环境": HARDWARE,
     "软件环境": SOFTWARE,
@@ -18,28 +24,6 @@ TITLES = {
 NEUTRAL_TITLES = ("环境配置", "运行情况", "运行信息")
 """Titles between the parts of one device's section."""
 _NEUTRAL_ENDING = "配置与运行信息参考"
-
-LABELS = {
-    HARDWARE: {
-        "机器型号": "machine",
-        "加速卡型号": "card",
-        "机器、加速卡型号": "machine_and_card",
-        "多机网络类型、带宽": "network",
-        "cpu型号": "cpu",
-    },
-    SOFTWARE: {
-        "os版本": "os",
-        "oskernel版本": "kernel",
-        "加速卡驱动版本": "driver",
-        "docker镜像和版本": "image",
-        "docker版本": "docker",
-        "训练框架版本": "framework",
-        "依赖软件版本": "dependencies",
-        "训练编译器版本": "compiler",
-        "cpu型号": "cpu",
-    },
-}
-"""Keys of a device file's environment by the item's label, as returned by `plain_word`."""
 
 PRINTED_LABELS = {
     "machine": "机器型号",
@@ -57,6 +41,14 @@ PRINTED_LABELS = {
     "cpu": "CPU型号",
 }
 """The labels by key, as printed."""
+LABELS = {
+    kind: {plain_word(PRINTED_LABELS[key]): key for key in keys}
+    for kind, keys in (
+        (HARDWARE, ("machine", "card", "machine_and_card", "network", "cpu")),
+        (SOFTWARE, ("os", "kernel", "driver", "image", "docker", "framework", "dependencies", "compiler", "cpu")),
+    )
+}
+"""Keys of a device file's environment by the item's label, as returned by `plain_word`."""
 WITH_ASCII_COLON = ("machine", "card", "machine_and_card", "network", "kernel")
 """Items with ": " behind their label in published documents; behind the others they have a full-width colon."""
 TEMPLATE = {
@@ -172,11 +164,6 @@ SPECIFICATIONS = {
     "biv100": Specification((32.0,), 147.0),
 }
 """Data sheets by the device's name, as returned by `names.bare_name`."""
-
-
-def plain_word(text: str) -> str:
-    """Return `text` as a lookup key: lower case, no spaces, no emphasis, ASCII punctuation."""
-    return "".join(reading_form(shown(text)).split()).lower()
 
 
 def title_of(text: str) -> str:

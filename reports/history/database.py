@@ -7,7 +7,6 @@ import sqlite3
 from typing import Any, Iterable, Iterator, Mapping, Sequence
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql
 
 from evidence.text import visible
 from reports.history import HistoryError, sqlite_file
@@ -147,14 +146,7 @@ def _enter(connection: sa.Connection, entries: Sequence[Entry]) -> None:
 
 def _number(connection: sa.Connection, run: Mapping[str, Any]) -> int:
     """Insert or update the run's row and return its number; without a new release or gate it keeps what it has."""
-    # On a server, another session may insert the same run at any moment; SQLite has one writer at a time.
-    if connection.dialect.name == "postgresql":
-        insert = postgresql.insert(RUNS).values(**run)
-        given = insert.excluded
-        kept = {name: sa.case((given[name] == "", RUNS.c[name]), else_=given[name]) for name in _KEPT if name in run}
-        changes = {**{name: given[name] for name in run}, **kept}
-        upsert = insert.on_conflict_do_update(index_elements=["identity"], set_=changes)
-        return int(connection.execute(upsert.returning(RUNS.c.number)).scalar_one())
+    # Another session may insert the same run meanwhile, not in SQLite; _enter_together then tries again.
     identity = RUNS.c.identity == run["identity"]
     number = connection.execute(sa.select(RUNS.c.number).where(identity)).scalar()
     if number is None:

@@ -13,7 +13,7 @@ from reports.html.charts import Chart, Curve, x_y
 from reports.html.page import page, render
 from reports.html.sections.metrics import Margin, picture, scale_of, term_of
 from reports.html.texts import text
-from verdict.compare.ab_comparison import POWER, ABComparison
+from verdict.compare.ab_comparison import POWER, ABComparison, tests_of
 from verdict.metrics.throughput import RateSamples
 from verdict.wording import percent, quantity
 
@@ -40,11 +40,11 @@ class Compared:
     @property
     def tests(self) -> int:
         """How many metrics are tested at once."""
-        return sum(one.error is not None for one in self.found)
+        return tests_of(self.found)
 
     def shown(self, answer: str) -> list[ABComparison]:
         """Return the metrics of which B is shown to be "worse" or "better"."""
-        return [one for one in self.found if one.differs(self.tests) and _side(one) == answer]
+        return [one for one in self.found if one.answer(self.tests) == answer]
 
     @property
     def answer(self) -> str:
@@ -80,9 +80,7 @@ def _section(one: Compared, charts: Sequence[Chart]) -> dict[str, Any]:
     scale = scale_of([margin for margin in margins if margin is not None])
     return {
         "title": one.title,
-        "badge": render(
-            "badge.html", word=text(f"compare.{one.answer}"), sign=_SIGNS[one.answer], kind=_KINDS[one.answer]
-        ),
+        "badge": _badge(one.answer),
         "answer": _answer(one),
         "sides": list(zip("AB", one.sides)),
         "refused": one.refused,
@@ -120,7 +118,7 @@ def _answer(one: Compared) -> list[tuple[str, str]]:
 
 def _row(of: Compared, one: ABComparison, margin: Margin | None, scale: float) -> dict[str, Any]:
     unit, interval, p = ALL_METRICS[one.metric].unit, one.interval(of.tests), one.p(of.tests)
-    answer = "unknown" if one.error is None else _side(one) if one.differs(of.tests) else "same"
+    answer = one.answer(of.tests)
     words = "" if one.ratio is None else f"{one.ratio:.4f}"
     detectable = one.detectable(of.tests)
     return {
@@ -136,11 +134,6 @@ def _row(of: Compared, one: ABComparison, margin: Margin | None, scale: float) -
         "graphic": "" if margin is None else picture(margin, scale, f"{one.metric}: {words}", _KINDS.get(answer, "")),
         "why": one.why_not,
     }
-
-
-def _side(one: ABComparison) -> str:
-    better = one.ratio is not None and (one.ratio > 1) == (ALL_METRICS[one.metric].better == "higher")
-    return "better" if better else "worse"
 
 
 def _margin(one: ABComparison, interval: Any) -> Margin | None:

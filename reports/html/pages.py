@@ -87,9 +87,7 @@ def run_page(of: PageOf) -> str:
     >>> run_page(PageOf(judged, "runs/x", {"again": "pytest --replay=runs/x"}))  # doctest: +SKIP
     '<!DOCTYPE html>...'
     """
-    body = body_of(of, "")
-    title = f"{body.head['state']}: {body.head['title']}"
-    return page(title, render("run.html", head=body.head, body=body.html), body.charts)
+    return _whole(body_of(of, ""))
 
 
 def running_page(of: PageOf, *, refresh_s: int | None = None) -> str:
@@ -98,8 +96,11 @@ def running_page(of: PageOf, *, refresh_s: int | None = None) -> str:
     The state is "running". Verdicts are shown as they are so far; one that is invalid or missing, as all are before the
     evidence is complete, is shown as running.
     """
-    body = body_of(of, "", running=True)
-    title = f"{text('state.running')}: {body.head['title']}"
+    return _whole(body_of(of, "", running=True), refresh_s)
+
+
+def _whole(body: Body, refresh_s: int | None = None) -> str:
+    title = f"{body.head['state']}: {body.head['title']}"
     return page(title, render("run.html", head=body.head, body=body.html), body.charts, refresh_s=refresh_s)
 
 

@@ -21,7 +21,10 @@ def session_page(runs: Sequence[PageOf], *, comparisons: Sequence[Comparison], g
 
     `gate` is the last line of the session, "" without --gate; `command` the command line that started it.
     """
-    mine = [replace(run, gate="", comparisons=[one for one in comparisons if one.cell == _cell(run)]) for run in runs]
+    mine = [
+        replace(run, gate="", comparisons=[one for one in comparisons if one.cell == run.run.verdict.cell.id])
+        for run in runs
+    ]
     bodies = [body_of(run, f"r{number}-") for number, run in enumerate(mine)]
     verdicts = [run.run.verdict for run in runs]
     names = [name for name in ALL_METRICS if any(name in verdict.shown for verdict in verdicts)]
@@ -36,17 +39,20 @@ def session_page(runs: Sequence[PageOf], *, comparisons: Sequence[Comparison], g
         gate_kind=gate_kind,
         names=names,
         rows=[_session_row(f"r{at}-", run, body, names) for at, (run, body) in enumerate(zip(mine, bodies))],
-        compared=[_compared_row(one, scale) for one in sorted(comparisons, key=_severity)],
+        compared=[
+            {
+                **metric_row(one.judged, scale),
+                "cell": one.cell,
+                "than": text("session.than", cell=one.than) if one.than else "",
+            }
+            for one in sorted(comparisons, key=lambda one: list(Verdict).index(one.judged.verdict))  # the worst first
+        ],
         devices=[(one.cell, [_device_row(device) for device in one.devices]) for one in comparisons if one.devices],
         bodies=[(f"r{at}-", body) for at, body in enumerate(bodies)],
     )
     return page(
         f"{gate_word or text('session.title')}: {title}", html, [chart for body in bodies for chart in body.charts]
     )
-
-
-def _cell(of: PageOf) -> str:
-    return of.run.verdict.cell.id
 
 
 def _title(bodies: Sequence[Body], runs: Sequence[PageOf]) -> str:
@@ -72,17 +78,6 @@ def _session_row(prefix: str, of: PageOf, body: Body, names: Sequence[str]) -> d
         "reasons": reasons[:_MOST_REASONS],
         "more": max(0, len(reasons) - _MOST_REASONS),
     }
-
-
-def _severity(one: Comparison) -> int:
-    """Return what sorts comparisons: the worst verdict first."""
-    return list(Verdict).index(one.judged.verdict)
-
-
-def _compared_row(one: Comparison, scale: float) -> dict[str, Any]:
-    """Return the row of a comparison: of topologies, of ranks, of devices beside each other, or before and after."""
-    than = "" if not one.than else text("session.than", cell=one.than)
-    return {**metric_row(one.judged, scale), "cell": one.cell, "than": than}
 
 
 def _device_row(device: ComparedDevice) -> dict[str, Any]:

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import functools
-import sys
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Iterator, Mapping
 
-if sys.version_info >= (3, 11):  # pragma: no cover - one of the two on each Python
-    import tomllib
-else:  # pragma: no cover
-    import tomli as tomllib
+from expected.toml_file import tomllib
 
 LANGUAGES = ("en", "zh")
 """ISO 639-1: English, and Chinese in simplified characters with the vendors' terms."""

@@ -302,20 +302,22 @@ def test_what_shows_that_the_rank_trained_is_read(events: list[dict[str, Any]], 
     assert windows.loss_scale[0] == 512.0
     assert math.isnan(windows.loss_scale[1])
     assert windows.backward_steps.tolist() == [10] * 24
+    assert windows.moved.tolist() == [9] * 24
     assert len(windows.select(windows.epoch == 1).trained) == 120
 
 
 def test_windows_of_schema_2_have_no_gradients(events: list[dict[str, Any]], tmp_path: Path) -> None:
     for event in events:
-        for name in ("backward_steps", "gradient_norm", "skipped", "loss_scale"):
-            event.pop(name, None)
+        for name in ("backward_steps", "moved", "gradient_norm", "skipped", "loss_scale"):
+            if event["event"] == "window":
+                event.pop(name)
     events[0]["schema"] = 2
 
     rank, problems = read(events, tmp_path)
 
     assert problems == ()
     assert not rank.shows_work
-    assert set(rank.windows.backward_steps.tolist()) == {-1}
+    assert set(rank.windows.backward_steps.tolist()) == set(rank.windows.moved.tolist()) == {-1}
     assert np.isnan(rank.windows.gradient_norm).all()
     assert rank.windows.trained.tolist() == rank.windows.images.tolist()
 

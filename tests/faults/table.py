@@ -140,6 +140,13 @@ _in_a_run(
     "expected them to change: nothing was trained",
     _fault("idle_optimizer"),
 )
+_in_a_run(
+    "an optimizer that does nothing any more in the middle",
+    "invalid",
+    "expected them to change: nothing was trained",
+    _fault("idle_optimizer", from_step=60),
+    steps=STEADY_MIN_STEPS,
+)
 _in_a_run("no backward pass after the second step", "invalid", "backward passes are missing", _fault("no_backward"))
 _in_a_run("one batch for ever", "invalid", "images trained on before in the same epoch", _fault("same_batch"))
 _in_a_run("DDP that exchanges nothing", "invalid", "the ranks do not exchange their gradients", _fault("no_exchange"))

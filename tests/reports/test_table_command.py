@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from evidence.bundle import read_run
-from expected import METRICS, load_device
-from expected.__main__ import main as expected_main
+from expected import METRICS
 from reports.__main__ import main
 from tests.suite.stored import bundle_of, store
 from tests.verdict.bundles import STEADY
@@ -90,24 +89,6 @@ def test_what_a_run_did_not_measure_stays_blank_and_is_told(tmp_path: Path, caps
 def test_too_few_steps_for_an_interval_are_told(tmp_path: Path, capsys: Any) -> None:
     assert table(store(tmp_path / "run", protocol="steady", warmup=20, steps=10)) == 0
     assert "  - p_train comes from 10 steps, too few for a confidence interval" in capsys.readouterr().out
-
-
-def test_the_export_of_a_run_imports_to_the_numbers_that_it_prints(tmp_path: Path, capsys: Any) -> None:
-    readme, out = tmp_path / "README.md", tmp_path / "r300.toml"
-    # As fast as an R300 can be at most; what a run of so few steps takes in all, no document could say.
-    steady = {"protocol": STEADY.protocol, "warmup": STEADY.warmup, "steps": 120, "compute_ns": 400_000_000}
-    run = store(tmp_path / "run", **steady)
-    table(run, "--document", "--exact")
-    readme.write_text(capsys.readouterr().out, encoding="utf-8")
-
-    code = expected_main(["import", str(readme), "--out", str(out)])
-
-    assert code == 0
-    measured = measure(read_run(run))
-    row = next(cell for cell in load_device(out).cells if str(cell.topology) == "1x8")
-    assert row.expectations["p_train"].value == measured["p_train"].value
-    assert (row.expectations["p_core"].value, row.timing) == (measured["p_core"].value, "device")
-    assert (row.expectations["map"].value, row.expectations["mem"].value) == (0.364, 28.0)
 
 
 def broken(folder: Path) -> Path:

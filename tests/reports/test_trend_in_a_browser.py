@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Iterator
 
 import pytest
 
@@ -16,14 +15,6 @@ from tests.reports.test_trend import a_series, stepped
 pytestmark = pytest.mark.skipif(bool(missing()), reason=missing())
 
 LONG = 25  # times as many runs
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """One browser for all pages of this module."""
-    started = Browser()
-    yield started
-    started.quit()
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +10,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from expected import METRICS, NOT_APPLICABLE, PUBLISHED, UNPUBLISHED, Cell, Device, Expectation, Topology
-from expected.documents import Given, device_toml, read_document
+from expected.documents import read_document
 from expected.documents.markdown import Table, split
 from expected.documents.names import size_of
 from expected.documents.quoting import shown
@@ -227,21 +226,3 @@ def test_a_hostile_name_comes_through_harmless_and_can_be_had_back() -> None:
     assert shown(found.environment["hardware"]["card"].text) == HOSTILE
     last = text.splitlines()[-1]
     assert shown(last.partition(" from ")[2]) == f"runs/{HOSTILE}\udc80"
-
-
-def test_an_imported_export_is_the_device_again(tmp_path: Path) -> None:
-    from expected import load_device
-
-    text = "\n".join(document_lines(R300, [FILLED], style_of(R300)))
-    path = tmp_path / "r300.toml"
-    path.write_text(device_toml(read_document(text), Given("r300")), encoding="utf-8")
-
-    found = load_device(path)
-
-    assert (found.name, found.vendor) == (R300.name, R300.vendor)
-    assert found.environment == {key: R300.environment[key] for key in ("hardware", "software")}
-    for cell, known in zip(found.cells, R300.cells):
-        for name in METRICS:
-            now, before = cell.expectations[name], known.expectations[name]
-            filled = cell.id == FILLED.cell_id and name in VALUES
-            assert now.value == (rounded(VALUES[name], PERCENT) if filled else before.value), (cell.id, name)

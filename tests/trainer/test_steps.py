@@ -149,6 +149,18 @@ def test_a_window_has_the_norm_of_its_last_gradients_and_the_steps_that_had_any(
         assert found == pytest.approx(norms, rel=1e-5)
 
 
+def test_a_window_in_which_the_optimizer_does_nothing_shows_it(shapes: Path, tmp_path: Path) -> None:
+    settings = small_settings(shapes, tmp_path, model="fasterrcnn_tiny", window=2)
+    log = EventLog(tmp_path, 0)
+    loop, batches = loop_for(settings, log), batches_of(settings)
+
+    loop.run(batches, [0.001] * 4, epoch=0)
+    loop._trainee.optimizer.step = lambda: None
+    loop.run(batches, [0.001] * 2, epoch=0)
+
+    assert [one["moved"] > 0 for one in windows(log)] == [True, True, False]
+
+
 def test_a_step_without_a_backward_pass_is_counted_as_one(shapes: Path, tmp_path: Path, monkeypatch: Any) -> None:
     settings = small_settings(shapes, tmp_path, model="fasterrcnn_tiny", window=3)
     log = EventLog(tmp_path, 0)

@@ -450,6 +450,7 @@ class _Rank:
             loss=[2.0 + 1 / (1 + self.step + at) for at in range(size)],
             backward_steps=size,
             gradient_norm=1.0 + 1 / (1 + self.step),
+            moved=9,
             skipped=[],
             loss_scale=None,
             forward_images=sum(images),

@@ -17,6 +17,7 @@ from expected import load_devices
 from tests.verdict.beginnings import beginning, stopped
 from tests.verdict.bundles import HONEST_CLOCK, STEADY, Bundle, Plan, a_cell, build
 from verdict.compare.comparability import Candidate, circumstances, refusals
+from verdict.environment.findings import EnvironmentFinding
 from verdict.fail_fast import cannot_pass, fewest_steps
 from verdict.judge import Judged, judge, judge_run, judge_so_far, judge_together
 
@@ -108,6 +109,25 @@ def test_a_probe_that_has_failed_ends_the_run_if_it_is_asked_about(
     run = with_probe(judge_so_far(GrowingRun(run_dir).read(), DEVICE, a_cell(LONG)), verdict)
 
     assert cannot_pass(run, asked) == ("operators: conv-forward-fp32: one element is wrong" if ends else "")
+
+
+@pytest.mark.parametrize(
+    ("verdict", "found", "asked", "ends"),
+    [
+        ("differs", "4.0.31", {"environment"}, True),
+        ("differs", "4.0.31", {"mem"}, False),
+        ("match", "4.0.25", {"environment"}, False),
+        ("unknown", "", {"environment"}, False),
+    ],
+)
+def test_a_machine_that_is_not_the_stated_one_ends_the_run_if_it_is_asked_about(
+    verdict: str, found: str, asked: Any, ends: bool, tmp_path: Path
+) -> None:
+    run_dir = beginning(build(LONG).write(tmp_path / "whole"), tmp_path / "run", 0.1)
+    run = judge_so_far(GrowingRun(run_dir).read(), DEVICE, a_cell(LONG))
+    vars(run)["environment"] = (EnvironmentFinding("driver", "node0", "4.0.25", found, verdict, ""),)
+
+    assert cannot_pass(run, asked) == ("environment driver: stated 4.0.25, found 4.0.31" if ends else "")
 
 
 def test_no_probe_has_failed_before_all_ranks_are_done_with_it(tmp_path: Path) -> None:

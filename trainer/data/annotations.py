@@ -230,7 +230,7 @@ def _check_box(file: Path, where: str, box: Any, size: tuple[int, int]) -> None:
 def check_present(file: Path, folder: Path, listed: Sequence[tuple[int, str]]) -> None:
     """Compares the images that the file lists, id and name, with one reading of their folder. Raises DataError.
 
-    A stat for each file would take minutes on a network disk.
+    A stat for each file would take minutes on a network disk. The first ones have to be there where they are links.
     """
     try:
         with os.scandir(folder) as entries:
@@ -245,6 +245,12 @@ def check_present(file: Path, folder: Path, listed: Sequence[tuple[int, str]]) -
             f"{', '.join(absent[:_SHOWN])}{more}; {_nearly(next(n for _, n in listed if n not in present), present)}"
             "unpack the images again"
         )
+    for image_id, name in listed[:_SHOWN]:
+        if not os.path.exists(folder / name):
+            raise DataError(
+                f"{folder / name} (id {image_id}) is a link to {os.path.realpath(folder / name)}, which is not there; "
+                "mount that folder on this host, and in its container"
+            )
 
 
 def _nearly(name: str, present: set[str]) -> str:

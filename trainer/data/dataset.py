@@ -31,6 +31,9 @@ _OTHERS = range(2, 9)
 _TURNED = range(5, 9)
 """Those by which its width is to be shown as its height."""
 
+_END_OF_IMAGE = b"\xff\xd9"
+_TAIL_BYTES = 64
+
 _PER_WORKER = 5  # two that the loader prefetches from a worker, and those in use
 _MOST_BYTES = 2**28  # of a slot: sizes come from the annotation file; larger batches are copied
 _FREE, _LENT = 0, 1
@@ -298,6 +301,8 @@ def decode(index: CocoIndex, folder: Path, position: int, read: Callable[[Image.
                     f"{path}: image {image_id} has {depth} a pixel (Pillow's mode {picture.mode}), which the "
                     "conversion to 8 bits a channel would cut off; convert it to 8 bits, scaled as is meant"
                 )
+            if picture.format == "JPEG" and _ends_before_its_end(file):
+                raise OSError("its end is zeros, as of a transfer that was not finished")
             return read(picture)
     except MemoryError:
         raise
@@ -318,6 +323,16 @@ def _open(file: BinaryIO) -> Image.Image:
     if not stat.S_ISREG(mode):
         raise OSError("it is no plain file, but a FIFO, a socket or a device")
     return Image.open(file)
+
+
+def _ends_before_its_end(file: BinaryIO) -> bool:
+    """Whether zeros stand where a JPEG's last marker should: decoders fill up such a picture with grey, in silence."""
+    size = os.fstat(file.fileno()).st_size
+    file.seek(max(0, size - _TAIL_BYTES))
+    if file.read().strip(b"\0"):
+        return False
+    file.seek(0)
+    return not file.read().rstrip(b"\0").endswith(_END_OF_IMAGE)  # some writers pad behind it
 
 
 def _orientation(picture: Image.Image) -> Any:

@@ -102,7 +102,7 @@ def real_name(host: str, config: Path | None) -> str:
     names: list[str] = []
     command = ["ssh", *_config(config), "-G", host]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+        done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", timeout=10, check=False)
         names = [line.split(None, 1)[1] for line in done.stdout.splitlines() if line.startswith("hostname ")]
     except (OSError, subprocess.TimeoutExpired):
         pass

@@ -138,9 +138,9 @@ class StepLoop:
         read_ns = self._trainee.backend.clock.now_ns() - ended_ns
         seen = self._trainee.fingerprint.take()
         norm = self._trainee.gradient_norm()
-        parts = (window.losses, window.scales, [norm], seen.positives)
+        parts = (window.losses, window.scales, [norm, self._trainee.moved()], seen.positives)
         numbers = iter(self._trainee.backend.numbers([scalar for part in parts for scalar in part]))
-        losses, scales, (gradient_norm,), positives = ([next(numbers) for _ in part] for part in parts)
+        losses, scales, (gradient_norm, moved), positives = ([next(numbers) for _ in part] for part in parts)
         # A GradScaler lowers its scale exactly when it skips a step.
         skipped = [at for at, (old, new) in enumerate(zip([self._scale, *scales], scales)) if new < old]
         self._scale = scales[-1] if scales else self._scale
@@ -164,6 +164,7 @@ class StepLoop:
                 loss=tuple(losses),
                 backward_steps=window.backward_steps,
                 gradient_norm=gradient_norm,
+                moved=int(moved),
                 skipped=tuple(skipped),
                 loss_scale=scales[-1] if scales else None,
                 forward_images=sum(window.images[: len(times.forward_ns)]),

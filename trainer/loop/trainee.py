@@ -15,6 +15,7 @@ from trainer.optimizations import in_use
 from trainer.settings import Settings
 
 _UNMOVED_NAMED = 4
+_SAMPLED = 4
 
 
 class Trainee:
@@ -36,6 +37,7 @@ class Trainee:
         """Steps taken, those that a GradScaler skipped included."""
         self._trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self._norm: torch.Tensor | None = None  # before clipping, of the last step
+        self._elements = self._sample()
 
     def step(
         self,
@@ -81,6 +83,14 @@ class Trainee:
         if self.settings.gradient_clip and self._norm is not None:
             return self._norm
         return torch.norm(torch.stack([torch.norm(gradient) for gradient in gradients]))
+
+    def moved(self) -> torch.Tensor:
+        """Return how many of the first elements of each trained tensor have changed since the last call, a scalar."""
+        before, self._elements = self._elements, self._sample()
+        return (self._elements != before).sum()
+
+    def _sample(self) -> torch.Tensor:
+        return torch.cat([parameter.detach().reshape(-1)[:_SAMPLED] for parameter in self._trained])
 
     def loss_scale(self) -> torch.Tensor | None:
         """Return the GradScaler's scale after the last step, a scalar on the device; None without one."""

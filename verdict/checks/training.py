@@ -35,9 +35,20 @@ LEAST_SCALE = 1.0
 @rank_check("parameters-move")
 def parameters_move(case: Case, rank: RankEvidence) -> Iterator[str]:
     """The trained parameters changed whenever steps were taken, and every one of their tensors by the end."""
+    import numpy as np
+
     found, windows = rank.parameters, rank.windows
     if not rank.shows_work or rank.train_end is None:
         return
+    if windows.steps:
+        trained = np.add.reduceat(windows.trained, windows.size.cumsum() - windows.size) > 0
+        still = ((windows.moved == 0) & trained).nonzero()[0]
+        if len(still):
+            yield (
+                f"window of step {windows.step[still[0]]}: found the parameters as they were before its "
+                f"{windows.size[still[0]]} steps, expected them to change: nothing was trained"
+            )
+            return
     if len(found) < 2:
         yield f"found {len(found)} 'parameters' events, expected one before training and one after it"
         return

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Sequence
 
 from evidence.verdict import Interval
+from expected import ALL_METRICS
 from verdict.metrics.statistics import (
     BETWEEN_RUNS,
     BLOCKS,
@@ -72,6 +73,14 @@ class ABComparison:
         found = self.interval(tests)
         return found is not None and not found.low <= 1 <= found.high
 
+    def answer(self, tests: int = 1) -> str:
+        """What B is shown to be: "worse" or "better", "same" if neither is shown; "unknown" without an interval."""
+        if self.error is None or self.ratio is None:
+            return "unknown"
+        if not self.differs(tests):
+            return "same"
+        return "better" if (self.ratio > 1) == (ALL_METRICS[self.metric].better == "higher") else "worse"
+
     def detectable(self, tests: int = 1) -> float | None:
         """The relative difference that is shown with the probability POWER, if the values scatter as these do.
 
@@ -83,6 +92,11 @@ class ABComparison:
 
     def _critical(self, tests: int) -> float:
         return t_quantile(self.freedom, 1 - (1 - CONFIDENCE) / max(tests, 1))
+
+
+def tests_of(found: Sequence[ABComparison]) -> int:
+    """Return how many metrics are tested at once."""
+    return sum(one.error is not None for one in found)
 
 
 def compare_runs(metric: str, first: RateSamples, second: RateSamples, between: float = BETWEEN_RUNS) -> ABComparison:

@@ -15,6 +15,7 @@ from evidence.events.rank import RankEvidence
 from evidence.verdict import ProbeVerdict, Verdict
 from expected import Cell
 from verdict.probes.answers import ProbeAnswer, devices_in_words, in_one_line, ordered, place_of
+from verdict.probes.operators import HOST_RMSE
 
 LEAST_UNITS, HONEST_UNITS = 16.0, 8.0
 """An element of a gradient may be off by 16 u of the largest one, or by 8 times what the worst honest arithmetic is."""
@@ -25,8 +26,6 @@ Twice what operators may have: the errors of a step have common causes, and so s
 """
 SPREADS = 3.0
 """A loss may be off by 3 times the largest distance of honest arithmetic up to its step, or by 16 u of itself."""
-HOST_RMSE = 2.0**-12
-"""RMSE over RMS of the host's own fp32 in half of the gradients, from which on it is no fp32."""
 HOST_SPREAD = 0.1
 """Share of the loss by which honest arithmetic may differ for a band to say anything."""
 
@@ -53,7 +52,7 @@ def gradient_margin(one: Gradient) -> float:
     allowed = RMSE_FACTOR * max(one.honest_rmse, UNIT_ROUNDOFF[one.dtype] * one.rms)
     if one.elements < RMSE_ELEMENTS or not one.rmse:
         return over
-    return max(over, one.rmse / allowed if allowed else math.inf)
+    return max(over, one.rmse / allowed if allowed else math.inf, key=ordered)
 
 
 def judge_gradients(evidence: Evidence) -> ProbeAnswer | None:
@@ -78,7 +77,11 @@ def judge_gradients(evidence: Evidence) -> ProbeAnswer | None:
         what = f"{_where(evidence, ranks)}: {what}{several}"
         place = devices_in_words(ranks, dict(evidence.starts))
     verdict = Verdict.PASS if margin <= 1 else Verdict.FAIL
-    if verdict is Verdict.PASS and worst.dtype == "fp32":
+    blunt = [one for _, _, one in found if not all(map(math.isfinite, (one.honest, one.honest_rmse, one.rms)))]
+    if verdict is Verdict.PASS and blunt:
+        verdict = Verdict.INCONCLUSIVE
+        what = f"{blunt[0].parameter}: honest arithmetic on the host has no finite error: it is no yardstick"
+    elif verdict is Verdict.PASS and worst.dtype == "fp32":
         shares = sorted(one.honest_rmse / one.rms for _, _, one in found if one.rms)
         if shares and shares[len(shares) // 2] > HOST_RMSE:
             verdict = Verdict.INCONCLUSIVE

@@ -12,7 +12,18 @@ from dataclasses import dataclass
 from typing import Iterable, Iterator, Mapping
 
 from evidence.bundle import Evidence
-from evidence.events.operators import BITS, EXACT, SPECIAL, ULP, VALID, WATCHED, OperatorAnswer, OperatorsDone
+from evidence.events.operators import (
+    BITS,
+    EXACT,
+    RMSE_ELEMENTS,
+    SPECIAL,
+    SUMS,
+    ULP,
+    VALID,
+    WATCHED,
+    OperatorAnswer,
+    OperatorsDone,
+)
 from evidence.events.rank import RankEvidence
 from evidence.events.setup import Start
 from evidence.verdict import ProbeVerdict, Verdict
@@ -20,6 +31,9 @@ from expected import Cell
 from verdict.probes.answers import ProbeAnswer, devices_in_words, in_one_line, ordered, place_of
 
 _NAMED = 4
+
+HOST_RMSE = 2.0**-12
+"""RMSE over RMS of the host's own fp32, from which on it is no fp32."""
 
 
 @dataclass(frozen=True)
@@ -67,17 +81,33 @@ def _judged(
 ) -> OperatorVerdict:
     margin, rank, worst = max(found, key=lambda one: ordered(one[0]))
     wrong = sorted({other for over, other, _ in found if not over <= 1})
+    blunt = next((one for _, _, one in found if _is_blunt(one)), None)
     verdict, reason, place = Verdict.PASS, _reason(worst, margin), ""
     if wrong:
         ranks = len({other for _, other, _ in found})
         where = ", ".join(place_of(one, starts) for one in wrong) if len(wrong) < ranks else "every rank"
         verdict, reason, place = Verdict.FAIL, f"{where}: {reason}", devices_in_words(wrong, starts)
+    elif blunt is not None:
+        verdict = Verdict.INCONCLUSIVE
+        reason = (
+            f"{blunt.shape}: the host's own arithmetic is off by {blunt.honest:.3g} u S, RMS {blunt.honest_rmse:.2g} "
+            f"of {blunt.rms:.2g}: no yardstick; switch off what lowers it (ONEDNN_DEFAULT_FPMATH_MODE), and empty the "
+            "cache of references ($CONFORMANCE_CACHE/references)"
+        )
     elif unasked:
         late, count = max(unasked.items(), key=lambda one: one[1])
         lacking = f"{count} cases not asked on {place_of(late, starts)}: the probe's time was over"
         verdict, reason = Verdict.MISSING, f"{lacking}; of the others {reason}"
     figures = {"size": worst.shape}
     return OperatorVerdict(question, verdict, reason, margin, len(found), place, figures, worst, rank)
+
+
+def _is_blunt(one: OperatorAnswer) -> bool:
+    """Return whether the host's own arithmetic is too far off for a bound that follows from it to say anything."""
+    if one.rule not in (SUMS, ULP):
+        return False
+    by_rmse = one.rule == SUMS and one.dtype == "fp32" and one.elements >= RMSE_ELEMENTS
+    return not math.isfinite(one.honest) or (by_rmse and not one.honest_rmse <= HOST_RMSE * one.rms < math.inf)
 
 
 _COUNTED = {

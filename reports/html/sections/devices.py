@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Mapping, Sequence
 
 import numpy as np
@@ -54,10 +53,8 @@ def devices_part(
             absent.append(title)
             continue
         levels = _memory_levels(evidence, verdict) if name == "memory" else ()
-        made = _Reading(f"{prefix}{name.replace('_', '-')}", title, unit, f"{prefix}time")
-        charts.append(
-            _chart(made, [(_label(*card), spans) for card, spans in lines], [*marks, *slowed], levels, at(lines))
-        )
+        named = [(_label(*card), spans) for card, spans in lines]
+        charts.append(_chart(name, title, unit, named, [*marks, *slowed], levels, at(lines), prefix))
     for name, unit in _HOST_READ.items():
         title = text(f"reading.{name}")
         hosts = [
@@ -66,8 +63,7 @@ def devices_part(
             if name in host.readings
         ]
         if hosts:
-            made = _Reading(f"{prefix}{name.replace('_', '-')}", title, unit, f"{prefix}time")
-            charts.append(_chart(made, hosts, marks, (), None))
+            charts.append(_chart(name, title, unit, hosts, marks, (), None, prefix))
     part = {
         "charts": charts,
         "absent": absent,
@@ -77,21 +73,6 @@ def devices_part(
         "memories": [_memory_row(memory, culprit) for memory in device_memories(evidence)],
     }
     return part, charts
-
-
-@dataclass(frozen=True)
-class _Reading:
-    """What the chart of a reading is called and where it belongs."""
-
-    id: str
-    title: str
-    unit: str
-    group: str
-
-    @property
-    def low_is_odd(self) -> bool:
-        """Whether a low value is what slows a run down, as of clocks and use; of all else it is a high one."""
-        return self.unit in ("%", "MHz")
 
 
 def _label(host: str, card: int) -> str:
@@ -105,30 +86,34 @@ def _zero(zeros: Mapping[int, int | None], seen: DeviceSamples | HostSamples) ->
 
 
 def _chart(
-    of: _Reading,
+    name: str,
+    title: str,
+    unit: str,
     lines: Sequence[tuple[str, Spans]],
     marks: Sequence[Mark],
     levels: Sequence[Level],
     culprit: int | None,
+    prefix: str,
 ) -> Chart:
     x, values = on_grid([spans for _, spans in lines])
     lows = [float(spans.values.min()) for _, spans in lines]
     highs = [float(spans.values.max()) for _, spans in lines]
-    words = text("reading.range", low=f"{min(lows):.4g}", high=f"{max(highs):.4g}", unit=of.unit)
-    odd = outlier([float(np.median(spans.values)) for _, spans in lines], low=of.low_is_odd)
+    words = text("reading.range", low=f"{min(lows):.4g}", high=f"{max(highs):.4g}", unit=unit)
+    low_is_odd = unit in ("%", "MHz")  # low use and clocks slow a run down; of all else it is a high value
+    odd = outlier([float(np.median(spans.values)) for _, spans in lines], low=low_is_odd)
     if odd is not None:
-        words += " " + text("reading.lowest" if of.low_is_odd else "reading.highest", label=lines[odd][0])
+        words += " " + text("reading.lowest" if low_is_odd else "reading.highest", label=lines[odd][0])
     return over_time(
-        of.id,
-        of.title,
+        f"{prefix}{name.replace('_', '-')}",
+        title,
         x,
         lines_of([label for label, _ in lines], values, culprit),
-        unit=of.unit,
+        unit=unit,
         marks=[mark for mark in marks if mark.sign in ("E", "T", "W")],
         levels=levels,
         summary=words,
-        from_zero=of.unit in ("GiB", "W", "%"),
-        group=of.group,
+        from_zero=unit in ("GiB", "W", "%"),
+        group=f"{prefix}time",
     )
 
 

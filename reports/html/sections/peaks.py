@@ -14,7 +14,7 @@ from reports.html.charts import Chart, Curve, x_y
 from reports.html.sections.diagnosis import Culprit
 from reports.html.texts import text
 from verdict.probes.answers import place_of
-from verdict.probes.explained import PARTS, Explanation, Layer, explain, in_words
+from verdict.probes.explained import PARTS, Explanation, explain, in_words
 from verdict.wording import figure
 
 _ROOF = (0.1, 1000.0)
@@ -55,7 +55,11 @@ def roofline(found: Explanation, identity: str) -> Chart:
     """
     ridge = found.gemm_tflops * 1e3 / found.memory_gb_per_s
     roof = [(at, min(found.gemm_tflops, at * found.memory_gb_per_s / 1e3)) for at in (_ROOF[0], ridge, _ROOF[1])]
-    layers = {(one.flops / one.bytes, _tflops(one)) for one in found.layers if one.flops and one.bytes}
+    layers = {
+        (one.flops / one.bytes, one.flops / (one.ms + one.below_ms) / 1e9)
+        for one in found.layers
+        if one.flops and one.bytes
+    }
     curves = [Curve(text("roofline.roof"), roof), Curve(text("roofline.layers"), sorted(layers), style="points")]
     return x_y(
         identity,
@@ -72,10 +76,6 @@ def roofline(found: Explanation, identity: str) -> Chart:
             n=len(found.layers),
         ),
     )
-
-
-def _tflops(one: Layer) -> float:
-    return one.flops / (one.ms + one.below_ms) / 1e9
 
 
 def _rates(evidence: Evidence, culprit: Culprit | None) -> dict[str, Any]:

@@ -40,7 +40,10 @@ def probes_part(
         "failed": Verdict.FAIL in decided,
         "operators": heat_map(operators_map(operators, f"{prefix}operators")) if operators else Markup(""),
         "agreement": [{"badge": badge(one.verdict), "name": one.question, "reason": one.reason} for one in repeated],
-        "health": {**_health(evidence, health, culprit), **_of_running(running)},
+        "health": {
+            **_health(evidence, health, culprit),
+            **({"badge": running_badge(), "reason": ""} if running else {}),
+        },
     }
 
 
@@ -105,10 +108,6 @@ def _tile(one: OperatorVerdict) -> Tile:
 
 def _share(margin: float) -> str:
     return f"{margin:.0%}" if math.isfinite(margin) and margin < 100 else f"{margin:.1e}x" if margin < math.inf else "∞"
-
-
-def _of_running(running: bool) -> dict[str, Any]:
-    return {"badge": running_badge(), "reason": ""} if running else {}
 
 
 def _health(evidence: Evidence, health: MetricVerdict, culprit: Culprit | None) -> dict[str, Any]:

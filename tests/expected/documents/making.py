@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Sequence
+from typing import Mapping, Sequence
 
+from expected import METRICS
 from expected.documents import Document, read_document
 from expected.documents.cells import Default
+from tests.expected.test_shipped import ROWS, Row
 
 SEED = Path(__file__).with_name("r300.md").read_text(encoding="utf-8")
 
@@ -34,6 +36,18 @@ def row(**changes: str) -> str:
     return "| " + " | ".join({**CELLS, **changes}.values()) + " |"
 
 
+def rows_of(marker: str) -> list[Row]:
+    """The rows of a shipped device as its vendor prints them."""
+    return [one for one in ROWS if one.marker == marker]
+
+
+def shipped_row(one: Row, changes: Mapping[str, str]) -> str:
+    """A row of a shipped device as it stands in a document, but for `changes`."""
+    printed = {name: str(getattr(one, name)) for name in METRICS}
+    hyper = f"bs={one.batch_size},lr={one.learning_rate}"
+    return row(**{"config": one.topo, "fix_hp": hyper, **printed, **changes})
+
+
 def column_at(name: str, **changes: str) -> int:
     """The column in which a cell of `row` with the same changes begins."""
     cells = {**CELLS, **changes}
@@ -51,6 +65,12 @@ def changed(old: str, new: str, text: str = SEED) -> str:
     """The document with one thing changed, which must be there."""
     assert old in text, old
     return text.replace(old, new, 1)
+
+
+def place_of(text: str, piece: str) -> str:
+    """Line and column where a piece of a text first stands."""
+    before = text[: text.index(piece)]
+    return f"{before.count(chr(10)) + 1}:{len(before) - before.rfind(chr(10))}"
 
 
 def read(text: str, defaults: Sequence[Default] = ()) -> Document:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from pathlib import Path
-from typing import Iterator
 
 import pytest
 from markupsafe import Markup
@@ -28,14 +27,6 @@ from tests.verdict.bundles import STEADY, build
 from verdict.compare.ab_comparison import compare_groups
 
 pytestmark = pytest.mark.skipif(bool(missing()), reason=missing())
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """One browser for all pages of this module."""
-    started = Browser()
-    yield started
-    started.quit()
 
 
 @pytest.fixture(scope="module")

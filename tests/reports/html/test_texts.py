@@ -17,13 +17,11 @@ USED = re.compile(r"""["']([a-z_]+\.[a-z0-9_]*)(?=["'{])""")
 ASKED = re.compile(r"""\btext\(\s*["']([a-z_]+\.[a-z0-9_]+)["']""")
 
 
-@pytest.mark.parametrize("key", texts())
-def test_every_text_is_there_in_both_languages_with_the_same_names_in_it(key: str) -> None:
-    both = texts()[key]
-
-    assert set(both) == set(LANGUAGES)
-    assert all(one.strip() for one in both.values())
-    assert len({frozenset(NAMES.findall(one)) for one in both.values()}) == 1
+def test_every_text_is_there_in_both_languages_with_the_same_names_in_it() -> None:
+    for key, both in texts().items():
+        assert set(both) == set(LANGUAGES), key
+        assert all(one.strip() for one in both.values()), key
+        assert len({frozenset(NAMES.findall(one)) for one in both.values()}) == 1, key
 
 
 def test_the_metrics_are_called_as_in_the_vendors_tables() -> None:

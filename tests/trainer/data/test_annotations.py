@@ -320,6 +320,15 @@ def test_absent_images_are_counted_and_the_first_named(tmp_path: Path) -> None:
     assert "000000000007.jpg (id 7), 000000000100.jpg (id 100), 000000000101.jpg (id 101), ...;" in message
 
 
+def test_links_to_a_folder_that_is_not_mounted_are_found_before_training(tmp_path: Path) -> None:
+    write(tmp_path, good())
+    for file in (tmp_path / "train2017").iterdir():
+        file.unlink()
+        file.symlink_to(f"/not/mounted/{file.name}")
+
+    assert "is a link to /not/mounted/0000" in refusal(tmp_path)
+
+
 def test_the_folder_is_listed_once_instead_of_asked_for_every_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -144,7 +144,13 @@ def a_bomb(file: Path) -> None:
     file.write_bytes(bytes(content))
 
 
-@pytest.mark.parametrize("damage", [absent, empty, truncated, header_only, another_kind, a_folder, a_bomb])
+def unfinished(file: Path) -> None:
+    size = file.stat().st_size
+    truncated(file)
+    os.truncate(file, size)  # the rest is zeros, as where the room was reserved before the transfer
+
+
+@pytest.mark.parametrize("damage", [absent, empty, truncated, unfinished, header_only, another_kind, a_folder, a_bomb])
 def test_a_file_that_cannot_be_read_is_named_with_its_image(boxes: CocoBoxes, tmp_path: Path, damage: Any) -> None:
     file = tmp_path / "train2017" / "000000000007.jpg"
     damage(file)
@@ -153,6 +159,14 @@ def test_a_file_that_cannot_be_read_is_named_with_its_image(boxes: CocoBoxes, tm
 
     assert message.startswith(f"{file}: image 7 cannot be read: ")
     assert message.endswith("fetch the file again")
+
+
+def test_zeros_behind_the_end_of_a_jpeg_are_no_damage(boxes: CocoBoxes, tmp_path: Path) -> None:
+    file = tmp_path / "train2017" / "000000000007.jpg"
+    before = boxes[Item(1, flip=False)]
+    os.truncate(file, file.stat().st_size + 4096)
+
+    assert np.array_equal(boxes[Item(1, flip=False)].pixels, before.pixels)
 
 
 def test_a_file_is_decoded_before_numpy_asks_for_its_pixels(tmp_path: Path) -> None:

@@ -245,6 +245,15 @@ def test_the_program_beside_this_python_is_asked_without_stopping_the_rank(tmp_p
     assert (tmp_path / "rank-0000.stack.log").read_text().splitlines()[1] == "a stack"
 
 
+def test_a_name_that_is_not_utf_8_in_a_stack_ends_no_agent(tmp_path: Path, monkeypatch: Any) -> None:
+    with rank(tmp_path, "0"):
+        fake_py_spy(tmp_path, r"printf 'name: caf\351.jpg\n'", monkeypatch)
+        (message,) = dump_stacks(tmp_path)
+
+    assert message["problem"] == ""
+    assert "name: caf\ufffd.jpg" in (tmp_path / "rank-0000.stack.log").read_text(encoding="utf-8")
+
+
 def test_without_py_spy_the_evidence_says_so(tmp_path: Path, monkeypatch: Any) -> None:
     with rank(tmp_path, "0"):
         monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))

@@ -79,6 +79,11 @@ FAULTS: list[tuple[str, str, Callable[[Bundle], Any]]] = [
         "rank 1: found 1 of 60 trained tensors as they were before training (rpn.head.conv.weight), expected every",
         _one_tensor_stays,
     ),
+    (
+        "parameters-move",
+        "rank 1: window of step 230: found the parameters as they were before its 10 steps, expected them to change",
+        lambda b: b.all("window", 1)[23].update(moved=0),
+    ),
     ("parameters-move", "rank 0: the parameters after step 240 are of two kinds", _changed_without_a_step),
     ("parameters-move", "rank 1: found 0 'parameters' events, expected one", lambda b: b.drop("parameters", 1)),
     (
@@ -157,6 +162,7 @@ def test_a_run_that_trained_nothing_is_invalid_and_says_what_is_missing(
         # The first steps of amp are skipped until the scale fits; their gradients are not finite.
         lambda one: one["step"] == 0 and one.update(skipped=[0, 9], gradient_norm="Infinity", **AMP),
         lambda one: one.update(loss_scale=1.0),
+        lambda one: one.pop("moved"),
         lambda one: one["step"] in (20, 40) and one.update(gradient_norm=0.5),
     ],
 )
@@ -164,7 +170,7 @@ def test_what_sound_runs_do_is_no_violation(change: Callable[[dict[str, Any]], A
     bundle = build(FULL)
     every("window", bundle, change)
 
-    assert found_by("gradients", bundle, FULL, tmp_path) == ()
+    assert [found_by(check, bundle, FULL, tmp_path) for check in ("gradients", "parameters-move")] == [()] * 2
 
 
 def test_a_run_of_two_steps_need_not_have_moved_everything_nor_have_a_lower_loss(tmp_path: Path) -> None:

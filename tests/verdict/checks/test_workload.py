@@ -121,6 +121,19 @@ def test_the_bounds_belong_to_the_workload(plan: Plan, field: str, an_image: int
     assert not any("this is another workload" in reason for reason in found), found
 
 
+@pytest.mark.parametrize(("sampled", "sound"), [(1, False), (2, True), (8, True), (9, False)])
+def test_a_model_of_ten_proposals_may_have_positives_only(sampled: int, sound: bool, tmp_path: Path) -> None:
+    """A quarter of eight samples may be positive, and there may be no negative one to fill up with."""
+    plan = replace(STEADY, recipe=replace(STEADY.recipe, model="fasterrcnn_tiny"))
+    bundle = build(plan)
+    for rank in bundle.ranks:
+        for window in bundle.all("window", rank):
+            window["sampled"] = sampled * sum(window["images"])
+    case = Case(read_run(bundle.write(tmp_path / "run")), a_cell(plan), {})
+
+    assert ([*CHECKS["sampled-boxes"].find(case)] == []) == sound
+
+
 def test_few_images_may_all_be_crowds(tmp_path: Path) -> None:
     plan = replace(Plan(), steps=121)  # the last window of an epoch is one batch of four images
     last = -1

@@ -96,6 +96,20 @@ class TestGradients:
         assert found.verdict is Verdict.FAIL
         assert found.reason.startswith("every rank: ")
 
+    def test_an_rmse_that_is_no_number_fails(self) -> None:
+        found = judge_gradients(evidence([gradient(rmse=math.nan)]))
+
+        assert found is not None
+        assert found.verdict is Verdict.FAIL
+
+    @pytest.mark.parametrize("wrong", [{"honest": math.inf}, {"honest": math.nan}, {"rms": math.inf}])
+    def test_honest_arithmetic_without_a_finite_error_is_no_yardstick(self, wrong: dict[str, float]) -> None:
+        found = judge_gradients(evidence([gradient(), gradient(parameter="other", **wrong)]))
+
+        assert found is not None
+        assert found.verdict is Verdict.INCONCLUSIVE
+        assert "no finite error" in found.reason
+
     def test_a_host_whose_fp32_is_none_is_no_yardstick(self) -> None:
         loose = {"honest": 900.0, "rmse": 1e-3, "honest_rmse": 1e-3}
 

@@ -48,6 +48,33 @@ def test_the_margin_is_the_error_over_the_bound_of_its_rule(one: OperatorAnswer,
     assert one.margin == pytest.approx(margin)
 
 
+@pytest.mark.parametrize("wrong", [{"rmse": math.nan}, {"honest_rmse": math.nan, "rmse": 1e-7}, {"worst": math.nan}])
+def test_what_is_no_number_is_refused_beside_any_other(wrong: dict[str, float]) -> None:
+    assert math.isnan(answer(**{"worst": 1.0, "rms": 1.0, **wrong}).margin)
+
+
+@pytest.mark.parametrize(
+    ("one", "verdict"),
+    [
+        (answer(worst=9.0, rmse=1e-3, honest=9.0, honest_rmse=1e-3, rms=1.0), Verdict.INCONCLUSIVE),
+        (answer(worst=9.0, rmse=1e-4, honest=9.0, honest_rmse=1e-4, rms=1.0), Verdict.PASS),
+        (answer(worst=9.0, honest=9.0, honest_rmse=1e-3, rms=1.0, elements=999), Verdict.PASS),
+        (answer(worst=9.0, rmse=1e-3, honest=9.0, honest_rmse=1e-3, rms=1.0, dtype="bf16"), Verdict.PASS),
+        (answer(worst=9.0, honest=math.inf, elements=9), Verdict.INCONCLUSIVE),
+        (answer("ulp", worst=9.0, honest=math.inf), Verdict.INCONCLUSIVE),
+        (answer(worst=9.0, honest_rmse=math.inf, rms=math.inf), Verdict.INCONCLUSIVE),
+        (answer(), Verdict.PASS),
+        (answer("exact", honest=math.inf), Verdict.PASS),
+        (answer(worst=99.0, rmse=1e-3, honest=9.0, honest_rmse=1e-3, rms=1.0), Verdict.FAIL),
+    ],
+)
+def test_a_host_whose_own_arithmetic_is_far_off_is_no_yardstick(one: OperatorAnswer, verdict: Verdict) -> None:
+    found = judge_operators(evidence([answer(), one]))[one.question]
+
+    assert found.verdict is verdict
+    assert ("no yardstick" in found.reason) == (verdict is Verdict.INCONCLUSIVE)
+
+
 def evidence(*ranks: list[OperatorAnswer], unasked: Any = None, **start: Any) -> Any:
     known = {"device_name": "R300", "versions": {"torch": "1.12.1"}, "backend": "kunlunxin", "host": "a", **start}
     starts = [(rank, SimpleNamespace(**{**known, "card": rank})) for rank in range(len(ranks))]
