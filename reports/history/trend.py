@@ -45,7 +45,7 @@ def trend_page(series: Sequence[TimeSeries], history: str) -> str:
         charts += mine
         sections.append(
             {
-                "title": _title(runs),
+                "title": f"{runs.cell_id} {runs.protocol}" + f" ({text('flag.simulated')})" * runs.simulated,
                 "counted": _counted(runs),
                 "steps": [one.words for one in found],
                 "charts": mine,
@@ -104,10 +104,6 @@ def _run(runs: TimeSeries, at: int) -> str:
 
 def _when(runs: TimeSeries, at: int) -> str:
     return runs.started_utc[at][:16].replace("T", " ")
-
-
-def _title(runs: TimeSeries) -> str:
-    return f"{runs.cell_id} {runs.protocol}" + f" ({text('flag.simulated')})" * runs.simulated
 
 
 def _counted(runs: TimeSeries) -> str:

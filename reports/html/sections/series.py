@@ -87,7 +87,8 @@ def run_rates(ranks: Sequence[RankEvidence]) -> Spans:
     ranks = [rank for rank in ranks if rank.windows.steps]
     if not ranks:
         return Spans(*(np.zeros(0) for _ in range(3)))
-    keys = [_window_keys(rank.windows) for rank in ranks]
+    # The same on all ranks; warm-up steps have an index of their own.
+    keys = [np.where(rank.windows.warmup, -1 - rank.windows.step, rank.windows.step) for rank in ranks]
     common = keys[0]
     for other in keys[1:]:
         common = np.intersect1d(common, other)
@@ -197,11 +198,6 @@ def _by_window(windows: Windows) -> np.ndarray:
 def _per_s(images: np.ndarray, time_ns: np.ndarray) -> np.ndarray:
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(time_ns > 0, images * 1e9 / time_ns, np.nan)
-
-
-def _window_keys(windows: Windows) -> np.ndarray:
-    """Return a key of each window that is the same on all ranks: warm-up steps have an index of their own."""
-    return np.where(windows.warmup, -1 - windows.step, windows.step)
 
 
 def _positions(keys: np.ndarray, wanted: np.ndarray) -> np.ndarray:
