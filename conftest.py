@@ -19,9 +19,7 @@ pytest_plugins = [
     "fixtures.plugin",
     "fixtures.ask.benchmarks",
     "fixtures.ask.comparisons",
-    "fixtures.boot.dry_run",
-    "fixtures.ask.links",
-    "fixtures.ask.numerics",
-    "fixtures.ask.peaks",
+    "fixtures.ask.probes",
     "fixtures.ask.questions",
+    "fixtures.boot.dry_run",
 ]

@@ -11,7 +11,7 @@ import os
 import threading
 import time
 from array import array
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, Callable, Iterator
 
@@ -214,43 +214,14 @@ class RankReader:
     def so_far(self) -> RankEvidence:
         """Return everything that was read."""
         once, every = self._once, self._all
-        return RankEvidence(
-            rank=self._rank,
-            file=self._file,
-            seen=dict(self._seen),
-            start=once.get("start"),
-            clock=once.get("clock_test"),
-            retests=tuple(every.get("clock_retest", ())),
-            agent_clock=tuple(every.get("agent_clock", ())),
-            data=tuple(every.get("data", ())),
-            evaluations=tuple(every.get("eval_end", ())),
-            epochs=tuple(every.get("epoch_end", ())),
-            windows=self._windows(),
-            train_begin_ns=once.get("train_begin"),
-            train_end=once.get("train_end"),
-            memories=tuple(every.get("memory", ())),
-            failures=tuple(every.get("failure", ())),
-            end=once.get("end"),
-            resumed=once.get("resumed"),
-            checkpoints_ns=tuple(every.get("checkpoint", ())),
-            environment=once.get("environment"),
-            optimizations=once["optimizations"].items if "optimizations" in once else (),
-            model=next(iter(every.get("model", ())), None),
-            parameters=tuple(every.get("parameters", ())),
-            passes=tuple(every.get("pass", ())),
-            health=tuple(every.get("health", ())),
-            operators=tuple(every.get("operator", ())),
-            operators_done=once.get("operators"),
-            gradients=tuple(every.get("gradient", ())),
-            one_step=once.get("one_step"),
-            collectives=tuple(every.get("collective", ())),
-            pairs=tuple(every.get("link_pair", ())),
-            links_done=once.get("links"),
-            rates=tuple(every.get("device_rate", ())),
-            sustained=once.get("sustained"),
-            peaks_done=once.get("peaks"),
-            layers=once.get("layers"),
-        )
+        found: dict[str, Any] = {
+            one.name: once.get(of["once"]) if "once" in of else tuple(every.get(of["all"], ()))
+            for one, of in ((one, one.metadata) for one in fields(RankEvidence))
+            if of
+        }
+        found["optimizations"] = once["optimizations"].items if "optimizations" in once else ()
+        found["model"] = next(iter(every.get("model", ())), None)
+        return RankEvidence(self._rank, self._file, dict(self._seen), self._windows(), **found)
 
     def _windows(self) -> Windows:
         import numpy as np  # here, so that collecting tests does not pay for it

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-import tempfile
 from pathlib import Path
 from typing import Sequence
 
@@ -17,7 +16,7 @@ from expected.documents.cells import Default, Hyper, read_default
 from expected.documents.compare import is_named
 from expected.documents.device_file import short_name
 from expected.documents.model import quote
-from expected.load import load_device, load_devices
+from expected.load import load_device, load_devices, read_device
 from expected.model import TIMINGS, Device
 from expected.toml_file import ExpectationError
 
@@ -100,7 +99,7 @@ def _import(arguments: argparse.Namespace) -> int:
     given = Given(marker, arguments.backend, arguments.vendor, arguments.name, arguments.timing, arguments.edition)
     _print_notes(document)
     text = device_toml(document, given)
-    device = _checked(text, marker)
+    device = read_device(text.encode("utf-8"), out)
     _check_names(device, out)
     _write(out, text, replace=arguments.force)
     print(f"{visible(str(out))}: {device.vendor} {device.name}, {len(device.cells)} cells")
@@ -161,21 +160,8 @@ def _device(arguments: argparse.Namespace, document: Document) -> Device:
     found = [device for device in devices.values() if is_named(name, device)]
     if len(found) == 1:
         return found[0]
-    raise DocumentError(
-        f"{document.name}: no shipped device has the name {quote(name)}; say with --device which of {known} "
-        "it is, or give --file"
-    )
-
-
-def _checked(text: str, marker: str) -> Device:
-    """Return the device that the text describes. Raises ExpectationError, naming the key."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / f"{marker}.toml"
-        try:
-            path.write_bytes(text.encode("utf-8"))
-        except (OSError, ValueError) as error:
-            raise DocumentError(f"--out: {visible(marker)!r} makes no file name: {error}") from error
-        return load_device(path)
+    wrong = f"the short name {quote(name)}, which no shipped device has" if name else "no short name (硬件设备简称)"
+    raise DocumentError(f"{document.name}: found {wrong}; give --device, one of {known}, or --file")
 
 
 def _check_names(device: Device, out: Path) -> None:

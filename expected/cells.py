@@ -1,9 +1,9 @@
-"""Reads `[[cell]]` and `[recipe]` tables: hyper-parameters, and the expectation of each metric."""
+"""Reads `[[cell]]` and `[[unpublished]]` tables: hyper-parameters, and the expectation of each metric."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Mapping
+from typing import Iterator, Mapping
 
 from evidence.run_file import PRECISIONS
 from expected.metrics import (
@@ -35,6 +35,7 @@ _CELL_KEYS = (
     *("topo", "precision", "batch_size", "learning_rate", "timing", "source", "note", "recipe"),
     *METRICS,
 )
+_UNPUBLISHED_KEYS = ("topo", "precision", "batch_size", "learning_rate")
 _NUMBER_KEYS = ("value", "low", "high", "tolerance", "capacity", "source", "unit")
 FORMATS = ("fp32", "tf32", "bf16", "fp16")
 """Of numbers that are multiplied, from the widest to the fastest; amp multiplies in fp16."""
@@ -61,25 +62,34 @@ class CellDefaults:
 
 def read_cells(top: Table, defaults: CellDefaults) -> tuple[Cell, ...]:
     """Return all cells of a file, in its order. Raises ExpectationError also for no cell and for a repeated id."""
-    found = top.value("cell", "a [[cell]] table for each row of the vendor's table")
-    if not isinstance(found, list):
-        raise top.fault("cell", f"found {describe(found)}, expected [[cell]], with two brackets, for each row")
-    if not found:
+    if "unpublished" not in top:
+        top.value("cell", "a [[cell]] table for each row of the vendor's table")
+    tables = [*top.blocks("cell", _CELL_KEYS), *_unpublished(top)]
+    if not tables:
         raise top.fault("cell", "found no row; a table without rows would prove nothing")
     cells: list[Cell] = []
-    for number, row in enumerate(found, start=1):
-        table = top.inner(f"cell[{number}]", row, _CELL_KEYS)
+    for table in tables:
         cell = _read_cell(table, defaults)
         if "shapes" not in top:
             cell = replace(cell, expectations={**cell.expectations, **_derived(cell)})
         cell = replace(cell, expectations={**cell.expectations, **_bandwidth(cell)})
-        for earlier, other in enumerate(cells, start=1):
+        for earlier, other in zip(tables, cells):
             if other.id == cell.id:
                 is_mode = other.recipe.tf32 != cell.recipe.tf32
                 remedy = "remove one of the two" + ', or write precision = "tf32" in that of TF32' * is_mode
-                raise table.fault("", f"has the id {cell.id} of cell[{earlier}]; {remedy}")
+                raise table.fault("", f"has the id {cell.id} of {earlier.path('')}; {remedy}")
         cells.append(cell)
     return tuple(cells)
+
+
+def _unpublished(top: Table) -> Iterator[Table]:
+    """Yield the rows that each [[unpublished]] stands for: one for each of its topologies and precisions."""
+    for block in top.blocks("unpublished", _UNPUBLISHED_KEYS):
+        same = {key: block.value(key) for key in ("batch_size", "learning_rate")}
+        for topo in block.texts("topo"):
+            for precision in block.texts("precision"):
+                row = {"topo": topo, "precision": precision, **same, **dict.fromkeys(METRICS, "unpublished")}
+                yield top.inner(block.path(""), row, _CELL_KEYS)
 
 
 def _read_cell(table: Table, defaults: CellDefaults) -> Cell:

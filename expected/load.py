@@ -31,7 +31,7 @@ RESERVED_MARKERS = frozenset(
 
 _TOP_KEYS = (
     *("schema", "device", "source", "units", "environment", "peak_tflops", "link", "peak", "recipe", "smoke"),
-    *("shapes", "cell"),
+    *("shapes", "cell", "unpublished"),
 )
 _DEVICE_KEYS = ("marker", "name", "vendor", "backend", "card_memory_gib", "cards_per_host", "timing", "smi")
 _SOURCE_KEYS = ("document", "edition", "method", "notes")
@@ -75,8 +75,11 @@ def load_device(path: str | Path) -> Device:
     Raises ExpectationError, naming file and key, for anything missing, unknown, out of range, or of the wrong type or
     unit. Messages count cells from 1.
     """
-    path = Path(path)
-    content = read_file(path)
+    return read_device(read_file(Path(path)), Path(path))
+
+
+def read_device(content: bytes, path: Path) -> Device:
+    """Return the device that the content of the file at `path` describes; otherwise as load_device."""
     found, sha256 = parse_toml(content, path), hashlib.sha256(content).hexdigest()
     # Checked before unknown keys: those of a later schema are no typing errors.
     Table(path.name, "", found, tuple(found)).integer("schema", Range(SCHEMA, SCHEMA))

@@ -16,7 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Mapping, Sequence
 
-from expected.toml_file import POSITIVE, Range, Table, describe
+from expected.toml_file import POSITIVE, Range, Table
 
 MEASURED, SPECIFICATION = "measured", "specification"
 KINDS = (MEASURED, SPECIFICATION)
@@ -103,11 +103,7 @@ def read_rates(top: Table) -> tuple[Rate, ...]:
     """Return all [[link]] and [[peak]] rows of a file, in that order. Raises ExpectationError, also for one twice."""
     rates: dict[tuple[object, ...], Rate] = {}
     for key, known in (("link", LINKS), ("peak", PEAKS)):
-        found = top.value(key) if key in top else []
-        if not isinstance(found, list):
-            raise top.fault(key, f"found {describe(found)}, expected [[{key}]], with two brackets, for each")
-        for number, row in enumerate(found, start=1):
-            table = top.inner(f"{key}[{number}]", row, _KEYS)
+        for table in top.blocks(key, _KEYS):
             rate = _read_rate(table, known)
             definition = (rate.of, rate.kind, rate.between, rate.pinned, rate.devices, rate.precision)
             if definition in rates:

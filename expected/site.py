@@ -111,7 +111,10 @@ def load_site(path: str | Path, devices: Mapping[str, Device]) -> Site:
     55.1
     """
     path = Path(path)
-    content = read_file(path)
+    try:
+        content = read_file(path)
+    except ExpectationError as error:
+        raise ExpectationError(f"{error}; `conformance accept` makes one of three runs (docs/baselines.md)") from None
     return replace(check_site(parse_toml(content, path), path, devices), sha256=hashlib.sha256(content).hexdigest())
 
 
@@ -123,12 +126,12 @@ def check_site(found: Mapping[str, Any], path: Path, devices: Mapping[str, Devic
     cells = {cell.id: cell for device in devices.values() for cell in device.cells}
     accepted: dict[Key, Expectation] = {}
     accepted_on: dict[Key, str] = {}
-    for block in _blocks(top, "accepted", _ACCEPTED_KEYS):
+    for block in top.blocks("accepted", _ACCEPTED_KEYS):
         key = _read_key(block, cells, tuple(accepted))
         accepted[key] = _read_accepted(block, ALL_METRICS[key[1]], cells[key[0]], path.name)
         accepted_on[key] = max(block.table("provenance", _PROVENANCE_KEYS).texts("dates"))[:10]
     waivers: dict[Key, Waiver] = {}
-    for block in _blocks(top, "waiver", _WAIVER_KEYS):
+    for block in top.blocks("waiver", _WAIVER_KEYS):
         earlier = tuple(waivers)
         key = (
             _read_item(block, devices, earlier)
@@ -146,15 +149,6 @@ def is_date(text: str) -> bool:
         return False
     year, month, day = map(int, match.groups())
     return year > 0 and 1 <= month <= 12 and 1 <= day <= monthrange(year, month)[1]
-
-
-def _blocks(top: Table, name: str, known: Sequence[str]) -> list[Table]:
-    if name not in top:
-        return []
-    found = top.value(name)
-    if not isinstance(found, list):
-        raise top.fault(name, f"found {describe(found)}, expected [[{name}]], with two brackets, for each")
-    return [top.inner(f"{name}[{number}]", block, known) for number, block in enumerate(found, start=1)]
 
 
 def _read_key(block: Table, cells: Mapping[str, Cell], earlier: Sequence[Key], questions: Sequence[str] = ()) -> Key:

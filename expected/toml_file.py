@@ -26,11 +26,6 @@ class ExpectationError(SuiteError):
     """A topology or an expectation file that cannot be used; the message names file and key."""
 
 
-def read_toml(path: Path) -> dict[str, Any]:
-    """Return the contents of a TOML file. Raises ExpectationError, with the line if it is known."""
-    return parse_toml(read_file(path), path)
-
-
 def read_file(path: Path) -> bytes:
     """Return the bytes of a file. Raises ExpectationError if it cannot be read."""
     try:
@@ -140,6 +135,13 @@ class Table:
     def inner(self, key: str, found: object, known: Sequence[str]) -> Table:
         """Return `found` as the table named `key` in this one."""
         return Table(self._file, self.path(key), found, known)
+
+    def blocks(self, key: str, known: Sequence[str]) -> list[Table]:
+        """Return the tables under `key`, of which there may be none: each [[key]] is "key[1]", ... in errors."""
+        found = self.value(key) if key in self else []
+        if not isinstance(found, list):
+            raise self.fault(key, f"found {describe(found)}, expected [[{key}]], with two brackets, for each")
+        return [self.inner(f"{key}[{number}]", block, known) for number, block in enumerate(found, start=1)]
 
     def free_table(self, key: str) -> Table:
         """Return the table under `key`, whose keys are free: at least one, in lower case."""

@@ -400,7 +400,7 @@ COMMANDS = {
         ),
     ),
     "compare": Command(
-        "two runs of a cell held against each other",
+        "two runs of a cell compared",
         _compare_arguments,
         _compare,
         (

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from fixtures.ask.probes import asked_cells
+from fixtures.ask.probes import several_ranks
 from fixtures.ask.runs import MetricResult
 from fixtures.select.registry import cells_with_the_metric, question
 
-several_ranks = asked_cells("links", least_ranks=2)
-
 
 @question("collective_results", of=several_ranks, phase="probes")
-def test_collective_results(collective_results: MetricResult) -> None:
+def test_collective_results(answer: MetricResult) -> None:
     """All-reduce, broadcast, all-gather, reduce-scatter and all-to-all of integers are exact at every size."""
-    collective_results.require_pass()
+    answer.require_pass()
 
 
 @question("buckets", of=several_ranks, phase="probes")
-def test_buckets(buckets: MetricResult) -> None:
+def test_buckets(answer: MetricResult) -> None:
     """Each of DDP's buckets was exchanged, with its time and bus bandwidth."""
-    buckets.require_pass()
+    answer.require_pass()
 
 
 @question("bus_bandwidth", of=cells_with_the_metric, phase="probes")
@@ -28,12 +26,12 @@ def test_bandwidth(verdict: MetricResult) -> None:
 
 
 @question("latency", of=several_ranks, phase="probes")
-def test_latency(latency: MetricResult) -> None:
+def test_latency(answer: MetricResult) -> None:
     """Time over size is a line: no size takes longer than a larger one."""
-    latency.require_pass()
+    answer.require_pass()
 
 
 @question("pairs", of=several_ranks, phase="probes")
-def test_pairs(pairs: MetricResult) -> None:
+def test_pairs(answer: MetricResult) -> None:
     """No pair of devices of a host, or of hosts, falls behind the others or below what is published."""
-    pairs.require_pass()
+    answer.require_pass()

@@ -2,67 +2,66 @@
 
 from __future__ import annotations
 
-from fixtures.ask.numerics import asked_operators, repeatable_cells
-from fixtures.ask.probes import asked_cells
+from fixtures.ask.probes import asked_cells, asked_operators, repeatable_cells, several_ranks
 from fixtures.ask.runs import MetricResult
 from fixtures.select.registry import question
 
 
 @question("operators", of=asked_operators, phase="probes")
-def test_operator(operator_result: MetricResult) -> None:
+def test_operator(answer: MetricResult) -> None:
     """Every answer of every rank's device is within the bound of its rule; the worst size is named."""
-    operator_result.require_pass()
+    answer.require_pass()
 
 
 @question("blocks", of=asked_operators, phase="probes")
-def test_blocks(operator_result: MetricResult) -> None:
+def test_blocks(answer: MetricResult) -> None:
     """Convolution, frozen batch norm and relu together, which a compiling framework may fuse."""
-    operator_result.require_pass()
+    answer.require_pass()
 
 
 @question("fp32_is_fp32", of=asked_operators, phase="probes")
-def test_fp32_is_fp32(operator_result: MetricResult) -> None:
+def test_fp32_is_fp32(answer: MetricResult) -> None:
     """Products of fp32 keep all bits of their inputs; those of TF32 only where the row says so."""
-    operator_result.require_pass()
+    answer.require_pass()
 
 
 @question("special_values", of=asked_operators, phase="probes")
-def test_special_values(operator_result: MetricResult) -> None:
+def test_special_values(answer: MetricResult) -> None:
     """NaN and infinity come out where they have to; denormals are recorded."""
-    operator_result.require_pass()
+    answer.require_pass()
 
 
 @question("ties", of=asked_operators, phase="probes")
-def test_ties(operator_result: MetricResult) -> None:
+def test_ties(answer: MetricResult) -> None:
     """Of equal scores any may come first, but the answer is right, and the same each time."""
-    operator_result.require_pass()
+    answer.require_pass()
 
 
-@question("repeatable", of=asked_cells("numerics"), phase="probes")
-def test_repeatable(repeats: MetricResult) -> None:
+@question("repeatable", of=asked_cells, phase="probes")
+def test_repeatable(answer: MetricResult) -> None:
     """Every operator gives the same bits 21 times, but for those whose kernels may add up in any order."""
-    repeats.require_pass()
+    answer.require_pass()
 
 
-@question("devices_agree", of=asked_cells("numerics", least_ranks=2), phase="probes")
-def test_devices_agree(agreement: MetricResult) -> None:
+@question("devices_agree", of=several_ranks, phase="probes")
+def test_devices_agree(answer: MetricResult) -> None:
     """All devices of a kind give the same bits; one that does not is named."""
-    agreement.require_pass()
+    answer.require_pass()
 
 
-@question("gradients", of=asked_cells("numerics"), phase="probes")
-def test_gradients(gradients: MetricResult) -> None:
+@question("gradients", of=asked_cells, phase="probes")
+def test_gradients(answer: MetricResult) -> None:
     """Every gradient of one whole step, with proposals and samples given, is as near to fp64 as honest arithmetic."""
-    gradients.require_pass()
+    answer.require_pass()
 
 
-@question("trajectory", of=asked_cells("numerics"), phase="probes")
-def test_trajectory(trajectory: MetricResult) -> None:
+@question("trajectory", of=asked_cells, phase="probes")
+def test_trajectory(answer: MetricResult) -> None:
     """The loss over 20 steps stays within 3 times the spread of fp32 on the CPU."""
-    trajectory.require_pass()
+    answer.require_pass()
 
 
 @question("replayed_step", of=repeatable_cells, phase="probes")
-def test_replayed_step(replayed_step: MetricResult) -> None:
+def test_replayed_step(answer: MetricResult) -> None:
     """A step taken again from the same state gives the same bits, where nothing in it may add up in any order."""
-    replayed_step.require_pass()
+    answer.require_pass()

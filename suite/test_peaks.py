@@ -2,34 +2,33 @@
 
 from __future__ import annotations
 
-from fixtures.ask.peaks import RIGHT, asked_in_full, asked_peaks, parts_of_memory
-from fixtures.ask.probes import asked_cells
+from fixtures.ask.probes import RIGHT, asked_cells, asked_in_full, asked_peaks, parts_of_memory
 from fixtures.ask.runs import MetricResult
 from fixtures.select.registry import cells_with_the_metric, question
 
 
-@question("copies", of=asked_cells("links"), phase="probes", enough=RIGHT)
-def test_copies(copies: MetricResult) -> None:
+@question("copies", of=asked_cells, phase="probes", enough=RIGHT)
+def test_copies(answer: MetricResult) -> None:
     """Host to device and back, pinned and pageable, one device and all at once: the contents, and the rate."""
-    copies.require_pass()
+    answer.require_pass()
 
 
 @question("memory", of=parts_of_memory, phase="probes", enough=RIGHT)
-def test_memory(memory: MetricResult) -> None:
+def test_memory(answer: MetricResult) -> None:
     """Copy and triad of a large part of the memory; patterns written and read back."""
-    memory.require_pass()
+    answer.require_pass()
 
 
 @question("peak", of=asked_peaks, phase="probes", enough=RIGHT)
-def test_peak(product: MetricResult) -> None:
+def test_peak(answer: MetricResult) -> None:
     """Matrix products in each format of the row, and the model's five heaviest convolutions, forward and backward."""
-    product.require_pass()
+    answer.require_pass()
 
 
 @question("sustained", of=asked_in_full, phase="probes")
-def test_sustained(sustained: MetricResult) -> None:
+def test_sustained(answer: MetricResult) -> None:
     """A minute of matrix products on all devices: the last tenth is as fast as the first."""
-    sustained.require_pass()
+    answer.require_pass()
 
 
 @question("gemm", of=cells_with_the_metric, phase="probes")

@@ -25,7 +25,7 @@ def test_p_core(verdict: MetricResult) -> None:
     verdict.require_pass()
 
 
-@question("explained", of=asked_cells("links"), enough=ANSWERED)
-def test_explained(explained: MetricResult) -> None:
+@question("explained", of=asked_cells, enough=ANSWERED)
+def test_explained(answer: MetricResult) -> None:
     """Why p_core is what it is, against the device's own peaks; the largest loss in words (docs/peaks.md). Recorded."""
-    explained.require_pass()
+    answer.require_pass()

@@ -20,6 +20,7 @@ from unittest import mock
 import pytest
 
 import fixtures.plugin
+import fixtures.select.selection
 import tests.forked
 import trainer.devices.kunlunxin
 import verdict.checks.identity
@@ -165,5 +166,6 @@ def pytest_configure() -> None:
     sys.path.append(str(FAKE_KUNLUNXIN))
     trainer.devices.kunlunxin.BACKEND = RehearsalBackend
     verdict.checks.identity.VIRTUAL_DEVICE = "r300"  # the one device that may be simulated
+    fixtures.select.selection.QUICK_ONLY = ("r300",)  # full probes are too much for eight ranks of this processor
     fixtures.plugin.load_devices = lambda: {**load_devices(), "r300": rehearsed(load_devices()["r300"])}
     ForkedRanks.program = "tests.rehearsal:rank"

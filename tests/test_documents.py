@@ -13,6 +13,7 @@ from typing import Iterator
 
 import pytest
 
+from fixtures.commands import overview
 from reports.history import default_url
 from reports.history.database import open_history
 from tests.reports.history.entries import an_entry
@@ -128,6 +129,14 @@ def test_a_command_that_needs_an_accelerator_asks_questions(command: str, tmp_pa
     # The gate says that nothing was run, with code 1; a command line that cannot be is 4.
     assert session.code == ("--gate" in command), session.output
     assert "suite/test_" in session.output
+
+
+def test_a_gate_of_a_device_whose_table_leaves_rates_blank_names_a_baseline() -> None:
+    shown = [*(page.read_text(encoding="utf-8") for page in PAGES), overview()]
+    gates = [line for text in shown for line in re.findall(r"^.*-m r300 .*--gate.*$", text, re.MULTILINE)]
+
+    assert len(gates) > len(PAGES) // 4
+    assert [line for line in gates if "--baseline" not in line and "..." not in line] == []
 
 
 @pytest.mark.parametrize("command", [one for one in FOUND if re.match(SLOW, one)])

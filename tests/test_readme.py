@@ -13,7 +13,9 @@ from fixtures.options.session import add_options
 from tests.support import ROOT
 
 READMES = ("README.md", "README.zh-CN.md", "docs/options.md")
-GATE = 'pytest -m r300 --topo 1x8 --data="$COCO" --backbone="$BACKBONE" --gate --junitxml=report.xml'
+GATE = (
+    'pytest -m r300 --topo 1x8 --data="$COCO" --backbone="$BACKBONE" --baseline site.toml --junitxml=report.xml --gate'
+)
 
 OTHERS = {
     *("--junitxml", "--collect-only", "--help"),  # pytest's own

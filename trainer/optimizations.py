@@ -127,7 +127,7 @@ SWITCHED: tuple[Optimization, ...] = (
     ),
     Optimization(
         "cached_index",
-        "the annotations are read once into arrays on disk, which the ranks of a host map",
+        "the annotations are read once into arrays on disk, which the ranks of a host read",
         "every rank parses the annotation files",
         DECLARED,
         _LOSSES,

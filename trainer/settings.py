@@ -34,6 +34,7 @@ def _boolean(text: str) -> bool:
 Option = dataclasses.Field
 
 _PARSERS: Mapping[str, Callable[[str], Any]] = {"Path": Path, "str": str, "int": int, "float": float, "bool": _boolean}
+_PRINTED = {"int": "a whole number", "float": "a number", "bool": "True or False"}
 _BOUNDS: Mapping[str, tuple[str, Callable[[Any, Any], bool]]] = {
     "least": ("at least", lambda value, bound: value >= bound),
     "above": ("more than", lambda value, bound: value > bound),
@@ -280,7 +281,7 @@ def _parsed(option: Option, text: str) -> Any:
     try:
         values = tuple(map(_PARSERS[item], filter(None, text.split(",")) if is_repeated(option) else [text]))
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no {item}") from None
+        raise argparse.ArgumentTypeError(f"found {text!r}, expected {_PRINTED.get(item, item)}") from None
     return values if is_repeated(option) else values[0]
 
 

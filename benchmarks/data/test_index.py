@@ -1,4 +1,4 @@
-"""The index of 118,287 images, mapped from the cache beside parsed from a file of COCO's length."""
+"""The index of 118,287 images, from the cache beside parsed from a file of COCO's length."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import pytest
 
 from benchmarks.beside import beside
 from tests.trainer.data.large import COCO_POINTS, IMAGES, write_large
+from trainer.cache import FOLDER_VARIABLE
 from trainer.data.coco import CocoIndex, load_index
-from trainer.data.index_cache import CACHE, FOLDER_VARIABLE, obtain
+from trainer.data.index_cache import CACHE, obtain
 
 
 @pytest.fixture
@@ -23,7 +24,7 @@ def folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def test_the_index_from_the_cache_beside_parsing(benchmark: Any, folder: Path) -> None:
-    """The cached way has the SHA-256 of the annotation file and of every array in it, and the look into the folder."""
+    """The cached way has the SHA-256 of the annotation file and of the entry, and the look into the folder."""
     file = write_large(folder, "train2017", points=COCO_POINTS)
     first = obtain(folder, "train2017", num_classes=91, training=True)
     made: dict[str, CocoIndex] = {}

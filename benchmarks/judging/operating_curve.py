@@ -7,7 +7,7 @@ import importlib.util
 import sys
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Iterator, Mapping, Sequence, Tuple
+from typing import Any, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -42,21 +42,15 @@ _IMAGES_PER_S = 64.0  # of every simulated device; what is published differs
 _AT_ONCE = 200  # runs whose noise is made together
 _POSSIBLE = (Verdict.PASS, Verdict.FAIL, Verdict.INCONCLUSIVE)
 
-Pair = Tuple[Measurement, Measurement]
-
 
 @dataclass(frozen=True)
 class Point:
-    """How the simulated runs of one device were judged: how many got which verdict, and what they got before.
-
-    `before` is by the former rule: the interval of the run alone, whatever its length.
-    """
+    """How the simulated runs of one device were judged: how many got which verdict."""
 
     kind: str
     steps: int
     offset_percent: int
     count: Mapping[str, int]
-    before: Mapping[str, int]
 
     @property
     def runs(self) -> int:
@@ -74,42 +68,37 @@ def operating_points(kind: Noise, steps: int, offsets_percent: Sequence[int], ru
     The same runs are held against each published number. They are the same ones whichever other points are asked for.
     Raises SuiteError for a verdict other than pass, fail and inconclusive, which no sound run may get.
     """
-    after = {offset: dict.fromkeys(_POSSIBLE, 0) for offset in offsets_percent}
-    before = {offset: dict.fromkeys(_POSSIBLE, 0) for offset in offsets_percent}
+    counts = {offset: dict.fromkeys(_POSSIBLE, 0) for offset in offsets_percent}
     published = {offset: expectation(offset) for offset in offsets_percent}
-    for measured, former in measurements(kind, steps, runs):
+    for measured in measurements(kind, steps, runs):
         for offset, known in published.items():
-            for counts, measurement in ((after, measured), (before, former)):
-                judged = judge_metric("p_core", known, measurement)
-                if judged.verdict not in _POSSIBLE:
-                    raise SuiteError(f"found {judged.verdict} ({judged.reason}), expected a verdict of a sound run")
-                counts[offset][judged.verdict] += 1
-    return [Point(kind.name, steps, offset, after[offset], before[offset]) for offset in offsets_percent]
+            judged = judge_metric("p_core", known, measured)
+            if judged.verdict not in _POSSIBLE:
+                raise SuiteError(f"found {judged.verdict} ({judged.reason}), expected a verdict of a sound run")
+            counts[offset][judged.verdict] += 1
+    return [Point(kind.name, steps, offset, counts[offset]) for offset in offsets_percent]
 
 
 @dataclass(frozen=True)
 class Boots:
-    """Which part of the sessions passed that booted a device so often, judged together, and by the best boot alone."""
+    """Which part of the sessions passed that booted a device so often, judged together."""
 
     boots: int
     offset_percent: int
-    together: float
-    best: float
+    passed: float
 
 
 def boots_points(boots: int, offsets_percent: Sequence[int], runs: int = RUNS) -> list[Boots]:
     """Judge sessions of `boots` full-length runs of devices whose speed differs by 1 % from run to run."""
     kind = next(kind for kind in KINDS if kind.name == BETWEEN_RUNS)
     sessions, found = runs // boots, measurements(kind, FULL_STEPS, runs)
-    passed = {offset: [0, 0] for offset in offsets_percent}
+    passed = dict.fromkeys(offsets_percent, 0)
     for _ in range(sessions):
-        pairs = [next(found) for _ in range(boots)]
-        joint = together([measured for measured, _ in pairs]) if boots > 1 else pairs[0][0]
-        for offset, counts in passed.items():
-            known = expectation(offset)
-            counts[0] += judge_metric("p_core", known, joint).verdict is Verdict.PASS
-            counts[1] += any(judge_metric("p_core", known, former).verdict is Verdict.PASS for _, former in pairs)
-    return [Boots(boots, offset, all_ / sessions, best / sessions) for offset, (all_, best) in passed.items()]
+        measured = [next(found) for _ in range(boots)]
+        joint = together(measured) if boots > 1 else measured[0]
+        for offset in passed:
+            passed[offset] += judge_metric("p_core", expectation(offset), joint).verdict is Verdict.PASS
+    return [Boots(boots, offset, count / sessions) for offset, count in passed.items()]
 
 
 def expectation(offset_percent: int) -> Expectation:
@@ -119,12 +108,12 @@ def expectation(offset_percent: int) -> Expectation:
     return Expectation(PUBLISHED, value, low, high, source="the simulation")
 
 
-def measurements(kind: Noise, steps: int, runs: int) -> Iterator[Pair]:
-    """p_core of each simulated run, and the same as it was measured by the former rule."""
+def measurements(kind: Noise, steps: int, runs: int) -> Iterator[Measurement]:
+    """p_core of each simulated run."""
     for evidence in simulated_runs(kind, steps, runs):
         found = p_core(evidence)
         assert found is not None
-        yield found, replace(found, interval=found.within, decisive=0)
+        yield found
 
 
 def simulated_runs(kind: Noise, steps: int, runs: int) -> Iterator[Evidence]:
@@ -170,28 +159,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Simulate, print every point, and, where nothing was shortened, write the document and its plot."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.judging.operating_curve", description=__doc__)
     parser.add_argument("--runs", type=int, default=RUNS, help="simulated runs of each kind (default %(default)s)")
-    parser.add_argument(
-        "--points",
-        type=int,
-        nargs="+",
-        default=list(OFFSETS_PERCENT),
-        help="how much faster than published the devices are, in percent (default -10 to 5)",
-    )
-    parser.add_argument("--steps", type=int, nargs="+", default=[SHORT_STEPS, LEAST_STEPS, FULL_STEPS], help="of a run")
-    parser.add_argument("--kinds", nargs="+", default=[kind.name for kind in KINDS], help="of noise, by name")
+    names = [kind.name for kind in KINDS]
+    parser.add_argument("--kinds", nargs="+", choices=names, default=names, metavar="KIND", help="of noise, by name")
     arguments = parser.parse_args(argv)
     kinds = [kind for kind in KINDS if kind.name in arguments.kinds]
-    if arguments.runs < 1 or min(arguments.points) <= -100 or min(arguments.steps) < 16 or not kinds:
-        parser.error("expected --runs 1 or more, --points above -100, --steps 16 or more, and names of kinds")
-    whole = all(getattr(arguments, name) == parser.get_default(name) for name in ("runs", "points", "steps", "kinds"))
+    whole = arguments.runs == RUNS and len(kinds) == len(KINDS)
     if whole and importlib.util.find_spec("matplotlib") is None:
         print('found no matplotlib, which draws the plot; install it: pip install ".[docs]"', file=sys.stderr)
         return 1
     points = []
-    for steps in arguments.steps:
+    for steps in (SHORT_STEPS, LEAST_STEPS, FULL_STEPS):
         for kind in kinds:
             # The curves are of the longest runs; of shorter ones only whether an answer is wrong.
-            offsets = arguments.points if steps == max(arguments.steps) or not whole else [SLOW_PERCENT, SOUND_PERCENT]
+            offsets = OFFSETS_PERCENT if steps == FULL_STEPS else (SLOW_PERCENT, SOUND_PERCENT)
             points += operating_points(kind, steps, offsets, arguments.runs)
             print("\n".join(map(_line, points[-len(offsets) :])), flush=True)
     if not whole:
@@ -209,8 +189,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _line(point: Point) -> str:
     shares = ", ".join(f"{verdict} {point.share(verdict):.1%}" for verdict in point.count)
-    before = ", ".join(f"{verdict} {count / point.runs:.1%}" for verdict, count in point.before.items())
-    return f"{point.steps} steps, {point.kind}, {point.offset_percent:+d} %: {shares} (before: {before})"
+    return f"{point.steps} steps, {point.kind}, {point.offset_percent:+d} %: {shares}"
 
 
 if __name__ == "__main__":

@@ -52,12 +52,11 @@ def document(
             "included: one at -7 % delivers 0.93 x published in the long run."
         ),
         _table([("noise", "of the time of a step"), *((kind.name, kind.words) for kind in kinds)]),
-        "## Before and after",
+        "## Right and wrong verdicts",
         _wrapped(
-            "Percent of runs. Before, the interval had only the scatter within the run, and runs of any length were "
-            "decided. What neither passes nor fails is inconclusive, and says how many more steps would decide."
+            "Percent of runs. What neither passes nor fails is inconclusive, and says how many more steps would decide."
         ),
-        _before_and_after(points, kinds, lengths),
+        _verdicts(points, kinds, lengths),
         f"## Runs of {full:,} steps",
         _wrapped("The first column is the device's true speed against the published one. Percent of runs that pass:"),
         _curves(points, kinds, full, "pass"),
@@ -66,7 +65,7 @@ def document(
         "## Several boots",
         _wrapped(
             f"Percent of sessions with `--repeat` that pass, where the speed differs by 1 % from run to run ({full:,} "
-            "steps each); and, beside it, what choosing the best boot came to before."
+            "steps each)."
         ),
         _boots(boots),
         "## What it means for a release",
@@ -81,15 +80,11 @@ def _meaning(points: Sequence[Point], long: Sequence[Point], full: int) -> list[
     sound = [point for point in points if point.offset_percent == SOUND_PERCENT]
     passes = {point.kind: point.count["pass"] for point in sound if point.steps == full}
     stalled = passes.pop(STALLS)
-    wrong, wrong_before = (f"{max(counts):,}" for counts in zip(*((p.count["pass"], p.before["pass"]) for p in slow)))
-    refused, refused_before = (
-        f"{max(counts):,}" for counts in zip(*((p.count["fail"], p.before["fail"]) for p in sound))
-    )
+    wrong, refused = max(point.count["pass"] for point in slow), max(point.count["fail"] for point in sound)
     (longer,) = (point for point in long if point.offset_percent == SOUND_PERCENT)
     return [
         f"A device that is 7 % too slow passed in at most {wrong} of {runs} runs, and one that delivers what is "
-        f"published failed in at most {refused}, under the worst of the kinds and lengths; before in {wrong_before} "
-        f"and {refused_before}.",
+        f"published failed in at most {refused}, under the worst of the kinds and lengths.",
         f"With {full:,} steps, a device that delivers what is published passed in at least {min(passes.values()):,} of "
         f"{runs} runs, but for rare stalls.",
         f"Under rare stalls it passed in {stalled:,}, and the other runs are inconclusive: {full:,} steps hold 7 of "
@@ -107,12 +102,9 @@ def _meaning(points: Sequence[Point], long: Sequence[Point], full: int) -> list[
 
 def _boots(boots: Sequence[Boots]) -> str:
     offsets = list(dict.fromkeys(one.offset_percent for one in boots))
-    heads = [f"{_speed(offset)}, {how}" for offset in offsets for how in ("together", "best alone, before")]
-    rows: list[Sequence[str]] = [("boots", *heads)]
+    rows: list[Sequence[str]] = [("boots", *map(_speed, offsets))]
     for count in dict.fromkeys(one.boots for one in boots):
-        mine = {one.offset_percent: one for one in boots if one.boots == count}
-        shares = [f"{100 * share:.2f}" for offset in offsets for share in (mine[offset].together, mine[offset].best)]
-        rows.append((str(count), *shares))
+        rows.append((str(count), *(f"{100 * one.passed:.2f}" for one in boots if one.boots == count)))
     return _table(rows)
 
 
@@ -120,17 +112,13 @@ def _speed(offset_percent: int) -> str:
     return f"{offset_percent:+d} %" if offset_percent else "0 %"
 
 
-def _before_and_after(points: Sequence[Point], kinds: Sequence[Noise], lengths: Sequence[int]) -> str:
+def _verdicts(points: Sequence[Point], kinds: Sequence[Noise], lengths: Sequence[int]) -> str:
     at = {(point.kind, point.steps, point.offset_percent): point for point in points}
-    wrong = ((SLOW_PERCENT, "pass", "7 % low passes"), (SOUND_PERCENT, "fail", "sound fails"))
-    asked = (*wrong, (SOUND_PERCENT, "pass", "sound passes"))
-    rows = [("noise", "steps", *(f"{words}, {when}" for *_, words in asked for when in ("before", "after")))]
+    asked = ((SLOW_PERCENT, "pass"), (SOUND_PERCENT, "fail"), (SOUND_PERCENT, "pass"))
+    rows = [("noise", "steps", "7 % low passes", "sound fails", "sound passes")]
     for kind in kinds:
         for steps in lengths:
-            shares: list[str] = []
-            for offset, verdict, _ in asked:
-                point = at[kind.name, steps, offset]
-                shares += [f"{100 * counts[verdict] / point.runs:.2f}" for counts in (point.before, point.count)]
+            shares = [f"{100 * at[kind.name, steps, offset].share(verdict):.2f}" for offset, verdict in asked]
             rows.append((kind.name, f"{steps:,}", *shares))
     return _table(rows)
 

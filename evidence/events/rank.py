@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Mapping
 
 from evidence.events.clocks import AgentClock, ClockProbe, ClockRetest
 from evidence.events.host import Environment
@@ -76,6 +76,16 @@ class Windows:
         return self.select(~self.warmup)
 
 
+def _once(event: str) -> Any:
+    """Return a field for the one event of that name, None without it."""
+    return field(default=None, metadata={"once": event})
+
+
+def _all(event: str) -> Any:
+    """Return a field for all events of that name."""
+    return field(default=(), metadata={"all": event})
+
+
 @dataclass(frozen=True, eq=False)
 class RankEvidence:
     """All that could be read from one rank's file; `rank` is the number in the file's name.
@@ -89,38 +99,38 @@ class RankEvidence:
     rank: int
     file: str
     seen: Mapping[str, int]
-    start: Start | None
-    clock: ClockProbe | None
-    data: tuple[DataSet, ...]
-    evaluations: tuple[Evaluation, ...]
-    epochs: tuple[Epoch, ...]
     windows: Windows
-    train_begin_ns: int | None
-    train_end: TrainEnd | None
-    memories: tuple[Memory, ...]
-    failures: tuple[Failure, ...]
-    end: End | None
-    resumed: Resumed | None = None
-    checkpoints_ns: tuple[int, ...] = ()
-    environment: Environment | None = None
     optimizations: tuple[Optimization, ...] = ()
-    retests: tuple[ClockRetest, ...] = ()
-    agent_clock: tuple[AgentClock, ...] = ()
     model: Model | None = None
-    parameters: tuple[Parameters, ...] = ()
-    passes: tuple[Pass, ...] = ()
-    health: tuple[Health, ...] = ()
-    operators: tuple[OperatorAnswer, ...] = ()
-    operators_done: OperatorsDone | None = None
-    gradients: tuple[Gradient, ...] = ()
-    one_step: OneStepDone | None = None
-    collectives: tuple[CollectiveResult, ...] = ()
-    pairs: tuple[PairResult, ...] = ()
-    links_done: LinksDone | None = None
-    rates: tuple[DeviceRate, ...] = ()
-    sustained: Sustained | None = None
-    peaks_done: PeaksDone | None = None
-    layers: Layers | None = None
+    start: Start | None = _once("start")
+    clock: ClockProbe | None = _once("clock_test")
+    retests: tuple[ClockRetest, ...] = _all("clock_retest")
+    agent_clock: tuple[AgentClock, ...] = _all("agent_clock")
+    environment: Environment | None = _once("environment")
+    data: tuple[DataSet, ...] = _all("data")
+    train_begin_ns: int | None = _once("train_begin")
+    train_end: TrainEnd | None = _once("train_end")
+    evaluations: tuple[Evaluation, ...] = _all("eval_end")
+    epochs: tuple[Epoch, ...] = _all("epoch_end")
+    passes: tuple[Pass, ...] = _all("pass")
+    parameters: tuple[Parameters, ...] = _all("parameters")
+    checkpoints_ns: tuple[int, ...] = _all("checkpoint")
+    memories: tuple[Memory, ...] = _all("memory")
+    health: tuple[Health, ...] = _all("health")
+    failures: tuple[Failure, ...] = _all("failure")
+    resumed: Resumed | None = _once("resumed")
+    end: End | None = _once("end")
+    operators: tuple[OperatorAnswer, ...] = _all("operator")
+    operators_done: OperatorsDone | None = _once("operators")
+    gradients: tuple[Gradient, ...] = _all("gradient")
+    one_step: OneStepDone | None = _once("one_step")
+    collectives: tuple[CollectiveResult, ...] = _all("collective")
+    pairs: tuple[PairResult, ...] = _all("link_pair")
+    links_done: LinksDone | None = _once("links")
+    rates: tuple[DeviceRate, ...] = _all("device_rate")
+    sustained: Sustained | None = _once("sustained")
+    peaks_done: PeaksDone | None = _once("peaks")
+    layers: Layers | None = _once("layers")
 
     @property
     def probes_ns(self) -> int:

@@ -46,7 +46,6 @@ def test_a_sound_bundle_is_read_without_problems(bundle: Bundle, tmp_path: Path)
     evidence = read_run(bundle.write(tmp_path / "run"))
 
     assert evidence.problems == ()
-    assert evidence.run is not None
     assert evidence.run.cell.id == "r300-1x2-fp32-bs4"
     assert evidence.run.boot.exit_code == 0
     assert [rank.rank for rank in evidence.ranks] == [0, 1]
@@ -128,7 +127,6 @@ def test_a_boot_that_failed_is_read_with_its_phase_and_message(bundle: Bundle, t
 
     run = read_run(bundle.write(tmp_path / "run")).run
 
-    assert run is not None
     assert (run.boot.exit_code, run.boot.failed, run.boot.phase, run.boot.message) == (None, True, "boot", "no route")
 
 
@@ -294,7 +292,6 @@ def test_any_value_in_any_field_never_raises(file: int, where: int, field: int, 
 def test_a_steady_bundle_is_read_with_its_limit(tmp_path: Path) -> None:
     run = read_run(build(STEADY).write(tmp_path / "run")).run
 
-    assert run is not None
     assert (run.protocol, run.steps) == ("steady", 120)
 
 

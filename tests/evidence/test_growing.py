@@ -92,8 +92,6 @@ def test_the_run_has_ended_when_run_json_says_so(tmp_path: Path) -> None:
 
     after = growing.read().run
 
-    assert before is not None
-    assert after is not None
     assert (before.has_ended, after.has_ended) == (False, True)
 
 

@@ -36,17 +36,14 @@ def test_a_whole_file_is_read_without_problems(events: list[dict[str, Any]], tmp
     rank, problems = read(events, tmp_path)
 
     assert problems == ()
-    assert rank.start is not None
     assert rank.start.host == "node0"
     assert rank.data[0].val_images == 128
     assert [one.epoch for one in rank.evaluations] == [-1, 0, 1]
     assert [one.map for one in rank.evaluations] == [0.0, 0.21, 0.38]
     assert [(one.epoch, one.planned_steps, one.steps) for one in rank.epochs] == [(0, 120, 120), (1, 120, 120)]
     assert rank.train_begin_ns == pick(events, "train_begin")["t_ns"]
-    assert rank.train_end is not None
     assert rank.train_end.ledger["compute_ns"] == 240 * 40_000_000
     assert rank.memories[0].resident_gib == 1.5
-    assert rank.end is not None
     assert rank.end.reason == "target"
     assert rank.failures == ()
     assert rank.seen["window"] == 24

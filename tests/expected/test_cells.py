@@ -244,37 +244,23 @@ _WRITTEN = {
         "0",
         "-1.5",
         "true",
-        "false",
-        "nan",
         "inf",
-        "-inf",
         "[1.0]",
-        "2026-11-23",
-        '""',
         '"/"',
         '"36.4%"',
         '"Unpublished"',
         '"not_applicable"',
         "{ value = 0 }",
-        "{ value = true }",
-        "{ value = nan }",
         '{ value = "unpublished" }',
         "{}",
         "{ low = 0.1 }",
         "{ value = 0.3, low = 0 }",
-        "{ value = 0.3, low = true }",
         "{ value = 0.3, high = inf }",
         "{ value = 0.3, tolerance = 1 }",
         "{ value = 0.3, tolerance = -0.1 }",
-        "{ value = 0.3, tolerance = false }",
-        "{ value = 0.3, low = 0.4 }",
-        "{ value = 0.3, high = 0.2 }",
         '{ value = 0.3, unit = "%" }',
         "{ value = 0.3, source = '' }",
-        "{ value = 0.3, sauce = 'x' }",
         "{ value = 0.3, capacity = 0 }",
-        "{ value = 0.3, low = 0.2, high = 0.4, tolerance = 0.1 }",
-        "0x" + "f" * 400,
     ],
 )
 def test_a_number_that_cannot_be_relied_on_is_refused_at_its_key(tmp_path: Path, metric: str, written: str) -> None:
@@ -289,28 +275,21 @@ def test_no_metric_may_be_left_out(tmp_path: Path, metric: str) -> None:
 
 
 BAD = [
-    ('topo = "1x8"', "topo = 18", "topo"),
     ('topo = "1x8"', 'topo = "1x0"', "topo"),
     ('topo = "1x8"\n', "", "topo"),
     ('precision = "amp"', 'precision = "int8"', "precision"),
     ('precision = "amp"\n', "", "precision"),
     ("batch_size = 2", "batch_size = 0", "batch_size"),
-    ("batch_size = 2", "batch_size = 2.0", "batch_size"),
-    ("batch_size = 2", "batchsize = 2", "batchsize"),
     ("batch_size = 2\n", "", "batch_size"),
     ("learning_rate = 0.02", "learning_rate = 0", "learning_rate"),
     ("learning_rate = 0.02", "learning_rate = 10", "learning_rate"),
-    ("learning_rate = 0.02", "lr = 0.02", "lr"),
     ("map = 0.364", 'map = 0.364\ntiming = "wall"', "timing"),
-    ("map = 0.364", "map = 0.364\nnote = 3", "note"),
     ("map = 0.364", 'map = 0.364\nsource = " "', "source"),
     ("map = 0.364", "map = 36.4", "map"),
-    ("map = 0.364", "mAP = 0.364", "mAP"),
     ("map = 0.364", "map = { value = 0.364, low = 1.2 }", "map.low"),
     ("map = 0.364", "map = { value = 0.3, tolerance = 0.3 }", "map.tolerance"),
     ("map = 0.364", 'map = { value = 0.3, unit = "percent" }', "map.unit"),
     ("map = 0.364", "map = { vaule = 0.3 }", "map.vaule"),
-    ("capacity = 32.0", 'capacity = "32"', "mem.capacity"),
     ("capacity = 32.0", 'capacity = 32.0, unit = "MiB"', "mem.unit"),
 ]
 BOTH = "tolerance = 0.1 }"
@@ -424,3 +403,39 @@ def test_nothing_is_derived_of_a_generated_data_set(tmp_path: Path) -> None:
     text = change('backend = "cuda"', 'backend = "cpu"') + "\n[shapes]\ntrain_images = 8\nval_images = 4\nseed = 0\n"
 
     assert all("epochs_to_target" not in cell.expectations for cell in load(tmp_path, text).cells)
+
+
+UNPUBLISHED_ROWS = """
+[[unpublished]]
+topo = ["1x1", "1x8"]
+precision = ["tf32", "bf16"]
+batch_size = 4
+learning_rate = 0.04
+"""
+
+
+def test_rows_without_a_number_are_one_table_for_all_their_topologies_and_precisions(tmp_path: Path) -> None:
+    device = load(tmp_path, GOOD + UNPUBLISHED_ROWS)
+
+    rows = device.cells[2:]
+    names = ("1x1-tf32", "1x1-bf16", "1x8-tf32", "1x8-bf16")
+    assert [cell.id for cell in rows] == [f"x100-{name}-bs4" for name in names]
+    assert {known.state for cell in rows for known in cell.expectations.values()} == {UNPUBLISHED}
+    assert {(cell.learning_rate, cell.recipe.epochs) for cell in rows} == {(0.04, 20)}
+    assert load(tmp_path, _without_rows() + UNPUBLISHED_ROWS).cells == rows
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('"1x8"]', '"1x9"]', "unpublished[1].topo: found 1x9, but a machine has 8 devices"),
+        ('"bf16"]', '"int8"]', "unpublished[1].precision: found the string 'int8'"),
+        ('["1x1", "1x8"]', '"1x1"', "unpublished[1].topo: found the string '1x1', expected an array of strings"),
+        ("batch_size = 4", "map = 0.3", "unpublished[1].map: unknown key"),
+        ('["1x1", "1x8"]', '["1x1", "1x1"]', "unpublished[1]: has the id x100-1x1-tf32-bs4 of unpublished[1]"),
+        ('["1x1", "1x8"]', "[]", "cell: found no row"),
+    ],
+)
+def test_a_bad_table_of_rows_without_a_number_is_refused(tmp_path: Path, old: str, new: str, message: str) -> None:
+    with pytest.raises(ExpectationError, match="^" + re.escape(f"x100.toml: {message}")):
+        load(tmp_path, _without_rows() + change(old, new, UNPUBLISHED_ROWS))

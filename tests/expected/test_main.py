@@ -155,9 +155,11 @@ def test_a_check_of_a_device_that_nobody_knows_asks_which_it_is(tmp_path: Path, 
     text = changed("kunlunxin R300", "kunlunxin R900", document(row(config="1x8")))
 
     assert run("check", readme(tmp_path, text)) == 2
-    assert "no shipped device has the name 'kunlunxin r900'; say with --device which of a100" in capsys.readouterr().err
+    assert "found the short name 'kunlunxin r900', which no shipped device has; give --dev" in capsys.readouterr().err
     assert run("check", readme(tmp_path, text), "--device", "z9") == 2
     assert "--device: found 'z9', expected one of a100" in capsys.readouterr().err
+    assert run("check", readme(tmp_path, "# Another project\n")) == 2
+    assert "README.md: found no short name (硬件设备简称); give --device" in capsys.readouterr().err
 
 
 def test_rows_without_hyper_parameters_can_be_given_some(tmp_path: Path, capsys: Any) -> None:

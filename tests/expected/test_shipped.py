@@ -174,9 +174,9 @@ def test_devices_that_can_be_rented_have_rows_of_every_precision(marker: str) ->
 
     assert [cell.id for cell in device.cells] == [
         f"{marker}-{topo}-{precision}-bs{size}"
+        for size in (16, 2)
         for topo in ("1x1", "1x8", "2x8")
         for precision in ("fp32", "tf32", "amp", "bf16")
-        for size in (16, 2)
     ]
     assert {known.state for cell in device.cells for known in cell.expectations.values()} == {UNPUBLISHED}
     assert {cell.expectations["mem"].capacity for cell in device.cells} == {memory_gib}

@@ -11,15 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from expected import ExpectationError
-from expected.toml_file import Range, Table, describe, parse_toml, read_toml
+from expected.toml_file import Range, Table, describe, parse_toml, read_file
 
 
-def test_a_file_is_read_with_or_without_a_byte_order_mark(tmp_path: Path) -> None:
-    path = tmp_path / "site.toml"
-    for text in ("a = 1\n", "\ufeffa = 1\r\n"):
-        path.write_bytes(text.encode("utf-8"))
-
-        assert read_toml(path) == {"a": 1}
+@pytest.mark.parametrize("text", ["a = 1\n", "\ufeffa = 1\r\n"])
+def test_a_file_is_read_with_or_without_a_byte_order_mark(text: str) -> None:
+    assert parse_toml(text.encode("utf-8"), Path("site.toml")) == {"a": 1}
 
 
 @pytest.mark.parametrize(
@@ -27,6 +24,9 @@ def test_a_file_is_read_with_or_without_a_byte_order_mark(tmp_path: Path) -> Non
     [
         (b"a = 1\nb = '\xff'", r"site\.toml: line 2: found the byte 0xff, expected UTF-8"),
         (b"a = 1\nb = = 2", r"site\.toml: is not valid TOML: .*line 2"),
+        (b"a = 1\na = 2\nb = 3", r"site\.toml: is not valid TOML: .*line 2"),
+        (b"a = 0,364", r"site\.toml: is not valid TOML: .*line 1"),
+        (b"a = " + b"9" * 5000, r"site\.toml: is not valid TOML"),
         (b"a = " + b"[" * 100_000, r"site\.toml: is not valid TOML"),
     ],
 )
@@ -37,7 +37,7 @@ def test_what_is_not_toml_is_refused_by_file_and_line(data: bytes, message: str)
 
 def test_what_cannot_be_read_is_refused_by_its_path(tmp_path: Path) -> None:
     with pytest.raises(ExpectationError, match=f"^{tmp_path}: cannot be read: "):
-        read_toml(tmp_path)
+        read_file(tmp_path)
 
 
 # More digits than Python prints; a file can write it in hexadecimal.

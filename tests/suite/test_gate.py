@@ -128,6 +128,15 @@ def test_a_run_of_an_older_schema_is_judged_and_is_no_proof(tmp_path: Path, base
     assert "old is evidence of schema 2, which does not show that anything was trained" in last_line(session)
 
 
+def test_a_run_whose_probes_were_asked_less_than_usual_is_no_proof(tmp_path: Path, baseline: Path) -> None:
+    bundle = bundle_of("r300", "1x1")
+    bundle.run["numerics"] = "none"
+
+    session = gated(tmp_path, "--replay", bundle.write(tmp_path / "run"), "--baseline", baseline)
+
+    assert last_line(session).startswith(f"GATE: INCOMPLETE  {ONE}: numerics none, not full; {ONE}: operators, ")
+
+
 def test_what_is_unpublished_and_not_in_a_baseline_is_incomplete(tmp_path: Path, one: Path) -> None:
     session = gated(tmp_path, "-m", "r300", "--topo", "1x1", "--replay", one, "-n", "1")
 

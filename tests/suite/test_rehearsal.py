@@ -41,8 +41,7 @@ def site(tmp_path_factory: Any) -> Path:
 def passed(tmp_path_factory: Any, site: Path) -> Session:
     """The session of the release."""
     folder = Path(str(tmp_path_factory.mktemp("machine")))
-    few = ("--numerics", "quick", "--links", "quick")  # full probes are too much for eight ranks of this processor
-    return run_suite(folder / "session", *GATED, *few, "--baseline", site, **put_up(folder / "machine", MACHINE))
+    return run_suite(folder / "session", *GATED, "--baseline", site, **put_up(folder / "machine", MACHINE))
 
 
 @pytest.fixture

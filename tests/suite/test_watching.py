@@ -54,7 +54,6 @@ def test_the_run_is_ended_long_before_its_end_and_is_a_fail(ended: Session) -> N
     (run_dir,) = ended.runs
     evidence = read_run(run_dir)
 
-    assert evidence.run is not None
     assert evidence.run.boot.stopped.startswith(("p_core 3", "p_train 3"))
     assert (evidence.run.boot.exit_code, evidence.run.boot.failure) == (None, None)
     assert evidence.problems == ()

@@ -25,7 +25,6 @@ def boot(value: float, half: float = 0.1, n: int = 400, between: float = 0.01) -
 
 
 def half_width(found: Measurement) -> float:
-    assert found.interval is not None
     assert found.value - found.interval.low == pytest.approx(found.interval.high - found.value)
     return found.interval.high - found.value
 

@@ -1,62 +1,25 @@
-"""A cache of indexes on disk, which every rank of a host maps.
-
-An entry is one file, named by what decides its content: the SHA-256 of all that follows, a JSON header, and plain
-arrays. It is written atomically and never changed; replacing an invalid one leaves existing maps valid.
-"""
+"""The index of a split from the cache, or built from its annotation file and kept there."""
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import json
-import os
-import shutil
-import stat
-import tempfile
-import time
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, BinaryIO, Callable
+from typing import Any
 
 import numpy as np
 
 from evidence.files import sha256_of
+from trainer import cache
 from trainer.data.annotations import annotation_file, check_present, find_annotations, read_annotations
-from trainer.data.coco import CocoIndex, GroundTruth, make_index
-from trainer.errors import DataError, TrainerError
+from trainer.data.coco import CocoIndex, GroundTruth, frozen, make_index
+from trainer.errors import DataError
 
 TRAIN, VAL = "train2017", "val2017"
 
-FOLDER_VARIABLE = "CONFORMANCE_CACHE"
-SCHEMA = 2
-
 CACHE, BUILT, MEMORY = "cache", "built", "memory"
 
-_MAKERS = ("annotations.py", "coco.py", "index_cache.py", "json_stream.py")
-_ENTRY, _PARTIAL = "index-", ".partial-"
-_UNUSED_S = 90 * 86400
-_ABANDONED_S = 86400
-_DIGEST_BYTES, _LENGTH_BYTES, _ALIGNMENT = 64, 16, 64  # in hexadecimal and decimal digits; of arrays in the file
-
-
-def _code_digest() -> str:
-    """SHA-256 of the modules that decide the content of an entry; "" if they cannot be read."""
-    digest = hashlib.sha256()
-    try:
-        for name in _MAKERS:
-            digest.update(Path(__file__).with_name(name).read_bytes())
-    except OSError:
-        return ""
-    return digest.hexdigest()
-
-
-_CODE_SHA256 = _code_digest()  # at import: the files may change during the run
-
-
-class EntryError(TrainerError):
-    """A cache entry cannot be used or written: the index has to be made from the annotation file."""
-
-    kind = "cache"
+_MAKERS = ("data/annotations", "data/coco", "data/index_cache", "data/json_stream")
 
 
 @dataclass(frozen=True)
@@ -67,16 +30,10 @@ class Key:
     training: bool
     num_classes: int
 
-    def facts(self) -> dict[str, Any]:
-        """Everything that an entry has to match."""
-        if not _CODE_SHA256:
-            raise EntryError("the modules that make an index cannot be read, and so their version is unknown")
-        return {**vars(self), "schema": SCHEMA, "code_sha256": _CODE_SHA256}
-
     @property
-    def name(self) -> str:
-        """The name of the entry's file."""
-        return _ENTRY + hashlib.sha256(json.dumps(self.facts(), sort_keys=True).encode("ascii")).hexdigest()
+    def path(self) -> Path:
+        """The entry's file. Raises CacheError."""
+        return cache.entry("indexes", json.dumps(vars(self)), *_MAKERS)
 
 
 @dataclass(frozen=True)
@@ -100,19 +57,6 @@ class Obtained:
     why: str = ""
 
 
-def cache_folder() -> Path:
-    """Returns the folder of the entries: in $CONFORMANCE_CACHE, else in the user's own cache. Raises EntryError."""
-    chosen, users = os.environ.get(FOLDER_VARIABLE), os.environ.get("XDG_CACHE_HOME", "")
-    if chosen:
-        return Path(chosen).absolute() / "indexes"
-    try:
-        # The XDG base directory specification: a path that is not absolute is to be ignored.
-        base = Path(users) if os.path.isabs(users) else Path.home() / ".cache"
-    except (RuntimeError, KeyError) as error:  # a container's user may have no home; KeyError before Python 3.10
-        raise EntryError(f"this user has no home folder ({error}); set {FOLDER_VARIABLE} to a folder") from error
-    return base / "accelerator-conformance" / "indexes"
-
-
 def obtain(root: Path, split: str, *, num_classes: int, training: bool) -> Obtained:
     """Returns the index of `load_index`: from a valid cache entry, else built and stored there.
 
@@ -123,8 +67,8 @@ def obtain(root: Path, split: str, *, num_classes: int, training: bool) -> Obtai
     key = Key(digest_of(file), training, num_classes)
     entry, why = None, ""
     try:
-        entry = load(key, split, check=True)
-    except EntryError as error:
+        entry = load(key, split)
+    except cache.CacheError as error:
         why = str(error)
     if entry is not None:
         check_present(file, root / split, list(zip(entry.listed_ids.tolist(), entry.listed_names.tolist())))
@@ -134,65 +78,32 @@ def obtain(root: Path, split: str, *, num_classes: int, training: bool) -> Obtai
         raise DataError(f"{file}: was changed while it was being read; start again when it is complete")
     try:
         store(key, entry)
-        mapped = load(key, split, check=False)  # so that this process keeps no copy of its own
-    except EntryError as error:
+    except cache.CacheError as error:
         return Obtained(entry.index, key, MEMORY, str(error))
-    return Obtained((mapped or entry).index, key, BUILT, why)
+    return Obtained(entry.index, key, BUILT, why)
 
 
-def load(key: Key, split: str, *, check: bool) -> Entry | None:
-    """Returns the entry of a key with its arrays mapped; None without one.
-
-    With `check` the file is compared with its SHA-256: one process of a host does so before the others map it. Raises
-    EntryError for an entry that is damaged, unreadable, or writable for other users.
-    """
-    path = cache_folder() / key.name
-    try:
-        _require_own(path.parent, stat.S_ISDIR)
-        _require_own(path, stat.S_ISREG)
-        entry = _unpack(np.memmap(path, dtype=np.uint8, mode="r").view(np.ndarray), key, split, check)
-        with contextlib.suppress(OSError):
-            os.utime(path)  # when it was last used
-        return entry
-    except FileNotFoundError:
+def load(key: Key, split: str) -> Entry | None:
+    """Returns the entry of a key; None without one. Raises CacheError for one that cannot be used."""
+    arrays = cache.read(key.path)
+    if arrays is None:
         return None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise EntryError(f"{path}: is damaged: {type(error).__name__}: {error}") from error
+    arrays = {name: frozen(array) for name, array in arrays.items()}
+    truth = None
+    if "truth_ids" in arrays:
+        truth = GroundTruth(**{one.name: arrays[f"truth_{one.name}"] for one in fields(GroundTruth)})
+    of_index: dict[str, Any] = {one.name: arrays[one.name] for one in fields(CocoIndex) if one.name in arrays}
+    of_index.update(split=split, counts=json.loads(str(arrays["counts"])), ground_truth=truth)
+    return Entry(CocoIndex(**of_index), arrays["listed_ids"], arrays["listed_names"])
 
 
 def store(key: Key, entry: Entry) -> None:
-    """Writes the entry atomically, in place of any other under its name. Raises EntryError."""
-    folder = cache_folder()
-    try:
-        os.makedirs(folder.parent, mode=0o700, exist_ok=True)
-        os.makedirs(folder, mode=0o700, exist_ok=True)
-        _require_own(folder, stat.S_ISDIR)
-        _tidy(folder)
-        handle, partial = tempfile.mkstemp(prefix=_PARTIAL, dir=folder)
-        try:
-            with open(handle, "wb") as file:
-                _write(file, key, entry)
-            if (folder / key.name).is_dir() and not (folder / key.name).is_symlink():
-                shutil.rmtree(folder / key.name)
-            os.replace(partial, folder / key.name)
-        finally:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(partial)
-    except OSError as error:
-        raise EntryError(
-            f"{folder}: {error}; set {FOLDER_VARIABLE} to a folder that is writable and has room"
-        ) from error
-
-
-def _require_own(path: Path, is_kind: Callable[[int], bool]) -> None:
-    """Raise EntryError if it is of another kind or writable for another user, OSError if it cannot be examined."""
-    status = os.lstat(path)
-    if not is_kind(status.st_mode):
-        raise EntryError(f"{path}: is no plain file or folder")
-    if status.st_uid != os.geteuid():
-        raise EntryError(f"{path}: belongs to user {status.st_uid}, expected {os.geteuid()}")
-    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        raise EntryError(f"{path}: may be written to by others; take that right away: chmod go-w")
+    """Writes the entry. Raises CacheError."""
+    truth = entry.index.ground_truth
+    arrays = {name: value for name, value in vars(entry.index).items() if isinstance(value, np.ndarray)}
+    arrays.update({f"truth_{name}": value for name, value in (vars(truth).items() if truth else ())})
+    arrays.update(listed_ids=entry.listed_ids, listed_names=entry.listed_names)
+    cache.write(key.path, {**arrays, "counts": np.array(json.dumps(entry.index.counts))})
 
 
 def digest_of(file: Path) -> str:
@@ -212,57 +123,3 @@ def _build(root: Path, split: str, key: Key) -> Entry:
         np.array([image["id"] for image in images], dtype=np.int64),
         np.array([image["file_name"] for image in images], dtype=str),
     )
-
-
-def _write(file: BinaryIO, key: Key, entry: Entry) -> None:
-    truth = entry.index.ground_truth
-    arrays = {name: value for name, value in vars(entry.index).items() if isinstance(value, np.ndarray)}
-    arrays.update({f"truth_{name}": value for name, value in (vars(truth).items() if truth else ())})
-    arrays.update(listed_ids=entry.listed_ids, listed_names=entry.listed_names)
-    table, end = {}, 0
-    for name, array in arrays.items():
-        table[name] = [array.dtype.str, array.shape, end]
-        end += -(-array.nbytes // _ALIGNMENT) * _ALIGNMENT
-    header = json.dumps({"of": key.facts(), "counts": entry.index.counts, "arrays": table}).encode("ascii")
-    header += b" " * (-(_DIGEST_BYTES + _LENGTH_BYTES + len(header)) % _ALIGNMENT)
-    digest = hashlib.sha256()
-    file.seek(_DIGEST_BYTES)
-    pads = (b"\0" * (-array.nbytes % _ALIGNMENT) for array in arrays.values())
-    parts = (part for array, pad in zip(arrays.values(), pads) for part in (array.tobytes(), pad))
-    for part in (b"%0*d" % (_LENGTH_BYTES, len(header)), header, *parts):
-        file.write(part)
-        digest.update(part)
-    file.seek(0)
-    file.write(digest.hexdigest().encode("ascii"))
-
-
-def _unpack(content: np.ndarray, key: Key, split: str, check: bool) -> Entry:
-    """Return the entry in a file's bytes, its arrays views of them. Raises ValueError, KeyError, TypeError."""
-    begin = _DIGEST_BYTES + _LENGTH_BYTES
-    if check and hashlib.sha256(content[_DIGEST_BYTES:].data).hexdigest().encode() != content[:_DIGEST_BYTES].tobytes():
-        raise ValueError("its SHA-256 is another one")
-    end = begin + int(content[_DIGEST_BYTES:begin].tobytes())
-    header = json.loads(content[begin:end].tobytes())
-    if header["of"] != key.facts():
-        raise ValueError("it is of another index")
-    arrays = {}
-    for name, (dtype, shape, offset) in header["arrays"].items():
-        kind = np.dtype(dtype)
-        size = kind.itemsize * int(np.prod(shape, dtype=np.int64))
-        arrays[name] = content[end + offset : end + offset + size].view(kind).reshape(shape)
-    truth = None
-    if "truth_ids" in arrays:
-        truth = GroundTruth(**{field.name: arrays[f"truth_{field.name}"] for field in fields(GroundTruth)})
-    of_index: dict[str, Any] = {one.name: arrays[one.name] for one in fields(CocoIndex) if one.name in arrays}
-    index = CocoIndex(split=split, counts=header["counts"], ground_truth=truth, **of_index)
-    return Entry(index, arrays["listed_ids"], arrays["listed_names"])
-
-
-def _tidy(folder: Path) -> None:
-    """Removes entries unused for long, and partial ones of processes that were killed."""
-    now_s = time.time()
-    for path in folder.iterdir():
-        limit_s = _UNUSED_S if path.name.startswith(_ENTRY) else _ABANDONED_S
-        with contextlib.suppress(OSError):
-            if path.name.startswith((_ENTRY, _PARTIAL)) and now_s - path.lstat().st_mtime > limit_s:
-                shutil.rmtree(path) if path.is_dir() else path.unlink()

@@ -1,4 +1,4 @@
-"""The indexes of both splits for every rank: read once a host by local rank 0, mapped by the other ranks."""
+"""The indexes of both splits for every rank: made once a host by local rank 0, read by the other ranks."""
 
 from __future__ import annotations
 
@@ -9,21 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from evidence.events.setup import SWITCHED_OFF
+from trainer.cache import CacheError
 from trainer.data.annotations import find_annotations
 from trainer.data.coco import CocoIndex, load_index
-from trainer.data.index_cache import (
-    BUILT,
-    CACHE,
-    MEMORY,
-    TRAIN,
-    VAL,
-    EntryError,
-    Key,
-    Obtained,
-    digest_of,
-    load,
-    obtain,
-)
+from trainer.data.index_cache import BUILT, CACHE, MEMORY, TRAIN, VAL, Key, Obtained, digest_of, load, obtain
 from trainer.errors import DataError
 from trainer.ranks import HostGroup
 from trainer.settings import Settings
@@ -97,11 +86,9 @@ def _lead(settings: Settings, group: HostGroup) -> list[Obtained]:
         ]
     except Exception as error:
         # The other ranks wait for this one, and raise its error too.
-        said = (
-            str(error) if isinstance(error, DataError) else f"the index was not made: {type(error).__name__}: {error}"
-        )
+        kind = "" if isinstance(error, DataError) else f"the index was not made: {type(error).__name__}: "
         with contextlib.suppress(Exception):
-            group.all_gather_json({"node": group.ranks.node, "failed": said})
+            group.all_gather_json({"node": group.ranks.node, "failed": f"{kind}{error}"})
         raise
     keys = [[part.key.annotations_sha256, part.why if part.source == MEMORY else None] for part in found]
     _exchange(group, {"node": group.ranks.node, "entries": keys})
@@ -109,14 +96,14 @@ def _lead(settings: Settings, group: HostGroup) -> list[Obtained]:
 
 
 def _follow(settings: Settings, group: HostGroup) -> list[Obtained]:
-    """Map the entries that local rank 0 of this host has sent; parse the files for those that cannot be mapped."""
+    """Read the entries that local rank 0 of this host has sent; parse the files for those that cannot be read."""
     found = []
     for (split, training), (digest, why) in zip(_SPLITS, _exchange(group, None)["entries"]):
         key, entry = Key(digest, training, settings.num_classes), None
         if why is None:
             try:
-                entry, why = load(key, split, check=False), f"the entry of {split} was removed meanwhile"
-            except EntryError as error:
+                entry, why = load(key, split), f"the entry of {split} was removed meanwhile"
+            except CacheError as error:
                 why = str(error)
         if entry is not None:
             found.append(Obtained(entry.index, key, CACHE))

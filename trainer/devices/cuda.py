@@ -214,7 +214,7 @@ class CudaBackend(Backend):
             raise
         except DeviceError:
             return None
-        return [record["card"] for record in records if "error" not in record and "instance_of" not in record]
+        return [record["card"] for record in records if "card" in record and "error" not in record]
 
     def health(self, device: DeviceInfo, smi: str = "") -> dict[str, Any] | None:
         """Return what the vendor's tool reads of this device."""

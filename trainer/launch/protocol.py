@@ -236,13 +236,17 @@ class Channel:
 
     def _read(self, stream: IO[bytes]) -> None:
         assembler = Assembler()
+        begin = line({"t": self._token})[:-2].encode("utf-8")
         for raw in iter(stream.readline, b""):
-            message = parse(raw) if raw.startswith(b"{") else None
+            at = max(raw.find(begin), 0)  # a login shell's output before it need not end with a line
+            message = parse(raw[at:]) if raw.startswith(b"{", at) else None
             if message is not None and message.get("t") == self._token:
                 whole = assembler.take(message)
                 if whole is not None:
                     self._messages.put(whole)
-                continue
+                raw = raw[:at]
+                if not raw:
+                    continue
             text = raw.decode("utf-8", errors="replace").rstrip()
             self._tail.append(text)
             with contextlib.suppress(OSError), self._log.open("a", encoding="utf-8") as log:  # the disk may be full

@@ -5,7 +5,7 @@ It is computed once on a host, by its local rank 0, and kept on disk as the refe
 
 from __future__ import annotations
 
-import hashlib
+import contextlib
 import json
 from dataclasses import asdict, dataclass
 from typing import Iterator, Mapping, Sequence
@@ -13,8 +13,8 @@ from typing import Iterator, Mapping, Sequence
 import numpy as np
 import torch
 
+from trainer import cache
 from trainer.model.decisions import Decisions, recorded
-from trainer.numerics.cache import code_digest, read_arrays, references_folder, write_arrays
 from trainer.numerics.whole_step import (
     WAYS,
     Batch,
@@ -30,9 +30,8 @@ from trainer.numerics.whole_step import (
 from trainer.ranks import HostGroup
 
 _MAKERS = (
-    "whole_step",
-    "step_reference",
-    *(f"../{one}" for one in ("model/products", "model/decisions", "model/networks", "data/shapes")),
+    *("numerics/whole_step", "numerics/step_reference"),
+    *("model/products", "model/decisions", "model/networks", "data/shapes"),
 )
 
 
@@ -104,26 +103,24 @@ def obtain(plan: Plan, group: HostGroup) -> tuple[StepReference, str, str]:
 
     A collective call of all ranks; local rank 0 computes it for its host.
     """
-    folder, why, source = references_folder(), "", "cache"
+    found = _kept(plan) if group.ranks.local_rank == 0 else None
+    group.barrier()
+    return found or _kept(plan)
+
+
+def _kept(plan: Plan) -> tuple[StepReference, str, str]:
     found = None
-    if folder is None:
-        why = "no folder for it; set CONFORMANCE_CACHE to one"
-    else:
-        named = f"one step {json.dumps(asdict(plan))} {code_digest(*_MAKERS)}"
-        path = folder / hashlib.sha256(named.encode()).hexdigest()
-        arrays = read_arrays(path) if group.ranks.local_rank == 0 else None
-        if group.ranks.local_rank == 0 and arrays is None:
-            found, source = reference_of(plan), "computed"
-            try:
-                write_arrays(path, _arrays(found))
-            except OSError as error:
-                why = f"{path.parent}: {error.strerror}"
-        group.barrier()
-        arrays = read_arrays(path) if found is None and arrays is None else arrays
-        found = _from_arrays(arrays) if arrays is not None else found
-    if found is None:
-        found, source = reference_of(plan), "computed"
-    return found, source, why
+    try:
+        path = cache.entry("references", f"one step {json.dumps(asdict(plan))} {torch.__version__}", *_MAKERS)
+        with contextlib.suppress(cache.CacheError):  # a damaged one is replaced
+            arrays = cache.read(path)
+            if arrays is not None:
+                return _from_arrays(arrays), "cache", ""
+        found = reference_of(plan)
+        cache.write(path, _arrays(found))
+        return found, "computed", ""
+    except cache.CacheError as error:
+        return found or reference_of(plan), "computed", str(error)
 
 
 def _arrays(reference: StepReference) -> dict[str, np.ndarray]:

@@ -5,9 +5,11 @@ To add a management tool, write a module here with an opener decorated by `smi_t
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
+import signal
 import subprocess
 import threading
 from dataclasses import dataclass
@@ -29,6 +31,9 @@ TOOL_FOLDERS = ("/opt/xre/bin", "/opt/mxdriver/bin", "/usr/local/corex/bin")
 _PCI = re.compile(r"(?:([0-9a-f]{4,8}):)?([0-9a-f]{2}):([0-9a-f]{2})(?:\.([0-7]))?")
 _STARTED_EACH_TIME_S = 5.0
 _TIMEOUT_S = 10.0
+_KILLED_S = 1.0
+_SAID_LINES = 2
+_SHOWN = 80  # characters of a command in a message
 
 
 @dataclass(frozen=True)
@@ -133,20 +138,42 @@ def run_tool(names: Sequence[str], *arguments: str, timeout_s: float = _TIMEOUT_
             "tools, or put their folder on PATH"
         )
     command = [found, *arguments]
+    shown = " ".join(command)
+    shown = shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}..."  # the reason behind it has to be seen
     try:
-        done = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL, timeout=timeout_s, check=False)
+        code, out, err = _run(command, timeout_s)
     except subprocess.TimeoutExpired:
         raise DeviceError(
-            f"{' '.join(command)} did not answer within {timeout_s:g} s; try it by hand: it hangs where the driver does"
+            f"{shown} did not answer within {timeout_s:g} s; try it by hand: it hangs where the driver does"
         ) from None
     except OSError as error:
-        raise DeviceError(f"{' '.join(command)} could not be started: {error}") from None
-    if done.returncode != 0:
-        # NVIDIA's tool prints errors on its standard output.
-        said = (done.stderr.strip() or done.stdout.strip()).decode("utf-8", "replace").splitlines()[-1:]
-        output = done.stdout.decode("utf-8", "replace")
-        raise RefusedError(f"{' '.join(command)} ended with code {done.returncode}: {' '.join(said)}", output)
-    return done.stdout.decode("utf-8", "replace")
+        raise DeviceError(f"{shown} could not be started: {error}") from None
+    if code != 0:
+        # NVIDIA's tool prints errors on its standard output; a loader's warnings may be all that is on the other.
+        said = [text for stream in (out, err) for text in stream.strip().splitlines()[-_SAID_LINES:] if text.strip()]
+        raise RefusedError(f"{shown} ended with code {code}: {'; '.join(said)}", out)
+    return out
+
+
+def _run(command: Sequence[str], timeout_s: float) -> tuple[int, str, str]:
+    """Return a program's exit code, standard output and standard error. Raises OSError and TimeoutExpired.
+
+    What it has started ends with it. A process in a driver that hangs may survive SIGKILL, and is not waited for.
+    """
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, start_new_session=True)
+    try:
+        out, err = process.communicate(timeout=timeout_s)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.killpg(process.pid, signal.SIGKILL)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(_KILLED_S)
+        raise
+    finally:
+        for stream in filter(None, (process.stdout, process.stderr)):
+            stream.close()
+    return process.returncode, out.decode("utf-8-sig", "replace"), err.decode("utf-8", "replace")
 
 
 def within(patience_s: float, work: Callable[[], T]) -> T:

@@ -28,8 +28,9 @@ _ADDRESS = re.compile(r"\b([0-9a-fA-F]{4,8}:[0-9a-fA-F]{2}:[0-9a-fA-F]{2}\.[0-7]
 _MEMORY = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*/\s*([0-9]+(?:\.[0-9]+)?)\s*MiB")
 _READINGS = {
     "temperature_c": re.compile(r"(?<![\w.])(-?[0-9]+(?:\.[0-9]+)?)\s*C\b"),
-    "power_w": re.compile(r"(?<![\w./])([0-9]+(?:\.[0-9]+)?)\s*W\b(?:\s*/\s*[0-9.]+\s*W\b)?"),
+    "power_w": re.compile(r"(?<![\w./])([0-9]+(?:\.[0-9]+)?)\s*W\b"),
 }
+_LIMIT = re.compile(r"/\s*[0-9.]+\s*W\b")  # of the power, which stands there too where the power is N/A
 _USE = re.compile(r"(?<![\w.])([0-9]+(?:\.[0-9]+)?)\s*%")
 _DRIVER = re.compile(r"Kernel Mode Driver Version:\s*([^\s|]{1,60})")
 
@@ -43,9 +44,9 @@ def open_mx_smi() -> Smi:
 def parse_mx_smi(text: str) -> Samples:
     """Return a record of each GPU: card, name, pci, and the metrics.
 
-    The first line of a board's further GPUs may have no board, and their second line no power: it is the board's. A GPU
-    without memory in its second line is a complaint; other readings not found exactly once are left out, with a
-    complaint. Raises DeviceError if no line begins a device.
+    The first line of a board's further GPUs may have no board, and their second line no power: it is the board's.
+    Readings not found exactly once, and memory that cannot be, are left out, with a complaint about that GPU. Raises
+    DeviceError if no line begins a device.
     """
     lines = [line.strip().strip("|").split("|") for line in text.splitlines() if "|" in line]
     records: Samples = []
@@ -58,29 +59,25 @@ def parse_mx_smi(text: str) -> Samples:
         if card is None or address is None:
             continue
         name = name if board is None else board.group(2)
-        record: dict[str, Any] = {"card": int(card.group(1)), "name": name, "pci": normal_pci(address.group(1))}
-        memory = _MEMORY.findall("|".join(below))
-        if len(memory) != 1:
-            complaints.append(
-                {"error": f"mx-smi printed no memory below device {record['card']}: {'|'.join(below)!r:.120}"}
-            )
-            continue
-        used_mib, total_mib = map(float, memory[0])
-        record.update(memory_used_gib=used_mib / MIB_PER_GIB, memory_total_gib=total_mib / MIB_PER_GIB)
-        found = {reading: form.findall("|".join(below)) for reading, form in _READINGS.items()}
+        index, second = int(card.group(1)), "|".join(below)
+        record: dict[str, Any] = {"card": index, "name": name, "pci": normal_pci(address.group(1))}
+        told: list[str] = []
+        found = {reading: form.findall(_LIMIT.sub("", second)) for reading, form in _READINGS.items()}
         found["use_percent"] = _USE.findall("|".join(parts[1:]))
         for reading, numbers in found.items():
             if len(numbers) == 1:
                 record[reading] = float(numbers[0])
             elif numbers or board is not None or reading != "power_w":
-                complaints.append(
-                    {"error": f"mx-smi printed {len(numbers)} numbers that could be {reading}, expected one"}
-                )
-        if used_mib > total_mib:
-            complaints.append({"error": f"mx-smi printed memory {used_mib:g} of {total_mib:g} MiB, which cannot be"})
-            continue
+                told.append(f"{len(numbers)} numbers that could be {reading}, expected one")
+        memory = _MEMORY.findall(second)
+        used_mib, total_mib = map(float, memory[0]) if len(memory) == 1 else (0.0, 0.0)
+        if 0 <= used_mib <= total_mib > 0:
+            record.update(memory_used_gib=used_mib / MIB_PER_GIB, memory_total_gib=total_mib / MIB_PER_GIB)
+        else:
+            told.append(f"no memory that can be: {second!r:.120}")
         records.append(record)
-    if not records and not complaints:
+        complaints += [{"card": index, "error": f"mx-smi, device {index}: {one}"} for one in told]
+    if not records:
         raise DeviceError(f"mx-smi printed no line of a device: {text.strip()[:120]!r}")
     return [*records, *complaints]
 

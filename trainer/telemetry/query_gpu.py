@@ -66,6 +66,8 @@ _LOST = re.compile(
     r"unable to determine the device handle for gpu.*?((?:[0-9a-f]{4,8}:)?[0-9a-f]{2}:[0-9a-f]{2}\.[0-7])"
 )
 _LOST_CELL = "gpu is lost"
+_DRIVER = ("driver_version",)
+_VERSION = re.compile(r"[0-9]{1,9}(?:[.-][0-9A-Za-z]{1,20}){1,6}")
 _MOST_QUERIES = 20
 
 # Heat, or insufficient power: a device in this state does not have the speed that its vendor measured.
@@ -100,9 +102,9 @@ class CsvQuery:
 
     def driver(self) -> str:
         """Return the driver's version. Raises DeviceError."""
-        printed = self._query(("driver_version",)).splitlines()
-        lines = {line.strip() for line in printed if line.strip() and not _LOST.search(line.lower())}
-        if len(lines) != 1 or len(next(iter(lines))) > 80:
+        printed = [line.strip() for line in self._query(_DRIVER).splitlines()]
+        lines = {line for line in printed if _is_row(_DRIVER, [line])}
+        if len(lines) != 1:
             raise DeviceError(f"{self._name} printed {len(lines)} driver versions, expected one")
         return lines.pop()
 
@@ -130,10 +132,9 @@ class CsvQuery:
         try:
             text = run_tool(self._tool, f"{self._option}={','.join(fields)}", "--format=csv,noheader,nounits")
         except RefusedError as error:
-            # With one device lost, nvidia-smi ends with an error and prints the others.
-            printed = [line.lower() for line in error.output.splitlines() if line.strip()]
-            lost = [line for line in printed if _LOST.search(line)]
-            if not lost or len(lost) == len(printed):
+            # With one device lost, or its infoROM damaged, nvidia-smi ends with an error and prints the others.
+            rows = [line for line in error.output.splitlines() if _is_row(fields, line.split(","))]
+            if _REFUSAL.search(error.output) or not rows:
                 raise
             return error.output
         refusal = next((line.strip() for line in text.splitlines() if _REFUSAL.search(line)), None)
@@ -171,7 +172,7 @@ def parse_csv(who: str, fields: Sequence[str], text: str) -> Samples:
         if lost is not None:
             records.append({"pci": normal_pci(lost.group(1)), "complaints": [f"{who}: {line[:160]}"]})
             continue
-        if len(cells) != len(fields) or not _is_device(fields[0], cells[0]):
+        if not _is_row(fields, cells):
             complaints.append(f"{who} printed {line[:120]!r}, expected {len(fields)} fields of a device")
             continue
         record: dict[str, Any] = {}
@@ -193,10 +194,15 @@ def parse_csv(who: str, fields: Sequence[str], text: str) -> Samples:
 _SUMMED = ("retired_pages.sbe", "retired_pages.dbe", "remapped_rows.correctable", "remapped_rows.uncorrectable")
 
 
-def _is_device(field: str, cell: str) -> bool:
-    if field in _ADDRESSES:
-        return normal_pci(cell) is not None
-    return cell.isascii() and cell.isdigit()
+def _is_row(fields: Sequence[str], cells: Sequence[str]) -> bool:
+    """Return whether these are the cells of a device; any other line is a message of the tool."""
+    if len(cells) != len(fields):
+        return False
+    if fields == _DRIVER:
+        return _VERSION.fullmatch(cells[0].strip()) is not None
+    if fields[0] in _ADDRESSES:
+        return normal_pci(cells[0]) is not None
+    return cells[0].isascii() and cells[0].strip().isdigit()
 
 
 def _value(field: str, cell: str) -> dict[str, Any]:

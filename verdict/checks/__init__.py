@@ -12,5 +12,4 @@ from verdict.checks import workload  # noqa: F401
 from verdict.checks import training  # noqa: F401
 from verdict.checks import accounts  # noqa: F401
 from verdict.checks import memory  # noqa: F401
-from verdict.checks import links  # noqa: F401
-from verdict.checks import peaks  # noqa: F401
+from verdict.checks import probes  # noqa: F401

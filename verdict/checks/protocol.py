@@ -40,55 +40,6 @@ def protocol_is_known(case: Case) -> Iterator[str]:
         yield f"run.json: found protocol {run.protocol}, expected one of {', '.join(PROTOCOLS)}"
 
 
-@check("operators-asked")
-def every_rank_answered(case: Case) -> Iterator[str]:
-    """Where the run asked what its devices compute, every rank answered each case once, and all ranks the same ones."""
-    run, first = case.evidence.run, None
-    if run is None or run.numerics in ("", "none"):
-        return
-    for rank in case.evidence.ranks:
-        if rank.end is None:  # another check's
-            continue
-        done, answered = rank.operators_done, {(one.question, one.shape, one.seed) for one in rank.operators}
-        if done is None or not done.cases == len(rank.operators) == len(answered):
-            asked = "no 'operators' event" if done is None else f"{done.cases} cases"
-            yield f"rank {rank.rank}: found {asked} and answers to {len(answered)}, expected one answer to each case"
-        elif rank.start is not None and not rank.start.t_ns <= done.begun_ns <= done.t_ns:  # e2e_time is without it
-            yield f"rank {rank.rank}: found an operators probe that begins outside the run, expected it after 'start'"
-        elif done.unasked:  # as the time was over, on each rank elsewhere: a question of its own
-            continue
-        elif first is None:
-            first = answered
-        elif answered != first:
-            yield f"rank {rank.rank}: found answers to other cases of the operators probe than on the ranks before it"
-
-
-@check("one-step-asked")
-def every_rank_took_the_step(case: Case) -> Iterator[str]:
-    """Where the run asked that, every rank took the one-step probe's steps, and has gradients of the same names."""
-    run, first = case.evidence.run, None
-    if run is None or run.numerics in ("", "none"):
-        return
-    for rank in case.evidence.ranks:
-        if rank.end is None:  # another check's
-            continue
-        done, names = rank.one_step, {one.parameter for one in rank.gradients}
-        if done is None:
-            yield f"rank {rank.rank}: found no 'one_step' event, expected one"
-        elif rank.start is not None and not rank.start.t_ns <= done.begun_ns <= done.t_ns:  # e2e_time is without it
-            yield f"rank {rank.rank}: found a one-step probe that begins outside the run, expected it after 'start'"
-        elif done.error:
-            continue
-        elif not done.gradients == len(rank.gradients) == len(names) > 0:
-            yield f"rank {rank.rank}: found {len(names)} gradients, expected the {done.gradients} of its 'one_step'"
-        elif not len(done.losses) == len(done.expected) == len(done.spread) > 0:
-            yield f"rank {rank.rank}: found {len(done.losses)} losses, expected one a step, and as many of the host"
-        elif first is None:
-            first = names, len(done.losses)
-        elif first != (names, len(done.losses)):
-            yield f"rank {rank.rank}: found gradients of other parameters, or more steps, than on the ranks before it"
-
-
 @check("resumed-position")
 def last_attempt_goes_on(case: Case) -> Iterator[str]:
     """All ranks of a restarted run resumed from one position, and did exactly what was left."""

@@ -1,19 +1,13 @@
-"""What all probes have in common: the answer to a question, and one line a probe in the closing table.
-
-@probe("operators")
-def operators_probe(evidence: Evidence, cell: Cell) -> ProbeVerdict | None: ...
-"""
+"""What all probes have in common: the answer to a question, a line in the closing table, and who is named."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Callable, Collection, Iterable, Mapping, Sequence, TypeVar
+from dataclasses import dataclass, field
+from typing import Collection, Iterable, Mapping, Sequence, TypeVar
 
-from evidence.bundle import Evidence
 from evidence.events.setup import Start
 from evidence.verdict import ProbeVerdict, Verdict
-from expected import Cell
 
 
 @dataclass(frozen=True)
@@ -21,6 +15,8 @@ class ProbeAnswer:
     """The verdict on one question of a probe, as conv2d-dgrad-fp32, in the whole run.
 
     `margin` is the worst case's value over its bound, so that above 1 fails; `cases` were asked on all ranks together.
+    `place` is where it failed in words for the gate's line, as "on device 5", "" if that is not known; `figures` are
+    what it has of numbers beside.
     """
 
     question: str
@@ -28,34 +24,17 @@ class ProbeAnswer:
     reason: str
     margin: float
     cases: int
-
-    @property
-    def place(self) -> str:
-        """Where it failed, in words for the gate's line, as "on device 5"; "" if that is not known."""
-        return ""
+    place: str = ""
+    figures: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def facts(self) -> Mapping[str, str]:
         """Its numbers in words, for JUnit's properties."""
-        return {"verdict": str(self.verdict), "margin": f"{self.margin:.3g}", "cases": str(self.cases)}
+        own = {"verdict": str(self.verdict), "margin": f"{self.margin:.3g}", "cases": str(self.cases)}
+        return {**own, **{name: text for name, text in self.figures.items() if text}}
 
 
-Judge = Callable[[Evidence, Cell], "ProbeVerdict | None"]
-_J = TypeVar("_J", bound=Judge)
 _A = TypeVar("_A", bound=ProbeAnswer)
-
-PROBES: dict[str, Judge] = {}
-"""By name, the function that returns a probe's line for a run; None if it was not made."""
-
-
-def probe(name: str) -> Callable[[_J], _J]:
-    """Register the decorated function as the judge of the probe of that name."""
-
-    def register(judge: _J) -> _J:
-        PROBES[name] = judge
-        return judge
-
-    return register
 
 
 def in_one_line(answers: Sequence[ProbeAnswer], *, passed: str, bound: str) -> ProbeVerdict:
@@ -75,10 +54,11 @@ def worst_of(answers: Iterable[_A | None]) -> _A | None:
     """Return the answer furthest from a pass, of those that there are: of several boots of a cell, one bad is bad."""
     found = [one for one in answers if one is not None]
     order = list(Verdict)
-    return max(found, key=lambda one: (-order.index(one.verdict), _ordered(one.margin)), default=None)
+    return max(found, key=lambda one: (-order.index(one.verdict), ordered(one.margin)), default=None)
 
 
-def _ordered(margin: float) -> float:
+def ordered(margin: float) -> float:
+    """Return a margin; infinite for NaN, which no comparison orders."""
     return math.inf if math.isnan(margin) else margin
 
 

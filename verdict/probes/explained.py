@@ -20,7 +20,7 @@ from evidence.verdict import ProbeVerdict, Verdict
 from expected import Cell
 from expected.rates import SPECIFICATION
 from verdict.metrics.statistics import total
-from verdict.probes.answers import ProbeAnswer, place_of, probe
+from verdict.probes.answers import ProbeAnswer, place_of
 from verdict.probes.peaks import published
 
 COMPUTE, CONVOLUTIONS, MEMORY, EXCHANGE, LAUNCH, REST = PARTS = (
@@ -275,8 +275,7 @@ def _why(found: Explanation) -> str:
     }[found.culprit]
 
 
-@probe("explained")
-def explained_probe(evidence: Evidence, cell: Cell) -> ProbeVerdict | None:
+def explained_line(evidence: Evidence, cell: Cell) -> ProbeVerdict | None:
     """Return the explanation of p_core in one line; None where there is none."""
     found = explain(evidence, cell)
     if found is None:

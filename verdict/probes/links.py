@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Iterable, Mapping, Sequence
 
 from evidence.bundle import Evidence
 from evidence.events.links import ALL_REDUCE, BROADCAST, HOSTS, SEND_RECV, CollectiveResult, LinksDone, shown_bytes
+from evidence.events.rank import RankEvidence
 from evidence.events.setup import Start
 from evidence.verdict import Interval, ProbeVerdict, Verdict
 from expected import Cell
 from expected.rates import MEASURED, SPECIFICATION, find_rate
 from verdict.metrics.links import PairRate, line_through, pair_rates, timed
-from verdict.probes.answers import ProbeAnswer, devices_in_words, in_one_line, place_of, probe
+from verdict.probes.answers import ProbeAnswer, devices_in_words, in_one_line, place_of
 
 MEASURED_SHARE = 0.95
 """Of a measured rate that is published, as of every throughput."""
@@ -28,25 +29,25 @@ _NEEDED = (ALL_REDUCE, BROADCAST)  # by DDP
 _NAMED = 3
 
 
-@dataclass(frozen=True)
-class LinkAnswer(ProbeAnswer):
-    """The verdict on one question about links, with its numbers in words, and where it failed."""
+def answered(done: LinksDone, rank: RankEvidence, asked: str) -> tuple[str, object]:
+    """Return what is wrong with a rank's answers, and the exchanges that all ranks have to have taken part in.
 
-    figures: Mapping[str, str] = field(default_factory=dict)
-    where: str = ""
+    Of each pair the lower rank has the times: of every two devices of a host, and of the first of every two hosts.
+    """
+    names = [one.name for one in rank.collectives]
+    if (done.collectives, done.pairs) != (len(names), len(rank.pairs)):
+        found = f"found {done.collectives} collectives and {done.pairs} pairs"
+        return f"{found} and results of {len(names)} and {len(rank.pairs)}, expected one of each", None
+    if rank.start is not None and not any(one.startswith(SEND_RECV) for one in done.not_asked):
+        at, local, devices = rank.rank, rank.start.local_rank, rank.start.local_world_size
+        peers = [*range(at + 1, at - local + devices)]
+        peers += range(at + devices, rank.start.world_size, devices) if local == 0 else ()
+        if sorted(pair.peer for pair in rank.pairs) != peers:
+            return f"found pairs with the ranks {[pair.peer for pair in rank.pairs]}, expected {peers}", None
+    return "", (names, done.not_asked)
 
-    @property
-    def place(self) -> str:
-        """The devices that it failed on."""
-        return self.where
 
-    @property
-    def facts(self) -> Mapping[str, str]:
-        """The numbers of every answer, and those of this one."""
-        return {**super().facts, **self.figures}
-
-
-def judge_results(evidence: Evidence) -> LinkAnswer | None:
+def judge_results(evidence: Evidence) -> ProbeAnswer | None:
     """Return the verdict on the results: every element of every call has the right bits on all ranks.
 
     None if the run was not asked, as all of these functions.
@@ -78,10 +79,10 @@ def judge_results(evidence: Evidence) -> LinkAnswer | None:
         ranks = {rank for found in cases.values() for rank in _blamed(found) or _receivers(found)}
         ranks |= {rank for one, pair in pairs if pair.wrong for rank in (one, pair.peer)}
         where = devices_in_words(ranks, starts) if ranks else ""
-        return LinkAnswer("results", Verdict.FAIL, _some(wrong), math.inf, count, figures=figures, where=where)
+        return ProbeAnswer("results", Verdict.FAIL, _some(wrong), math.inf, count, figures=figures, place=where)
     note = f"; not available: {', '.join(absent)}" if absent else ""
     reason = f"{count} cases, {calls} calls, every element exact{note}"
-    return _unless_left_out(LinkAnswer("results", Verdict.PASS, reason, 0.0, count, figures=figures), done, "")
+    return _unless_left_out(ProbeAnswer("results", Verdict.PASS, reason, 0.0, count, figures=figures), done, "")
 
 
 def _wrong(found: Sequence[tuple[int, CollectiveResult]], starts: Mapping[int, Start]) -> Iterable[str]:
@@ -116,7 +117,7 @@ def _blamed(found: Sequence[tuple[int, CollectiveResult]]) -> list[int]:
     return sorted({source for one in bad for source in one.sources}) if len(bad) > 1 else []
 
 
-def judge_buckets(evidence: Evidence) -> LinkAnswer | None:
+def judge_buckets(evidence: Evidence) -> ProbeAnswer | None:
     """Return the verdict on DDP's buckets: each was exchanged, with its time and bus bandwidth."""
     done = _asked(evidence)
     if done is None:
@@ -126,14 +127,14 @@ def judge_buckets(evidence: Evidence) -> LinkAnswer | None:
     words = ", ".join(known[size].words for size in done.buckets if size in known)
     if lacking:
         reason = f"no time of the buckets {', '.join(lacking)}: {_cut(done)}"
-        return LinkAnswer("buckets", Verdict.MISSING, reason, math.inf, len(done.buckets))
+        return ProbeAnswer("buckets", Verdict.MISSING, reason, math.inf, len(done.buckets))
     total_ms = sum(known[size].time_ns for size in done.buckets) / 1e6
     figures = {"exchange_ms": f"{total_ms:.4g}"}
     reason = f"{words}; one exchange of all gradients {total_ms:.3g} ms"
-    return LinkAnswer("buckets", Verdict.PASS, reason, 0.0, len(done.buckets), figures=figures)
+    return ProbeAnswer("buckets", Verdict.PASS, reason, 0.0, len(done.buckets), figures=figures)
 
 
-def judge_latency(evidence: Evidence) -> LinkAnswer | None:
+def judge_latency(evidence: Evidence) -> ProbeAnswer | None:
     """Return the verdict on time over size: a line, and no size that takes longer than a larger one."""
     done = _asked(evidence)
     if done is None:
@@ -142,7 +143,7 @@ def judge_latency(evidence: Evidence) -> LinkAnswer | None:
     line = line_through(points)
     if line is None:
         reason = f"times of {len(points)} sizes, expected 3 or more: {_cut(done)}"
-        return LinkAnswer("latency", Verdict.MISSING, reason, math.inf, len(points))
+        return ProbeAnswer("latency", Verdict.MISSING, reason, math.inf, len(points))
     figures = {"latency_us": f"{line.latency_us:.4g}", "line_gb_per_s": f"{line.gb_per_s:.4g}"}
     words = (
         f"all-reduce: {line.latency_us:.3g} us ({_span(line.latency)}) and {line.gb_per_s:.3g} GB/s bus bandwidth "
@@ -153,11 +154,11 @@ def judge_latency(evidence: Evidence) -> LinkAnswer | None:
     margin = worst[0].interval.low / max(1.0, worst[1].interval.high) / OUT_OF_ORDER
     if margin > 1:
         reason = f"{worst[0].words} takes longer than {worst[1].words}; {words}"
-        return LinkAnswer("latency", Verdict.FAIL, reason, margin, len(points), figures=figures)
-    return LinkAnswer("latency", Verdict.PASS, words, max(0.0, margin), len(points), figures=figures)
+        return ProbeAnswer("latency", Verdict.FAIL, reason, margin, len(points), figures=figures)
+    return ProbeAnswer("latency", Verdict.PASS, words, max(0.0, margin), len(points), figures=figures)
 
 
-def judge_pairs(evidence: Evidence, cell: Cell) -> LinkAnswer | None:
+def judge_pairs(evidence: Evidence, cell: Cell) -> ProbeAnswer | None:
     """Return the verdict on every two devices of a host, and every two hosts: the slowest is named.
 
     A published rate bounds each. Without one, or within it, a pair fails that falls behind all others of its kind; of
@@ -174,7 +175,7 @@ def judge_pairs(evidence: Evidence, cell: Cell) -> LinkAnswer | None:
         groups.setdefault((pair.between, host), []).append(pair)
     judged = [_judged_pairs(between, pairs, starts, cell) for (between, _), pairs in groups.items()]
     if not judged:
-        return LinkAnswer("pairs", Verdict.MISSING, f"no pair was measured: {_cut(done)}", math.inf, 0)
+        return ProbeAnswer("pairs", Verdict.MISSING, f"no pair was measured: {_cut(done)}", math.inf, 0)
     worst = min(judged, key=lambda one: (list(Verdict).index(one.verdict), -one.margin))
     reason = "; ".join(one.reason for one in judged if one.verdict is worst.verdict)
     figures = {f"slowest_{pair.between}_gb_per_s": f"{pair.gb_per_s:.4g}" for pair in _slowest(found)}
@@ -190,7 +191,7 @@ def _slowest(found: Iterable[PairRate]) -> list[PairRate]:
     return list(slowest.values())
 
 
-def _judged_pairs(between: str, pairs: Sequence[PairRate], starts: Mapping[int, Start], cell: Cell) -> LinkAnswer:
+def _judged_pairs(between: str, pairs: Sequence[PairRate], starts: Mapping[int, Start], cell: Cell) -> ProbeAnswer:
     ordered = sorted(pairs, key=lambda one: one.gb_per_s)
     slowest = ordered[0]
     words = f"slowest of {len(pairs)} pairs of {between}: {_named(slowest, starts)} {_rate(slowest)}"
@@ -199,16 +200,16 @@ def _judged_pairs(between: str, pairs: Sequence[PairRate], starts: Mapping[int, 
         words = f"{words}, expected >= {_in_unit(bound, between)} ({where})"
         if slowest.interval.high < bound:
             where = devices_in_words(slowest.ranks, starts)
-            return LinkAnswer("pairs", Verdict.FAIL, words, bound / slowest.gb_per_s, len(pairs), where=where)
+            return ProbeAnswer("pairs", Verdict.FAIL, words, bound / slowest.gb_per_s, len(pairs), place=where)
         if slowest.interval.low < bound:
-            return LinkAnswer("pairs", Verdict.INCONCLUSIVE, words, bound / slowest.gb_per_s, len(pairs))
+            return ProbeAnswer("pairs", Verdict.INCONCLUSIVE, words, bound / slowest.gb_per_s, len(pairs))
     odd, ranks, margin = _odd_one(ordered, starts)
     if odd:
         where = devices_in_words(ranks, starts)
-        return LinkAnswer("pairs", Verdict.FAIL, f"{odd}; {words}", margin, len(pairs), where=where)
+        return ProbeAnswer("pairs", Verdict.FAIL, f"{odd}; {words}", margin, len(pairs), place=where)
     specified = find_rate(cell.rates, SEND_RECV, SPECIFICATION, between=between)
     share = f", {slowest.gb_per_s / specified.rate:.0%} of the specified" if specified is not None else ""
-    return LinkAnswer("pairs", Verdict.PASS, f"{words}{share}", margin, len(pairs))
+    return ProbeAnswer("pairs", Verdict.PASS, f"{words}{share}", margin, len(pairs))
 
 
 def least_rate(cell: Cell, between: str) -> tuple[float | None, str]:
@@ -242,8 +243,7 @@ def _odd_one(ordered: Sequence[PairRate], starts: Mapping[int, Start]) -> tuple[
     return "", (), min(margin, 1.0)
 
 
-@probe("links")
-def links_probe(evidence: Evidence, cell: Cell) -> ProbeVerdict | None:
+def links_line(evidence: Evidence, cell: Cell) -> ProbeVerdict | None:
     """Return the links probe of a run in one line; None if it was not made."""
     questions = (judge_results(evidence), judge_buckets(evidence), judge_latency(evidence), judge_pairs(evidence, cell))
     answers = [one for one in questions if one is not None]
@@ -270,7 +270,7 @@ def _asked(evidence: Evidence) -> LinksDone | None:
     return next((rank.links_done for rank in evidence.ranks if rank.links_done is not None), None)
 
 
-def _unless_left_out(answer: LinkAnswer, done: LinksDone, what: str) -> LinkAnswer:
+def _unless_left_out(answer: ProbeAnswer, done: LinksDone, what: str) -> ProbeAnswer:
     """Return the answer; a pass is missing if the budget left out a case whose name begins so."""
     left = [one for one in done.not_asked if one.startswith(what)]
     if answer.verdict is not Verdict.PASS or not left:

@@ -6,15 +6,15 @@ Bounds: docs/numerics.md. Each is relative to what honest arithmetic reaches on 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Iterator, Mapping
+from typing import Iterator
 
 from evidence.bundle import Evidence
 from evidence.events.one_step import Gradient, OneStepDone
 from evidence.events.operators import UNIT_ROUNDOFF
+from evidence.events.rank import RankEvidence
 from evidence.verdict import ProbeVerdict, Verdict
 from expected import Cell
-from verdict.probes.answers import ProbeAnswer, devices_in_words, in_one_line, place_of, probe
+from verdict.probes.answers import ProbeAnswer, devices_in_words, in_one_line, ordered, place_of
 from verdict.probes.operators import HOST_RMSE
 
 LEAST_UNITS, HONEST_UNITS = 16.0, 8.0
@@ -30,22 +30,16 @@ HOST_SPREAD = 0.1
 """Share of the loss by which honest arithmetic may differ for a band to say anything."""
 
 
-@dataclass(frozen=True)
-class StepVerdict(ProbeAnswer):
-    """The verdict on one of the three questions about a step; `worst` names the parameter, the step or nothing."""
-
-    worst: str = ""
-    where: str = ""
-
-    @property
-    def place(self) -> str:
-        """The devices that it failed on."""
-        return self.where
-
-    @property
-    def facts(self) -> Mapping[str, str]:
-        """The numbers of every answer, and where the worst was."""
-        return {**super().facts, **({"worst": self.worst} if self.worst else {})}
+def answered(done: OneStepDone, rank: RankEvidence, asked: str) -> tuple[str, object]:
+    """Return what is wrong with a rank's answers, and the gradients and steps that all ranks have to have."""
+    names = {one.parameter for one in rank.gradients}
+    if done.error:
+        return "", None
+    if not done.gradients == len(rank.gradients) == len(names) > 0:
+        return f"found {len(names)} gradients, expected the {done.gradients} of its 'one_step'", None
+    if not len(done.losses) == len(done.expected) == len(done.spread) > 0:
+        return f"found {len(done.losses)} losses, expected one a step, and as many of the host", None
+    return "", (names, len(done.losses))
 
 
 def gradient_margin(one: Gradient) -> float:
@@ -58,10 +52,10 @@ def gradient_margin(one: Gradient) -> float:
     allowed = RMSE_FACTOR * max(one.honest_rmse, UNIT_ROUNDOFF[one.dtype] * one.rms)
     if one.elements < RMSE_ELEMENTS or not one.rmse:
         return over
-    return max(over, one.rmse / allowed if allowed else math.inf, key=_ordered)
+    return max(over, one.rmse / allowed if allowed else math.inf, key=ordered)
 
 
-def judge_gradients(evidence: Evidence) -> StepVerdict | None:
+def judge_gradients(evidence: Evidence) -> ProbeAnswer | None:
     """Return the verdict on the gradients of one step on all ranks; None if no rank has taken it."""
     failed = _unanswered(evidence, "gradients")
     if failed is not None:
@@ -69,13 +63,13 @@ def judge_gradients(evidence: Evidence) -> StepVerdict | None:
     found = [(gradient_margin(one), rank.rank, one) for rank in evidence.ranks for one in rank.gradients]
     if not found:
         return None
-    margin, _, worst = max(found, key=lambda one: _ordered(one[0]))
+    margin, _, worst = max(found, key=lambda one: ordered(one[0]))
     place = ""
     what = (
         f"{worst.parameter}: found an error of {worst.worst:.3g} u max|g|, RMS {worst.rmse:.3g}, expected at most "
         f"{max(LEAST_UNITS, HONEST_UNITS * worst.honest):.3g} and {RMSE_FACTOR:g} x {worst.honest_rmse:.3g}"
     )
-    if _ordered(margin) > 1:
+    if ordered(margin) > 1:
         what += f"; element {worst.at} is {worst.found:.9g}, expected {worst.expected:.9g}"
         ranks = sorted({rank for over, rank, _ in found if not over <= 1})
         wrong = sorted({one.parameter for over, _, one in found if not over <= 1})
@@ -95,16 +89,16 @@ def judge_gradients(evidence: Evidence) -> StepVerdict | None:
                 f"the host's own fp32 is off by {shares[len(shares) // 2]:.2g} of the gradients, expected at most "
                 f"{HOST_RMSE:.2g}: its products are not fp32; switch off what lowers them (ONEDNN_DEFAULT_FPMATH_MODE)"
             )
-    return StepVerdict("gradients", verdict, what, margin, len(found), worst.parameter, place)
+    return ProbeAnswer("gradients", verdict, what, margin, len(found), place, {"worst": worst.parameter})
 
 
-def judge_trajectory(evidence: Evidence) -> StepVerdict | None:
+def judge_trajectory(evidence: Evidence) -> ProbeAnswer | None:
     """Return the verdict on the losses of the steps on all ranks, likewise."""
     failed = _unanswered(evidence, "trajectory")
     if failed is not None:
         return failed
     found = [
-        (_ordered(abs(loss - expected) / _band(done, step)), rank, step, done)
+        (ordered(abs(loss - expected) / _band(done, step)), rank, step, done)
         for rank, done in _done(evidence)
         for step, (loss, expected) in enumerate(zip(done.losses, done.expected))
     ]
@@ -126,10 +120,10 @@ def judge_trajectory(evidence: Evidence) -> StepVerdict | None:
         what = (
             "honest arithmetic on the host differs by more than a tenth of the loss, so no error could be told from it"
         )
-    return StepVerdict("trajectory", verdict, what, margin, len(found), f"step {step}", place)
+    return ProbeAnswer("trajectory", verdict, what, margin, len(found), place, {"worst": f"step {step}"})
 
 
-def judge_replayed_step(evidence: Evidence) -> StepVerdict | None:
+def judge_replayed_step(evidence: Evidence) -> ProbeAnswer | None:
     """Return the verdict on steps that were taken again from the same state: the same bits, but for those allowed."""
     failed = _unanswered(evidence, "replayed_step")
     if failed is not None:
@@ -149,15 +143,14 @@ def judge_replayed_step(evidence: Evidence) -> StepVerdict | None:
         more = f" and {len(names) - 3} more" if len(names) > 3 else ""
         text = f"{_where(evidence, ranks)}: other bits in {', '.join(names[:3])}{more}; {count}{note}"
         place = devices_in_words(ranks, dict(evidence.starts))
-        return StepVerdict("replayed_step", Verdict.FAIL, text, math.inf, len(repeated), names[0], place)
+        return ProbeAnswer("replayed_step", Verdict.FAIL, text, math.inf, len(repeated), place, {"worst": names[0]})
     if not held:
         text = f"nothing has to be the same: {'; '.join(sorted({one.may_vary for _, one in repeated}))}"
-        return StepVerdict("replayed_step", Verdict.RECORDED, text, 0.0, len(repeated))
-    return StepVerdict("replayed_step", Verdict.PASS, f"{count}{note}", 0.0, len(repeated))
+        return ProbeAnswer("replayed_step", Verdict.RECORDED, text, 0.0, len(repeated))
+    return ProbeAnswer("replayed_step", Verdict.PASS, f"{count}{note}", 0.0, len(repeated))
 
 
-@probe("one step")
-def one_step_probe(evidence: Evidence, cell: Cell) -> ProbeVerdict | None:
+def one_step_line(evidence: Evidence, cell: Cell) -> ProbeVerdict | None:
     """Return the one-step probe of a run in one line; None if it was not made."""
     gradients, losses = judge_gradients(evidence), judge_trajectory(evidence)
     if gradients is None or losses is None:
@@ -174,14 +167,14 @@ def _done(evidence: Evidence) -> Iterator[tuple[int, OneStepDone]]:
             yield rank.rank, rank.one_step
 
 
-def _unanswered(evidence: Evidence, question: str) -> StepVerdict | None:
+def _unanswered(evidence: Evidence, question: str) -> ProbeAnswer | None:
     errors = [(rank, done.error) for rank, done in _done(evidence) if done.error]
     if not errors:
         return None
     ranks = [rank for rank, _ in errors]
     text = f"{_where(evidence, ranks)}: no answer: {errors[0][1]}"
     place = devices_in_words(ranks, dict(evidence.starts))
-    return StepVerdict(question, Verdict.FAIL, text, math.inf, len(errors), where=place)
+    return ProbeAnswer(question, Verdict.FAIL, text, math.inf, len(errors), place)
 
 
 def _where(evidence: Evidence, ranks: list[int]) -> str:
@@ -191,7 +184,3 @@ def _where(evidence: Evidence, ranks: list[int]) -> str:
 
 def _band(done: OneStepDone, step: int) -> float:
     return max(SPREADS * done.spread[step], LEAST_UNITS * UNIT_ROUNDOFF[done.dtype] * abs(done.expected[step]))
-
-
-def _ordered(margin: float) -> float:
-    return math.inf if math.isnan(margin) else margin

@@ -22,12 +22,13 @@ from evidence.events.operators import (
     VALID,
     WATCHED,
     OperatorAnswer,
+    OperatorsDone,
 )
 from evidence.events.rank import RankEvidence
 from evidence.events.setup import Start
 from evidence.verdict import ProbeVerdict, Verdict
 from expected import Cell
-from verdict.probes.answers import ProbeAnswer, devices_in_words, in_one_line, place_of, probe
+from verdict.probes.answers import ProbeAnswer, devices_in_words, in_one_line, ordered, place_of
 
 HOST_RMSE = 2.0**-12
 """RMSE over RMS of the host's own fp32, from which on it is no fp32."""
@@ -35,23 +36,18 @@ HOST_RMSE = 2.0**-12
 
 @dataclass(frozen=True)
 class OperatorVerdict(ProbeAnswer):
-    """The verdict on one question: the worst case, the rank that gave it, and what is recorded beside."""
+    """The verdict on one operator, direction and dtype: the worst case, and the rank that gave it."""
 
     worst: OperatorAnswer | None = None
     rank: int = 0
-    note: str = ""
-    where: str = ""
 
-    @property
-    def place(self) -> str:
-        """The devices that it failed on."""
-        return self.where
 
-    @property
-    def facts(self) -> Mapping[str, str]:
-        """The numbers of every answer, the size of the worst case, and what is only recorded."""
-        further = {"size": "" if self.worst is None else self.worst.shape, "note": self.note}
-        return {**super().facts, **{name: text for name, text in further.items() if text}}
+def answered(done: OperatorsDone, rank: RankEvidence, asked: str) -> tuple[str, object]:
+    """Return what is wrong with a rank's answers, and the cases that all ranks have to have answered."""
+    cases = {(one.question, one.shape, one.seed) for one in rank.operators}
+    if not done.cases == len(rank.operators) == len(cases):
+        return f"found {done.cases} cases and answers to {len(cases)}, expected one answer to each case", None
+    return "", None if done.unasked else cases  # as the time was over, on each rank elsewhere: a question of its own
 
 
 def judge_operators(evidence: Evidence) -> Mapping[str, OperatorVerdict]:
@@ -81,20 +77,15 @@ def _judged(
     starts: Mapping[int, Start],
     unasked: Mapping[int, int],
 ) -> OperatorVerdict:
-    # NaN, which no comparison orders, counts as infinite.
-    margin, rank, worst = max(found, key=lambda one: math.inf if math.isnan(one[0]) else one[0])
-    failed = not margin <= 1
+    margin, rank, worst = max(found, key=lambda one: ordered(one[0]))
     wrong = sorted({other for over, other, _ in found if not over <= 1})
-    reason = _reason(worst, margin)
-    if failed:
+    verdict, reason, place = Verdict.PASS, _reason(worst, margin), ""
+    blunt = next((one for _, _, one in found if _is_blunt(one)), None)
+    if wrong:
         ranks = len({other for _, other, _ in found})
         where = ", ".join(place_of(one, starts) for one in wrong) if len(wrong) < ranks else "every rank"
-        reason = f"{where}: {reason}"
-        place = devices_in_words(wrong, starts)
-        return OperatorVerdict(question, Verdict.FAIL, reason, margin, len(found), worst, rank, where=place)
-    verdict = Verdict.PASS
-    blunt = next((one for _, _, one in found if _is_blunt(one)), None)
-    if blunt is not None:
+        verdict, reason, place = Verdict.FAIL, f"{where}: {reason}", devices_in_words(wrong, starts)
+    elif blunt is not None:
         verdict = Verdict.INCONCLUSIVE
         reason = (
             f"{blunt.shape}: the host's own arithmetic is off by {blunt.honest:.3g} u S, RMS {blunt.honest_rmse:.2g} "
@@ -103,11 +94,10 @@ def _judged(
         )
     elif unasked:
         late, count = max(unasked.items(), key=lambda one: one[1])
-        verdict = Verdict.MISSING
-        reason = (
-            f"{count} cases not asked on {place_of(late, starts)}: the probe's time was over; of the others {reason}"
-        )
-    return OperatorVerdict(question, verdict, reason, margin, len(found), worst=worst, rank=rank)
+        lacking = f"{count} cases not asked on {place_of(late, starts)}: the probe's time was over"
+        verdict, reason = Verdict.MISSING, f"{lacking}; of the others {reason}"
+    figures = {"size": worst.shape}
+    return OperatorVerdict(question, verdict, reason, margin, len(found), place, figures, worst, rank)
 
 
 def _is_blunt(one: OperatorAnswer) -> bool:
@@ -147,8 +137,7 @@ def _reason(answer: OperatorAnswer, margin: float) -> str:
     return f"{answer.shape}: {what}{where}"
 
 
-@probe("operators")
-def operators_probe(evidence: Evidence, cell: Cell) -> ProbeVerdict | None:
+def operators_line(evidence: Evidence, cell: Cell) -> ProbeVerdict | None:
     """Return the operators probe of a run in one line; None if it was not made."""
     found = list(judge_operators(evidence).values())
     if not found:
@@ -159,7 +148,7 @@ def operators_probe(evidence: Evidence, cell: Cell) -> ProbeVerdict | None:
     return in_one_line([*found, *others], passed=passed, bound="all")
 
 
-def judge_repeats(evidence: Evidence) -> OperatorVerdict | None:
+def judge_repeats(evidence: Evidence) -> ProbeAnswer | None:
     """Return the verdict on cases that were computed again and again: the same bits each time, but for those allowed.
 
     None if no rank has repeated any.
@@ -173,16 +162,16 @@ def judge_repeats(evidence: Evidence) -> OperatorVerdict | None:
     allowed = sorted({f"{one.question} ({one.may_vary})" for _, one in varied if one.may_vary})
     note = f"other bits, as they may have: {', '.join(allowed)}" if allowed else ""
     if not wrong:
-        return OperatorVerdict("repeatable", Verdict.PASS, count, 0.0, len(repeated), note=note)
+        return ProbeAnswer("repeatable", Verdict.PASS, count, 0.0, len(repeated), figures={"note": note})
     starts = dict(evidence.starts)
     place = devices_in_words({rank for rank, _ in wrong}, starts)
     words = [f"{one.question} on {place_of(rank, starts)}: {one.unlike} of {one.repeats} times" for rank, one in wrong]
     reason = f"{count}: other bits in {_some(words)}, expected the same"
-    rank, worst = wrong[0]
-    return OperatorVerdict("repeatable", Verdict.FAIL, reason, math.inf, len(repeated), worst, rank, note, place)
+    figures = {"size": wrong[0][1].shape, "note": note}
+    return ProbeAnswer("repeatable", Verdict.FAIL, reason, math.inf, len(repeated), place, figures)
 
 
-def judge_agreement(evidence: Evidence) -> OperatorVerdict | None:
+def judge_agreement(evidence: Evidence) -> ProbeAnswer | None:
     """Return the verdict on whether devices of a kind give the same bits; None with fewer than two that were asked.
 
     An odd one computes wrong now and then, or differs in what it runs. Devices are of a kind if their name and versions
@@ -208,14 +197,13 @@ def judge_agreement(evidence: Evidence) -> OperatorVerdict | None:
         if len(digests) > 1:
             odd.setdefault(_minority(digests.values()), []).append(case[0])
     if not odd:
-        return OperatorVerdict("devices_agree", Verdict.PASS, f"{len(compared)} cases on {asked} ranks", 0.0, asked)
+        return ProbeAnswer("devices_agree", Verdict.PASS, f"{len(compared)} cases on {asked} ranks", 0.0, asked)
     words = [
         f"{', '.join(place_of(rank, starts) for rank in ranks)}: other bits than the others in {_some(cases)}"
         for ranks, cases in odd.items()
     ]
-    where = devices_in_words({rank for ranks in odd for rank in ranks}, starts)
-    reason = "; ".join(words)
-    return OperatorVerdict("devices_agree", Verdict.FAIL, reason, math.inf, asked, rank=min(odd)[0], where=where)
+    place = devices_in_words({rank for ranks in odd for rank in ranks}, starts)
+    return ProbeAnswer("devices_agree", Verdict.FAIL, "; ".join(words), math.inf, asked, place)
 
 
 def _compared(rank: RankEvidence) -> Iterator[tuple[tuple[str, str], str]]:
@@ -233,9 +221,9 @@ def _compared(rank: RankEvidence) -> Iterator[tuple[tuple[str, str], str]]:
 
 def _minority(groups: Iterable[list[int]]) -> tuple[int, ...]:
     """Return the ranks outside the largest group; of all groups if two are as large."""
-    ordered = sorted(groups, key=len)
-    largest = 0 if len(ordered[-1]) == len(ordered[-2]) else 1
-    return tuple(sorted(rank for group in ordered[: len(ordered) - largest] for rank in group))
+    by_size = sorted(groups, key=len)
+    odd = by_size if len(by_size[-1]) == len(by_size[-2]) else by_size[:-1]
+    return tuple(sorted(rank for group in odd for rank in group))
 
 
 def _some(words: list[str], most: int = 4) -> str:

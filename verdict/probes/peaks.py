@@ -2,13 +2,13 @@
 
 A rate passes if it is at least 0.95 of one that was measured and published with the same definition; with only a
 specification it is recorded as a share of it. A wrong result fails whatever the rate. Above the specification makes the
-run invalid: verdict/checks/peaks.py.
+run invalid: verdict/checks/probes.py.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Callable, Sequence
 
 from evidence.bundle import Evidence
@@ -21,21 +21,42 @@ from evidence.events.peaks import (
     PATTERNS,
     PRODUCTS,
     DeviceRate,
+    PeaksDone,
     Sustained,
 )
+from evidence.events.rank import RankEvidence
 from evidence.verdict import ProbeVerdict, Verdict
 from expected import Cell
 from expected.cells import FORMATS
 from expected.rates import MEASURED, SPECIFICATION, Rate
 from verdict.bounds import against_bounds
 from verdict.metrics.peaks import interval_of
-from verdict.probes.answers import ProbeAnswer, in_one_line, place_of, probe, worst_of
+from verdict.probes.answers import ProbeAnswer, in_one_line, place_of, worst_of
 
 LEAST_OF_MEASURED = 0.95
 """Of a published measurement, as of every throughput."""
 LEAST_SUSTAINED = 0.97
 """The last tenth of a minute of products over the first, in speed."""
 _ENDS = 0.1
+
+
+def answered(done: PeaksDone, rank: RankEvidence, asked: str) -> tuple[str, object]:
+    """Return what is wrong with a rank's answers, and the rates that all ranks have to have.
+
+    Alone copies the first rank of each host, in a full probe each; all at once copy the ranks of a host of several.
+    """
+    if done.rates != len(rank.rates):
+        return f"found {done.rates} rates and {len(rank.rates)} events with a rate, expected as many of both", None
+    alone, at_once = (
+        sorted((one.of, bool(one.pinned)) for one in rank.rates if one.of in COPIES and (one.devices > 1) == several)
+        for several in (False, True)
+    )
+    expected = at_once if asked == "full" or rank.start is None or rank.start.local_rank == 0 else []
+    if at_once and alone != expected:
+        return f"found {len(alone)} rates of copies alone, expected {len(expected)}, as of those at once", None
+    others = sorted(one.name for one in rank.rates if one.of not in COPIES)
+    return "", (others, at_once, [] if at_once else alone, rank.sustained is not None)
+
 
 Ranked = Sequence["tuple[int, DeviceRate]"]
 
@@ -71,16 +92,8 @@ def specified_at_most(cell: Cell, rate: DeviceRate) -> Rate | None:
     return next((stated[one] for one in FORMATS[FORMATS.index(rate.precision) :] if one in stated), None)
 
 
-@dataclass(frozen=True)
-class RateAnswer(ProbeAnswer):
-    """The verdict on one rate, the worst of all ranks; `rate` is None of an answer that has none."""
-
-    rate: DeviceRate | None = None
-    rank: int = 0
-
-
-def judge_rate(cell: Cell, rank: int, rate: DeviceRate, where: str, question: str) -> RateAnswer:
-    """Return the verdict on one rate of one rank; `where` names the rank."""
+def judge_rate(cell: Cell, rate: DeviceRate, where: str, question: str) -> ProbeAnswer:
+    """Return the verdict on one rate of the rank that `where` names."""
     unit = "TFLOPS" if rate.of in PRODUCTS else "GB/s"
     known, most = published(cell, rate, MEASURED), published(cell, rate, SPECIFICATION)
     share = "" if most is None else f", {rate.rate / most.rate:.0%} of the specified {most.rate:g}"
@@ -98,30 +111,29 @@ def judge_rate(cell: Cell, rank: int, rate: DeviceRate, where: str, question: st
         verdict, _ = against_bounds(interval_of(rate), low, None)
         margin = low / rate.rate if rate.rate > 0 else math.inf
         reason = f"{text}, expected {low:.4g} or more ({LEAST_OF_MEASURED:g} x {known.rate:g}, {known.source}){share}"
-    return RateAnswer(question, verdict, reason, margin, 1, rate=rate, rank=rank)
+    return ProbeAnswer(question, verdict, reason, margin, 1)
 
 
-def judge_rates(evidence: Evidence, cell: Cell, question: str, found: Ranked) -> RateAnswer | None:
+def judge_rates(evidence: Evidence, cell: Cell, question: str, found: Ranked) -> ProbeAnswer | None:
     """Return the worst verdict on these rates; of recorded ones the slowest. None without any."""
     starts = dict(evidence.starts)
-    answers = [judge_rate(cell, rank, one, place_of(rank, starts), question) for rank, one in found]
-    slowest = sorted(answers, key=lambda one: one.rate.rate if one.rate is not None else math.inf)
-    worst = worst_of(slowest)
+    slowest = sorted(found, key=lambda one: one[1].rate)
+    worst = worst_of(judge_rate(cell, one, place_of(rank, starts), question) for rank, one in slowest)
     return None if worst is None else replace(worst, cases=len(found))
 
 
-def judge_copies(evidence: Evidence, cell: Cell) -> RateAnswer | None:
+def judge_copies(evidence: Evidence, cell: Cell) -> ProbeAnswer | None:
     """Return the verdict on all copies between host and devices."""
     return judge_rates(evidence, cell, "copies", rates_of(evidence, lambda one: one.of in COPIES))
 
 
-def judge_memory(evidence: Evidence, cell: Cell, part: str) -> RateAnswer | None:
+def judge_memory(evidence: Evidence, cell: Cell, part: str) -> ProbeAnswer | None:
     """Return the verdict on the memory's "bandwidth" or its "patterns"."""
     of = (PATTERNS,) if part == "patterns" else (MEMORY_COPY, MEMORY_TRIAD)
     return judge_rates(evidence, cell, f"memory {part}", rates_of(evidence, lambda one: one.of in of))
 
 
-def judge_peak(evidence: Evidence, cell: Cell, name: str) -> RateAnswer | None:
+def judge_peak(evidence: Evidence, cell: Cell, name: str) -> ProbeAnswer | None:
     """Return the verdict on a product, as fp32-gemm, or on both passes of a convolution."""
     return judge_rates(evidence, cell, name, rates_of(evidence, lambda one: one.peak == name))
 
@@ -167,8 +179,7 @@ def _beside(one: Sustained) -> tuple[tuple[str, Sequence[float], str], ...]:
     return (("clock", one.core_clock_mhz, "MHz"), ("temperature", one.temperature_c, "C"), ("power", one.power_w, "W"))
 
 
-@probe("copies")
-def copies_probe(evidence: Evidence, cell: Cell) -> ProbeVerdict | None:
+def copies_line(evidence: Evidence, cell: Cell) -> ProbeVerdict | None:
     """Return the copies of a run in one line: the slowest pinned ones, else pageable, each way; None without any."""
     found = [one for _, one in rates_of(evidence, lambda one: one.of in COPIES)]
     best = [one for one in found if one.pinned] or found
@@ -178,8 +189,7 @@ def copies_probe(evidence: Evidence, cell: Cell) -> ProbeVerdict | None:
     return _line([judge_copies(evidence, cell)], shown, "contents right")
 
 
-@probe("memory")
-def memory_probe(evidence: Evidence, cell: Cell) -> ProbeVerdict | None:
+def memory_line(evidence: Evidence, cell: Cell) -> ProbeVerdict | None:
     """Return the memory of a run in one line: the slowest device's copy and triad; None if it was not asked."""
     parts = [
         f"{of[len('memory-') :]} {min(rates):.4g} GB/s"
@@ -191,8 +201,7 @@ def memory_probe(evidence: Evidence, cell: Cell) -> ProbeVerdict | None:
     return _line(answers, ", ".join(parts), "patterns held")
 
 
-@probe("peaks")
-def peaks_probe(evidence: Evidence, cell: Cell) -> ProbeVerdict | None:
+def peaks_line(evidence: Evidence, cell: Cell) -> ProbeVerdict | None:
     """Return the products of a run in one line: each format, and the convolutions from slowest to fastest."""
     products = [one for _, one in rates_of(evidence, lambda one: one.of in PRODUCTS)]
     names = list(dict.fromkeys(one.peak for one in products))

@@ -31,7 +31,6 @@ def ranks_part(evidence: Evidence, culprit: Culprit | None, prefix: str) -> tupl
         "skew_width": _SKEW,
         "skew": _skew(evidence, culprit),
         "tolerance": f"{STRAGGLER_TOLERANCE:.0%}",
-        "ranks": len(evidence.ranks),
     }
     return part, [] if steps is None else [steps]
 

@@ -53,7 +53,6 @@ def training_part(
     longest = sorted(found, key=lambda one: -one.lost_s)[:_LISTED]
     part = {
         "charts": charts,
-        "loss": made[0],
         "score": made[1],
         "rates": [chart for chart in made[2:] if chart is not None],
         "stalls": [_stall_row(stall) for stall in longest],

@@ -53,6 +53,12 @@ def changed(old: str, new: str, text: str = SEED) -> str:
     return text.replace(old, new, 1)
 
 
+def place_of(text: str, piece: str) -> str:
+    """Line and column where a piece of a text first stands."""
+    before = text[: text.index(piece)]
+    return f"{before.count(chr(10)) + 1}:{len(before) - before.rfind(chr(10))}"
+
+
 def read(text: str, defaults: Sequence[Default] = ()) -> Document:
     """What a text states, as the document README.md."""
     return read_document(text, "README.md", defaults)

@@ -9,17 +9,15 @@ from typing import Any
 import pytest
 
 from evidence.errors import SuiteError
-from expected import Device, load_device, load_devices
+from expected import METRICS, Device, load_device, load_devices
 from expected.__main__ import main
-from expected.documents import Given, device_toml, differences, read_document
+from expected.documents import Given, device_toml, differences
 from expected.documents.names import bare_name, vendor_of
 from expected.documents.quoting import mark_in, restriction_in
 from tests.expected.documents.making import (
     DASHES,
-    FIRST,
     HEADER,
     ROW_LINE,
-    SEED,
     changed,
     column_at,
     document,
@@ -29,11 +27,7 @@ from tests.expected.documents.making import (
     read,
     row,
 )
-
-
-def place_of(text: str, piece: str) -> str:
-    before = text[: text.index(piece)]
-    return f"{before.count(chr(10)) + 1}:{len(before) - before.rfind(chr(10))}"
+from tests.expected.test_shipped import ROWS
 
 
 def general(label: str, value: str, remark: str, text: str | None = None) -> str:
@@ -418,25 +412,6 @@ def test_numbers_of_a_data_set_of_its_own_have_no_limits() -> None:
     assert errors(text) == []
 
 
-PUBLISHED = {
-    "a100": (
-        ("1x8", "bs=2,lr=0.02", "14086", "144", "150", "199", "0.370", "7.9/40.0"),
-        ("1x8", "bs=16,lr=0.16", "11848", "187", "199", "298", "0.366", "38.8/40.0"),
-        ("1x1", "bs=16,lr=0.16", "/", "26", "27", "45", "/", "33.7/40.0"),
-        ("2x8", "bs=16,lr=0.16", "/", "351", "383", "601", "/", "39.0/40.0"),
-    ),
-    "c500": (
-        ("1x8", "bs=2,lr=0.02", "", "", "", "", "", "9.9/64"),
-        ("1x8", "bs=16,lr=0.16", "", "", "", "", "36.7%", "44.5/64"),
-        ("1x1", "/", "/", "", "", "", "", "31.8/64"),
-        ("2x8", "/", "/", "", "", "", "", "44.3/64"),
-    ),
-    "bi_v100": (
-        ("1x1", "/", "/", "", "", "", "/", ""),
-        ("1x8", "bs=8,lr=0.08", "", "", "", "", "", ""),
-        ("2x8", "bs=8,lr=0.08", "/", "", "", "", "/", ""),
-    ),
-}
 SHORT = {"a100": "nvidia a100", "c500": "metax c500", "bi_v100": "iluvatar BI-V100"}
 FRAMEWORK = {
     "a100": "pytorch-1.8.0a0+52ea372",
@@ -445,14 +420,19 @@ FRAMEWORK = {
 }
 
 
-@pytest.mark.parametrize("marker", PUBLISHED)
+@pytest.mark.parametrize("marker", SHORT)
 def test_the_check_finds_each_shipped_file_by_its_vendors_name_and_agrees(
     marker: str, tmp_path: Path, capsys: Any
 ) -> None:
     device = load_devices()[marker]
-    words = ("topology", "fix_hp", "e2e_time", "p_whole", "p_train", "p_core", "map", "mem")
-    rows = [dict(zip(words, cells)) for cells in PUBLISHED[marker]]
-    lines = [row(**{"config" if key == "topology" else key: text for key, text in one.items()}) for one in rows]
+    lines = [
+        row(
+            config=one.topo,
+            fix_hp="/" if cell.note else f"bs={one.batch_size},lr={one.learning_rate}",
+            **{name: str(getattr(one, name)) for name in METRICS},
+        )
+        for one, cell in zip((one for one in ROWS if one.marker == marker), device.cells)
+    ]
     text = changed("kunlunxin R300", SHORT[marker], document(*lines))
     head, tail = text.split("- ##### 硬件环境")[0], text[text.index("* 通用指标") :]
     environment = (
@@ -569,8 +549,3 @@ def test_a_known_vendor_alone_is_enough(tmp_path: Path) -> None:
 def test_marks_are_told_from_text(text: str, mark: str) -> None:
     assert mark_in(text) == mark
     assert restriction_in(text + "估算值") != ""
-
-
-def test_the_first_line_of_a_table_is_where_its_place_says() -> None:
-    assert read_document(document(row())).rows[0].place.line == FIRST + 2
-    assert place_of(SEED, "| 配置") == f"{FIRST}:1"

@@ -156,33 +156,12 @@ def test_a_table_with_noise_reads_as_it_was_written_or_complains_about_that_row(
     assert bool(read_document(text).errors) == bool(noisy)
 
 
-@given(tables(noise=False), st.data())
-def test_a_table_with_one_character_changed_never_gives_a_number_that_is_not_in_its_cell(
-    written: Any, data: Any
-) -> None:
-    text, _ = written
-    at = data.draw(st.integers(text.index("性能指标", text.index("额外修改项")), len(text) - 1))
-    changed = (
-        text[:at]
-        + data.draw(st.sampled_from(("", "|", "0", "9", ".", ",", "%", "/", " ", "x", "\n", "<!--")))
-        + text[at + 1 :]
-    )
-
-    found = read_document(changed)
-
-    lines = changed.split("\n")
-    for row in found.rows:
-        for stated in row.metrics.values():
-            line = lines[stated.said.place.line - 1]
-            assert line[stated.said.place.column - 1 :].startswith(stated.said.text)
-            digits = "".join(one for one in stated.said.text if one.isdigit())
-            if stated.value is not None:
-                assert digits.strip("0")
-
-
 @given(st.text(st.characters(), max_size=30), st.text(st.characters(), max_size=30))
 def test_no_text_and_no_option_raises_anything_but_the_projects_own_errors(text: str, option: str) -> None:
     for document_text in (text, SEED.replace("R300", text), SEED.replace("bs=16", text), SEED + text):
         found = read_document(document_text)
+        lines = document_text.count("\n") + document_text.count("\r") + 1
+        assert all(1 <= one.place.line <= lines and one.place.column >= 1 for one in found.complaints)
+        assert found.errors or found.rows
         with contextlib.suppress(SuiteError):
             assert device_toml(found, Given("x", vendor=option, backend=option, name=option, timing="host"))

@@ -252,10 +252,6 @@ def test_every_item_of_the_optimization_ledger_is_shown_with_its_state(tmp_path:
     assert "optimizations switched off: boxes_only" in text
 
 
-def test_a_run_that_tells_of_no_optimizations_says_so(tmp_path: Path) -> None:
-    assert "Not in the run's evidence." in text_of(run_page(page_of(tmp_path, TWO_RANKS)))
-
-
 def test_a_precision_that_the_table_does_not_list_is_a_deviation(tmp_path: Path) -> None:
     of = page_of(tmp_path)
     verdict = of.run.verdict
@@ -380,14 +376,11 @@ def another_run_file(bundle: Bundle) -> None:
 @pytest.mark.parametrize(
     ("breaking", "told"),
     [
-        (no_ranks, "No rank left a file that could be read"),
         (no_telemetry, "Not read: memory in use, power"),
-        (no_steps, "No rank wrote a step: there is no loss and no throughput to draw."),
         (never_ended, "Without a ledger, as they did not reach the end of their training: rank 1."),
         (all_losses_nan, "No loss is a finite number. 480 losses are not finite, the first on rank 0 in step 0."),
         (huge_numbers, "invalid"),
         (nothing_took_time, "No window has a rate."),
-        (no_introduction, "No rank introduced itself: hosts and devices are not known."),
         (strange_evaluations, "Evaluations: 3;"),
         (another_run_file, "invalid"),
     ],
@@ -402,6 +395,31 @@ def test_broken_evidence_gives_a_page_that_says_so(
 
     assert told in text_of(html)
     assert charts_of(html) is not None
+
+
+def refused_in_preflight(bundle: Bundle) -> None:
+    bundle.ranks.clear()
+    bundle.telemetry.clear()
+    bundle.run["boot"] = {"exit_code": None, "failure": {"phase": "preflight", "message": "--data DIR is missing"}}
+
+
+@pytest.mark.parametrize(
+    ("breaking", "sections"),
+    [
+        (refused_in_preflight, ["verdict", "recipe", "environment", "seal", "again"]),
+        (no_steps, ["verdict", "training", "ledger", "devices", "probes", "recipe", "environment", "seal", "again"]),
+        (no_introduction, ["verdict", "devices", "recipe", "environment", "seal", "again"]),
+    ],
+)
+def test_a_section_without_content_is_left_out(
+    tmp_path: Path, breaking: Callable[[Bundle], None], sections: list[str]
+) -> None:
+    bundle = build(TWO_RANKS)
+    breaking(bundle)
+
+    html = run_page(page_of(tmp_path, bundle=bundle))
+
+    assert re.findall(r'<section aria-labelledby="h-(\w+)">', html) == sections
 
 
 @pytest.mark.parametrize("name", ["run.json", "rank-0000.jsonl", "telemetry.jsonl"])

@@ -23,10 +23,11 @@ import numpy as np
 
 from tests.trainer.data.large import IMAGES, large_index, write_large
 from tests.trainer.data.one_rank import loader_of_one_rank
+from trainer.cache import FOLDER_VARIABLE
 from trainer.data import dataset
 from trainer.data.coco import CocoIndex
 from trainer.data.dataset import CocoBoxes, Sample
-from trainer.data.index_cache import FOLDER_VARIABLE, Entry, Key, load, obtain, store
+from trainer.data.index_cache import Entry, Key, load, obtain, store
 from trainer.data.sampler import Item
 
 BATCH = 1024  # large, for the time that each takes to travel
@@ -99,10 +100,10 @@ def _parsed(folder: Path, images: int) -> CocoIndex:
 
 
 def _made(images: int) -> CocoIndex:
-    """An index of arrays that were never in a file, mapped from the cache."""
+    """An index of arrays that were never in a file, read from the cache."""
     key, made = Key("0" * 64, True, 91), large_index(images)
     store(key, Entry(made, made.image_ids, made.file_names))
-    entry = load(key, "train2017", check=True)
+    entry = load(key, "train2017")
     assert entry is not None
     return entry.index
 

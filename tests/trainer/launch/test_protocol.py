@@ -164,6 +164,17 @@ def test_what_is_no_message_goes_to_the_log_with_the_hosts_name(tmp_path: Path) 
     assert TOKEN not in log
 
 
+def test_a_message_is_taken_behind_output_that_ends_no_line(tmp_path: Path) -> None:
+    """As a login shell that sets the terminal's title prints it, or a banner without a last line end."""
+    message = line({"t": TOKEN, "node": 0, "hello": {"said": "{"}})
+
+    messages, words, log = said(tmp_path, "\x1b]0;gpu-7\x07", message, '{"t":"x"} ', message)
+
+    assert [one["hello"] for one in messages] == [{"said": "{"}] * 2
+    assert words == ["\x1b]0;gpu-7\x07", '{"t":"x"}']
+    assert TOKEN not in log
+
+
 @pytest.mark.parametrize("token", ["", "other", TOKEN.upper(), TOKEN + "x"])
 def test_a_message_with_another_token_is_none(tmp_path: Path, token: str) -> None:
     messages, words, _ = said(tmp_path, line({"t": token, "node": 0, "hello": {}}))

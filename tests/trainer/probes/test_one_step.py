@@ -89,8 +89,8 @@ def written(folder: Path, backend: CpuBackend) -> Iterator[dict[str, Any]]:
     log = EventLog(folder, 0)
     ask_one_step(SETTINGS, backend, HostGroup(Ranks()), log)
     log.close()
-    for line in log.path.read_text().splitlines():
-        yield json.loads(line)
+    found = map(json.loads, log.path.read_text().splitlines())
+    yield from (one for one in found if one["event"] != "progress")  # heartbeats, on a slow machine
 
 
 @pytest.fixture(scope="module")

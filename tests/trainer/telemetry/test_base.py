@@ -8,6 +8,7 @@ import stat
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -199,6 +200,42 @@ def test_a_tool_that_hangs_is_given_up(on_path: Path) -> None:
 
     with pytest.raises(DeviceError, match=r"did not answer within 0\.2 s"):
         run_tool((name,), timeout_s=0.2)
+
+
+def test_what_a_tool_that_hangs_has_started_ends_with_it(on_path: Path) -> None:
+    name = tool(on_path, f"sleep 60 & echo $! >{on_path}/pid; wait")
+
+    with pytest.raises(DeviceError, match=r"did not answer within 0\.5 s"):
+        run_tool((name,), timeout_s=0.5)
+
+    started = int((on_path / "pid").read_text())
+    assert psutil.wait_procs([psutil.Process(started)] if psutil.pid_exists(started) else [], timeout=10)[1] == []
+
+
+def test_a_tool_that_cannot_be_killed_is_not_waited_for(on_path: Path, monkeypatch: Any) -> None:
+    """A process in the kernel's uninterruptible sleep, as in a driver that hangs."""
+    name = tool(on_path, f"echo $$ >{on_path}/pid; exec sleep 60")
+    monkeypatch.setattr("os.killpg", lambda *_: None)
+
+    with pytest.raises(DeviceError, match="did not answer"):
+        run_tool((name,), timeout_s=0.5)
+
+    still = psutil.Process(int((on_path / "pid").read_text()))
+    assert still.is_running()
+    still.kill()
+
+
+def test_a_long_command_does_not_hide_the_reason(on_path: Path) -> None:
+    name = tool(on_path, "echo 'ld.so: ignored' >&2; echo 'Driver/library version mismatch'; echo 535.183; exit 18")
+
+    with pytest.raises(RefusedError) as refused:
+        run_tool((name,), "--query-gpu=" + ",".join(["field"] * 100))
+
+    assert "mismatch; 535.183; ld.so" in str(refused.value)[:200]
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_line(on_path: Path) -> None:
+    assert run_tool((tool(on_path, r"printf '\357\273\277ab'"),)) == "ab"
 
 
 def test_a_tool_that_is_no_program_is_told(on_path: Path) -> None:

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trainer.errors import DeviceError
+from trainer.telemetry.base import DevicePlace, Smi, device_sampler
 from trainer.telemetry.mx_smi import MX_SMI, parse_mx_driver, parse_mx_smi
 
 OLDER = """\
@@ -63,8 +64,8 @@ def test_a_power_limit_is_not_the_power() -> None:
     [
         ("36C ", "36F ", "0 numbers that could be temperature_c, expected one"),
         ("60W ", "60W  70W ", "2 numbers that could be power_w, expected one"),
-        ("858/65536 MiB", "858 MiB      ", "printed no memory below device 0"),
-        ("858/65536 MiB", "99999/65536 MiB", "memory 99999 of 65536 MiB, which cannot be"),
+        ("858/65536 MiB", "858 MiB      ", "device 0: no memory that can be"),
+        ("858/65536 MiB", "99999/65536 MiB", "device 0: no memory that can be"),
         ("97%", "--", "0 numbers that could be use_percent"),
     ],
 )
@@ -105,6 +106,23 @@ def test_a_board_may_have_several_gpus_and_each_has_a_record() -> None:
     assert records[1]["memory_used_gib"] == 1324 / 1024
 
 
+@pytest.mark.parametrize("power", ["N/A / 350W", "ERR! / 350W", "-- / 350.0 W"])
+def test_a_limit_without_a_power_is_no_power(power: str) -> None:
+    records = parse_mx_smi(BOARDS.replace("38W / 350W", power))
+
+    assert [one.get("power_w") for one in records if "error" not in one] == [None, None, 39.0]
+    assert records[-1] == {"card": 0, "error": "mx-smi, device 0: 0 numbers that could be power_w, expected one"}
+
+
+def test_a_gpu_without_memory_keeps_its_other_readings_and_is_reported_where_a_rank_uses_it() -> None:
+    smi = Smi(MX_SMI, lambda: parse_mx_smi(BOARDS.replace("1986/65536 MiB", "N/A")), lambda: "")
+    others, its_own = (device_sampler(smi, [DevicePlace(index)]).read() for index in (0, 2))
+
+    assert [("error" in one, one.get("temperature_c")) for one in others] == [(False, 35.0)]
+    assert [one.get("temperature_c") for one in its_own] == [None, 37.0]
+    assert "device 2: no memory" in its_own[0]["error"]
+
+
 def test_the_process_table_is_no_device() -> None:
     assert [record.get("card") for record in parse_mx_smi(OLDER)] == [0, 1]
 
@@ -116,7 +134,7 @@ def test_no_text_makes_the_parser_fail_in_another_way(text: str) -> None:
     except DeviceError:
         return
     for record in records:
-        assert "error" in record or 0 <= record["memory_used_gib"] <= record["memory_total_gib"]
+        assert 0 <= record.get("memory_used_gib", 0) <= record.get("memory_total_gib", 0)
 
 
 def test_the_driver_is_read_from_its_words() -> None:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from evidence.telemetry import DEVICE_READINGS
 from tests.support import python_script
+from trainer.devices.cuda import CudaBackend
 from trainer.errors import DeviceError
 from trainer.telemetry.base import DevicePlace, matched
 from trainer.telemetry.nvidia import NVML, Library, open_ixsmi, open_nvml
@@ -323,6 +324,38 @@ def test_the_others_are_read_where_a_lost_device_ends_the_tool_with_an_error(tmp
     assert open_ixsmi().read()[0]["power_w"] == 250.5
     path.write_text(f"#!/bin/sh\necho 3.1.0\necho 3.1.0\necho '{lost}'\nexit 15\n")
     assert open_ixsmi().driver() == "3.1.0"
+
+
+@pytest.mark.parametrize("where", ["before", "behind"])
+def test_devices_are_read_beside_a_warning_that_ends_the_tool_with_an_error(
+    tmp_path: Path, monkeypatch: Any, where: str
+) -> None:
+    # nvidia-smi(1): return code 14, infoROM is corrupted.
+    warning = "WARNING: infoROM is corrupted at gpu 0000:1B:00.0"
+    path = tmp_path / "ixsmi"
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+
+    def prints(line: str) -> None:
+        lines = (warning, line) if where == "before" else (line, warning)
+        path.write_text("#!/bin/sh\n" + "".join(f"echo '{one}'\n" for one in lines) + "exit 14\n")
+        path.chmod(0o755)
+
+    prints(LINE)
+    device, complaint = open_ixsmi().read()
+
+    assert device["power_w"] == 250.5
+    assert warning in complaint["error"]
+    prints("470.129.06")
+    assert open_ixsmi().driver() == "470.129.06"
+
+
+def test_a_lost_device_is_not_among_those_that_a_run_can_use(tmp_path: Path, monkeypatch: Any) -> None:
+    path = tmp_path / "ixsmi"
+    path.write_text(f"#!/bin/sh\necho 'Unable to determine the device handle for GPU 0000:1C:00.0'\necho '{LINE}'\n")
+    path.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+
+    assert CudaBackend().listed_devices("ixsmi") == [0]
 
 
 def test_a_refusal_in_words_counts_without_an_exit_code_and_another_name_is_tried(

@@ -342,8 +342,7 @@ def test_reasons_begin_with_what_is_nearest_to_the_cause() -> None:
         "training",
         "accounts",
         "memory",
-        "links",
-        "peaks",
+        "probes",
     ]
     assert [check.id for check in CHECKS.values() if check.cause] == ["booted", "no-failures"] == list(CHECKS)[:2]
 

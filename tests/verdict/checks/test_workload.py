@@ -36,7 +36,6 @@ def test_the_fingerprint_is_of_the_measured_steps_of_all_ranks(tmp_path: Path) -
 
     found = fingerprint(evidence)
 
-    assert found is not None
     images = sum(int(rank.windows.measured.images.sum()) for rank in evidence.ranks)
     assert (found.images, found.pixels_per_image, found.proposals_per_image) == (images, 96 * 96, 200)
     assert found.positives_per_image == 3
@@ -120,6 +119,19 @@ def test_the_bounds_belong_to_the_workload(plan: Plan, field: str, an_image: int
     found = reasons(bundle, plan, tmp_path / "run")
 
     assert not any("this is another workload" in reason for reason in found), found
+
+
+@pytest.mark.parametrize(("sampled", "sound"), [(1, False), (2, True), (8, True), (9, False)])
+def test_a_model_of_ten_proposals_may_have_positives_only(sampled: int, sound: bool, tmp_path: Path) -> None:
+    """A quarter of eight samples may be positive, and there may be no negative one to fill up with."""
+    plan = replace(STEADY, recipe=replace(STEADY.recipe, model="fasterrcnn_tiny"))
+    bundle = build(plan)
+    for rank in bundle.ranks:
+        for window in bundle.all("window", rank):
+            window["sampled"] = sampled * sum(window["images"])
+    case = Case(read_run(bundle.write(tmp_path / "run")), a_cell(plan), {})
+
+    assert ([*CHECKS["sampled-boxes"].find(case)] == []) == sound
 
 
 def test_few_images_may_all_be_crowds(tmp_path: Path) -> None:

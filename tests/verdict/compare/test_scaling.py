@@ -126,7 +126,6 @@ def test_without_an_interval_nothing_is_shown() -> None:
 def test_the_interval_is_wider_than_that_of_either_run_and_narrower_than_both_together() -> None:
     interval = judged(20.0, 144.0, half=0.01).interval
 
-    assert interval is not None
     assert (interval.low, interval.high) == (
         pytest.approx(0.9 * math.exp(-math.hypot(math.log(1 / 0.99), math.log(1.01)))),
         pytest.approx(0.9 * math.exp(math.hypot(math.log(1.01), math.log(1 / 0.99)))),
@@ -269,7 +268,6 @@ def test_the_interval_holds_the_value_and_no_more_than_both_worst_cases(
     metric = judge_efficiency(run(cell_at(ONE, 20.0), small, first), run(cell_at(EIGHT, 144.0), big, second))
 
     interval, value = metric.interval, metric.measured
-    assert interval is not None
     assert value is not None
     assert interval.low <= value <= interval.high
     slack = 1e-9 * value
@@ -283,7 +281,6 @@ def test_the_interval_holds_the_value_and_no_more_than_both_worst_cases(
 def test_the_verdict_follows_the_interval(small: float, big: float, half: float) -> None:
     metric = judged(small, big, half)
 
-    assert metric.interval is not None
     assert metric.low is not None
     below, above = metric.interval.high < metric.low, metric.interval.low >= metric.low
     assert metric.verdict == ("fail" if below else "pass" if above else "inconclusive")

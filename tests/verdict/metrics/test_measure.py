@@ -97,8 +97,6 @@ def test_what_a_window_waited_for_scatters_too(window: int, tmp_path: Path) -> N
     found = measured(bundle, tmp_path)
 
     core, train = found["p_core"].interval, found["p_train"].interval
-    assert core is not None
-    assert train is not None
     assert train.high / train.low > 1.02 * core.high / core.low
 
 
@@ -109,7 +107,6 @@ def test_samples_have_the_time_of_the_windows_and_no_more(windows: int, tmp_path
 
     samples = _window_samples(rank.windows, rank.windows.wall_ns)
 
-    assert samples is not None
     assert samples.images.sum() == rank.windows.images.sum()
     assert samples.time_ns.sum() == pytest.approx(rank.windows.wall_ns.sum(), rel=1e-12)
     assert len(samples.images) == len(samples.time_ns) == (windows if windows >= 8 else 18)
@@ -145,7 +142,6 @@ def test_p_core_is_never_a_mean_of_rates(
     metric = measured(bundle, tmp_path_factory.mktemp("run"))["p_core"]
 
     assert metric.value == pytest.approx(images(bundle) * 1e9 / sum(times), rel=1e-12)
-    assert metric.interval is not None
     assert metric.interval.low <= metric.value <= metric.interval.high
 
 
@@ -154,7 +150,6 @@ def test_p_core_is_never_a_mean_of_rates(
 def test_rates_have_an_interval_about_their_value(name: str, window: int, tmp_path: Path) -> None:
     metric = measured(build(replace(FULL, window=window)), tmp_path)[name]
 
-    assert metric.interval is not None
     assert metric.interval.low < metric.value < metric.interval.high
     assert metric.interval.high - metric.interval.low < 0.1 * metric.value
 
@@ -174,8 +169,6 @@ def test_the_rate_of_a_real_device_may_differ_by_one_percent_from_boot_to_boot(t
     )
 
     assert real.within == simulated.within == simulated.interval
-    assert real.interval is not None
-    assert real.within is not None
     for end, inner in ((real.interval.low, real.within.low), (real.interval.high, real.within.high)):
         assert abs(end - real.value) == pytest.approx(
             math.hypot(inner - real.value, 1.959964 * 0.01 * real.value), rel=1e-9

@@ -60,7 +60,6 @@ def test_a_peak_of_the_allocator_between_two_samples_counts_and_is_named(tmp_pat
 
     found = mem(read_run(bundle.write(tmp_path / "run")))
 
-    assert found is not None
     assert (found.value, found.note) == (26.0, "")
     assert "the allocator's counts, as its peak lay between two samples" in found.method
 
@@ -95,7 +94,6 @@ def test_the_least_memory_is_weights_gradients_momentum_and_a_batch(tmp_path: Pa
 
     needed = least(bundle, tmp_path / "run")
 
-    assert needed is not None
     weights, trained, image = 41_755_286 * 4 / 2**30, 41_532_886 * 4 / 2**30, 800 * 1088 * 3 * 4 / 2**30
     assert needed.parts == pytest.approx(
         {"weights": weights, "gradients": trained, "momentum": trained, "a batch": 15.9 * image}
@@ -109,7 +107,6 @@ def test_without_momentum_its_memory_is_not_expected(tmp_path: Path) -> None:
 
     needed = least(bundle, tmp_path / "run")
 
-    assert needed is not None
     assert needed.parts["momentum"] == 0
 
 
@@ -119,7 +116,6 @@ def test_of_older_evidence_only_the_weights_and_a_batch_are_known(tmp_path: Path
     counted = least(bundle, tmp_path / "counted")
     bundle.drop("model")
 
-    assert counted is not None
     assert list(counted.parts) == ["weights", "a batch"]
     assert least(bundle, tmp_path / "older still") is None
 

@@ -61,7 +61,6 @@ def test_a_total_does_not_overflow() -> None:
 def test_samples_are_the_windows_if_there_are_enough() -> None:
     starts = sample_starts(ints([3, 2, 4, 1, 2, 2, 2, 2]))
 
-    assert starts is not None
     assert starts.tolist() == [0, 3, 5, 9, 10, 12, 14, 16]
 
 
@@ -69,7 +68,6 @@ def test_samples_are_the_windows_if_there_are_enough() -> None:
 def test_few_windows_are_cut_into_smaller_samples(sizes: list[int], samples: int) -> None:
     starts = sample_starts(ints(sizes))
 
-    assert starts is not None
     assert len(starts) == samples
     assert starts[0] == 0
     assert starts[-1] < sum(sizes)
@@ -83,7 +81,6 @@ def test_too_few_steps_have_no_samples(sizes: list[int]) -> None:
 def test_equal_samples_have_an_interval_of_no_width_at_the_rate() -> None:
     interval = rate_interval(ints([16] * 20), ints([2 * 10**9] * 20))
 
-    assert interval is not None
     assert interval.low == pytest.approx(8.0, rel=1e-12)
     assert interval.high == pytest.approx(8.0, rel=1e-12)
 
@@ -96,7 +93,6 @@ def test_an_interval_of_regular_samples_contains_the_rate(count: int, spread: in
 
     interval = rate_interval(images, times)
 
-    assert interval is not None
     assert interval.low <= (rate_per_s(total(images), total(times)) or 0) <= interval.high
 
 
@@ -113,7 +109,6 @@ def test_nineteen_of_twenty_intervals_contain_the_true_rate(count: int) -> None:
     for _ in range(200):
         times = (1e9 * (1 + 0.05 * generator.standard_normal(count))).astype(np.int64)
         interval = rate_interval(ints([10] * count), times)
-        assert interval is not None
         contained += interval.low <= 10 <= interval.high
 
     assert 186 <= contained <= 199
@@ -131,7 +126,6 @@ def test_steps_that_resemble_their_neighbours_leave_the_interval_its_confidence(
     contained, widths = 0, []
     for row in (1e8 * (1 + noise)).astype(np.int64):
         interval = rate_interval(images, np.add.reduceat(row, starts))
-        assert interval is not None
         contained += interval.low <= 160 <= interval.high
         widths.append(interval.high - interval.low)
 
@@ -184,7 +178,6 @@ def test_few_blocks_have_the_interval_of_student(count: int, length: int, quanti
         deviation = math.sqrt((sums * sums).mean() / length * fitting / (fitting - 1) / count) / mean
         correlation = autocorrelation(sums, length)
         expected = quantile * deviation * math.sqrt(inflated(1.0, correlation))
-        assert interval is not None
         found.append((interval.high - interval.low) / 2 / (10e9 / mean) / expected)
 
     # Quantiles of a few thousand draws scatter by two in a hundred; their mean much less.
@@ -198,8 +191,6 @@ def test_slow_drifts_widen_the_interval() -> None:
 
     slow, mixed = rate_interval(ints([8] * 64), drift), rate_interval(ints([8] * 64), shuffled)
 
-    assert slow is not None
-    assert mixed is not None
     assert slow.high - slow.low > 1.3 * (mixed.high - mixed.low)
 
 
@@ -225,8 +216,6 @@ def test_correlated_blocks_widen_the_interval_as_an_autoregression_would() -> No
     slow = rate_interval(ints([10] * 10), ints([10**9 + 10**6 * one for one in rising]))
     quick = rate_interval(ints([10] * 10), ints([10**9 + 10**6 * one for one in mixed]))
 
-    assert slow is not None
-    assert quick is not None
     assert (slow.high - slow.low) / (quick.high - quick.low) == pytest.approx(math.sqrt(1.7 / 0.3), rel=0.05)
 
 

@@ -69,7 +69,6 @@ def test_images_a_step_over_the_mean_step_is_p_core(plan: Plan, tmp_path: Path) 
 
     steps = step_times(evidence)
 
-    assert steps is not None
     p_core = measure(evidence)["p_core"]
     assert steps.images_per_step / (steps.compute_ns.mean() / 1e9) == pytest.approx(p_core.value, rel=1e-12)
     assert f"rank {steps.rank}" in p_core.method
@@ -274,7 +273,6 @@ def test_of_windows_the_sums_are_judged_and_not_the_shares_of_steps(tmp_path: Pa
 
     p_core = verdict.metrics["p_core"]
     assert p_core.verdict == "pass", p_core.reason
-    assert p_core.interval is not None
     assert p_core.measured is not None
     assert p_core.interval.high / p_core.measured < 1.01
 

@@ -13,10 +13,9 @@ from evidence.events.links import CollectiveResult, LinksDone, PairResult
 from evidence.verdict import Verdict
 from expected import load_devices
 from tests.trainer.links.probing import evidence_of
-from verdict.checks.invariants import CHECKS
 from verdict.metrics.links import bus_bandwidth
 from verdict.metrics.measure import unmeasured
-from verdict.probes.links import judge_buckets, judge_latency, judge_pairs, judge_results, links_probe
+from verdict.probes.links import judge_buckets, judge_latency, judge_pairs, judge_results, links_line
 
 MIB = 1 << 20
 DEVICES = load_devices()
@@ -49,23 +48,18 @@ def probed(*collectives: CollectiveResult, pairs: tuple[PairResult, ...] = (), r
     return evidence_of(events, ranks)
 
 
-def found_by(check: str, evidence: Any, cell: Any = R300) -> list[str]:
-    return list(CHECKS[check].find(SimpleNamespace(evidence=evidence, cell=cell)))
-
-
 def test_a_run_that_was_not_asked_has_no_answers() -> None:
     evidence = evidence_of([[], []], 2)
 
     assert judge_results(evidence) is judge_buckets(evidence) is judge_latency(evidence) is None
-    assert judge_pairs(evidence, R300) is links_probe(evidence, R300) is None
+    assert judge_pairs(evidence, R300) is links_line(evidence, R300) is None
 
 
 def test_the_line_has_results_rates_and_bounds() -> None:
     cell = CELLS["r300-2x8-fp32-bs16"]
 
-    line = links_probe(probed(*SOUND, pairs=(pair(1, 50.0, "devices"), pair(1, 21.4, "hosts"))), cell)
+    line = links_line(probed(*SOUND, pairs=(pair(1, 50.0, "devices"), pair(1, 21.4, "hosts"))), cell)
 
-    assert line is not None
     assert line.verdict is Verdict.FAIL
     assert line.measured == (
         "5 of 5; all-reduce 49.3 GB/s at 16 MiB; slowest pair of devices 50 GB/s; slowest pair of hosts 171.2 Gb/s"
@@ -85,7 +79,6 @@ def test_a_wrong_element_names_rank_size_and_what_was_expected() -> None:
 
     answer = judge_results(evidence)
 
-    assert answer is not None
     assert answer.verdict is Verdict.FAIL
     assert answer.reason == (
         "all-reduce of 1 MiB on rank 1 (device 1 of host-0): 3 wrong elements in 6 calls; element 7 is 1, expected 2"
@@ -99,8 +92,6 @@ def test_what_a_framework_lacks_is_named_unless_ddp_needs_it() -> None:
     allowed = judge_results(probed(*SOUND, lacking))
     needed = judge_results(probed(*SOUND, replace(lacking, collective="broadcast")))
 
-    assert allowed is not None
-    assert needed is not None
     assert (allowed.verdict, needed.verdict) == (Verdict.PASS, Verdict.FAIL)
     assert "not available: reduce-scatter (ProcessGroupGloo does not support reduce_scatter)" in allowed.reason
 
@@ -113,15 +104,13 @@ def test_what_the_budget_left_out_is_named_and_no_pass() -> None:
 
     assert [one and one.verdict for one in answers] == [Verdict.MISSING] * 3
     assert all("not asked within the budget of 240 s: " in one.reason for one in answers if one)
-    line = links_probe(evidence, R300)
-    assert line is not None
+    line = links_line(evidence, R300)
     assert line.verdict is Verdict.MISSING
 
 
 def test_each_bucket_has_its_time_and_bus_bandwidth() -> None:
     answer = judge_buckets(probed(*SOUND))
 
-    assert answer is not None
     assert answer.verdict is Verdict.PASS
     assert answer.reason == "1 MiB 0.04 ms (26.2 GB/s); one exchange of all gradients 0.04 ms"
     assert answer.facts["exchange_ms"] == "0.04"
@@ -130,7 +119,6 @@ def test_each_bucket_has_its_time_and_bus_bandwidth() -> None:
 def test_a_size_that_takes_longer_than_a_larger_one_fails() -> None:
     answer = judge_latency(probed(SOUND[0], all_reduce(MIB, 600), SOUND[2]))
 
-    assert answer is not None
     assert answer.verdict is Verdict.FAIL
     assert answer.reason.startswith("1 MiB 0.6 ms (1.75 GB/s) takes longer than 16 MiB 0.34 ms (49.3 GB/s); ")
 
@@ -147,42 +135,14 @@ def test_a_measured_rate_bounds_the_pairs() -> None:
 def test_a_rate_without_a_number_is_told_as_a_share_of_the_specification() -> None:
     answer = judge_pairs(probed(*SOUND, pairs=(pair(1, 50.0),)), R300)
 
-    assert answer is not None
     assert answer.verdict is Verdict.PASS
     assert answer.reason.endswith("50 GB/s, 50% of the specified")
-
-
-def test_a_link_above_its_specification_makes_the_run_invalid() -> None:
-    pairs = found_by("links-within-specification", probed(*SOUND, pairs=(pair(1, 130.0), pair(1, 99.0))))
-    reduced = found_by("links-within-specification", probed(*SOUND, all_reduce(64 * MIB, 400)))
-
-    assert pairs == [
-        "ranks 0 and 1: found a send-recv of 130 GB/s one way, above the specified 100 (Kunlunxin R480-X8: two rings, "
-        "200 GB/s both directions together); either less was exchanged, or the clock is wrong"
-    ]
-    assert len(reduced) == 1
-    assert reduced[0].startswith("all-reduce of 64 MiB: found 167.8 GB/s of the buffer, above the 100 that a device")
-    assert not found_by("links-within-specification", probed(*SOUND, pairs=(pair(1, 99.0),)))
-
-
-def test_ranks_that_exchanged_different_things_are_refused() -> None:
-    evidence = probed(*SOUND)
-    assert not found_by("links-asked", evidence)
-
-    evidence.ranks[1].collectives.pop()
-    evidence.ranks[1].links_done = replace(evidence.ranks[1].links_done, collectives=2)
-    assert found_by("links-asked", evidence) == ["rank 1: found results of other exchanges than on the ranks before it"]
-
-    evidence.ranks[1].links_done = None
-    assert found_by("links-asked", evidence)[0].startswith("rank 1: found no 'links' event")
 
 
 def test_the_bus_bandwidth_is_that_of_the_largest_size() -> None:
     measured = bus_bandwidth(probed(*SOUND))
 
-    assert measured is not None
     assert measured.value == pytest.approx(16 * MIB / 340e3, rel=0.001)
-    assert measured.interval is not None
     assert measured.interval.low < measured.value < measured.interval.high
     assert bus_bandwidth(evidence_of([[], []], 2)) is None
 

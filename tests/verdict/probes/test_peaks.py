@@ -13,17 +13,16 @@ from evidence.events.peaks import DeviceRate, PeaksDone, Sustained
 from evidence.verdict import Verdict
 from expected import load_devices
 from expected.rates import Rate
-from verdict.checks.invariants import CHECKS
 from verdict.metrics.measurement import DEFINITIONS
 from verdict.metrics.peaks import interval_of
 from verdict.probes.peaks import (
-    copies_probe,
+    copies_line,
     judge_copies,
     judge_memory,
     judge_peak,
     judge_sustained,
-    memory_probe,
-    peaks_probe,
+    memory_line,
+    peaks_line,
     published,
     specified_at_most,
 )
@@ -64,10 +63,6 @@ def evidence(*ranks: list[DeviceRate], **more: Any) -> Any:
     )
 
 
-def violations(check: str, given: Any, cell: Any = CELL) -> list[str]:
-    return list(CHECKS[check].find(SimpleNamespace(evidence=given, cell=cell)))
-
-
 @pytest.mark.parametrize(
     ("value", "jitter", "verdict"),
     [(19.0, 0.001, "pass"), (18.12, 0.001, "pass"), (17.0, 0.001, "fail"), (18.1, 0.05, "inconclusive")],
@@ -75,7 +70,6 @@ def violations(check: str, given: Any, cell: Any = CELL) -> list[str]:
 def test_a_rate_is_held_against_the_published_measurement(value: float, jitter: float, verdict: str) -> None:
     found = judge_peak(evidence([rate("gemm", value, jitter, precision="fp32")]), CELL, "fp32-gemm")
 
-    assert found is not None
     assert found.verdict == verdict
     assert "18.1 or more (0.95 x 19.05, a report)" in found.reason
     assert "of the specified 19.5" in found.reason
@@ -85,8 +79,7 @@ def test_the_slowest_rank_is_named() -> None:
     given = evidence(*([rate("memory-copy", value)] for value in (1330.0, 640.0, 1320.0)))
     found = judge_memory(given, CELL, "bandwidth")
 
-    assert found is not None
-    assert (found.verdict, found.rank, found.cases) == (Verdict.FAIL, 1, 3)
+    assert (found.verdict, found.cases) == (Verdict.FAIL, 3)
     assert "rank 1 (device 1 of a): memory-copy 640 GB/s" in found.reason
 
 
@@ -96,7 +89,6 @@ def test_like_is_held_against_like() -> None:
     assert published(CELL, alone, "measured") is None
     assert published(CELL, eight, "measured") is CELL.rates[-1]
     found = judge_copies(evidence([alone, eight]), CELL)
-    assert found is not None
     assert found.verdict is Verdict.RECORDED
 
 
@@ -104,7 +96,6 @@ def test_a_convolution_is_a_share_of_the_specification() -> None:
     one = rate("convolution", 15.0, precision="fp32", part="forward", size=CONV)
     found = judge_peak(evidence([one]), CELL, "conv-256-256-3x3-200x336")
 
-    assert found is not None
     assert found.verdict is Verdict.RECORDED
     assert "77% of the specified 19.5" in found.reason
 
@@ -113,7 +104,6 @@ def test_a_convolution_is_a_share_of_the_specification() -> None:
 def test_a_wrong_result_fails_whatever_its_rate(wrong: dict[str, Any]) -> None:
     found = judge_memory(evidence([rate("memory-copy", 1500.0, **wrong)]), CELL, "bandwidth")
 
-    assert found is not None
     assert found.verdict is Verdict.FAIL
     assert found.margin == math.inf
 
@@ -127,46 +117,11 @@ def test_patterns_pass_or_fail() -> None:
     )
 
 
-def test_tf32_behind_fp32_is_above_the_specification_and_invalid() -> None:
-    found = violations("peaks-within-specification", evidence([rate("gemm", 118.0, precision="fp32")]))
-
-    assert len(found) == 1
-    assert "fp32-gemm: found 118 TFLOPS, expected at most the specified 19.5 (a data sheet)" in found[0]
-    assert "not computed in fp32 but in a narrower format" in found[0]
-    assert not violations("peaks-within-specification", evidence([rate("gemm", 19.4, precision="fp32")]))
-
-
-def test_memory_above_its_specification_is_invalid_too_and_convolutions() -> None:
-    conv = rate("convolution", 30.0, precision="fp32", part="backward", size=CONV)
-    found = violations("peaks-within-specification", evidence([rate("memory-triad", 1700.0), conv]))
-
-    assert ["memory-triad" in found[0], "backward" in found[1]] == [True, True]
-
-
 def test_a_format_without_specification_is_bounded_by_the_next_narrower_one() -> None:
     half = SimpleNamespace(rates=(Rate("gemm", 125.0, "TFLOPS", "specification", "", precision="fp16"),))
 
     assert specified_at_most(half, rate("gemm", 1.0, precision="fp32")) is half.rates[0]
     assert specified_at_most(half, rate("memory-copy", 1.0)) is None
-
-
-@pytest.mark.parametrize(
-    ("given", "complaint"),
-    [
-        (evidence([rate("memory-copy", 1.0)], peaks_done=None), "no 'peaks' event"),
-        (evidence([rate("memory-copy", 1.0)], peaks_done=PeaksDone(2, 1, 2)), "2 rates and 1 events"),
-        (evidence([rate("memory-copy", 1.0)], peaks_done=PeaksDone(1, -5, 2)), "outside the run"),
-        (evidence([rate("gemm", 1.0, precision="fp32")], [rate("memory-copy", 1.0)]), "other products"),
-    ],
-)
-def test_a_rank_that_was_not_asked_everything_makes_the_run_invalid(given: Any, complaint: str) -> None:
-    (found,) = violations("peaks-asked", given)
-
-    assert complaint in found
-
-
-def test_a_run_of_which_everything_was_asked_is_let_pass() -> None:
-    assert not violations("peaks-asked", evidence([rate("gemm", 1.0, precision="fp32")]))
 
 
 def sustained(last: float, **more: Any) -> Any:
@@ -178,7 +133,6 @@ def sustained(last: float, **more: Any) -> Any:
 def test_a_device_that_slows_down_within_a_minute_fails_with_clock_and_temperature_beside() -> None:
     found = judge_sustained(sustained(0.85, throttle=("thermal",)))
 
-    assert found is not None
     assert found.verdict is Verdict.FAIL
     assert "85.0% as fast as in the first; clock 1410 to 1200 MHz, temperature 50 to 88 C" in found.reason
     assert "throttled: thermal" in found.reason
@@ -201,26 +155,22 @@ def test_each_probe_is_one_line() -> None:
             rate("convolution", 15.0, precision="fp32", part="forward", size=CONV),
         ]
     )
-    copies, memory, peaks = (one(given, CELL) for one in (copies_probe, memory_probe, peaks_probe))
+    copies, memory, peaks = (one(given, CELL) for one in (copies_line, memory_line, peaks_line))
 
-    assert copies is not None
-    assert memory is not None
-    assert peaks is not None
     assert copies.measured == "25.5 GB/s to the device, 24 back, pinned"
     assert (memory.measured, memory.verdict) == ("copy 1330 GB/s", Verdict.PASS)
     assert (peaks.measured, peaks.verdict) == ("fp32 19 TFLOPS, convolutions 15 to 15", Verdict.RECORDED)
 
 
 def test_a_line_says_what_failed() -> None:
-    line = memory_probe(evidence([rate("memory-copy", 600.0)]), CELL)
+    line = memory_line(evidence([rate("memory-copy", 600.0)]), CELL)
 
-    assert line is not None
     assert (line.measured, line.verdict) == ("copy 600 GB/s", Verdict.FAIL)
     assert "memory bandwidth: rank 0 (device 0 of a): memory-copy 600 GB/s, expected 1262 or more" in line.reason
 
 
 def test_without_the_probes_there_is_no_line() -> None:
-    assert [one(evidence([]), CELL) for one in (copies_probe, memory_probe, peaks_probe)] == [None] * 3
+    assert [one(evidence([]), CELL) for one in (copies_line, memory_line, peaks_line)] == [None] * 3
 
 
 def test_the_interval_is_of_the_mean() -> None:
@@ -256,6 +206,5 @@ def test_a_full_probe_gives_metrics_that_a_site_can_accept(links: str, is_measur
 
     assert [DEFINITIONS[name].without(given) == "" for name in ("gemm", "memory_bandwidth")] == [is_measured] * 2
     found = DEFINITIONS["gemm"].compute(given)
-    assert found is not None
     assert (found.value, found.unit) == (pytest.approx(119.0, rel=1e-3), "TFLOPS")
     assert found.interval.low < 119 < found.interval.high
