@@ -27,7 +27,10 @@ ORDER_TOLERANCE = 1e-9
 CONSTANT_LOSS_STEPS = 50
 """So many steps with the same loss, to the last bit, are no training."""
 
-_DURATIONS = ("wait_ns", "copy_ns", "compute_ns", "compute_host_ns", "forward_ns")
+_DURATIONS = (
+    *("wait_ns", "copy_ns", "compute_ns", "compute_host_ns", "forward_ns"),
+    *("read_ns", "span_ns", "span_device_ns"),
+)
 
 
 @rank_check("steps-counted")

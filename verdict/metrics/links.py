@@ -81,7 +81,7 @@ def timed(evidence: Evidence, collective: str) -> list[Timed]:
     found: dict[tuple[int, bool], list[CollectiveResult]] = {}
     for rank in evidence.ranks:
         for one in rank.collectives:
-            if one.collective == collective and one.times_ns and one.bytes:
+            if one.collective == collective and min(one.times_ns, default=0) > 0 and one.bytes > 0:
                 found.setdefault((one.bytes, one.bucket), []).append(one)
     ranks = len(evidence.ranks)
     return sorted(

@@ -44,6 +44,10 @@ def answered(done: LinksDone, rank: RankEvidence, asked: str) -> tuple[str, obje
         peers += range(at + devices, rank.start.world_size, devices) if local == 0 else ()
         if sorted(pair.peer for pair in rank.pairs) != peers:
             return f"found pairs with the ranks {[pair.peer for pair in rank.pairs]}, expected {peers}", None
+    untimed = [one.name for one in rank.collectives if min(one.times_ns, default=1) <= 0]
+    untimed += [f"{SEND_RECV} with rank {pair.peer}" for pair in rank.pairs if min(pair.times_ns, default=0) <= 0]
+    if untimed:
+        return f"found no time above 0 of {untimed[0]}, expected every call to take time: the step timer is wrong", None
     return "", (names, done.not_asked)
 
 

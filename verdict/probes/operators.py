@@ -83,6 +83,7 @@ def _judged(
     wrong = sorted({other for over, other, _ in found if not over <= 1})
     blunt = next((one for _, _, one in found if _is_blunt(one)), None)
     verdict, reason, place = Verdict.PASS, _reason(worst, margin), ""
+    blunt = next((one for _, _, one in found if _is_blunt(one)), None)
     if wrong:
         ranks = len({other for _, other, _ in found})
         where = ", ".join(place_of(one, starts) for one in wrong) if len(wrong) < ranks else "every rank"

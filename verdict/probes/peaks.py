@@ -47,6 +47,9 @@ def answered(done: PeaksDone, rank: RankEvidence, asked: str) -> tuple[str, obje
     """
     if done.rates != len(rank.rates):
         return f"found {done.rates} rates and {len(rank.rates)} events with a rate, expected as many of both", None
+    untimed = [one.name for one in rank.rates if not one.error and not (min(one.times_ns, default=0) > 0 < one.rate)]
+    if untimed:
+        return f"found no work or no time of {untimed[0]}, expected both above 0: the step timer is wrong", None
     alone, at_once = (
         sorted((one.of, bool(one.pinned)) for one in rank.rates if one.of in COPIES and (one.devices > 1) == several)
         for several in (False, True)

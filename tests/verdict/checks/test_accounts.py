@@ -24,6 +24,9 @@ FAULTS = Faults(
         Fault("learning-rate", "rank 0: step 10:", nth("window", 1, lr=0.04)),
         Fault("durations", "rank 0: found forward_ns", one("window", forward_ns=-1)),
         Fault("durations", "rank 0: found copy_ns", one("window", copy_ns=-1)),
+        Fault("durations", "rank 0: found read_ns", one("window", read_ns=-1)),
+        Fault("durations", "rank 0: found span_ns", one("window", span_ns=-1)),
+        Fault("durations", "rank 0: found span_device_ns", one("window", span_device_ns=-1)),
         Fault(
             "steps-counted",
             "rank 1: train_end says 239 steps, expected the 240 in its windows",

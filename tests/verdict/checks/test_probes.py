@@ -74,6 +74,16 @@ def without(kind: str, count: str, at: int = -1) -> Callable[[Any], None]:
     return change
 
 
+def timed(kind: str, *times_ns: int) -> Callable[[Any], None]:
+    """Give the first answer of a kind these times."""
+
+    def change(rank: Any) -> None:
+        answers = getattr(rank, kind)
+        answers[0] = replace(answers[0], times_ns=times_ns)
+
+    return change
+
+
 def copies_alone(rank: Any) -> None:
     rank.rates = [one for one in rank.rates if one.of not in COPIES or one.devices > 1]
     rank.peaks_done = replace(rank.peaks_done, rates=len(rank.rates))
@@ -110,6 +120,12 @@ def test_what_every_rank_has_answered_is_right(check: str, devices: int, amount:
         ("links-asked", without("collectives", "links_done.collectives"), "other answers"),
         ("links-asked", also("links_done", not_asked=("all-reduce of 1 GiB",)), "other answers"),
         ("links-asked", without("pairs", "links_done.pairs"), "pairs with the ranks [], expected [3]"),
+        ("links-asked", timed("collectives", 9, 0, 9), "no time above 0 of all-reduce of 8 B"),
+        ("links-asked", timed("collectives", -1), "no time above 0 of all-reduce of 8 B"),
+        ("links-asked", timed("pairs", 9, 0, 9), "no time above 0 of send-recv with rank 3"),
+        ("links-asked", timed("pairs"), "no time above 0 of send-recv with rank 3"),
+        ("peaks-asked", timed("rates", 9, 0, 9), "no work or no time of host-to-device"),
+        ("peaks-asked", timed("rates"), "no work or no time of host-to-device"),
         ("peaks-asked", lambda rank: setattr(rank, "peaks_done", None), "no 'peaks' event"),
         ("peaks-asked", also("peaks_done", begun_ns=-5), "begins outside the run"),
         ("peaks-asked", lambda rank: rank.rates.pop(), "rates and 6 events with a rate"),

@@ -147,6 +147,10 @@ def test_the_bus_bandwidth_is_that_of_the_largest_size() -> None:
     assert bus_bandwidth(evidence_of([[], []], 2)) is None
 
 
+def test_a_timer_that_stands_still_has_no_bandwidth() -> None:
+    assert bus_bandwidth(probed(all_reduce(MIB, 0))) is None
+
+
 def test_only_a_full_probe_measures_the_bus_bandwidth() -> None:
     run = SimpleNamespace(links="quick", protocol="probes", restarts=())
 
