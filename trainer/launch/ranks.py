@@ -136,7 +136,9 @@ def _stack(pid: int, *more: str) -> tuple[str, str]:
     # Without --nonblocking py-spy stops the process first, and would wait for one that is stopped already.
     command = [program, "dump", "--nonblocking", *more, "--pid", str(pid)]
     try:
-        done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", timeout=_DUMP_TIMEOUT_S, check=False)
+        done = subprocess.run(
+            command, capture_output=True, encoding="utf-8", errors="replace", timeout=_DUMP_TIMEOUT_S, check=False
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         return "", f"no stack: {error}"
     if done.returncode == 0:
