@@ -141,6 +141,10 @@ def test_without_a_tool_devices_are_not_counted(monkeypatch: Any, backend: str) 
     [
         ("class xpu: manual_seed_all = xpu_synchronize = print\ndevice = print", []),
         ("class xpu: manual_seed_all = print\ndevice = print", ["lacks xpu.xpu_synchronize"]),
+        (
+            "import atexit, os; atexit.register(os.write, 2, b'runtime closed')\nclass xpu: manual_seed_all = print",
+            ["lacks device, xpu.xpu_synchronize"],
+        ),
         ("import os; os.abort()", ["ended with code -6"]),
         ("raise OSError('libxpurt.so: cannot open shared object file')", ["OSError: libxpurt.so: cannot open shared"]),
     ],
