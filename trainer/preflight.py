@@ -10,13 +10,17 @@ from pathlib import Path
 from typing import Any, Mapping, Sequence
 
 from evidence.events.setup import HOST_BACKENDS
+from evidence.files import sha256_of
 from trainer.data.json_stream import read_json
 from trainer.devices import load_backend
-from trainer.errors import DataError, DeviceError
+from trainer.errors import DataError, DeviceError, WeightsError
 from trainer.settings import Settings
+from trainer.telemetry.base import finish
 
 _MOST_CLASSES = 10_000  # a model of more takes gigabytes for its last layer
 _IMPORT_S = 120.0
+_REFUSED = "preflight: "
+_BENCHMARK_FILE = "resnet50-0676ba61.pth"
 
 _ALWAYS = {
     "torch": "install the vendor's build, or `pip install torch torchvision`",
@@ -46,32 +50,27 @@ def framework_problems(backend_name: str) -> list[str]:
         return []
     program = (
         "import sys; from trainer.devices import load_backend; from trainer.errors import DeviceError\n"
+        "def refuse(text): sys.exit(sys.argv[3] + ' '.join(text.split()))\n"
         "backend = load_backend(sys.argv[1])\n"
         "try: backend.set_environment(); backend.import_framework()\n"
-        "except DeviceError as error: sys.exit(str(error))\n"
+        "except DeviceError as error: refuse(str(error))\n"
         "import torch\n"
         "try: from torchvision.ops import nms; nms(torch.zeros(1, 4), torch.zeros(1), 0.5)\n"
-        "except Exception as error: sys.exit(f'torchvision does not work beside torch {torch.__version__} '\n"
+        "except Exception as error: refuse(f'torchvision does not work beside torch {torch.__version__} '\n"
         "    f'({type(error).__name__}: {error}); ' + sys.argv[2])"
     )
     places = [str(Path(__file__).resolve().parents[1]), *filter(None, sys.path)]
-    command = [sys.executable, "-c", program, backend_name, _ALWAYS["torchvision"]]
+    command = [sys.executable, "-c", program, backend_name, _ALWAYS["torchvision"], _REFUSED]
     try:
-        done = subprocess.run(
-            command,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(places)},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            timeout=_IMPORT_S,
-            check=False,
-        )
+        code, _, text = finish(command, _IMPORT_S, {**os.environ, "PYTHONPATH": os.pathsep.join(places)})
     except subprocess.TimeoutExpired:
         return [f"the framework of {backend_name} was not imported within {_IMPORT_S:.0f} s; try it by hand"]
-    if done.returncode == 0:
+    if code == 0:
         return []
-    said = done.stderr.decode("utf-8", "replace").strip().splitlines()[-1:]
-    return said or [f"importing the framework of {backend_name} ended with code {done.returncode}; try it by hand"]
+    said = text.strip().splitlines()
+    # A framework may print more when the process ends.
+    reasons = [line[len(_REFUSED) :] for line in said if line.startswith(_REFUSED)] or said[-1:]
+    return reasons or [f"importing the framework of {backend_name} ended with code {code}; try it by hand"]
 
 
 def device_problems(backend_name: str, smi: str, needed: int, indices: Sequence[int] = ()) -> list[str]:
@@ -158,7 +157,24 @@ def classes_of(data: Path) -> int:
 
 
 def backbone_problems(backbone: Path) -> list[str]:
-    """Return a sentence if the backbone's file is missing; the ranks check its hash."""
-    if not backbone.is_file():
-        return [f"{backbone}: no such file; --backbone names torchvision's resnet50-0676ba61.pth"]
+    """Return a sentence if the backbone's file is missing or another one: a rank loads it after its probes."""
+    try:
+        check_backbone(backbone, Settings.backbone_sha256)
+    except WeightsError as error:
+        return [str(error)]
     return []
+
+
+def check_backbone(path: Path, digits: str) -> None:
+    """Raises WeightsError unless the SHA-256 of the file begins with `digits`, in hex."""
+    if not path.is_file():
+        raise WeightsError(f"{path}: no such file; --backbone names torchvision's {_BENCHMARK_FILE}")
+    try:
+        digest = sha256_of(path)
+    except OSError as error:
+        raise WeightsError(f"{path}: {error.strerror}; --backbone names torchvision's {_BENCHMARK_FILE}") from None
+    if not digest.startswith(digits):
+        raise WeightsError(
+            f"{path}: its SHA-256 begins with {digest[:16]}, expected {digits} as for torchvision's {_BENCHMARK_FILE}; "
+            "the file is damaged or another one, fetch it again"
+        )

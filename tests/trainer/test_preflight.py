@@ -12,7 +12,7 @@ import pytest
 from tests.support import ROOT
 from tests.trainer.data.sample import good, write
 from trainer.errors import DataError
-from trainer.preflight import classes_of, device_problems, framework_problems
+from trainer.preflight import backbone_problems, classes_of, device_problems, framework_problems
 
 
 @pytest.mark.parametrize(("numbers", "classes"), [([1], 2), ([1, 2, 3], 4), ([90, 1], 91), ([9999], 10_000)])
@@ -141,6 +141,10 @@ def test_without_a_tool_devices_are_not_counted(monkeypatch: Any, backend: str) 
     [
         ("class xpu: manual_seed_all = xpu_synchronize = print\ndevice = print", []),
         ("class xpu: manual_seed_all = print\ndevice = print", ["lacks xpu.xpu_synchronize"]),
+        (
+            "import atexit, os; atexit.register(os.write, 2, b'runtime closed')\nclass xpu: manual_seed_all = print",
+            ["lacks device, xpu.xpu_synchronize"],
+        ),
         ("import os; os.abort()", ["ended with code -6"]),
         ("raise OSError('libxpurt.so: cannot open shared object file')", ["OSError: libxpurt.so: cannot open shared"]),
     ],
@@ -160,3 +164,15 @@ def test_a_framework_is_imported_in_a_process_of_its_own(
 
 def test_a_backend_of_torch_alone_has_no_framework_to_import() -> None:
     assert [framework_problems(name) for name in ("cpu", "cuda", "virtual")] == [[], [], []]
+
+
+@pytest.mark.parametrize("content", [b"<html>login</html>", b"version https://git-lfs.github.com/spec/v1", b""])
+def test_a_backbone_of_other_bytes_is_found_before_a_rank_has_asked_its_probes(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "resnet50-0676ba61.pth"
+    path.write_bytes(content)
+
+    (problem,) = backbone_problems(path)
+
+    assert problem.startswith(f"{path}: its SHA-256 begins with ")
+    assert "expected 0676ba61" in problem
+    assert "fetch it again" in problem

@@ -67,7 +67,7 @@ def test_a_file_that_is_not_the_benchmarks_is_refused(tmp_path: Path, body: Any)
 
 
 def test_a_missing_file_is_named(tmp_path: Path, body: Any) -> None:
-    with pytest.raises(WeightsError, match=r"resnet50-0676ba61\.pth: No such file.*--backbone"):
+    with pytest.raises(WeightsError, match=r"resnet50-0676ba61\.pth: no such file.*--backbone"):
         load_backbone(body, tmp_path / "resnet50-0676ba61.pth", "0676ba61")
 
 
@@ -120,6 +120,7 @@ def test_a_file_of_something_else_is_refused(tmp_path: Path, content: bytes) -> 
         read_state_dict(path)
 
 
-def test_a_list_of_tensors_is_no_state_dict(tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match="holds a list"):
-        read_state_dict(saved(tmp_path, [torch.zeros(1)]))
+@pytest.mark.parametrize("content", [[torch.zeros(1)], {3: torch.zeros(1)}, {"state_dict": {"a": torch.zeros(1)}}])
+def test_what_holds_tensors_otherwise_is_no_state_dict(tmp_path: Path, content: Any) -> None:
+    with pytest.raises(WeightsError, match=f"holds a {type(content).__name__}, expected a state_dict"):
+        read_state_dict(saved(tmp_path, content))

@@ -18,7 +18,7 @@ from trainer.devices.base import Backend, DeviceInfo, Inventory, inventory_by, v
 from trainer.devices.cuda import CudaBackend
 from trainer.errors import DeviceError
 from trainer.telemetry import load_smi
-from trainer.telemetry.base import AbsentError, DevicePlace, Sampler, device_sampler
+from trainer.telemetry.base import AbsentError, DevicePlace, Sampler, device_sampler, finish
 from trainer.telemetry.xpu_smi import XPU_SMI
 
 if TYPE_CHECKING:
@@ -293,10 +293,10 @@ def _doctor() -> str:
     """Return what `python -m torch_xmlir --doctor` prints. Raises DeviceError."""
     command = [sys.executable, "-m", "torch_xmlir", "--doctor"]
     try:
-        done = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL, timeout=_DOCTOR_S, check=False)
+        _, text, _ = finish(command, _DOCTOR_S)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise DeviceError(f"torch_xmlir.__version__ names no revision, and --doctor failed: {error}") from None
-    return done.stdout.decode("utf-8", "replace")
+    return text
 
 
 BACKEND = KunlunxinBackend

@@ -23,7 +23,14 @@ from trainer.clocks import AGENT_CLOCK, AgentClock
 from trainer.devices import load_backend
 from trainer.devices.scenario import VIRTUAL_HOST
 from trainer.errors import TrainerError
-from trainer.launch.hosts import free_port, interface_towards, own_addresses, port_problem, source_digest
+from trainer.launch.hosts import (
+    free_port,
+    interface_towards,
+    name_leads_here,
+    own_addresses,
+    port_problem,
+    source_digest,
+)
 from trainer.launch.launchers import PROGRAM_FOLDER
 from trainer.launch.leases import Leases
 from trainer.launch.processes import adopt_orphans, die_with_parent, end_descendants
@@ -35,6 +42,7 @@ from trainer.preflight import backbone_problems, data_problems, missing_modules
 
 _POLL_S = 0.1
 _GRACE_S = 8.0
+_LOOPBACK = "127.0.0.1"
 _DONE_WAIT_S = 15.0
 _PROGRESS_S = 1.0
 
@@ -179,6 +187,8 @@ class Agent:
 
     def _start_ranks(self, address: str, port: int) -> None:
         order = self._order
+        if order.nodes == 1:
+            address = "" if order.ranks_per_node == 1 or name_leads_here() else _LOOPBACK
         command = ranks_command(
             sys.executable,
             order.flags,
@@ -188,7 +198,9 @@ class Agent:
             address=address,
             port=port,
         )
-        environment = {**os.environ, **{key: text for key, text in order.environment.items() if key not in os.environ}}
+        # torchrun takes options from PET_*, which a pod of Kubeflow has for its own job.
+        inherited = {key: text for key, text in os.environ.items() if not key.startswith("PET_")}
+        environment = {**order.environment, **inherited}
         interface = (interface_towards(address) or "") if order.nodes > 1 else None
         environment.update(
             chosen_environment(order.backend, environment, ranks_per_node=order.ranks_per_node, interface=interface)

@@ -100,6 +100,21 @@ def own_addresses() -> list[list[object]]:
     return found
 
 
+def name_leads_here() -> bool:
+    """Return whether this host's name, which c10d's rendezvous hands to the ranks as their address, leads to it.
+
+    In a container it often leads nowhere, and the ranks would wait for half an hour.
+    """
+    import psutil
+
+    own = {entry.address.partition("%")[0] for entries in psutil.net_if_addrs().values() for entry in entries}
+    try:
+        found = {str(entry[4][0]).partition("%")[0] for entry in socket.getaddrinfo(socket.getfqdn(), None)}
+    except (OSError, UnicodeError):  # no such name; one that no name service takes
+        return False
+    return all(address in own or ipaddress.ip_address(address).is_loopback for address in found)
+
+
 def free_port() -> int:
     """Return a TCP port of this host that is free right now."""
     with contextlib.closing(socket.socket(socket.AF_INET, socket.SOCK_STREAM)) as probe:

@@ -26,16 +26,16 @@ def ranks_command(
 ) -> list[str]:
     """Return the torchrun command that starts the ranks of host `node` of `nodes`.
 
-    A single rank is started without torchrun, which saves the seconds that torchrun needs to import torch. One host
-    uses c10d rendezvous on a port that the system chooses, several use static rendezvous at `address`: ranks then
-    follow the order of the hosts, and nothing depends on what a host's name resolves to (torch 1.12's c10d hands out
-    the name of the first to come) or on its time of day (c10d's keep-alive compares it).
+    A single rank is started without torchrun, which saves the seconds that torchrun needs to import torch. Without
+    `address` one host uses c10d rendezvous on a port that the system chooses. Else it is static: ranks then follow the
+    order of the hosts, and nothing depends on what a host's name resolves to (torch 1.12's c10d hands out the name of
+    the first to come) or on its time of day (c10d's keep-alive compares it).
     """
     if nodes * ranks_per_node == 1:
         return [python, "-u", "-m", "trainer", *flags]
     command = [python, "-m", "torch.distributed.run", f"--nproc_per_node={ranks_per_node}", "--max_restarts=0"]
     command += ["--monitor_interval=1"]
-    if nodes == 1:
+    if not address:
         command += ["--nnodes=1", "--rdzv_backend=c10d", "--rdzv_endpoint=localhost:0"]
     else:
         command += [f"--nnodes={nodes}", f"--node_rank={node}", "--rdzv_backend=static"]
@@ -136,7 +136,9 @@ def _stack(pid: int, *more: str) -> tuple[str, str]:
     # Without --nonblocking py-spy stops the process first, and would wait for one that is stopped already.
     command = [program, "dump", "--nonblocking", *more, "--pid", str(pid)]
     try:
-        done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", timeout=_DUMP_TIMEOUT_S, check=False)
+        done = subprocess.run(
+            command, capture_output=True, encoding="utf-8", errors="replace", timeout=_DUMP_TIMEOUT_S, check=False
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         return "", f"no stack: {error}"
     if done.returncode == 0:

@@ -11,10 +11,8 @@ from typing import Any
 
 import torch
 
-from evidence.files import sha256_of
 from trainer.errors import WeightsError
-
-_BENCHMARK_FILE = "resnet50-0676ba61.pth"
+from trainer.preflight import check_backbone
 
 
 def load_backbone(body: torch.nn.Module, path: Path, digits: str) -> None:
@@ -23,7 +21,7 @@ def load_backbone(body: torch.nn.Module, path: Path, digits: str) -> None:
     Raises WeightsError when the file is missing, its SHA-256 does not begin with `digits`, it is no plain state_dict,
     or its tensors are not the ones that `body` needs.
     """
-    check_file(path, digits)
+    check_backbone(path, digits)
     state = {k: v for k, v in read_state_dict(path).items() if not k.startswith("fc.")}
     # The file may have batch norm's step counter, which frozen batch norm does not have.
     state = {k: v for k, v in state.items() if not k.endswith("num_batches_tracked")}
@@ -39,20 +37,6 @@ def load_backbone(body: torch.nn.Module, path: Path, digits: str) -> None:
     body.load_state_dict(state, strict=False)
 
 
-def check_file(path: Path, digits: str) -> str:
-    """Return the file's SHA-256 in hex. Raises WeightsError unless it begins with `digits`."""
-    try:
-        digest = sha256_of(path)
-    except OSError as error:
-        raise WeightsError(f"{path}: {error.strerror}; --backbone names torchvision's {_BENCHMARK_FILE}") from None
-    if not digest.startswith(digits):
-        raise WeightsError(
-            f"{path}: its SHA-256 begins with {digest[:16]}, expected {digits} as for torchvision's {_BENCHMARK_FILE}; "
-            "the file is damaged or another one, fetch it again"
-        )
-    return digest
-
-
 def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
     """Return the tensors of a file written by torch.save. Raises WeightsError for anything but tensors."""
     if zipfile.is_zipfile(str(path)):
@@ -64,7 +48,9 @@ def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, AttributeError, OSError) as error:
         said = (str(error).splitlines() or [type(error).__name__])[0]
         raise WeightsError(f"{path}: not a state_dict of tensors: {said[:200]}") from None
-    if not isinstance(loaded, dict) or not all(isinstance(v, torch.Tensor) for v in loaded.values()):
+    if not isinstance(loaded, dict) or not all(
+        isinstance(k, str) and isinstance(v, torch.Tensor) for k, v in loaded.items()
+    ):
         raise WeightsError(f"{path}: holds a {type(loaded).__name__}, expected a state_dict of tensors")
     return dict(loaded)
 

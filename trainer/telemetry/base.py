@@ -29,6 +29,7 @@ TOOL_FOLDERS = ("/opt/xre/bin", "/opt/mxdriver/bin", "/usr/local/corex/bin")
 """Where Kunlunxin, MetaX and Iluvatar install their tools; not every image has these folders on PATH."""
 
 _PCI = re.compile(r"(?:([0-9a-f]{4,8}):)?([0-9a-f]{2}):([0-9a-f]{2})(?:\.([0-7]))?")
+_COLOUR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _STARTED_EACH_TIME_S = 5.0
 _TIMEOUT_S = 10.0
 _KILLED_S = 1.0
@@ -141,7 +142,7 @@ def run_tool(names: Sequence[str], *arguments: str, timeout_s: float = _TIMEOUT_
     shown = " ".join(command)
     shown = shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}..."  # the reason behind it has to be seen
     try:
-        code, out, err = _run(command, timeout_s)
+        code, out, err = finish(command, timeout_s)
     except subprocess.TimeoutExpired:
         raise DeviceError(
             f"{shown} did not answer within {timeout_s:g} s; try it by hand: it hangs where the driver does"
@@ -155,13 +156,16 @@ def run_tool(names: Sequence[str], *arguments: str, timeout_s: float = _TIMEOUT_
     return out
 
 
-def _run(command: Sequence[str], timeout_s: float) -> tuple[int, str, str]:
-    """Return a program's exit code, standard output and standard error. Raises OSError and TimeoutExpired.
+def finish(
+    command: Sequence[str], timeout_s: float, environment: Mapping[str, str] | None = None
+) -> tuple[int, str, str]:
+    """Return a program's exit code, standard output and standard error, both without colours.
 
     What it has started ends with it. A process in a driver that hangs may survive SIGKILL, and is not waited for.
+    Raises OSError and TimeoutExpired.
     """
-    pipe = subprocess.PIPE
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, start_new_session=True)
+    pipe, none = subprocess.PIPE, subprocess.DEVNULL
+    process = subprocess.Popen(command, env=environment, stdin=none, stdout=pipe, stderr=pipe, start_new_session=True)
     try:
         out, err = process.communicate(timeout=timeout_s)
     except BaseException:
@@ -173,7 +177,8 @@ def _run(command: Sequence[str], timeout_s: float) -> tuple[int, str, str]:
     finally:
         for stream in filter(None, (process.stdout, process.stderr)):
             stream.close()
-    return process.returncode, out.decode("utf-8-sig", "replace"), err.decode("utf-8", "replace")
+    said, failed = (_COLOUR.sub("", text.decode("utf-8-sig", "replace")) for text in (out, err))
+    return process.returncode, said, failed
 
 
 def within(patience_s: float, work: Callable[[], T]) -> T:

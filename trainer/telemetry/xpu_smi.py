@@ -185,7 +185,7 @@ def parse_xpu_driver(text: str) -> str:
     for line in text.splitlines():
         _, word, after = line.partition("Driver Version")
         tokens = after.replace("|", " ").replace(":", " ").split()
-        if word and tokens:
+        if word and tokens and not _is_absent(tokens[0]):
             return tokens[0]
     raise DeviceError("xpu_smi printed no line with a 'Driver Version'")
 

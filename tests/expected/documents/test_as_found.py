@@ -289,7 +289,9 @@ def test_a_unit_that_is_not_certain_is_refused(case: str) -> None:
     assert errors(OTHER_UNITS[case]) != []
 
 
-@pytest.mark.parametrize("remark", ["mAP@[.50:.95]", "mAP@0.5:0.95", "mAP@0.5 : 0.95", "AP@[0.50-0.95]", "平均目标检测正确率"])
+@pytest.mark.parametrize(
+    "remark", ["mAP@[.50:.95]", "mAP@0.5:0.95", "mAP@0.5 : 0.95", "AP@[0.50-0.95]", "平均目标检测正确率"]
+)
 def test_the_benchmarks_own_precision_may_be_said(remark: str) -> None:
     assert errors(general("训练结果", "map,见“性能指标”", remark)) == []
 

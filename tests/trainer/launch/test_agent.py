@@ -175,13 +175,14 @@ def test_leases_end_with_the_run(tmp_path: Path, run_dir: Path) -> None:
 
 def test_forwarded_variables_reach_the_ranks_and_do_not_change_what_is_set_there(tmp_path: Path, run_dir: Path) -> None:
     order = order_for(tmp_path, "environment:seen", environment={"NCCL_DEBUG": "INFO", "NCCL_ALGO": "Ring"})
-    with session(tmp_path, NCCL_ALGO="Tree") as agent:
+    with session(tmp_path, NCCL_ALGO="Tree", PET_RDZV_ENDPOINT="master-0:29400") as agent:
         agent.hello(order)
         agent.send(GO)
         agent.hear("ended")
 
     seen = json.loads((run_dir / "seen").read_text())
     assert (seen["NCCL_DEBUG"], seen["NCCL_ALGO"]) == ("INFO", "Tree")
+    assert "PET_RDZV_ENDPOINT" not in seen  # torchrun would take it for its option
 
 
 def test_a_simulated_host_has_a_name_of_its_own_and_so_have_its_devices(tmp_path: Path, run_dir: Path) -> None:

@@ -26,6 +26,7 @@ from trainer.launch.hosts import (
     free_port,
     interface_towards,
     meeting_address,
+    name_leads_here,
     own_addresses,
     port_problem,
     source_digest,
@@ -238,6 +239,30 @@ def test_the_own_addresses_are_those_of_interfaces_without_loopback() -> None:
     assert all(text in known and not str(text).startswith("127.") for text, _ in own)
     assert all(isinstance(length, int) and 0 <= length <= 32 for _, length in own)
     assert all(ipaddress.ip_address(str(text)).version == 4 for text, _ in own)
+
+
+@pytest.mark.parametrize(
+    ("addresses", "leads"),
+    [
+        (["127.0.1.1"], True),
+        (["::1", "127.0.0.1"], True),
+        (["192.0.2.7"], False),  # RFC 5737: of documentation, and no host's
+        (["127.0.0.1", "192.0.2.7"], False),
+        (socket.gaierror(-2, "Name or service not known"), False),
+        (UnicodeError("label too long"), False),
+    ],
+)
+def test_a_hosts_own_name_leads_to_it_or_not(monkeypatch: Any, addresses: Any, leads: bool) -> None:
+    def getaddrinfo(name: str, port: Any) -> list[Any]:
+        assert name == "gpu-7.example"
+        if isinstance(addresses, Exception):
+            raise addresses
+        return [(None, None, None, "", (address, 0)) for address in addresses]
+
+    monkeypatch.setattr(socket, "getfqdn", lambda: "gpu-7.example")
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+
+    assert name_leads_here() is leads
 
 
 def test_a_port_that_is_taken_is_a_problem_that_says_what_to_do() -> None:

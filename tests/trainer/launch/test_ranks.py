@@ -22,9 +22,9 @@ from trainer.launch.launchers import PROGRAM_FOLDER
 from trainer.launch.ranks import chosen_environment, dump_stacks, ranks_command, ranks_here
 
 
-def command(nodes: int, node: int) -> list[str]:
+def command(nodes: int, node: int, address: str = "10.0.0.1") -> list[str]:
     return ranks_command(
-        "/bin/py", ["--epochs=1", "a b"], nodes=nodes, node=node, ranks_per_node=8, address="10.0.0.1", port=29500
+        "/bin/py", ["--epochs=1", "a b"], nodes=nodes, node=node, ranks_per_node=8, address=address, port=29500
     )
 
 
@@ -33,11 +33,11 @@ def added(inherited: dict[str, str], interface: Any = None, backend: str = "cpu"
 
 
 def test_one_host_meets_itself_on_a_port_that_the_system_chooses() -> None:
-    words = command(1, 0)
+    words = command(1, 0, address="")
 
     assert words[:4] == ["/bin/py", "-m", "torch.distributed.run", "--nproc_per_node=8"]
     assert {"--nnodes=1", "--rdzv_backend=c10d", "--rdzv_endpoint=localhost:0", "--max_restarts=0"} <= set(words)
-    assert not any("10.0.0.1" in word for word in words)
+    assert not any("29500" in word for word in words)
     assert words[-4:] == ["-m", "trainer", "--epochs=1", "a b"]
 
 
@@ -48,6 +48,13 @@ def test_several_hosts_meet_at_the_first_and_keep_their_numbers() -> None:
     assert {"--master_addr=10.0.0.1", "--master_port=29500"} <= set(words)
     assert not any("c10d" in word for word in words)
     assert [word for word in command(2, 0) if word not in words] == ["--node_rank=0"]
+
+
+def test_one_host_whose_name_leads_nowhere_meets_at_an_address() -> None:
+    words = command(1, 0, address="127.0.0.1")
+
+    assert {"--nnodes=1", "--node_rank=0", "--rdzv_backend=static"} <= set(words)
+    assert {"--master_addr=127.0.0.1", "--master_port=29500"} <= set(words)
 
 
 def test_a_rank_that_is_alone_is_started_by_itself_and_told_its_place() -> None:

@@ -234,8 +234,8 @@ def test_a_long_command_does_not_hide_the_reason(on_path: Path) -> None:
     assert "mismatch; 535.183; ld.so" in str(refused.value)[:200]
 
 
-def test_a_byte_order_mark_is_no_part_of_the_first_line(on_path: Path) -> None:
-    assert run_tool((tool(on_path, r"printf '\357\273\277ab'"),)) == "ab"
+def test_a_byte_order_mark_and_colours_are_no_part_of_what_a_tool_says(on_path: Path) -> None:
+    assert run_tool((tool(on_path, r"printf '\357\273\277a\033[1;32mb\033[0m\n'"),)) == "ab\n"
 
 
 def test_a_tool_that_is_no_program_is_told(on_path: Path) -> None:

@@ -316,8 +316,9 @@ def test_a_captured_listing_damaged_anywhere_never_gives_another_devices_numbers
 
 def test_a_driver_is_read_from_its_line_or_refused() -> None:
     assert parse_xpu_driver("| XPU-SMI    Driver Version: 4.0.25       |\n") == "4.0.25"
-    with pytest.raises(DeviceError, match="Driver Version"):
-        parse_xpu_driver("XPU-SMI\nDriver Version:\n")
+    for unknown in ("", " N/A", " - "):
+        with pytest.raises(DeviceError, match="Driver Version"):
+            parse_xpu_driver(f"XPU-SMI\nDriver Version:{unknown}\n")
 
 
 def temperatures(smi: XpuSmi, *lines: str) -> tuple[list[float | None], list[str]]:
