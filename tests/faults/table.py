@@ -58,7 +58,7 @@ def _of_health(evidence: Evidence) -> Answer:
 
 
 def _in_health(name: str, words: str) -> None:
-    ROWS.append(Row(name, RUN, "fail", words, lambda lab: _of_health(lab.unhealthy(_UNHEALTHY))))
+    ROWS.append(Row(name, RUN, "fail", words, lambda lab: _of_health(lab.unhealthy(_UNHEALTHY, FEW))))
 
 
 def _in_a_stored_run(name: str, words: str, outcome: str = "invalid") -> Callable[..., None]:
@@ -72,18 +72,10 @@ def _fault(kind: str, **values: object) -> str:
 
 _in_a_run("device 7 % too slow", "fail", "p_core", _fault("slow", factor=SLOW_7_PERCENT), steps=STEADY_MIN_STEPS)
 _in_a_run(
-    "one rank 10 % slow",
-    "fail",
-    "rank 1 (device 1 of ",
-    _fault("slow", factor=1.1, ranks=[1]),
-    steps=STEADY_MIN_STEPS,
+    "one rank 10 % slow", "fail", "rank 1 (device 1 of ", _fault("slow", factor=1.1, ranks=[1]), steps=STEADY_MIN_STEPS
 )
 _in_a_run(
-    "stalls in a tenth of the steps",
-    "fail",
-    "p_core",
-    _fault("stall", share=0.1, factor=3.0),
-    steps=STEADY_MIN_STEPS,
+    "stalls in a tenth of the steps", "fail", "p_core", _fault("stall", share=0.1, factor=3.0), steps=STEADY_MIN_STEPS
 )
 _in_a_run(
     "warm-up longer than configured",
@@ -99,12 +91,7 @@ _in_a_run(
     _fault("slow", factor=1.2, from_step=90),
     steps=STEADY_MIN_STEPS,
 )
-_in_a_run(
-    "`synchronise` that does not wait",
-    "invalid",
-    "it does not wait for the device",
-    _fault("blind_synchronise"),
-)
+_in_a_run("`synchronise` that does not wait", "invalid", "it does not wait for the device", _fault("blind_synchronise"))
 _in_a_run("device events that run too fast", "invalid", "the step timer saw", _fault("fast_timer", factor=2.0))
 _in_a_run(
     "step timer 10 % fast on a device 8 % too slow",
@@ -170,11 +157,11 @@ _in_a_run(
 # One run for all of them; tests/verdict/compare/test_health.py has each alone.
 _UNHEALTHY = "".join(
     (
-        _fault("ecc_errors", from_step=30, ranks=[1]),
-        _fault("retired_pages", from_step=30, ranks=[1]),
+        _fault("ecc_errors", from_step=15, ranks=[1]),
+        _fault("retired_pages", from_step=15, ranks=[1]),
         _fault("pcie_width", lanes=8, ranks=[1]),
         _fault("pcie_generation", generation=1, ranks=[0]),
-        _fault("xid", number=79, from_step=30, ranks=[0]),
+        _fault("xid", number=79, from_step=15, ranks=[0]),
     )
 )
 _in_health("an uncorrected memory error in training", "1 new uncorrected ECC error in the run, expected none")
