@@ -110,17 +110,6 @@ def test_a_run_whose_run_json_is_damaged_is_judged_and_invalid(tmp_path: Path) -
     assert verdict_of(run_dir)["outcome"] == "invalid"
 
 
-def test_a_run_whose_topology_nobody_can_read_is_invalid(tmp_path: Path) -> None:
-    bundle = bundle_of("r300", "1x1")
-    bundle.run["cell"]["topology"] = "1y8"
-    run_dir = bundle.write(tmp_path / "stored")
-
-    session = run_suite(tmp_path, "-m", "r300", "--topo", "1x1", "--replay", run_dir)
-
-    assert invalid(session, "1y8")
-    assert "Traceback" not in session.output
-
-
 def test_what_changed_since_the_run_is_told_and_the_new_number_decides(tmp_path: Path) -> None:
     bundle = bundle_of("r300", "1x8")
     bundle.run["expectation"]["map"].update(value=0.5, low=0.496)
