@@ -13,14 +13,7 @@ import pytest
 from tests import forked
 from trainer.launch.leases import FOLDER_VARIABLE
 
-ONE_WORKER = (
-    *("tests/installing/test_offline.py", "tests/installing/test_other_checkouts.py"),
-    *("tests/reports/html/test_in_a_browser.py", "tests/reports/test_trend_in_a_browser.py"),
-    *("tests/suite/test_each_card.py", "tests/suite/test_real_run.py", "tests/suite/test_rehearsal.py"),
-    *("tests/suite/test_repeat.py", "tests/suite/test_virtual.py"),
-    *("tests/trainer/test_ddp.py", "tests/trainer/test_model.py", "tests/trainer/test_optimizations.py"),
-)
-"""Files whose tests share a run, an environment, a browser or a model that takes long to make."""
+_ROOT = Path(__file__).resolve().parents[1]
 
 
 def pytest_collect_file(file_path: Path) -> None:
@@ -52,15 +45,16 @@ def pytest_configure(config: Any) -> None:
 
 def _is_own(config: Any) -> bool:
     """Return whether a session is asked for tests of this folder."""
-    here, start = Path(__file__).resolve().parent, Path(str(config.invocation_params.dir))
+    here, start = _ROOT / "tests", Path(str(config.invocation_params.dir))
     asked = [(start / argument.partition("::")[0]).resolve() for argument in config.args]
     return any(path == here or here in path.parents for path in asked)
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: Any, log: Any) -> Any:
-    """With `--dist loadgroup`, send each file of ONE_WORKER to one worker of pytest-xdist, other tests one by one.
+    """With `--dist loadgroup`, send a file with a fixture of module scope to one worker of pytest-xdist.
 
+    Else each worker would make the run, the lab or the model that its tests share. Other tests are sent one by one.
     Instead of `xdist_group` marks, which pytest-xdist 3.8 loses under pytest 9.2.
     """
     if config.getoption("dist") != "loadgroup" or not _is_own(config):
@@ -70,9 +64,14 @@ def pytest_xdist_make_scheduler(config: Any, log: Any) -> Any:
     class ByFile(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
             file = nodeid.partition("::")[0]
-            return file if file in ONE_WORKER else nodeid
+            return file if _shares(file) else nodeid
 
     return ByFile(config, log)
+
+
+@lru_cache(maxsize=None)
+def _shares(file: str) -> bool:
+    return 'scope="module"' in (_ROOT / file).read_text(encoding="utf-8")
 
 
 @pytest.hookimpl(tryfirst=True)

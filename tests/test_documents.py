@@ -33,6 +33,7 @@ ELSEWHERE = {
     "python -m expected check README.md": "tests/expected/test_main.py",
     "pytest -m virtual --each-card": "tests/suite/test_each_card.py",
     "pytest -m virtual --topo 1x2 --each-host": "tests/suite/test_each_host.py",
+    "pytest -m virtual --topo 1x8 --steps 200 --scenario slow.toml --gate": "tests/suite/test_watching.py",  # at 1x2
 }
 """Commands that need more than stored runs, by how they begin, with the test that runs them."""
 SLOW_DEVICE = re.sub(

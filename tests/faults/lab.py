@@ -104,7 +104,7 @@ class Lab:
         """Boot the virtual device with a scenario and judge what it left."""
         return judge_run(self.evidence(scenario, steps, stall_timeout_s), the_cell(), backend=device_of(DEVICE).backend)
 
-    def evidence(self, scenario: str, steps: int = STEADY_MIN_STEPS, stall_timeout_s: float = 60.0) -> Evidence:
+    def evidence(self, scenario: str, steps: int, stall_timeout_s: float = 60.0) -> Evidence:
         """Boot the virtual device with a scenario and read what it left; the steps are those after the warm-up."""
         path, run_dir = self._folder / "scenario.toml", self._folder / "run"
         path.write_text(scenario)
@@ -115,10 +115,10 @@ class Lab:
         boot(the_cell(), device_of(DEVICE), options, run_dir, lambda line, phase: None)
         return read_run(run_dir)
 
-    def unhealthy(self, scenario: str) -> Evidence:
+    def unhealthy(self, scenario: str, steps: int) -> Evidence:
         """The run of a scenario in which training itself is sound; booted once for all rows that ask of it."""
         if scenario not in _UNHEALTHY:
-            _UNHEALTHY[scenario] = self.evidence(scenario)
+            _UNHEALTHY[scenario] = self.evidence(scenario, steps)
         return _UNHEALTHY[scenario]
 
     def stored(self, **changes: Any) -> Stored:

@@ -95,8 +95,8 @@ def _kill_agent(folder: Path) -> RunVerdict:
 
 
 def _signalled(folder: Path, number: int, times: int) -> RunVerdict:
-    # One rank, which costs half as much, for how pytest takes the second signal; two for what is left of them.
-    session = simulated(folder, topology="1x2" if times == 1 else "1x1")
+    # One rank needs no torchrun and costs a third; two where what is left of them is the question.
+    session = simulated(folder, topology="1x1" if number == signal.SIGTERM or times == 2 else "1x2")
     session.until_event("window", rank=session.cell.topology.ranks - 1)
     for _ in range(times):
         session.process.send_signal(number)
@@ -226,10 +226,10 @@ def _fill(disk: Path, but: int = 0) -> None:
 
 @_fault("the newest checkpoint is cut in half, and a rank killed (`--max-restarts 1`)", "", "pass")
 def _torn_checkpoint(folder: Path) -> RunVerdict:
-    words = ("--epochs", 2, "--checkpoint-steps", 4, "--max-restarts", 1, "--gate")
-    session = simulated(folder, *words, clock="simulated")
+    words = ("--epochs", 1, "--checkpoint-steps", 4, "--max-restarts", 1, "--gate")
+    session = simulated(folder, *words, clock="simulated", topology="1x1")
     session.until_event("checkpoint", count=3)
-    rank = session.rank(1)
+    rank = session.rank(0)
     rank.suspend()  # so that nobody writes another one
     time.sleep(1.0)
     newest = sorted(session.run_dir.glob("checkpoints/*.pt"))[-1]
@@ -245,6 +245,10 @@ def _torn_checkpoint(folder: Path) -> RunVerdict:
     assert "restarted once" in last, last
     assert verdict.restarts == 1
     return verdict
+
+
+_FORKED = {"PYTEST_PLUGINS": "tests.forked_ranks"}
+"""Of sessions whose data are at fault, not their launch: the rank is forked."""
 
 
 def _own_data(folder: Path) -> Path:
@@ -263,7 +267,7 @@ def _other_categories(folder: Path) -> RunVerdict:
     file.write_text(
         file.read_text().replace('"circle"', '""').replace('"square"', '"circle"').replace('""', '"square"')
     )
-    return simulated(folder, f"--data={data}", topology="1x1").end()
+    return simulated(folder, f"--data={data}", topology="1x1", environment=_FORKED).end()
 
 
 @_fault("a FIFO in place of a picture", "it is no plain file, but a FIFO")
@@ -272,13 +276,13 @@ def _fifo(folder: Path) -> RunVerdict:
     for picture in (data / "train2017").iterdir():
         picture.unlink()
         os.mkfifo(picture)
-    return simulated(folder, f"--data={data}", topology="1x1").end()
+    return simulated(folder, f"--data={data}", topology="1x1", environment=_FORKED).end()
 
 
 @_fault("the data folder disappears", "data: ")
 def _no_data(folder: Path) -> RunVerdict:
     data = _own_data(folder)
-    session = simulated(folder, f"--data={data}", topology="1x1")
+    session = simulated(folder, f"--data={data}", topology="1x1", environment=_FORKED)
     session.until_event("window")
     shutil.rmtree(str(data))
     return session.end()

@@ -21,9 +21,7 @@ _NO_FOLDER = ": no such folder; --data names the folder"
 
 REFUSED = (
     Row(
-        "`xpu_smi` is not on PATH",
-        "none of xpu_smi, xpu-smi is on PATH or in /opt/xre/bin",
-        {"PATH": "/usr/bin:/bin"},
+        "`xpu_smi` is not on PATH", "none of xpu_smi, xpu-smi is on PATH or in /opt/xre/bin", {"PATH": "/usr/bin:/bin"}
     ),
     Row(
         "a container that was given two of the eight devices",

@@ -58,7 +58,21 @@ def _of_health(evidence: Evidence) -> Answer:
 
 
 def _in_health(name: str, words: str) -> None:
-    ROWS.append(Row(name, RUN, "fail", words, lambda lab: _of_health(lab.unhealthy(_UNHEALTHY))))
+    ROWS.append(Row(name, RUN, "fail", words, lambda lab: _of_health(lab.unhealthy(_UNHEALTHY, FEW))))
+
+
+def _altered(
+    name: str, words: str, of: Callable[[Lab], Stored] = Lab.stored, *, seal: bool = True
+) -> Callable[..., None]:
+    def note(alter: Callable[[Stored], object]) -> None:
+        def plant(lab: Lab) -> RunVerdict:
+            stored = of(lab)
+            alter(stored)
+            return stored.judged(seal=seal)
+
+        ROWS.append(Row(name, STORED, "invalid", words, plant))
+
+    return note
 
 
 def _in_a_stored_run(name: str, words: str, outcome: str = "invalid") -> Callable[..., None]:
@@ -72,18 +86,10 @@ def _fault(kind: str, **values: object) -> str:
 
 _in_a_run("device 7 % too slow", "fail", "p_core", _fault("slow", factor=SLOW_7_PERCENT), steps=STEADY_MIN_STEPS)
 _in_a_run(
-    "one rank 10 % slow",
-    "fail",
-    "rank 1 (device 1 of ",
-    _fault("slow", factor=1.1, ranks=[1]),
-    steps=STEADY_MIN_STEPS,
+    "one rank 10 % slow", "fail", "rank 1 (device 1 of ", _fault("slow", factor=1.1, ranks=[1]), steps=STEADY_MIN_STEPS
 )
 _in_a_run(
-    "stalls in a tenth of the steps",
-    "fail",
-    "p_core",
-    _fault("stall", share=0.1, factor=3.0),
-    steps=STEADY_MIN_STEPS,
+    "stalls in a tenth of the steps", "fail", "p_core", _fault("stall", share=0.1, factor=3.0), steps=STEADY_MIN_STEPS
 )
 _in_a_run(
     "warm-up longer than configured",
@@ -99,12 +105,7 @@ _in_a_run(
     _fault("slow", factor=1.2, from_step=90),
     steps=STEADY_MIN_STEPS,
 )
-_in_a_run(
-    "`synchronise` that does not wait",
-    "invalid",
-    "it does not wait for the device",
-    _fault("blind_synchronise"),
-)
+_in_a_run("`synchronise` that does not wait", "invalid", "it does not wait for the device", _fault("blind_synchronise"))
 _in_a_run("device events that run too fast", "invalid", "the step timer saw", _fault("fast_timer", factor=2.0))
 _in_a_run(
     "step timer 10 % fast on a device 8 % too slow",
@@ -177,11 +178,11 @@ _in_a_run(
 # One run for all of them; tests/verdict/compare/test_health.py has each alone.
 _UNHEALTHY = "".join(
     (
-        _fault("ecc_errors", from_step=30, ranks=[1]),
-        _fault("retired_pages", from_step=30, ranks=[1]),
+        _fault("ecc_errors", from_step=15, ranks=[1]),
+        _fault("retired_pages", from_step=15, ranks=[1]),
         _fault("pcie_width", lanes=8, ranks=[1]),
         _fault("pcie_generation", generation=1, ranks=[0]),
-        _fault("xid", number=79, from_step=30, ranks=[0]),
+        _fault("xid", number=79, from_step=15, ranks=[0]),
     )
 )
 _in_health("an uncorrected memory error in training", "1 new uncorrected ECC error in the run, expected none")
@@ -200,29 +201,24 @@ def _health_is_gone(lab: Lab) -> Answer:
     return _of_health(stored.evidence())
 
 
-@_in_a_stored_run("host clock steps back between two events", "the clock goes backwards")
-def _events_step_back(lab: Lab) -> RunVerdict:
-    stored = lab.stored()
-
+@_altered("host clock steps back between two events", "the clock goes backwards")
+def _events_step_back(stored: Stored) -> None:
     def step_back(events: list[Event]) -> None:
         for event in events[len(events) // 2 :]:
             event["t_ns"] -= 3_600 * 10**9
 
     stored.edit("rank-0000.jsonl", step_back)
-    return stored.judged()
 
 
-@_in_a_stored_run("host clock set back during the run", "the host's clock was set meanwhile")
-def _clock_set(lab: Lab) -> RunVerdict:
-    stored = lab.stored()
-    stored.edit_run(lambda record: record["boot"].update(elapsed_utc_s=record["boot"]["elapsed_s"] - 3_600))
-    return stored.judged()
+_altered("host clock set back during the run", "the host's clock was set meanwhile")(
+    lambda stored: stored.edit_run(
+        lambda record: record["boot"].update(elapsed_utc_s=record["boot"]["elapsed_s"] - 3_600)
+    )
+)
 
 
-@_in_a_stored_run("64 % of the training is bookkeeping", "64% of the")
-def _bookkeeping(lab: Lab) -> RunVerdict:
-    stored = lab.stored()
-
+@_altered("64 % of the training is bookkeeping", "64% of the")
+def _bookkeeping(stored: Stored) -> None:
     def book(events: list[Event]) -> None:
         ledger = _one(events, "train_end")["ledger"]
         ledger["bookkeeping_ns"] = int(0.64 * sum(ledger.values()))
@@ -234,36 +230,29 @@ def _bookkeeping(lab: Lab) -> RunVerdict:
 
     for rank in (0, 1):
         stored.edit(f"rank-000{rank}.jsonl", book)
-    return stored.judged()
 
 
-@_in_a_stored_run("a variable lowers the precision of products", "XDNN_CONV_GEMM_DTYPE=int16, by which")
-def _lowered_by_a_variable(lab: Lab) -> RunVerdict:
-    stored = lab.stored()
+@_altered("a variable lowers the precision of products", "XDNN_CONV_GEMM_DTYPE=int16, by which")
+def _lowered_by_a_variable(stored: Stored) -> None:
     lowered = {"XDNN_CONV_GEMM_DTYPE": "int16"}
     for rank in ("rank-0000.jsonl", "rank-0001.jsonl"):
         stored.edit(rank, lambda events: _one(events, "start").update(variables=lowered))
-    return stored.judged()
 
 
-@_in_a_stored_run("ranks with different variables of arithmetic", "found XACC_ARGS=-L O1, expected no XACC_ARGS")
-def _other_arithmetic_on_a_rank(lab: Lab) -> RunVerdict:
-    stored = lab.stored()
-    stored.edit("rank-0001.jsonl", lambda events: _one(events, "start").update(variables={"XACC_ARGS": "-L O1"}))
-    return stored.judged()
+_altered("ranks with different variables of arithmetic", "found XACC_ARGS=-L O1, expected no XACC_ARGS")(
+    lambda stored: stored.edit(
+        "rank-0001.jsonl", lambda events: _one(events, "start").update(variables={"XACC_ARGS": "-L O1"})
+    )
+)
 
 
-@_in_a_stored_run("images over-counted in the sum", "images, expected the")
-def _sum_overcounted(lab: Lab) -> RunVerdict:
-    stored = lab.stored()
-    stored.edit("rank-0001.jsonl", lambda events: _one(events, "train_end").update(images=10_000))
-    return stored.judged()
+_altered("images over-counted in the sum", "images, expected the")(
+    lambda stored: stored.edit("rank-0001.jsonl", lambda events: _one(events, "train_end").update(images=10_000))
+)
 
 
-@_in_a_stored_run("images over-counted in the batches", "found a batch of 4 images, expected 1 to 2")
-def _batches_overcounted(lab: Lab) -> RunVerdict:
-    stored = lab.stored()
-
+@_altered("images over-counted in the batches", "found a batch of 4 images, expected 1 to 2")
+def _batches_overcounted(stored: Stored) -> None:
     def double(events: list[Event]) -> None:
         for window in _all(events, "window"):
             window["images"] = [2 * images for images in window["images"]]
@@ -271,80 +260,57 @@ def _batches_overcounted(lab: Lab) -> RunVerdict:
 
     for rank in (0, 1):
         stored.edit(f"rank-000{rank}.jsonl", double)
-    return stored.judged()
 
 
-@_in_a_stored_run("smaller images than the model's", "padded pixels an image")
-def _smaller_images(lab: Lab) -> RunVerdict:
-    stored = lab.stored()
-
+@_altered("smaller images than the model's", "padded pixels an image")
+def _smaller_images(stored: Stored) -> None:
     def shrink(events: list[Event]) -> None:
         for window in _all(events, "window"):
             window["padded_pixels"] //= 8
 
     stored.edit("rank-0000.jsonl", shrink)
-    return stored.judged()
 
 
-@_in_a_stored_run("a rank's file is missing", "rank 1: found no file")
-def _file_missing(lab: Lab) -> RunVerdict:
-    stored = lab.stored()
-    stored.path("rank-0001.jsonl").unlink()
-    return stored.judged()
+_altered("a rank's file is missing", "rank 1: found no file")(lambda stored: stored.path("rank-0001.jsonl").unlink())
 
 
-@_in_a_stored_run("a rank's file is another's copy", "the file of rank 1 was written by rank 0")
-def _file_duplicated(lab: Lab) -> RunVerdict:
-    stored = lab.stored()
-    stored.path("rank-0001.jsonl").write_bytes(stored.path("rank-0000.jsonl").read_bytes())
-    return stored.judged()
+_altered("a rank's file is another's copy", "the file of rank 1 was written by rank 0")(
+    lambda stored: stored.path("rank-0001.jsonl").write_bytes(stored.path("rank-0000.jsonl").read_bytes())
+)
 
 
-@_in_a_stored_run("a rank too many", "rank 2: found a file, expected only ranks 0 to 1")
-def _file_added(lab: Lab) -> RunVerdict:
-    stored = lab.stored()
-    stored.path("rank-0002.jsonl").write_bytes(stored.path("rank-0001.jsonl").read_bytes())
-    return stored.judged()
+_altered("a rank too many", "rank 2: found a file, expected only ranks 0 to 1")(
+    lambda stored: stored.path("rank-0002.jsonl").write_bytes(stored.path("rank-0001.jsonl").read_bytes())
+)
 
 
-@_in_a_stored_run("a rank's last line is cut off", "the last line is cut off")
-def _file_truncated(lab: Lab) -> RunVerdict:
-    stored = lab.stored()
-    stored.path("rank-0001.jsonl").write_bytes(stored.path("rank-0001.jsonl").read_bytes()[:-20])
-    return stored.judged()
+_altered("a rank's last line is cut off", "the last line is cut off")(
+    lambda stored: stored.path("rank-0001.jsonl").write_bytes(stored.path("rank-0001.jsonl").read_bytes()[:-20])
+)
 
 
-@_in_a_stored_run("a rank's file is empty", "rank 1: found 0 'start' events")
-def _file_empty(lab: Lab) -> RunVerdict:
-    stored = lab.stored()
-    stored.path("rank-0001.jsonl").write_bytes(b"")
-    return stored.judged()
+_altered("a rank's file is empty", "rank 1: found 0 'start' events")(
+    lambda stored: stored.path("rank-0001.jsonl").write_bytes(b"")
+)
 
 
-@_in_a_stored_run("another number of ranks", "found world size 4, expected 2")
-def _another_count(lab: Lab) -> RunVerdict:
-    stored = lab.stored()
-    stored.edit("rank-0001.jsonl", lambda events: _one(events, "start").update(world_size=4))
-    return stored.judged()
+_altered("another number of ranks", "found world size 4, expected 2")(
+    lambda stored: stored.edit("rank-0001.jsonl", lambda events: _one(events, "start").update(world_size=4))
+)
 
 
-@_in_a_stored_run("evaluation on fewer images", "images in total, expected")
-def _fewer_images(lab: Lab) -> RunVerdict:
-    stored = lab.stored_full()
-
+@_altered("evaluation on fewer images", "images in total, expected", Lab.stored_full)
+def _fewer_images(stored: Stored) -> None:
     def fewer(events: list[Event]) -> None:
         last = _all(events, "eval_end")[-1]
         last["images"] = last["images_total"] = last["images"] - 8
 
     stored.edit("rank-0000.jsonl", fewer)
-    return stored.judged()
 
 
-@_in_a_stored_run("training ended before the target", "for reason target, expected at least")
-def _ended_early(lab: Lab) -> RunVerdict:
-    stored = lab.stored_full()
-    stored.edit("rank-0000.jsonl", lambda events: _one(events, "end").update(reason="target"))
-    return stored.judged()
+_altered("training ended before the target", "for reason target, expected at least", Lab.stored_full)(
+    lambda stored: stored.edit("rank-0000.jsonl", lambda events: _one(events, "end").update(reason="target"))
+)
 
 
 @_in_a_stored_run("training was shortened", "ended before the target", "missing")
@@ -363,11 +329,7 @@ def _byte_changed(lab: Lab) -> RunVerdict:
     return stored.judged(seal=False)
 
 
-@_in_a_stored_run("the seal is missing", "SHA256SUMS: not there")
-def _seal_missing(lab: Lab) -> RunVerdict:
-    stored = lab.stored()
-    stored.path("SHA256SUMS").unlink()
-    return stored.judged(seal=False)
+_altered("the seal is missing", "SHA256SUMS: not there", seal=False)(lambda stored: stored.path("SHA256SUMS").unlink())
 
 
 @_in_a_stored_run(
@@ -403,33 +365,25 @@ def _too_little_memory(lab: Lab) -> RunVerdict:
     return stored.judged()
 
 
-@_in_a_stored_run("a device at 0 % use", "read a use of 0.0 % on average in training")
-def _no_use(lab: Lab) -> RunVerdict:
-    stored = lab.stored()
-    _reading(stored, use_percent=0.0)
-    return stored.judged()
+_altered("a device at 0 % use", "read a use of 0.0 % on average in training")(
+    lambda stored: _reading(stored, use_percent=0.0)
+)
 
 
-@_in_a_stored_run("a device that draws no more power than before", "W on average in training and 60.0 W before")
-def _no_power(lab: Lab) -> RunVerdict:
-    stored = lab.stored()
+@_altered("a device that draws no more power than before", "W on average in training and 60.0 W before")
+def _no_power(stored: Stored) -> None:
     _reading(stored, power_w=61.0)
     stored.edit("telemetry.jsonl", lambda samples: [one.update(power_w=60.0) for one in samples[:4] if "card" in one])
-    return stored.judged()
 
 
-@_in_a_stored_run("the SMI watches another device", "and the allocator had given out 12.80 GiB at its peak")
-def _another_devices_memory(lab: Lab) -> RunVerdict:
-    stored = lab.stored()
-    _reading(stored, memory_used_gib=1.0)
-    return stored.judged()
+_altered("the SMI watches another device", "and the allocator had given out 12.80 GiB at its peak")(
+    lambda stored: _reading(stored, memory_used_gib=1.0)
+)
 
 
-@_in_a_stored_run("another schema version", "schema 1, expected 2")
-def _another_schema(lab: Lab) -> RunVerdict:
-    stored = lab.stored()
-    stored.edit_run(lambda record: record.update(schema=1))
-    return stored.judged()
+_altered("another schema version", "schema 1, expected 2")(
+    lambda stored: stored.edit_run(lambda record: record.update(schema=1))
+)
 
 
 @_in_a_stored_run("evidence of another cell", "found cell virtual-1x2-fp32-bs2, expected virtual-1x1-fp32-bs2")
@@ -447,36 +401,30 @@ def _short_epoch(lab: Lab) -> RunVerdict:
     return lab.stored_coco(steps=400).judged()
 
 
-@_in_a_stored_run("person_keypoints_val2017.json renamed", "annotations of val2017: found 11004 annotations")
-def _keypoints(lab: Lab) -> RunVerdict:
-    stored = lab.stored_coco()
-
+@_altered("person_keypoints_val2017.json renamed", "annotations of val2017: found 11004 annotations", Lab.stored_coco)
+def _keypoints(stored: Stored) -> None:
     def rename(events: list[Event]) -> None:
         _one(events, "data")["val"].update(boxes_listed=11_004, crowds=227, categories=1)
 
     for rank in range(8):
         stored.edit(f"rank-000{rank}.jsonl", rename)
-    return stored.judged()
 
 
-@_in_a_stored_run("a host with other annotations", "copy one file to all hosts")
-def _other_annotations(lab: Lab) -> RunVerdict:
-    stored = lab.stored()
-    stored.edit("rank-0001.jsonl", lambda events: _one(events, "data")["train"].update(annotations_sha256="cd" * 32))
-    return stored.judged()
+_altered("a host with other annotations", "copy one file to all hosts")(
+    lambda stored: stored.edit(
+        "rank-0001.jsonl", lambda events: _one(events, "data")["train"].update(annotations_sha256="cd" * 32)
+    )
+)
 
 
-@_in_a_stored_run("amp whose loss scale collapses", "gradients overflow at any scale")
-def _scale_collapses(lab: Lab) -> RunVerdict:
-    stored = lab.stored()
-
+@_altered("amp whose loss scale collapses", "gradients overflow at any scale")
+def _scale_collapses(stored: Stored) -> None:
     def collapse(events: list[Event]) -> None:
         for place, window in enumerate(_all(events, "window")):
             window.update(skipped=[*range(len(window["images"]) - 1)], loss_scale=65536.0 * 2.0 ** (-6 * place))
 
     for rank in (0, 1):
         stored.edit(f"rank-000{rank}.jsonl", collapse)
-    return stored.judged()
 
 
 @_in_a_stored_run("faster than 1.5 x published", "too good to be believed", "inconclusive")
@@ -484,9 +432,8 @@ def _too_good(lab: Lab) -> RunVerdict:
     return lab.stored(compute_ns=50_000_000).judged()
 
 
-@_in_a_stored_run("TF32 behind the fp32 products of the probes", "expected at most the specified 21")
-def _tf32_in_the_probe(lab: Lab) -> RunVerdict:
-    stored = lab.stored()
+@_altered("TF32 behind the fp32 products of the probes", "expected at most the specified 21")
+def _tf32_in_the_probe(stored: Stored) -> None:
     product = {"event": "device_rate", "of": "gemm", "precision": "fp32", "amount": 118 * 10**9, "units": 1}
     product.update(times_ns=[10**6] * 9, checked=8192)
 
@@ -495,7 +442,6 @@ def _tf32_in_the_probe(lab: Lab) -> RunVerdict:
         events.insert(at + 1, {**product, "t_ns": events[at]["t_ns"]})
 
     stored.edit("rank-0001.jsonl", add)
-    return stored.judged()
 
 
 @_in_a_stored_run("faster than the device's specified peak", "expected at most the specified peak of 125")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,10 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.installing.dockerfile import arguments, in_a_container, instructions, kept
-from tests.installing.pythons import Python, copy_of_the_checkout, python38
-from tests.installing.test_offline import TORCH, commands, torch_of_the_image
-from tests.suite.stored import store
+from tests.installing.dockerfile import arguments, instructions, kept
 from tests.support import ROOT
 from tests.test_layers import MAY_IMPORT
 
@@ -70,34 +66,3 @@ def test_a_python_that_this_user_cannot_start_is_named_with_what_to_do() -> None
     assert done.returncode == 4
     assert "/nonexistent/python cannot be started by user" in done.stderr
     assert "--user 0" in done.stderr
-
-
-@pytest.fixture(scope="module")
-def context(tmp_path_factory: Any) -> Path:
-    """A checkout with the wheelhouse of the documented commands, and a Python 3.8 with a vendor's torch beside it."""
-    if os.getuid() != 0 or shutil.which("unshare") is None:
-        pytest.skip("needs root and unshare")
-    folder = Path(str(tmp_path_factory.mktemp("image")))
-    checkout, newer = copy_of_the_checkout(folder / "checkout"), Python.made(folder / "newer", python38())
-    shutil.copy(str(ROOT / ".dockerignore"), str(checkout))
-    for command in commands()[:-1]:
-        words = command.replace("python3.8", str(newer.folder / "bin" / "python3.8"), 1).split()
-        subprocess.run(words, cwd=str(checkout), check=True)
-    torch_of_the_image(Python.made(folder / "vendor", python38()))
-    return checkout
-
-
-@pytest.mark.labs
-def test_a_user_without_a_name_gates_in_an_image_that_was_made_without_a_network(context: Path) -> None:
-    python, run_dir = context.parent / "vendor" / "bin" / "python", store(context.parent / "run")
-    arguments_ = {"BASE": "vendor:v1", "PYTHON": str(python)}
-    program = f'id -u; printenv CONFORMANCE_IMAGE; "{python}" -m pip list --format=freeze; '
-    gate = f"sh docker/entry.sh gate --replay={run_dir}; echo code $?; ls /runs"
-
-    done = in_a_container(ROOT / "docker/r300/Dockerfile", context, arguments_, ["sh", "-c", program + gate])
-
-    assert "12345\nvendor:v1\n" in done.stdout, done.stdout
-    assert {f"{name}=={version}" for name, version in TORCH.items()} <= set(done.stdout.splitlines())
-    assert "GATE: INCOMPLETE  r300-1x8-fp32-bs16" in done.stdout, done.stdout
-    assert "code 1\n" in done.stdout
-    assert "report.xml" in done.stdout.rpartition("code 1\n")[2].splitlines()

@@ -1,15 +1,20 @@
-"""docs/install.md, done: a Python 3.8 image with pip 20, its own torch and no network; and a read-only checkout."""
+"""docs/install.md and docs/containers.md, done: an image with Python 3.8, its own torch and no network.
+
+With pip 20, with a read-only checkout, and as its Dockerfile makes it.
+"""
 
 from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.installing.dockerfile import in_a_container
 from tests.installing.pythons import Python, copy_of_the_checkout, python38, written
 from tests.suite.stored import store
 from tests.support import ROOT
@@ -49,21 +54,28 @@ def without_network() -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def image(tmp_path_factory: Any) -> Python:
-    """A Python 3.8 with pip 20 and a vendor's torch, in which the documented commands were run."""
+def equipped(tmp_path_factory: Any) -> Path:
+    """A checkout in which the documented commands were run that need a network."""
     folder = Path(str(tmp_path_factory.mktemp("offline")))
     checkout, newer = copy_of_the_checkout(folder / "checkout"), Python.made(folder / "newer", python38())
-    python = Python.made(folder / "image", python38())
-    python.pip("install", "-q", "pip==20.0.2")
-    torch_of_the_image(python)
-    *online, offline = commands()
-    for command in online:
+    shutil.copy(str(ROOT / ".dockerignore"), str(checkout))
+    for command in commands()[:-1]:
         words = command.replace("python3.8", str(newer.folder / "bin" / "python3.8"), 1).split()
         subprocess.run(words, cwd=str(checkout), check=True)
+    return checkout
+
+
+@pytest.fixture(scope="module")
+def image(equipped: Path) -> Python:
+    """A Python 3.8 with pip 20 and a vendor's torch, in which the last of them was run."""
+    python = Python.made(equipped.parent / "image", python38())
+    python.pip("install", "-q", "pip==20.0.2")
+    torch_of_the_image(python)
+    offline = commands()[-1]
     kept = {key: value for key, value in os.environ.items() if not key.startswith("PIP_")}
     path = f"{python.folder / 'bin'}{os.pathsep}{os.environ['PATH']}"
     bare = {**kept, "PATH": path, "PIP_CONFIG_FILE": os.devnull}
-    subprocess.run([*without_network(), *offline.split()], cwd=str(checkout), env=bare, check=True)
+    subprocess.run([*without_network(), *offline.split()], cwd=str(equipped), env=bare, check=True)
     return python
 
 
@@ -96,3 +108,22 @@ def test_a_read_only_checkout_needs_no_install(image: Python, tmp_path: Path) ->
     assert done.returncode == 0, done.stdout + done.stderr
     assert "suite/test_memory.py::test_mem[cpu-1x1-fp32-bs8]" in done.stdout
     assert "R300 1x8 fp32 bs16" in done.stdout
+
+
+@pytest.mark.labs
+@pytest.mark.skipif(os.getuid() != 0 or shutil.which("unshare") is None, reason="needs root and unshare")
+def test_a_user_without_a_name_gates_in_an_image_that_was_made_without_a_network(equipped: Path) -> None:
+    vendor = Python.made(equipped.parent / "vendor", python38())
+    torch_of_the_image(vendor)
+    python, run_dir = vendor.folder / "bin" / "python", store(equipped.parent / "run")
+    program = f'id -u; printenv CONFORMANCE_IMAGE; "{python}" -m pip list --format=freeze; '
+    gate = f"sh docker/entry.sh gate --replay={run_dir}; echo code $?; ls /runs"
+    base = {"BASE": "vendor:v1", "PYTHON": str(python)}
+
+    done = in_a_container(ROOT / "docker/r300/Dockerfile", equipped, base, ["sh", "-c", program + gate])
+
+    assert "12345\nvendor:v1\n" in done.stdout, done.stdout
+    assert {f"{name}=={version}" for name, version in TORCH.items()} <= set(done.stdout.splitlines())
+    assert "GATE: INCOMPLETE  r300-1x8-fp32-bs16" in done.stdout, done.stdout
+    assert "code 1\n" in done.stdout
+    assert "report.xml" in done.stdout.rpartition("code 1\n")[2].splitlines()

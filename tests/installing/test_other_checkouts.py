@@ -14,11 +14,11 @@ from tests.suite.stored import store
 pytestmark = pytest.mark.labs
 
 
-@pytest.fixture(scope="module", params=["7.4.4", "8.3.5"])
-def judging(request: Any, tmp_path_factory: Any) -> Python:
-    """A Python 3.8 with what judging needs; these are the versions of pytest that load plug-ins before `pythonpath`."""
+@pytest.fixture(scope="module")
+def judging(tmp_path_factory: Any) -> Python:
+    """A Python 3.8 with what judging needs; pytest before 9 loads plug-ins before `pythonpath`."""
     python = Python.made(Path(str(tmp_path_factory.mktemp("judging"))) / "python", python38())
-    python.judging(request.param)
+    python.judging("7.4.4")
     return python
 
 

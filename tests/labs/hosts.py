@@ -126,11 +126,7 @@ class Host:
 
 @dataclass
 class Hosts:
-    """Two hosts and the cable between them; `ssh_config` is for `ssh -F` on either, by address or name.
-
-    `ssh_config_outside` is for `ssh -F` on this machine itself, outside of both: it reaches them through host a, which
-    costs a second login each time.
-    """
+    """Two hosts and the cable between them; `ssh_config` is for `ssh -F` on either, by address or name."""
 
     a: Host
     b: Host
@@ -140,10 +136,6 @@ class Hosts:
     @property
     def ssh_config(self) -> Path:
         return self.folder / "ssh_config"
-
-    @property
-    def ssh_config_outside(self) -> Path:
-        return self.folder / "ssh_config_outside"
 
     def run(
         self, host: Host, argv: Sequence[str], *, cwd: str | os.PathLike[str] | None = None, **options: Any
@@ -246,9 +238,6 @@ def two_hosts(
     """
     folder = folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
-    hidden = [str(path) for path in private if path.resolve() in (folder, *folder.parents)]
-    if hidden:
-        raise ValueError(f"private={hidden}: holds the lab's own folder {folder}, which host b must be able to read")
     hosts_file = folder / "hosts"
     hosts_file.write_text("".join(map("{} {}\n".format, ("127.0.0.1", *ADDRESSES), ("localhost", *names))))
     with contextlib.ExitStack() as ends:
@@ -303,11 +292,8 @@ def _write_keys(hosts: Hosts) -> None:
         hosts._authorize(host, {})
         known.append(f"{host.address} {(host.folder / 'host_key.pub').read_text()}")
     (hosts.folder / "known_hosts").write_text("".join(known))
-    common = SSH_CONFIG.format(folder=hosts.folder)
     named = "".join(f"Host {host.name}\n    HostName {host.address}\n" for host in (hosts.a, hosts.b))
-    hosts.ssh_config.write_text(named + common)
-    through = f"nsenter --target {hosts.a.pid} --net ssh -F {hosts.ssh_config} -W %h:%p {hosts.a.address}"
-    hosts.ssh_config_outside.write_text(f"{named}{common}    ProxyCommand {through}\n")
+    hosts.ssh_config.write_text(named + SSH_CONFIG.format(folder=hosts.folder))
 
 
 def _make_key(path: Path) -> None:

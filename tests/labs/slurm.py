@@ -47,10 +47,10 @@ KillWait=5
 MessageTimeout=10
 SlurmctldTimeout=30
 SlurmdTimeout=30
-InactiveLimit={inactive_limit_s}
+InactiveLimit=0
 WaitTime=0
-NodeName={a.name} NodeAddr={a.address} CPUs={cpus} State=UNKNOWN
-NodeName={b.name} NodeAddr={b.address} CPUs={cpus} State=UNKNOWN
+NodeName={a.name} NodeAddr={a.address} CPUs=4 State=UNKNOWN
+NodeName={b.name} NodeAddr={b.address} CPUs=4 State=UNKNOWN
 PartitionName=lab Nodes=ALL Default=YES MaxTime=10 State=UP
 """
 
@@ -128,19 +128,13 @@ class Cluster:
 
 
 @contextlib.contextmanager
-def slurm_cluster(
-    folder: Path, *, private: Sequence[Path] = (), cpus: int = 4, inactive_limit_s: int = 0
-) -> Iterator[Cluster]:
-    """Two idle nodes, `node-a` and `node-b`, of `cpus` CPUs each, and what two_hosts() says of the hosts.
-
-    An allocation whose salloc or srun is silent for `inactive_limit_s` seconds is ended; 0, Slurm's own default, is
-    never. Everything is gone at the end, also when this process is killed.
-    """
+def slurm_cluster(folder: Path) -> Iterator[Cluster]:
+    """Two idle nodes, `node-a` and `node-b`; everything is gone at the end, also when this process is killed."""
     folder = folder.resolve()
-    with two_hosts(folder, private=private, names=NODES, resolve=True) as hosts, contextlib.ExitStack() as ends:
+    with two_hosts(folder, names=NODES, resolve=True) as hosts, contextlib.ExitStack() as ends:
         cluster = Cluster(hosts, folder)
         ends.callback(cluster._end)
-        _write_settings(cluster, cpus, inactive_limit_s)
+        _write_settings(cluster)
         for host in (hosts.a, hosts.b):
             key, log = f"--key-file={folder / 'munge.key'}", f"--log-file={folder}/munged-{host.name}.log"
             seed = "--seed-file=/run/munge/seed"
@@ -157,7 +151,7 @@ def slurm_cluster(
         yield cluster
 
 
-def _write_settings(cluster: Cluster, cpus: int, inactive_limit_s: int) -> None:
+def _write_settings(cluster: Cluster) -> None:
     folder = cluster.folder
     (folder / "state").mkdir(exist_ok=True)
     key = folder / "munge.key"
@@ -165,7 +159,6 @@ def _write_settings(cluster: Cluster, cpus: int, inactive_limit_s: int) -> None:
     key.chmod(0o400)
     ports = {"controller_port": CONTROLLER_PORT, "node_port": NODE_PORT}
     values = {"folder": folder, "a": cluster.hosts.a, "b": cluster.hosts.b, **ports}
-    text = SLURM_CONF.format(**values, cpus=cpus, inactive_limit_s=inactive_limit_s)
-    (folder / "slurm.conf").write_text(text)
+    (folder / "slurm.conf").write_text(SLURM_CONF.format(**values))
     # No control groups: they are the machine's, and none of the settings above asks for them.
     (folder / "cgroup.conf").write_text("CgroupPlugin=autodetect\n")

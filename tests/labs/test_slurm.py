@@ -59,25 +59,6 @@ def kill_tree(pid: int) -> None:
         one.kill()
 
 
-def test_two_tasks_run_on_two_nodes(cluster: Cluster) -> None:
-    assert words(cluster, ["srun", *ON_BOTH, "hostname"]) == ["node-a", "node-b"]
-
-
-def test_an_allocation_is_made_for_one_command(cluster: Cluster) -> None:
-    assert words(cluster, ["salloc", "-N2", "srun", "hostname"]) == ["node-a", "node-b"]
-    wait_for(lambda: not cluster.jobs(), "the end of the allocation")
-
-
-def test_two_steps_share_an_allocation_each_on_its_node(cluster: Cluster) -> None:
-    # Each waits for the other: one after the other they would wait for ever.
-    meet = 'touch "$0/$(hostname)"; until [ -e "$0/node-a" ] && [ -e "$0/node-b" ]; do sleep 0.1; done; hostname'
-    folder = cluster.folder / "meeting"
-    folder.mkdir()
-    steps = " & ".join(f"srun -N1 -n1 -w {node} sh -c '{meet}' {folder}" for node in ("node-a", "node-b"))
-
-    assert words(cluster, ["salloc", "-N2", "sh", "-c", f"{steps} & wait"]) == ["node-a", "node-b"]
-
-
 def test_input_reaches_both_tasks_line_by_line_and_its_end_too(cluster: Cluster) -> None:
     program = (
         "import os, sys; me = os.uname().nodename\n"
@@ -100,8 +81,8 @@ def test_input_reaches_both_tasks_line_by_line_and_its_end_too(cluster: Cluster)
     srun.stdout.close()
 
 
-@pytest.mark.parametrize("length", [100, LONGEST_LINE_BYTES - 1])
-def test_lines_of_two_tasks_arrive_whole_up_to_a_length(cluster: Cluster, length: int) -> None:
+def test_lines_of_two_tasks_arrive_whole_up_to_a_length(cluster: Cluster) -> None:
+    length = LONGEST_LINE_BYTES - 1
     program = (
         "import os, sys; line = os.uname().nodename[-1] * int(sys.argv[1]) + '\\n'\n"
         "for _ in range(3000): os.write(1, line.encode())"
@@ -110,14 +91,6 @@ def test_lines_of_two_tasks_arrive_whole_up_to_a_length(cluster: Cluster, length
     lines = words(cluster, ["srun", *ON_BOTH, sys.executable, "-c", program, str(length)])
 
     assert Counter(lines) == {"a" * length: 3000, "b" * length: 3000}
-
-
-def test_no_byte_of_a_longer_line_is_lost(cluster: Cluster) -> None:
-    program = "import os\nfor _ in range(20): print(os.uname().nodename[-1] * 100_000, flush=True)"
-
-    lines = words(cluster, ["srun", *ON_BOTH, sys.executable, "-c", program])
-
-    assert Counter("".join(lines)) == {"a": 2_000_000, "b": 2_000_000}
 
 
 @pytest.mark.parametrize("argv", [["srun", *ON_BOTH], ["salloc", "-N2", "srun"]])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -37,6 +38,11 @@ class Session:
     cases: dict[str, Case]
     counts: dict[str, int]
     runs: list[Path]
+
+    @property
+    def last_line(self) -> str:
+        """The last line of its output, which under `--gate` is the gate's."""
+        return self.output.rstrip("\n").splitlines()[-1]
 
     @property
     def by_metric(self) -> dict[str, Case]:
@@ -110,6 +116,11 @@ def _session(folder: Path, code: int, output: str) -> Session:
     report = folder / "report.xml"
     cases, counts = read_junit(report) if report.exists() else ({}, {})
     return Session(code, output, cases, counts, sorted((folder / "runs").glob("*Z-*")))
+
+
+def starts_of(run_dir: Path) -> list[dict[str, Any]]:
+    """Return the first event of each rank of a run."""
+    return [json.loads(path.read_text().splitlines()[0]) for path in sorted(run_dir.glob("rank-*.jsonl"))]
 
 
 def read_junit(report: Path) -> tuple[dict[str, Case], dict[str, int]]:

@@ -8,12 +8,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Mapping, Sequence
 
+from evidence.bundle import read_run
 from expected import Device
 from expected.metrics import COCO_TRAIN_IMAGES
 from tests.support import cell_of, device_of
 from tests.verdict.bundles import Bundle, Event, Plan, build
 from verdict.checks.data import COCO_VAL_IMAGES
 from verdict.environment.items import BACKBONE_SHA256, COCO_TRAIN_LISTED
+from verdict.judge import judge_run
 
 ALL = ("e2e_time", "p_whole", "p_train", "p_core", "map", "mem")
 UNPUBLISHED = ("e2e_time", "p_whole", "p_train", "p_core")
@@ -112,6 +114,12 @@ def environment_of(device: Device) -> Event:
 def store(folder: Path, marker: str = "r300", topology: str = "1x8", **changes: Any) -> Path:
     """Write a run of a shipped cell into `folder` and return it."""
     return bundle_of(marker, topology, **changes).write(folder)
+
+
+def rates_of(run_dir: Path, topology: str = "1x1", names: Sequence[str] = UNPUBLISHED[1:]) -> Mapping[str, float]:
+    """Return what a run of the R300 delivers where its table is blank: what a site would accept."""
+    metrics = judge_run(read_run(run_dir), cell_of("r300", topology)).metrics
+    return {name: metrics[name].measured or 0.0 for name in names}
 
 
 def site_file(

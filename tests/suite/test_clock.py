@@ -11,7 +11,6 @@ from tests.suite.junit import Session, run_suite
 from tests.suite.stored import bundle_of
 
 CELL = "r300-1x1-fp32-bs16"
-QUESTIONS = ("timer_sees_queued_work", "synchronise_waits", "clock_is_monotonic")
 
 
 def asked(folder: Path, **readings: Any) -> Session:
@@ -22,27 +21,21 @@ def asked(folder: Path, **readings: Any) -> Session:
     )
 
 
-def outcomes(session: Session) -> dict[str, str]:
-    return {name: session.cases[f"test_{name}[{CELL}]"].outcome for name in QUESTIONS}
+LIES = {
+    "timer_sees_queued_work": ({"timer_ns": [10**7] * 3}, "the step timer saw 50%"),
+    "synchronise_waits": ({"synchronise_ns": [10**6] * 3, "after_ns": [19 * 10**6] * 3}, "it does not wait"),
+    "clock_is_monotonic": ({"steps_back": 1}, "the host's clock went back 1 times"),
+}
 
 
-def test_honest_clocks_pass(tmp_path: Path) -> None:
-    assert outcomes(asked(tmp_path)) == dict.fromkeys(QUESTIONS, "passed")
+@pytest.mark.parametrize("lying", [["timer_sees_queued_work"], ["synchronise_waits", "clock_is_monotonic"]])
+def test_a_lie_fails_its_own_question(lying: list[str], tmp_path: Path) -> None:
+    session = asked(tmp_path, **{name: value for lie in lying for name, value in LIES[lie][0].items()})
 
-
-@pytest.mark.parametrize(
-    ("question", "readings", "words"),
-    [
-        ("timer_sees_queued_work", {"timer_ns": [10**7] * 3}, "the step timer saw 50%"),
-        ("synchronise_waits", {"synchronise_ns": [10**6] * 3, "after_ns": [19 * 10**6] * 3}, "it does not wait"),
-        ("clock_is_monotonic", {"steps_back": 1}, "the host's clock went back 1 times"),
-    ],
-)
-def test_a_lie_fails_its_own_question(question: str, readings: dict[str, Any], words: str, tmp_path: Path) -> None:
-    session = asked(tmp_path, **readings)
-
-    assert outcomes(session) == {**dict.fromkeys(QUESTIONS, "passed"), question: "failure"}
-    assert words in session.cases[f"test_{question}[{CELL}]"].message
+    cases = {name: session.cases[f"test_{name}[{CELL}]"] for name in LIES}
+    assert {name for name, case in cases.items() if case.outcome == "failure"} == set(lying)
+    assert {name for name, case in cases.items() if case.outcome == "passed"} == set(LIES) - set(lying)
+    assert [name for name in lying if LIES[name][1] not in cases[name].message] == []
     assert session.code == 1
 
 

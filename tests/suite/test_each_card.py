@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.suite.junit import Session, launch_suite, run_suite
+from tests.suite.junit import Session, run_suite
 from tests.suite.stored import virtual_bundle
 
 CELL = "virtual-1x1-fp32-bs2"
@@ -66,7 +66,7 @@ def test_devices_work_side_by_side(tmp_path: Path) -> None:
     plan.write_text('clock = "real"\n')
     options = ["-m", "virtual", "--each-card", "--steps", "50", "--scenario", plan, "-n", "2"]
 
-    session = launch_suite(tmp_path, *options, VIRTUAL_VISIBLE_DEVICES="4,5")
+    session = run_suite(tmp_path, *options, VIRTUAL_VISIBLE_DEVICES="4,5")
 
     # To the second, as run.json has it; one after another, each would begin when the one before had ended.
     records = [json.loads((run / "run.json").read_text()) for run in session.runs]
@@ -98,7 +98,7 @@ def test_a_slow_device_fails_the_gate_by_name(tmp_path: Path) -> None:
     session = run_suite(tmp_path, "--each-card", "--gate", *(f"--replay={run}" for run in runs))
 
     assert session.cases[SIBLINGS].properties["slow"] == "device 0 (SIM-0000)"
-    assert session.output.splitlines()[-1] == f"GATE: FAIL  {CELL}-card0: p_train, p_core; {CELL}: siblings"
+    assert session.last_line == f"GATE: FAIL  {CELL}-card0: p_train, p_core; {CELL}: siblings"
 
 
 def test_two_devices_are_only_recorded_and_stand_in_nobodys_way(tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ def test_two_devices_are_only_recorded_and_stand_in_nobodys_way(tmp_path: Path) 
     session = run_suite(tmp_path, "--each-card", "--gate", *(f"--replay={run}" for run in runs))
 
     assert session.cases[SIBLINGS].outcome == "skipped"
-    assert session.output.splitlines()[-1].startswith(f"GATE: PASS, simulated  {CELL}-card0, {CELL}-card1; ")
+    assert session.last_line.startswith(f"GATE: PASS, simulated  {CELL}-card0, {CELL}-card1; ")
 
 
 def test_a_run_on_another_device_than_the_asked_one_is_invalid(tmp_path: Path) -> None:

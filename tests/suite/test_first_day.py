@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import importlib.metadata
-import json
 import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -17,7 +15,7 @@ from tests.fake_machine import FAKE_KUNLUNXIN
 from tests.faults import mishaps
 from tests.labs import hosts as lab_of_hosts
 from tests.labs.hosts import two_hosts
-from tests.suite.junit import Session, launch_suite, run_suite
+from tests.suite.junit import Session, launch_suite, run_suite, starts_of
 from tests.support import ROOT
 
 DAY = ("-p", "tests.suite.first_day", "-m", "r300", "--smoke")
@@ -32,7 +30,6 @@ def machine(folder: Path, **state: str) -> dict[str, str]:
     """
     found = {
         "PATH": os.pathsep.join([str(FAKE_KUNLUNXIN), os.environ["PATH"]]),
-        "PYTHONPATH": os.pathsep.join([str(FAKE_KUNLUNXIN), str(ROOT)]),
         "FAKE_XPU_CALLS": str(folder / "calls.jsonl"),
         "FAKE_XPU_USED_MIB": "2048",
         **state,
@@ -40,15 +37,15 @@ def machine(folder: Path, **state: str) -> dict[str, str]:
     return {name: text for name, text in found.items() if text}
 
 
+def modules(*before: Path) -> dict[str, str]:
+    """Return the variable by which each process of a session finds the doubles' modules."""
+    return {"PYTHONPATH": os.pathsep.join(map(str, [*before, FAKE_KUNLUNXIN, ROOT]))}
+
+
 def lines_with(words: str, session: Session) -> list[str]:
     """The lines of the suite's own closing part, which ends the session."""
     closing = session.output[session.output.rfind("= conformance =") :].partition("\nGATE: ")[0]
     return [line for line in closing.splitlines() if words in line]
-
-
-def starts(session: Session) -> list[dict[str, Any]]:
-    (run_dir,) = session.runs
-    return [json.loads(path.read_text().splitlines()[0]) for path in sorted(run_dir.glob("rank-*.jsonl"))]
 
 
 def test_where_everything_is_missing_a_session_prints_fifteen_lines(tmp_path: Path) -> None:
@@ -69,7 +66,6 @@ def test_where_everything_is_missing_a_session_prints_fifteen_lines(tmp_path: Pa
 @pytest.mark.parametrize(
     ("form", "topology", "state", "cards"),
     [
-        ("xpu", "1x1", {}, [0]),
         ("xpu", "1x2", {"FAKE_XPU_LISTED": "2,3", "XPU_VISIBLE_DEVICES": "2,3"}, [2, 3]),
         *([("cuda", "1x2", {"CUDA_VISIBLE_DEVICES": "4,5"}, [4, 5])] if TORCH_2 else []),
     ],
@@ -78,63 +74,75 @@ def test_where_everything_is_missing_a_session_prints_fifteen_lines(tmp_path: Pa
 def test_a_sound_machine_is_green(
     form: str, topology: str, state: dict[str, str], cards: list[int], tmp_path: Path
 ) -> None:
-    session = launch_suite(tmp_path, *DAY, "--topo", topology, **machine(tmp_path, FAKE_XMLIR_FORM=form, **state))
+    variables = {**machine(tmp_path, FAKE_XMLIR_FORM=form, **state), **modules()}
 
-    assert session.code == 0, session.output
-    assert {case.properties["verdict"] for case in session.by_metric.values()} == {"recorded"}
-    assert [start["card"] for start in starts(session)] == cards
+    session = launch_suite(tmp_path, *DAY, "--topo", topology, **variables)
+
+    require_green(session, cards)
     assert lines_with("telemetry  ", session) == []
 
 
-def require_refused(session: Session, message: str) -> None:
-    """Require a session that ended before its first test, with this message alone."""
+def require_green(session: Session, cards: list[int]) -> None:
+    """Require a session in which everything was recorded, on these devices."""
+    assert session.code == 0, session.output
+    assert {case.properties["verdict"] for case in session.by_metric.values()} == {"recorded"}
+    assert [start["card"] for start in starts_of(session.runs[0])] == cards
+
+
+def require_refused(session: Session, *messages: str) -> None:
+    """Require a session that ended before its first test, with these messages alone, a line each."""
     assert session.code == 4, session.output
     assert "Traceback" not in session.output
     # A stream that is not buffered may come before the other.
     errors = session.output[session.output.index("ERROR: ") :].partition("\n====")[0].splitlines()
-    assert [message in line for line in errors if line] == [True], errors
+    lines = [line for line in errors if line]
+    assert [[message in line for line in lines].count(True) for message in messages] == [1] * len(lines), errors
     assert session.runs == []
     (case,) = session.cases.values()
     assert (case.name, case.outcome) == ("preflight", "error")
-    assert message in case.message
+    assert [message for message in messages if message not in case.message] == []
 
 
-@pytest.mark.parametrize("mishap", mishaps.REFUSED, ids=lambda one: one.name.replace("`", ""))
+def judged(folder: Path, mishap: mishaps.Row, *words: str) -> Session:
+    return run_suite(folder, *words, "--topo", "1x1", *mishap.words, **machine(folder, **mishap.state))
+
+
+OF_DEVICES, OTHERS = mishaps.REFUSED[:3], mishaps.REFUSED[3:]
+
+
+@pytest.mark.parametrize("mishap", OF_DEVICES, ids=lambda one: one.name.replace("`", ""))
 def test_a_mishap_that_is_known_before_anything_starts(mishap: mishaps.Row, tmp_path: Path) -> None:
-    state = {name: text for name, text in machine(tmp_path, **mishap.state).items() if name != "PYTHONPATH"}
+    require_refused(judged(tmp_path, mishap, *DAY), mishap.message)
 
-    session = run_suite(tmp_path, *DAY, "--topo", "1x1", *mishap.words, **state)
 
-    require_refused(session, mishap.message)
+def test_mishaps_that_are_known_before_anything_starts_are_all_told(tmp_path: Path) -> None:
+    state = {name: text for one in OTHERS for name, text in one.state.items()}
+    all_at_once = mishaps.Row("", "", state, [word for one in OTHERS for word in one.words])
+
+    require_refused(judged(tmp_path, all_at_once, *DAY), *(one.message for one in OTHERS))
 
 
 def test_a_torchvision_that_is_not_this_torchs(tmp_path: Path) -> None:
     broken = tmp_path / "site" / "torchvision" / "__init__.py"
     broken.parent.mkdir(parents=True)
-    broken.write_text(
-        "raise RuntimeError('operator torchvision::nms does not exist')"
-    )  # as beside a CPU build of torch
-    state = machine(tmp_path)
-    state["PYTHONPATH"] = f"{tmp_path / 'site'}{os.pathsep}{state['PYTHONPATH']}"
+    # As beside a CPU build of torch.
+    broken.write_text("raise RuntimeError('operator torchvision::nms does not exist')")
 
-    session = run_suite(tmp_path, *DAY, "--topo", "1x1", **state)
+    session = run_suite(tmp_path, *DAY, "--topo", "1x1", **machine(tmp_path), **modules(tmp_path / "site"))
 
     require_refused(session, mishaps.TORCHVISION.message)
 
 
-@pytest.mark.integration
 def test_a_tool_that_hangs(tmp_path: Path) -> None:
-    session = launch_suite(tmp_path, *DAY, "--topo", "1x1", **machine(tmp_path, **mishaps.HANGS.state))
-
-    require_refused(session, mishaps.HANGS.message)
+    require_refused(judged(tmp_path, mishaps.HANGS, *DAY), mishaps.HANGS.message)
 
 
 @pytest.mark.integration
 @pytest.mark.parametrize("mishap", mishaps.GOES_ON, ids=lambda one: one.name.replace("`", ""))
 def test_a_mishap_that_decides_nothing(mishap: mishaps.Row, tmp_path: Path) -> None:
-    session = launch_suite(tmp_path, *DAY, "--topo", "1x1", **machine(tmp_path, **mishap.state))
+    session = judged(tmp_path, mishap, *DAY)
 
-    assert session.code == 0, session.output
+    require_green(session, [0])
     reported = lines_with("telemetry  ", session)
     assert [mishap.message in line for line in reported] == ([True] if mishap.message else []), reported
 
@@ -142,7 +150,7 @@ def test_a_mishap_that_decides_nothing(mishap: mishaps.Row, tmp_path: Path) -> N
 @pytest.mark.integration
 @pytest.mark.parametrize("mishap", mishaps.INVALID, ids=lambda one: one.name.replace("`", ""))
 def test_a_mishap_that_makes_a_run_invalid(mishap: mishaps.Row, tmp_path: Path) -> None:
-    session = launch_suite(tmp_path, *DAY, "--topo", "1x1", **machine(tmp_path, **mishap.state))
+    session = judged(tmp_path, mishap, *DAY)
 
     assert session.code == 1, session.output
     assert [mishap.message in line for line in lines_with("invalid: ", session)] == [True], session.output
@@ -151,7 +159,7 @@ def test_a_mishap_that_makes_a_run_invalid(mishap: mishaps.Row, tmp_path: Path) 
 @pytest.mark.integration
 @pytest.mark.parametrize("mishap", mishaps.DIFFERS, ids=lambda one: one.name.replace("`", ""))
 def test_a_mishap_that_the_environment_shows(mishap: mishaps.Row, tmp_path: Path) -> None:
-    session = launch_suite(tmp_path, *DAY[:-1], "--topo", "1x1", *mishap.words, **machine(tmp_path, **mishap.state))
+    session = judged(tmp_path, mishap, *DAY[:-1])
 
     assert session.code == 1, session.output
     assert len(lines_with(mishap.message, session)) == 1, session.output
@@ -165,9 +173,8 @@ def test_a_container_without_shared_memory(tmp_path: Path, shapes: Path) -> None
     command = ["unshare", "-m", "sh", "-c", small, "sh", sys.executable, "-m", "pytest", "-p", "no:cacheprovider"]
     command += [*DAY, "--topo=1x1", f"--data={shapes}", f"--runs={tmp_path / 'runs'}"]
 
-    done = subprocess.run(
-        command, cwd=str(ROOT), env={**os.environ, **machine(tmp_path)}, capture_output=True, text=True, check=False
-    )
+    environment = {**os.environ, **machine(tmp_path), **modules()}
+    done = subprocess.run(command, cwd=str(ROOT), env=environment, capture_output=True, text=True, check=False)
 
     said = done.stdout + done.stderr
     assert done.returncode == 4, said

@@ -18,7 +18,7 @@ def test_a_fault_fails_the_gate_and_is_named_wherever_it_is_shown(tmp_path: Path
 
     fault = "device 1 (0000:1b:00.0) of node0: 2 new uncorrected ECC errors in the run, expected none"
     case = session.cases[f"test_health[{CELL}]"]
-    assert session.output.splitlines()[-1] == f"GATE: FAIL  {CELL}: health"
+    assert session.last_line == f"GATE: FAIL  {CELL}: health"
     assert case.outcome == "failure"
     assert f"fail: {fault}" in case.message
     assert (case.properties["verdict"], case.properties["reason"]) == ("fail", fault)
@@ -35,4 +35,4 @@ def test_a_run_whose_devices_give_no_readings_passes_and_the_last_line_says_so(t
     case = session.cases[f"test_health[{CELL}]"]
     assert (case.outcome, case.properties["verdict"]) == ("skipped", "recorded")
     assert session.code == 0
-    assert session.output.splitlines()[-1].startswith(f"GATE: PASS, simulated  {CELL}; health of {CELL} not read; ")
+    assert session.last_line.startswith(f"GATE: PASS, simulated  {CELL}; health of {CELL} not read; ")

@@ -55,7 +55,7 @@ def test_the_run_is_judged_as_one_that_measures_nothing(probed: Session, tmp_pat
 
     assert {case.properties["verdict"] for case in session.by_metric.values()} == {"missing"}
     assert session.cases[f"test_step_times[{CELL}]"].outcome == "skipped"
-    line = session.output.rstrip("\n").splitlines()[-1]
+    line = session.last_line
     assert line.startswith(f"GATE: INCOMPLETE  {CELL}: p_train, p_core, mem missing"), line
 
 

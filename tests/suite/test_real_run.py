@@ -13,7 +13,7 @@ import pytest
 from evidence.bundle import read_run
 from evidence.seal import seal_problems
 from evidence.verdict import encode_verdict
-from tests.suite.junit import Case, Session, launch_suite
+from tests.suite.junit import Case, Session, launch_suite, starts_of
 from tests.suite.without_torch import link_distributions, run_without_torch
 from tests.support import cell_of, device_of
 from verdict.judge import judge_run
@@ -61,10 +61,6 @@ def tight(one: Path, tmp_path_factory: Any) -> Session:
     copy = shutil.copytree(str(one), str(folder / one.name))
     # Under -O, and without pytest's rewriting, assert statements are removed: the failure must not depend on them.
     return launch_suite(folder, "--assert=plain", *SMALL, "--replay", Path(copy), PYTHONOPTIMIZE="1", TIGHT_MEMORY="1")
-
-
-def starts_of(run_dir: Path) -> list[dict[str, Any]]:
-    return [json.loads(path.read_text().splitlines()[0]) for path in sorted(run_dir.glob("rank-*.jsonl"))]
 
 
 def test_three_workers_boot_each_of_two_cells_once(session: Session, one: Path, two: Path) -> None:

@@ -42,7 +42,7 @@ def test_they_are_replayed_together(twice: Session, tmp_path: Path) -> None:
     session = run_suite(tmp_path, "--gate", *(f"--replay={run}" for run in sorted(twice.runs, reverse=True)))
 
     assert session.code == 0
-    assert session.output.splitlines()[-1].endswith("; 2 runs of each cell")
+    assert session.last_line.endswith("; 2 runs of each cell")
     now, then = (one.by_metric["p_core"].properties for one in (session, twice))
     assert (now["measured"], now["method"], now["verdict"]) == (then["measured"], then["method"], then["verdict"])
 
@@ -56,18 +56,3 @@ def test_none_of_them_can_be_left_out(twice: Session, tmp_path: Path) -> None:
     assert (
         "virtual-1x1-fp32-bs2 was booted 2 times, which are judged together; run 1 of 2 is not given" in session.output
     )
-
-
-@pytest.mark.parametrize(
-    ("more", "words"),
-    [
-        (("--repeat", "0"), "not a whole number of at least 1"),
-        (("--repeat", "2", "--each-card"), "--repeat boots a cell several times"),
-        (("--repeat", "2", "--replay", "."), "leave out --repeat"),
-    ],
-)
-def test_what_cannot_be_repeated_is_refused(tmp_path: Path, more: tuple[str, ...], words: str) -> None:
-    session = run_suite(tmp_path, "-m", "virtual", *more)
-
-    assert session.code == 4
-    assert words in session.output

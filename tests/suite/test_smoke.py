@@ -1,4 +1,7 @@
-"""--smoke: a short run of everything, at any topology, which is held against no number and passes no gate."""
+"""--smoke: a short run of everything, at any topology, which is held against no number and passes no gate.
+
+On real devices in test_first_day.py.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +11,9 @@ from typing import Any
 
 import pytest
 
-from tests.suite.junit import Session, launch_suite, run_suite
+from tests.suite.junit import Session, run_suite
 
 CELL = "virtual-1x3-fp32-bs2"
-
-
-def last_line(session: Session) -> str:
-    return session.output.rstrip("\n").splitlines()[-1]
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +49,7 @@ def test_a_gate_over_a_smoke_run_is_refused_before_it_is_made(tmp_path: Path) ->
     why = "--smoke makes a run that is held against no number, so --gate could not pass: leave one of the two out"
     assert session.code == 4
     assert session.runs == []
-    assert last_line(session) == f"GATE: INCOMPLETE  nothing was run: {why}"
+    assert session.last_line == f"GATE: INCOMPLETE  nothing was run: {why}"
     assert session.output.count(why) == 2
 
 
@@ -60,16 +59,7 @@ def test_its_evidence_is_judged_again_as_what_it_is(smoked: Session, tmp_path: P
     again = run_suite(tmp_path, "--replay", run_dir, "--gate")
 
     # Of probes that the run left out, the line says so after it.
-    assert last_line(again).startswith(
+    assert again.last_line.startswith(
         f"GATE: INCOMPLETE  a smoke run is held against no number; {CELL}: p_train, p_core, mem recorded"
     )
     assert {case.properties["verdict"] for case in again.by_metric.values()} == {"recorded"}
-
-
-@pytest.mark.integration
-def test_on_this_machines_cpu(tmp_path: Path) -> None:
-    session = launch_suite(tmp_path, "-m", "cpu", "--topo", "1x2", "--smoke")
-
-    verdicts = {name: case.properties["verdict"] for name, case in session.by_metric.items()}
-    assert verdicts == dict.fromkeys(("e2e_time", "p_whole", "p_train", "p_core", "map", "mem"), "recorded")
-    assert session.code == 0, session.output

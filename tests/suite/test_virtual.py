@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.suite.junit import Session, run_suite
+from tests.suite.junit import Session, run_suite, starts_of
 
 SCENARIO = "seed = 3\nmemory_gib = 19.5\n"
 
@@ -35,7 +35,7 @@ def test_the_evidence_says_that_it_is_simulated(steady: Session) -> None:
     (run_dir,) = steady.runs
 
     record = json.loads((run_dir / "run.json").read_text())
-    starts = [json.loads(path.read_text().splitlines()[0]) for path in sorted(run_dir.glob("rank-*.jsonl"))]
+    starts = starts_of(run_dir)
     verdict = json.loads((run_dir / "verdict.json").read_text())
 
     assert (record["simulated"], verdict["simulated"]) == (True, True)

@@ -59,7 +59,7 @@ def test_the_run_is_ended_long_before_its_end_and_is_a_fail(ended: Session) -> N
     assert evidence.problems == ()
     assert 100 <= evidence.ranks[0].windows.measured.steps < 10_000
     assert ended.code == 1
-    assert ended.output.splitlines()[-1].startswith("GATE: FAIL  virtual-1x2-fp32-bs2: p_train, p_core, skew")
+    assert ended.last_line.startswith("GATE: FAIL  virtual-1x2-fp32-bs2: p_train, p_core, skew")
     assert "invalid" not in ended.output.rpartition("conformance ==")[2].lower()
 
 
@@ -76,7 +76,7 @@ def test_it_is_judged_alike_when_it_is_replayed(ended: Session, tmp_path: Path) 
     again = run_suite(tmp_path, "--gate", f"--replay={ended.runs[0]}")
 
     assert again.code == 1
-    assert again.output.splitlines()[-1].startswith("GATE: FAIL  virtual-1x2-fp32-bs2: p_train, p_core, skew")
+    assert again.last_line.startswith("GATE: FAIL  virtual-1x2-fp32-bs2: p_train, p_core, skew")
 
 
 def test_the_page_was_live_and_is_the_runs_page_now(ended: Session, folder: Path) -> None:
@@ -100,7 +100,7 @@ def test_the_first_failure_and_the_end_were_called(ended: Session, folder: Path)
 
     assert set(found) == {"failure", "end"}
     assert found["failure"]["cell"] == "virtual-1x2-fp32-bs2"
-    assert found["end"]["gate"] == ended.output.splitlines()[-1]
+    assert found["end"]["gate"] == ended.last_line
     assert found["end"]["outcome"] == "FAIL"
     (run,) = found["end"]["runs"]
     assert (run["outcome"], Path(ROOT, run["run"]).name) == ("fail", ended.runs[0].name)
