@@ -8,7 +8,6 @@ from evidence.events.peaks import PRODUCTS
 from evidence.events.rank import RankEvidence
 from verdict.checks.invariants import Case, check, rank_check
 from verdict.metrics.peaks import interval_of
-from verdict.probes.answers import place_of
 from verdict.probes.peaks import specified_at_most
 
 
@@ -23,8 +22,8 @@ def every_rank_was_measured(case: Case) -> Iterator[str]:
             continue
         done, products = rank.peaks_done, sorted(one.name for one in rank.rates if one.of in PRODUCTS)
         if done is None or done.rates != len(rank.rates):
-            told = "no 'peaks' event" if done is None else f"{done.rates} rates"
-            yield f"rank {rank.rank}: found {told} and {len(rank.rates)} events with a rate, expected as many of both"
+            found = "no 'peaks' event" if done is None else f"{done.rates} rates"
+            yield f"rank {rank.rank}: found {found} and {len(rank.rates)} events with a rate, expected as many of both"
         elif rank.start is not None and not rank.start.t_ns <= done.begun_ns <= done.t_ns:  # e2e_time is without it
             yield f"rank {rank.rank}: found a peaks probe that begins outside the run, expected it after 'start'"
         elif first is None:
@@ -36,7 +35,7 @@ def every_rank_was_measured(case: Case) -> Iterator[str]:
 @rank_check("peaks-within-specification")
 def rates_are_below_the_specification(case: Case, rank: RankEvidence) -> Iterator[str]:
     """No copy, memory or product was measured above what the device's specification allows."""
-    where = place_of(rank.rank, dict(case.evidence.starts))
+    where = "" if rank.start is None else f"device {rank.start.card} of {rank.start.host}: "
     for one in rank.rates:
         most = specified_at_most(case.cell, one)
         if most is None or one.error or not interval_of(one).low > most.rate:
@@ -46,6 +45,6 @@ def rates_are_below_the_specification(case: Case, rank: RankEvidence) -> Iterato
             "the products are not computed in fp32 but in a narrower format, as TF32" if one.precision == "fp32" else ""
         )
         yield (
-            f"{where}: {one.name}: found {one.rate:.4g} {unit}, expected at most the specified {most.rate:g} "
+            f"{where}{one.name}: found {one.rate:.4g} {unit}, expected at most the specified {most.rate:g} "
             f"({most.source}): {why or 'less was done than was asked for'}, or the time is wrong"
         )
