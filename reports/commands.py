@@ -193,8 +193,8 @@ def _history(arguments: argparse.Namespace) -> int:
     with open_history(_place(arguments), create=bool(arguments.add)) as history:
         if arguments.add:
             count = history.enter(_entries(arguments.add, arguments.release))
-            told = f"entered {counted(count, 'run')} in {history.address}"
-            print(told, file=sys.stderr) if arguments.json else print(f"{told}\n")
+            entered = f"entered {counted(count, 'run')} in {history.address}"
+            print(entered, file=sys.stderr) if arguments.json else print(f"{entered}\n")
         with history.reading() as connection:
             found = runs(connection, device=arguments.device, cell=arguments.cell, limit=arguments.limit)
     if arguments.json:
@@ -364,14 +364,14 @@ def _trend(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _write_page(path: Path, text: str, told: TextIO | None = None) -> None:
+def _write_page(path: Path, text: str, out: TextIO | None = None) -> None:
     try:
         write_whole(path, text)
     except OSError as error:
         raise SuiteError(
             f"{path}: the page cannot be written ({error.strerror}); name another file with --out"
         ) from None
-    print(visible(str(path)), file=told)
+    print(visible(str(path)), file=out)
 
 
 COMMANDS = {

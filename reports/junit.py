@@ -133,13 +133,13 @@ def _links(report: str) -> list[tuple[str, str]]:
 
 
 def _say(case: ElementTree.Element, values: Sequence[tuple[str, str]]) -> None:
-    """Put names and values into a case's system-out, below what is there already."""
+    """Put names and values into a case's system-out, without empty ones, below what is there already."""
     if not values:
         return
     out = case.find("system-out")
     if out is None:
         out = ElementTree.SubElement(case, "system-out")
-    out.text = (out.text or "") + "".join(f"{key}: {value}\n" for key, value in values)
+    out.text = (out.text or "") + "".join(f"{key}: {value}\n" for key, value in values if value)
 
 
 def preflight_xml(message: str) -> str:

@@ -7,10 +7,10 @@ import math
 from evidence.verdict import Interval, MetricVerdict
 from expected import Expectation, Metric
 
-_DECIMALS = {"s": 1, "images/s": 1, "0..1": 4, "": 4, "GiB": 2, "epochs": 0, "GB/s": 2}
+_DECIMALS = {"s": 1, "images/s": 1, "0..1": 4, "": 4, "GiB": 2, "epochs": 0, "faults": 0, "GB/s": 2}
 """The fewest decimals of a number by its unit; 3 of any other."""
 _DIMENSIONLESS = ("0..1", "")
-_COUNTS = ("epochs",)
+_COUNTS = ("epochs", "faults")
 """Units of which there are only whole numbers of what is measured."""
 _MOST_DECIMALS = 12
 _HOUR_S = 3600 - 0.5
@@ -195,4 +195,6 @@ def _number(value: float, decimals: int) -> str:
 
 
 def _with_unit(text: str, unit: str) -> str:
-    return text if unit in _DIMENSIONLESS else f"{text} {unit}"
+    if unit in _DIMENSIONLESS:
+        return text
+    return f"{text} {unit[:-1] if unit in _COUNTS and text == '1' else unit}"

@@ -56,7 +56,7 @@ def session_page(runs: Sequence[PageOf], *, comparisons: Sequence[Comparison], g
 
 
 def _title(bodies: Sequence[Body], runs: Sequence[PageOf]) -> str:
-    """Return devices, how many runs have which state, and the day: what tells this session from others."""
+    """Return devices, how many runs have which state, and the day: which distinguish this session from others."""
     states = [str(body.head["state"]) for body in bodies]
     counted = ", ".join(f"{states.count(word)} {word}" for word in dict.fromkeys(states)) or text("session.no_run")
     devices = ", ".join(dict.fromkeys(run.run.device.name for run in runs))

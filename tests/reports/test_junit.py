@@ -162,7 +162,7 @@ def case_of(name: str, time: str = "17.5", inside: str = "", **properties: str) 
 
 
 def test_the_properties_of_a_case_are_in_its_output_too() -> None:
-    text = of_pytest(case_of("test_p_core", measured="199.5", verdict="pass", run="runs/x"))
+    text = of_pytest(case_of("test_p_core", measured="199.5", low="", verdict="pass", run="runs/x"))
 
     (case,) = ElementTree.fromstring(completed(text, {"runs/x": "runs/x/report.html"})).iter("testcase")
 

@@ -58,7 +58,7 @@ def test_probes_that_were_asked_less_than_by_default_are_no_proof(tmp_path: Path
     session = run_suite(tmp_path, *again, "--baseline", site, **{PROBED_IN_FULL: "1"})
 
     less = "; ".join(f"{EIGHT}: {option} quick, not full" for option in ("numerics", "links"))
-    assert last_line(session).startswith(f"GATE: INCOMPLETE  {less}; ")
+    assert session.last_line.startswith(f"GATE: INCOMPLETE  {less}; ")
     assert {case.outcome for name, case in session.cases.items() if name.startswith("test_operator[")} == {"passed"}
 
 
@@ -69,7 +69,7 @@ def test_a_gate_that_asks_less_of_them_does_not_begin(tmp_path: Path, site: Path
     assert session.code == 4
     assert not session.runs
     said = f"{EIGHT}: links quick, not full: a gate asks for all of it; leave out --links"
-    assert last_line(session) == f"GATE: INCOMPLETE  nothing was run: {said}"
+    assert session.last_line == f"GATE: INCOMPLETE  nothing was run: {said}"
 
 
 def test_a_replay_of_the_release_passes_too(tmp_path: Path, again: list[Any], site: Path) -> None:

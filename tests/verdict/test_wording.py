@@ -59,6 +59,8 @@ def test_a_figure_has_four_significant_digits_and_no_exponent(value: float, show
         (0.0, "images/s", "0.0 images/s"),
         (12, "rounds", "12.000 rounds"),
         (12, "epochs", "12 epochs"),
+        (1, "epochs", "1 epoch"),
+        (0.0, "faults", "0 faults"),
         (18.89, "epochs", "18.89 epochs"),
     ],
 )
@@ -88,6 +90,7 @@ def test_half_the_interval_is_shown_relative_to_the_value(value: float, interval
         (None, 7200.0, "s", "<= 2 h 00 min"),
         (None, 60.5, "s", "<= 60.5 s"),
         (1e-13, None, "0..1", ">= 0.000000000000"),
+        (None, 0.0, "faults", "<= 0 faults"),
     ],
 )
 def test_a_bound_is_exact_and_names_the_sides_that_decide(

@@ -67,7 +67,7 @@ def run_rank(settings: Settings, ranks: Ranks, backend: Backend, log: EventLog, 
     try:
         if ranks.local_rank == 0:
             log.write(gather(settings, backend, device))
-        # After the first samples: they show the device at rest, which one that computes is told from.
+        # After the first samples: they show the device at rest, for comparison with the device at work.
         _probe(settings, backend, device, group, log)
         if settings.protocol == PROBES:
             reason = PROBES

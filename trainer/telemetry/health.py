@@ -98,18 +98,18 @@ class HealthReader:
         absent: dict[str, str] = {}
         found = self._sysfs()  # first: the link may slow down while a program is started
         try:
-            told = within(_PATIENCE_S, self._ask)
+            answer = within(_PATIENCE_S, self._ask)
         except Exception as error:  # a vendor's tool can fail in any way
-            told, absent["tool"] = {}, _short(str(error) or type(error).__name__)
-        if told is None:
+            answer, absent["tool"] = {}, _short(str(error) or type(error).__name__)
+        if answer is None:
             return None
         if self._pci is None:
-            self._pci = normal_pci(told.get("pci"))
+            self._pci = normal_pci(answer.get("pci"))
             found = self._sysfs()
-        if told.get("complaints"):
-            absent["tool"] = _short("; ".join(told["complaints"]))
-        sources = [name for name in ("sysfs" * bool(found), told.get("source", "")) if name]
-        lines = told.get("kernel_log")
+        if answer.get("complaints"):
+            absent["tool"] = _short("; ".join(answer["complaints"]))
+        sources = [name for name in ("sysfs" * bool(found), answer.get("source", "")) if name]
+        lines = answer.get("kernel_log")
         if lines is None and self._pci is None:
             absent["pci"] = "neither framework nor tool gives the device's PCI address"
         elif lines is None:
@@ -123,20 +123,20 @@ class HealthReader:
             card=self._place.index,
             pci=self._pci,
             sources=tuple(sources),
-            link_errors={**found.pop("link_errors", {}), **told.get("link_errors", {})},
+            link_errors={**found.pop("link_errors", {}), **answer.get("link_errors", {})},
             kernel_log=None if lines is None else self._new(lines),
             absent=absent,
-            **{**found, **told.get("numbers", {})},
+            **{**found, **answer.get("numbers", {})},
         )
 
     def _ask(self) -> dict[str, Any] | None:
         """Return what the tool reads, its numbers as the event has them; a link of width 0 is none."""
-        told = self._tool()
-        if told is None:
+        answer = self._tool()
+        if answer is None:
             return None
-        known = {name: convert(told[name]) for name, convert in _NUMBERS.items() if told.get(name) is not None}
+        known = {name: convert(answer[name]) for name, convert in _NUMBERS.items() if answer.get(name) is not None}
         numbers = {name: value for name, value in known.items() if value or not name.startswith("pcie_")}
-        return {**told, "numbers": numbers}
+        return {**answer, "numbers": numbers}
 
     def _sysfs(self) -> dict[str, Any]:
         return {} if self._pci is None else {**pcie_link(self._pci, self._root), **aer_errors(self._pci, self._root)}

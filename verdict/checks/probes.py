@@ -11,7 +11,6 @@ from expected.rates import SPECIFICATION, find_rate
 from verdict.checks.invariants import Case, check, rank_check
 from verdict.metrics.links import pair_rates, timed
 from verdict.metrics.peaks import interval_of
-from verdict.probes.answers import place_of
 from verdict.probes.peaks import specified_at_most
 from verdict.probes.table import PROBES, Probe
 
@@ -81,7 +80,7 @@ def no_link_is_faster_than_specified(case: Case) -> Iterator[str]:
 @rank_check("peaks-within-specification")
 def rates_are_below_the_specification(case: Case, rank: RankEvidence) -> Iterator[str]:
     """No copy, memory or product was measured above what the device's specification allows."""
-    where = place_of(rank.rank, dict(case.evidence.starts))
+    where = "" if rank.start is None else f"device {rank.start.card} of {rank.start.host}: "
     for one in rank.rates:
         most = specified_at_most(case.cell, one)
         if most is None or one.error or not interval_of(one).low > most.rate:
@@ -91,6 +90,6 @@ def rates_are_below_the_specification(case: Case, rank: RankEvidence) -> Iterato
             "the products are not computed in fp32 but in a narrower format, as TF32" if one.precision == "fp32" else ""
         )
         yield (
-            f"{where}: {one.name}: found {one.rate:.4g} {unit}, expected at most the specified {most.rate:g} "
+            f"{where}{one.name}: found {one.rate:.4g} {unit}, expected at most the specified {most.rate:g} "
             f"({most.source}): {why or 'less was done than was asked for'}, or the time is wrong"
         )

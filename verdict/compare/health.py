@@ -79,7 +79,7 @@ def judge_health(runs: Sequence[Evidence], *, broken: str = "") -> MetricVerdict
         verdict, reason = Verdict.PASS, "; ".join(filter(None, [f"no fault of {count}", *found.remarks, unread]))
     value = float(len(found.faults)) if verdict in (Verdict.FAIL, Verdict.PASS) else None
     method = "faults by counters, PCIe links and the kernel's log, after training against before it"
-    return MetricVerdict(HEALTH, value, "", None, None, None, 0.0, "lower", method, "", verdict, reason)
+    return MetricVerdict(HEALTH, value, "faults", None, None, None, 0.0, "lower", method, "", verdict, reason)
 
 
 def _name(start: Start, health: Sequence[Health]) -> str:

@@ -252,13 +252,13 @@ def in_words(found: Explanation) -> str:
     """Return the parts of a step as shares, and the largest loss with its reason."""
     shares = ", ".join(f"{part} {ms / found.step_ms:.0%}" for part, ms in found.parts_ms.items())
     notes = "".join(f"; {note}" for note in found.notes)
-    return f"a step takes {found.step_ms:.4g} ms: {shares}; {_loss(found)}: {_why(found)}{notes}"
+    return f"a step takes {found.step_ms:.1f} ms: {shares}; {_loss(found)}: {_why(found)}{notes}"
 
 
 def _loss(found: Explanation) -> str:
     culprit = found.culprit
     if not culprit:
-        return f"the parts add up to {sum(found.parts_ms.values()):.4g} ms, which explains nothing"
+        return f"the parts add up to {sum(found.parts_ms.values()):.1f} ms, which explains nothing"
     return f"most is lost in {culprit}, {found.lost_ms[culprit] / found.step_ms:.0%}"
 
 
@@ -270,7 +270,7 @@ def _why(found: Explanation) -> str:
         CONVOLUTIONS: f"convolutions are slower than matrix products, most of all {by_loss[0].name}" if by_loss else "",
         MEMORY: f"layers are bound by memory of {found.memory_gb_per_s:.4g} GB/s",
         EXCHANGE: "the backward pass does not hide the exchange of gradients",
-        LAUNCH: f"the host takes {found.host_ms:.4g} ms to queue a step, and the device waits for it",
+        LAUNCH: f"the host takes {found.host_ms:.1f} ms to queue a step, and the device waits for it",
         REST: "no measured peak explains it, as small or unfused kernels",
     }[found.culprit]
 

@@ -118,7 +118,7 @@ def judge_trajectory(evidence: Evidence) -> ProbeAnswer | None:
     elif any(done.spread[step] > HOST_SPREAD * abs(done.expected[step]) for _, _, step, done in found):
         verdict = Verdict.INCONCLUSIVE
         what = (
-            "honest arithmetic on the host differs by more than a tenth of the loss, so no error could be told from it"
+            "honest arithmetic on the host differs by more than a tenth of the loss, so that no error could be detected"
         )
     return ProbeAnswer("trajectory", verdict, what, margin, len(found), place, {"worst": f"step {step}"})
 

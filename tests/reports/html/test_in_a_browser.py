@@ -10,7 +10,7 @@ import pytest
 from markupsafe import Markup
 
 from evidence.text import visible
-from evidence.verdict import Verdict
+from evidence.verdict import ProbeVerdict, Verdict
 from expected import Topology
 from reports.html.certificate import certificate_page
 from reports.html.charts import Curve, Level, x_y
@@ -222,6 +222,10 @@ def answer(operator: str, direction: str, dtype: str, worst: float) -> dict:
     }
 
 
+PROBES = ("operators", "one step", "links", "copies", "memory", "peaks", "explained")
+IN_WORDS = ProbeVerdict("24.9 GB/s to the device, 24.9 back, pinned", "honest arithmetic", Verdict.PASS)
+
+
 @pytest.fixture(scope="module")
 def states(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A page of every kind and state, by name."""
@@ -246,7 +250,8 @@ def states(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     runs["pass"] = replace(runs["1x8"], run=replace(passed, verdict=verdict), gate="GATE: PASS  x", release="4.0.31")
     pages = {name: run_page(run) for name, run in runs.items()}
     pages["running"] = running_page(runs["invalid"])
-    pages["certificate"] = certificate_page(runs["pass"])
+    probed = replace(runs["pass"].run, verdict=replace(verdict, probes=dict.fromkeys(PROBES, IN_WORDS)))
+    pages["certificate"] = certificate_page(replace(runs["pass"], run=probed))
     pages["result"] = certificate_page(runs["fail"])
     pages["session"] = session_page(list(runs.values()), comparisons=[], gate="GATE: FAIL  x", command="pytest --gate")
     found = [compare_groups("p_core", [100.0, 100.2, 99.8], [90.0, 90.2, 89.8])]
@@ -279,6 +284,17 @@ def test_a_page_of_every_state_is_readable_silent_and_fits(
     assert browser.run("return document.scrollingElement.scrollWidth") <= width
     assert browser.run(CONTRAST) == {}
     assert browser.run(UNREACHABLE) == []
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("name", ["certificate", "result", "comparison"])
+def test_every_column_of_a_page_for_a_meeting_is_in_view(
+    browser: Browser, states: dict[str, Path], name: str, width: int
+) -> None:
+    browser.open(states[name], width=width)
+
+    cut = "return [...document.querySelectorAll('.scroll')].filter((box) => box.scrollWidth > box.clientWidth).length"
+    assert browser.run(cut) == 0
 
 
 @pytest.mark.parametrize("name", ["pass", "fail", "inconclusive", "invalid", "running"])
