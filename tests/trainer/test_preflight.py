@@ -35,7 +35,7 @@ def test_categories_that_no_model_can_have_are_refused(tmp_path: Path, categorie
 def test_a_file_that_is_none_is_named(tmp_path: Path) -> None:
     write(tmp_path, good()).write_text("<html>")
 
-    with pytest.raises(DataError, match="not valid JSON"):
+    with pytest.raises(DataError, match="is an HTML page"):
         classes_of(tmp_path)
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
+import unicodedata
 from itertools import chain
 from operator import itemgetter
 from pathlib import Path
@@ -23,6 +25,14 @@ _LARGEST_ID = 2**63 - 1
 _LARGEST_COORDINATE = 1e7  # beyond it float32 no longer counts single pixels
 _LARGEST_SIDE = 2**31 - 1
 _SHOWN = 3
+_ENCODINGS = ("latin-1", "gbk", "big5", "shift_jis", "euc_kr", "cp437", "cp1251")  # of names in archives
+
+# What only the annotations of other files of COCO's layout have.
+_OTHERS = (
+    ("segments_info", "panoptic segments (panoptic_*.json)"),
+    ("caption", "captions (captions_*.json)"),
+    ("question", "questions"),
+)
 
 
 def annotation_file(root: Path, split: str) -> Path:
@@ -40,7 +50,9 @@ def find_annotations(root: Path, split: str) -> Path:
     if file.exists() and not file.is_file():
         raise DataError(f"annotation file {file} is no plain file; put COCO's JSON file there")
     if not file.is_file():
-        raise DataError(f"annotation file {file} does not exist; unpack COCO's annotations into {root}")
+        packed = [one.name for one in sorted(file.parent.glob(f"{file.name}.*"))]
+        there = f"; {packed[0]} is there: unpack it (gzip's may be named .json as it is)" if packed else ""
+        raise DataError(f"annotation file {file} does not exist{there}; unpack COCO's annotations into {root}")
     return file
 
 
@@ -66,14 +78,28 @@ def _parse(file: Path, keep_segmentations: bool = False) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise DataError(
             f"{file}: found {_kind(content)}, expected an object with images, annotations and categories; "
-            "use COCO's instances_*.json"
+            f"{_another(content)}use COCO's instances_*.json"
         )
     for key in ("images", "annotations", "categories"):
         if key not in content:
-            raise DataError(f"{file}: has no {key!r}, found {sorted(content)[:8]}; use COCO's instances_*.json")
+            raise DataError(
+                f"{file}: has no {key!r}, found {sorted(content)[:8]}; {_another(content)}use COCO's instances_*.json"
+            )
         if not isinstance(content[key], list):
             raise DataError(f"{file}: {key!r} is {_kind(content[key])}, expected a list; use COCO's instances_*.json")
     return content
+
+
+def _another(content: Any) -> str:
+    """Say which other file of COCO's layout it looks like, to end in "; "; "" if none."""
+    entries = content.get("annotations", []) if isinstance(content, dict) else content
+    first = entries[0] if isinstance(entries, list) and entries else None
+    if isinstance(first, dict) and not isinstance(content, dict) and "score" in first:
+        return "it is a file of detections; "
+    for key, kind in _OTHERS:
+        if isinstance(first, dict) and key in first and "bbox" not in first:
+            return f"it is a file of {kind}; "
+    return "it is a list of pictures without boxes; " if isinstance(content, dict) and "images" in content else ""
 
 
 def _check_images(file: Path, images: list[Any]) -> Sizes:
@@ -121,6 +147,12 @@ def _check_annotations(file: Path, annotations: list[Any], sizes: Sizes, categor
         return
     seen: set[int] = set()
     for place, annotation in enumerate(annotations):
+        if isinstance(annotation, dict) and "bbox" not in annotation and _another({"annotations": [annotation]}):
+            raise DataError(
+                f"{file}: annotations[{place}] (id {annotation.get('id')!r} of image "
+                f"{annotation.get('image_id')!r}) has no 'bbox': "
+                f"{_another({'annotations': [annotation]})}use COCO's instances_*.json"
+            )
         _check_keys(file, f"annotations[{place}]", annotation, _ANNOTATION_KEYS)
         number = _id_of(file, f"annotations[{place}]", annotation, "id")
         where = f"annotation {number}"
@@ -210,7 +242,8 @@ def check_present(file: Path, folder: Path, listed: Sequence[tuple[int, str]]) -
         more = ", ..." if len(absent) > _SHOWN else ""
         raise DataError(
             f"{file}: {len(absent)} of {len(listed)} images listed are not in {folder}: "
-            f"{', '.join(absent[:_SHOWN])}{more}; unpack the images again, by a locale with the names' characters"
+            f"{', '.join(absent[:_SHOWN])}{more}; {_nearly(next(n for _, n in listed if n not in present), present)}"
+            "unpack the images again"
         )
     for image_id, name in listed[:_SHOWN]:
         if not os.path.exists(folder / name):
@@ -220,16 +253,44 @@ def check_present(file: Path, folder: Path, listed: Sequence[tuple[int, str]]) -
             )
 
 
+def _nearly(name: str, present: set[str]) -> str:
+    """Say which file may be meant by a name that the folder does not have, to end in "; "."""
+    for encoding in _ENCODINGS:
+        with contextlib.suppress(UnicodeEncodeError):
+            other = os.fsdecode(name.encode(encoding))
+            if other in present:
+                shown = repr(os.fsencode(other))[2:-1]
+                return f"{shown} is there, the same name in {encoding} (convmv -f {encoding} -t UTF-8 renames files); "
+    strange = sorted(one for one in present if not _is_utf_8(one))
+    if strange:
+        return f"{len(strange)} names there are not UTF-8, such as {strange[0]}; "
+    for one in present:
+        if _folded(one) == _folded(name):
+            kind = "case" if one.casefold() == name.casefold() else "Unicode normal form"
+            return f"{one!r} is there, a name in another {kind}; "
+    return ""
+
+
+def _is_utf_8(name: str) -> bool:
+    # A file name's bytes that cannot be decoded become lone surrogates, which cannot be encoded.
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
+
+
 def _check_keys(file: Path, where: str, entry: Any, keys: tuple[str, ...]) -> None:
     if not isinstance(entry, dict):
         raise DataError(f"{file}: {where} is {_kind(entry)}, expected an object with {', '.join(keys)}")
     for key in keys:
         if key not in entry:
             image = f" of image {entry['image_id']!r}" if "image_id" in entry else ""
-            raise DataError(
-                f"{file}: {where} (id {entry.get('id')!r}{image}) has no {key!r}, found {sorted(entry)}; "
-                "use COCO's instances_*.json"
-            )
+            raise DataError(f"{file}: {where} (id {entry.get('id')!r}{image}) has no {key!r}, found {sorted(entry)}")
 
 
 def _id_of(file: Path, where: str, entry: dict[str, Any], key: str) -> int:

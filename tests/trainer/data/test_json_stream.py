@@ -87,7 +87,7 @@ def test_a_file_that_ends_anywhere_is_refused(
     file.write_bytes(text[: cut % (len(text) - 1)])
     monkeypatch.setattr(json_stream, "_PIECE", piece)
 
-    with pytest.raises(DataError, match=r"cut\.json: not valid JSON: .*cut off"):
+    with pytest.raises(DataError, match=r"cut\.json: (not valid JSON: .*(cut off|correct it there)|is empty)"):
         read_json(file, keep_segmentations=keep)
 
 
@@ -107,12 +107,12 @@ def test_a_file_that_ends_anywhere_is_refused(
     ],
 )
 @pytest.mark.parametrize("piece", [1, 8, 10**6])
-def test_what_is_no_json_is_refused(tmp_path: Path, monkeypatch: Any, wrong: str, piece: int) -> None:
+def test_what_is_no_json_is_refused_with_its_place(tmp_path: Path, monkeypatch: Any, wrong: str, piece: int) -> None:
     file = tmp_path / "wrong.json"
     file.write_text(wrong)
     monkeypatch.setattr(json_stream, "_PIECE", piece)
 
-    with pytest.raises(DataError, match=r"wrong\.json: not valid JSON: .* near "):
+    with pytest.raises(DataError, match=r"wrong\.json: not valid JSON: .* at line 1, column \d+"):
         read_json(file)
 
 
