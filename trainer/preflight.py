@@ -10,17 +10,16 @@ from pathlib import Path
 from typing import Any, Mapping, Sequence
 
 from evidence.events.setup import HOST_BACKENDS
-from evidence.files import sha256_of
 from trainer.data.json_stream import read_json
 from trainer.devices import load_backend
 from trainer.errors import DataError, DeviceError, WeightsError
+from trainer.model.backbone_file import check_backbone
 from trainer.settings import Settings
 from trainer.telemetry.base import finish
 
 _MOST_CLASSES = 10_000  # a model of more takes gigabytes for its last layer
 _IMPORT_S = 120.0
 _REFUSED = "preflight: "
-_BENCHMARK_FILE = "resnet50-0676ba61.pth"
 
 _ALWAYS = {
     "torch": "install the vendor's build, or `pip install torch torchvision`",
@@ -163,18 +162,3 @@ def backbone_problems(backbone: Path) -> list[str]:
     except WeightsError as error:
         return [str(error)]
     return []
-
-
-def check_backbone(path: Path, digits: str) -> None:
-    """Raises WeightsError unless the SHA-256 of the file begins with `digits`, in hex."""
-    if not path.is_file():
-        raise WeightsError(f"{path}: no such file; --backbone names torchvision's {_BENCHMARK_FILE}")
-    try:
-        digest = sha256_of(path)
-    except OSError as error:
-        raise WeightsError(f"{path}: {error.strerror}; --backbone names torchvision's {_BENCHMARK_FILE}") from None
-    if not digest.startswith(digits):
-        raise WeightsError(
-            f"{path}: its SHA-256 begins with {digest[:16]}, expected {digits} as for torchvision's {_BENCHMARK_FILE}; "
-            "the file is damaged or another one, fetch it again"
-        )

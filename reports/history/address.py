@@ -61,7 +61,10 @@ def parse_url(text: str) -> Address:
     if not found:
         if not is_file_path(text):
             raise HistoryError(f"--history: found neither a file nor a URL, {_EXPECTED}")
-        return Address(Path(text).expanduser(), None)
+        try:
+            return Address(Path(text).expanduser(), None)
+        except (RuntimeError, KeyError) as error:  # no home; before Python 3.10 a KeyError
+            raise HistoryError(f"--history {text!r}: {error}; give the path in full") from None
     if scheme in _FILE_SCHEMES:
         return Address(_file(rest), None)
     try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import socket
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from trainer.numerics.operators import Tensors
 
 T = TypeVar("T")
+
+_DEVICE_NAME = re.compile(r"[0-9]+|[A-Z]+-[0-9A-Za-z/-]+")  # an index; a UUID as GPU-5c89f4ac-..., MIG-GPU-.../1/0
 
 
 @dataclass(frozen=True)
@@ -143,10 +146,16 @@ class Backend:
         return tuple(filter(None, (self.visible_devices, *self.also_visible)))
 
     def named_devices(self) -> list[str]:
-        """Return the devices that the variables name; [] if none is set. Raises DeviceError if two of them differ."""
+        """Return the devices that the variables name; [] if none is set.
+
+        Raises DeviceError if two of them differ, or one names a device twice or other than by index or UUID.
+        """
         named = {}
         for variable in self.visible_variables:
-            names = [name.strip() for name in os.environ.get(variable, "").split(",") if name.strip()]
+            text = os.environ.get(variable, "")
+            names = [name.strip() for name in text.split(",") if name.strip()]
+            if len(set(names)) < len(names) or not all(map(_DEVICE_NAME.fullmatch, names)):
+                raise DeviceError(f"{variable} is {text!r}, expected indexes or UUIDs of devices, as in 0,1, each once")
             if names:
                 named[variable] = names
         if len({tuple(names) for names in named.values()}) > 1:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from trainer.errors import WeightsError
-from trainer.preflight import check_backbone
+from trainer.model.backbone_file import check_backbone
 
 
 def load_backbone(body: torch.nn.Module, path: Path, digits: str) -> None:

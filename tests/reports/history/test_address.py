@@ -32,6 +32,11 @@ def test_an_sqlite_url_needs_a_file_and_nothing_else(url: str) -> None:
         parse_url(url)
 
 
+def test_a_home_that_is_not_there_is_refused() -> None:
+    with pytest.raises(HistoryError, match=r"--history .*~no-such-user.*give the path in full"):
+        parse_url("~no-such-user/h.sqlite")
+
+
 def test_a_postgresql_url_uses_the_driver_that_the_project_installs() -> None:
     url = parse_url("postgresql://host/runs").url
 

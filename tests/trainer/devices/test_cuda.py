@@ -12,6 +12,7 @@ import torch
 from trainer.devices import load_backend
 from trainer.devices.base import DeviceInfo, visible_index, visible_name
 from trainer.devices.cuda import _pci_address, device_uuid
+from trainer.preflight import device_problems
 from trainer.telemetry.base import DevicePlace
 
 
@@ -48,6 +49,23 @@ def test_the_variable_names_devices_by_number_or_uuid(monkeypatch: Any) -> None:
 
     assert [visible_name("CUDA_VISIBLE_DEVICES", rank) for rank in range(3)] == ["7", "GPU-8932f937", ""]
     assert [visible_index("CUDA_VISIBLE_DEVICES", rank) for rank in range(3)] == [7, 1, 2]
+
+
+@pytest.mark.parametrize("text", ["'0,1'", "[0,1]", "0 1", "0-7", "0,0", "all", "NoDevFiles", "0,-1", "cuda:0", "１"])
+def test_a_variable_that_names_no_devices_is_refused_before_anything_starts(monkeypatch: Any, text: str) -> None:
+    """Such as a value in quotes of docker's --env-file, or that of a Slurm job without devices."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", text)
+
+    (problem,) = device_problems("cuda", "", 1)
+
+    assert problem == f"CUDA_VISIBLE_DEVICES is {text!r}, expected indexes or UUIDs of devices, as in 0,1, each once"
+
+
+@pytest.mark.parametrize("text", ["", "0", " 0 , 1 ", "GPU-8932f937,GPU-1", "MIG-GPU-8932f937-d72c/1/0", "MIG-1a2b-3c"])
+def test_a_variable_that_names_devices_is_taken(monkeypatch: Any, text: str) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", text)
+
+    assert load_backend("cuda").named_devices() == [name.strip() for name in text.split(",") if name]
 
 
 @pytest.mark.parametrize(
