@@ -156,6 +156,13 @@ def test_in_a_full_probe_every_rank_copies_alone_and_multiplies_for_a_minute() -
     assert found_by("peaks-asked", minute)[0].startswith("rank 3: found other answers before 'peaks'")
 
 
+def test_a_rank_that_copies_less_at_once_with_the_others_is_named() -> None:
+    run = a_run()
+    without("rates", "peaks_done.rates", 0)(run.ranks[3])  # which copies at once only
+
+    assert found_by("peaks-asked", run)[0].startswith("rank 3: found other answers before 'peaks'")
+
+
 def test_of_hosts_with_one_device_each_all_copy_alone() -> None:
     run = a_run(devices=1)
     copies_alone(run.ranks[1])
@@ -174,6 +181,23 @@ def test_what_its_time_or_the_device_left_out_is_another_questions() -> None:
         also("links_done", pairs=0, not_asked=("send-recv of 64 MiB between devices, round 1",))(rank)
 
     assert [found_by(*one) for one in zip(ASKED, (late, unable, cut))] == [[], [], []]
+
+
+def test_ranks_are_held_against_those_that_have_answered_all() -> None:
+    late = a_run()
+    also("operators_done", unasked={"conv2d-wgrad-fp32": 1})(late.ranks[1])
+    without("operators", "operators_done.cases")(late.ranks[2])
+
+    assert [text[:6] for text in found_by("operators-asked", late)] == ["rank 2"]
+
+
+def test_one_rank_has_no_links_and_owes_none() -> None:
+    alone = a_run()
+    alone.ranks = alone.ranks[:1]
+    for rank in alone.ranks:
+        rank.operators_done = rank.one_step = rank.links_done = rank.peaks_done = None
+
+    assert [len(found_by(check, alone)) for check in ASKED] == [1, 1, 0, 1]
 
 
 @pytest.mark.parametrize("check", ASKED)
