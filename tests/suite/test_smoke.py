@@ -47,7 +47,7 @@ def test_every_number_is_only_recorded(smoked: Session) -> None:
 def test_a_gate_over_a_smoke_run_is_refused_before_it_is_made(tmp_path: Path) -> None:
     session = run_suite(tmp_path, "-m", "virtual", "--topo", "1x3", "--smoke", "--gate")
 
-    why = "--smoke makes a run that no number is compared with, so --gate could not pass: leave one of the two out"
+    why = "--smoke makes a run that no number is compared with, so --gate cannot pass: leave out one of them"
     assert session.code == 4
     assert session.runs == []
     assert last_line(session) == f"GATE: INCOMPLETE  nothing was run: {why}"
