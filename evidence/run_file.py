@@ -20,7 +20,7 @@ PROBES = "probes"
 """The protocol that trains nothing: environment and probes only, without data set and network."""
 PROTOCOLS = (*TRAINING, PROBES)
 UNJUDGED = ("smoke", PROBES)
-"""The protocols whose runs are held against no number, and are no attempt at a release."""
+"""The protocols whose runs are not compared with any number, and are no attempt at a release."""
 PRECISIONS = ("fp32", "tf32", "amp", "fp16", "bf16")
 """tf32: fp32 whose products and convolutions use TF32."""
 

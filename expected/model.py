@@ -17,7 +17,7 @@ DERIVED = "derived"
 UNPUBLISHED = "unpublished"
 NOT_APPLICABLE = "not_applicable"
 
-SMOKE = "a smoke run is held against no number"
+SMOKE = "a smoke run is not compared with any number"
 """The source of the expectations of a smoke run's cell."""
 
 _PLACE = re.compile(r"(?P<cell>.+?)-(?:card(?P<card>0|[1-9][0-9]*)|host-(?P<host>.+))", re.ASCII)

@@ -263,7 +263,7 @@ def _read_provenance(block: Table, metric: Metric, value: float) -> str:
     for key in versions.given():
         versions.text(key)
     if table.flag("simulated") and not block.text("cell").startswith(SIMULATED_DEVICE):
-        raise table.fault("simulated", "found true; what simulated devices did is no baseline for real ones")
+        raise table.fault("simulated", "found true; what simulated devices did is not a baseline for real ones")
     simulated = " (simulated)" if table.flag("simulated") else ""
     return f"mean of {len(kept)} runs, {min(dates)[:10]} to {max(dates)[:10]}{simulated}"
 

@@ -108,7 +108,7 @@ def _require_own(path: Path, is_kind: Callable[[int], bool]) -> None:
     """Raise CacheError if it is of another kind or writable for another user, OSError if it cannot be examined."""
     status = os.lstat(path)
     if not is_kind(status.st_mode):
-        raise CacheError(f"{path}: is no plain file or folder")
+        raise CacheError(f"{path}: is not a plain file or folder")
     if status.st_uid != os.geteuid():
         raise CacheError(f"{path}: belongs to user {status.st_uid}, expected {os.geteuid()}")
     if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):

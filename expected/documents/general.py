@@ -75,7 +75,7 @@ class Section:
             if self._open and not line.blank_before:
                 self._continue(" ", text)
             elif text:
-                self.complaints.note(place, f"{quote(text)} is no item of the list, and is left out")
+                self.complaints.note(place, f"{quote(text)} is not an item of the list, and is left out")
                 self.sentences.append(line.said)
             return
         is_inner = self._open and line.indent > self._last_indent
@@ -230,7 +230,7 @@ def _sentences(word: str, row: Mapping[str, Said], complaints: Complaints) -> li
         if not any(cell.text for cell in row.values()):
             return []
         text = f"{row['name'].text}: {row['value'].text}" + (f"; {remark.text}" if remark and remark.text else "")
-        complaints.note(row["name"].place, f"{quote(text)} is no general metric, and is quoted in the notes")
+        complaints.note(row["name"].place, f"{quote(text)} is not a general metric, and is quoted in the notes")
         return [Said(text, row["name"].place)]
     if remark is None or word == MODIFICATIONS or is_usual_remark(remark.text):
         return []

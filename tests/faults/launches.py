@@ -55,7 +55,7 @@ def _fault(
     return note
 
 
-@_fault("`kill -9` of a rank", "rank 1 (SIGKILL) ended without a word")
+@_fault("`kill -9` of a rank", "rank 1 (SIGKILL) ended without a message")
 def _kill_rank(folder: Path) -> RunVerdict:
     session = simulated(folder)
     session.until_event("window", rank=1)
@@ -134,7 +134,7 @@ def _kill_pytest(folder: Path) -> RunVerdict:
 
 
 @_fault(
-    "the system ends a rank for want of memory", "rank 1 (SIGKILL) ended without a word", needs=lambda: _no_cgroups()
+    "the system ends a rank for want of memory", "rank 1 (SIGKILL) ended without a message", needs=lambda: _no_cgroups()
 )
 def _no_memory(folder: Path) -> RunVerdict:
     data = ensure(folder / "data", seed=1, train_images=32, val_images=12)
@@ -270,7 +270,7 @@ def _other_categories(folder: Path) -> RunVerdict:
     return simulated(folder, f"--data={data}", topology="1x1", environment=_FORKED).end()
 
 
-@_fault("a FIFO in place of a picture", "it is no plain file, but a FIFO")
+@_fault("a FIFO in place of a picture", "it is not a plain file, but a FIFO")
 def _fifo(folder: Path) -> RunVerdict:
     data = _own_data(folder)
     for picture in (data / "train2017").iterdir():

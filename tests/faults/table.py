@@ -151,7 +151,7 @@ _in_a_run(
 _in_a_run("no backward pass after the second step", "invalid", "backward passes are missing", _fault("no_backward"))
 _in_a_run("one batch for ever", "invalid", "images trained on before in the same epoch", _fault("same_batch"))
 _in_a_run("DDP that exchanges nothing", "invalid", "the ranks do not exchange their gradients", _fault("no_exchange"))
-_in_a_run("a rank dies", "invalid", "rank 1 (SIGKILL) ended without a word", _fault("die", step=15, ranks=[1]))
+_in_a_run("a rank dies", "invalid", "rank 1 (SIGKILL) ended without a message", _fault("die", step=15, ranks=[1]))
 _in_a_run(
     "a rank hangs",
     "invalid",

@@ -1,4 +1,4 @@
-"""--smoke: a short run of everything, at any topology, which is held against no number and passes no gate.
+"""--smoke: a short run of everything, at any topology, which is not compared with any number and passes no gate.
 
 On real devices in test_first_day.py.
 """
@@ -46,7 +46,7 @@ def test_every_number_is_only_recorded(smoked: Session) -> None:
 def test_a_gate_over_a_smoke_run_is_refused_before_it_is_made(tmp_path: Path) -> None:
     session = run_suite(tmp_path, "-m", "virtual", "--topo", "1x3", "--smoke", "--gate")
 
-    why = "--smoke makes a run that is held against no number, so --gate could not pass: leave one of the two out"
+    why = "--smoke makes a run that no number is compared with, so --gate cannot pass: leave out one of them"
     assert session.code == 4
     assert session.runs == []
     assert session.last_line == f"GATE: INCOMPLETE  nothing was run: {why}"
@@ -60,6 +60,6 @@ def test_its_evidence_is_judged_again_as_what_it_is(smoked: Session, tmp_path: P
 
     # Of probes that the run left out, the line says so after it.
     assert again.last_line.startswith(
-        f"GATE: INCOMPLETE  a smoke run is held against no number; {CELL}: p_train, p_core, mem recorded"
+        f"GATE: INCOMPLETE  a smoke run is not compared with any number; {CELL}: p_train, p_core, mem recorded"
     )
     assert {case.properties["verdict"] for case in again.by_metric.values()} == {"recorded"}

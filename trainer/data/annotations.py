@@ -48,7 +48,7 @@ def find_annotations(root: Path, split: str) -> Path:
     if not folder.is_dir():
         raise DataError(f"data folder {root} has no {split}/; unpack the images of {split} there")
     if file.exists() and not file.is_file():
-        raise DataError(f"annotation file {file} is no plain file; put COCO's JSON file there")
+        raise DataError(f"annotation file {file} is not a plain file; put COCO's JSON file there")
     if not file.is_file():
         packed = [one.name for one in sorted(file.parent.glob(f"{file.name}.*"))]
         there = f"; {packed[0]} is there: unpack it (gzip's may be named .json as it is)" if packed else ""

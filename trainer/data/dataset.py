@@ -318,10 +318,10 @@ def _without_waiting(path: str, flags: int) -> int:
 
 
 def _open(file: BinaryIO) -> Image.Image:
-    """Return the picture in an open file. Raises OSError for what is no plain file, and as Pillow does."""
+    """Return the picture in an open file. Raises OSError for what is not a plain file, and as Pillow does."""
     mode = os.fstat(file.fileno()).st_mode
     if not stat.S_ISREG(mode):
-        raise OSError("it is no plain file, but a FIFO, a socket or a device")
+        raise OSError("it is not a plain file, but a FIFO, a socket or a device")
     return Image.open(file)
 
 

@@ -220,7 +220,7 @@ def _open(path: Path) -> int:
     found = os.fstat(file)
     if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:  # the holder's facts would be written into another file
         os.close(file)
-        raise OSError(errno.EINVAL, "it is no plain file, or has a second name")
+        raise OSError(errno.EINVAL, "it is not a plain file, or has a second name")
     return file
 
 

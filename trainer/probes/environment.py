@@ -128,7 +128,7 @@ def parse_list(text: str) -> list[int]:
     for part in filter(None, text.strip().split(",")):
         match = re.fullmatch(r"([0-9]{1,6})(?:-([0-9]{1,6}))?", part)
         if match is None:
-            raise ValueError(f"{part[:40]!r} is no number and no range, as in 0-3,8")
+            raise ValueError(f"{part[:40]!r} is neither a number nor a range, as in 0-3,8")
         found.update(range(int(match.group(1)), int(match.group(2) or match.group(1)) + 1))
     return sorted(found)
 

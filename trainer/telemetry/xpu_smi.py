@@ -96,7 +96,7 @@ class XpuSmi:
         for words in lines:
             if not any(words is one for one in whole):
                 shown = " ".join(words)[:120]
-                complaints.append({"error": f"xpu_smi -m printed {shown!r}, which is no whole line of a device"})
+                complaints.append({"error": f"xpu_smi -m printed {shown!r}, which is not a whole line of a device"})
         self._weigh_temperatures(whole)
         records = [self._readings(words, place) for words, place in zip(whole, places)]
         return [*(one for of_device in records for one in of_device), *complaints]
@@ -107,7 +107,9 @@ class XpuSmi:
             raise DeviceError("xpu_smi -m printed no device")
         for words in lines:
             if words not in whole or (_number(words[_TOTAL]) is None and not _is_absent(words[_TOTAL])):
-                raise DeviceError(f"xpu_smi -m printed {' '.join(words)[:120]!r}, which is no whole line of a device")
+                raise DeviceError(
+                    f"xpu_smi -m printed {' '.join(words)[:120]!r}, which is not a whole line of a device"
+                )
         self._devices = len(rows) or self._devices or len(lines)
         if len(lines) != self._devices:
             raise DeviceError(

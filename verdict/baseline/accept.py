@@ -136,9 +136,9 @@ def accepted_value(name: str, readings: Mapping[str, float]) -> AcceptedValue:
     if tolerance > LARGEST_TOLERANCE[name]:
         raise AcceptError(
             f"{name}: found {shown}: another run may be off by {in_words(name, tolerance)}, expected at most "
-            f"{in_words(name, LARGEST_TOLERANCE[name])}; a number that the site cannot reproduce is no baseline. Look "
-            "for what differs between the runs (temperature, clocks, other users of machine or disk), add runs, or "
-            f"leave the metric out with --without {name}"
+            f"{in_words(name, LARGEST_TOLERANCE[name])}; a number that the site cannot reproduce is not a baseline. "
+            "Look for what differs between the runs (temperature, clocks, other users of machine or disk), add runs, "
+            f"or leave the metric out with --without {name}"
         )
     accepted = AcceptedValue(name, value, tolerance, readings, trimmed)
     low, _ = accepted.bounds

@@ -84,7 +84,7 @@ def compare_version(stated: str, found: str, *, exact: bool = False) -> Answer:
     if least is not None:
         wanted, is_there = _release(least.group("a") or least.group("b")), _release(found)
         if not wanted or not is_there:
-            return Answer(UNKNOWN, f"{found} is no version with numbers")
+            return Answer(UNKNOWN, f"{found} is not a version with numbers")
         width = max(len(wanted), len(is_there))
         ahead = _padded(is_there, width) >= _padded(wanted, width)
         return Answer(MATCH if ahead else DIFFERS)

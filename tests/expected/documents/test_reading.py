@@ -215,7 +215,7 @@ NOTED = {
     "a label that states nothing": (changed("：4.0.25", "：/"), "11:13: note: driver: nothing is stated"),
     "a sentence below a list": (
         changed("：pytorch-1.12.1+cpu", "：pytorch-1.12.1+cpu\n\n    as installed"),
-        "16:5: note: 'as installed' is no item of the list, and is left out",
+        "16:5: note: 'as installed' is not an item of the list, and is left out",
     ),
     "a table before any general one": (
         "\n".join((HEADER, DASHES, row(p_core="777"), "", "")) + document(row()),

@@ -262,7 +262,7 @@ def test_an_annotation_file_that_is_a_fifo_is_named(tmp_path: Path) -> None:
     file.unlink()
     os.mkfifo(file)
 
-    assert f"{file} is no plain file" in refusal(tmp_path)
+    assert f"{file} is not a plain file" in refusal(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -265,7 +265,7 @@ def test_a_fifo_in_place_of_a_picture_does_not_hang(boxes: CocoBoxes, tmp_path: 
     os.mkfifo(file)
 
     assert complaint_of(boxes, 1).startswith(
-        f"{file}: image 7 cannot be read: OSError: it is no plain file, but a FIFO"
+        f"{file}: image 7 cannot be read: OSError: it is not a plain file, but a FIFO"
     )
 
 

@@ -249,14 +249,14 @@ def test_a_line_that_is_cut_off_is_reported_and_not_read(cut_off: str) -> None:
     records, complaints = parsed(first, second, cut)
 
     assert [one["card"] for one in records] == [0, 1]
-    assert complaints == [f"xpu_smi -m printed {cut[:120]!r}, which is no whole line of a device"]
+    assert complaints == [f"xpu_smi -m printed {cut[:120]!r}, which is not a whole line of a device"]
 
 
 def test_lines_that_are_no_devices_are_reported() -> None:
     records, complaints = parsed("警告：驱动版本不一致", device_line(0))
 
     assert len(records) == 1
-    assert complaints == ["xpu_smi -m printed '警告：驱动版本不一致', which is no whole line of a device"]
+    assert complaints == ["xpu_smi -m printed '警告：驱动版本不一致', which is not a whole line of a device"]
 
 
 @pytest.mark.parametrize(
@@ -264,12 +264,12 @@ def test_lines_that_are_no_devices_are_reported() -> None:
     [
         ("", "printed no device"),
         ("\n  \n", "printed no device"),
-        ("error: no device", "no whole line of a device"),
-        ("错误：没有设备", "no whole line of a device"),
+        ("error: no device", "not a whole line of a device"),
+        ("错误：没有设备", "not a whole line of a device"),
         ("00000000:53:00.0 0 0", "no whole line of a device"),
-        (" ".join(old_line().split()[:19]), "no whole line of a device"),
-        (old_line(total="many"), "no whole line of a device"),
-        (old_line() + "\nerror", "no whole line of a device"),
+        (" ".join(old_line().split()[:19]), "not a whole line of a device"),
+        (old_line(total="many"), "not a whole line of a device"),
+        (old_line() + "\nerror", "not a whole line of a device"),
     ],
 )
 def test_a_listing_without_a_line_of_a_device_is_refused(text: str, says: str) -> None:

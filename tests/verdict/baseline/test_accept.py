@@ -241,7 +241,7 @@ def test_metrics_that_scatter_are_refused_all_of_them(tmp_path: Path) -> None:
     lines = refused(write_runs(tmp_path, compute_ns=(40_000_000, 48_000_000, 44_000_000))).splitlines()
 
     assert [line.split(":")[0] for line in lines] == ["e2e_time", "p_whole", "p_train", "p_core"]
-    assert "a number that the site cannot reproduce is no baseline" in lines[3]
+    assert "a number that the site cannot reproduce is not a baseline" in lines[3]
 
 
 def test_one_more_run_heals_an_outlier(tmp_path: Path) -> None:
@@ -407,7 +407,7 @@ def test_of_three_runs_none_is_an_outlier_and_the_spread_refuses_them() -> None:
     ("name", "readings", "words"),
     [
         ("p_core", (90.0, 100.0, 110.0), "another run may be off by 49.69 %, expected at most 10.00 %"),
-        ("e2e_time", (90.0, 100.0, 110.0), "a number that the site cannot reproduce is no baseline"),
+        ("e2e_time", (90.0, 100.0, 110.0), "a number that the site cannot reproduce is not a baseline"),
         ("map", (0.33, 0.36, 0.39), "another run may be off by 0.1491, expected at most 0.0200"),
         ("p_core", (0.0, 0.0, 0.0), "expected more than 0"),
         ("map", (0.001, 0.001, 0.001), "too little for a bound above 0 at the tolerance 0.002"),
