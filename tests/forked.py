@@ -209,7 +209,8 @@ def serve(listening: int, server: str) -> None:
                     for inherited in (selector, listener, connection, *children.values()):
                         inherited.close()
                     _run(request)
-                connection.sendall(f"{pid}\n".encode("ascii"))
+                with contextlib.suppress(OSError):  # it is gone meanwhile: its end is read below
+                    connection.sendall(f"{pid}\n".encode("ascii"))
                 children[pid] = connection
                 selector.register(connection, selectors.EVENT_READ, pid)
             else:  # the requester of this child has closed its end

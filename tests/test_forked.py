@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -13,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.forked import Forked
+from tests.forked import Forked, _address
 from tests.support import ROOT
 
 
@@ -39,6 +41,18 @@ def test_a_child_has_its_arguments_and_environment_alone_and_its_code_comes_back
 
     assert child.wait(120) == 7
     assert output.read_text() == f"a b c x {ROOT} True True 1\n"
+
+
+def test_a_requester_that_is_gone_at_once_takes_no_other_child_with_it(tmp_path: Path) -> None:
+    output = tmp_path / "output"
+    request = {"function": "tests.test_forked:linger", "arguments": [str(tmp_path / "pid")], "output": str(output)}
+    with socket.socket(socket.AF_UNIX) as requester:
+        requester.connect(f"\0{_address('TRAINER')}")
+        requester.sendall(f"{json.dumps({**request, 'environment': {}})}\n".encode("ascii"))
+
+    child = Forked("tests.test_forked:tell", environment={"GIVEN": "x"}, output=str(output))
+
+    assert child.wait(120) == 7
 
 
 @pytest.mark.parametrize("timeout_s", [0.0, None])

@@ -226,10 +226,10 @@ def _fill(disk: Path, but: int = 0) -> None:
 
 @_fault("the newest checkpoint is cut in half, and a rank killed (`--max-restarts 1`)", "", "pass")
 def _torn_checkpoint(folder: Path) -> RunVerdict:
-    words = ("--epochs", 1, "--checkpoint-steps", 4, "--max-restarts", 1, "--gate")
-    session = simulated(folder, *words, clock="simulated", topology="1x1")
+    words = ("--epochs", 2, "--checkpoint-steps", 4, "--max-restarts", 1, "--gate")
+    session = simulated(folder, *words, clock="simulated")
     session.until_event("checkpoint", count=3)
-    rank = session.rank(0)
+    rank = session.rank(1)
     rank.suspend()  # so that nobody writes another one
     time.sleep(1.0)
     newest = sorted(session.run_dir.glob("checkpoints/*.pt"))[-1]

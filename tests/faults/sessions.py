@@ -46,6 +46,8 @@ class Session:
         self._output = folder / f"output-{time.monotonic_ns()}"
         folder.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-m", cell.device]
+        # The probes cost as much as the rest, and no row is about them; a gate asks for all.
+        command += [] if "--gate" in arguments else ["--numerics", "none", "--links", "none"]
         command += ["--topo", str(cell.topology), f"--runs={self.runs}", *map(str, arguments)]
         inherited = {key: text for key, text in os.environ.items() if not key.startswith(("PYTEST_", "COV_"))}
         inherited.update({FOLDER_VARIABLE: str(self.leases), "OMP_NUM_THREADS": "1"})

@@ -67,7 +67,7 @@ def test_where_everything_is_missing_a_session_prints_fifteen_lines(tmp_path: Pa
     ("form", "topology", "state", "cards"),
     [
         ("xpu", "1x2", {"FAKE_XPU_LISTED": "2,3", "XPU_VISIBLE_DEVICES": "2,3"}, [2, 3]),
-        *([("cuda", "1x2", {"CUDA_VISIBLE_DEVICES": "4,5"}, [4, 5])] if TORCH_2 else []),
+        *([("cuda", "1x1", {"CUDA_VISIBLE_DEVICES": "4"}, [4])] if TORCH_2 else []),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

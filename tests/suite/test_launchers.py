@@ -23,6 +23,7 @@ from verdict.judge import judge_run
 
 def suite_command(folder: Path, topology: str, data: Path, *arguments: object) -> list[str]:
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-m", "cpu", "--topo", topology]
+    command += ["--numerics=none", "--links=none"]
     # Each host of the labs has a /run of its own, and so leases of its own.
     return [*command, f"--runs={folder / 'runs'}", f"--data={data}", "--leases=/run/leases", *map(str, arguments)]
 
