@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from evidence.files import sha256_of
-from trainer.errors import WeightsError
+from trainer.errors import WeightsError, first_line
 
 _BENCHMARK_FILE = "resnet50-0676ba61.pth"
 
@@ -62,8 +62,7 @@ def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
     try:
         loaded = _load_tensors_only(path)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, AttributeError, OSError) as error:
-        said = (str(error).splitlines() or [type(error).__name__])[0]
-        raise WeightsError(f"{path}: not a state_dict of tensors: {said[:200]}") from None
+        raise WeightsError(f"{path}: not a state_dict of tensors: {first_line(error)}") from None
     if not isinstance(loaded, dict) or not all(isinstance(v, torch.Tensor) for v in loaded.values()):
         raise WeightsError(f"{path}: holds a {type(loaded).__name__}, expected a state_dict of tensors")
     return dict(loaded)
