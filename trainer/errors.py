@@ -8,6 +8,11 @@ _BYTES = re.compile("[\udc80-\udcff]")
 """What Python makes of bytes that are no UTF-8 (PEP 383)."""
 
 
+def first_line(error: BaseException, longest: int = 200) -> str:
+    """Return the first line of an error's message, or its type where it has none: a framework's may fill pages."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:longest]
+
+
 class TrainerError(Exception):
     """A run cannot go on for a reason outside the program; `kind` names its family in the evidence."""
 

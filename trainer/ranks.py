@@ -118,29 +118,6 @@ class HostGroup:
         dist.all_gather(gathered, padded, group=self._group)
         return [part[:count].numpy() for part, count in zip(gathered, counts)]
 
-    def gather(self, rows: np.ndarray) -> list[np.ndarray] | None:
-        """Return every rank's float64 array [n_rank, columns], by rank, on rank 0; None on the others.
-
-        Each is sent once and unpadded, to rank 0 only.
-        """
-        if self._group is None:
-            return [rows] if self.ranks.rank == 0 else None
-        import torch
-        import torch.distributed as dist
-
-        counts = [int(part[0, 0]) for part in self.all_gather(np.array([[len(rows)]]))]
-        if self.ranks.rank != 0:
-            if len(rows):
-                dist.send(torch.from_numpy(np.ascontiguousarray(rows, dtype=np.float64)), 0, group=self._group)
-            return None
-        gathered = [rows]
-        for rank, count in enumerate(counts[1:], 1):
-            part = torch.empty((count, rows.shape[1]), dtype=torch.float64)
-            if count:
-                dist.recv(part, rank, group=self._group)
-            gathered.append(part.numpy())
-        return gathered
-
     def all_gather_json(self, value: Any) -> list[Any]:
         """Return every rank's JSON value, by rank."""
         text = np.frombuffer(json.dumps(value).encode("ascii"), dtype=np.uint8)

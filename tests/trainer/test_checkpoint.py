@@ -214,7 +214,6 @@ def test_a_disk_without_room_is_an_error_that_says_so(tmp_path: Path, little_roo
     assert caught.value.kind == "disk"
     assert said.startswith(f"{tmp_path}/checkpoints/epoch-0000-step-000100.pt: the checkpoint could not be written: ")
     assert os.strerror(27) in said  # what the limit is called; a full disk has another name
-    assert "bytes are free there" in said
     assert list((tmp_path / "checkpoints").iterdir()) == []
 
 
@@ -247,9 +246,7 @@ def test_what_torch_cannot_write_is_an_error_of_the_disk(tmp_path: Path, monkeyp
 
     monkeypatch.setattr(torch, "save", fail)
 
-    with pytest.raises(
-        DiskError, match=r"could not be written: PytorchStreamWriter failed writing file; [0-9,]+ bytes"
-    ):
+    with pytest.raises(DiskError, match=r"could not be written: PytorchStreamWriter failed writing file; make room"):
         saved(tmp_path, at(0, 100))
 
 

@@ -22,11 +22,11 @@ from tests.trainer.scoring_data import made_up, plain, truth_of
 from tests.trainer.small import small_settings
 from trainer.data import scoring
 from trainer.data.loader import build_loaders
-from trainer.data.scoring import FAST, REFERENCE, Score, rows_of_image, score_rows, version
+from trainer.data.scoring import FAST, REFERENCE, Score, rows_of, score_rows, version
 from trainer.data.shapes import ensure
 from trainer.devices import load_backend
 from trainer.errors import DataError
-from trainer.loop.evaluate import Outcome, PublishedScores, collector, detect, rows_of
+from trainer.loop.evaluate import Outcome, PublishedScores, collector, detect
 from trainer.ranks import HostGroup, Ranks
 
 
@@ -177,8 +177,11 @@ def test_a_batchs_rows_are_those_of_its_images() -> None:
 
     rows = rows_of([7, 8, 9, 581929], outputs)
 
-    one_by_one = [rows_of_image(image_id, output) for image_id, output in zip([7, 8, 9, 581929], outputs)]
-    assert rows.tobytes() == np.concatenate(one_by_one).tobytes()
+    boxes, scores, labels = (np.concatenate([one[name] for one in outputs]) for name in ("boxes", "scores", "labels"))
+    assert rows[:, 0].tolist() == [7] * 3 + [9] * 100 + [581929]
+    assert np.array_equal(rows[:, 1:3], boxes[:, :2])
+    assert np.array_equal(rows[:, 3:5], boxes.astype(np.float64)[:, 2:] - boxes.astype(np.float64)[:, :2])
+    assert np.array_equal(rows[:, 5:], np.stack([scores.astype(np.float64), labels], axis=1))
 
 
 @pytest.mark.parametrize("first", [1, 2**53 - 4, 2**60, 2**63 - 12])
@@ -245,7 +248,7 @@ def test_only_copies_from_pinned_memory_are_not_waited_for(monkeypatch: Any, pin
         return [], []
 
     monkeypatch.setattr("trainer.loop.evaluate.to_device", copying)
-    batch = SimpleNamespace(targets=[], images=[], oriented=2)
+    batch = SimpleNamespace(image_ids=np.zeros(0, dtype=np.int64), oriented=2)
     monkeypatch.setattr("trainer.loop.evaluate.require_batch", lambda one: one)
 
     oriented = detect(torch.nn.Identity(), Batches([batch, batch]), backend, lambda ids, found: None)

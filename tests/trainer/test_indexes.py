@@ -172,15 +172,6 @@ def test_why_an_index_is_not_from_the_cache_is_said(
     assert str(tmp_path / "file") in found.why
 
 
-def test_a_worker_of_a_loader_reads_the_cached_index(shapes: Path, tmp_path: Path, cache: Path) -> None:
-    def targets(workers: int) -> list[Any]:
-        settings = small_settings(shapes, tmp_path, workers=workers)
-        loaders = build_loaders(settings, rank=0, world_size=1, pin_memory=False)
-        return [batch.boxes.tolist() for batch in loaders.train]
-
-    assert targets(1) == targets(0)
-
-
 def test_a_rank_alone_raises_its_own_error(tmp_path: Path, cache: Path) -> None:
     with pytest.raises(DataError, match="does not exist"):
         read_indexes(small_settings(tmp_path / "nowhere", tmp_path), HostGroup(Ranks()))

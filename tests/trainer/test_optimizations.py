@@ -15,9 +15,10 @@ from evidence.rank_file import EventLog
 from tests.trainer.small import small_settings
 from trainer.data.coco import GroundTruth
 from trainer.data.loader import build_loaders
+from trainer.data.scoring import rows_of
 from trainer.devices import load_backend
 from trainer.loop import staging
-from trainer.loop.evaluate import Outcome, collector, detect, rows_of
+from trainer.loop.evaluate import Outcome, collector, detect
 from trainer.loop.session import _prepare
 from trainer.model.networks import build_model
 from trainer.optimizations import NAMES, SWITCHED

@@ -220,17 +220,10 @@ def collate(samples: Sequence[Sample | BadSample], slots: Slots | None = None) -
 
     With a free slot of `slots`, a worker writes the pixels there; they are a tensor when received from the queue.
     """
-    good: list[Sample] = []
-    for sample in samples:
-        if isinstance(sample, BadSample):
-            return sample
-        good.append(sample)
-    table = [
-        Row(
-            one.image_id, one.pixels.shape[0], one.pixels.shape[1], int(one.mirrored), len(one.boxes), int(one.oriented)
-        )
-        for one in good
-    ]
+    good = [one for one in samples if isinstance(one, Sample)]
+    if len(good) < len(samples):
+        return next(one for one in samples if isinstance(one, BadSample))
+    table = [(one.image_id, *one.pixels.shape[:2], one.mirrored, len(one.boxes), one.oriented) for one in good]
     decoded = [one.pixels.reshape(-1) for one in good]
     lent = slots.lend(sum(map(len, decoded))) if slots is not None else None
     if lent is None:

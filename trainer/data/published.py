@@ -50,11 +50,9 @@ class PublishedBatch(NamedTuple):
 
 def collate_published(samples: Sequence[PublishedSample | BadSample]) -> PublishedBatch | BadSample:
     """Makes a batch of samples; the first bad one, if there is any, takes its place."""
-    good: list[PublishedSample] = []
-    for sample in samples:
-        if isinstance(sample, BadSample):
-            return sample
-        good.append(sample)
+    good = [one for one in samples if isinstance(one, PublishedSample)]
+    if len(good) < len(samples):
+        return next(one for one in samples if isinstance(one, BadSample))
     return PublishedBatch([sample.image for sample in good], [sample.target for sample in good])
 
 
@@ -88,12 +86,11 @@ class PublishedImages(Dataset):
         else:
             try:
                 target = _target_of(image_id, self._annotations[image_id], *image.shape[1:])
-            except Exception as error:  # pycocotools raises various things for what is no outline
+            except DataError as error:
                 file = self._folder / str(self._index.file_names[item.position])
                 return BadSample(
-                    f"{file}: image {image_id}: the segmentation of {self._bad_outline(image_id, *image.shape[1:])} "
-                    f"cannot be decoded: {type(error).__name__}: {error}; correct the "
-                    "annotations, or leave masks away (without --without=boxes_only)"
+                    f"{file}: image {image_id}: {error}; correct the annotations, or leave masks away (without "
+                    "--without=boxes_only)"
                 )
         if item.flip:
             image = image.flip(-1)
@@ -101,15 +98,6 @@ class PublishedImages(Dataset):
             if "masks" in target:
                 target["masks"] = target["masks"].flip(-1)
         return PublishedSample(functional.convert_image_dtype(image) if self._floats else image, target)
-
-    def _bad_outline(self, image_id: int, height: int, width: int) -> str:
-        """Return which annotation of the image has an outline that is none."""
-        for one in (self._annotations or {})[image_id]:
-            try:
-                masks_of([one["segmentation"]], height, width)
-            except Exception:
-                return f"annotation {one['id']}"
-        return "an annotation"
 
 
 def _tensor_of(picture: Image.Image) -> torch.Tensor:
@@ -137,7 +125,7 @@ def _target_of(image_id: int, annotations: Sequence[dict[str, Any]], height: int
     boxes[:, 0::2].clamp_(min=0, max=width)
     boxes[:, 1::2].clamp_(min=0, max=height)
     labels = torch.tensor([one["category_id"] for one in annotations], dtype=torch.int64)
-    masks = masks_of([one["segmentation"] for one in annotations], height, width)
+    masks = masks_of(annotations, height, width)
     keep = ~torch.from_numpy(are_flat(boxes.numpy(), np.array([width, height])))
     return {
         "boxes": boxes[keep],
@@ -149,19 +137,28 @@ def _target_of(image_id: int, annotations: Sequence[dict[str, Any]], height: int
     }
 
 
-def masks_of(segmentations: Sequence[Any], height: int, width: int) -> torch.Tensor:
-    """Return the pixels of each segmentation, uint8 [n, height, width], 1 inside."""
+def masks_of(annotations: Sequence[dict[str, Any]], height: int, width: int) -> torch.Tensor:
+    """Return the pixels of each segmentation, uint8 [n, height, width], 1 inside. Raises DataError."""
+    masks = []
+    for one in annotations:
+        try:
+            masks.append(_inside(one["segmentation"], height, width))
+        except Exception as error:  # pycocotools raises various things for what is no outline
+            raise DataError(
+                f"the segmentation of annotation {one['id']} cannot be decoded: {type(error).__name__}: {error}"
+            ) from None
+    return torch.stack(masks) if masks else torch.zeros((0, height, width), dtype=torch.uint8)
+
+
+def _inside(segmentation: Any, height: int, width: int) -> torch.Tensor:
     from pycocotools import mask
 
-    masks = []
-    for one in segmentations:
-        packed = isinstance(one, dict) and not isinstance(one["counts"], list)
-        inside = mask.decode(one if packed else mask.frPyObjects(one, height, width))
-        parts = inside if inside.ndim == 3 else inside[..., np.newaxis]  # run lengths have one part, polygons several
-        if parts.shape[:2] != (height, width):
-            raise DataError(f"run lengths of {parts.shape[1]}x{parts.shape[0]} pixels in an image of {width}x{height}")
-        masks.append(torch.as_tensor(parts, dtype=torch.uint8).any(dim=2))
-    return torch.stack(masks) if masks else torch.zeros((0, height, width), dtype=torch.uint8)
+    packed = isinstance(segmentation, dict) and not isinstance(segmentation["counts"], list)
+    inside = mask.decode(segmentation if packed else mask.frPyObjects(segmentation, height, width))
+    parts = inside if inside.ndim == 3 else inside[..., np.newaxis]  # run lengths have one part, polygons several
+    if parts.shape[:2] != (height, width):
+        raise ValueError(f"run lengths of {parts.shape[1]}x{parts.shape[0]} pixels in an image of {width}x{height}")
+    return torch.as_tensor(parts, dtype=torch.uint8).any(dim=2)
 
 
 def read_outlines(root: Path, index: CocoIndex, *, num_classes: int) -> Annotations:

@@ -47,7 +47,6 @@ class CudaCopyStream(CopyStream):
         self._stream = cuda.Stream(device)
 
     def run(self, work: Callable[[], T]) -> tuple[T, Any]:
-        """Queue what `work` queues on this stream; return its result, and the event that marks it done."""
         # Each thread has its own current device, at first device 0, where this would create a context.
         self._cuda.set_device(self._device)
         with self._cuda.stream(self._stream):
@@ -72,6 +71,12 @@ class CudaBackend(Backend):
     precisions = ("fp32", "tf32", "amp", "bf16")
     pin_memory = True
     copies_beside = True
+
+    @property
+    def _cuda(self) -> Any:
+        import torch
+
+        return torch.cuda
 
     def open(self, local_rank: int, local_world_size: int) -> DeviceInfo:
         """Bind this rank to device `local_rank` of the visible ones."""
@@ -109,42 +114,24 @@ class CudaBackend(Backend):
         return "nccl"
 
     def seed(self, seed: int) -> None:
-        """Seed the host's and every device's generator."""
-        import torch
-
-        torch.manual_seed(seed)
-        torch.cuda.manual_seed_all(seed)
+        super().seed(seed)
+        self._cuda.manual_seed_all(seed)
 
     def random_states(self) -> dict[str, torch.Tensor]:
-        """Return the states of the host's generator and this device's."""
-        import torch
-
-        return {**super().random_states(), "card": torch.cuda.get_rng_state(self.device)}
+        return {**super().random_states(), "card": self._cuda.get_rng_state(self.device)}
 
     def set_random_states(self, states: Mapping[str, torch.Tensor], anew: int) -> None:
-        """Put both generators back."""
-        import torch
-
         super().set_random_states(states, anew)
-        torch.cuda.set_rng_state(states["card"], self.device)
+        self._cuda.set_rng_state(states["card"], self.device)
 
     def synchronise(self) -> None:
-        """Wait for this rank's device."""
-        import torch
-
-        torch.cuda.synchronize(self.device)
+        self._cuda.synchronize(self.device)
 
     def step_timer(self) -> StepTimer:
-        """Time by device events."""
-        import torch
-
-        return EventTimer(self.synchronise, lambda: torch.cuda.Event(enable_timing=True), self.clock.now_ns)
+        return EventTimer(self.synchronise, lambda: self._cuda.Event(enable_timing=True), self.clock.now_ns)
 
     def copy_stream(self) -> CudaCopyStream:
-        """Return a stream that copies from pinned memory while the current stream computes."""
-        import torch
-
-        return CudaCopyStream(self.device, torch.cuda)
+        return CudaCopyStream(self.device, self._cuda)
 
     def autocast(self, precision: str) -> ContextManager[None]:
         """Return the autocast context: fp16 for amp."""
@@ -188,9 +175,7 @@ class CudaBackend(Backend):
         return [*found, device_sampler(load_smi(smi), places)] if smi and local_rank == 0 else found
 
     def _read_driver(self) -> Samples:
-        import torch
-
-        free, total = torch.cuda.mem_get_info(self.device)
+        free, total = self._cuda.mem_get_info(self.device)
         sample = {"memory_used_gib": (total - free) / GIB, "memory_total_gib": total / GIB}
         return [{"source": DRIVER.name, "card": self._index, **sample}]
 
@@ -217,21 +202,14 @@ class CudaBackend(Backend):
         return [record["card"] for record in records if "card" in record and "error" not in record]
 
     def health(self, device: DeviceInfo, smi: str = "") -> dict[str, Any] | None:
-        """Return what the vendor's tool reads of this device."""
         return health_of(load_smi(smi), device.place) if smi else {}
 
     def release_memory(self) -> None:
-        """Empty the caching allocator and begin its peaks anew."""
-        import torch
-
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats(self.device)
+        self._cuda.empty_cache()
+        self._cuda.reset_peak_memory_stats(self.device)
 
     def allocator_peak_gib(self) -> tuple[float | None, float | None]:
-        """Return the caching allocator's peaks."""
-        import torch
-
-        return (torch.cuda.max_memory_allocated(self.device) / GIB, torch.cuda.max_memory_reserved(self.device) / GIB)
+        return (self._cuda.max_memory_allocated(self.device) / GIB, self._cuda.max_memory_reserved(self.device) / GIB)
 
 
 def device_uuid(facts: Any, name: str) -> str | None:

@@ -99,7 +99,6 @@ class KunlunxinBackend(Backend):
         return _collectives()
 
     def seed(self, seed: int) -> None:
-        """Seed the generators of host and devices."""
         super().seed(seed)
         self._xmlir.xpu.manual_seed_all(seed)
 
@@ -109,7 +108,6 @@ class KunlunxinBackend(Backend):
         self._xmlir.xpu.manual_seed_all(anew)
 
     def synchronise(self) -> None:
-        """Wait for the device."""
         self._xmlir.xpu.xpu_synchronize()
 
     def samplers(
@@ -122,7 +120,6 @@ class KunlunxinBackend(Backend):
         return [replace(tool, least_interval_s=0.0), *super().samplers(local_rank)]
 
     def inventory(self, device: DeviceInfo, smi: str = "") -> Inventory:
-        """Return what xpu_smi lists."""
         return inventory_by(load_smi(XPU_SMI.name))
 
     def listed_devices(self, smi: str = "") -> list[int] | None:
@@ -180,15 +177,12 @@ class KunlunxinCudaBackend(CudaBackend):
     def samplers(
         self, local_rank: int, *, rank_pids: Sequence[int] = (), places: Sequence[DevicePlace] = (), smi: str = ""
     ) -> list[Sampler]:
-        """As on torch.cuda, with xpu_smi as the tool."""
         return super().samplers(local_rank, rank_pids=rank_pids, places=places, smi=XPU_SMI.name)
 
     def inventory(self, device: DeviceInfo, smi: str = "") -> Inventory:
-        """Return what xpu_smi lists."""
         return super().inventory(device, XPU_SMI.name)
 
     def framework_versions(self) -> dict[str, str]:
-        """Return torch_xmlir's version, as on an R300."""
         return _versions(self._xmlir)
 
 

@@ -78,7 +78,6 @@ class SynchronisedTimer(StepTimer):
         super().start()
 
     def stop(self) -> None:
-        """End the region."""
         super().stop()
         self._synchronise()
         self._times.compute_ns.append(self._now_ns() - self._begun_ns)
@@ -188,11 +187,9 @@ class EventTimer(StepTimer):
         super().start()
 
     def forward_done(self) -> None:
-        """Record the second event."""
         self._record()
 
     def stop(self) -> None:
-        """Record the last event."""
         super().stop()
         self._record()
 

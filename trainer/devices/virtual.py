@@ -112,7 +112,6 @@ class VirtualBackend(Backend):
             self.decode_delay_s = self._scenario.decode_ms / 1e3
 
     def planted(self) -> dict[str, Any]:
-        """Return the scenario in force, defaults included."""
         return self._planted.facts()
 
     def host_name(self) -> str:
@@ -190,11 +189,9 @@ class VirtualBackend(Backend):
             model.register_comm_hook(None, lambda _, bucket: _done(bucket.buffer()))
 
     def synchronise(self) -> None:
-        """Wait for the simulated device."""
         self._device.synchronise()
 
     def numbers(self, scalars: Sequence[torch.Tensor]) -> list[float]:
-        """Wait for the queued work and read scalars back."""
         self._device.stream.wait()
         return super().numbers(scalars)
 
@@ -213,7 +210,6 @@ class VirtualBackend(Backend):
         return Arrivals(batches, self.clock, round(batch_size * self._scenario.decode_ms * NS_PER_MS), workers)
 
     def copied(self, images: int) -> None:
-        """Spend the planted time of a copy."""
         self._device.copy(images)
 
     def copy_stream(self) -> CopyStream:
@@ -232,15 +228,12 @@ class VirtualBackend(Backend):
         return read
 
     def compute(self, case: Case, inputs: Tensors, compute: Callable[[Tensors], torch.Tensor]) -> torch.Tensor:
-        """Return what the simulated device computes, with what is planted."""
         return self._numeric_faults.compute(case, inputs, compute)
 
     def step_arithmetic(self, model: torch.nn.Module) -> ContextManager[Any]:
-        """Return the context in which a forward pass has what is planted, and its gradients too."""
         return self._numeric_faults.in_step(model)
 
     def communicate(self, exchange: Exchange | RoundTrip, run: Callable[[], None]) -> None:
-        """Exchange over gloo, in planted time and with what is planted."""
         self._links.communicate(exchange, run)
 
     def repeat_work(self, of: str, amount: int, units: int, compute: Callable[[], torch.Tensor]) -> torch.Tensor:
@@ -255,7 +248,6 @@ class VirtualBackend(Backend):
     def samplers(
         self, local_rank: int, *, rank_pids: Sequence[int] = (), places: Sequence[DevicePlace] = (), smi: str = ""
     ) -> list[Sampler]:
-        """Every rank asks its own device's simulated SMI."""
         return [Sampler(VIRTUAL_SMI, self._device.samples), *super().samplers(local_rank)]
 
     def inventory(self, device: DeviceInfo, smi: str = "") -> Inventory:
@@ -264,11 +256,9 @@ class VirtualBackend(Backend):
         return Inventory(self._host_devices, (device.name,), memory_gib, device.driver)
 
     def health(self, device: DeviceInfo, smi: str = "") -> dict[str, Any] | None:
-        """Return a sound device's readings, and what is planted."""
         return {"source": VIRTUAL_SMI.name, **self._device.health()}
 
     def allocator_peak_gib(self) -> tuple[float | None, float | None]:
-        """Return the planted peaks."""
         return self._device.allocator_gib()
 
 

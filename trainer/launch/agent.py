@@ -69,7 +69,7 @@ class Agent:
             signal.signal(number, lambda got, _: setattr(self, "_signal", signal.Signals(got).name))
         try:
             self._order = self._await_order()
-        except (_EndedError, ValueError, TypeError) as error:
+        except (_EndedError, ValueError) as error:
             print(f"agent of host {self._node}: {error}", file=sys.stderr, flush=True)
             return 1
         try:

@@ -18,7 +18,7 @@ import subprocess
 import sys
 import threading
 import time
-from dataclasses import MISSING, asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any, Mapping, Sequence
 
@@ -78,13 +78,14 @@ class Order:
         return line({"order": asdict(self)})
 
     @classmethod
-    def of(cls, record: object) -> Order:
+    def of(cls, record: Any) -> Order:
         """Return the order in a message. Raises ValueError for one of another version of this program."""
-        known = {one.name for one in fields(cls)}
-        needed = {one.name for one in fields(cls) if one.default is MISSING and one.default_factory is MISSING}
-        if not isinstance(record, dict) or not needed <= set(record) <= known:
-            raise ValueError("an order that this version does not know: the hosts have different versions of the suite")
-        return cls(**record)
+        try:
+            return cls(**record)
+        except TypeError:
+            raise ValueError(
+                "an order that this version does not know: the hosts have different versions of the suite"
+            ) from None
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ import hashlib
 import io
 import json
 import re
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, Mapping
@@ -16,7 +15,7 @@ import numpy as np
 import torch
 
 from evidence.files import sha256_of, write_whole
-from trainer.errors import DiskError, WeightsError
+from trainer.errors import DiskError, WeightsError, first_line
 from trainer.loop.trainee import Trainee
 from trainer.model.weights import read_state_dict
 from trainer.ranks import HostGroup
@@ -212,7 +211,10 @@ class Checkpoints:
             self._tidy_up()
             return position.file, path.stat().st_size
         except (OSError, RuntimeError) as error:  # torch.save raises RuntimeError
-            raise DiskError(_disk_message(path, error)) from error
+            why = (error.strerror if isinstance(error, OSError) else "") or first_line(error)
+            raise DiskError(
+                f"{path}: the checkpoint could not be written: {why}; make room, or choose another disk"
+            ) from error
 
     def newest(self, problem_of: Callable[[Tensors], str]) -> Tensors | None:
         """Return the newest checkpoint whose digest matches and of which `problem_of` returns ""; None without one.
@@ -269,17 +271,8 @@ def _read(path: Path) -> Tensors:
     return read_state_dict(path)
 
 
-def _disk_message(path: Path, error: Exception) -> str:
-    reason = (error.strerror if isinstance(error, OSError) else "") or (str(error).splitlines() or ["?"])[0]
-    try:
-        free = f"{shutil.disk_usage(str(path.parent.parent)).free:,} bytes are free there"
-    except OSError as unknown:
-        free = f"how much is free there is not known ({unknown.strerror})"
-    return f"{path}: the checkpoint could not be written: {reason}; {free}; make room, or choose another disk"
-
-
 def _one_line(path: Path, error: Exception) -> str:
     if isinstance(error, OSError):
         return f"{Path(error.filename or path).name}: {error.strerror}"
-    said = (str(error).splitlines() or [type(error).__name__])[0]
+    said = first_line(error, longest=2000)
     return said if path.name in said else f"{path.name}: {said}"

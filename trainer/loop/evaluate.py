@@ -13,7 +13,7 @@ from trainer.data.dataset import Batch, require_batch
 from trainer.data.loader import Loaded
 from trainer.data.passes import total
 from trainer.data.published import PublishedBatch
-from trainer.data.scoring import COLUMNS, FAST, BatchScores, Score, score_rows
+from trainer.data.scoring import COLUMNS, FAST, BatchScores, Score, rows_of, score_rows
 from trainer.devices import Backend
 from trainer.loop.staging import to_device
 from trainer.ranks import HostGroup
@@ -58,7 +58,7 @@ def detect(
             for loaded in batches:
                 batch: Batch | PublishedBatch = require_batch(loaded)
                 images, _ = to_device(batch, backend.device, blocking=blocking)
-                found([int(target["image_id"]) for target in batch.targets], model(images))
+                found(batch.image_ids.tolist(), model(images))
                 images_seen += len(images)
                 oriented.append(batch.oriented)
                 on_batch(images_seen)
@@ -111,10 +111,9 @@ class Detections:
         mine = np.isin(images[:, 0], _before(shares, group.ranks.rank), invert=True)
         rows = np.concatenate([np.zeros((0, COLUMNS)), *self._rows])
         rows = rows[np.isin(rows[:, 0], images[mine, 0])]
-        gathered = group.gather(rows)
+        every = np.concatenate(group.all_gather(rows))
         score, facts = None, {}
-        if gathered is not None:
-            every = np.concatenate(gathered)
+        if group.ranks.rank == 0:
             score = score_rows(every, self._truth, fast=self._fast)
             facts = _facts(score, shares)
             if decides(score.map):
@@ -136,22 +135,6 @@ class PublishedScores(BatchScores):
         mine = np.isin(shares[rank], _before(shares, rank), invert=True)
         detections = int(np.array(self.detections, dtype=np.int64)[mine].sum())
         return Outcome(score.map, int(mine.sum()), detections, {} if rank else _facts(score, shares))
-
-
-def rows_of(numbers: Sequence[int], outputs: Sequence[Output]) -> np.ndarray:
-    """Return a batch's detections, float64 [n, 7] (see COLUMNS), in the order of the images of these numbers."""
-    counts = [len(output["scores"]) for output in outputs]
-    boxes, scores, labels = (
-        torch.cat([output[name] for output in outputs]).float() for name in ("boxes", "scores", "labels")
-    )
-    # One tensor to copy: labels are exact in float32.
-    values = torch.cat([boxes, scores[:, None], labels[:, None]], dim=1).cpu().numpy().astype(np.float64)
-    rows = np.empty((len(values), COLUMNS))
-    rows[:, 0] = np.repeat(numbers, counts)
-    rows[:, 1:3] = values[:, :2]
-    rows[:, 3:5] = values[:, 2:4] - values[:, :2]
-    rows[:, 5:] = values[:, 4:]
-    return rows
 
 
 def _before(shares: Sequence[np.ndarray], rank: int) -> np.ndarray:

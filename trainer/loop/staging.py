@@ -13,6 +13,7 @@ from trainer.data.dataset import BadSample, Batch, Sample, Target, collate, cut,
 from trainer.data.loader import Loaded
 from trainer.data.published import PublishedBatch
 from trainer.devices import Backend
+from trainer.errors import first_line
 from trainer.optimizations import in_use
 from trainer.settings import Settings
 
@@ -92,8 +93,7 @@ def other_floats(device: torch.device) -> str:
         copied = (*images, *(values for target in targets for values in target.values()))
         found = [one.cpu().numpy() for one in copied if len(one)]
     except Exception as error:
-        said = str(error).strip().splitlines()
-        return f"this device could not make numbers of bytes: {type(error).__name__}: {said[0] if said else ''}"
+        return f"this device could not make numbers of bytes: {type(error).__name__}: {first_line(error)}"
     upright = [one.pixels[:, :: -1 if one.mirrored else 1].transpose(2, 0, 1) for one in samples]
     expected = [np.divide(one, np.float32(255)) for one in upright]
     expected += [values for one in samples for values in (one.boxes, one.labels) if len(values)]

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from trainer.errors import WeightsError
+from trainer.errors import WeightsError, first_line
 from trainer.model.backbone_file import check_backbone
 
 
@@ -46,8 +46,7 @@ def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
     try:
         loaded = _load_tensors_only(path)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, AttributeError, OSError) as error:
-        said = (str(error).splitlines() or [type(error).__name__])[0]
-        raise WeightsError(f"{path}: not a state_dict of tensors: {said[:200]}") from None
+        raise WeightsError(f"{path}: not a state_dict of tensors: {first_line(error)}") from None
     if not isinstance(loaded, dict) or not all(
         isinstance(k, str) and isinstance(v, torch.Tensor) for k, v in loaded.items()
     ):

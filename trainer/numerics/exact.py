@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable
+from typing import Any
 
 import torch
 import torchvision
@@ -10,21 +10,7 @@ from torch.nn import functional
 
 from trainer.numerics.catalogue import Size
 from trainer.numerics.elementwise import boxes
-from trainer.numerics.operators import Draw, Operator, Tensors, register
-
-
-class Exact(Operator):
-    """An operator of inputs drawn by a function."""
-
-    def __init__(self, inputs: Callable[[Size, Draw], Tensors], apply: Callable[[Tensors], torch.Tensor]) -> None:
-        self._inputs = inputs
-        self._apply = apply
-
-    def inputs(self, size: Size, draw: Draw) -> Tensors:
-        return self._inputs(size, draw)
-
-    def apply(self, size: Size, inputs: Tensors) -> torch.Tensor:
-        return self._apply(inputs)
+from trainer.numerics.operators import Draw, Plain, Tensors, register
 
 
 def _signed(size: Size, draw: Draw) -> torch.Tensor:
@@ -80,30 +66,27 @@ def _values(found: Any) -> torch.Tensor:
     return values
 
 
-def _exact(name: str, inputs: Callable[[Size, Draw], Tensors], apply: Callable[[Tensors], torch.Tensor]) -> None:
-    register(name, Exact(inputs, apply))
-
-
-_exact("relu", _vector, lambda given: given["x"].relu())
-_exact("add", _two, lambda given: given["x"] + given["y"])
-_exact("multiply", _two, lambda given: given["x"] * given["y"])
-_exact("clamp", _vector, lambda given: given["x"].clamp(-0.5, 1.0))
-_exact("where", _two, lambda given: torch.where(given["x"] > given["y"], given["x"], given["y"]))
-_exact("max-pool", _images, lambda given: functional.max_pool2d(given["x"], 3, stride=2, padding=1))
-_exact("nearest", _images, lambda given: functional.interpolate(given["x"], scale_factor=2.0, mode="nearest"))
-_exact("topk", _vector, lambda given: _values(given["x"].topk(min(1000, len(given["x"])))))
-_exact("sort", _vector, lambda given: _values(given["x"].sort(descending=True)))
-_exact("index-select", _matrix, lambda given: given["x"].index_select(0, given["rows"]))
-_exact(
-    "gather", _matrix, lambda given: given["x"].gather(0, given["rows"].reshape(-1, 1).expand(-1, given["x"].shape[1]))
+register("relu", Plain(_vector, lambda given: given["x"].relu()))
+register("add", Plain(_two, lambda given: given["x"] + given["y"]))
+register("multiply", Plain(_two, lambda given: given["x"] * given["y"]))
+register("clamp", Plain(_vector, lambda given: given["x"].clamp(-0.5, 1.0)))
+register("where", Plain(_two, lambda given: torch.where(given["x"] > given["y"], given["x"], given["y"])))
+register("max-pool", Plain(_images, lambda given: functional.max_pool2d(given["x"], 3, stride=2, padding=1)))
+register("nearest", Plain(_images, lambda given: functional.interpolate(given["x"], scale_factor=2.0, mode="nearest")))
+register("topk", Plain(_vector, lambda given: _values(given["x"].topk(min(1000, len(given["x"]))))))
+register("sort", Plain(_vector, lambda given: _values(given["x"].sort(descending=True))))
+register("index-select", Plain(_matrix, lambda given: given["x"].index_select(0, given["rows"])))
+register(
+    "gather",
+    Plain(_matrix, lambda given: given["x"].gather(0, given["rows"].reshape(-1, 1).expand(-1, given["x"].shape[1]))),
 )
-_exact("index-put", _matrix, _put)
-_exact("scatter", _matrix, _scatter)
-_exact("cat", _two, lambda given: torch.cat([given["x"], given["y"]]))
-_exact("stack", _two, lambda given: torch.stack([given["x"], given["y"]], 1))
-_exact("transpose", _matrix, lambda given: given["x"].t().contiguous())
-_exact("cast-fp16", _vector, lambda given: given["x"].half().float())
-_exact("cast-bf16", _vector, lambda given: given["x"].bfloat16().float())
-_exact("unscale", _vector, lambda given: given["x"] * (1.0 / 65536.0))
-_exact("nms", _clear_boxes, _nms)
-_exact("batched-nms", _clear_boxes, _batched_nms)
+register("index-put", Plain(_matrix, _put))
+register("scatter", Plain(_matrix, _scatter))
+register("cat", Plain(_two, lambda given: torch.cat([given["x"], given["y"]])))
+register("stack", Plain(_two, lambda given: torch.stack([given["x"], given["y"]], 1)))
+register("transpose", Plain(_matrix, lambda given: given["x"].t().contiguous()))
+register("cast-fp16", Plain(_vector, lambda given: given["x"].half().float()))
+register("cast-bf16", Plain(_vector, lambda given: given["x"].bfloat16().float()))
+register("unscale", Plain(_vector, lambda given: given["x"] * (1.0 / 65536.0)))
+register("nms", Plain(_clear_boxes, _nms))
+register("batched-nms", Plain(_clear_boxes, _batched_nms))

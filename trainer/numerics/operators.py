@@ -5,7 +5,8 @@
     conv2d.compute("fprop", size, inputs)    # on any device, in any dtype: that of the inputs
     conv2d.condition("wgrad", size, inputs)  # the same of absolute values: how far rounding can move each element
 
-To add an operator, add it to catalogue.py, and a class with `@operator` in a module beside this one.
+To add an operator, add it to catalogue.py, and in a module beside this one `register` a `Plain` of two functions, or a
+class with `@operator`.
 """
 
 from __future__ import annotations
@@ -103,6 +104,20 @@ class Operator:
     def finish(self, sums: torch.Tensor) -> torch.Tensor:
         """Return the elements whose sums of `terms` are given."""
         return sums
+
+
+class Plain(Operator):
+    """An operator of inputs drawn by one function and computed from them by another."""
+
+    def __init__(self, inputs: Callable[[Size, Draw], Tensors], apply: Callable[[Tensors], torch.Tensor]) -> None:
+        self._inputs = inputs
+        self._apply = apply
+
+    def inputs(self, size: Size, draw: Draw) -> Tensors:
+        return self._inputs(size, draw)
+
+    def apply(self, size: Size, inputs: Tensors) -> torch.Tensor:
+        return self._apply(inputs)
 
 
 OPERATORS: dict[str, Operator] = {}

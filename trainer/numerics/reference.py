@@ -53,16 +53,16 @@ class Reference:
 
 @dataclass(frozen=True)
 class Figures:
-    """How an answer differs from its reference.
+    """How an answer differs from its reference: fields of the event `operator`.
 
     `worst`: the largest |err| / (u S) of sums, the largest error in ULP, or 1 if any bit of an exact case differs;
     infinite where a number is not finite or there should be none. `at`: the flat index of that element; `found` and
-    `expected` its values. `wrong`: elements that differ at all. `size`: elements.
+    `expected` its values. `wrong`: those of all `elements` that differ at all.
     Of a sampled case `sampled` elements were compared, and `sums` over up to `channels` elements each; where such a sum
     is the worst, `at` is its index among the sums and `in_sums` is true. `rmse` is of the larger of both groups.
     """
 
-    size: int
+    elements: int
     wrong: int
     worst: float
     rmse: float

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from trainer.numerics.catalogue import Size
 from trainer.numerics.elementwise import boxes
-from trainer.numerics.operators import Draw, Operator, Tensors, operator, register
+from trainer.numerics.operators import Draw, Operator, Plain, Tensors, operator, register
 
 _THRESHOLD = 0.505  # 101 / 200: no quotient of two areas of at most 98 pixels is near it
 _SMALLEST_NORMAL = 2.0**-126
@@ -22,31 +22,25 @@ def _mantissas(draw: Draw, *shape: int) -> torch.Tensor:
     return 1 + draw.whole(*shape, below=2**23).float() * 2.0**-23
 
 
-@operator("bits-linear")
-class BitsLinear(Operator):
-    """`n` rows of `k` numbers, put in another order by a matrix of zeros and ones."""
-
-    def inputs(self, size: Size, draw: Draw) -> Tensors:
-        return {"x": _mantissas(draw, size["n"], size["k"]), "weight": torch.eye(size["k"])[draw.order(size["k"])]}
-
-    def apply(self, size: Size, inputs: Tensors) -> torch.Tensor:
-        return functional.linear(inputs["x"], inputs["weight"])
+def _permuted_rows(size: Size, draw: Draw) -> Tensors:
+    """Draw `n` rows of `k` numbers, and a matrix of zeros and ones that puts them in another order."""
+    return {"x": _mantissas(draw, size["n"], size["k"]), "weight": torch.eye(size["k"])[draw.order(size["k"])]}
 
 
-@operator("bits-conv2d")
-class BitsConv2d(Operator):
-    """One image of `c` channels, put in another order by a convolution of 3 x 3."""
-
-    def inputs(self, size: Size, draw: Draw) -> Tensors:
-        weight = torch.zeros(size["c"], size["c"], 3, 3)
-        weight[torch.arange(size["c"]), draw.order(size["c"]), 1, 1] = 1
-        return {"x": _mantissas(draw, 1, size["c"], size["h"], size["w"]), "weight": weight}
-
-    def apply(self, size: Size, inputs: Tensors) -> torch.Tensor:
-        return functional.conv2d(inputs["x"], inputs["weight"], padding=1)
+def _permuted_channels(size: Size, draw: Draw) -> Tensors:
+    """Draw an image of `c` channels, and a convolution of 3 x 3 that puts them in another order."""
+    weight = torch.zeros(size["c"], size["c"], 3, 3)
+    weight[torch.arange(size["c"]), draw.order(size["c"]), 1, 1] = 1
+    return {"x": _mantissas(draw, 1, size["c"], size["h"], size["w"]), "weight": weight}
 
 
-class _Special(Operator):
+register("bits-linear", Plain(_permuted_rows, lambda given: functional.linear(given["x"], given["weight"])))
+register(
+    "bits-conv2d", Plain(_permuted_channels, lambda given: functional.conv2d(given["x"], given["weight"], padding=1))
+)
+
+
+class _Special(Plain):
     """NaN and infinity have to be where the host has them; what is finite is not looked at."""
 
     def differs(self, size: Size, inputs: Tensors, answer: torch.Tensor, expected: torch.Tensor) -> torch.Tensor:
@@ -54,82 +48,61 @@ class _Special(Operator):
         return (answer.isnan() != expected.isnan()) | (infinite & (answer != expected) & ~expected.isnan())
 
 
-class SpecialVector(_Special):
-    """A function of `n` numbers among which are `values`."""
+def _vector(apply: Callable[[torch.Tensor], torch.Tensor], *values: float) -> _Special:
+    """Return a function of `n` numbers among which are `values`."""
 
-    def __init__(self, apply: Callable[[torch.Tensor], torch.Tensor], *values: float) -> None:
-        self._apply = apply
-        self._values = values
-
-    def inputs(self, size: Size, draw: Draw) -> Tensors:
+    def inputs(size: Size, draw: Draw) -> Tensors:
         x = draw.uniform(size["n"], low=0.5, high=2.0)
-        x[draw.order(size["n"])[: len(self._values)]] = torch.tensor(self._values)
+        x[draw.order(size["n"])[: len(values)]] = torch.tensor(values)
         return {"x": x}
 
-    def apply(self, size: Size, inputs: Tensors) -> torch.Tensor:
-        return self._apply(inputs["x"])
+    return _Special(inputs, lambda given: apply(given["x"]))
 
 
 _NAN, _INF = math.nan, math.inf
-register("nan-relu", SpecialVector(torch.relu, _NAN, _INF, -_INF))
-register("nan-add", SpecialVector(lambda x: x + x.flip(0), _NAN, _INF, -_INF))
-register("nan-sum", SpecialVector(torch.sum, _NAN))
-register("nan-softmax", SpecialVector(lambda x: functional.softmax(x.reshape(8, -1), 1), _NAN))
-register("inf-exp", SpecialVector(torch.exp, _NAN, _INF, -_INF, 1000.0))
-register("inf-log", SpecialVector(torch.log, _NAN, _INF, -1.0, 0.0))
-register("inf-sqrt", SpecialVector(torch.sqrt, _NAN, _INF, -1.0))
-register("inf-sigmoid", SpecialVector(torch.sigmoid, _NAN, _INF, -_INF))
+register("nan-relu", _vector(torch.relu, _NAN, _INF, -_INF))
+register("nan-add", _vector(lambda x: x + x.flip(0), _NAN, _INF, -_INF))
+register("nan-sum", _vector(torch.sum, _NAN))
+register("nan-softmax", _vector(lambda x: functional.softmax(x.reshape(8, -1), 1), _NAN))
+register("inf-exp", _vector(torch.exp, _NAN, _INF, -_INF, 1000.0))
+register("inf-log", _vector(torch.log, _NAN, _INF, -1.0, 0.0))
+register("inf-sqrt", _vector(torch.sqrt, _NAN, _INF, -1.0))
+register("inf-sigmoid", _vector(torch.sigmoid, _NAN, _INF, -_INF))
 
 
-@operator("nan-max-pool")
-class NanMaxPool(_Special):
-    """Max pooling of `n` x `c` x `h` x `w` with a NaN in it: every window that has it is NaN."""
-
-    def inputs(self, size: Size, draw: Draw) -> Tensors:
-        x = draw.normal(*(size[name] for name in ("n", "c", "h", "w")))
-        x[0, 0, size["h"] // 2, size["w"] // 2] = _NAN
-        return {"x": x}
-
-    def apply(self, size: Size, inputs: Tensors) -> torch.Tensor:
-        return functional.max_pool2d(inputs["x"], 3, stride=2, padding=1)
+def _images(size: Size, draw: Draw) -> Tensors:
+    x = draw.normal(*(size[name] for name in ("n", "c", "h", "w")))
+    x[0, 0, size["h"] // 2, size["w"] // 2] = _NAN
+    return {"x": x}
 
 
-@operator("nan-linear")
-class NanLinear(_Special):
-    """A row with NaN and one with infinity times a matrix without zeros."""
-
-    def inputs(self, size: Size, draw: Draw) -> Tensors:
-        x = draw.uniform(size["n"], size["k"])
-        x[0, 3], x[1, 5] = _NAN, _INF
-        return {"x": x, "weight": draw.uniform(size["m"], size["k"], low=0.5)}
-
-    def apply(self, size: Size, inputs: Tensors) -> torch.Tensor:
-        return functional.linear(inputs["x"], inputs["weight"])
+def _rows(size: Size, draw: Draw) -> Tensors:
+    """Draw a row with NaN and one with infinity, and a matrix without zeros."""
+    x = draw.uniform(size["n"], size["k"])
+    x[0, 3], x[1, 5] = _NAN, _INF
+    return {"x": x, "weight": draw.uniform(size["m"], size["k"], low=0.5)}
 
 
-@operator("nan-conv2d")
-class NanConv2d(_Special):
-    """A convolution of 3 x 3 over `c` channels with one NaN: what it touches is NaN, and nothing else."""
-
-    def inputs(self, size: Size, draw: Draw) -> Tensors:
-        x = draw.uniform(1, size["c"], size["h"], size["w"])
-        x[0, 1, size["h"] // 2, size["w"] // 2] = _NAN
-        return {"x": x, "weight": draw.uniform(4, size["c"], 3, 3, low=0.5)}
-
-    def apply(self, size: Size, inputs: Tensors) -> torch.Tensor:
-        # Not by Winograd's transforms, which would spread the NaN over a tile: a stride of 2 has none.
-        return functional.conv2d(inputs["x"], inputs["weight"], padding=1, stride=2)
+def _image(size: Size, draw: Draw) -> Tensors:
+    """Draw an image of `c` channels with one NaN, and a convolution of 3 x 3 without zeros."""
+    x = draw.uniform(1, size["c"], size["h"], size["w"])
+    x[0, 1, size["h"] // 2, size["w"] // 2] = _NAN
+    return {"x": x, "weight": draw.uniform(4, size["c"], 3, 3, low=0.5)}
 
 
-@operator("denormals")
-class Denormals(Operator):
-    """`n` denormal numbers times 1."""
+def _denormals(size: Size, draw: Draw) -> Tensors:
+    return {"x": draw.uniform(size["n"], low=0.1, high=0.9) * _SMALLEST_NORMAL, "y": torch.ones(size["n"])}
 
-    def inputs(self, size: Size, draw: Draw) -> Tensors:
-        return {"x": draw.uniform(size["n"], low=0.1, high=0.9) * _SMALLEST_NORMAL, "y": torch.ones(size["n"])}
 
-    def apply(self, size: Size, inputs: Tensors) -> torch.Tensor:
-        return inputs["x"] * inputs["y"]
+def _convolved(given: Tensors) -> torch.Tensor:
+    # Not by Winograd's transforms, which would spread the NaN over a tile: a stride of 2 has none.
+    return functional.conv2d(given["x"], given["weight"], padding=1, stride=2)
+
+
+register("nan-max-pool", _Special(_images, lambda given: functional.max_pool2d(given["x"], 3, stride=2, padding=1)))
+register("nan-linear", _Special(_rows, lambda given: functional.linear(given["x"], given["weight"])))
+register("nan-conv2d", _Special(_image, _convolved))
+register("denormals", Plain(_denormals, lambda given: given["x"] * given["y"]))
 
 
 @operator("tied-topk")

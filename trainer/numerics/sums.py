@@ -2,66 +2,49 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Callable, ClassVar
 
 import torch
 import torchvision
 from torch.nn import functional
 
 from trainer.numerics.catalogue import Size
-from trainer.numerics.operators import Draw, Operator, Tensors, operator
+from trainer.numerics.operators import Draw, Operator, Plain, Tensors, operator, register
 
 
-class _Reduction(Operator):
-    """`n` numbers to one."""
+class _Reduction(Plain):
+    """`n` numbers to one: the sum of each times its factor."""
 
-    def inputs(self, size: Size, draw: Draw) -> Tensors:
-        return {"x": draw.normal(size["n"])}
-
-    def terms(
-        self, direction: str, size: Size, inputs: Tensors, picked: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor] | None:
-        x = inputs["x"].reshape(1, -1)
-        return x, torch.ones_like(x)
-
-
-@operator("sum")
-class Sum(_Reduction):
-    """The sum of `n` numbers of both signs."""
-
-    def apply(self, size: Size, inputs: Tensors) -> torch.Tensor:
-        return inputs["x"].sum()
-
-
-@operator("mean")
-class Mean(_Reduction):
-    """The mean of `n` numbers of one sign."""
-
-    def inputs(self, size: Size, draw: Draw) -> Tensors:
-        return {"x": draw.uniform(size["n"])}
-
-    def apply(self, size: Size, inputs: Tensors) -> torch.Tensor:
-        return inputs["x"].mean()
+    def __init__(
+        self,
+        draw: Callable[[Size, Draw], torch.Tensor],
+        apply: Callable[[torch.Tensor], torch.Tensor],
+        factors: Callable[[torch.Tensor], torch.Tensor],
+    ) -> None:
+        super().__init__(lambda size, drawn: {"x": draw(size, drawn)}, lambda given: apply(given["x"]))
+        self._factors = factors
 
     def terms(
         self, direction: str, size: Size, inputs: Tensors, picked: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor] | None:
         x = inputs["x"].reshape(1, -1)
-        return x, torch.full_like(x, 1.0 / size["n"])
+        return x, self._factors(x)
 
 
-@operator("sum-of-squares")
-class SumOfSquares(_Reduction):
-    """The sum of the squares of `n` numbers, as under the root of a gradient's norm."""
+def _normal(size: Size, draw: Draw) -> torch.Tensor:
+    return draw.normal(size["n"])
 
-    def apply(self, size: Size, inputs: Tensors) -> torch.Tensor:
-        return (inputs["x"] * inputs["x"]).sum()
 
-    def terms(
-        self, direction: str, size: Size, inputs: Tensors, picked: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor] | None:
-        x = inputs["x"].reshape(1, -1)
-        return x, x
+register("sum", _Reduction(_normal, torch.sum, torch.ones_like))
+# Of one sign.
+register(
+    "mean",
+    _Reduction(
+        lambda size, draw: draw.uniform(size["n"]), torch.mean, lambda x: torch.full_like(x, 1.0 / max(1, x.numel()))
+    ),
+)
+# As under the root of a gradient's norm.
+register("sum-of-squares", _Reduction(_normal, lambda x: (x * x).sum(), lambda x: x))
 
 
 class _Loss(Operator):
@@ -169,34 +152,34 @@ class RoiAlign(Operator):
         return torchvision.ops.roi_align(inputs["x"], inputs["boxes"].to(inputs["x"].dtype), 7, 1.0, 2)
 
 
-@operator("interpolate")
-class Interpolate(Operator):
-    """Bilinear, of `n` x `c` x `h` x `w` to twice the sides: weights of quarters, which every dtype holds."""
-
-    def inputs(self, size: Size, draw: Draw) -> Tensors:
-        n, c, h, w = (size[name] for name in ("n", "c", "h", "w"))
-        return {"x": draw.normal(n, c, h, w), "upstream": draw.normal(n, c, 2 * h, 2 * w)}
-
-    def apply(self, size: Size, inputs: Tensors) -> torch.Tensor:
-        return functional.interpolate(inputs["x"], scale_factor=2.0, mode="bilinear", align_corners=False)
+def _doubled(size: Size, draw: Draw) -> Tensors:
+    n, c, h, w = (size[name] for name in ("n", "c", "h", "w"))
+    return {"x": draw.normal(n, c, h, w), "upstream": draw.normal(n, c, 2 * h, 2 * w)}
 
 
-@operator("frozen-batch-norm")
-class FrozenBatchNorm(Operator):
-    """`n` x `c` x `h` x `w` times a scale and plus a shift a channel: two roundings, or one where they are fused."""
+def _interpolated(given: Tensors) -> torch.Tensor:
+    """Bilinear: weights of quarters, which every dtype holds."""
+    return functional.interpolate(given["x"], scale_factor=2.0, mode="bilinear", align_corners=False)
 
-    def inputs(self, size: Size, draw: Draw) -> Tensors:
-        n, c, h, w = (size[name] for name in ("n", "c", "h", "w"))
-        return {
-            "x": draw.normal(n, c, h, w),
-            "scale": draw.uniform(c, low=0.5, high=1.5),
-            "shift": draw.normal(c),
-            "upstream": draw.normal(n, c, h, w),
-        }
 
-    def apply(self, size: Size, inputs: Tensors) -> torch.Tensor:
-        scale, shift = (inputs[name].reshape(1, -1, 1, 1) for name in ("scale", "shift"))
-        return inputs["x"] * scale + shift
+def _scaled(size: Size, draw: Draw) -> Tensors:
+    n, c, h, w = (size[name] for name in ("n", "c", "h", "w"))
+    return {
+        "x": draw.normal(n, c, h, w),
+        "scale": draw.uniform(c, low=0.5, high=1.5),
+        "shift": draw.normal(c),
+        "upstream": draw.normal(n, c, h, w),
+    }
+
+
+def _normalised(given: Tensors) -> torch.Tensor:
+    """Two roundings, or one where they are fused."""
+    scale, shift = (given[name].reshape(1, -1, 1, 1) for name in ("scale", "shift"))
+    return given["x"] * scale + shift
+
+
+register("interpolate", Plain(_doubled, _interpolated))
+register("frozen-batch-norm", Plain(_scaled, _normalised))
 
 
 @operator("sgd")

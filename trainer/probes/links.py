@@ -13,6 +13,7 @@ from evidence.events.links import DEVICES, HOSTS, SEND_RECV, CollectiveResult, L
 from evidence.rank_file import EventLog
 from evidence.run_file import PROBES
 from trainer.devices import Backend
+from trainer.errors import first_line
 from trainer.links.arrivals import Arrivals, end_rank
 from trainer.links.exchange import FP32_BYTES, Case, Exchange, RoundTrip
 from trainer.links.pattern import Pattern
@@ -25,7 +26,6 @@ _LEAST, _MOST = 5, {QUICK: 5, FULL: 40}  # samples
 _NARROW = 0.02  # half of the 95 % interval, relative
 _SMALL, _CALLS = 64 << 10, {QUICK: 4, FULL: 20}  # up to so many bytes, a sample is of so many calls
 _LACKING = ("support", "implement")  # words of torch.distributed's backends for a collective that they lack
-_LONGEST = 200  # characters of a framework's complaint
 
 
 def ask_links(
@@ -97,7 +97,7 @@ class _Probe:
         except (RuntimeError, NotImplementedError, ValueError) as error:
             if not any(word in str(error) for word in _LACKING):
                 raise
-            return replace(result, error=_first_line(error))
+            return replace(result, error=first_line(error))
         result = _with_check(result, exchange)
         if not case.timed:
             return result
@@ -205,7 +205,3 @@ def _half_width(times: Sequence[int]) -> float:
 
 def _layout(case: Case) -> str:
     return "unaligned" if case.unaligned else ""
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:_LONGEST]

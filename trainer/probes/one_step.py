@@ -13,6 +13,7 @@ import torch
 from evidence.events.one_step import Gradient, OneStepDone
 from evidence.rank_file import EventLog
 from trainer.devices import Backend
+from trainer.errors import first_line
 from trainer.numerics.catalogue import CATALOGUE, may_vary
 from trainer.numerics.step_reference import StepReference, obtain
 from trainer.numerics.whole_step import (
@@ -29,7 +30,6 @@ from trainer.ranks import HostGroup
 from trainer.settings import Settings
 
 _FULL_REPEATS, _QUICK_REPEATS = 5, 1
-_LONGEST = 200  # characters of a framework's complaint
 
 
 def ask_one_step(settings: Settings, backend: Backend, group: HostGroup, log: EventLog) -> None:
@@ -43,8 +43,7 @@ def ask_one_step(settings: Settings, backend: Backend, group: HostGroup, log: Ev
     try:
         answers, losses = answer(plan, reference, settings, backend)
     except (RuntimeError, NotImplementedError) as error:  # what a framework raises for an operator it does not have
-        text = (str(error).strip().splitlines() or [type(error).__name__])[0][:_LONGEST]
-        done, answers = replace(done, error=text), []
+        done, answers = replace(done, error=first_line(error)), []
     else:
         done = replace(
             done,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections import Counter
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from evidence.events.operators import OperatorAnswer, OperatorsDone
 from evidence.files import operators_file
 from evidence.rank_file import EventLog
 from trainer.devices import Backend
+from trainer.errors import first_line
 from trainer.numerics.cache import References
 from trainer.numerics.cases import Case, full_cases, quick_cases, repeats_of
 from trainer.numerics.catalogue import CATALOGUE, may_vary
@@ -25,7 +26,6 @@ from trainer.ranks import HostGroup
 from trainer.settings import FULL, Settings
 
 _BUDGET_S = 300.0  # without the references
-_LONGEST = 200  # characters of a framework's complaint
 _MOST_KEPT, _MOST_ELEMENTS = 16, 4096  # answers that are kept of a rank, and elements of each
 
 
@@ -88,8 +88,7 @@ def _ask(case: Case, settings: Settings, backend: Backend, references: Reference
     try:
         result = backend.compute(case, inputs, compute)
     except (RuntimeError, NotImplementedError) as error:  # what a framework raises for an operator it does not have
-        text = (str(error).strip().splitlines() or [type(error).__name__])[0][:_LONGEST]
-        return replace(_answer(case), error=text)
+        return replace(_answer(case), error=first_line(error))
     took_ns = time.perf_counter_ns() - begun_ns
     digest, repeats = _digest(result), repeats_of(case)
     unlike = sum(_digest(backend.compute(case, inputs, compute)) != digest for _ in range(repeats))
@@ -114,23 +113,12 @@ def _ask(case: Case, settings: Settings, backend: Backend, references: Reference
 
 def answer_of(case: Case, inputs: Tensors, reference: Reference, result: torch.Tensor) -> OperatorAnswer:
     """Return the event for a result, on the host: how far it is from the reference."""
-    figures = figures_of(case, inputs, reference, result)
     return replace(
         _answer(case),
-        elements=figures.size,
-        wrong=figures.wrong,
-        worst=figures.worst,
+        **asdict(figures_of(case, inputs, reference, result)),
         honest=reference.worst,
-        rmse=figures.rmse,
         honest_rmse=reference.rmse,
         rms=reference.rms,
-        at=figures.at,
-        found=figures.found,
-        expected=figures.expected,
-        in_sums=figures.in_sums,
-        sampled=figures.sampled,
-        sums=figures.sums,
-        channels=figures.channels,
     )
 
 

@@ -19,6 +19,7 @@ from evidence.events.operators import UNIT_ROUNDOFF
 from evidence.events.peaks import CONVOLUTION, GEMM, DeviceRate, PeaksDone, Sustained
 from evidence.rank_file import EventLog
 from trainer.devices import Backend, DeviceInfo
+from trainer.errors import first_line
 from trainer.numerics.reference import DTYPES
 from trainer.probes.catalogue import HEAVIEST, formats
 from trainer.probes.copies import measure_copies
@@ -34,7 +35,6 @@ _SUSTAINED_S, _CHUNK_S, _READ_EACH_S = 60.0, 0.5, 5.0
 _HONEST = 16.0
 """A sum may be off by so many u S, as in verdict/probes/operators.py."""
 _READINGS = ("core_clock_mhz", "temperature_c", "power_w")
-_LONGEST = 200
 
 
 def ask_peaks(settings: Settings, backend: Backend, device: DeviceInfo, group: HostGroup, log: EventLog) -> None:
@@ -76,8 +76,7 @@ def _guarded(measure: Callable[[], DeviceRate], **what: Any) -> DeviceRate:
     try:
         return measure()
     except (RuntimeError, NotImplementedError) as error:  # what a framework raises, also where memory is short
-        text = (str(error).strip().splitlines() or [type(error).__name__])[0][:_LONGEST]
-        return DeviceRate(amount=0, units=0, times_ns=(), error=text, **what)
+        return DeviceRate(amount=0, units=0, times_ns=(), error=first_line(error), **what)
 
 
 def _gemm(backend: Backend, settings: Settings, precision: str) -> DeviceRate:

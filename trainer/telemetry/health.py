@@ -26,19 +26,7 @@ _DMESG_S = 5.0
 _RECORD_BYTES = 8192  # of /dev/kmsg, at least: a record that does not fit cannot be read
 _MOST_ALIKE, _MOST_LINES, _LONGEST_LINE = 3, 200, 300
 _KIND = re.compile(r"[0-9]+")
-_GENERATIONS = {
-    "2.5": 1,
-    "5": 2,
-    "5.0": 2,
-    "8": 3,
-    "8.0": 3,
-    "16": 4,
-    "16.0": 4,
-    "32": 5,
-    "32.0": 5,
-    "64": 6,
-    "64.0": 6,
-}
+_GENERATIONS = {2.5: 1, 5.0: 2, 8.0: 3, 16.0: 4, 32.0: 5, 64.0: 6}  # by GT/s
 _WIDEST = 32  # sysfs has 255 for a width that is unknown
 _AER = {"aer_dev_fatal": "pcie fatal", "aer_dev_nonfatal": "pcie nonfatal", "aer_dev_correctable": "pcie correctable"}
 _AER_TOTAL = re.compile(r"^TOTAL_ERR_\w+\s+([0-9]{1,18})\s*$", re.MULTILINE)
@@ -226,7 +214,10 @@ def _lanes(path: Path) -> int | None:
 
 
 def _generation(path: Path) -> int | None:
-    return _GENERATIONS.get(_line(path).partition(" ")[0])  # "16.0 GT/s PCIe", "8 GT/s", "Unknown"
+    try:
+        return _GENERATIONS.get(float(_line(path).partition(" ")[0]))  # "16.0 GT/s PCIe", "8 GT/s", "Unknown"
+    except ValueError:
+        return None
 
 
 def _line(path: Path) -> str:

@@ -32,7 +32,7 @@ class Watch:
     def __init__(
         self,
         path: Path,
-        read: Read | None,
+        read: Read,
         *,
         interval_s: float,
         source: str = "sampler",
@@ -54,8 +54,6 @@ class Watch:
 
     def start(self) -> None:
         """Begin sampling."""
-        if self._read is None:
-            return
         self._begun_ns = self._clock.now_ns()
         if isinstance(self._clock, SimulatedClock):
             self._sample_and_plan(self._clock)
@@ -69,7 +67,7 @@ class Watch:
     def stop(self) -> None:
         """Take a last sample and end the thread."""
         self.end()
-        if self._read is not None and isinstance(self._clock, SimulatedClock):
+        if isinstance(self._clock, SimulatedClock):
             self._sample()
         if self._thread.is_alive():
             self._thread.join(_PATIENCE_S)
@@ -98,7 +96,6 @@ class Watch:
             self._done.wait(self._pause_s())
 
     def _sample(self) -> None:
-        assert self._read is not None
         now_ns = self._clock.now_ns()
         try:
             samples = self._read()

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 import re
-from collections import Counter
 from dataclasses import dataclass
 from typing import Any, Mapping, Sequence
 
@@ -30,7 +29,7 @@ XPU_SMI = declare(
 # firmware, then the model in quotes.
 _INDEXES, _SERIAL, _POWER, _USED, _TOTAL, _USE = (1, 2), 3, 8, 17, 18, 19
 _LEAST_COLUMNS, _READ_COLUMNS = 20, 21
-# Older tools have the temperature in column 6, in which a P800 has 0. See _temperature.
+# Older tools have the temperature in column 6, in which a P800 has 0.
 _TEMPERATURES = (4, 6)
 _COLDEST_C, _HOTTEST_C = 1.0, 130.0
 _MOST_W = 2000.0  # more than any device draws; a K200's tool prints milliwatts, which are more than this
@@ -56,12 +55,11 @@ def open_xpu_smi() -> Smi:
 
 
 class XpuSmi:
-    """Reads both listings, and remembers the table and which columns were no temperature."""
+    """Reads both listings, and remembers the table."""
 
     def __init__(self) -> None:
         self._rows: tuple[Row, ...] | None = None
         self._devices: int | None = None
-        self._no_temperature: Counter[int] = Counter()
 
     def read(self) -> Samples:
         """Return a record of every device. Raises DeviceError if the tool is missing, hangs, fails or lists none."""
@@ -97,7 +95,6 @@ class XpuSmi:
             if not any(words is one for one in whole):
                 shown = " ".join(words)[:120]
                 complaints.append({"error": f"xpu_smi -m printed {shown!r}, which is not a whole line of a device"})
-        self._weigh_temperatures(whole)
         records = [self._readings(words, place) for words, place in zip(whole, places)]
         return [*(one for of_device in records for one in of_device), *complaints]
 
@@ -127,7 +124,7 @@ class XpuSmi:
             missing.append(f"memory is {used:g} of {total:g} MiB, which cannot be")
         else:
             record.update(memory_used_gib=used / MIB_PER_GIB, memory_total_gib=total / MIB_PER_GIB)
-        celsius, why = self._temperature(words)
+        celsius, why = _temperature(words)
         for name, what, word, low, high, unit in (
             ("power_w", "power", words[_POWER], 0.0, _MOST_W, "W (some tools print mW)"),
             ("use_percent", "use", words[_USE], 0.0, 100.0, "%"),
@@ -143,29 +140,6 @@ class XpuSmi:
             missing.append(why)
         complaint = f"device {place['card']}: {', '.join(missing)}; not read"
         return [record, *([{"card": place["card"], "error": complaint}] if missing else [])]
-
-    def _weigh_temperatures(self, lines: Sequence[Sequence[str]]) -> None:
-        """Count, for both columns, the lines that speak against it: it holds no temperature, and the other does."""
-        for words in lines:
-            possible = [column for column in _TEMPERATURES if _is_warm(words[column])]
-            if len(possible) == 1:
-                others = (column for column in _TEMPERATURES if column not in possible)
-                self._no_temperature.update(column for column in others if not _is_absent(words[column]))
-
-    def _temperature(self, words: Sequence[str]) -> tuple[str, str]:
-        """Return the column that has the temperature, or "" and why it is not known.
-
-        It is the one that fewer lines of the run spoke against, so that one broken device does not decide for all;
-        while none did, a number is taken that is in both.
-        """
-        first, second = (self._no_temperature[column] for column in _TEMPERATURES)
-        if first != second:
-            return words[_TEMPERATURES[0] if first < second else _TEMPERATURES[1]], ""
-        if first:
-            return "", "temperature is in neither column 5 nor 7 of all lines"
-        if len({words[column] for column in _TEMPERATURES}) > 1:
-            return "", "temperature is in column 5 or 7, which differ"
-        return words[_TEMPERATURES[0]], ""
 
 
 def parse_xpu_table(text: str) -> tuple[Row, ...]:
@@ -190,6 +164,17 @@ def parse_xpu_driver(text: str) -> str:
         if word and tokens and not _is_absent(tokens[0]):
             return tokens[0]
     raise DeviceError("xpu_smi printed no line with a 'Driver Version'")
+
+
+def _temperature(words: Sequence[str]) -> tuple[str, str]:
+    """Return the column that has the temperature, or "" and why it is not known.
+
+    It is the only one that is a possible temperature, or a number that is in both.
+    """
+    first, second = (words[column] for column in _TEMPERATURES)
+    if _is_warm(first) and _is_warm(second) and first != second:
+        return "", "temperature is in column 5 or 7, which differ"
+    return (second if _is_warm(second) else first), ""
 
 
 def _named(row: Row) -> dict[str, Any]:

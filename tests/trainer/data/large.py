@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from trainer.data.coco import CocoIndex, GroundTruth
+from trainer.data.coco import CocoIndex
 
 IMAGES = 118_287
 """Of COCO's train2017."""
@@ -69,7 +69,7 @@ def _make_files(folder: Path, names: list[str]) -> None:
 
 
 def large_index(images: int = IMAGES) -> CocoIndex:
-    """Returns an index as such a file would give, for training and for validation at once, without any file."""
+    """Returns an index as such a file would give, without any file."""
     rng = np.random.RandomState(0)
     ids = 5 * np.arange(images, dtype=np.int64) + 9
     counts = rng.randint(BOXES_PER_IMAGE - 3, BOXES_PER_IMAGE + 4, images)
@@ -77,16 +77,6 @@ def large_index(images: int = IMAGES) -> CocoIndex:
     sizes = np.array(_SIZES, dtype=np.int32)[np.arange(images) % len(_SIZES)]
     boxes = np.round(rng.uniform((0, 0, 8, 8), (200, 150, 220, 220), (total, 4)), 2)
     labels = rng.randint(1, _CATEGORIES + 1, total)
-    truth = GroundTruth(
-        image_ids=ids,
-        category_ids=np.arange(1, _CATEGORIES + 1),
-        ids=np.arange(total),
-        image_of=np.repeat(ids, counts),
-        category_of=labels,
-        boxes=boxes,
-        areas=boxes[:, 2] * boxes[:, 3],
-        crowd=np.zeros(total, dtype=bool),
-    )
     return CocoIndex(
         split="train2017",
         image_ids=ids,
@@ -96,8 +86,8 @@ def large_index(images: int = IMAGES) -> CocoIndex:
         box_offsets=np.concatenate([[0], np.cumsum(counts)]),
         boxes=np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1).astype(np.float32),
         labels=labels,
-        category_ids=truth.category_ids,
+        category_ids=np.arange(1, _CATEGORIES + 1),
         category_names=np.array([f"c{number}" for number in range(1, _CATEGORIES + 1)]),
         counts={"images": images, "images_listed": images},
-        ground_truth=truth,
+        ground_truth=None,
     )

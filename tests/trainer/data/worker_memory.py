@@ -27,7 +27,7 @@ from trainer.cache import FOLDER_VARIABLE
 from trainer.data import dataset
 from trainer.data.coco import CocoIndex
 from trainer.data.dataset import CocoBoxes, Sample
-from trainer.data.index_cache import Entry, Key, load, obtain, store
+from trainer.data.index_cache import obtain
 from trainer.data.sampler import Item
 
 BATCH = 1024  # large, for the time that each takes to travel
@@ -99,15 +99,6 @@ def _parsed(folder: Path, images: int) -> CocoIndex:
     return obtain(folder, "train2017", num_classes=91, training=True).index
 
 
-def _made(images: int) -> CocoIndex:
-    """An index of arrays that were never in a file, read from the cache."""
-    key, made = Key("0" * 64, True, 91), large_index(images)
-    store(key, Entry(made, made.image_ids, made.file_names))
-    entry = load(key, "train2017")
-    assert entry is not None
-    return entry.index
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measure the memory of a loader worker over several epochs.")
     parser.add_argument("--epochs", type=int, default=5)
@@ -121,7 +112,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         os.environ[FOLDER_VARIABLE] = folder
-        index = _made(options.images) if options.made else _parsed(Path(folder), options.images)
+        index = large_index(options.images) if options.made else _parsed(Path(folder), options.images)
         images = (ListedBoxes if options.lists else CocoBoxes)(index, Path(folder))
         found = list(memories(index, images, options.epochs, options.batch))
     if options.json:

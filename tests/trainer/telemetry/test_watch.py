@@ -28,15 +28,6 @@ def test_a_run_that_is_over_at_once_has_a_sample(tmp_path: Path) -> None:
     assert first == {"source": "some-smi", "host": "a", "rank": 0, "card": 0}
 
 
-def test_nothing_to_read_is_nothing_to_do(tmp_path: Path) -> None:
-    watch = Watch(tmp_path / "t.jsonl", None, interval_s=1)
-
-    watch.start()
-    watch.stop()
-
-    assert lines(tmp_path / "t.jsonl") == []
-
-
 def test_a_failure_is_written_once_with_its_source_and_sampling_goes_on(tmp_path: Path) -> None:
     calls = threading.Semaphore(0)
     answers = [OSError("gone"), OSError("gone"), [{"card": 0}]]

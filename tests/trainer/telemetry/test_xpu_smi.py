@@ -321,42 +321,21 @@ def test_a_driver_is_read_from_its_line_or_refused() -> None:
             parse_xpu_driver(f"XPU-SMI\nDriver Version:{unknown}\n")
 
 
-def temperatures(smi: XpuSmi, *lines: str) -> tuple[list[float | None], list[str]]:
-    records, complaints = parsed(*lines, smi=smi)
+def temperatures(*lines: str) -> tuple[list[float | None], list[str]]:
+    records, complaints = parsed(*lines)
     return [one.get("temperature_c") for one in records], complaints
 
 
 @pytest.mark.parametrize(("fifth", "seventh"), [("45", "45"), ("45", "1350"), ("0", "45"), ("P0", "45")])
 def test_a_temperature_is_read_where_only_one_column_can_be_it_or_both_agree(fifth: str, seventh: str) -> None:
-    assert temperatures(XpuSmi(), old_line(fifth, seventh)) == ([45.0], [])
+    assert temperatures(old_line(fifth, seventh)) == ([45.0], [])
 
 
 def test_where_either_column_could_be_it_the_temperature_is_reported_as_unread() -> None:
-    assert temperatures(XpuSmi(), old_line("45", "61")) == (
+    assert temperatures(old_line("45", "61")) == (
         [None],
         ["device 0: temperature is in column 5 or 7, which differ; not read"],
     )
-
-
-def test_one_devices_line_settles_the_column_of_all() -> None:
-    assert temperatures(XpuSmi(), old_line("45", "61"), old_line("50", "900")) == ([45.0, 50.0], [])
-
-
-def test_a_column_that_was_none_is_not_read_later_in_the_run() -> None:
-    smi = XpuSmi()
-    temperatures(smi, old_line("0", "45"))
-
-    assert temperatures(smi, old_line("40", "50")) == ([50.0], [])
-    assert temperatures(smi, old_line("40", "900")) == (
-        [None],
-        ["device 0: temperature is in neither column 5 nor 7 of all lines; not read"],
-    )
-
-
-def test_one_broken_device_does_not_settle_the_column_of_all() -> None:
-    found = temperatures(XpuSmi(), old_line("45", "0"), old_line("255", "40"), old_line("47", "0"))
-
-    assert found == ([45.0, None, 47.0], ["device 1: temperature is not within 1 and 130 C; not read"])
 
 
 def tool(monkeypatch: Any, **answers: Any) -> list[tuple[str, ...]]:
