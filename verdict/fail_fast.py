@@ -11,6 +11,7 @@ from verdict.checks.invariants import CHECKS, Case
 from verdict.environment.stated import DIFFERS
 from verdict.judge import Judged
 from verdict.metrics.throughput import DECISIVE_STEPS, RATES, STEADY_MIN_STEPS
+from verdict.probes.table import LINES
 
 WIDER = 2.0
 """A rate is below its bound if an interval of so many times its 95 % width is.
@@ -44,7 +45,7 @@ def cannot_pass(run: Judged, asked: Collection[str]) -> str:
         if item.verdict == DIFFERS and item.found:
             return f"environment {item.item}: stated {item.stated}, found {item.found}"
     for name, probe in run.verdict.probes.items() if _have_answered(run) else ():
-        if probe.verdict is Verdict.FAIL and name in asked:
+        if probe.verdict is Verdict.FAIL and set(LINES[name][1]) & set(asked):
             return f"{name}: {probe.reason}"
     for name, metric in run.verdict.metrics.items():
         if metric.verdict is Verdict.FAIL and name in asked and name not in OF_THE_END and _is_sure(run, name):

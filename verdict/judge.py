@@ -28,7 +28,7 @@ from verdict.metrics.measurement import Measurement
 from verdict.metrics.so_far import measure_so_far
 from verdict.metrics.stragglers import stragglers
 from verdict.metrics.throughput import RATES
-from verdict.probes.table import PROBES
+from verdict.probes.table import LINES
 
 _FINAL = {"e2e_time": Verdict.FAIL, "map": Verdict.PASS}
 """The verdict that a number of a part of a run can bring, where it is one alone."""
@@ -256,7 +256,7 @@ def _verdict(
 
 def probes(evidence: Evidence, cell: Cell) -> Mapping[str, ProbeVerdict]:
     """Return the probes that the ranks made of their devices, each judged for the cell in one line, by name."""
-    found = {name: line(evidence, cell) for probe in PROBES for name, line in probe.lines.items()}
+    found = {name: line(evidence, cell) for name, (line, _) in LINES.items()}
     return {name: one for name, one in found.items() if one is not None}
 
 

@@ -89,26 +89,30 @@ def test_a_wrong_clock_ends_the_run_whatever_is_asked(tmp_path: Path) -> None:
     assert "the device's timer is wrong" in why(tmp_path, build(plan), plan, share=0.2, asked={"mem"})
 
 
-def with_probe(run: Judged, verdict: Verdict) -> Judged:
-    probe = ProbeVerdict("70 of 71", "all", verdict, "conv-forward-fp32: one element is wrong")
-    return replace(run, verdict=replace(run.verdict, probes={"operators": probe}))
+def with_probe(run: Judged, verdict: Verdict, line: str = "operators") -> Judged:
+    probe = ProbeVerdict("70 of 71", "all", verdict, "one element is wrong")
+    return replace(run, verdict=replace(run.verdict, probes={line: probe}))
 
 
 @pytest.mark.parametrize(
-    ("verdict", "asked", "ends"),
+    ("verdict", "line", "asked", "ends"),
     [
-        (Verdict.FAIL, {"operators"}, True),
-        (Verdict.FAIL, {"mem"}, False),
-        (Verdict.PASS, {"operators"}, False),
+        (Verdict.FAIL, "operators", {"operators"}, True),
+        (Verdict.FAIL, "operators", {"mem"}, False),
+        (Verdict.PASS, "operators", {"operators"}, False),
+        (Verdict.FAIL, "one step", {"trajectory"}, True),
+        (Verdict.FAIL, "links", {"pairs"}, True),
+        (Verdict.FAIL, "peaks", {"sustained"}, True),
+        (Verdict.FAIL, "peaks", {"copies"}, False),
     ],
 )
 def test_a_probe_that_has_failed_ends_the_run_if_it_is_asked_about(
-    verdict: Verdict, asked: Any, ends: bool, tmp_path: Path
+    verdict: Verdict, line: str, asked: Any, ends: bool, tmp_path: Path
 ) -> None:
     run_dir = beginning(build(LONG).write(tmp_path / "whole"), tmp_path / "run", 0.1)
-    run = with_probe(judge_so_far(GrowingRun(run_dir).read(), DEVICE, a_cell(LONG)), verdict)
+    run = with_probe(judge_so_far(GrowingRun(run_dir).read(), DEVICE, a_cell(LONG)), verdict, line)
 
-    assert cannot_pass(run, asked) == ("operators: conv-forward-fp32: one element is wrong" if ends else "")
+    assert cannot_pass(run, asked) == (f"{line}: one element is wrong" if ends else "")
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Callable, Mapping, Optional
+from typing import Any, Callable, Collection, Mapping, Optional
 
 from evidence.bundle import Evidence
 from evidence.events.rank import RankEvidence
@@ -24,7 +24,7 @@ class Probe:
     `option` is that of pytest which asks for it, and the field of run.json. `answered` takes that event, the rank and
     how much was asked; it returns what is wrong with the rank's answers, "" if nothing is, and what all ranks have to
     have answered alike, None to compare nothing. Fewer than `least_ranks` are asked nothing. `questions` are those of
-    suite/, `lines` those of the closing table.
+    suite/, `lines` those of the closing table, each with the questions that it sums up.
     """
 
     event: str
@@ -32,9 +32,11 @@ class Probe:
     done: Callable[[RankEvidence], Any]
     answered: Callable[[Any, RankEvidence, str], tuple[str, object]]
     questions: Mapping[str, Judge]
-    lines: Mapping[str, Line]
+    lines: Mapping[str, tuple[Line, Collection[str]]]
     least_ranks: int = 1
 
+
+_OPERATORS = ("operators", "blocks", "fp32_is_fp32", "special_values", "ties", "repeatable", "devices_agree")
 
 PROBES = (
     Probe(
@@ -44,13 +46,13 @@ PROBES = (
         answered=operators.answered,
         questions={
             **dict.fromkeys(
-                ("operators", "blocks", "fp32_is_fp32", "special_values", "ties"),
+                _OPERATORS[:-2],
                 lambda evidence, _, part: operators.judge_operators(evidence).get(part.replace(" ", "-")),
             ),
             "repeatable": lambda evidence, *_: operators.judge_repeats(evidence),
             "devices_agree": lambda evidence, *_: operators.judge_agreement(evidence),
         },
-        lines={"operators": operators.operators_line},
+        lines={"operators": (operators.operators_line, _OPERATORS)},
     ),
     Probe(
         event="one_step",
@@ -62,7 +64,7 @@ PROBES = (
             "trajectory": lambda evidence, *_: one_step.judge_trajectory(evidence),
             "replayed_step": lambda evidence, *_: one_step.judge_replayed_step(evidence),
         },
-        lines={"one step": one_step.one_step_line},
+        lines={"one step": (one_step.one_step_line, ("gradients", "trajectory", "replayed_step"))},
     ),
     Probe(
         event="links",
@@ -75,7 +77,7 @@ PROBES = (
             "latency": lambda evidence, *_: links.judge_latency(evidence),
             "pairs": lambda evidence, cell, _: links.judge_pairs(evidence, cell),
         },
-        lines={"links": links.links_line},
+        lines={"links": (links.links_line, ("collective_results", "buckets", "latency", "pairs"))},
         least_ranks=2,
     ),
     Probe(
@@ -91,13 +93,14 @@ PROBES = (
             "explained": lambda evidence, cell, _: explained.judge_explained(evidence, cell),
         },
         lines={
-            "copies": peaks.copies_line,
-            "memory": peaks.memory_line,
-            "peaks": peaks.peaks_line,
-            "explained": explained.explained_line,
+            "copies": (peaks.copies_line, ("copies",)),
+            "memory": (peaks.memory_line, ("memory",)),
+            "peaks": (peaks.peaks_line, ("peak", "sustained")),
+            "explained": (explained.explained_line, ("explained",)),
         },
     ),
 )
 """In the order of the closing table's lines."""
 
+LINES = {name: line for probe in PROBES for name, line in probe.lines.items()}
 PROBE_OF = {question: probe for probe in PROBES for question in probe.questions}
