@@ -118,7 +118,7 @@ def test_a_link_under_the_name_of_an_entry_is_not_followed(folder: Path) -> None
     path.rename(folder.parent / "moved")
     path.symlink_to(folder.parent / "moved")
 
-    with pytest.raises(CacheError, match="is no plain file"):
+    with pytest.raises(CacheError, match="is not a plain file"):
         read(path)
 
     assert is_read(written())
