@@ -111,7 +111,7 @@ def test_map_has_an_absolute_tolerance(tmp_path: Path) -> None:
 
 def test_a_simulated_value_is_for_simulated_cells_only_and_says_so(tmp_path: Path) -> None:
     simulated = SITE.replace("simulated = false", "simulated = true")
-    with pytest.raises(ExpectationError, match=r"simulated: found true; what simulated devices did is no baseline"):
+    with pytest.raises(ExpectationError, match=r"simulated: found true; what simulated devices did is not a baseline"):
         load_text(tmp_path, simulated)
 
     good = replace(load(tmp_path), marker="virtual")

@@ -131,5 +131,5 @@ def test_each_card_says_what_does_not_go_with_it(tmp_path: Path) -> None:
     session = run_suite(tmp_path, "--collect-only", "--each-card", "-m", "virtual", VIRTUAL_VISIBLE_DEVICES="1,1")
 
     assert session.code == 4
-    assert "names a device twice; expected each once" in session.output
+    assert "expected indexes or UUIDs of devices, as in 0,1, each once" in session.output
     assert "Traceback" not in session.output

@@ -477,9 +477,9 @@ def test_a_folder_of_another_user_has_to_be_sticky(tmp_path: Path, mode: int, fi
     ("make", "says"),
     [
         (lambda path, victim: path.symlink_to(victim), "cannot be locked: it is a link"),
-        (lambda path, victim: os.link(str(victim), str(path)), "no plain file, or has a second name"),
+        (lambda path, victim: os.link(str(victim), str(path)), "not a plain file, or has a second name"),
         (lambda path, victim: path.mkdir(), "cannot be locked: Is a directory"),
-        (lambda path, victim: os.mkfifo(str(path)), "no plain file"),
+        (lambda path, victim: os.mkfifo(str(path)), "not a plain file"),
     ],
 )
 def test_what_lies_in_a_files_place_is_refused_and_kept(

@@ -90,7 +90,7 @@ def test_runs_that_make_no_baseline_exit_with_two_and_leave_no_file(
     code = main([*cpu_runs(tmp_path, 40_000_000, 60_000_000, 50_000_000), "--out", str(out)])
 
     assert code == 2
-    assert "is no baseline" in capsys.readouterr().err
+    assert "is not a baseline" in capsys.readouterr().err
     assert not out.exists()
 
 
