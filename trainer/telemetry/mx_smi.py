@@ -61,22 +61,22 @@ def parse_mx_smi(text: str) -> Samples:
         name = name if board is None else board.group(2)
         index, second = int(card.group(1)), "|".join(below)
         record: dict[str, Any] = {"card": index, "name": name, "pci": normal_pci(address.group(1))}
-        told: list[str] = []
+        problems: list[str] = []
         found = {reading: form.findall(_LIMIT.sub("", second)) for reading, form in _READINGS.items()}
         found["use_percent"] = _USE.findall("|".join(parts[1:]))
         for reading, numbers in found.items():
             if len(numbers) == 1:
                 record[reading] = float(numbers[0])
             elif numbers or board is not None or reading != "power_w":
-                told.append(f"{len(numbers)} numbers that could be {reading}, expected one")
+                problems.append(f"{len(numbers)} numbers that could be {reading}, expected one")
         memory = _MEMORY.findall(second)
         used_mib, total_mib = map(float, memory[0]) if len(memory) == 1 else (0.0, 0.0)
         if 0 <= used_mib <= total_mib > 0:
             record.update(memory_used_gib=used_mib / MIB_PER_GIB, memory_total_gib=total_mib / MIB_PER_GIB)
         else:
-            told.append(f"no memory that can be: {second!r:.120}")
+            problems.append(f"no memory that can be: {second!r:.120}")
         records.append(record)
-        complaints += [{"card": index, "error": f"mx-smi, device {index}: {one}"} for one in told]
+        complaints += [{"card": index, "error": f"mx-smi, device {index}: {one}"} for one in problems]
     if not records:
         raise DeviceError(f"mx-smi printed no line of a device: {text.strip()[:120]!r}")
     return [*records, *complaints]
